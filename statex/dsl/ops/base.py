@@ -1,0 +1,129 @@
+"""The form of an operation: one class declares its parameters, type rule, execution, inverse and documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, ClassVar, Final
+
+from statex.diagnostics.codes import Code
+from statex.header import TensorType
+
+
+class ArgKind(Enum):
+    """What a parameter takes. Only the first three take tensors; all others take values known while planning."""
+
+    TENSOR = "tensor"
+    TENSORS = "tensors"
+    """Any number of tensors, given one after the other, as a list or as a tuple."""
+    OPERAND = "tensor or number"
+    INT = "int"
+    INTS = "int or list of ints"
+    """Arrives as a tuple; several ints may be given one after the other as in `x.permute(1, 0)`."""
+    NUMBER = "number"
+    BOOL = "bool"
+    TEXT = "text"
+    WORD = "word"
+    """One of the parameter's `choices`, bare or quoted."""
+    DTYPE = "dtype"
+    INDEX = "index"
+    AXES = "axis lengths"
+    """The remaining named arguments, all ints, as a mapping (`h=heads, two=2` of `rearrange`)."""
+
+
+class _Required(Enum):
+    REQUIRED = "required"
+
+
+REQUIRED: Final = _Required.REQUIRED
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of an operation; one with `default` may be left out. `doc` is a phrase for `statex ops`."""
+
+    name: str
+    kind: ArgKind
+    default: Any = REQUIRED
+    choices: tuple[str, ...] = ()
+    doc: str = ""
+    keyword_only: bool = False
+    nullable: bool = False
+    """True where `none` may be given besides the kind's own values."""
+
+
+class Fault(Exception):
+    """Arguments an operation cannot take: the code, what is wrong, the argument at fault, and what to write instead."""
+
+    def __init__(self, code: Code, headline: str, argument: str | None = None, help: str = "") -> None:
+        super().__init__(headline)
+        self.code = code
+        self.headline = headline
+        self.argument = argument
+        self.help = help
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A slice in a subscript; the other indices are ints, tuples of ints, `None` and `Ellipsis`."""
+
+    start: int | None
+    stop: int | None
+    step: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Inverse:
+    """The call that takes a result back to the operand: the operation's name and its arguments but for the tensor."""
+
+    operation: str
+    arguments: Mapping[str, Any]
+
+
+Result = TensorType | tuple[TensorType, ...]
+"""What a type rule gives: one tensor, or the pieces of a `split`."""
+
+
+class Operation:
+    """One operation. The docstring of a class is its documentation: one sentence, then details.
+
+    `infer` is the type rule: called with every parameter by name, a `TensorType` (or a tuple of them for `TENSORS`)
+    where execution has tensors; it raises `Fault`. `run` gets the torch module, then the same names with tensors.
+    `invert`, where there is one, gets the names too (types for tensors) and returns how to undo the call to the bit,
+    or `None` where these arguments cannot be undone.
+    """
+
+    name: ClassVar[str]
+    category: ClassVar[str]
+    parameters: ClassVar[tuple[Parameter, ...]]
+    example: ClassVar[str]
+    """A complete statement that shows it."""
+    infer: ClassVar[Callable[..., Result]]
+    run: ClassVar[Callable[..., Any]]
+    invert: ClassVar[Callable[..., Inverse | None] | None] = None
+
+    @classmethod
+    def leading(cls) -> Parameter | None:
+        """The parameter the current value is inserted for, or `None` for constructors."""
+        first = cls.parameters[0] if cls.parameters else None
+        return first if first and first.kind in (ArgKind.TENSOR, ArgKind.TENSORS, ArgKind.OPERAND) else None
+
+    @classmethod
+    def signature(cls) -> str:
+        """The call as it would be written, with defaults."""
+        return f"{cls.name}({', '.join(_show_parameter(p) for p in cls.parameters)})"
+
+
+def _show_parameter(parameter: Parameter) -> str:
+    name = {ArgKind.TENSORS: f"*{parameter.name}", ArgKind.AXES: f"**{parameter.name}"}.get(parameter.kind, parameter.name)
+    return name if parameter.default is REQUIRED else f"{name}={show_value(parameter.default)}"
+
+
+def show_value(value: object) -> str:
+    """Write a value as a rule file would."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return f"[{', '.join(show_value(v) for v in value)}]"
+    return repr(value) if isinstance(value, str) else str(value)

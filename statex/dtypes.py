@@ -1,0 +1,78 @@
+"""The dtypes of torch as plain data, so that planning needs no torch.
+
+Names are those of torch (`torch.bfloat16` is `bfloat16`); each has a short form for rules and messages (`bf16`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Kind(Enum):
+    """What arithmetic a dtype takes part in."""
+
+    BOOL = "bool"
+    INT = "int"
+    FLOAT = "float"
+    COMPLEX = "complex"
+    QUANTIZED = "quantized"
+    """Numbers with a scale and a zero point beside them; moved, never computed with."""
+
+
+@dataclass(frozen=True, slots=True)
+class DType:
+    """One dtype: torch's name, the short name, bytes an element, and its kind."""
+
+    name: str
+    short: str
+    itemsize: int
+    kind: Kind
+
+    def __str__(self) -> str:
+        return self.short
+
+    @property
+    def is_floating_point(self) -> bool:
+        """True for the real floating-point dtypes, as in torch."""
+        return self.kind is Kind.FLOAT
+
+    @property
+    def is_complex(self) -> bool:
+        """True for the complex dtypes."""
+        return self.kind is Kind.COMPLEX
+
+
+ALL: tuple[DType, ...] = (
+    DType("float64", "f64", 8, Kind.FLOAT),
+    DType("float32", "f32", 4, Kind.FLOAT),
+    DType("float16", "f16", 2, Kind.FLOAT),
+    DType("bfloat16", "bf16", 2, Kind.FLOAT),
+    DType("float8_e4m3fn", "f8_e4m3fn", 1, Kind.FLOAT),
+    DType("float8_e5m2", "f8_e5m2", 1, Kind.FLOAT),
+    DType("float8_e4m3fnuz", "f8_e4m3fnuz", 1, Kind.FLOAT),
+    DType("float8_e5m2fnuz", "f8_e5m2fnuz", 1, Kind.FLOAT),
+    DType("float8_e8m0fnu", "f8_e8m0fnu", 1, Kind.FLOAT),
+    DType("int64", "i64", 8, Kind.INT),
+    DType("int32", "i32", 4, Kind.INT),
+    DType("int16", "i16", 2, Kind.INT),
+    DType("int8", "i8", 1, Kind.INT),
+    DType("uint64", "u64", 8, Kind.INT),
+    DType("uint32", "u32", 4, Kind.INT),
+    DType("uint16", "u16", 2, Kind.INT),
+    DType("uint8", "u8", 1, Kind.INT),
+    DType("bool", "bool", 1, Kind.BOOL),
+    DType("complex32", "c32", 4, Kind.COMPLEX),
+    DType("complex64", "c64", 8, Kind.COMPLEX),
+    DType("complex128", "c128", 16, Kind.COMPLEX),
+    DType("qint8", "qint8", 1, Kind.QUANTIZED),
+    DType("quint8", "quint8", 1, Kind.QUANTIZED),
+    DType("qint32", "qint32", 4, Kind.QUANTIZED),
+)
+
+BY_NAME: dict[str, DType] = {d.name: d for d in ALL} | {d.short: d for d in ALL}
+"""Every dtype under torch's name and under its short name."""
+
+FLOAT32 = BY_NAME["float32"]
+INT64 = BY_NAME["int64"]
+BOOL = BY_NAME["bool"]

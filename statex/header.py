@@ -1,0 +1,79 @@
+"""What is known of a checkpoint before its data is read: keys, types, storage, and the plain values around them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from math import prod
+
+from statex.dtypes import DType
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """A dtype and a shape."""
+
+    dtype: DType
+    shape: tuple[int, ...]
+
+    @property
+    def numel(self) -> int:
+        """The number of elements."""
+        return prod(self.shape)
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """The number of bytes of a compact copy."""
+        return self.numel * self.dtype.itemsize
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """A tensor in a header.
+
+    `storage` says which tensors are one memory: two entries with an equal `storage`, `offset` and `stride` (and the
+    same type) are tied. `None` is a storage of its own. `offset` and `stride` are in elements; a `stride` of `None`
+    is the contiguous one. `handle` is the reader's own way to find the data, opaque to everybody else.
+    """
+
+    type: TensorType
+    storage: Hashable = None
+    offset: int = 0
+    stride: tuple[int, ...] | None = None
+    is_parameter: bool = False
+    requires_grad: bool = False
+    handle: object = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class OpaqueInfo:
+    """An entry that is no tensor (an `_extra_state`, a number): carried along, never computed with."""
+
+    kind: str
+    """The name of its Python type, for messages."""
+    handle: object = field(default=None, compare=False)
+
+
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A state's header: its entries in order, `_metadata`, and the values of the file around it.
+
+    `metadata` maps a module's path to what `state_dict()` noted of it, or is `None` where the state had none.
+    `values` maps the dotted paths of the plain numbers, texts and lists of the whole checkpoint to themselves.
+    `label` is how messages call the checkpoint.
+    """
+
+    entries: Mapping[str, TensorInfo | OpaqueInfo]
+    metadata: Mapping[str, Mapping[str, object]] | None = None
+    values: Mapping[str, object] = field(default_factory=dict)
+    label: str = "the checkpoint"
