@@ -1,0 +1,164 @@
+"""SX3xx: keys, matches, collisions, groups and expectations."""
+
+from statex.diagnostics.codes.registry import declare
+
+NO_MATCH = declare(
+    "SX301",
+    "pattern matches no key",
+    meaning="A pattern matches nothing of the state it meets, so that its statement (or one row or item of it) would "
+    "do no work. Most often a key is misspelt, or an earlier statement has renamed it.",
+    example="drop model.no_such.weight",
+    mend="Correct the pattern. If the keys may rightly be absent, say so: `drop? …`, `rename? …`, or `->?` for one row "
+    "of a table.",
+)
+COLLISION = declare(
+    "SX302",
+    "two keys become one",
+    meaning="Two tensors would get the same key, and one of them would be lost.",
+    example="rename { a.weight -> c.weight\n         b.weight -> c.weight }",
+    mend="Give them different keys, or `drop` the one that is not wanted first.",
+)
+EXISTS = declare(
+    "SX303",
+    "the key exists already",
+    meaning="A statement writes a new key under a name that is in use. There is no overwriting: what is there would be "
+    "lost in silence.",
+    example="add a.weight = zeros([2, 2])   # a.weight exists",
+    mend="`set` gives an existing key a new value; `drop` it first to put another tensor there.",
+)
+NO_KEY = declare(
+    "SX304",
+    "there is no such key",
+    meaning="An expression reads a tensor, or a `set … for` writes one, under a key that the state does not have at "
+    "that place of the program.",
+    example="set a.weight = it + missing.weight",
+    mend="Correct the key; remember that earlier statements have already been carried out. `exists(KEY)` asks whether "
+    "a key is there.",
+)
+TWO_ROWS = declare(
+    "SX305",
+    "two rows match one key",
+    meaning="In a table for whole keys (or a table of prefixes or suffixes) at most one row may match a key, so that "
+    "the order of the rows does not matter.",
+    example="rename { a.{x} -> b.{x}\n         a.weight -> c.weight }",
+    mend="Make the patterns disjoint, or let the first row that matches win: `rename first { … }`.",
+)
+DEAD_ROW = declare(
+    "SX306",
+    "a row that never wins",
+    meaning="In `rename first { … }` every key this row matches is taken by an earlier row.",
+    example="rename first { a.{x} -> b.{x}\n               a.weight -> c.weight }",
+    mend="Move the row up, remove it, or write `->?` where this may be so.",
+)
+AMBIGUOUS = declare(
+    "SX307",
+    "a key can be read in two ways",
+    meaning="The captures of a pattern can take two different values for one key, and which was meant cannot be told.",
+    example="rename {a}_{b}.weight -> {b}.{a}.weight   # over x_y_z.weight",
+    mend="Narrow a capture (`{i:int}`, `{p:q|k|v}`), or put literal text between the two.",
+)
+NOT_TENSOR = declare(
+    "SX308",
+    "not a tensor",
+    meaning="A key holds a value that is no tensor (an `_extra_state`, a number), and the statement computes with it.",
+    example="set bn._extra_state = it * 2",
+    mend="Such entries can be renamed, copied, dropped and kept. Exclude the key from the pattern.",
+)
+GROUP = declare(
+    "SX309",
+    "an incomplete group",
+    meaning="`merge` gathers sources whose captures are equal, and for some of them a source is missing.",
+    example="merge {m:**}.q, {m}.k, {m}.v -> {m}.qkv = cat   # one block has no k",
+    mend="Correct the patterns, or filter with `where` the groups that are complete.",
+)
+GAP = declare(
+    "SX310",
+    "a gap in what `over` gathers",
+    meaning="`over e` gathers the tensors for all e, which have to run 0, 1, 2, … without a gap, or be all the choices "
+    "of `{e:a|b|c}`.",
+    example="merge experts.{e:int}.w over e -> experts.w = stack   # 0, 1 and 3",
+    mend="`renumber experts.{e:int}` closes gaps; or correct the pattern.",
+)
+TWICE_IN_GROUP = declare(
+    "SX311",
+    "two keys for one place in a group",
+    meaning="Two keys match the same source of a `merge` with the same captures, so that it cannot be told which of "
+    "the two belongs there.",
+    example="merge a.{_}.q, a.{_}.k -> a.qk = cat",
+    mend="Name what tells them apart: `{i}` instead of `{_}`.",
+)
+MERGE_CAPTURES = declare(
+    "SX312",
+    "sources with different captures",
+    meaning="The sources of a `merge` belong together by their captures, so each has to have the same ones.",
+    example="merge a.{i}.q, b.k -> a.{i}.qk = cat",
+    mend="Name the same captures in every source; a tensor that all groups share is read in the expression by its key.",
+)
+OVER_CAPTURE = declare(
+    "SX313",
+    "`over` names no capture it can run over",
+    meaning="`merge … over e` needs `{e:int}` (or a choice) in each of its sources, `split … over e` needs `{e}` in "
+    "its template and not in its pattern.",
+    example="merge experts.{i:int}.w over e -> experts.w = stack",
+    mend="Use the same name on both sides: `merge experts.{e:int}.w over e -> …`.",
+)
+PIECES = declare(
+    "SX314",
+    "pieces and templates do not fit",
+    meaning="The expression of a `split` gives more or fewer pieces than there are templates to fill, or no pieces at "
+    "all.",
+    example="split a.qkv -> a.q, a.k = chunk(3)",
+    mend="Name one template for each piece, or use `over e`. `chunk`, `sections` and `unstack` give pieces.",
+)
+RENUMBER = declare(
+    "SX315",
+    "renumber needs one int capture",
+    meaning="`renumber` closes the gaps in the numbers of one capture `{i:int}` at the start of keys.",
+    example="renumber model.layers.{i}",
+    mend="Declare the number as an int, once: `renumber model.layers.{i:int}`.",
+)
+EMPTY_KEY = declare(
+    "SX316",
+    "an empty key",
+    meaning="A rename would leave nothing of a key, or an empty segment in it.",
+    example="rename prefix 'a' -> ''   # over the key a",
+    mend="Leave at least one character, or `drop` the key.",
+)
+EXPECTATION = declare(
+    "SX317",
+    "an expectation is not met",
+    meaning="An `expect` of the program does not hold for this checkpoint.",
+    example="expect count(layers.{i:int}.attn.weight) == 32",
+    mend="The checkpoint is not of the kind the rules were written for, or the expectation has to be corrected.",
+)
+UNBOUND = declare(
+    "SX318",
+    "nothing tells which keys are meant",
+    meaning="A template has captures that nothing binds: an `add` or a `set … for` needs every capture of its left "
+    "side from the pattern after `for`.",
+    example="add {m}.bias = zeros([4])",
+    mend="Bind them: `add {m}.bias = zeros([4]) for {m:**}.weight`.",
+)
+WHERE_NONE = declare(
+    "SX319",
+    "`where` leaves no key",
+    meaning="The pattern matches keys, but the condition holds for none of them, so that the statement would do no "
+    "work.",
+    example="drop a.* where ndim == 7",
+    mend="Correct the condition, or say that nothing to do is fine: `drop? … where …`.",
+)
+ONLY_MAIN = declare(
+    "SX320",
+    "only the checkpoint itself can be changed",
+    meaning="A statement would change a further input, or the target. They are read: by `ft::KEY` in expressions, in "
+    "`for`, `copy`, `drop` (which says that a tensor is left out on purpose), `exists` and `count`.",
+    example="rename ft::a.weight -> b.weight",
+    mend="`copy ft::a.weight -> b.weight` or `add b.weight = it for ft::a.weight` takes a tensor over.",
+)
+FAMILY = declare(
+    "SX321",
+    "the files of a family differ",
+    meaning="The checkpoints of an `input NAME[]` do not all have the tensor that is read.",
+    example="set a.weight = cat(rank::a.weight)   # one rank has no a.weight",
+    mend="Give checkpoints of the same model, or test with `exists`.",
+)

@@ -1,0 +1,30 @@
+"""SX9xx: what is allowed and yet is often a mistake."""
+
+from statex.diagnostics.codes.registry import declare
+
+TIE_ENDS = declare(
+    "SX901",
+    "a tie ends",
+    exit=0,
+    meaning="Two keys shared one tensor in the input and hold different tensors in the result. A model that ties them "
+    "keeps only one of the two.",
+    example="set lm_head.weight = it * 2   # tied to embed.weight",
+    mend="Change both in one statement: `set lm_head.weight, embed.weight = it * 2` keeps the tie.",
+)
+CAST_INTEGERS = declare(
+    "SX902",
+    "a cast touches integer tensors",
+    exit=0,
+    meaning="A cast to a floating-point dtype meets integer or bool tensors, such as counters, position ids or masks, "
+    "which a model expects as they were.",
+    example="set ** = cast(bf16)   # also num_batches_tracked",
+    mend="Restrict it: `set ** = cast(bf16) where is_floating_point(it)`.",
+)
+INPUT_UNREAD = declare(
+    "SX903",
+    "tensors of a further input that nothing reads",
+    exit=0,
+    meaning="A further input holds tensors that no statement has read. What was overlooked would be lost in silence.",
+    example="input lora   # and only some of its tensors are used",
+    mend="Read them, or say that they are left out on purpose: `drop lora::PATTERN`.",
+)

@@ -1,0 +1,172 @@
+"""SX2xx: names, parameters, inputs, includes and macros."""
+
+from statex.diagnostics.codes.registry import declare
+
+NAME_CLASH = declare(
+    "SX201",
+    "a name means two things",
+    meaning="A parameter, `let`, macro argument or capture has a name that is already taken: by an earlier one, or by "
+    "an operation, dtype or literal of the language. Which one a bare word would mean could not be told.",
+    example="param transpose: int",
+    mend="Choose another name: `param n_transpose: int`.",
+)
+UNKNOWN_NAME = declare(
+    "SX202",
+    "an unknown name",
+    meaning="A bare word is neither a parameter, a `let`, a capture of this statement, an operation, a dtype nor a "
+    "literal.",
+    example="set a.weight = it * scale",
+    mend="Declare it (`param scale: float = 1.0`), or, if a tensor is meant whose key has no dot, write `::scale`.",
+)
+UNKNOWN_OPERATION = declare(
+    "SX203",
+    "an unknown operation",
+    meaning="What is called is not one of the operations of the language. The set is closed: no Python can be called.",
+    example="set a.weight = transposed(it)",
+    mend="`statex ops` lists all of them; here `transpose` was meant.",
+)
+MISSING_PARAM = declare(
+    "SX204",
+    "a parameter without a value",
+    exit=2,
+    meaning="The program declares a parameter without a default, and none was given.",
+    example="param heads: int",
+    mend="Give it with `-D heads=32`, in a file named by `--params`, or give the declaration a default: "
+    "`param heads: int = 32`.",
+)
+UNKNOWN_PARAM = declare(
+    "SX205",
+    "a value for a parameter that is not declared",
+    exit=2,
+    meaning="A value was given by `-D`, by a keyword argument or by `with`, and the program declares no such parameter. "
+    "It is most often misspelt, and would otherwise be ignored in silence.",
+    example="statex apply rules.sx in.pth out.pth -D haeds=32",
+    mend="Use the name the program declares, or declare it with `param`.",
+)
+PARAM_VALUE = declare(
+    "SX206",
+    "a parameter's value is of the wrong type",
+    exit=2,
+    meaning="The value given for a parameter (or its default) is not of the type it was declared with.",
+    example="param heads: int = 'many'",
+    mend="Give a value of that type, or change the declaration. Types are int, float, bool, str, dtype and list.",
+)
+WRONG_KIND = declare(
+    "SX207",
+    "a value of the wrong kind",
+    meaning="An expression gives one kind of value where another is needed: text where an int is needed, a tensor "
+    "where a condition is needed, a number where a tensor is needed.",
+    example="if 3 { drop a.weight }",
+    mend="Write an expression of the kind named in the message. Text of digits becomes an int by declaring the capture "
+    "so: `{i:int}`; a number becomes a tensor by `full_like(it, 0)`.",
+)
+UNKNOWN_TYPE = declare(
+    "SX208",
+    "an unknown parameter type",
+    meaning="A parameter is declared with a type the language does not have.",
+    example="param heads: integer",
+    mend="Use int, float, bool, str, dtype or list: `param heads: int`.",
+)
+UNKNOWN_INPUT = declare(
+    "SX209",
+    "an input that is not declared",
+    meaning="A pattern or an expression reads `NAME::key`, and no `input NAME` was declared before.",
+    example="set a.weight = it + ft::a.weight",
+    mend="Declare the input: `input ft`, and give its file with `--in ft=other.pth`.",
+)
+INPUT_NOT_GIVEN = declare(
+    "SX210",
+    "an input without a file",
+    exit=2,
+    meaning="The program declares a further input and no checkpoint was given for it (or several, where it takes one).",
+    example="input lora",
+    mend="Give the checkpoint: `--in lora=adapter.safetensors`. A family, `input rank[]`, takes several: "
+    "`--in rank=a.pth --in rank=b.pth`.",
+)
+INPUT_NOT_DECLARED = declare(
+    "SX211",
+    "a file for an input that is not declared",
+    exit=2,
+    meaning="A checkpoint was given by `--in NAME=PATH` (or `inputs=`), and the program has no `input NAME`.",
+    example="statex apply rules.sx in.pth out.pth --in ft=other.pth",
+    mend="Declare it with `input ft`, or leave the option out.",
+)
+UNKNOWN_MACRO = declare(
+    "SX212",
+    "an unknown macro",
+    meaning="`use` names a macro that is not defined before this place. A macro sees only earlier ones, and so never "
+    "itself: every program ends.",
+    example="use block('x')",
+    mend="Define it above: `macro block(a) { … }`.",
+)
+MACRO_ARGUMENTS = declare(
+    "SX213",
+    "arguments that do not fit the macro",
+    meaning="A macro is used with too few or too many arguments, or with one it does not have.",
+    example="macro m(a) { drop {$a}.bias }\nuse m('x', 'y')",
+    mend="Give exactly the arguments the macro names.",
+)
+INCLUDE_CYCLE = declare(
+    "SX214",
+    "files that include each other",
+    meaning="A rule file includes itself, directly or through others, so that reading would never end.",
+    example="include 'self.sx'   # in self.sx",
+    mend="Move what both need into a third file and include that.",
+)
+INCLUDE_UNREADABLE = declare(
+    "SX215",
+    "an include that cannot be read",
+    exit=3,
+    meaning="The file named by `include` does not exist, cannot be read, is no text, or is named absolutely. Includes "
+    "are relative to the file they stand in.",
+    example="include 'missing.sx'",
+    mend="Correct the path. Programs given as text include relative to the working directory.",
+)
+MISPLACED = declare(
+    "SX216",
+    "a statement where it cannot stand",
+    meaning="Some statements speak of the whole program and cannot stand inside a block: `input`, `root` and `include` "
+    "inside `within`, a macro or a condition, `order` and `allow` inside `within`.",
+    example="within a { order natural }",
+    mend="Move it out of the block, to the top of the file.",
+)
+NUMBER_RANGE = declare(
+    "SX217",
+    "arithmetic without a result",
+    meaning="An expression divides by zero, or its result has more than 64 bits.",
+    example="let n = 1 // 0",
+    mend="Guard the expression with `if`, or correct it.",
+)
+NO_CURRENT = declare(
+    "SX218",
+    "there is no current tensor here",
+    meaning="`it`, or an operation without its leading tensor, stands where no current tensor is: in a `let`, a "
+    "condition, or an `add` without `for`.",
+    example="add a.bias = zeros_like",
+    mend="Name the tensor: `zeros_like(b.bias)`, or write `add … = … for PATTERN`.",
+)
+UNUSED_STAGE = declare(
+    "SX219",
+    "a stage of a pipe that ignores what is piped into it",
+    meaning="The right side of `|` does not take the value on its left: it already has all its tensors, or it is a "
+    "constructor. The left side would be computed for nothing.",
+    example="set a.weight = transpose | zeros([2, 2])",
+    mend="Leave the left side out, or leave the tensor out of the call on the right.",
+)
+TENSOR_IN_CONDITION = declare(
+    "SX220",
+    "a condition or size that would read tensor values",
+    meaning="`where`, `if`, `expect`, `let` and sizes are decided from the header alone, before any data is read; the "
+    "values inside a tensor are not known then.",
+    example="if a.weight > 0 { drop b.weight }",
+    mend="Ask for what the header knows: shape, ndim, numel, dtype, keys and counts.",
+)
+VALUE_MISSING = declare(
+    "SX221",
+    "a value that the checkpoint does not have",
+    meaning="`value('path')` asks for a plain number, text or list of a nested checkpoint, and there is none at that "
+    "dotted path.",
+    example="let heads = value('args.num_heads')",
+    mend="`statex show` prints the values a checkpoint has. A second argument is used where there is none: "
+    "`value('args.num_heads', 8)`.",
+)

@@ -1,0 +1,193 @@
+"""A call of an operation: the current value is put where a tensor is lacking, types are checked, a value results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from statex.diagnostics import fail
+from statex.diagnostics.codes import names as codes
+from statex.dsl.graph import Graph
+from statex.dsl.ops import OPERATIONS, bind
+from statex.dsl.ops.base import REQUIRED, ArgKind, Fault, Operation
+from statex.dsl.values import (
+    UNKNOWN,
+    PatternValue,
+    TensorValue,
+    Value,
+    describe,
+    flatten_tensors,
+    has_tensor,
+    is_tensors,
+    is_unknown,
+)
+from statex.source import Span
+
+Given = tuple[Value, Span]
+"""An argument and where it was written."""
+
+_TENSOR_KINDS = (ArgKind.TENSOR, ArgKind.OPERAND)
+
+OVER_SEVERAL: Mapping[str, str] = {"mean": "average"}
+"""Operations of one tensor that mean another one when given several."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallSite:
+    """A call as written, and what is current there: `it`, and the value piped into it (`None` where there is none)."""
+
+    span: Span
+    name_span: Span
+    positional: Sequence[Given]
+    named: Mapping[str, Given]
+    it: Value
+    piped: Value
+
+    @property
+    def current(self) -> Value:
+        """The value that is inserted where a tensor is lacking."""
+        return self.it if self.piped is None else self.piped
+
+
+def call_operation(operation: type[Operation], site: CallSite, graph: Graph) -> Value:
+    """Return the value of a call.
+
+    An operation of one tensor, given a tuple of them, maps over it.
+
+    Raises:
+        StatexError: the code of the type rule (4xx) with the argument at fault, SX218 where no tensor is current,
+            SX219 where a piped value would not be used.
+    """
+    site = _with_current(operation, site)
+    if any(is_unknown(value) for value, _ in (*site.positional, *site.named.values())):
+        return UNKNOWN
+    operation = _for_several(operation, site)
+    leading = operation.leading()
+    if leading is not None and leading.kind is not ArgKind.TENSORS:
+        mapped = _mapped_position(site)
+        if mapped is not None:
+            items = site.positional[mapped][0]
+            return tuple(call_operation(operation, _replace_positional(site, mapped, item), graph) for item in items)
+    return _typed_call(operation, site, graph)
+
+
+def _with_current(operation: type[Operation], site: CallSite) -> CallSite:
+    if _lacks_leading(operation, site):
+        if site.current is None:
+            fail(
+                codes.NO_CURRENT,
+                f"`{operation.name}` lacks its tensor, and there is no current one here",
+                site.span,
+                help=f"name the tensor: `{operation.name}(model.norm.weight)`",
+            )
+        return replace(site, positional=[(site.current, site.name_span), *site.positional])
+    if site.piped is not None:
+        fail(
+            codes.UNUSED_STAGE,
+            f"`{operation.name}` does not take the value piped into it",
+            site.span,
+            values=[f"piped = {describe(site.piped)}"] if has_tensor(site.piped) else (),
+        )
+    return site
+
+
+def _lacks_leading(operation: type[Operation], site: CallSite) -> bool:
+    leading = operation.leading()
+    if leading is None or leading.name in site.named:
+        return False
+    given = [value for value, _ in site.positional]
+    if leading.kind is ArgKind.TENSORS:
+        return not any(value is UNKNOWN or has_tensor(value) for value in given)
+    needed = [p for p in operation.parameters if p.kind in _TENSOR_KINDS and p.default is REQUIRED]
+    if len(needed) == 1:
+        return not given or not (given[0] is UNKNOWN or has_tensor(given[0]))
+    plain = leading.kind is ArgKind.OPERAND
+    count = sum(1 for value in given if plain or value is UNKNOWN or has_tensor(value))
+    return count + sum(1 for p in needed if p.name in site.named) < len(needed)
+
+
+def _for_several(operation: type[Operation], site: CallSite) -> type[Operation]:
+    other = OVER_SEVERAL.get(operation.name)
+    tensors = [value for value, _ in site.positional if has_tensor(value)]
+    several = len(tensors) > 1 or any(is_tensors(value) for value in tensors)
+    return OPERATIONS[other] if other is not None and several else operation
+
+
+def _mapped_position(site: CallSite) -> int | None:
+    return next((i for i, (value, _) in enumerate(site.positional[:2]) if is_tensors(value)), None)
+
+
+def _replace_positional(site: CallSite, position: int, value: Value) -> CallSite:
+    given = list(site.positional)
+    given[position] = (value, given[position][1])
+    return replace(site, positional=given, piped=None)
+
+
+def _typed_call(operation: type[Operation], site: CallSite, graph: Graph) -> Value:
+    leading = operation.leading()
+    positional = [_as_plain(value) for value, _ in site.positional]
+    if leading is not None and leading.kind is ArgKind.TENSORS and leading.name not in site.named:
+        tensors = [t for value in positional if has_tensor(value) for t in flatten_tensors(value)]
+        positional = [*tensors, *(value for value in positional if not has_tensor(value))]
+    try:
+        bound = bind(operation, positional, {name: _as_plain(value) for name, (value, _) in site.named.items()})
+        result = operation.infer(**bound)
+    except Fault as fault:
+        _report(operation, site, fault)
+    return graph.call(operation.name, bound, result)
+
+
+def _as_plain(value: Value) -> Any:
+    return value.text if isinstance(value, PatternValue) else value
+
+
+def _report(operation: type[Operation], site: CallSite, fault: Fault) -> None:
+    span = _argument_span(operation, site, fault.argument)
+    operands = [*site.positional, *site.named.values()]
+    values = [f"{_label(span, site)} = {describe(value)}" for value, span in operands if has_tensor(value)]
+    fail(fault.code, fault.headline, span, values=["   ".join(values)] if values else (), help=fault.help or ())
+
+
+def _label(span: Span, site: CallSite) -> str:
+    if span == site.name_span:
+        return "it" if site.piped is None else "piped"
+    text = " ".join(span.text.split())
+    return text if len(text) <= 40 else text[:37] + "…"
+
+
+def _argument_span(operation: type[Operation], site: CallSite, argument: str | None) -> Span:
+    if argument is None:
+        return site.span
+    if argument in site.named:
+        return site.named[argument][1]
+    names = [p.name for p in operation.parameters]
+    if argument in names and site.positional:
+        position = min(names.index(argument), len(site.positional) - 1)
+        if names.index(argument) <= position:
+            return site.positional[position][1]
+    return site.span
+
+
+def expect_tensor(value: Value, span: Span) -> TensorValue | None:
+    """Return the one tensor an expression gives; `None` if it is unknown.
+
+    Raises:
+        StatexError: SX207 where it gives a plain value or several tensors.
+    """
+    if is_unknown(value):
+        return None
+    if isinstance(value, TensorValue):
+        return value
+    helps = ()
+    if isinstance(value, int | float):
+        helps = (f"`full_like(it, {describe(value)})` is a tensor of that value",)  # type: ignore[assignment]
+    if is_tensors(value):
+        helps = ("`cat`, `stack` or `mean` make one tensor of several; `split` takes the pieces",)  # type: ignore[assignment]
+    fail(codes.WRONG_KIND, f"a tensor is needed here, and this is {_shown(value)}", span, help=helps)
+
+
+def _shown(value: Value) -> str:
+    from statex.dsl.values import kind_of
+
+    return describe(value) if is_tensors(value) else f"{kind_of(value)}, {describe(value)}"

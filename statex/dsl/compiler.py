@@ -1,0 +1,372 @@
+"""The state of a compilation: a program is run over headers, and every value is a node of the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from statex.diagnostics import Collector, Diagnostic, StatexError, diagnostic, fail
+from statex.diagnostics.codes import keys as key_codes
+from statex.diagnostics.codes import names as name_codes
+from statex.diagnostics.codes import target as target_codes
+from statex.dsl.captures import Bindings, CaptureType
+from statex.dsl.evaluate import Context, Evaluator
+from statex.dsl.graph import Graph, SourceKey
+from statex.dsl.index import KeyIndex
+from statex.dsl.patterns import Pattern, below, compile_pattern
+from statex.dsl.plan import Allowed, Change, Step
+from statex.dsl.reports import ambiguous, missing_key, no_match
+from statex.dsl.scope import Scope
+from statex.dsl.state import Entry, State, initial_state, source_entry
+from statex.dsl.templates import Template, compile_template
+from statex.dsl.values import PatternValue, TensorValue, Value, has_tensor
+from statex.grammar import tree
+from statex.header import Header, OpaqueInfo
+from statex.source import Source, Span
+
+TARGET = "target"
+"""The name under which conditions ask the target: `target::lm_head.weight`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A key a pattern matched: its captures, what stands there (a tuple for a family), and how messages name it."""
+
+    key: str
+    visible: str
+    """The key as the statement sees it: without the prefix of the `within` blocks around it."""
+    bindings: Bindings
+    entry: Entry
+    value: Value
+    case: str
+
+
+class InputState:
+    """A further input (or a family of them): its headers, an index of its keys, and what was read of it."""
+
+    def __init__(self, name: str, headers: Sequence[Header], family: bool) -> None:
+        self.name = name
+        self.headers = tuple(headers)
+        self.family = family
+        self.index = KeyIndex(self.headers[0].entries) if self.headers else KeyIndex(())
+        self.touched: set[str] = set()
+
+
+@dataclass(slots=True)
+class Clause:
+    """What several patterns of one statement share: its captures so far, its condition, and whether none is fine."""
+
+    scope: Scope
+    where: tree.Expr | None = None
+    optional: bool = False
+    known: dict[str, CaptureType] = field(default_factory=dict)
+
+
+class Compiler:
+    """Runs the statements of a program over headers."""
+
+    def __init__(
+        self,
+        header: Header,
+        inputs: Mapping[str, Sequence[Header]],
+        target: Header | None,
+        load: Callable[[str, str], Source],
+    ) -> None:
+        self.header = header
+        self.given_inputs = dict(inputs)
+        self.target = InputState(TARGET, [target], False) if target is not None else None
+        self.load = load
+        self.graph = Graph()
+        self.state: State = initial_state(header, self.graph)
+        self.inputs: dict[str, InputState] = {}
+        self.found = Collector()
+        self.steps: list[Step] = []
+        self.allowed: list[Allowed] = []
+        self.dropped: dict[SourceKey, int] = {}
+        self.reads: dict[SourceKey, int] = {}
+        self.gone: dict[str, Change] = {}
+        self._ties: dict[Hashable, Hashable] = {}
+        self._fresh = 0
+        self._patterns: dict[tuple[int, int], tuple[Pattern, object]] = {}
+        self._templates: dict[tuple[int, int], tuple[Template, object]] = {}
+
+    # --- steps and ties ----------------------------------------------------------------------------------------
+
+    @property
+    def step(self) -> int:
+        """The number of the statement at work."""
+        return len(self.steps)
+
+    def finish_step(self, verb: str, span: Span, changes: Iterable[Change], scope: Scope) -> None:
+        """Note what a statement did."""
+        done = tuple(changes)
+        for change in done:
+            if change.kind != "set":
+                self.gone.update((key, change) for key in change.before)
+        self.steps.append(Step(verb, span, done, scope.used_at))
+
+    def tie(self, roots: Hashable, value: TensorValue | None) -> Hashable:
+        """Return the tie of a new value: equal operations on tied tensors stay tied."""
+        return self._ties.setdefault((roots, None if value is None else value.id), ("made", len(self._ties)))
+
+    def fresh_tie(self) -> Hashable:
+        """Return a tie that nothing else has."""
+        self._fresh += 1
+        return ("fresh", self._fresh)
+
+    def report(self, error: StatexError, case: str = "") -> None:
+        """Take the diagnostics of an error, for one case."""
+        for found in error.diagnostics:
+            self.found.add(replace(found, cases=(case,)) if case and not found.cases else found)
+
+    # --- patterns and templates --------------------------------------------------------------------------------
+
+    def pattern(self, node: tree.PatternNode, scope: Scope, known: Mapping[str, CaptureType] | None = None) -> Pattern:
+        """Return the compiled pattern, below the `within` blocks around it."""
+        if known:
+            return self._compile_pattern(node, scope, known)
+        # The node and the scope are kept beside the result so that their ids stay theirs.
+        cached = self._patterns.get((id(node), id(scope)))
+        if cached is None:
+            cached = (self._compile_pattern(node, scope, {}), (node, scope))
+            self._patterns[id(node), id(scope)] = cached
+        return cached[0]
+
+    def _compile_pattern(self, node: tree.PatternNode, scope: Scope, known: Mapping[str, CaptureType]) -> Pattern:
+        placed = below(scope.prefix, node) if scope.prefix is not None and node.input is None else node
+        return compile_pattern(placed, splice=scope.splice, known=known)
+
+    def template(self, node: tree.PatternNode, scope: Scope) -> Template:
+        """Return the compiled template, below the `within` blocks around it."""
+        cached = self._templates.get((id(node), id(scope)))
+        if cached is None:
+            placed = below(scope.prefix, node) if scope.prefix is not None and node.input is None else node
+            cached = (compile_template(placed, splice=scope.splice), (node, scope))
+            self._templates[id(node), id(scope)] = cached
+        return cached[0]
+
+    def checked_template(
+        self, node: tree.PatternNode, clause: Clause, extra: Mapping[str, CaptureType] | None = None
+    ) -> Template:
+        """Return a template whose names are all bound by the captures of the clause.
+
+        Raises:
+            StatexError: for names that nothing binds, and for a template of a further input (SX320).
+        """
+        main_only(node)
+        template = self.template(node, clause.scope)
+        problems = template.check({**clause.known, **(extra or {})}, {*clause.scope.names(), "key"})
+        if problems:
+            raise StatexError(problems)
+        return template
+
+    def constants(self, scope: Scope, key: str | None = None) -> dict[str, object]:
+        """Return the names a template may use besides captures."""
+        names: dict[str, object] = {n: v for n, v in scope.names().items() if isinstance(v, int | str)}
+        if key is not None:
+            names["key"] = key
+        return names
+
+    # --- matches -----------------------------------------------------------------------------------------------
+
+    def matches(
+        self,
+        node: tree.PatternNode,
+        clause: Clause,
+        *,
+        tensors: bool = False,
+        stars: bool = False,
+        optional: bool = False,
+        further: bool = False,
+    ) -> list[Match]:
+        """Return what a pattern matches, in the order of the state; errors are noted and give no matches.
+
+        `tensors` leaves entries aside that are no tensors, `stars` says that the template uses the `*`s, `further`
+        allows patterns over further inputs.
+        """
+        try:
+            return self._matches(node, clause, tensors, stars, optional or clause.optional, further)
+        except StatexError as error:
+            self.report(error)
+            return []
+
+    def _matches(
+        self, node: tree.PatternNode, clause: Clause, tensors: bool, stars: bool, optional: bool, further: bool
+    ) -> list[Match]:
+        if not further:
+            main_only(node)
+        pattern = self.pattern(node, clause.scope, clause.known)
+        clause.known.update(pattern.captures)
+        index = self.index_of(node)
+        found = index.find(pattern, ambiguous_stars=stars)
+        for one in found:
+            if one.other is not None:
+                self.found.add(ambiguous(node, one.key, one.bindings, one.other))
+        matched = [self._match(node, clause.scope, one.key, one.bindings) for one in found if one.other is None]
+        if node.input is None:
+            matched.sort(key=lambda m: self.state.rank(m.key))
+        kept = [m for m in matched if not tensors or m.entry.is_tensor]
+        chosen = [m for m in kept if self._holds(m, clause)]
+        if not chosen and len(matched) == len(found) and not optional:
+            self.found.add(no_match(node, index, pattern, matched, kept, clause.where, self.gone))
+        return chosen
+
+    def _match(self, node: tree.PatternNode, scope: Scope, key: str, bindings: Bindings) -> Match:
+        visible = key
+        if scope.prefix is not None and node.input is None:
+            visible = key[len(self.prefix_text(scope, bindings)) + 1 :]
+        named = {name: c.text for name, c in bindings.items() if name[0] not in "*%"}
+        case = ", ".join(f"{name} = {text}" for name, text in named.items()) or key
+        if node.input is None:
+            entry = self.state.entries[key]
+            return Match(key, visible, bindings, entry, entry.value, case)
+        entry, value = self._input_entry(self.input(node), key)
+        return Match(key, visible, bindings, entry, value, case)
+
+    def prefix_text(self, scope: Scope, bindings: Bindings) -> str:
+        """Return the text the `within` blocks around a scope stand for, given the captures of a match."""
+        assert scope.prefix is not None
+        cached = self._templates.get((id(scope.prefix), id(scope)))
+        if cached is None:
+            cached = (compile_template(below(scope.prefix, None), splice=scope.splice), scope)
+            self._templates[id(scope.prefix), id(scope)] = cached
+        return cached[0].render(bindings, self.constants(scope))
+
+    def _holds(self, match: Match, clause: Clause) -> bool:
+        if clause.where is None:
+            return True
+        try:
+            return self.evaluator(match, clause.scope).condition(clause.where, "`where`")
+        except StatexError as error:
+            self.report(error, match.case)
+            return False
+
+    def evaluator(self, match: Match, scope: Scope) -> Evaluator:
+        """Return what evaluates the expressions of a statement for a match."""
+        return Evaluator(self, scope, Context(match.value, match.visible, match.bindings, case=match.case))
+
+    def evaluate(self, match: Match, scope: Scope, node: tree.Expr) -> Value:
+        """Return the value of an expression for a match, unknown after an error; what it reads is noted."""
+        return self.evaluator(match, scope).value(node)
+
+    # --- inputs ------------------------------------------------------------------------------------------------
+
+    def input(self, node: tree.PatternNode) -> InputState:
+        """Return the input a pattern or key is of.
+
+        Raises:
+            StatexError: SX209 for an undeclared one, SX506 where the target is asked and none was given.
+        """
+        assert node.input is not None
+        if node.input == TARGET:
+            if self.target is None:
+                fail(
+                    target_codes.NO_TARGET,
+                    "this asks the target, and none was given",
+                    node.span,
+                    help="name it: `--target package.module:Model` or `--like other.safetensors`",
+                )
+            return self.target
+        known = self.inputs.get(node.input)
+        if known is None:
+            fail(
+                name_codes.UNKNOWN_INPUT,
+                f"there is no input `{node.input}`",
+                node.span,
+                help=f"declare it: input {node.input}",
+            )
+        return known
+
+    def index_of(self, node: tree.PatternNode) -> KeyIndex:
+        """Return the index of the keys a pattern is over."""
+        return self.state.index if node.input is None else self.input(node).index
+
+    def _input_entry(self, source: InputState, key: str) -> tuple[Entry, Value]:
+        entries = []
+        for member, header in enumerate(source.headers):
+            info = header.entries.get(key)
+            if info is None:
+                fail(key_codes.FAMILY, f"`{source.name}[{member}]` has no `{key}`, and `{source.name}[0]` has")
+            entries.append(source_entry(SourceKey(source.name, member, key), info, self.graph))
+        return entries[0], tuple(e.value for e in entries) if source.family else entries[0].value
+
+    def note_read(self, input: str | None, key: str) -> None:
+        """Note that an expression has used the data of a key."""
+        if input is None:
+            origin = self.state.entries[key].origin
+            if origin is not None:
+                self.reads.setdefault(origin, self.step)
+        elif input != TARGET:
+            self.inputs[input].touched.add(key)
+
+    # --- what expressions ask (World) --------------------------------------------------------------------------
+
+    def read(self, node: tree.KeyRef, scope: Scope, context: Context) -> Value:
+        """Return the tensor (of a family: the tuple of tensors) under a key."""
+        template = self.template(node.key, scope)
+        key = template.render(context.bindings, self.constants(scope, context.key))
+        if node.key.input is None:
+            entry = self.state.entries.get(key)
+            if entry is None:
+                raise StatexError([missing_key(node.span, key, self.state.entries, self.gone)])
+            value: Value = entry.value
+        else:
+            source = self.input(node.key)
+            if key not in source.headers[0].entries:
+                raise StatexError([missing_key(node.span, key, source.headers[0].entries, {}, source.name)])
+            entry, value = self._input_entry(source, key)
+            if node.key.input == TARGET and not context.header_only:
+                fail(
+                    name_codes.TENSOR_IN_CONDITION,
+                    "the target has no data: only its header can be asked",
+                    node.span,
+                    help=f"`shape({node.span.text})` asks for a shape",
+                )
+        if entry.opaque is not None:
+            raise StatexError([_not_tensor(node.span, key, entry.opaque)])
+        if not context.header_only:
+            self.note_read(node.key.input, key)
+        return value if value is not None else _unknown()
+
+    def count(self, node: tree.PatternNode, scope: Scope, context: Context) -> int:
+        """Return the number of keys a pattern matches, with the captures of the match put in."""
+        pattern = self.pattern(node, scope).bind(context.bindings)
+        return len(self.index_of(node).find(pattern))
+
+    def key_matches(self, text: str, node: tree.PatternNode, scope: Scope, context: Context) -> bool:
+        """Say whether a pattern matches a text, with the captures of the match put in."""
+        main_only(node)
+        pattern = compile_pattern(node, splice=scope.splice).bind(context.bindings)
+        return pattern.match(text) is not None
+
+    def value_at(self, path: str) -> Value:
+        """Return a plain value of the checkpoint; KeyError where it has none."""
+        return self.header.values[path]
+
+
+def main_only(node: tree.PatternNode) -> None:
+    """Refuse a pattern over a further input.
+
+    Raises:
+        StatexError: SX320.
+    """
+    if node.input is not None:
+        fail(
+            key_codes.ONLY_MAIN,
+            f"this changes `{node.input}`, and only the checkpoint itself can be changed",
+            node.span,
+            help=f"copy {node.span.text} -> …",
+        )
+
+
+def _not_tensor(span: Span, key: str, opaque: OpaqueInfo) -> Diagnostic:
+    return diagnostic(key_codes.NOT_TENSOR, f"`{key}` is not a tensor: it holds a {opaque.kind}", span)
+
+
+def _unknown() -> Value:
+    from statex.dsl.values import UNKNOWN
+
+    return UNKNOWN
+
+
+__all__ = ["Clause", "Compiler", "InputState", "Match", "PatternValue", "has_tensor", "main_only"]

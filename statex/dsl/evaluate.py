@@ -1,0 +1,320 @@
+"""Expressions over headers: plain values are computed, tensors become values of the graph with their types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from statex.diagnostics import fail
+from statex.diagnostics.codes import names as codes
+from statex.dsl import operators
+from statex.dsl.calls import CallSite, call_operation
+from statex.dsl.captures import Bindings
+from statex.dsl.graph import Graph
+from statex.dsl.ops import OPERATIONS, WORDS
+from statex.dsl.ops.base import Index
+from statex.dsl.queries import ask
+from statex.dsl.scope import CONSTANTS, CURRENT, QUERY_NAMES, Scope, unknown_name
+from statex.dsl.suggestions import unknown_operation
+from statex.dsl.values import (
+    UNKNOWN,
+    PatternValue,
+    TensorValue,
+    Value,
+    describe,
+    has_tensor,
+    is_tensors,
+    is_unknown,
+    kind_of,
+)
+from statex.dtypes import BY_NAME, DType
+from statex.diagnostics import StatexError
+from statex.grammar import tree
+from statex.source import Span
+
+OPERATORS: Mapping[str, str] = {
+    "+": "add", "-": "sub", "*": "mul", "/": "div", "//": "floor_divide", "%": "remainder", "**": "pow",
+    "@": "matmul", "==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge",
+}  # fmt: skip
+"""The operation each operator stands for when one of its operands is a tensor."""
+
+
+class World(Protocol):
+    """What an expression can ask of the program around it."""
+
+    graph: Graph
+
+    def read(self, node: tree.KeyRef, scope: Scope, context: Context) -> Value:
+        """Return the tensor (of a family: the tuple of tensors) under a key."""
+
+    def count(self, node: tree.PatternNode, scope: Scope, context: Context) -> int:
+        """Return the number of keys a pattern matches."""
+
+    def key_matches(self, text: str, node: tree.PatternNode, scope: Scope, context: Context) -> bool:
+        """Say whether a pattern matches a text."""
+
+    def value_at(self, path: str) -> Value:
+        """Return a plain value of the checkpoint; KeyError where it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the current match gives to its expressions.
+
+    `it` is the current tensor (or tuple), `None` where there is none; `header_only` is true for conditions and sizes,
+    which may ask for types and never for data.
+    """
+
+    it: Value = None
+    key: str | None = None
+    bindings: Bindings = field(default_factory=dict)
+    locals: Mapping[str, Value] = field(default_factory=dict)
+    header_only: bool = False
+    case: str = ""
+
+
+class Evaluator:
+    """Evaluates the expressions of one statement for one match."""
+
+    def __init__(self, world: World, scope: Scope, context: Context) -> None:
+        self.world = world
+        self.scope = scope
+        self.context = context
+
+    def condition(self, node: tree.Expr, what: str) -> bool:
+        """Return whether a condition holds; an unknown one does not."""
+        value = Evaluator(self.world, self.scope, replace(self.context, header_only=True)).value(node)
+        if is_unknown(value):
+            return False
+        if has_tensor(value):
+            _tensor_in_condition(what, node.span, value)
+        return operators.truth(value, node.span, what)
+
+    def plain(self, node: tree.Expr, what: str) -> Value:
+        """Return a value that is known from the header alone."""
+        value = Evaluator(self.world, self.scope, replace(self.context, header_only=True)).value(node)
+        if has_tensor(value):
+            _tensor_in_condition(what, node.span, value)
+        return value.text if isinstance(value, PatternValue) else value
+
+    def value(self, node: tree.Expr) -> Value:
+        """Return the value of an expression."""
+        match node:
+            case tree.Number():
+                return node.value
+            case tree.String():
+                return PatternValue(node.pattern) if node.pattern is not None else node.value
+            case tree.Name():
+                return self._name(node)
+            case tree.KeyRef():
+                return self.world.read(node, self.scope, self.context)
+            case tree.Call():
+                return self._call(node, node.function, node.name_span, node.arguments)
+            case tree.Pipe():
+                return self._pipe(node)
+            case tree.Unary():
+                return self._unary(node)
+            case tree.Binary():
+                return self._binary(node)
+            case tree.Matches():
+                return self._matches(node)
+            case tree.Query():
+                found = self.world.count(node.pattern, self.scope, self.context)
+                return found > 0 if node.function == "exists" else found
+            case tree.ListExpr():
+                return tuple(self.value(item) for item in node.items)
+            case tree.Subscript():
+                return self._subscript(node)
+
+    # --- names -------------------------------------------------------------------------------------------------
+
+    def _name(self, node: tree.Name) -> Value:
+        name = node.name
+        if name in self.context.locals:
+            return self.context.locals[name]
+        if name in self.context.bindings:
+            return self.context.bindings[name].value
+        definition = self.scope.find(name)
+        if definition is not None:
+            return definition.value
+        if name in CURRENT:
+            return self._current(name, node.span)
+        if name in CONSTANTS:
+            return CONSTANTS[name]
+        if name in OPERATIONS:
+            return self._call(node, name, node.span, ())
+        if name in BY_NAME:
+            return BY_NAME[name]
+        if name in WORDS:
+            return name
+        candidates = [*self.context.locals, *self.context.bindings, *self.scope.names(), *OPERATIONS, *CURRENT]
+        raise StatexError([unknown_name(name, node.span, candidates)])
+
+    def _current(self, name: str, span: Span) -> Value:
+        if name == "key":
+            if self.context.key is None:
+                _no_current("key", span)
+            return self.context.key
+        if self.context.it is None:
+            _no_current(name, span)
+        return self.context.it if name == "it" else ask(name, (self.context.it,), span, self.world)
+
+    # --- calls -------------------------------------------------------------------------------------------------
+
+    def _pipe(self, node: tree.Pipe) -> Value:
+        piped = self.value(node.value)
+        stage = node.stage
+        if isinstance(stage, tree.Call):
+            return self._call(stage, stage.function, stage.name_span, stage.arguments, piped)
+        return self._call(stage, stage.name, stage.span, (), piped)
+
+    def _call(
+        self,
+        node: tree.Expr,
+        name: str,
+        name_span: Span,
+        arguments: Sequence[tree.Argument],
+        piped: Value = None,
+    ) -> Value:
+        if name in QUERY_NAMES:
+            return self._query(name, name_span, arguments, piped)
+        if name not in OPERATIONS:
+            raise StatexError([unknown_operation(name, name_span)])
+        positional = [(self.value(a.value), a.span) for a in arguments if a.name is None]
+        named = {a.name: (self.value(a.value), a.span) for a in arguments if a.name is not None}
+        site = CallSite(node.span, name_span, positional, named, self.context.it, piped)
+        return call_operation(OPERATIONS[name], site, self.world.graph)
+
+    def _query(self, name: str, span: Span, arguments: Sequence[tree.Argument], piped: Value) -> Value:
+        inner = Evaluator(self.world, self.scope, replace(self.context, header_only=True))
+        for argument in arguments:
+            if argument.name is not None and argument.name != "dim":
+                fail(codes.WRONG_KIND, f"`{name}` has no argument `{argument.name}`", argument.span)
+        values = [inner.value(a.value) for a in arguments]
+        values = [v.text if isinstance(v, PatternValue) else v for v in values]
+        if name != "value" and not (values and (has_tensor(values[0]) or values[0] is UNKNOWN)):
+            current = piped if piped is not None else self.context.it
+            if current is None:
+                _no_current(name, span)
+            values.insert(0, current)
+        return UNKNOWN if any(is_unknown(v) for v in values) else ask(name, values, span, self.world)
+
+    # --- operators ---------------------------------------------------------------------------------------------
+
+    def _unary(self, node: tree.Unary) -> Value:
+        if node.operator == "not":
+            return not self._truth(node.operand, "`not`")
+        value = self.value(node.operand)
+        if has_tensor(value) or is_unknown(value):
+            if node.operator == "+":
+                return value
+            return self._apply("neg", node.span, [(value, node.operand.span)])
+        return operators.negative(value, node.span) if node.operator == "-" else value
+
+    def _binary(self, node: tree.Binary) -> Value:
+        if node.operator in ("and", "or"):
+            left = self._truth(node.left, f"`{node.operator}`")
+            return self._truth(node.right, f"`{node.operator}`") if left is (node.operator == "and") else left
+        left, right = self.value(node.left), self.value(node.right)
+        if is_unknown(left) or is_unknown(right):
+            return UNKNOWN
+        if not has_tensor(left) and not has_tensor(right):
+            return operators.binary(node.operator, left, right, node.span)
+        operation = OPERATORS.get(node.operator)
+        if self.context.header_only or operation is None:
+            _tensor_in_condition(f"`{node.operator}`", node.span, left if has_tensor(left) else right)
+        return self._apply(operation, node.operator_span, [(left, node.left.span), (right, node.right.span)])
+
+    def _truth(self, node: tree.Expr, what: str) -> bool:
+        value = self.value(node)
+        if is_unknown(value):
+            return False
+        if has_tensor(value):
+            _tensor_in_condition(what, node.span, value)
+        return operators.truth(value, node.span, what)
+
+    def _matches(self, node: tree.Matches) -> Value:
+        text = self.value(node.value)
+        if isinstance(text, PatternValue):
+            text = text.text
+        if not isinstance(text, str):
+            fail(codes.WRONG_KIND, f"`matches` needs text on its left, not {kind_of(text)}", node.value.span)
+        return self.world.key_matches(text, node.pattern, self.scope, self.context)
+
+    # --- subscripts --------------------------------------------------------------------------------------------
+
+    def _subscript(self, node: tree.Subscript) -> Value:
+        value = self.value(node.value)
+        if is_unknown(value):
+            return UNKNOWN
+        indices = tuple(self._index(index) for index in node.indices)
+        if isinstance(value, TensorValue):
+            return self._apply("getitem", node.span, [(value, node.value.span), (indices, node.span)])
+        if isinstance(value, PatternValue):
+            value = value.text
+        if isinstance(value, tuple | str) and len(indices) == 1:
+            return _pick(value, indices[0], node)
+        fail(
+            codes.WRONG_KIND,
+            f"`[…]` needs a tensor or a list, not {kind_of(value)}",
+            node.span,
+            values=[describe(value)],
+        )
+
+    def _index(self, node: tree.Expr | tree.Slice | tree.Ellipsis) -> Value:
+        if isinstance(node, tree.Ellipsis):
+            return Ellipsis
+        if isinstance(node, tree.Slice):
+            return Index(self._bound(node.start), self._bound(node.stop), self._bound(node.step))
+        value = self.plain(node, "an index")
+        items = value if isinstance(value, tuple) else (value,)
+        if value is not None and not all(type(item) is int for item in items):
+            fail(codes.WRONG_KIND, f"an index is an int, a slice or a list of ints, not {kind_of(value)}", node.span)
+        return value
+
+    def _bound(self, node: tree.Expr | None) -> int | None:
+        value = None if node is None else self.plain(node, "a slice")
+        if value is None or type(value) is int:
+            return value
+        assert node is not None
+        fail(codes.WRONG_KIND, f"the bounds of a slice are ints, not {kind_of(value)}", node.span)
+
+    def _apply(self, operation: str, span: Span, operands: list[tuple[Value, Span]]) -> Value:
+        site = CallSite(operands[0][1].to(operands[-1][1]), span, operands, {}, None, None)
+        return call_operation(OPERATIONS[operation], site, self.world.graph)
+
+
+def _pick(value: tuple[Value, ...] | str, index: Value, node: tree.Subscript) -> Value:
+    if isinstance(index, Index):
+        return value[index.start : index.stop : index.step]
+    if type(index) is int and -len(value) <= index < len(value):
+        return value[index]
+    what = f"{len(value)} tensors" if is_tensors(value) else f"{len(value)} items"
+    fail(codes.WRONG_KIND, f"there is no item {describe(index)} among {what}", node.span, values=[describe(value)])
+
+
+def _no_current(name: str, span: Span) -> None:
+    helps = {
+        "key": "there is no current key in a `let`, in `if`, or in an `add` without `for`",
+        "it": "name the tensor by its key",
+    }
+    fail(
+        codes.NO_CURRENT,
+        f"`{name}` has no current tensor here",
+        span,
+        help=helps.get(name, f"name the tensor: `{name}(model.norm.weight)`"),
+    )
+
+
+def _tensor_in_condition(what: str, span: Span, value: Value) -> None:
+    fail(
+        codes.TENSOR_IN_CONDITION,
+        f"{what} cannot read the values of a tensor: they are not known before the data is read",
+        span,
+        values=[f"{span.text} = {describe(value)}"],
+        help=f"ask for what the header knows: `shape({span.text})`, `numel({span.text})`",
+    )
+
+
+__all__ = ["Context", "DType", "Evaluator", "World"]

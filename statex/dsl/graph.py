@@ -1,0 +1,150 @@
+"""The graph of values: tensors of the inputs, calls of operations on them, and pieces of calls with several results.
+
+Equal calls on equal values are one value, so the graph is also what tells common work from repeated work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from statex.dsl.values import TensorValue
+from statex.header import TensorInfo, TensorType
+
+
+@dataclass(frozen=True, slots=True)
+class SourceKey:
+    """A tensor of an input: `input` is `''` for the checkpoint itself, `member` counts the files of a family."""
+
+    input: str
+    member: int
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.input}::{self.key}" if self.input else self.key
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The data of a tensor as it stands in an input; of tied tensors, the first is meant."""
+
+    key: SourceKey
+    type: TensorType
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A value as an argument of a call."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An operation on arguments: values as `Ref`, everything else plain and hashable."""
+
+    operation: str
+    arguments: tuple[tuple[str, Any], ...]
+    type: TensorType | tuple[TensorType, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One result of a call that has several."""
+
+    call: int
+    index: int
+    type: TensorType
+
+
+Node = Source | Call | Piece
+
+
+class Graph:
+    """Values by their ids; operands always have smaller ids than what is made of them."""
+
+    def __init__(self) -> None:
+        self._nodes: list[Node] = []
+        self._ids: dict[object, int] = {}
+        self._sources: dict[int, frozenset[int]] = {}
+
+    def __getitem__(self, id: int) -> Node:
+        return self._nodes[id]
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def source(self, key: SourceKey, info: TensorInfo) -> TensorValue:
+        """Return the value of an input's tensor; tied tensors are one value."""
+        identity: object = key
+        if info.storage is not None:
+            identity = (key.input, key.member, info.storage, info.offset, info.stride, info.type)
+        return TensorValue(info.type.dtype, info.type.shape, self._intern(identity, Source(key, info.type)))
+
+    def call(
+        self, operation: str, arguments: Mapping[str, Any], result: TensorType | tuple[TensorType, ...]
+    ) -> TensorValue | tuple[TensorValue, ...]:
+        """Return the value of a call, or one for each of its pieces."""
+        plain = result if isinstance(result, tuple) else TensorType(result.dtype, result.shape)
+        node = Call(operation, tuple((name, _as_argument(value)) for name, value in arguments.items()), plain)
+        # 1, 1.0 and True are equal to Python but not to torch, so their types are part of the identity.
+        id = self._intern((node, _python_types(node.arguments)), node)
+        if isinstance(plain, tuple):
+            pieces = (Piece(id, i, TensorType(t.dtype, t.shape)) for i, t in enumerate(plain))
+            return tuple(TensorValue(p.type.dtype, p.type.shape, self._intern(p, p)) for p in pieces)
+        return TensorValue(plain.dtype, plain.shape, id)
+
+    def operands(self, id: int) -> tuple[int, ...]:
+        """Return the ids a value is directly made of."""
+        node = self._nodes[id]
+        if isinstance(node, Piece):
+            return (node.call,)
+        if isinstance(node, Call):
+            return tuple(ref for _, argument in node.arguments for ref in _refs(argument))
+        return ()
+
+    def sources(self, id: int) -> frozenset[int]:
+        """Return the ids of all sources a value is made of."""
+        pending = [id]
+        while pending:
+            top = pending[-1]
+            todo = [o for o in self.operands(top) if o not in self._sources]
+            if todo and top not in self._sources:
+                pending.extend(todo)
+                continue
+            pending.pop()
+            if top not in self._sources:
+                own = frozenset([top]) if isinstance(self._nodes[top], Source) else frozenset()
+                self._sources[top] = own.union(*(self._sources[o] for o in self.operands(top)))
+        return self._sources[id]
+
+    def _intern(self, identity: object, node: Node) -> int:
+        known = self._ids.get(identity)
+        if known is not None:
+            return known
+        self._nodes.append(node)
+        self._ids[identity] = len(self._nodes) - 1
+        return len(self._nodes) - 1
+
+
+def _as_argument(value: Any) -> Any:
+    if isinstance(value, TensorValue):
+        return Ref(value.id)
+    if isinstance(value, tuple):
+        return tuple(_as_argument(v) for v in value)
+    if isinstance(value, Mapping):
+        return tuple((name, _as_argument(v)) for name, v in value.items())
+    return value
+
+
+def _python_types(argument: Any) -> Any:
+    return tuple(_python_types(a) for a in argument) if isinstance(argument, tuple) else type(argument)
+
+
+def _refs(argument: Any) -> Iterator[int]:
+    if isinstance(argument, Ref):
+        yield argument.id
+    elif isinstance(argument, tuple):
+        for item in argument:
+            yield from _refs(item)

@@ -1,0 +1,121 @@
+"""The messages about keys: no match, ambiguous, missing, in the words of the checkpoint at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from statex.diagnostics import Diagnostic, diagnostic
+from statex.diagnostics.codes import keys as codes
+from statex.diagnostics.suggest import join_words
+from statex.dsl.captures import Bindings
+from statex.dsl.index import KeyIndex
+from statex.dsl.patterns import Pattern
+from statex.dsl.plan import Change
+from statex.dsl.suggestions import near_keys
+from statex.grammar import tree
+from statex.source import Span
+
+if TYPE_CHECKING:
+    from statex.dsl.compiler import Match
+
+
+def no_match(
+    node: tree.PatternNode,
+    index: KeyIndex,
+    pattern: Pattern,
+    matched: Sequence[Match],
+    tensors: Sequence[Match],
+    where: tree.Expr | None,
+    gone: Mapping[str, Change],
+) -> Diagnostic:
+    """Return the diagnostic for a pattern with nothing to do, and why: no key, no tensor, or none left by `where`."""
+    if matched and not tensors:
+        return diagnostic(
+            codes.NOT_TENSOR,
+            "the pattern matches only entries that are no tensors",
+            node.span,
+            cases=[m.key for m in matched],
+            help="such entries can be renamed, copied, dropped and kept",
+        )
+    if matched and where is not None:
+        return diagnostic(
+            codes.WHERE_NONE,
+            f"the condition holds for none of the {_keys(len(tensors))} the pattern matches",
+            where.span,
+            also=[(node.span, f"matches {_keys(len(tensors))}")],
+            values=[f"{m.visible}: {m.entry.type}" for m in tensors[:3]],
+        )
+    at = f"0 of {_keys(len(index))}"
+    return diagnostic(
+        codes.NO_MATCH,
+        "pattern matches no key",
+        node.span,
+        at=at,
+        notes=_how_far(index, pattern, gone),
+        help=_instead(index, pattern),
+    )
+
+
+def _how_far(index: KeyIndex, pattern: Pattern, gone: Mapping[str, Change]) -> Iterable[str]:
+    if pattern.literal is not None and pattern.literal in gone:
+        yield went(pattern.literal, gone[pattern.literal])
+        return
+    text, count, following = index.longest_prefix(pattern)
+    if count and text:
+        yield f"{_keys(count)} match up to `{text}`; the next segments there are {join_words(following, limit=6)}"
+    elif len(index):
+        yield f"the keys begin with {join_words(following, limit=6)}"
+
+
+def _instead(index: KeyIndex, pattern: Pattern) -> str:
+    near = index.near(pattern)
+    return f"did you mean `{near}`? if it may be absent: write `?` after the verb" if near else (
+        "if it may be absent, write `?` after the verb: `rename?`, `drop?`, `set?`"
+    )
+
+
+def went(key: str, change: Change) -> str:
+    """Say where a key went that is no longer there."""
+    where = join_words([f"`{k}`" for k in change.after], limit=3)
+    return f"`{key}` was {change.kind} by an earlier statement" + (f" and is now {where}" if where else "")
+
+
+def ambiguous(node: tree.PatternNode, key: str, one: Bindings, other: Bindings) -> Diagnostic:
+    """Return the diagnostic for a key that a pattern reads in two ways."""
+    differing = [name for name in one if name in other and one[name].text != other[name].text]
+
+    def reading(bindings: Bindings) -> str:
+        return ", ".join(f"{_capture(name)} = {bindings[name].text!r}" for name in differing)
+
+    return diagnostic(
+        codes.AMBIGUOUS,
+        f"`{key}` can be read in two ways",
+        node.span,
+        values=[f"either {reading(one)}   or {reading(other)}"],
+        help="narrow a capture (`{i:int}`, `{p:q|k}`) or put literal text between them",
+    )
+
+
+def _capture(name: str) -> str:
+    return f"the {name[1:]}. `*`" if name.startswith("*") else name
+
+
+def missing_key(
+    span: Span, key: str, keys: Iterable[str], gone: Mapping[str, Change], input: str | None = None
+) -> Diagnostic:
+    """Return the diagnostic for a tensor that is read or written and is not there."""
+    where = f"in `{input}`" if input else "in the state at this place of the program"
+    near = near_keys(key, keys)
+    mark = f"{input}::" if input else ""
+    return diagnostic(
+        codes.NO_KEY,
+        f"there is no `{key}` {where}",
+        span,
+        notes=[went(key, gone[key])] if key in gone else (),
+        help=[f"did you mean `{mark}{near[0]}`?"] if near else (),
+    )
+
+
+def _keys(count: int) -> str:
+    return f"{count} key" if count == 1 else f"{count} keys"

@@ -1,0 +1,117 @@
+"""The state while a program runs over headers: an ordered mapping from key to value."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from statex.dsl.graph import Graph, SourceKey
+from statex.dsl.index import KeyIndex
+from statex.dsl.values import TensorValue
+from statex.header import Header, OpaqueInfo, TensorInfo, TensorType
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What stands under a key.
+
+    `value` is `None` for an entry that is no tensor (then `opaque` is set) and for one that an error made unknown.
+    Two entries with an equal `tie` share their storage in the result. `origin` is the tensor that this entry still
+    is, moved or not; `None` once it is computed. `born` is the source whose module it follows in `_metadata`, `roots`
+    the tie it had in the input. `step` is the number of the statement that made or moved it, -1 for none.
+    """
+
+    value: TensorValue | None
+    tie: Hashable
+    roots: Hashable
+    origin: SourceKey | None = None
+    born: str | None = None
+    opaque: OpaqueInfo | None = None
+    is_parameter: bool = False
+    requires_grad: bool = False
+    step: int = -1
+
+    @property
+    def type(self) -> TensorType | None:
+        """Dtype and shape of a tensor."""
+        return self.value.type if self.value is not None else None
+
+    @property
+    def is_tensor(self) -> bool:
+        """True for tensors, known or unknown."""
+        return self.opaque is None
+
+
+Rank = tuple[int, ...]
+
+
+class State:
+    """Keys, their entries and their order.
+
+    The order is kept as a rank for each key, so that a statement costs what it changes and not the whole state.
+    """
+
+    def __init__(self, entries: Mapping[str, Entry]) -> None:
+        self.entries: dict[str, Entry] = dict(entries)
+        self.index = KeyIndex(self.entries)
+        self._ranks: dict[str, Rank] = {key: (i,) for i, key in enumerate(self.entries)}
+        self._next = len(self.entries)
+
+    def rank(self, key: str) -> Rank:
+        """Return what orders the key among the others."""
+        return self._ranks[key]
+
+    def in_order(self) -> list[str]:
+        """Return all keys in the order of the state."""
+        return sorted(self.entries, key=self._ranks.__getitem__)
+
+    def sort(self, keys: Iterable[str]) -> list[str]:
+        """Return the keys in the order of the state."""
+        return sorted(keys, key=self._ranks.__getitem__)
+
+    def reorder(self, keys: Iterable[str]) -> None:
+        """Give the state the order of `keys`, which are all of its keys."""
+        self._ranks = {key: (i,) for i, key in enumerate(keys)}
+        self._next = len(self._ranks)
+
+    def change(self, removed: Iterable[str], added: Iterable[tuple[str, Entry, Rank | None]]) -> None:
+        """Remove keys and add others at once; a rank of `None` is the end of the state."""
+        for key in removed:
+            del self.entries[key], self._ranks[key]
+            self.index.discard(key)
+        for key, entry, rank in added:
+            if rank is None:
+                rank = (self._next,)
+                self._next += 1
+            self.entries[key] = entry
+            self._ranks[key] = rank
+            self.index.add(key)
+
+    def update(self, key: str, entry: Entry) -> None:
+        """Give a key that exists another entry."""
+        self.entries[key] = entry
+
+
+def initial_state(header: Header, graph: Graph) -> State:
+    """Return the state a checkpoint starts with."""
+    return State({key: source_entry(SourceKey("", 0, key), info, graph) for key, info in header.entries.items()})
+
+
+def source_entry(key: SourceKey, info: TensorInfo | OpaqueInfo, graph: Graph) -> Entry:
+    """Return the entry of an input's tensor as it is."""
+    born = key.key if not key.input else None
+    if isinstance(info, OpaqueInfo):
+        return Entry(None, ("opaque", key), ("opaque", key), key, born, info)
+    value = graph.source(key, info)
+    tie: Hashable = ("source", key.input, key.member, info.storage) if info.storage is not None else ("own", key)
+    return Entry(
+        value, tie, tie, key, born, is_parameter=info.is_parameter, requires_grad=info.requires_grad
+    )  # fmt: skip
+
+
+def computed(entry: Entry, value: TensorValue | None, tie: Hashable, step: int) -> Entry:
+    """Return the entry with another value: it stays a Parameter, unless its new dtype cannot have a gradient."""
+    floating = value is None or value.dtype.is_floating_point or value.dtype.is_complex
+    return replace(
+        entry, value=value, tie=tie, origin=None, step=step, requires_grad=entry.requires_grad and floating
+    )  # fmt: skip

@@ -1,0 +1,196 @@
+"""Statements that give values to keys: `set` and `add`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from statex.diagnostics import StatexError, diagnostic, fail
+from statex.diagnostics.codes import keys as codes
+from statex.diagnostics.codes import lints
+from statex.dsl.calls import expect_tensor
+from statex.dsl.captures import CaptureType
+from statex.dsl.compiler import Clause, Compiler, Match
+from statex.dsl.evaluate import Context, Evaluator
+from statex.dsl.plan import Change
+from statex.dsl.reports import missing_key
+from statex.dsl.scope import Scope
+from statex.dsl.state import Entry, computed
+from statex.dsl.statements.select import check_new
+from statex.dsl.values import TensorValue
+from statex.dtypes import Kind
+from statex.grammar import tree
+from statex.source import Span
+
+
+def set_(compiler: Compiler, node: tree.Set, scope: Scope) -> None:
+    """Carry out a `set`: new values for keys that exist."""
+    matches = _targets_of_each(compiler, node, scope) if node.each is not None else _targets(compiler, node, scope)
+    results: dict[str, Entry] = {}
+    for match in matches:
+        results[match.key] = _new_entry(compiler, node, match, scope)
+    changes = []
+    for key, entry in results.items():
+        if entry is not compiler.state.entries[key]:
+            compiler.state.update(key, entry)
+        changes.append(Change("set", (key,), (key,)))
+    compiler.finish_step("set", node.span, changes, scope)
+
+
+def _new_entry(compiler: Compiler, node: tree.Set, match: Match, scope: Scope) -> Entry:
+    try:
+        value = expect_tensor(compiler.evaluate(match, scope, node.value), node.value.span)
+    except StatexError as error:
+        compiler.report(error, match.case)
+        value = None
+    old = match.entry
+    if value is not None and old.value is not None:
+        if value.id == old.value.id:
+            return old
+        _lint_cast(compiler, node, match, value)
+    _note_used(compiler, old, value)
+    return computed(old, value, compiler.tie(old.tie, value), compiler.step)
+
+
+def _note_used(compiler: Compiler, old: Entry, value: TensorValue | None) -> None:
+    """Note the tensor as replaced where its new value makes no use of it."""
+    if old.origin is not None and old.value is not None and value is not None:
+        used = compiler.graph.sources(value.id)
+        if not compiler.graph.sources(old.value.id) & used:
+            compiler.dropped.setdefault(old.origin, compiler.step)
+
+
+def _lint_cast(compiler: Compiler, node: tree.Set, match: Match, value: TensorValue) -> None:
+    assert match.entry.value is not None
+    before = match.entry.value.dtype
+    if before.kind in (Kind.INT, Kind.BOOL) and value.dtype.is_floating_point:
+        compiler.found.add(
+            diagnostic(
+                lints.CAST_INTEGERS,
+                f"this makes {value.dtype} of {before.kind.value} tensors",
+                node.span,
+                values=[f"{match.visible}: {match.entry.type} -> {value}"],
+                help="add `where is_floating_point(it)`",
+                cases=[match.visible],
+            )
+        )
+
+
+def _targets(compiler: Compiler, node: tree.Set, scope: Scope) -> Iterable[Match]:
+    chosen: dict[str, Match] = {}
+    for pattern in node.targets:
+        for match in compiler.matches(pattern, Clause(scope, node.where, node.optional), tensors=True):
+            chosen.setdefault(match.key, match)
+    return chosen.values()
+
+
+def _targets_of_each(compiler: Compiler, node: tree.Set, scope: Scope) -> Iterable[Match]:
+    """Return the existing keys a `set … for` writes, each with the captures of the match that leads to it."""
+    assert node.each is not None
+    clause = Clause(scope, node.where, node.optional)
+    each = compiler.matches(node.each, clause, tensors=True, stars=True, further=True)
+    chosen: dict[str, Match] = {}
+    for pattern in node.targets:
+        try:
+            template = compiler.checked_template(pattern, clause)
+        except StatexError as error:
+            compiler.report(error)
+            continue
+        for match in each:
+            try:
+                key = template.render(match.bindings, compiler.constants(scope, match.visible))
+                chosen[key] = _existing(compiler, key, pattern.span, match, chosen, scope)
+                if node.each.input is not None:
+                    compiler.note_read(node.each.input, match.key)
+            except StatexError as error:
+                compiler.report(error, match.case)
+    return chosen.values()
+
+
+def _existing(
+    compiler: Compiler, key: str, span: Span, match: Match, chosen: dict[str, Match], scope: Scope
+) -> Match:
+    entry = compiler.state.entries.get(key)
+    if entry is None:
+        raise StatexError([missing_key(span, key, compiler.state.entries, compiler.gone)])
+    if key in chosen:
+        fail(codes.COLLISION, f"two matches write `{key}`", span, values=[match.case, chosen[key].case])
+    if not entry.is_tensor:
+        fail(codes.NOT_TENSOR, f"`{key}` is not a tensor", span)
+    visible = key
+    if scope.prefix is not None:
+        visible = key[len(compiler.prefix_text(scope, match.bindings)) + 1 :]
+    return replace(match, key=key, visible=visible, entry=entry, value=entry.value)
+
+
+def add(compiler: Compiler, node: tree.Add, scope: Scope) -> None:
+    """Carry out an `add`: new keys at the end of the state, each with storage of its own."""
+    clause = Clause(scope, node.where, node.optional)
+    try:
+        matches = _added_for(compiler, node, clause)
+        template = compiler.checked_template(node.target, clause)
+        _check_bound(node, clause.known)
+    except StatexError as error:
+        compiler.report(error)
+        return
+    added: dict[str, tuple[Match | None, Entry]] = {}
+    for match in matches:
+        case = match.case if match is not None else ""
+        try:
+            bindings = match.bindings if match is not None else {}
+            key = template.render(bindings, compiler.constants(scope, match.visible if match is not None else None))
+            other = added[key][0] if key in added else None
+            check_new(compiler, key, node.target.span, other.case if other is not None else None)
+            added[key] = (match, _fresh_entry(compiler, node, match, key, scope))
+        except StatexError as error:
+            compiler.report(error, case)
+    compiler.state.change((), [(key, entry, None) for key, (_, entry) in added.items()])
+    compiler.finish_step("add", node.span, (Change("added", (), (key,)) for key in added), scope)
+
+
+def _check_bound(node: tree.Add, known: dict[str, CaptureType]) -> None:
+    unbound = [p.name for p in node.target.pieces if isinstance(p, tree.Capture) and p.choices and p.name not in known]
+    if unbound:
+        fail(
+            codes.UNBOUND,
+            f"nothing says what `{{{unbound[0]}}}` is",
+            node.target.span,
+            help=f"bind it: `add {node.target.span.text} = … for PATTERN`",
+        )
+
+
+def _added_for(compiler: Compiler, node: tree.Add, clause: Clause) -> list[Match | None]:
+    scope = clause.scope
+    if node.each is not None:
+        found = compiler.matches(node.each, clause, tensors=True, stars=True, further=True)
+        if node.each.input is not None:
+            for match in found:
+                compiler.note_read(node.each.input, match.key)
+        return list(found)
+    if scope.prefix is not None and any(not isinstance(p, tree.Text) for p in scope.prefix.pieces):
+        return list(_places_of_prefix(compiler, node, clause))
+    if node.where is not None and not Evaluator(compiler, scope, Context()).condition(node.where, "`where`"):
+        return []
+    return [None]
+
+
+def _places_of_prefix(compiler: Compiler, node: tree.Add, clause: Clause) -> Iterable[Match]:
+    """Return one match for each place the `within` blocks around stand for; none of them is a current tensor."""
+    everything = tree.PatternNode(node.span, tree.PatternKind.BARE, "**", (tree.DoubleStar(node.span),))
+    found = compiler.matches(everything, clause)
+    places: dict[str, Match] = {}
+    for match in found:
+        prefix = compiler.prefix_text(clause.scope, match.bindings)
+        places.setdefault(prefix, replace(match, value=None, case=prefix))
+    return places.values()
+
+
+def _fresh_entry(compiler: Compiler, node: tree.Add, match: Match | None, key: str, scope: Scope) -> Entry:
+    if match is not None:
+        result = compiler.evaluate(match, scope, node.value)
+    else:
+        result = Evaluator(compiler, scope, Context(case=key)).value(node.value)
+    value = expect_tensor(result, node.value.span)
+    tie = compiler.fresh_tie()
+    return Entry(value, tie, tie, born=None, step=compiler.step)
+

@@ -1,0 +1,363 @@
+"""Statements that move keys: `rename` in all its modes, and `renumber`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+from statex.diagnostics import StatexError, diagnostic, fail
+from statex.diagnostics.codes import keys as codes
+from statex.diagnostics.suggest import join_words
+from statex.dsl.captures import Captured, CaptureKind
+from statex.dsl.compiler import Clause, Compiler, Match, main_only
+from statex.dsl.plan import Change
+from statex.dsl.reports import ambiguous
+from statex.dsl.rewrite import AffixMode, AffixTable, PartTable, TextTable, plain_text
+from statex.dsl.scope import Scope
+from statex.dsl.templates import compile_template
+from statex.dsl.patterns import below, compile_pattern
+from statex.grammar import tree
+from statex.source import Span
+
+Moves = dict[str, tuple[str, Span]]
+"""New keys by old ones, with the row that says so."""
+
+
+def rename(compiler: Compiler, node: tree.Rename, scope: Scope) -> None:
+    """Carry out a `rename`."""
+    if node.mode is tree.RenameMode.KEY:
+        moves = _whole_keys(compiler, node, scope)
+    else:
+        moves = _rewritten(compiler, node, scope)
+    move(compiler, "rename", node.span, moves, scope)
+
+
+def move(compiler: Compiler, verb: str, span: Span, moves: Moves, scope: Scope) -> None:
+    """Give keys their new names at once, after checking that nothing is lost."""
+    state = compiler.state
+    moves = {old: (new, at) for old, (new, at) in moves.items() if old != new}
+    good = _without_collisions(compiler, moves)
+    added = [
+        (new, replace(state.entries[old], step=compiler.step), state.rank(old)) for old, (new, _) in good.items()
+    ]
+    state.change(list(good), added)
+    compiler.finish_step(verb, span, (Change("renamed", (old,), (new,)) for old, (new, _) in good.items()), scope)
+
+
+def _without_collisions(compiler: Compiler, moves: Moves) -> Moves:
+    good: Moves = {}
+    taken: dict[str, str] = {}
+    for old, (new, span) in moves.items():
+        if new in taken:
+            first = taken[new]
+            also = [(moves[first][1], f"`{first}` goes there too")] if moves[first][1] != span else []
+            compiler.found.add(
+                diagnostic(
+                    codes.COLLISION,
+                    f"two keys become `{new}`",
+                    span,
+                    also=also,
+                    values=[f"{first} -> {new}", f"{old} -> {new}"],
+                    cases=[old],
+                )
+            )
+        elif new in compiler.state.entries and new not in moves:
+            compiler.found.add(
+                diagnostic(
+                    codes.COLLISION,
+                    f"`{old}` becomes `{new}`, and that key exists",
+                    span,
+                    values=[
+                        f"{old}: {compiler.state.entries[old].type or 'not a tensor'}   "
+                        f"{new}: {compiler.state.entries[new].type or 'not a tensor'}"
+                    ],
+                    help=f"drop {new}",
+                    cases=[old],
+                )
+            )
+        elif not all(new.split(".")):
+            compiler.found.add(
+                diagnostic(
+                    codes.EMPTY_KEY,
+                    f"`{old}` would become `{new}`, which has an empty segment" if new else f"nothing is left of `{old}`",
+                    span,
+                    cases=[old],
+                )
+            )
+        else:
+            taken[new] = old
+            good[old] = (new, span)
+    # A refused move keeps its old key, onto which another key may not move then.
+    stuck = [old for old, (new, _) in good.items() if new in moves and new not in good]
+    return good if not stuck else {old: to for old, to in good.items() if old not in stuck}
+
+
+# --- whole keys -------------------------------------------------------------------------------------------------
+
+
+def _whole_keys(compiler: Compiler, node: tree.Rename, scope: Scope) -> Moves:
+    winners: dict[str, tuple[int, tree.Row]] = {}
+    moves: Moves = {}
+    for number, row in enumerate(node.rows):
+        matches, target = _row(compiler, node, row, scope)
+        wins = 0
+        for match in matches:
+            if match.key in winners:
+                if not node.first:
+                    _two_rows(compiler, match.key, winners[match.key][1], row)
+                continue
+            winners[match.key] = (number, row)
+            wins += 1
+            new = _rendered(compiler, target, match, scope)
+            if new is not None:
+                moves[match.key] = (new, row.span)
+        if node.first and matches and not wins and not (row.optional or node.optional):
+            _dead_row(compiler, row, matches, winners)
+    return moves
+
+
+def _row(
+    compiler: Compiler, node: tree.Rename, row: tree.Row, scope: Scope
+) -> tuple[list[Match], Callable[[Match], str]]:
+    clause = Clause(scope, node.where, node.optional or row.optional)
+    try:
+        main_only(row.source)
+        compiler_pattern = compiler.pattern(row.source, scope)
+        clause.known.update(compiler_pattern.captures)
+        template = compiler.checked_template(row.target, clause)
+    except StatexError as error:
+        compiler.report(error)
+        return [], lambda match: match.key
+    matches = compiler.matches(row.source, clause, stars=template.stars > 0)
+    constants = compiler.constants(scope)
+    return matches, lambda match: template.render(match.bindings, constants | {"key": match.visible})
+
+
+def _rendered(compiler: Compiler, target: Callable[[Match], str], match: Match, scope: Scope) -> str | None:
+    try:
+        return target(match)
+    except StatexError as error:
+        compiler.report(error, match.case)
+        return None
+
+
+def _two_rows(compiler: Compiler, key: str, first: tree.Row, second: tree.Row) -> None:
+    compiler.found.add(
+        diagnostic(
+            codes.TWO_ROWS,
+            f"two rows match `{key}`",
+            second.source.span,
+            also=[(first.source.span, "matches it too")],
+            help="`rename first { … }` lets the first row that matches win",
+            cases=[key],
+        )
+    )
+
+
+def _dead_row(
+    compiler: Compiler, row: tree.Row, matches: list[Match], winners: Mapping[str, tuple[int, tree.Row]]
+) -> None:
+    earlier = {winners[m.key][1].source.span for m in matches}
+    compiler.found.add(
+        diagnostic(
+            codes.DEAD_ROW,
+            "every key this row matches is taken by an earlier row",
+            row.source.span,
+            also=[(span, "taken by this row") for span in list(earlier)[:2]],
+            cases=[m.key for m in matches],
+        )
+    )
+
+
+# --- parts, prefixes, suffixes, text ----------------------------------------------------------------------------
+
+
+def _rewritten(compiler: Compiler, node: tree.Rename, scope: Scope) -> Moves:
+    try:
+        rewrite = _rewriter(compiler, node, scope)
+    except StatexError as error:
+        compiler.report(error)
+        return {}
+    moves: Moves = {}
+    used: set[int] = set()
+    filtered: dict[int, int] = {}
+    for key, visible, match in _below(compiler, node, scope):
+        if match is None:
+            continue
+        try:
+            new, rows = rewrite(visible)
+            if not rows:
+                continue
+            if node.where is not None and not compiler.evaluator(match, scope).condition(node.where, "`where`"):
+                filtered.update(dict.fromkeys(rows, 1))
+                continue
+        except StatexError as error:
+            compiler.report(error, key)
+            # What went wrong is said once; the rows are not reported as useless as well.
+            used.update(range(len(node.rows)))
+            continue
+        used.update(rows)
+        moves[key] = (key[: len(key) - len(visible)] + new, node.rows[min(rows)].span)
+    _unused_rows(compiler, node, used, set(filtered))
+    return moves
+
+
+def _below(compiler: Compiler, node: tree.Rename, scope: Scope) -> Iterable[tuple[str, str, Match | None]]:
+    everything = tree.PatternNode(node.span, tree.PatternKind.BARE, "**", (tree.DoubleStar(node.span),))
+    clause = Clause(scope, optional=True)
+    for match in compiler.matches(everything, clause):
+        yield match.key, match.visible, match
+
+
+def _unused_rows(compiler: Compiler, node: tree.Rename, used: set[int], filtered: set[int]) -> None:
+    for number, row in enumerate(node.rows):
+        if number in used or row.optional or node.optional:
+            continue
+        what = {
+            tree.RenameMode.PART: "has these segments",
+            tree.RenameMode.PREFIX: "starts with this",
+            tree.RenameMode.SUFFIX: "ends with this",
+        }.get(node.mode, "contains this")
+        if number in filtered:
+            assert node.where is not None
+            compiler.found.add(
+                diagnostic(codes.WHERE_NONE, f"the condition holds for no key that {what}", node.where.span)
+            )
+            continue
+        keys = compiler.state.in_order()
+        compiler.found.add(
+            diagnostic(
+                codes.NO_MATCH,
+                f"no key {what}",
+                row.source.span,
+                at=f"0 of {len(keys)} keys",
+                notes=[f"the keys are {join_words(keys, limit=3)}"] if keys else (),
+                help="if it may be absent: `->?` in a table, `rename?` for a single row",
+            )
+        )
+
+
+Rewrite = Callable[[str], tuple[str, Iterable[int]]]
+
+
+def _rewriter(compiler: Compiler, node: tree.Rename, scope: Scope) -> Rewrite:
+    for row in node.rows:
+        main_only(row.source)
+        main_only(row.target)
+    if node.mode is tree.RenameMode.PART:
+        return _parts(compiler, node, scope)
+    if node.mode is tree.RenameMode.TEXT:
+        table = TextTable(
+            [(row.source, row.target) for row in node.rows], splice=scope.splice, constants=compiler.constants(scope)
+        )
+
+        def text(key: str) -> tuple[str, Iterable[int]]:
+            result = table.rewrite(key)
+            return result.key, result.used
+
+        return text
+    mode = AffixMode.PREFIX if node.mode is tree.RenameMode.PREFIX else AffixMode.SUFFIX
+    rows = [(plain_text(r.source, scope.splice), plain_text(r.target, scope.splice)) for r in node.rows]
+    affixes = AffixTable(mode, rows)
+
+    def affix(key: str) -> tuple[str, Iterable[int]]:
+        found = affixes.matching(key)
+        if len(found) > 1 and not node.first:
+            first, second = (node.rows[i] for i in list(found)[:2])
+            _two_rows(compiler, key, first, second)
+        return (affixes.replace(key, found[0]), found[:1]) if found else (key, ())
+
+    return affix
+
+
+def _parts(compiler: Compiler, node: tree.Rename, scope: Scope) -> Rewrite:
+    rows = []
+    problems = []
+    constants = compiler.constants(scope)
+    for row in node.rows:
+        pattern = compile_pattern(row.source, splice=scope.splice)
+        template = compile_template(row.target, splice=scope.splice)
+        problems += template.check(pattern.captures, {*constants})
+        rows.append((pattern, template))
+    if problems:
+        raise StatexError(problems)
+    table = PartTable(rows)
+
+    def parts(key: str) -> tuple[str, Iterable[int]]:
+        result = table.rewrite(key, constants)
+        if result.ambiguous is not None:
+            number, one, other = result.ambiguous
+            raise StatexError([ambiguous(node.rows[number].source, key, one, other)])
+        return result.key, result.used
+
+    return parts
+
+
+# --- renumber ---------------------------------------------------------------------------------------------------
+
+
+def renumber(compiler: Compiler, node: tree.Renumber, scope: Scope) -> None:
+    """Carry out a `renumber`: the numbers present become 0, 1, 2, … in their order, for each group of captures."""
+    try:
+        main_only(node.pattern)
+        pattern = compiler.pattern(node.pattern, scope)
+        ints = [n for n, t in pattern.captures.items() if t.kind is CaptureKind.INT]
+        if len(ints) != 1:
+            fail(
+                codes.RENUMBER,
+                f"`renumber` needs one int capture, and this pattern has {len(ints)}",
+                node.pattern.span,
+                help="declare the number: `renumber model.layers.{i:int}`",
+            )
+        template = compiler.template(node.pattern, scope)
+    except StatexError as error:
+        compiler.report(error)
+        return
+    matches = _starting_with(compiler, node, scope)
+    name = ints[0]
+    numbers = _new_numbers(matches, name)
+    constants = compiler.constants(scope)
+    moves: Moves = {}
+    for match in matches:
+        number = numbers[_group(match, name)][int(match.bindings[name].value)]
+        old = template.render(match.bindings, constants)
+        new = template.render({**match.bindings, name: Captured(str(number), number)}, constants)
+        moves[match.key] = (new + match.key[len(old) :], node.span)
+    move(compiler, "renumber", node.span, moves, scope)
+
+
+def _starting_with(compiler: Compiler, node: tree.Renumber, scope: Scope) -> list[Match]:
+    """Return the matches of keys that are the pattern, or begin with it."""
+    following = below(_as_quoted(node.pattern), _rest(node.pattern.span), hide=False)
+    clause = Clause(scope, node.where, optional=True)
+    found = {m.key: m for m in compiler.matches(following, clause, stars=True)}
+    exact = Clause(scope, node.where, optional=node.optional or bool(found))
+    found.update((m.key, m) for m in compiler.matches(node.pattern, exact, stars=True))
+    return [found[key] for key in compiler.state.sort(found)]
+
+
+def _new_numbers(matches: list[Match], name: str) -> dict[tuple[tuple[str, str], ...], dict[int, int]]:
+    present: dict[tuple[tuple[str, str], ...], set[int]] = {}
+    for match in matches:
+        present.setdefault(_group(match, name), set()).add(int(match.bindings[name].value))
+    return {group: {old: new for new, old in enumerate(sorted(found))} for group, found in present.items()}
+
+
+def _group(match: Match, name: str) -> tuple[tuple[str, str], ...]:
+    # The rest of the key, captured by the last `**`, does not tell groups apart; only what is before the number does.
+    before = []
+    for other, captured in match.bindings.items():
+        if other == name:
+            break
+        before.append((other, captured.text))
+    return tuple(before)
+
+
+
+
+def _as_quoted(node: tree.PatternNode) -> tree.PatternNode:
+    return replace(node, kind=tree.PatternKind.QUOTED)
+
+
+def _rest(span: Span) -> tree.PatternNode:
+    return tree.PatternNode(span, tree.PatternKind.BARE, "**", (tree.DoubleStar(span),))

@@ -1,0 +1,142 @@
+"""Statements that choose keys: `drop`, `keep`, `copy` and `order`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from statex.diagnostics import StatexError, diagnostic, fail
+from statex.diagnostics.codes import keys as codes
+from statex.diagnostics.codes import names as name_codes
+from statex.dsl.compiler import TARGET, Clause, Compiler, Match
+from statex.dsl.plan import Change
+from statex.dsl.scope import Scope
+from statex.dsl.state import Entry
+from statex.grammar import tree
+from statex.source import Span
+
+
+def drop(compiler: Compiler, node: tree.Drop, scope: Scope) -> None:
+    """Carry out a `drop` or a `keep`."""
+    chosen: dict[str, Match] = {}
+    for pattern in node.patterns:
+        further = pattern.input is not None and pattern.input != TARGET and not node.keep
+        found = compiler.matches(pattern, Clause(scope, node.where, node.optional), further=further)
+        if further:
+            compiler.inputs[pattern.input].touched.update(m.key for m in found)  # type: ignore[index]
+        else:
+            chosen.update((m.key, m) for m in found)
+    if node.keep:
+        visible = _everything_below(compiler, node.span, scope)
+        # A `keep` whose pattern is at fault would drop everything and be followed by errors that mean nothing.
+        removed = [key for key in visible if key not in chosen] if chosen or node.optional else []
+    else:
+        removed = compiler.state.sort(chosen)
+    _remove(compiler, "keep" if node.keep else "drop", node.span, removed, scope)
+
+
+def _remove(compiler: Compiler, verb: str, span: Span, keys: list[str], scope: Scope) -> None:
+    for key in keys:
+        note_dropped(compiler, compiler.state.entries[key])
+    compiler.state.change(keys, ())
+    compiler.finish_step(verb, span, (Change("dropped", (key,), ()) for key in keys), scope)
+
+
+def note_dropped(compiler: Compiler, entry: Entry) -> None:
+    """Note that the statement at work is where the tensors an entry is made of went."""
+    if entry.origin is not None:
+        compiler.dropped.setdefault(entry.origin, compiler.step)
+    elif entry.value is not None:
+        for id in compiler.graph.sources(entry.value.id):
+            compiler.dropped.setdefault(compiler.graph[id].key, compiler.step)  # type: ignore[union-attr]
+
+
+def _everything_below(compiler: Compiler, span: Span, scope: Scope) -> list[str]:
+    everything = tree.PatternNode(span, tree.PatternKind.BARE, "**", (tree.DoubleStar(span),))
+    return [m.key for m in compiler.matches(everything, Clause(scope, optional=True))]
+
+
+def copy(compiler: Compiler, node: tree.Copy, scope: Scope) -> None:
+    """Carry out a `copy`: the same tensor under a second key, at the end of the state."""
+    clause = Clause(scope, node.where, node.optional)
+    matches = compiler.matches(node.source, clause, stars=True, further=True)
+    try:
+        template = compiler.checked_template(node.target, clause)
+    except StatexError as error:
+        compiler.report(error)
+        return
+    added: dict[str, Match] = {}
+    for match in matches:
+        try:
+            constants = compiler.constants(scope, match.visible)
+            new = template.render(match.bindings, constants)
+            check_new(compiler, new, node.target.span, added[new].key if new in added else None)
+            added[new] = match
+            if node.source.input is not None:
+                _check_single(compiler, node.source)
+                compiler.note_read(node.source.input, match.key)
+        except StatexError as error:
+            compiler.report(error, match.case)
+    entries = [(new, replace(m.entry, step=compiler.step), None) for new, m in added.items()]
+    compiler.state.change((), entries)
+    changes = [Change("copied", (m.key,), (new,)) for new, m in added.items()]
+    compiler.finish_step("copy", node.span, changes, scope)
+
+
+def _check_single(compiler: Compiler, source: tree.PatternNode) -> None:
+    if source.input is not None and compiler.inputs[source.input].family:
+        fail(
+            codes.FAMILY,
+            f"`{source.input}` is a family of checkpoints: which one is to be copied?",
+            source.span,
+            help=f"`add KEY = {source.input}::KEY[0]`, or `cat`, `stack` or `mean` of all",
+        )
+
+
+def check_new(compiler: Compiler, key: str, span: Span, other: str | None) -> None:
+    """Refuse a new key that exists, that another match makes too, or that has an empty segment.
+
+    Raises:
+        StatexError: SX303, SX302, SX316.
+    """
+    if other is not None:
+        fail(codes.COLLISION, f"two matches make `{key}`: the other one is `{other}`", span)
+    if not all(key.split(".")):
+        fail(codes.EMPTY_KEY, f"`{key}` has an empty segment", span)
+    if key in compiler.state.entries:
+        there = compiler.state.entries[key]
+        fail(
+            codes.EXISTS,
+            f"`{key}` exists already",
+            span,
+            values=[f"{key}: {there.type}"] if there.type else (),
+            help=f"`set {key} = …` gives it a new value; `drop {key}` removes it first",
+        )
+
+
+def order(compiler: Compiler, node: tree.Order, scope: Scope) -> None:
+    """Carry out an `order`: by the numbers in keys, or as another header has them."""
+    if scope.prefix is not None:
+        compiler.found.add(
+            diagnostic(name_codes.MISPLACED, "`order` speaks of the whole state and cannot stand in `within`", node.span)
+        )
+        return
+    keys = compiler.state.in_order()
+    if node.like is None:
+        compiler.state.reorder(sorted(keys, key=_natural))
+    else:
+        name = node.like.name
+        pattern = tree.PatternNode(node.like.span, tree.PatternKind.BARE, "**", (), name)
+        try:
+            header = compiler.input(pattern).headers[0]
+        except StatexError as error:
+            compiler.report(error)
+            return
+        place = {key: i for i, key in enumerate(header.entries)}
+        compiler.state.reorder(sorted(keys, key=lambda key: place.get(key, len(place))))
+    compiler.finish_step("order", node.span, (), scope)
+
+
+def _natural(key: str) -> list[tuple[int, int, str]]:
+    """Return what sorts `layers.10` after `layers.9`."""
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", key)]
