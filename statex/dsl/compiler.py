@@ -13,19 +13,24 @@ from statex.dsl.captures import Bindings, CaptureType
 from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.graph import Graph, SourceKey
 from statex.dsl.index import KeyIndex
+from statex.dsl.parameters import Given
 from statex.dsl.patterns import Pattern, below, compile_pattern
 from statex.dsl.plan import Allowed, Change, Step
 from statex.dsl.reports import ambiguous, missing_key, no_match
 from statex.dsl.scope import Scope
 from statex.dsl.state import Entry, State, initial_state, source_entry
 from statex.dsl.templates import Template, compile_template
-from statex.dsl.values import PatternValue, TensorValue, Value, has_tensor
+from statex.dsl.values import UNKNOWN, TensorValue, Value
 from statex.grammar import tree
 from statex.header import Header, OpaqueInfo
 from statex.source import Source, Span
 
 TARGET = "target"
 """The name under which conditions ask the target: `target::lm_head.weight`."""
+
+
+Runner = Callable[["Compiler", Sequence[tree.Statement], Scope], None]
+"""Carries out statements; handed in, as the statements are built on the compiler."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +76,13 @@ class Compiler:
         inputs: Mapping[str, Sequence[Header]],
         target: Header | None,
         load: Callable[[str, str], Source],
+        runner: Callable[[dict[str, Given]], Runner],
     ) -> None:
         self.header = header
         self.given_inputs = dict(inputs)
         self.target = InputState(TARGET, [target], False) if target is not None else None
         self.load = load
+        self._runner = runner
         self.graph = Graph()
         self.state: State = initial_state(header, self.graph)
         self.inputs: dict[str, InputState] = {}
@@ -89,6 +96,10 @@ class Compiler:
         self._fresh = 0
         self._patterns: dict[tuple[int, int], tuple[Pattern, object]] = {}
         self._templates: dict[tuple[int, int], tuple[Template, object]] = {}
+
+    def run_with(self, statements: Sequence[tree.Statement], scope: Scope, given: dict[str, Given]) -> None:
+        """Carry out statements whose parameters have these values from outside."""
+        self._runner(given)(self, statements, scope)
 
     # --- steps and ties ----------------------------------------------------------------------------------------
 
@@ -326,7 +337,7 @@ class Compiler:
             raise StatexError([_not_tensor(node.span, key, entry.opaque)])
         if not context.header_only:
             self.note_read(node.key.input, key)
-        return value if value is not None else _unknown()
+        return value if value is not None else UNKNOWN
 
     def count(self, node: tree.PatternNode, scope: Scope, context: Context) -> int:
         """Return the number of keys a pattern matches, with the captures of the match put in."""
@@ -361,12 +372,3 @@ def main_only(node: tree.PatternNode) -> None:
 
 def _not_tensor(span: Span, key: str, opaque: OpaqueInfo) -> Diagnostic:
     return diagnostic(key_codes.NOT_TENSOR, f"`{key}` is not a tensor: it holds a {opaque.kind}", span)
-
-
-def _unknown() -> Value:
-    from statex.dsl.values import UNKNOWN
-
-    return UNKNOWN
-
-
-__all__ = ["Clause", "Compiler", "InputState", "Match", "PatternValue", "has_tensor", "main_only"]

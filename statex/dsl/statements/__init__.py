@@ -1,1 +1,65 @@
-"""What each statement does to the state; `STATEMENTS` finds the function of a node."""
+"""What each statement does to the state; `run` carries out a list of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from statex.diagnostics import StatexError
+from statex.dsl.compiler import Compiler
+from statex.dsl.parameters import Given
+from statex.dsl.scope import Scope
+from statex.dsl.statements import assign, expect, moves, program, regroup, select
+from statex.grammar import tree
+
+_ON_STATE: Mapping[type, Callable[[Compiler, Any, Scope], None]] = {
+    tree.Rename: moves.rename,
+    tree.Renumber: moves.renumber,
+    tree.Set: assign.set_,
+    tree.Add: assign.add,
+    tree.Copy: select.copy,
+    tree.Drop: select.drop,
+    tree.Order: select.order,
+    tree.Split: regroup.split,
+    tree.Merge: regroup.merge,
+    tree.Expect: expect.expect,
+    tree.ExpectKeys: expect.expect_keys,
+    tree.ExpectEach: expect.expect_each,
+    tree.Let: program.let,
+    tree.Input: program.input_,
+    tree.Macro: program.macro,
+    tree.Allow: program.allow,
+}
+
+_WITH_BODY: Mapping[type, Callable[[Compiler, Any, Scope, program.Run], None]] = {
+    tree.Include: program.include,
+    tree.Use: program.use,
+    tree.Within: program.within,
+    tree.If: program.if_,
+}
+
+
+def runner(given: dict[str, Given]) -> program.Run:
+    """Return what carries out statements whose parameters have these values from outside."""
+
+    def run(compiler: Compiler, statements: Sequence[tree.Statement], scope: Scope) -> None:
+        for statement in statements:
+            try:
+                _one(compiler, statement, scope, given, run)
+            except StatexError as error:
+                compiler.report(error)
+
+    return run
+
+
+def _one(
+    compiler: Compiler, statement: tree.Statement, scope: Scope, given: dict[str, Given], run: program.Run
+) -> None:
+    kind = type(statement)
+    if kind in _ON_STATE:
+        _ON_STATE[kind](compiler, statement, scope)
+    elif kind in _WITH_BODY:
+        _WITH_BODY[kind](compiler, statement, scope, run)
+    elif isinstance(statement, tree.Param):
+        program.param(compiler, statement, scope, given)
+    # `root` speaks of the file around the state and has been heeded before the state was opened.

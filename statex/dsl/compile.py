@@ -1,0 +1,157 @@
+"""From a program and headers to a plan."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+
+from statex.diagnostics import StatexError, diagnostic
+from statex.diagnostics.codes import lints
+from statex.diagnostics.codes import names as name_codes
+from statex.diagnostics.suggest import join_words
+from statex.dsl.compiler import Compiler
+from statex.dsl.metadata import follow
+from statex.dsl.parameters import Given
+from statex.dsl.plan import Output, Plan
+from statex.dsl.scope import Scope
+from statex.dsl.state import Entry
+from statex.dsl.statements import runner
+from statex.dsl.statements.program import check_given
+from statex.grammar.tree import Input, Program, Statement, If
+from statex.header import Header, OpaqueInfo
+from statex.source import Source
+
+
+def compile_plan(
+    program: Program,
+    header: Header,
+    *,
+    inputs: Mapping[str, Sequence[Header]],
+    target: Header | None,
+    given: Mapping[str, Given],
+    load: Callable[[str, str], Source],
+    folder: str = ".",
+) -> Plan:
+    """Run a program over headers and return the plan; no data is read.
+
+    `given` are the values of parameters from outside, `load` reads the rule file a path in a folder names, `folder`
+    is where the program's own includes start.
+
+    Raises:
+        StatexError: all errors of the program on this checkpoint at once.
+    """
+    compiler = Compiler(header, inputs, target, load, runner)
+    scope = Scope(folder=folder)
+    _check_inputs(compiler, program, inputs)
+    try:
+        check_given(program.statements, dict(given), None)
+    except StatexError as error:
+        compiler.report(error)
+    compiler.run_with(program.statements, scope, dict(given))
+    compiler.found.raise_errors()
+    _lint_ties(compiler)
+    _lint_unread(compiler)
+    return _plan(compiler, scope)
+
+
+def _check_inputs(compiler: Compiler, program: Program, inputs: Mapping[str, Sequence[Header]]) -> None:
+    declared = {s.name.name for s in _inputs(program.statements)}
+    for name in inputs:
+        if name not in declared:
+            compiler.found.add(
+                diagnostic(
+                    name_codes.INPUT_NOT_DECLARED,
+                    f"a checkpoint was given for `{name}`, and the program declares no such input",
+                    help=f"input {name}",
+                )
+            )
+
+
+def _inputs(statements: Sequence[Statement]) -> list[Input]:
+    found = []
+    for statement in statements:
+        if isinstance(statement, Input):
+            found.append(statement)
+        elif isinstance(statement, If):
+            found += _inputs(statement.then) + _inputs(statement.otherwise)
+    return found
+
+
+def _plan(compiler: Compiler, scope: Scope) -> Plan:
+    entries = [(key, compiler.state.entries[key]) for key in compiler.state.in_order()]
+    outputs = OrderedDict((key, _output(entry)) for key, entry in entries)
+    header = compiler.header
+    born = [(key, entry.born) for key, entry in entries if entry.born is not None]
+    metadata = None if header.metadata is None else follow(header.metadata, header.entries, born)
+    return Plan(
+        outputs=outputs,
+        graph=compiler.graph,
+        header=header,
+        inputs={name: source.headers for name, source in compiler.inputs.items()},
+        metadata=metadata,
+        steps=tuple(compiler.steps),
+        allowed=tuple(compiler.allowed),
+        warnings=compiler.found.warnings,
+        dropped=compiler.dropped,
+        reads=compiler.reads,
+        parameters=scope.names(),
+    )
+
+
+def _output(entry: Entry) -> Output:
+    value = entry.value
+    return Output(
+        value=value.id if value is not None else None,
+        type=entry.type,
+        tie=entry.tie,
+        origin=entry.origin,
+        opaque=entry.opaque,
+        is_parameter=entry.is_parameter,
+        requires_grad=entry.requires_grad,
+        step=entry.step,
+    )
+
+
+def _lint_ties(compiler: Compiler) -> None:
+    """Say where keys that shared a tensor in the input hold different ones in the result."""
+    together: dict[object, list[str]] = {}
+    for key, info in compiler.header.entries.items():
+        if not isinstance(info, OpaqueInfo) and info.storage is not None:
+            together.setdefault((info.storage, info.offset, info.stride, info.type), []).append(key)
+    tied = {keys[0]: keys for keys in together.values() if len(keys) > 1}
+    if not tied:
+        return
+    results: dict[object, dict[object, str]] = {}
+    for key in compiler.state.in_order():
+        entry = compiler.state.entries[key]
+        results.setdefault(entry.roots, {}).setdefault(entry.tie, key)
+    for keys in tied.values():
+        info = compiler.header.entries[keys[0]]
+        ties = results.get(("source", "", 0, getattr(info, "storage", None)), {})
+        if len(ties) > 1:
+            first, second, *_ = ties.values()
+            step = max(compiler.state.entries[first].step, compiler.state.entries[second].step)
+            compiler.found.add(
+                diagnostic(
+                    lints.TIE_ENDS,
+                    f"{join_words([f'`{k}`' for k in keys], limit=3)} shared one tensor, and now "
+                    f"`{first}` and `{second}` differ",
+                    compiler.steps[step].span if step >= 0 else None,
+                    help="change both in one statement, or drop one",
+                )
+            )
+
+
+def _lint_unread(compiler: Compiler) -> None:
+    """Say which tensors of further inputs no statement has read."""
+    for name, source in compiler.inputs.items():
+        unread = [key for key in source.headers[0].entries if key not in source.touched]
+        if unread:
+            compiler.found.add(
+                diagnostic(
+                    lints.INPUT_UNREAD,
+                    f"nothing reads {len(unread)} of the {len(source.headers[0].entries)} tensors of `{name}`: "
+                    f"{join_words([f'`{k}`' for k in unread], limit=3)}",
+                    help=f"if this is meant: drop {name}::{unread[0]}",
+                )
+            )

@@ -1,0 +1,92 @@
+"""`_metadata`: what `state_dict()` noted of each module follows the module when its keys are renamed."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+
+Metadata = Mapping[str, Mapping[str, object]]
+
+
+def _module(key: str) -> str:
+    return key.rpartition(".")[0]
+
+
+def follow(metadata: Metadata, before: Iterable[str], born: Iterable[tuple[str, str]]) -> Metadata:
+    """Return the `_metadata` of a result.
+
+    `before` are the keys of the input, `born` pairs each key of the result with the key of the input its module
+    comes from. A module that holds keys goes where its keys went; one without keys of its own (a container, an
+    activation) goes with the modules below or around it; a module whose keys are all gone is left out. The root
+    stays the root.
+    """
+    moves = _module_moves(born)
+    if all(old in news and len(news) == 1 for old, news in moves.items()) and _same_modules(before, moves):
+        return OrderedDict(metadata)
+    moves = _with_containers(moves)
+    gone = _with_parents(_module(key) for key in before) - set(moves)
+    result: dict[str, Mapping[str, object]] = {}
+    for path, noted in metadata.items():
+        if path == "":
+            result[""] = noted
+        elif path in moves:
+            for new in moves[path]:
+                result.setdefault(new, noted)
+        elif path not in gone:
+            _place_beside(path, noted, moves, gone, result)
+    return OrderedDict(result)
+
+
+def _module_moves(born: Iterable[tuple[str, str]]) -> dict[str, dict[str, None]]:
+    moves: dict[str, dict[str, None]] = {}
+    for key, source in born:
+        moves.setdefault(_module(source), {})[_module(key)] = None
+    return moves
+
+
+def _same_modules(before: Iterable[str], moves: Mapping[str, object]) -> bool:
+    return all(_module(key) in moves for key in before)
+
+
+def _with_containers(moves: dict[str, dict[str, None]]) -> dict[str, dict[str, None]]:
+    """Add the modules around those that moved: `a.b -> x.b` says that `a` became `x`."""
+    result = {old: dict(news) for old, news in moves.items()}
+    taken = {new for news in moves.values() for new in news}
+    for old, news in moves.items():
+        for new in news:
+            outer, inner = _module(old), _module(new)
+            while outer and inner:
+                if outer not in moves and inner not in taken:
+                    result.setdefault(outer, {}).setdefault(inner)
+                outer, inner = _module(outer), _module(inner)
+    return result
+
+
+def _with_parents(paths: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    for path in paths:
+        while path and path not in found:
+            found.add(path)
+            path = _module(path)
+    return found
+
+
+def _place_beside(
+    path: str,
+    noted: Mapping[str, object],
+    moves: Mapping[str, Mapping[str, None]],
+    gone: set[str],
+    result: dict[str, Mapping[str, object]],
+) -> None:
+    """Put a module that has no keys below the nearest module around it."""
+    around = _module(path)
+    while around and around not in moves:
+        if around in gone:
+            return
+        around = _module(around)
+    if not around:
+        result.setdefault(path, noted)
+        return
+    for new in moves[around]:
+        rest = path[len(around) :]
+        result.setdefault(f"{new}{rest}" if new else rest[1:], noted)

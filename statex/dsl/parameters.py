@@ -1,0 +1,126 @@
+"""Values given to a program from outside: their types, and how they are read from a command line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from statex.diagnostics import fail
+from statex.diagnostics.codes import names as codes
+from statex.diagnostics.suggest import did_you_mean
+from statex.dsl.values import PatternValue, Value, describe, kind_of
+from statex.dtypes import BY_NAME, DType
+from statex.grammar import tree
+from statex.source import Span
+
+TYPES = ("int", "float", "bool", "str", "dtype", "list")
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A value for a parameter.
+
+    `typed` is false for text from a command line, which is read as the declared type. `lenient` is true for values of
+    a parameter file, which may hold more than the program declares. `span` is where a rule file gives it.
+    """
+
+    value: Any
+    span: Span | None = None
+    typed: bool = False
+    lenient: bool = False
+
+
+def known_type(node: tree.Name) -> str:
+    """Return the name of a parameter type.
+
+    Raises:
+        StatexError: SX208 for an unknown one.
+    """
+    if node.name in TYPES:
+        return node.name
+    near = {"integer": "int", "string": "str", "text": "str", "boolean": "bool", "number": "float", "double": "float"}
+    mended = near.get(node.name) or next(iter(did_you_mean(node.name, TYPES)), None)
+    fail(
+        codes.UNKNOWN_TYPE,
+        f"there is no parameter type `{node.name}`",
+        node.span,
+        help=f"did you mean `{mended}`?" if mended else f"the types are {', '.join(TYPES)}",
+    )
+
+
+def checked(node: tree.Param, type_name: str | None, given: Given, default: Value) -> Value:
+    """Return a given value as the declared type, or as the type of the default where none is declared.
+
+    Raises:
+        StatexError: SX206.
+    """
+    wanted = type_name or _type_of(default)
+    if given.typed:
+        value = from_python(given.value)
+    else:
+        value = from_text(given.value, wanted)
+    return _fit(node, wanted, value, given.span or node.span)
+
+
+def check_default(node: tree.Param, type_name: str | None, default: Value) -> Value:
+    """Return a default, after checking it against the declared type.
+
+    Raises:
+        StatexError: SX206.
+    """
+    assert node.default is not None
+    return default if type_name is None or default is None else _fit(node, type_name, default, node.default.span)
+
+
+def _fit(node: tree.Param, wanted: str | None, value: Value, span: Span) -> Value:
+    if wanted == "dtype" and isinstance(value, str) and value.removeprefix("torch.") in BY_NAME:
+        return BY_NAME[value.removeprefix("torch.")]
+    if wanted == "float" and type(value) is int:
+        return float(value)
+    if wanted is None or _type_of(value) == wanted:
+        return value
+    fail(
+        codes.PARAM_VALUE,
+        f"the parameter `{node.name.name}` takes {_article(wanted)}, and this is {kind_of(value)}",
+        span,
+        values=[f"{node.name.name} = {describe(value)}"],
+    )
+
+
+def _article(type_name: str) -> str:
+    return {"int": "an int", "str": "text"}.get(type_name, f"a {type_name}")
+
+
+def _type_of(value: Value) -> str | None:
+    for python, name in (
+        (bool, "bool"), (int, "int"), (float, "float"), (str | PatternValue, "str"), (DType, "dtype"), (tuple, "list"),
+    ):  # fmt: skip
+        if isinstance(value, python):
+            return name
+    return None
+
+
+def from_python(value: Any) -> Value:
+    """Return a Python value as one of the language: lists as tuples, torch's dtypes as dtypes."""
+    if isinstance(value, list | tuple):
+        return tuple(from_python(item) for item in value)
+    name = str(value)
+    if not isinstance(value, str) and name.startswith("torch.") and name.removeprefix("torch.") in BY_NAME:
+        return BY_NAME[name.removeprefix("torch.")]
+    return value
+
+
+def from_text(text: str, wanted: str | None) -> Value:
+    """Read a value of a command line: text where text is wanted, else JSON where it is JSON, a dtype, or text."""
+    if wanted == "str":
+        return text
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = {"True": True, "False": False}.get(text, text)
+    if isinstance(value, dict):
+        return text
+    if wanted == "bool" and value in ("yes", "no", "on", "off"):
+        return value in ("yes", "on")
+    return from_python(value)

@@ -1,0 +1,249 @@
+"""Statements about the program itself: names, inputs, includes, macros, blocks, and what verification forgives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
+from statex.diagnostics.codes import names as codes
+from statex.diagnostics.suggest import did_you_mean
+from statex.dsl.compiler import TARGET, Compiler, InputState, main_only
+from statex.dsl.evaluate import Context, Evaluator
+from statex.dsl.parameters import Given, check_default, checked, known_type
+from statex.dsl.patterns import below
+from statex.dsl.plan import Allowed
+from statex.dsl.scope import Definition, MacroDefinition, Scope
+from statex.dsl.values import PatternValue, Value, is_unknown
+from statex.grammar import parse, tree
+from statex.source import Source, Span
+
+Run = Callable[[Compiler, Sequence[tree.Statement], Scope], None]
+"""Carries out statements; handed in by the table of all statements."""
+
+
+def param(compiler: Compiler, node: tree.Param, scope: Scope, given: dict[str, Given]) -> None:
+    """Give a parameter its value: the one given from outside, or else its default."""
+    name = node.name.name
+    type_name = known_type(node.type) if node.type is not None else None
+    default: Value = None
+    if node.default is not None:
+        default = Evaluator(compiler, scope, Context()).plain(node.default, "a default")
+    outside = given.get(name)
+    if outside is not None:
+        scope.define(node.name, checked(node, type_name, outside, default))
+    elif node.default is not None:
+        scope.define(node.name, check_default(node, type_name, default))
+    else:
+        fail(
+            codes.MISSING_PARAM,
+            f"the parameter `{name}` has no value",
+            node.span,
+            help=f"-D {name}=…   or a default: `{node.span.text.rstrip()} = …`",
+        )
+
+
+def let(compiler: Compiler, node: tree.Let, scope: Scope) -> None:
+    """Give a name a value that is known from parameters and the header."""
+    value = Evaluator(compiler, scope, Context()).plain(node.value, "`let`")
+    scope.define(node.name, value)
+
+
+def input_(compiler: Compiler, node: tree.Input, scope: Scope) -> None:
+    """Declare a further checkpoint."""
+    name = node.name.name
+    if name == TARGET or name in compiler.inputs:
+        what = "the target's name" if name == TARGET else "declared already"
+        fail(codes.NAME_CLASH, f"an input cannot be called `{name}`: that is {what}", node.name.span)
+    headers = compiler.given_inputs.get(name, ())
+    if not headers or (len(headers) > 1 and not node.family):
+        compiler.found.add(_input_count(name, len(headers), node))
+        headers = headers[:1]
+    compiler.inputs[name] = InputState(name, headers, node.family)
+
+
+def _input_count(name: str, count: int, node: tree.Input) -> Diagnostic:
+    if count:
+        return diagnostic(
+            codes.INPUT_NOT_GIVEN,
+            f"the input `{name}` takes one checkpoint, and {count} were given",
+            node.span,
+            help=f"`input {name}[]` takes several",
+        )
+    return diagnostic(
+        codes.INPUT_NOT_GIVEN,
+        f"no checkpoint was given for the input `{name}`",
+        node.span,
+        help=f"--in {name}=PATH",
+    )
+
+
+def include(compiler: Compiler, node: tree.Include, scope: Scope, run: Run) -> None:
+    """Carry out another rule file, with parameters of its own; its macros are known afterwards."""
+    source = compiler.load(scope.folder, node.path.value) if _is_relative(node) else _absolute(node)
+    _check_cycle(node, scope, source)
+    given = {
+        b.name.name: Given(Evaluator(compiler, scope, Context()).plain(b.value, "`with`"), b.span, typed=True)
+        for b in node.bindings
+    }
+    program = parse(source)
+    inner = Scope(None, scope.prefix, _folder(source.name), (*scope.used_at, node.span))
+    check_given(program.statements, given, node.span)
+    compiler.run_with(program.statements, inner, given)
+    scope.macros.update(inner.macros)
+
+
+def _is_relative(node: tree.Include) -> bool:
+    return not node.path.value.startswith(("/", "\\")) and ":" not in node.path.value[:3]
+
+
+def _absolute(node: tree.Include) -> Source:
+    fail(
+        codes.INCLUDE_UNREADABLE,
+        "an include is named relative to the file it stands in, not absolutely",
+        node.path.span,
+        help="include 'other.sx'",
+    )
+
+
+def _check_cycle(node: tree.Include, scope: Scope, source: Source) -> None:
+    for span in (*scope.used_at, node.span):
+        if span.source.name == source.name:
+            chain = " -> ".join([*(s.source.name for s in (*scope.used_at, node.span)), source.name])
+            fail(codes.INCLUDE_CYCLE, f"`{node.path.value}` includes itself", node.path.span, notes=[chain])
+
+
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0] or "."
+
+
+def check_given(statements: Sequence[tree.Statement], given: dict[str, Given], span: Span | None) -> None:
+    """Refuse values for parameters that are not declared; those from a file of parameters may be more than needed.
+
+    Raises:
+        StatexError: SX205 with every such name.
+    """
+    declared = [p.name.name for p in _params(statements)]
+    problems = []
+    for name, value in given.items():
+        if name in declared or value.lenient:
+            continue
+        near = did_you_mean(name, declared)
+        known = f"the program declares {', '.join(f'`{d}`' for d in declared)}" if declared else "it declares none"
+        problems.append(
+            diagnostic(
+                codes.UNKNOWN_PARAM,
+                f"there is no parameter `{name}`",
+                value.span or span,
+                help=f"did you mean `{near[0]}`?" if near else (),
+                notes=[known],
+            )
+        )
+    if problems:
+        raise StatexError(problems)
+
+
+def _params(statements: Sequence[tree.Statement]) -> list[tree.Param]:
+    found = []
+    for statement in statements:
+        if isinstance(statement, tree.Param):
+            found.append(statement)
+        elif isinstance(statement, tree.If):
+            found += _params(statement.then) + _params(statement.otherwise)
+    return found
+
+
+def macro(compiler: Compiler, node: tree.Macro, scope: Scope) -> None:
+    """Define a macro; it sees what is defined before it."""
+    known = scope.find_macro(node.name.name)
+    if known is not None:
+        fail(
+            codes.NAME_CLASH,
+            f"the macro `{node.name.name}` is defined twice",
+            node.name.span,
+            also=[(known.node.name.span, "first here")],
+        )
+    seen = scope.child()
+    # The macros known now, and no later one: a macro that could see itself would make endless programs.
+    seen.macros = {name: m for s in reversed(list(scope.chain())) for name, m in s.macros.items()}
+    seen.parent = _values_only(scope)
+    scope.macros[node.name.name] = MacroDefinition(node, seen)
+
+
+def _values_only(scope: Scope) -> Scope:
+    return Scope(None, scope.prefix, scope.folder, scope.used_at, _definitions(scope))
+
+
+def _definitions(scope: Scope) -> dict[str, Definition]:
+    found: dict[str, Definition] = {}
+    for one in scope.chain():
+        for name, definition in one.values.items():
+            found.setdefault(name, definition)
+    return found
+
+
+def use(compiler: Compiler, node: tree.Use, scope: Scope, run: Run) -> None:
+    """Carry out the body of a macro with its arguments."""
+    found = scope.find_macro(node.name.name)
+    if found is None:
+        near = did_you_mean(node.name.name, scope.macro_names())
+        fail(
+            codes.UNKNOWN_MACRO,
+            f"there is no macro `{node.name.name}` before this place",
+            node.name.span,
+            help=f"did you mean `{near[0]}`?" if near else (),
+        )
+    inner = replace(found.scope.child(prefix=scope.prefix), used_at=(*scope.used_at, node.span))
+    for name, value in _arguments(compiler, node, found.node, scope).items():
+        inner.define(name, value)
+    run(compiler, found.node.body, inner)
+
+
+def _arguments(compiler: Compiler, node: tree.Use, macro: tree.Macro, scope: Scope) -> dict[tree.Name, Value]:
+    names = {p.name: p for p in macro.parameters}
+    values: dict[tree.Name, Value] = {}
+    positional = [a for a in node.arguments if a.name is None]
+    pairs = [(p, a) for p, a in zip(macro.parameters, positional, strict=False)]
+    pairs += [(names[a.name], a) for a in node.arguments if a.name in names]
+    for name, argument in pairs:
+        values[name] = _argument(compiler, argument, scope)
+    unknown = [a for a in node.arguments if a.name is not None and a.name not in names]
+    missing = [p.name for p in macro.parameters if p not in values]
+    if unknown or missing or len(pairs) != len(values) or len(positional) > len(names):
+        what = ", ".join(names) or "no arguments"
+        fail(
+            codes.MACRO_ARGUMENTS,
+            f"`{macro.name.name}` takes {what}" + (f"; `{missing[0]}` is missing" if missing else ""),
+            node.span,
+            also=[(macro.name.span, "defined here")],
+        )
+    return values
+
+
+def _argument(compiler: Compiler, argument: tree.Argument, scope: Scope) -> Value:
+    value = Evaluator(compiler, scope, Context()).value(argument.value)
+    return value if isinstance(value, PatternValue) or is_unknown(value) else _plain(compiler, argument, scope)
+
+
+def _plain(compiler: Compiler, argument: tree.Argument, scope: Scope) -> Value:
+    return Evaluator(compiler, scope, Context()).plain(argument.value, "an argument of a macro")
+
+
+def within(compiler: Compiler, node: tree.Within, scope: Scope, run: Run) -> None:
+    """Carry out statements that see only what is below a pattern, without the prefix."""
+    main_only(node.pattern)
+    prefix = below(scope.prefix, node.pattern) if scope.prefix is not None else node.pattern
+    run(compiler, node.body, scope.child(prefix=prefix))
+
+
+def if_(compiler: Compiler, node: tree.If, scope: Scope, run: Run) -> None:
+    """Carry out one of two blocks; names they define are known afterwards."""
+    holds = Evaluator(compiler, scope, Context()).condition(node.condition, "`if`")
+    run(compiler, node.then if holds else node.otherwise, scope)
+
+
+def allow(compiler: Compiler, node: tree.Allow, scope: Scope) -> None:
+    """Note what strict verification forgives."""
+    for pattern in node.patterns:
+        main_only(pattern)
+        compiler.allowed.append(Allowed(node.kind, compiler.pattern(pattern, scope)))

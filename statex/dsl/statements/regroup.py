@@ -1,0 +1,381 @@
+"""Statements that change how tensors are grouped: `split` one into several, `merge` several into one."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from statex.diagnostics import StatexError, diagnostic, fail
+from statex.diagnostics.codes import keys as codes
+from statex.diagnostics.suggest import join_words
+from statex.dsl.calls import expect_tensor
+from statex.dsl.captures import Captured, CaptureKind, CaptureType
+from statex.dsl.compiler import Clause, Compiler, Match
+from statex.dsl.evaluate import Context, Evaluator
+from statex.dsl.plan import Change
+from statex.dsl.scope import Scope
+from statex.dsl.state import Entry, Rank, computed
+from statex.dsl.statements.select import check_new
+from statex.dsl.templates import Template
+from statex.dsl.values import UNKNOWN, TensorValue, Value, describe, is_tensors, is_unknown
+from statex.grammar import tree
+from statex.source import Span
+
+Made = dict[str, tuple[Entry, Rank, tuple[str, ...]]]
+"""New keys: the entry, its place in the order, and the keys it was made of."""
+
+
+def _land(compiler: Compiler, verb: str, kind: str, span: Span, consumed: list[str], made: Made, scope: Scope) -> None:
+    """Take the consumed keys away and put the new ones in, at once."""
+    compiler.state.change(consumed, [(key, entry, rank) for key, (entry, rank, _) in made.items()])
+    if kind == "merged":
+        changes = [Change(kind, before, (key,)) for key, (_, _, before) in made.items()]
+    else:
+        by_source: dict[tuple[str, ...], list[str]] = {}
+        for key, (_, _, before) in made.items():
+            by_source.setdefault(before, []).append(key)
+        changes = [Change(kind, before, tuple(after)) for before, after in by_source.items()]
+    compiler.finish_step(verb, span, changes, scope)
+
+
+def _check_made(compiler: Compiler, key: str, span: Span, made: Made, consumed: set[str]) -> None:
+    if key in consumed and key not in made:
+        return
+    check_new(compiler, key, span, made[key][2][0] if key in made else None)
+
+
+# --- split ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """A template and the captures that make it one piece's key; `{e}` of `over e` is counted while filling."""
+
+    template: Template
+    bindings: Mapping[str, Captured]
+    span: Span
+
+
+def split(compiler: Compiler, node: tree.Split, scope: Scope) -> None:
+    """Carry out a `split`: the pieces stand where their source stood."""
+    clause = Clause(scope, node.where, node.optional)
+    matches = compiler.matches(node.source, clause, tensors=True, stars=True)
+    try:
+        slots = _slots(compiler, node, clause)
+    except StatexError as error:
+        compiler.report(error)
+        return
+    made: Made = {}
+    consumed = {match.key for match in matches}
+    for match in matches:
+        try:
+            _split_one(compiler, node, match, slots, made, consumed, scope)
+        except StatexError as error:
+            compiler.report(error, match.case)
+    _land(compiler, "split", "split", node.span, [m.key for m in matches], made, scope)
+
+
+def _slots(compiler: Compiler, node: tree.Split, clause: Clause) -> list[_Slot]:
+    if node.over is not None:
+        return _counted_slot(compiler, node, node.over, clause)
+    slots = []
+    for target in node.targets:
+        free = _free_choices(target, clause.known)
+        template = compiler.checked_template(target, clause, {c.name: _choice_type(c) for c in free})
+        slots += [_Slot(template, bindings, target.span) for bindings in _combinations(free)]
+    return slots
+
+
+def _counted_slot(compiler: Compiler, node: tree.Split, over: tree.Name, clause: Clause) -> list[_Slot]:
+    if len(node.targets) != 1 or over.name in clause.known:
+        fail(
+            codes.OVER_CAPTURE,
+            f"`over {over.name}` counts the pieces into one template with `{{{over.name}}}`, a new name",
+            over.span,
+            help=f"split … over {over.name} -> experts.{{{over.name}}}.weight = unstack",
+        )
+    counted = {over.name: CaptureType(CaptureKind.INT)}
+    template = compiler.checked_template(node.targets[0], clause, counted)
+    if over.name not in template.names:
+        fail(
+            codes.OVER_CAPTURE,
+            f"the template has no `{{{over.name}}}`: all pieces would get one key",
+            node.targets[0].span,
+            also=[(over.span, "counted here")],
+        )
+    return [_Slot(template, {}, node.targets[0].span)]
+
+
+def _free_choices(node: tree.PatternNode, known: Mapping[str, CaptureType]) -> list[tree.Capture]:
+    return [p for p in node.pieces if isinstance(p, tree.Capture) and p.choices and p.name not in known]
+
+
+def _choice_type(capture: tree.Capture) -> CaptureType:
+    return CaptureType(CaptureKind.CHOICE, capture.choices)
+
+
+def _combinations(choices: list[tree.Capture]) -> Iterator[dict[str, Captured]]:
+    if not choices:
+        yield {}
+        return
+    first, *rest = choices
+    for choice in first.choices:
+        for others in _combinations(rest):
+            yield {first.name: Captured(choice.text, choice.value), **others}
+
+
+def _split_one(
+    compiler: Compiler,
+    node: tree.Split,
+    match: Match,
+    slots: list[_Slot],
+    made: Made,
+    consumed: set[str],
+    scope: Scope,
+) -> None:
+    value = compiler.evaluate(match, scope, node.value)
+    pieces = _pieces(node, value, len(slots), node.over is not None)
+    if pieces is None:
+        # The keys still come into being, so that later statements are checked against them.
+        pieces = [None] * (1 if node.over is not None else len(slots))
+    compiler.note_read(None, match.key)
+    constants = compiler.constants(scope, match.visible)
+    for number, piece in enumerate(pieces):
+        slot = slots[0] if node.over is not None else slots[number]
+        bindings = {**match.bindings, **slot.bindings}
+        if node.over is not None:
+            bindings[node.over.name] = Captured(str(number), number)
+        key = slot.template.render(bindings, constants)
+        _check_made(compiler, key, slot.span, made, consumed)
+        tie = compiler.tie((match.entry.tie, number), piece)
+        entry = computed(match.entry, piece, tie, compiler.step)
+        made[key] = (entry, (*compiler.state.rank(match.key), number), (match.key,))
+
+
+def _pieces(node: tree.Split, value: Value, slots: int, counted: bool) -> list[TensorValue | None] | None:
+    if is_unknown(value):
+        return None
+    if not is_tensors(value) or not all(isinstance(piece, TensorValue) for piece in value):
+        fail(
+            codes.PIECES,
+            f"a `split` needs pieces, and this gives {describe(value)}",
+            node.value.span,
+            help="`chunk(n, dim=0)`, `sections([a, b], dim=0)` and `unstack(dim=0)` give pieces",
+        )
+    if not counted and len(value) != slots:
+        fail(
+            codes.PIECES,
+            f"{len(value)} pieces for {slots} {'key' if slots == 1 else 'keys'}",
+            node.value.span,
+            also=[(node.targets[0].span.to(node.targets[-1].span), f"{slots} to fill")],
+            values=[f"{node.value.span.text} = {describe(value)}"],
+        )
+    return list(value)
+
+
+# --- merge ------------------------------------------------------------------------------------------------------
+
+GroupKey = tuple[tuple[str, str], ...]
+
+
+@dataclass(slots=True)
+class _Group:
+    """The sources that belong together: for each source of the statement its matches, by the capture of `over`."""
+
+    bindings: dict[str, Captured]
+    found: list[dict[Hashable, Match]] = field(default_factory=list)
+
+    def matches(self) -> Iterator[Match]:
+        for found in self.found:
+            yield from found.values()
+
+
+def merge(compiler: Compiler, node: tree.Merge, scope: Scope) -> None:
+    """Carry out a `merge`: the result stands where the first of its sources stood in the state."""
+    clause = Clause(scope, node.where, node.optional)
+    over = node.over.name if node.over is not None else None
+    try:
+        groups = _gather(compiler, node, clause, over)
+        known = {n: t for n, t in clause.known.items() if n != over}
+        template = compiler.checked_template(node.target, Clause(scope, known=known))
+    except StatexError as error:
+        compiler.report(error)
+        return
+    made: Made = {}
+    consumed = {m.key for group in groups.values() for m in group.matches()}
+    for group in groups.values():
+        case = _case(group)
+        try:
+            _merge_one(compiler, node, group, template, made, consumed, scope, case)
+        except StatexError as error:
+            compiler.report(error, case)
+    for key in consumed:
+        entry = compiler.state.entries[key]
+        if entry.origin is not None:
+            compiler.reads.setdefault(entry.origin, compiler.step)
+    _land(compiler, "merge", "merged", node.span, list(consumed), made, scope)
+
+
+def _gather(compiler: Compiler, node: tree.Merge, clause: Clause, over: str | None) -> dict[GroupKey, _Group]:
+    groups: dict[GroupKey, _Group] = {}
+    names = _shared_captures(compiler, node, clause, over)
+    for number, source in enumerate(node.sources):
+        own = Clause(clause.scope, clause.where, clause.optional, clause.known)
+        for match in compiler.matches(source.pattern, own, tensors=True, stars=True):
+            bindings = {n: c for n, c in match.bindings.items() if n != over}
+            identity = tuple((n, bindings[n].rendered) for n in names)
+            group = groups.setdefault(identity, _Group(bindings, [{} for _ in node.sources]))
+            place: Hashable = match.bindings[over].value if over is not None else None
+            if place in group.found[number]:
+                other = group.found[number][place].key
+                compiler.found.add(
+                    diagnostic(
+                        codes.TWICE_IN_GROUP,
+                        f"`{other}` and `{match.key}` are both this source of one group",
+                        source.pattern.span,
+                        help="name what tells them apart with a capture",
+                        cases=[match.case],
+                    )
+                )
+                continue
+            group.found[number][place] = match
+    return groups
+
+
+def _shared_captures(compiler: Compiler, node: tree.Merge, clause: Clause, over: str | None) -> tuple[str, ...]:
+    """Return the captures that tell groups apart, after checking that every source has the same ones."""
+    first: list[str] | None = None
+    for source in node.sources:
+        pattern = compiler.pattern(source.pattern, clause.scope, clause.known)
+        clause.known.update(pattern.captures)
+        if over is not None:
+            _check_over(node, source, over, pattern.captures)
+        names = sorted(n for n in pattern.captures if n != over)
+        if first is None:
+            first = names
+        elif names != first:
+            fail(
+                codes.MERGE_CAPTURES,
+                f"this source has {_captures(names)}, and the first one has {_captures(first)}",
+                source.pattern.span,
+                also=[(node.sources[0].pattern.span, "the first source")],
+                help="sources with equal captures belong together, so each needs the same ones",
+            )
+    return tuple(first or ())
+
+
+def _captures(names: list[str]) -> str:
+    if not names:
+        return "no captures"
+    return "the captures " + join_words([f"`{n[0] if n[0] == '*' else n}`" for n in names], limit=5)
+
+
+def _check_over(node: tree.Merge, source: tree.MergeSource, over: str, captures: Mapping[str, CaptureType]) -> None:
+    kind = captures[over].kind if over in captures else None
+    if kind not in (CaptureKind.INT, CaptureKind.CHOICE):
+        assert node.over is not None
+        fail(
+            codes.OVER_CAPTURE,
+            f"`over {over}` needs `{{{over}:int}}` in this source" if kind is None else f"`{over}` is no int here",
+            source.pattern.span,
+            also=[(node.over.span, "gathered over this")],
+            help=f"write `{{{over}:int}}`, or `{{{over}:a|b|c}}` to gather named pieces in that order",
+        )
+
+
+def _case(group: _Group) -> str:
+    named = {name: c.text for name, c in group.bindings.items() if name[0] not in "*%"}
+    first = next(group.matches(), None)
+    return ", ".join(f"{n} = {t}" for n, t in named.items()) or (first.key if first else "")
+
+
+def _merge_one(
+    compiler: Compiler,
+    node: tree.Merge,
+    group: _Group,
+    template: Template,
+    made: Made,
+    consumed: set[str],
+    scope: Scope,
+    case: str,
+) -> None:
+    _check_complete(node, group, case)
+    gathered = [_in_order(node, found, number) for number, found in enumerate(group.found)]
+    matches = [match for found in gathered for match in found]
+    first = min(matches, key=lambda m: compiler.state.rank(m.key))
+    key = template.render(group.bindings, compiler.constants(scope))
+    _check_made(compiler, key, node.target.span, made, consumed)
+    context = _merge_context(node, group, gathered, case, key)
+    try:
+        value = expect_tensor(Evaluator(compiler, scope, context).value(node.value), node.value.span)
+    except StatexError as error:
+        compiler.report(error, case)
+        value = None
+    whole = replace(
+        first.entry,
+        is_parameter=all(m.entry.is_parameter for m in matches),
+        requires_grad=any(m.entry.requires_grad for m in matches),
+    )
+    tie = compiler.tie(tuple(m.entry.tie for m in matches), value)
+    made[key] = (computed(whole, value, tie, compiler.step), compiler.state.rank(first.key), tuple(m.key for m in matches))
+
+
+def _merge_context(
+    node: tree.Merge, group: _Group, gathered: list[list[Match]], case: str, key: str
+) -> Context:
+    tuples = [tuple(_value(match) for match in found) for found in gathered]
+    values: list[Value] = [found if node.over is not None else found[0] for found in tuples]
+    named = {s.name.name: v for s, v in zip(node.sources, values, strict=True) if s.name is not None}
+    # With one source `it` is what `over` gathers; with several it is one of each.
+    it = values[0] if node.over is not None and len(values) == 1 else tuple(values)
+    return Context(it, key, group.bindings, named, case=case)
+
+
+def _value(match: Match) -> Value:
+    return match.value if match.value is not None else UNKNOWN
+
+
+def _check_complete(node: tree.Merge, group: _Group, case: str) -> None:
+    for number, found in enumerate(group.found):
+        if not found:
+            there = next(m.key for m in group.matches())
+            fail(
+                codes.GROUP,
+                f"nothing matches this source where `{there}` is",
+                node.sources[number].pattern.span,
+                help="filter the complete groups with `where`, or correct the pattern",
+                cases=[case],
+            )
+
+
+def _in_order(node: tree.Merge, found: dict[Hashable, Match], number: int) -> list[Match]:
+    """Return the matches of a source in the order of `over`, which must be complete."""
+    if node.over is None:
+        return list(found.values())
+    source = node.sources[number].pattern
+    wanted = _wanted(node, found)
+    missing = [place for place in wanted if place not in found]
+    if missing:
+        fail(
+            codes.GAP,
+            f"`over {node.over.name}` misses {join_words([str(m) for m in missing], limit=4)}",
+            source.span,
+            values=[f"present: {join_words([str(p) for p in _sorted(found)], limit=12)}"],
+            help="`renumber` closes gaps in the numbers" if all(isinstance(m, int) for m in missing) else (),
+        )
+    return [found[place] for place in wanted]
+
+
+def _sorted(found: dict[Hashable, Match]) -> list[Hashable]:
+    return sorted(found, key=lambda place: (not isinstance(place, int), place))
+
+
+def _wanted(node: tree.Merge, found: dict[Hashable, Match]) -> list[Hashable]:
+    assert node.over is not None
+    for source in node.sources:
+        for piece in source.pattern.pieces:
+            if isinstance(piece, tree.Capture) and piece.name == node.over.name and piece.choices:
+                return [int(c.value) if c.value.isdecimal() else c.value for c in piece.choices]
+    highest = max((place for place in found if isinstance(place, int)), default=-1)
+    return list(range(highest + 1))
+
