@@ -109,6 +109,7 @@ def _output(entry: Entry) -> Output:
         is_parameter=entry.is_parameter,
         requires_grad=entry.requires_grad,
         step=entry.step,
+        born=entry.born,
     )
 
 

@@ -62,6 +62,8 @@ class Output:
     is_parameter: bool
     requires_grad: bool
     step: int
+    born: str | None
+    """The key of the input it follows (its device, its module), `None` for what was added."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,3 +170,26 @@ VALUE_MISSING = declare(
     mend="`statex show` prints the values a checkpoint has. A second argument is used where there is none: "
     "`value('args.num_heads', 8)`.",
 )
+RULES_UNREADABLE = declare(
+    "SX222",
+    "a rule file that cannot be read",
+    exit=3,
+    meaning="The rule file does not exist, cannot be read, or is no UTF-8 text.",
+    example="statex plan model.safetensors model.safetensors   # a checkpoint where rules belong",
+    mend="Name the rule file first and the checkpoint after it; single statements can be given with `-e '…'`.",
+)
+PARAMS_UNREADABLE = declare(
+    "SX223",
+    "a parameter file that cannot be read",
+    exit=3,
+    meaning="The file named by `--params` does not exist, is no JSON (or YAML), or is not a mapping of names to values.",
+    example="statex plan rules.sx in.pth --params tokenizer.model",
+    mend='Give a file such as `{"heads": 32}`; the `config.json` of a model works as it is.',
+)
+MISPLACED_ROOT = declare(
+    "SX224",
+    "two statements that name the root",
+    meaning="`root` says where in the file the state is; it can be said once, outside of any block.",
+    example="root 'model'\nroot 'ema'",
+    mend="Leave one `root` at the top of the file.",
+)

@@ -1,0 +1,56 @@
+"""SX5xx: the target model and verification against it."""
+
+from statex.diagnostics.codes.registry import declare
+
+MISMATCH = declare(
+    "SX501",
+    "the result does not fit the target",
+    meaning="Keys, shapes or dtypes of the result differ from what the target's `load_state_dict(strict=True)` needs. "
+    "torch would refuse some of it, and cast dtypes without a word.",
+    example="statex apply rename-all.sx in.pth out.pth --target models:Net   # Net has the old names",
+    mend="The table says of each key what is wrong and, where a near one is known, the line that mends it. What is "
+    "meant to be missing or left over is written down: `allow missing PATTERN`, `allow unexpected PATTERN`.",
+)
+NOT_IMPORTED = declare(
+    "SX502",
+    "a target that cannot be imported",
+    exit=2,
+    meaning="`--target module:callable` names a module that cannot be imported, or something the module does not have.",
+    example="statex apply rules.sx in.pth out.pth --target models:Nett",
+    mend="Write `package.module:Class`. The working directory is searched first.",
+)
+NOT_BUILT = declare(
+    "SX503",
+    "a target that cannot be built",
+    exit=2,
+    meaning="The callable of `--target` raised an error, or did not give a `torch.nn.Module`. It is called without data, "
+    "on the meta device.",
+    example="statex verify out.pth --target models:Net   # Net needs an argument",
+    mend="Give its arguments with `--target-arg name=value`, or name a function that builds the model. Where the "
+    "constructor needs real data, compare with a checkpoint instead: `--like reference.pth`.",
+)
+REFUSED = declare(
+    "SX504",
+    "load_state_dict refuses the result",
+    meaning="Keys, shapes and dtypes agree, and still `load_state_dict` of the target raised an error, most often from "
+    "a hook of its own.",
+    example="statex verify out.pth --target models:NetWithHook",
+    mend="The message of torch is shown; the target's own loading code decides.",
+)
+TARGET_KEYS = declare(
+    "SX505",
+    "two ways to name the target",
+    exit=2,
+    meaning="A result is verified against one target: a model (`--target`) or another checkpoint (`--like`).",
+    example="statex apply rules.sx in.pth out.pth --target models:Net --like other.pth",
+    mend="Leave one of the two out.",
+)
+NO_TARGET = declare(
+    "SX506",
+    "the target is asked, and none is given",
+    exit=2,
+    meaning="The program asks something of the target (`exists(target::KEY)`, `shape(target::KEY)`, `order like "
+    "target`), and no target was named.",
+    example="if exists(target::lm_head.weight) { drop lm_head.weight }",
+    mend="Name it: `--target package.module:Model` or `--like other.safetensors`.",
+)

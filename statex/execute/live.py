@@ -1,0 +1,48 @@
+"""States in memory as headers: live tensors described without touching their data."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+from statex.dtypes import BY_NAME
+from statex.header import OpaqueInfo, TensorInfo, TensorType
+
+
+def describe(value: Any) -> Any:
+    """Return the tree of a state in memory: each tensor replaced by its `TensorInfo`, whose handle is the tensor."""
+    import torch
+
+    return _describe(value, torch)
+
+
+def _describe(value: Any, torch: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return tensor_info(value)
+    if isinstance(value, Mapping):
+        result: OrderedDict[Any, Any] = OrderedDict((key, _describe(item, torch)) for key, item in value.items())
+        metadata = getattr(value, "_metadata", None)
+        if metadata is not None:
+            result._metadata = metadata  # type: ignore[attr-defined]
+        return result
+    return value
+
+
+def tensor_info(tensor: Any) -> TensorInfo | OpaqueInfo:
+    """Describe a live tensor; one that is not strided (sparse, quantized, nested) is moved and never computed with."""
+    import torch
+
+    dtype = BY_NAME.get(str(tensor.dtype).removeprefix("torch."))
+    if dtype is None or tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
+        what = "quantized" if tensor.is_quantized else str(tensor.layout).removeprefix("torch.")
+        return OpaqueInfo(f"{what} tensor", tensor)
+    return TensorInfo(
+        TensorType(dtype, tuple(tensor.shape)),
+        storage=tensor.untyped_storage()._cdata if tensor.numel() else None,
+        offset=tensor.storage_offset(),
+        stride=tuple(tensor.stride()),
+        is_parameter=isinstance(tensor, torch.nn.Parameter),
+        requires_grad=tensor.requires_grad,
+        handle=tensor,
+    )

@@ -1,0 +1,110 @@
+"""The target: a model built without data, or another checkpoint's header."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from statex.diagnostics import fail
+from statex.diagnostics.codes import target as codes
+from statex.diagnostics.suggest import did_you_mean
+from statex.execute.live import tensor_info
+from statex.header import Header, OpaqueInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a result has to fit: a header, and the model on the meta device where there is one."""
+
+    name: str
+    header: Header
+    module: Any = None
+
+
+def module_target(module: Any, name: str | None = None) -> Target:
+    """Return the target of a module; the module itself is not changed, and its data is not copied."""
+    import torch
+
+    memo: dict[int, Any] = {}
+    for tensor in [*module.parameters(), *module.buffers()]:
+        on_meta = torch.empty_like(tensor, device="meta")
+        if isinstance(tensor, torch.nn.Parameter):
+            on_meta = torch.nn.Parameter(on_meta, requires_grad=tensor.requires_grad)
+        memo[id(tensor)] = on_meta
+    return _described(copy.deepcopy(module, memo), name or type(module).__name__)
+
+
+def build_target(spec: str, arguments: Mapping[str, Any] | None = None) -> Target:
+    """Import `module:callable` and call it on the meta device.
+
+    Raises:
+        StatexError: SX502 where it cannot be imported, SX503 where it cannot be called or gives no module.
+    """
+    import torch
+
+    factory = _import(spec)
+    if isinstance(factory, torch.nn.Module):
+        return module_target(factory, spec.rpartition(":")[2])
+    try:
+        with torch.device("meta"):
+            module = factory(**(arguments or {}))
+    except Exception as error:  # noqa: BLE001 - the user's own code may raise anything
+        fail(
+            codes.NOT_BUILT,
+            f"`{spec}` could not be built: {type(error).__name__}: {error}",
+            notes=[_last_frame(error)],
+            help="give its arguments with `--target-arg name=value`, or compare with a checkpoint: `--like FILE`",
+        )
+    if not isinstance(module, torch.nn.Module):
+        fail(codes.NOT_BUILT, f"`{spec}` gives a {type(module).__name__}, not a torch.nn.Module")
+    return _described(module, spec.rpartition(":")[2])
+
+
+def _described(module: Any, name: str) -> Target:
+    state = module.state_dict(keep_vars=True)
+    import torch
+
+    entries = {
+        key: tensor_info(value) if isinstance(value, torch.Tensor) else OpaqueInfo(type(value).__name__, value)
+        for key, value in state.items()
+    }
+    return Target(name, Header(entries, getattr(state, "_metadata", None), label=name), module)
+
+
+def _last_frame(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    last = frames[-1]
+    return f"raised in {os.path.basename(last.filename)}, line {last.lineno}: {last.line}"
+
+
+def _import(spec: str) -> Any:
+    name, colon, path = spec.partition(":")
+    if not colon or not name or not path:
+        fail(codes.NOT_IMPORTED, f"`{spec}` is not of the form `package.module:callable`", help="--target models:Net")
+    folder = os.getcwd()
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        found: Any = importlib.import_module(name)
+    except Exception as error:  # noqa: BLE001 - the user's own code may raise anything
+        fail(
+            codes.NOT_IMPORTED,
+            f"the module `{name}` cannot be imported: {type(error).__name__}: {error}",
+            help="modules are searched in the working directory and where Python finds them",
+        )
+    for part in path.split("."):
+        if not hasattr(found, part):
+            near = did_you_mean(part, dir(found))
+            fail(
+                codes.NOT_IMPORTED,
+                f"`{name}` has no `{path}`",
+                help=f"did you mean `{name}:{near[0]}`?" if near else (),
+            )
+        found = getattr(found, part)
+    return found

@@ -1,0 +1,151 @@
+"""Verification: statically over headers, then by torch's own `load_state_dict`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
+from statex.diagnostics.codes import target as codes
+from statex.execute.mending import mends, partners
+from statex.execute.target import Target
+from statex.header import OpaqueInfo, TensorInfo, TensorType
+
+Type = TensorType | None
+"""The type of an entry; `None` for one that is no tensor."""
+
+EXAMPLES = 8
+"""How many keys of each kind a table shows."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How the keys and types of a result differ from those of a target; empty where they agree."""
+
+    target: str
+    agreeing: int
+    expected: int
+    missing: Mapping[str, Type] = field(default_factory=dict)
+    unexpected: Mapping[str, Type] = field(default_factory=dict)
+    shapes: Mapping[str, tuple[Type, Type]] = field(default_factory=dict)
+    dtypes: Mapping[str, tuple[Type, Type]] = field(default_factory=dict)
+    allowed: tuple[str, ...] = ()
+    """Keys that differ and are forgiven by `allow`."""
+
+    @property
+    def fits(self) -> bool:
+        """True where nothing differs."""
+        return not (self.missing or self.unexpected or self.shapes or self.dtypes)
+
+
+def types_of(entries: Mapping[str, TensorInfo | OpaqueInfo]) -> dict[str, Type]:
+    """Return the types of a header's entries."""
+    return {key: info.type if isinstance(info, TensorInfo) else None for key, info in entries.items()}
+
+
+def compare(
+    result: Mapping[str, Type], target: Target, is_allowed: Callable[[str, str], bool] = lambda kind, key: False
+) -> Comparison:
+    """Compare keys, shapes and dtypes of a result with a target; `is_allowed(kind, key)` forgives."""
+    wanted = types_of(target.header.entries)
+    missing = {key: kind for key, kind in wanted.items() if key not in result}
+    unexpected = {key: kind for key, kind in result.items() if key not in wanted}
+    both = [(key, result[key], wanted[key]) for key in result if key in wanted]
+    shapes = {key: (a, b) for key, a, b in both if a and b and a.shape != b.shape}
+    dtypes = {key: (a, b) for key, a, b in both if a and b and a.shape == b.shape and a.dtype != b.dtype}
+    forgiven = [k for k in missing if is_allowed("missing", k)] + [k for k in unexpected if is_allowed("unexpected", k)]
+    return Comparison(
+        target=target.name,
+        agreeing=len(both) - len(shapes) - len(dtypes),
+        expected=len(wanted),
+        missing={k: v for k, v in missing.items() if k not in forgiven},
+        unexpected={k: v for k, v in unexpected.items() if k not in forgiven},
+        shapes=shapes,
+        dtypes=dtypes,
+        allowed=tuple(forgiven),
+    )
+
+
+def mismatch(found: Comparison, origin: Callable[[str], str] = lambda key: "") -> Diagnostic:
+    """Return the one diagnostic for a comparison that does not fit; `origin(key)` says which rule made a key."""
+    parts = {
+        "missing": len(found.missing),
+        "unexpected": len(found.unexpected),
+        "of wrong shape": len(found.shapes),
+        "of wrong dtype": len(found.dtypes),
+    }
+    counts = ", ".join(f"{count} {what}" for what, count in parts.items() if count)
+    return diagnostic(
+        codes.MISMATCH,
+        f"the result does not fit {found.target}: {counts} "
+        f"({found.agreeing} of {found.expected} {'key agrees' if found.agreeing == 1 else 'keys agree'})",
+        rows=_rows(found, origin),
+        notes=[f"`allow` forgives {len(found.allowed)} more"] if found.allowed else (),
+        help=mends(found.missing, found.unexpected, found.shapes, found.dtypes),
+    )
+
+
+def _rows(found: Comparison, origin: Callable[[str], str]) -> list[tuple[str, ...]]:
+    pairs = partners(found.missing, found.unexpected)
+    back = {unexpected: missing for missing, unexpected in pairs.items()}
+    rows: list[tuple[str, ...]] = []
+    for number, (key, kind) in enumerate(found.missing.items()):
+        if number == EXAMPLES:
+            rows.append(("missing", f"and {len(found.missing) - EXAMPLES} more"))
+            break
+        rows.append(("missing", key, _show(kind), f"same type as unexpected `{pairs[key]}`" if key in pairs else ""))
+    for number, (key, kind) in enumerate(found.unexpected.items()):
+        if number == EXAMPLES:
+            rows.append(("unexpected", f"and {len(found.unexpected) - EXAMPLES} more"))
+            break
+        said = [origin(key), f"same type as missing `{back[key]}`" if key in back else ""]
+        rows.append(("unexpected", key, _show(kind), "; ".join(s for s in said if s)))
+    for what, differing in (("shape", found.shapes), ("dtype", found.dtypes)):
+        for number, (key, (actual, wanted)) in enumerate(differing.items()):
+            if number == EXAMPLES:
+                rows.append((what, f"and {len(differing) - EXAMPLES} more"))
+                break
+            rows.append((what, key, _show(actual), "; ".join(s for s in (f"needs {_show(wanted)}", origin(key)) if s)))
+    return rows
+
+
+def _show(kind: Type) -> str:
+    return str(kind) if kind is not None else "not a tensor"
+
+
+def load_for_real(target: Target, state: Mapping[str, Any], found: Comparison) -> None:
+    """Load a state into the target's model on the meta device with `load_state_dict(strict=True, assign=True)`.
+
+    The model keeps nothing: it was built for this. Without a model (`--like`) there is nothing to do.
+
+    Raises:
+        StatexError: SX504 with torch's own words.
+    """
+    if target.module is None:
+        return
+    strict = not found.allowed
+    try:
+        outcome = target.module.load_state_dict(state, strict=strict, assign=True)
+    except Exception as error:  # noqa: BLE001 - load_state_dict runs the target's own hooks
+        fail(codes.REFUSED, f"load_state_dict of {target.name} refuses the result", notes=str(error).splitlines()[:12])
+    left = [k for k in (*outcome.missing_keys, *outcome.unexpected_keys) if k not in found.allowed]
+    if left:
+        fail(codes.REFUSED, f"load_state_dict of {target.name} reports further keys: {', '.join(left[:3])}")
+
+
+def verify_types(
+    result: Mapping[str, Type],
+    target: Target,
+    is_allowed: Callable[[str, str], bool] = lambda kind, key: False,
+    origin: Callable[[str], str] = lambda key: "",
+) -> Comparison:
+    """Compare and raise where something differs.
+
+    Raises:
+        StatexError: SX501.
+    """
+    found = compare(result, target, is_allowed)
+    if not found.fits:
+        raise StatexError([mismatch(found, origin)])
+    return found
