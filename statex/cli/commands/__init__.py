@@ -1,0 +1,1 @@
+"""One module for each command: read arguments, call the API, print."""

@@ -1,0 +1,72 @@
+"""`statex apply`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import statex
+from statex.cli import options
+from statex.cli.output import escape, print_diagnostics, print_json
+from statex.cli.report import plan_json, plan_lines, totals
+
+
+def apply(
+    paths: Annotated[list[str], typer.Argument(metavar="[RULES] IN OUT", help="Rule file, checkpoint, output.")],
+    expressions: options.Expressions = None,
+    definitions: options.Definitions = None,
+    params: options.ParamFiles = None,
+    inputs: options.Inputs = None,
+    target: options.TargetSpec = None,
+    target_arg: options.TargetArguments = None,
+    like: options.Like = None,
+    root: options.Root = None,
+    format: Annotated[
+        str | None, typer.Option("--format", metavar="torch|safetensors", help="The output's format, by its ending.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, compute and write nothing.")] = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Convert a checkpoint. The output appears whole and verified, or not at all.
+
+    \b
+    statex apply rules.sx in.pth out.pth --target mypkg.models:MyModel
+    statex apply rules.sx in.pth out.safetensors -D heads=32 --like reference.safetensors
+    statex apply -e "rename prefix 'module.' -> ''" in.pth out.pth
+    """
+    rules, (source, destination) = options.rules_and_paths(paths, expressions, ["IN", "OUT"])
+    done = statex.convert(
+        source,
+        destination,
+        rules,
+        inputs=options.inputs(inputs),
+        target=options.target(target, target_arg, like),
+        root=root,
+        params=options.parameters(definitions, params),
+        format=format,
+        force=force,
+        dry_run=dry_run,
+    )
+    if json:
+        print_json(plan_json(done.plan) | {"output": str(done.path) if done.path else None})
+        return
+    print_diagnostics(done.plan.warnings)
+    if not quiet:
+        for line in plan_lines(done.plan, keys=False) if dry_run else [totals(done.plan)]:
+            typer.echo(line)
+        typer.echo(_outcome(done, Path(destination)))
+
+
+def _outcome(done: statex.Conversion, destination: Path) -> str:
+    lines = []
+    if done.dropped_around:
+        lines.append(f"left out around the state: {', '.join(escape(p) for p in done.dropped_around)}")
+    if done.comparison is not None:
+        verb = "fits" if done.path is None else "verified against"
+        lines.append(f"{verb} {escape(done.comparison.target)}: all {done.comparison.agreeing} keys agree")
+    lines.append(f"dry run: {destination} was not written" if done.path is None else f"wrote {escape(str(done.path))}")
+    return "\n".join(lines)

@@ -1,0 +1,61 @@
+"""`statex ops`."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Annotated, Any
+
+import typer
+
+from statex.cli.output import columns, print_json
+from statex.diagnostics.suggest import did_you_mean
+from statex.dsl.ops import OPERATIONS, QUERIES
+from statex.dsl.ops.base import Operation
+
+
+def ops(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One operation, in full.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """List the operations of the language, or explain one.
+
+    \b
+    statex ops
+    statex ops rearrange
+    """
+    entries = [_entry(operation) for operation in OPERATIONS.values()]
+    entries += [{"name": q.name, "category": "questions to the header", "signature": q.signature, "doc": q.doc, "example": q.example} for q in QUERIES]
+    if name is not None:
+        chosen = [e for e in entries if e["name"] == name]
+        if not chosen:
+            near = did_you_mean(name, [e["name"] for e in entries])
+            raise typer.BadParameter(f"there is no operation `{name}`" + (f"; did you mean `{near[0]}`?" if near else ""))
+        entries = chosen
+    if json:
+        print_json(entries)
+    elif name is not None:
+        entry = entries[0]
+        typer.echo(f"{entry['signature']}\n\n{entry['doc']}\n\nexample:\n    {entry['example']}")
+    else:
+        _print_list(entries)
+
+
+def _entry(operation: type[Operation]) -> dict[str, Any]:
+    return {
+        "name": operation.name,
+        "category": operation.category,
+        "signature": operation.signature(),
+        "doc": inspect.getdoc(operation) or "",
+        "example": operation.example,
+    }
+
+
+def _print_list(entries: list[dict[str, Any]]) -> None:
+    categories = dict.fromkeys(e["category"] for e in entries)
+    for number, category in enumerate(categories):
+        if number:
+            typer.echo("")
+        typer.echo(category)
+        rows = [(e["signature"], e["doc"].splitlines()[0]) for e in entries if e["category"] == category]
+        for line in columns(rows):
+            typer.echo(line)

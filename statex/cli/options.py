@@ -1,0 +1,126 @@
+"""Options that several commands share, and what they mean."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import statex
+from statex.api import Rules, resolve_target
+from statex.diagnostics import fail
+from statex.diagnostics.codes import names as codes
+from statex.dsl.parameters import Given, from_text
+
+Expressions = Annotated[
+    list[str] | None,
+    typer.Option("-e", metavar="RULE", help="A statement, instead of a rule file; may be given several times."),
+]
+Definitions = Annotated[
+    list[str] | None,
+    typer.Option("-D", metavar="NAME=VALUE", help="The value of a parameter; may be given several times."),
+]
+ParamFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--params", metavar="FILE", help="Values of parameters: JSON or YAML, such as a config.json."),
+]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option("--in", metavar="NAME=PATH", help="A further input; a family is given several times."),
+]
+TargetSpec = Annotated[
+    str | None,
+    typer.Option("--target", metavar="MODULE:CALLABLE", help="The model the result has to fit. Its code is run."),
+]
+TargetArguments = Annotated[
+    list[str] | None,
+    typer.Option("--target-arg", metavar="NAME=VALUE", help="An argument of the target's callable."),
+]
+Like = Annotated[
+    Path | None,
+    typer.Option("--like", metavar="FILE", help="A checkpoint whose keys, shapes and dtypes the result has to have."),
+]
+Root = Annotated[
+    str | None,
+    typer.Option("--root", metavar="PATH", help="The dotted path of the state in a nested checkpoint ('' the whole)."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the report, and errors, as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+
+def rules_and_paths(paths: Sequence[str], expressions: Sequence[str] | None, names: Sequence[str]) -> tuple[Rules, list[str]]:
+    """Return the program and the paths after it; `names` are what the paths are called in usage errors."""
+    wanted = [*names] if expressions else ["RULES", *names]
+    if len(paths) != len(wanted):
+        form = " ".join(wanted)
+        also = "" if expressions else f", or with -e: {' '.join(names)}"
+        raise typer.BadParameter(f"{len(paths)} paths were given; this takes {form}{also}")
+    if expressions:
+        return statex.compile("\n".join(expressions), name="<-e>"), list(paths)
+    return statex.load(paths[0]), list(paths[1:])
+
+
+def pairs(given: Sequence[str] | None, option: str) -> list[tuple[str, str]]:
+    """Split `NAME=VALUE` texts."""
+    found = []
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"`{text}` is not of the form NAME=VALUE", param_hint=option)
+        found.append((name, value))
+    return found
+
+
+def parameters(definitions: Sequence[str] | None, files: Sequence[Path] | None) -> dict[str, Given]:
+    """Return the values of parameters: of files, in order, and of `-D`, which wins."""
+    given: dict[str, Given] = {}
+    for path in files or ():
+        given.update((n, Given(v, typed=True, lenient=True)) for n, v in _read_params(path).items() if v is not None)
+    given.update((name, Given(text)) for name, text in pairs(definitions, "-D"))
+    return given
+
+
+def _read_params(path: Path) -> Mapping[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        fail(codes.PARAMS_UNREADABLE, f"`{path}` cannot be read: {error}")
+    try:
+        found = json.loads(text) if path.suffix != ".yaml" and path.suffix != ".yml" else _yaml(text)
+    except ValueError as error:
+        fail(codes.PARAMS_UNREADABLE, f"`{path}` is no JSON: {error}")
+    if not isinstance(found, dict):
+        fail(codes.PARAMS_UNREADABLE, f"`{path}` holds no mapping of names to values")
+    return {str(name): value for name, value in found.items()}
+
+
+def _yaml(text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
+
+
+def inputs(given: Sequence[str] | None) -> dict[str, list[str]]:
+    """Return the paths of further inputs by name."""
+    found: dict[str, list[str]] = {}
+    for name, path in pairs(given, "--in"):
+        found.setdefault(name, []).append(path)
+    return found
+
+
+def target(spec: str | None, arguments: Sequence[str] | None, like: Path | None) -> Any:
+    """Return the target the options name, or `None`."""
+    if spec is None and arguments:
+        raise typer.BadParameter("there is no --target these would be arguments of", param_hint="--target-arg")
+    given = {name: _python(from_text(text, None)) for name, text in pairs(arguments, "--target-arg")}
+    return resolve_target(spec, like, given)
+
+
+def _python(value: Any) -> Any:
+    return [_python(item) for item in value] if isinstance(value, tuple) else value

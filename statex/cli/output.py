@@ -1,0 +1,82 @@
+"""What every command prints: diagnostics, numbers of bytes, tables, JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
+
+import typer
+
+from statex.diagnostics import Diagnostic, StatexError
+from statex.diagnostics.escape import escape
+from statex.diagnostics.render import render_full, to_json
+
+
+def has_colour(stream: TextIO) -> bool:
+    """Say whether colour is wanted on a stream: a terminal, unless NO_COLOR is set."""
+    return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+
+def report_error(error: StatexError, *, as_json: bool) -> None:
+    """Print the diagnostics of an error: JSON to standard output, or text to standard error."""
+    if as_json:
+        print_json({"ok": False, "diagnostics": [to_json(d) for d in error.diagnostics]})
+        return
+    print_diagnostics(error.diagnostics)
+    count = len(error.diagnostics)
+    if count > 1:
+        print(f"\n{count} errors", file=sys.stderr)
+
+
+def print_diagnostics(found: Iterable[Diagnostic]) -> None:
+    """Print diagnostics to standard error, a blank line between them."""
+    for number, one in enumerate(found):
+        if number:
+            print(file=sys.stderr)
+        print(render_full(one, colour=has_colour(sys.stderr)), file=sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    """Print a JSON document to standard output."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=True, default=str))
+
+
+def columns(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:
+    """Return rows of text with their cells aligned."""
+    if not rows:
+        return []
+    width = max(len(row) for row in rows)
+    sizes = [max((len(row[i]) for row in rows if i < len(row)), default=0) for i in range(width)]
+    return [
+        (indent + "  ".join(cell.ljust(size) for cell, size in zip(row, sizes, strict=False))).rstrip() for row in rows
+    ]
+
+
+def show_bytes(count: int) -> str:
+    """Write a number of bytes in the unit that fits, powers of 1024."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if size < 1024 or unit == "TiB":
+            return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    raise AssertionError
+
+
+def counted(count: int, what: str) -> str:
+    """Write `1 key`, `2 keys`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+__all__ = [
+    "columns",
+    "counted",
+    "escape",
+    "has_colour",
+    "print_diagnostics",
+    "print_json",
+    "report_error",
+    "show_bytes",
+]

@@ -1,0 +1,114 @@
+"""A plan as text and as JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from statex.cli.output import columns, counted, escape, show_bytes
+from statex.diagnostics.render import to_json
+from statex.dsl.graph import Call, Source
+from statex.dsl.plan import Change, Plan, Step
+from statex.header import TensorInfo
+
+
+def plan_lines(plan: Plan, *, keys: bool) -> list[str]:
+    """Return the plan by statement, each with what it does and how often; `keys` lists every change."""
+    lines: list[str] = []
+    shown = columns([(_place(step), _statement(step), _counts(step)) for step in plan.steps])
+    for line, step in zip(shown, plan.steps, strict=True):
+        lines.append(line)
+        if keys:
+            lines += ["      " + _change(change, plan) for change in step.changes]
+    if keys:
+        lines += _fates(plan)
+    return [*lines, totals(plan)]
+
+
+def _place(step: Step) -> str:
+    return escape(f"{step.span.source.name}:{step.span.line}")
+
+
+def _statement(step: Step) -> str:
+    text = " ".join(step.span.text.split())
+    return escape(text if len(text) <= 72 else text[:71] + "…")
+
+
+def _counts(step: Step) -> str:
+    counts = step.counts()
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "nothing to do"
+
+
+def _change(change: Change, plan: Plan) -> str:
+    before, after = (", ".join(escape(k) for k in keys) for keys in (change.before, change.after))
+    if change.kind == "set":
+        output = plan.outputs.get(change.after[0])
+        return f"{after} = {output.type}" if output is not None and output.type else after
+    if not change.before:
+        return f"+ {after}"
+    return f"{before} -> {after}" if change.after else f"- {before}"
+
+
+def _fates(plan: Plan) -> list[str]:
+    rows = []
+    for key, fate in plan.account.items():
+        where = ", ".join(escape(k) for k in fate.results[:3])
+        where += f" and {len(fate.results) - 3} more" if len(fate.results) > 3 else ""
+        said = {"moved": f"-> {where}", "used": f"used by {where}" if where else "used", "untouched": "untouched"}
+        by = f" by {_place(plan.steps[fate.step])}" if fate.step >= 0 and fate.kind in ("dropped", "replaced") else ""
+        info = plan.info(key)
+        kind = str(info.type) if isinstance(info, TensorInfo) else info.kind
+        rows.append((escape(str(key)), kind, said.get(fate.kind, fate.kind) + by))
+    return ["", "  what becomes of each tensor:", *columns(rows, "    "), ""]
+
+
+def totals(plan: Plan) -> str:
+    """Return the one line that sums a plan up."""
+    outputs = plan.outputs.values()
+    kinds = Counter(fate.kind for key, fate in plan.account.items() if not key.input)
+    computed = sum(1 for o in outputs if o.origin is None)
+    moved = sum(1 for k, o in plan.outputs.items() if o.origin is not None and (o.origin.input or o.origin.key != k))
+    size = sum(o.type.nbytes for o in outputs if o.type is not None)
+    parts = [f"{computed} computed", f"{moved} moved", f"{kinds['untouched']} untouched", f"{kinds['dropped']} dropped"]
+    return f"{counted(len(plan.header.entries), 'key')} in, {len(plan.outputs)} out ({show_bytes(size)}): {', '.join(parts)}"
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """Return the whole plan as plain data: statements and changes, outputs and what they are made of, the account."""
+    return {
+        "ok": True,
+        "parameters": plan.parameters,
+        "steps": [_step_json(step) for step in plan.steps],
+        "outputs": {key: _output_json(plan, key) for key in plan.outputs},
+        "account": {
+            str(key): {"fate": fate.kind, "results": list(fate.results), "step": fate.step if fate.step >= 0 else None}
+            for key, fate in plan.account.items()
+        },
+        "warnings": [to_json(warning) for warning in plan.warnings],
+    }
+
+
+def _step_json(step: Step) -> dict[str, Any]:
+    return {
+        "file": step.span.source.name,
+        "line": step.span.line,
+        "verb": step.verb,
+        "text": step.span.text,
+        "changes": [{"kind": c.kind, "before": list(c.before), "after": list(c.after)} for c in step.changes],
+    }
+
+
+def _output_json(plan: Plan, key: str) -> dict[str, Any]:
+    output = plan.outputs[key]
+    found: dict[str, Any] = {"step": output.step if output.step >= 0 else None}
+    if output.type is not None:
+        found |= {"dtype": output.type.dtype.name, "shape": list(output.type.shape)}
+    if output.origin is not None:
+        return found | {"from": str(output.origin)}
+    assert output.value is not None
+    sources = [plan.graph[id] for id in sorted(plan.graph.sources(output.value))]
+    node = plan.graph[output.value]
+    return found | {
+        "operation": node.operation if isinstance(node, Call) else None,
+        "sources": [str(source.key) for source in sources if isinstance(source, Source)],
+    }
