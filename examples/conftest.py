@@ -1,0 +1,43 @@
+"""What every example's test uses: the command line in a scratch folder, and comparison to the bit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def statex(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
+    """Run `statex …` in a scratch folder; the example's own folder is on the path for `--target`."""
+    here = request.path.parent
+
+    def run(*arguments: object, exit_code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "statex", *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(here)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == exit_code, done.stdout + done.stderr
+        return done
+
+    return run
+
+
+def assert_same_state(actual: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
+    """Check two states for equal keys and for equal bits, NaN payloads included."""
+    assert sorted(actual) == sorted(expected)
+    for key, tensor in expected.items():
+        assert actual[key].dtype == tensor.dtype, key
+        assert actual[key].shape == tensor.shape, key
+        assert torch.equal(actual[key].contiguous().view(torch.uint8), tensor.contiguous().view(torch.uint8)), key
