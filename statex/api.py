@@ -14,6 +14,7 @@ from statex.checkpoint import Reader, check_output, format_for, open_checkpoint,
 from statex.diagnostics import StatexError, diagnostic, fail
 from statex.diagnostics.codes import names as name_codes
 from statex.diagnostics.codes import target as target_codes
+from statex.dsl.check import check_program
 from statex.dsl.compile import compile_plan
 from statex.dsl.graph import SourceKey
 from statex.dsl.parameters import Given
@@ -65,6 +66,16 @@ class Rules:
     def parameters(self) -> tuple[str, ...]:
         """The names of the parameters the program declares, in order."""
         return tuple(s.name.name for s in self.program.statements if isinstance(s, tree.Param))
+
+    def check(self) -> None:
+        """Check everything that does not need a checkpoint: names, captures, operations, in every branch.
+
+        Raises:
+            StatexError: every such error at once.
+        """
+        found = check_program(self.program, read_include, self._folder)
+        if found:
+            raise StatexError(found)
 
     def plan(
         self,
@@ -260,6 +271,7 @@ class Job:
         root: str | None,
         params: Mapping[str, Any],
     ) -> None:
+        rules.check()
         self.rules = rules
         self.target = target
         self._opened: list[_Opened] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 
-FAMILIES = ("syntax", "names", "keys", "types", "target", "files", "lints")
+FAMILIES = ("syntax", "patterns", "names", "keys", "types", "target", "files", "lints")
 """The modules that declare codes, in the order of their numbers."""
 
 

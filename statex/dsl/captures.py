@@ -1,0 +1,64 @@
+"""What captures are declared to match, and what they have matched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from statex.grammar.tree import Choice
+
+
+class CaptureKind(Enum):
+    """What a capture matches: text in a segment, whole segments, digits, one of some texts, or a regex group."""
+
+    SEGMENT = "segment"
+    SEGMENTS = "segments"
+    INT = "int"
+    CHOICE = "choice"
+    GROUP = "group"
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureType:
+    """The kind of a capture and, for a choice, its alternatives."""
+
+    kind: CaptureKind
+    choices: tuple[Choice, ...] = ()
+
+    @property
+    def is_int(self) -> bool:
+        """True where the captured value is an int: `{i:int}`, and choices that all stand for digits."""
+        if self.kind is CaptureKind.CHOICE:
+            return all(is_digits(choice.value) for choice in self.choices)
+        return self.kind is CaptureKind.INT
+
+    def captured(self, text: str) -> Captured:
+        """Return what a match of this text is."""
+        rendered = text
+        if self.kind is CaptureKind.CHOICE:
+            rendered = next((c.value for c in self.choices if c.text == text), text)
+        return Captured(text, int(rendered) if self.is_int else rendered, rendered)
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A captured text, the value it stands for in expressions, and what a plain `{name}` puts into a key."""
+
+    text: str
+    value: int | str
+    rendered: str
+
+    @staticmethod
+    def number(value: int) -> Captured:
+        """Return a counted number as a capture."""
+        return Captured(str(value), value, str(value))
+
+
+Bindings = Mapping[str, Captured]
+"""Captures by name; the nth `*` or `**` is `*n`, the nth regex group `n`; names with `%` belong to a `within`."""
+
+
+def is_digits(text: str) -> bool:
+    """True for one or more ASCII digits."""
+    return text.isascii() and text.isdigit()

@@ -1,0 +1,315 @@
+"""What can be said of a program without a checkpoint: names, captures, operations, in every branch.
+
+Planning finds the same mistakes in the statements it carries out; this finds them in branches that are not taken and
+in macros that are not used, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+
+from statex.diagnostics import Collector, Diagnostic, StatexError, diagnostic
+from statex.diagnostics.codes import names as codes
+from statex.diagnostics.codes import types as type_codes
+from statex.diagnostics.suggest import did_you_mean
+from statex.dsl.captures import CaptureKind, CaptureType
+from statex.dsl.compiler import TARGET
+from statex.dsl.ops import OPERATIONS, WORDS
+from statex.dsl.ops.base import ArgKind
+from statex.dsl.parameters import known_type
+from statex.dsl.patterns import compile_pattern
+from statex.dsl.scope import CONSTANTS, CURRENT, QUERY_NAMES, taken_by_language, unknown_name
+from statex.dsl.suggestions import unknown_operation
+from statex.dsl.templates import compile_template
+from statex.dtypes import BY_NAME
+from statex.grammar import parse, tree
+from statex.source import Source
+
+Load = Callable[[str, str], Source]
+
+
+def check_program(program: tree.Program, load: Load, folder: str = ".") -> tuple[Diagnostic, ...]:
+    """Return everything that is wrong with a program whatever the checkpoint."""
+    checker = _Checker(load)
+    checker.statements(program.statements, folder, (program.source.name,))
+    return checker.found.diagnostics
+
+
+class _Checker:
+    def __init__(self, load: Load) -> None:
+        self.load = load
+        self.found = Collector()
+        self.names: set[str] = set()
+        self.inputs: set[str] = {TARGET}
+        self.macros: set[str] = set()
+        self.inside_macro = False
+
+    # --- statements --------------------------------------------------------------------------------------------
+
+    def statements(self, nodes: Sequence[tree.Statement], folder: str, files: tuple[str, ...]) -> None:
+        for node in nodes:
+            try:
+                self.statement(node, folder, files)
+            except StatexError as error:
+                self.found.extend(error.diagnostics)
+
+    def statement(self, node: tree.Statement, folder: str, files: tuple[str, ...]) -> None:
+        match node:
+            case tree.Param():
+                if node.type is not None:
+                    known_type(node.type)
+                self.expressions(node, {})
+                self.define(node.name)
+            case tree.Let():
+                self.expressions(node, {})
+                self.define(node.name)
+            case tree.Input():
+                self.inputs.add(node.name.name)
+            case tree.Macro():
+                self._macro(node, folder, files)
+            case tree.Include():
+                self._include(node, folder, files)
+            case tree.Use():
+                self._use(node)
+            case tree.Within():
+                self._within(node, folder, files)
+            case tree.If():
+                self._walk(node.condition, {})
+                self.statements(node.then, folder, files)
+                self.statements(node.otherwise, folder, files)
+            case tree.Rename():
+                self._rename(node)
+            case tree.Root() | tree.Order():
+                pass
+            case _:
+                self._with_patterns(node)
+
+    def define(self, name: tree.Name) -> None:
+        what = taken_by_language(name.name)
+        if what is not None:
+            self.found.add(
+                diagnostic(
+                    codes.NAME_CLASH,
+                    f"`{name.name}` already means something in every program: it is {what}",
+                    name.span,
+                    help=f"choose another name, such as `{name.name}_`",
+                )
+            )
+        self.names.add(name.name)
+
+    def _macro(self, node: tree.Macro, folder: str, files: tuple[str, ...]) -> None:
+        inner = self._inner()
+        inner.inside_macro = True
+        inner.names |= {p.name for p in node.parameters}
+        inner.statements(node.body, folder, files)
+        self.macros.add(node.name.name)
+
+    def _inner(self) -> _Checker:
+        inner = _Checker(self.load)
+        inner.found, inner.names, inner.inputs = self.found, set(self.names), self.inputs
+        inner.macros, inner.inside_macro = set(self.macros), self.inside_macro
+        return inner
+
+    def _include(self, node: tree.Include, folder: str, files: tuple[str, ...]) -> None:
+        for binding in node.bindings:
+            self._walk(binding.value, {})
+        if node.path.value.startswith("/"):
+            return
+        source = self.load(folder, node.path.value)
+        if source.name in files:
+            chain = " -> ".join((*files, source.name))
+            self.found.add(
+                diagnostic(
+                    codes.INCLUDE_CYCLE, f"`{node.path.value}` includes itself", node.path.span, notes=[chain]
+                )
+            )
+            return
+        inner = _Checker(self.load)
+        inner.found, inner.inputs = self.found, self.inputs
+        inner.statements(parse(source).statements, source.name.rpartition("/")[0] or ".", (*files, source.name))
+        self.macros |= inner.macros
+
+    def _use(self, node: tree.Use) -> None:
+        if node.name.name not in self.macros:
+            near = did_you_mean(node.name.name, sorted(self.macros))
+            self.found.add(
+                diagnostic(
+                    codes.UNKNOWN_MACRO,
+                    f"there is no macro `{node.name.name}` before this place",
+                    node.name.span,
+                    help=f"did you mean `{near[0]}`?" if near else (),
+                )
+            )
+        for argument in node.arguments:
+            self._walk(argument.value, {})
+
+    def _within(self, node: tree.Within, folder: str, files: tuple[str, ...]) -> None:
+        captures = self._captures(node.pattern, {})
+        inner = self._inner()
+        # The captures of the prefix are names for everything inside.
+        inner.names |= set(captures)
+        inner.statements(node.body, folder, files)
+
+    def _rename(self, node: tree.Rename) -> None:
+        for row in node.rows:
+            captures = self._captures(row.source, {}) if node.mode is not tree.RenameMode.TEXT else {}
+            if node.mode in (tree.RenameMode.KEY, tree.RenameMode.PART):
+                self._template(row.target, captures)
+            if node.where is not None:
+                self._walk(node.where, captures)
+
+    def _with_patterns(self, node: tree.Statement) -> None:
+        """Check a statement whose patterns bind what its templates and expressions use."""
+        captures: dict[str, CaptureType] = {}
+        for pattern in _binding_patterns(node):
+            captures.update(self._captures(pattern, captures))
+        if isinstance(node, tree.Split) and node.over is not None:
+            captures[node.over.name] = CaptureType(CaptureKind.INT)
+        extra: set[str] = set()
+        if isinstance(node, tree.Merge):
+            extra = {s.name.name for s in node.sources if s.name is not None}
+        for template in _templates(node):
+            self._template(template, captures)
+        self.expressions(node, captures, extra)
+
+    # --- patterns and templates --------------------------------------------------------------------------------
+
+    def _captures(self, node: tree.PatternNode, known: Mapping[str, CaptureType]) -> dict[str, CaptureType]:
+        self._check_input(node)
+        try:
+            return dict(compile_pattern(node, splice=self._splice, known=dict(known)).captures)
+        except StatexError as error:
+            self.found.extend(error.diagnostics)
+            return {}
+
+    def _template(self, node: tree.PatternNode, captures: Mapping[str, CaptureType]) -> None:
+        if self.inside_macro:
+            # An argument spliced in may bring captures along: what is bound is known where the macro is used.
+            return
+        try:
+            own = {p.name: CaptureType(CaptureKind.CHOICE, p.choices) for p in node.pieces if _is_choice(p)}
+            template = compile_template(node, splice=self._splice)
+            self.found.extend(template.check({**own, **captures}, {*self.names, "key"}))
+        except StatexError as error:
+            self.found.extend(error.diagnostics)
+
+    def _splice(self, piece: tree.Splice) -> str:
+        if piece.name not in self.names:
+            near = did_you_mean(piece.name, sorted(self.names))
+            self.found.add(
+                diagnostic(
+                    codes.UNKNOWN_NAME,
+                    f"there is no parameter `{piece.name}`",
+                    piece.span,
+                    help=f"did you mean `{{${near[0]}}}`?" if near else f"declare it: param {piece.name}: str",
+                )
+            )
+        return "_"
+
+    def _check_input(self, node: tree.PatternNode) -> None:
+        if node.input is not None and node.input not in self.inputs:
+            self.found.add(
+                diagnostic(
+                    codes.UNKNOWN_INPUT,
+                    f"there is no input `{node.input}`",
+                    node.span,
+                    help=f"declare it: input {node.input}",
+                )
+            )
+
+    # --- expressions -------------------------------------------------------------------------------------------
+
+    def expressions(
+        self, node: tree.Statement, captures: Mapping[str, CaptureType], extra: Iterable[str] = ()
+    ) -> None:
+        for name in ("value", "where", "condition", "default"):
+            expression = getattr(node, name, None)
+            if is_dataclass(expression):
+                self._walk(expression, captures, frozenset(extra))
+
+    def _walk(
+        self, root: object, captures: Mapping[str, CaptureType], extra: frozenset[str] = frozenset()
+    ) -> None:
+        for node in _nodes(root):
+            if isinstance(node, tree.Name):
+                self._name(node, captures, extra)
+            elif isinstance(node, tree.Call):
+                self._call(node)
+            elif isinstance(node, tree.KeyRef):
+                self._check_input(node.key)
+                self._template(node.key, captures)
+
+    def _name(self, node: tree.Name, captures: Mapping[str, CaptureType], extra: frozenset[str]) -> None:
+        name = node.name
+        known = name in self.names or name in captures or name in extra or name in CURRENT or name in CONSTANTS
+        if known or name in OPERATIONS or name in QUERY_NAMES or name in BY_NAME or name in WORDS or self.inside_macro:
+            return
+        candidates = [*self.names, *captures, *extra, *OPERATIONS, *CURRENT]
+        self.found.add(unknown_name(name, node.span, candidates))
+
+    def _call(self, node: tree.Call) -> None:
+        if node.function in QUERY_NAMES:
+            return
+        operation = OPERATIONS.get(node.function)
+        if operation is None:
+            self.found.add(unknown_operation(node.function, node.name_span))
+            return
+        if any(p.kind is ArgKind.AXES for p in operation.parameters):
+            return
+        names = [p.name for p in operation.parameters]
+        for argument in node.arguments:
+            if argument.name is not None and argument.name not in names:
+                near = did_you_mean(argument.name, names)
+                self.found.add(
+                    diagnostic(
+                        type_codes.UNKNOWN_ARGUMENT,
+                        f"`{node.function}` has no argument `{argument.name}`",
+                        argument.span,
+                        help=f"did you mean `{near[0]}`?" if near else operation.signature(),
+                    )
+                )
+
+
+def _is_choice(piece: tree.Piece) -> bool:
+    return isinstance(piece, tree.Capture) and bool(piece.choices)
+
+
+def _binding_patterns(node: tree.Statement) -> Iterator[tree.PatternNode]:
+    match node:
+        case tree.Set():
+            yield from (node.each,) if node.each is not None else node.targets
+        case tree.Add():
+            if node.each is not None:
+                yield node.each
+        case tree.Copy() | tree.Split():
+            yield node.source
+        case tree.Drop() | tree.Allow():
+            yield from node.patterns
+        case tree.Merge():
+            yield from (source.pattern for source in node.sources)
+        case tree.Renumber() | tree.ExpectKeys() | tree.ExpectEach():
+            yield node.pattern
+
+
+def _templates(node: tree.Statement) -> Iterator[tree.PatternNode]:
+    match node:
+        case tree.Set():
+            if node.each is not None:
+                yield from node.targets
+        case tree.Add() | tree.Copy() | tree.Merge():
+            yield node.target
+        case tree.Split():
+            yield from node.targets
+
+
+def _nodes(root: object) -> Iterator[object]:
+    """Yield a node of an expression and all below it, but nothing inside patterns."""
+    pending = [root]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, tuple):
+            pending.extend(reversed(node))
+        elif is_dataclass(node) and not isinstance(node, tree.PatternNode | type):
+            yield node
+            pending.extend(getattr(node, field.name) for field in reversed(fields(node)) if field.name != "span")

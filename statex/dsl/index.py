@@ -1,0 +1,189 @@
+"""Keys in a trie over their segments, so that a pattern meets only the keys it can match."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from statex.dsl.captures import Bindings
+from statex.dsl.patterns import Pattern
+from statex.dsl.reading import Element, Literal, Many, Mixed, segment_test
+from statex.grammar.tree import PatternKind
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A key that a pattern matches, its captures, and a second reading where there is one."""
+
+    key: str
+    bindings: Bindings
+    other: Bindings | None
+
+
+class _Node:
+    __slots__ = ("children", "key")
+
+    def __init__(self) -> None:
+        self.children: dict[str, _Node] = {}
+        self.key: str | None = None
+
+
+class KeyIndex:
+    """A set of keys that patterns are matched against; `find` gives keys in the order they were added."""
+
+    def __init__(self, keys: Iterable[str] = ()) -> None:
+        self._root = _Node()
+        self._ranks: dict[str, int] = {}
+        self._next = 0
+        for key in keys:
+            self.add(key)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._ranks
+
+    def __len__(self) -> int:
+        return len(self._ranks)
+
+    def add(self, key: str) -> None:
+        """Add a key."""
+        node = self._root
+        for segment in key.split("."):
+            child = node.children.get(segment)
+            if child is None:
+                child = node.children[segment] = _Node()
+            node = child
+        node.key = key
+        self._ranks[key] = self._next
+        self._next += 1
+
+    def discard(self, key: str) -> None:
+        """Remove a key, and the branches that held only it."""
+        path = [self._root]
+        segments = key.split(".")
+        for segment in segments:
+            path.append(path[-1].children[segment])
+        path[-1].key = None
+        for parent, segment in zip(reversed(path[:-1]), reversed(segments), strict=True):
+            child = parent.children[segment]
+            if child.children or child.key is not None:
+                break
+            del parent.children[segment]
+        del self._ranks[key]
+
+    def find(self, pattern: Pattern, *, ambiguous_stars: bool = False) -> list[Found]:
+        """Return what a pattern matches; `other` is a second reading of a key (in its `*`s too, if asked)."""
+        found = []
+        for key in sorted(self._candidates(pattern), key=self._ranks.__getitem__):
+            read = pattern.readings(key, stars=ambiguous_stars)
+            if read:
+                found.append(Found(key, read[0], read[1] if len(read) > 1 else None))
+        return found
+
+    def _candidates(self, pattern: Pattern) -> set[str]:
+        if pattern.regex is not None:
+            return set(self._ranks)
+        literal = pattern.node.text if pattern.node.kind is PatternKind.LITERAL else pattern.literal
+        if literal is not None:
+            return {literal} & self._ranks.keys()
+        found: set[str] = set()
+        for elements in pattern.variants:
+            found.update(node.key for node in self._walk(elements) if node.key is not None)
+        return found
+
+    def _walk(self, elements: tuple[Element, ...]) -> Iterator[_Node]:
+        """Yield the nodes where a list of elements can end; each (node, place) is visited once."""
+        seen: set[tuple[int, int]] = set()
+        pending: list[tuple[_Node, int, bool]] = [(self._root, 0, False)]
+        while pending:
+            node, place, inside = pending.pop()
+            if (id(node), place * 2 + inside) in seen:
+                continue
+            seen.add((id(node), place * 2 + inside))
+            if place == len(elements):
+                yield node
+                continue
+            element = elements[place]
+            if isinstance(element, Literal):
+                child = node.children.get(element.text)
+                if child is not None:
+                    pending.append((child, place + 1, False))
+            elif isinstance(element, Mixed):
+                test = segment_test(element.atoms)
+                pending += [(child, place + 1, False) for segment, child in node.children.items() if test(segment)]
+            else:
+                if inside or element.least == 0:
+                    pending.append((node, place + 1, False))
+                pending += [(child, place, True) for child in node.children.values()]
+
+    # --- for messages ------------------------------------------------------------------------------------------
+
+    def longest_prefix(self, pattern: Pattern) -> tuple[str, int, list[str]]:
+        """Return how far keys match: the pattern's text up to there, how many keys are there, what follows there."""
+        best: tuple[int, list[_Node], tuple[Element, ...]] = (0, [self._root], ())
+        for elements in pattern.variants:
+            for place in range(len(elements), 0, -1):
+                nodes = list(self._walk(elements[:place]))
+                if nodes and place >= best[0]:
+                    best = (place, nodes, elements)
+                    break
+        place, nodes, elements = best
+        following = list(dict.fromkeys(segment for node in nodes for segment in node.children))
+        text = ".".join(show_element(e, pattern) for e in elements[:place])
+        return (text + "." if text and following else text), sum(self._count(n) for n in nodes), following
+
+    def _count(self, node: _Node) -> int:
+        count, pending = 0, [node]
+        while pending:
+            one = pending.pop()
+            count += one.key is not None
+            pending.extend(one.children.values())
+        return count
+
+    def near(self, pattern: Pattern) -> str | None:
+        """Return the pattern with one segment replaced, put in or left out such that it matches keys, or `None`."""
+        if len(pattern.variants) != 1:
+            return None
+        elements = list(pattern.variants[0])
+        for place in range(len(elements)):
+            before = tuple(elements[:place])
+            nodes = list(self._walk(before)) if before else [self._root]
+            if not nodes:
+                break
+            names = list(dict.fromkeys(segment for node in nodes[:50] for segment in node.children))[:200]
+            for mended in self._mended(elements, place, names):
+                if any(node.key is not None for node in self._walk(mended)):
+                    return ".".join(show_element(e, pattern) for e in mended)
+        return None
+
+    def _mended(self, elements: list[Element], place: int, names: list[str]) -> Iterator[tuple[Element, ...]]:
+        here, before, after = elements[place], elements[:place], elements[place + 1 :]
+        if isinstance(here, Literal):
+            for name in get_close_matches(here.text, names, 3, 0.5):
+                yield (*before, Literal(name), *after)
+        for name in names:
+            yield (*before, Literal(name), here, *after)
+        if after:
+            yield (*before, *after)
+
+
+def show_element(element: Element, pattern: Pattern) -> str:
+    """Write an element as it would be written in a pattern."""
+    if isinstance(element, Literal):
+        return element.text
+    if isinstance(element, Many):
+        return "**" if element.name is None or element.name[0] in "*%" else f"{{{element.name}:**}}"
+    shown = []
+    for atom in element.atoms:
+        if isinstance(atom, str):
+            shown.append(atom)
+        elif atom.name is None or atom.name[0] in "*%":
+            shown.append("*" if not atom.choices else f"{{_:{'|'.join(atom.choices)}}}")
+        else:
+            kind = pattern.captures.get(atom.name)
+            choices = "|".join(
+                c.text if c.text == c.value else f"{c.value}={c.text}" for c in (kind.choices if kind else ())
+            )
+            suffix = ":int" if atom.digits else f":{choices}" if choices else ""
+            shown.append(f"{{{atom.name}{suffix}}}")
+    return "".join(shown)

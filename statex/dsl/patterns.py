@@ -1,0 +1,350 @@
+"""Patterns over keys: compiled from pieces to a list of segments, matched with every reading a key allows.
+
+Matching is dynamic programming over (piece, place), each keeping at most two different readings: enough to tell
+whether a key can be read in two ways, and polynomial whatever the pattern.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product
+
+import regex
+
+from statex.diagnostics import fail
+from statex.diagnostics.codes import patterns as codes
+from statex.dsl.captures import Bindings, CaptureKind, CaptureType
+from statex.dsl.reading import Atom, Element, Literal, Many, Mixed, Wild, readings
+from statex.grammar import tree
+from statex.grammar.tree import PatternKind, PatternNode
+from statex.source import Span
+
+Splicer = Callable[[tree.Splice], str | int | PatternNode]
+
+REGEX_SECONDS = 1.0
+"""How long a regular expression may take on one key."""
+
+_VARIANTS = 1000
+
+_KINDS = {
+    tree.CaptureKind.SEGMENTS: CaptureKind.SEGMENTS,
+    tree.CaptureKind.INT: CaptureKind.INT,
+    tree.CaptureKind.CHOICE: CaptureKind.CHOICE,
+}
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A compiled pattern.
+
+    `variants` are lists of elements, one for each combination of choices that hold dots. `captures` are the named
+    captures and `*n`, in order.
+    """
+
+    node: PatternNode
+    captures: Mapping[str, CaptureType]
+    variants: tuple[tuple[Element, ...], ...]
+    regex: regex.Pattern[str] | None = None
+
+    @cached_property
+    def literal(self) -> str | None:
+        """The key, where the pattern can match only that one."""
+        if self.regex is not None or len(self.variants) != 1:
+            return None
+        elements = self.variants[0]
+        if not all(isinstance(e, Literal) for e in elements):
+            return None
+        return ".".join(e.text for e in elements if isinstance(e, Literal))
+
+    def match(self, key: str) -> Bindings | None:
+        """Return the captures of a key, or `None` where it does not match."""
+        found = self.readings(key, limit=1)
+        return found[0] if found else None
+
+    def readings(self, key: str, limit: int = 2, *, stars: bool = True) -> list[Bindings]:
+        """Return up to `limit` (1 or 2) readings of a key that differ in a capture; `stars` lets `*`s count.
+
+        Raises:
+            StatexError: SX154 where a regular expression takes too long.
+        """
+        if self.regex is not None:
+            return self._by_regex(key)
+        if self.node.kind is PatternKind.LITERAL:
+            return [{}] if key == self.node.text else []
+        segments = key.split(".")
+        found: list[Bindings] = []
+        for elements in self.variants:
+            for texts in readings(elements, segments, stars):
+                bound = {name: self.captures[name].captured(texts[name]) for name in self.captures if name in texts}
+                if all(_differ(bound, other, stars) for other in found):
+                    found.append(bound)
+                if len(found) >= limit:
+                    return found
+        return found
+
+    def bind(self, bindings: Bindings) -> Pattern:
+        """Return the pattern with the captures named there replaced by their text."""
+        here = {name: c.rendered for name, c in bindings.items() if name in self.captures}
+        if not here or self.regex is not None:
+            return self
+        variants = tuple(
+            bound for elements in self.variants if (bound := _bound(elements, here, bindings)) is not None
+        )
+        captures = {name: kind for name, kind in self.captures.items() if name not in here}
+        return Pattern(self.node, captures, variants)
+
+    def _by_regex(self, key: str) -> list[Bindings]:
+        assert self.regex is not None
+        try:
+            found = self.regex.fullmatch(key, timeout=REGEX_SECONDS)
+        except TimeoutError:
+            fail(codes.SLOW_REGEX, f"this takes too long on `{key}`", self.node.span)
+        if found is None:
+            return []
+        groups = {str(i): text for i, text in enumerate(found.groups(), 1)} | found.groupdict()
+        return [{n: self.captures[n].captured(t if t is not None else "") for n, t in groups.items()}]
+
+
+def _differ(one: Bindings, other: Bindings, stars: bool) -> bool:
+    return any(one[n].text != other[n].text for n in one if n in other and (stars or n[0] != "*"))
+
+
+def compile_pattern(
+    node: PatternNode, *, splice: Splicer, known: Mapping[str, CaptureType] | None = None
+) -> Pattern:
+    """Compile a pattern; `splice` gives what stands for `{$name}`, `known` the captures of the statement so far.
+
+    Raises:
+        StatexError: 15x and 16x for captures that clash, for arithmetic, and for invalid regular expressions.
+    """
+    if node.kind is PatternKind.REGEX:
+        return _compile_regex(node)
+    if node.kind is PatternKind.LITERAL and all(isinstance(p, tree.Text) for p in node.pieces):
+        return Pattern(node, {}, (tuple(Literal(s) for s in node.text.split(".")),))
+    pieces = spliced(node.pieces, splice)
+    captures = _capture_types(pieces, known or {})
+    dotted = {
+        name: [c for c in kind.choices if "." in c.text]
+        for name, kind in captures.items()
+        if kind.kind is CaptureKind.CHOICE and any("." in c.text for c in kind.choices)
+    }
+    alternatives = [[(name, choice) for choice in choices] + [(name, None)] for name, choices in dotted.items()]
+    variants = []
+    for chosen in product(*alternatives):
+        if len(variants) > _VARIANTS:
+            fail(codes.PART_FORM, "these choices have too many combinations", node.span)
+        fixed = {name: choice.text for name, choice in chosen if choice is not None}
+        elements = _Builder(captures, fixed).build(pieces)
+        if elements is not None:
+            variants.append(elements)
+    return Pattern(node, captures, tuple(variants))
+
+
+def _compile_regex(node: PatternNode) -> Pattern:
+    try:
+        compiled = regex.compile(node.text)
+    except regex.error as error:
+        at = getattr(error, "pos", None)
+        start = node.span.start + 1 + (at or 0)
+        span = Span(node.span.source, min(start, node.span.end - 1), node.span.end) if at is not None else node.span
+        fail(codes.BAD_REGEX, f"this is no regular expression: {error}", span)
+    group = CaptureType(CaptureKind.GROUP)
+    names = [str(i) for i in range(1, compiled.groups + 1)] + list(compiled.groupindex)
+    return Pattern(node, dict.fromkeys(names, group), (), compiled)
+
+
+def spliced(pieces: tuple[tree.Piece, ...], splice: Splicer) -> list[tree.Piece]:
+    """Return pieces with every `{$name}` replaced by text, or by the pieces of a pattern."""
+    result: list[tree.Piece] = []
+    for piece in pieces:
+        if not isinstance(piece, tree.Splice):
+            result.append(piece)
+            continue
+        value = splice(piece)
+        if isinstance(value, PatternNode):
+            result += spliced(value.pieces, splice)
+        else:
+            result.append(tree.Text(piece.span, str(value)))
+    return result
+
+
+def _capture_types(pieces: list[tree.Piece], known: Mapping[str, CaptureType]) -> dict[str, CaptureType]:
+    types: dict[str, CaptureType] = {}
+    stars = 0
+    for piece in pieces:
+        if isinstance(piece, tree.Star | tree.DoubleStar):
+            stars += 1
+            many = isinstance(piece, tree.DoubleStar)
+            types[f"*{stars}"] = CaptureType(CaptureKind.SEGMENTS if many else CaptureKind.SEGMENT)
+        elif isinstance(piece, tree.Capture) and piece.name != "_":
+            types[piece.name] = _capture_type(piece, types.get(piece.name) or known.get(piece.name))
+        elif isinstance(piece, tree.Field):
+            fail(
+                codes.FIELD_IN_PATTERN,
+                f"`{piece.span.text}` computes, and a pattern only matches",
+                piece.span,
+                help="match with `{i:int}`, compute on the right of `->`",
+            )
+    return types
+
+
+def _capture_type(piece: tree.Capture, first: CaptureType | None) -> CaptureType:
+    if piece.kind is tree.CaptureKind.PLAIN:
+        return first or CaptureType(CaptureKind.SEGMENT)
+    own = CaptureType(_KINDS[piece.kind], piece.choices)
+    if first is not None and first != own:
+        fail(
+            codes.CAPTURE_TYPE,
+            f"`{piece.name}` is declared twice with different types",
+            piece.span,
+            help=f"write `{{{piece.name}}}` here, or use another name",
+        )
+    return own
+
+
+class _Builder:
+    """Makes elements of pieces; `fixed` are the choices with dots that this variant is for."""
+
+    def __init__(self, captures: Mapping[str, CaptureType], fixed: Mapping[str, str]) -> None:
+        self.captures = captures
+        self.fixed = fixed
+        self.elements: list[Element] = []
+        self.atoms: list[Atom] = []
+        self.spans: list[Span] = []
+        self.many: Many | None = None
+        self.stars = 0
+
+    def build(self, pieces: list[tree.Piece]) -> tuple[Element, ...] | None:
+        for piece in pieces:
+            if not self._piece(piece):
+                return None
+        self._end_segment()
+        if self.elements and isinstance(self.elements[-1], Many):
+            self.elements[-1] = replace(self.elements[-1], least=1)
+        return tuple(self.elements)
+
+    def _piece(self, piece: tree.Piece) -> bool:
+        if isinstance(piece, tree.Text):
+            self._text(piece.text, piece.span)
+        elif isinstance(piece, tree.DoubleStar):
+            self.stars += 1
+            self._many(f"*{self.stars}", piece.span)
+        elif isinstance(piece, tree.Star):
+            self.stars += 1
+            self._atom(Wild(f"*{self.stars}"), piece.span)
+        elif isinstance(piece, tree.Capture):
+            return self._capture(piece)
+        return True
+
+    def _capture(self, piece: tree.Capture) -> bool:
+        name = None if piece.name == "_" else piece.name
+        kind = self.captures[name] if name is not None else _anonymous(piece)
+        if name in self.fixed:
+            assert name is not None
+            self._fixed(name, self.fixed[name], piece.span)
+            return True
+        if kind.kind is CaptureKind.SEGMENTS:
+            self._many(name, piece.span)
+            return True
+        choices = tuple(c.text for c in kind.choices if "." not in c.text)
+        if kind.kind is CaptureKind.CHOICE and not choices:
+            return False
+        self._atom(Wild(name, choices, kind.kind is CaptureKind.INT), piece.span)
+        return True
+
+    def _fixed(self, name: str, text: str, span: Span) -> None:
+        first, *rest = text.split(".")
+        self._atom(Wild(name, (first,), whole=text), span)
+        for segment in rest:
+            self._end_segment()
+            self._atom(segment, span)
+
+    def _text(self, text: str, span: Span) -> None:
+        first, *rest = text.split(".")
+        if first:
+            self._atom(first, span)
+        for segment in rest:
+            self._end_segment()
+            if segment:
+                self._atom(segment, span)
+
+    def _atom(self, atom: Atom, span: Span) -> None:
+        if self.many is not None:
+            _not_alone(span)
+        self.atoms.append(atom)
+
+    def _many(self, name: str | None, span: Span) -> None:
+        if self.atoms or self.many is not None:
+            _not_alone(span)
+        self.many = Many(name)
+
+    def _end_segment(self) -> None:
+        if self.many is not None:
+            self.elements.append(self.many)
+        elif all(isinstance(atom, str) for atom in self.atoms):
+            self.elements.append(Literal("".join(atom for atom in self.atoms if isinstance(atom, str))))
+        else:
+            self.elements.append(Mixed(tuple(self.atoms)))
+        self.atoms, self.many = [], None
+
+
+def _anonymous(piece: tree.Capture) -> CaptureType:
+    return CaptureType(_KINDS.get(piece.kind, CaptureKind.SEGMENT), piece.choices)
+
+
+def _not_alone(span: Span) -> None:
+    fail(codes.SEGMENTS_ALONE, "whole segments stand alone between dots", span, help="put a dot before and after it")
+
+
+def _bound(elements: tuple[Element, ...], texts: Mapping[str, str], bindings: Bindings) -> tuple[Element, ...] | None:
+    result: list[Element] = []
+    for element in elements:
+        if isinstance(element, Many) and element.name in texts:
+            text = texts[element.name]
+            result += [Literal(segment) for segment in text.split(".")] if text else []
+        elif isinstance(element, Mixed):
+            atoms = tuple(
+                texts[atom.name] if isinstance(atom, Wild) and atom.name in texts else atom for atom in element.atoms
+            )
+            plain = all(isinstance(atom, str) for atom in atoms)
+            if plain:
+                result += [Literal(s) for s in "".join(str(a) for a in atoms).split(".")]
+            else:
+                result.append(Mixed(atoms))
+        else:
+            result.append(element)
+    return tuple(result)
+
+
+def below(prefix: PatternNode, node: PatternNode | None) -> PatternNode:
+    """Return the pattern (or template) `prefix.node`, or the prefix alone for `None`.
+
+    The stars of the prefix become captures with hidden names, so that the stars of the node keep their numbers.
+
+    Raises:
+        StatexError: SX161 for a regular expression.
+    """
+    for one in (prefix, node):
+        if one is not None and one.kind is PatternKind.REGEX:
+            fail(codes.REGEX_WITHIN, "a regular expression cannot be used with `within`", one.span)
+    pieces = tuple(_hidden(prefix.pieces))
+    if node is None:
+        return replace(prefix, pieces=pieces, kind=PatternKind.QUOTED)
+    pieces += (tree.Text(prefix.span, "."), *node.pieces)
+    return PatternNode(node.span, PatternKind.QUOTED, f"{prefix.text}.{node.text}", pieces)
+
+
+def _hidden(pieces: tuple[tree.Piece, ...]) -> list[tree.Piece]:
+    result: list[tree.Piece] = []
+    for number, piece in enumerate(pieces):
+        if isinstance(piece, tree.Star):
+            result.append(tree.Capture(piece.span, f"%{number}"))
+        elif isinstance(piece, tree.DoubleStar):
+            result.append(tree.Capture(piece.span, f"%{number}", tree.CaptureKind.SEGMENTS))
+        else:
+            result.append(piece)
+    return result
+
+
