@@ -182,7 +182,7 @@ def show_element(element: Element, pattern: Pattern) -> str:
         else:
             kind = pattern.captures.get(atom.name)
             choices = "|".join(
-                c.text if c.text == c.value else f"{c.value}={c.text}" for c in (kind.choices if kind else ())
+                c.text if c.text == c.value else f"{c.text}={c.value}" for c in (kind.choices if kind else ())
             )
             suffix = ":int" if atom.digits else f":{choices}" if choices else ""
             shown.append(f"{{{atom.name}{suffix}}}")

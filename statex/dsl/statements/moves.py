@@ -15,7 +15,7 @@ from statex.dsl.reports import ambiguous
 from statex.dsl.rewrite import AffixMode, AffixTable, PartTable, TextTable, plain_text
 from statex.dsl.scope import Scope
 from statex.dsl.templates import compile_template
-from statex.dsl.patterns import below, compile_pattern
+from statex.dsl.patterns import compile_pattern
 from statex.grammar import tree
 from statex.source import Span
 
@@ -321,14 +321,14 @@ def renumber(compiler: Compiler, node: tree.Renumber, scope: Scope) -> None:
     for match in matches:
         number = numbers[_group(match, name)][int(match.bindings[name].value)]
         old = template.render(match.bindings, constants)
-        new = template.render({**match.bindings, name: Captured(str(number), number)}, constants)
+        new = template.render({**match.bindings, name: Captured.number(number)}, constants)
         moves[match.key] = (new + match.key[len(old) :], node.span)
     move(compiler, "renumber", node.span, moves, scope)
 
 
 def _starting_with(compiler: Compiler, node: tree.Renumber, scope: Scope) -> list[Match]:
     """Return the matches of keys that are the pattern, or begin with it."""
-    following = below(_as_quoted(node.pattern), _rest(node.pattern.span), hide=False)
+    following = _followed(node.pattern)
     clause = Clause(scope, node.where, optional=True)
     found = {m.key: m for m in compiler.matches(following, clause, stars=True)}
     exact = Clause(scope, node.where, optional=node.optional or bool(found))
@@ -355,9 +355,7 @@ def _group(match: Match, name: str) -> tuple[tuple[str, str], ...]:
 
 
 
-def _as_quoted(node: tree.PatternNode) -> tree.PatternNode:
-    return replace(node, kind=tree.PatternKind.QUOTED)
-
-
-def _rest(span: Span) -> tree.PatternNode:
-    return tree.PatternNode(span, tree.PatternKind.BARE, "**", (tree.DoubleStar(span),))
+def _followed(node: tree.PatternNode) -> tree.PatternNode:
+    """Return the pattern of the keys below a pattern: `PATTERN.**`."""
+    pieces = (*node.pieces, tree.Text(node.span, "."), tree.DoubleStar(node.span))
+    return replace(node, kind=tree.PatternKind.QUOTED, pieces=pieces)

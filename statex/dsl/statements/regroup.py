@@ -121,7 +121,7 @@ def _combinations(choices: list[tree.Capture]) -> Iterator[dict[str, Captured]]:
     first, *rest = choices
     for choice in first.choices:
         for others in _combinations(rest):
-            yield {first.name: Captured(choice.text, choice.value), **others}
+            yield {first.name: _choice_type(first).captured(choice.text), **others}
 
 
 def _split_one(
@@ -144,7 +144,7 @@ def _split_one(
         slot = slots[0] if node.over is not None else slots[number]
         bindings = {**match.bindings, **slot.bindings}
         if node.over is not None:
-            bindings[node.over.name] = Captured(str(number), number)
+            bindings[node.over.name] = Captured.number(number)
         key = slot.template.render(bindings, constants)
         _check_made(compiler, key, slot.span, made, consumed)
         tie = compiler.tie((match.entry.tie, number), piece)

@@ -1,0 +1,213 @@
+"""Renames inside keys: parts (whole segments), prefixes, suffixes and text, each one pass over one key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import regex
+
+from statex.diagnostics import fail
+from statex.diagnostics.codes import patterns as codes
+from statex.dsl.captures import Bindings, Captured
+from statex.dsl.patterns import REGEX_SECONDS, Pattern, Splicer, compile_pattern, spliced
+from statex.dsl.reading import Element, Many
+from statex.dsl.templates import Template, compile_template
+from statex.grammar import tree
+from statex.grammar.tree import PatternKind, PatternNode
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """A key after one pass: the rows that replaced something, and a row with two readings where there is one."""
+
+    key: str
+    used: tuple[int, ...]
+    ambiguous: tuple[int, Bindings, Bindings] | None = None
+
+
+class PartTable:
+    """Rows that replace whole segments wherever they stand."""
+
+    def __init__(self, rows: Sequence[tuple[Pattern, Template]]) -> None:
+        """Take patterns over segments with their templates.
+
+        Raises:
+            StatexError: SX160 for `**` and regular expressions.
+        """
+        for pattern, _ in rows:
+            if pattern.regex is not None or any(isinstance(e, Many) for v in pattern.variants for e in v):
+                fail(
+                    codes.PART_FORM,
+                    "a part has a fixed number of segments: no `**` and no regular expression",
+                    pattern.node.span,
+                )
+        self._rows = [(pattern, _lengths(pattern), template) for pattern, template in rows]
+
+    def rewrite(self, key: str, constants: Mapping[str, object]) -> Rewritten:
+        """Rewrite a key, left to right; at each place the first row that matches there wins."""
+        segments = key.split(".")
+        result: list[str] = []
+        used: list[int] = []
+        place = 0
+        while place < len(segments):
+            step = self._at(segments, place)
+            if step is None:
+                result.append(segments[place])
+                place += 1
+                continue
+            number, length, found = step
+            if len(found) > 1:
+                return Rewritten(key, (number,), (number, found[0], found[1]))
+            template = self._rows[number][2]
+            text = template.render(found[0], {**constants, "key": key})
+            result += text.split(".") if text else []
+            used.append(number)
+            place += length
+        return Rewritten(".".join(result), tuple(dict.fromkeys(used)))
+
+    def _at(self, segments: Sequence[str], place: int) -> tuple[int, int, list[Bindings]] | None:
+        for number, (pattern, lengths, template) in enumerate(self._rows):
+            for length in lengths:
+                if place + length <= len(segments):
+                    text = ".".join(segments[place : place + length])
+                    found = pattern.readings(text, stars=template.stars > 0)
+                    if found:
+                        return number, length, found
+        return None
+
+
+def _lengths(pattern: Pattern) -> tuple[int, ...]:
+    """Return the numbers of segments a pattern can match, longest first."""
+
+    def length(elements: tuple[Element, ...]) -> int:
+        return len(elements)
+
+    return tuple(sorted({length(variant) for variant in pattern.variants}, reverse=True))
+
+
+class AffixMode(Enum):
+    """Which end of a key is replaced."""
+
+    PREFIX = "prefix"
+    SUFFIX = "suffix"
+
+
+class AffixTable:
+    """Rows of plain text at the start or the end of keys."""
+
+    def __init__(self, mode: AffixMode, rows: Sequence[tuple[str, str]]) -> None:
+        self._mode = mode
+        self._rows = list(rows)
+
+    def matching(self, key: str) -> list[int]:
+        """Return the rows that match a key."""
+        at_start = self._mode is AffixMode.PREFIX
+        return [
+            number
+            for number, (old, _) in enumerate(self._rows)
+            if (key.startswith(old) if at_start else key.endswith(old))
+        ]
+
+    def replace(self, key: str, row: int) -> str:
+        """Return the key after a row that matches it."""
+        old, new = self._rows[row]
+        return new + key[len(old) :] if self._mode is AffixMode.PREFIX else key[: len(key) - len(old)] + new
+
+
+class TextTable:
+    """Rows that replace text, plain or a regular expression, wherever it occurs."""
+
+    def __init__(
+        self,
+        rows: Sequence[tuple[PatternNode, PatternNode]],
+        *,
+        splice: Splicer,
+        constants: Mapping[str, object],
+    ) -> None:
+        """Take the two sides of each row.
+
+        Raises:
+            StatexError: SX162 for empty text, SX153 for an invalid regular expression, 15x for templates.
+        """
+        self._rows: list[tuple[str | regex.Pattern[str], str | Template, PatternNode]] = []
+        self._constants = constants
+        for source, target in rows:
+            if source.kind is PatternKind.REGEX:
+                pattern = compile_pattern(source, splice=splice)
+                template = compile_template(target, splice=splice)
+                for problem in template.check(pattern.captures, constants):
+                    fail(problem.code, problem.headline, problem.span)
+                assert pattern.regex is not None
+                self._rows.append((pattern.regex, template, source))
+            else:
+                old = plain_text(source, splice)
+                if not old:
+                    fail(
+                        codes.EMPTY_TEXT,
+                        "the empty text occurs everywhere",
+                        source.span,
+                        help="`rename prefix '' -> …` puts text before every key",
+                    )
+                self._rows.append((old, plain_text(target, splice), source))
+
+    def rewrite(self, key: str) -> Rewritten:
+        """Rewrite a key, left to right; at each place the first row that matches there wins."""
+        result: list[str] = []
+        used: list[int] = []
+        place = 0
+        while place < len(key):
+            step = self._at(key, place)
+            if step is None:
+                result.append(key[place])
+                place += 1
+                continue
+            number, length, text = step
+            result.append(text)
+            used.append(number)
+            place += length
+        return Rewritten("".join(result), tuple(dict.fromkeys(used)))
+
+    def _at(self, key: str, place: int) -> tuple[int, int, str] | None:
+        for number, (old, new, node) in enumerate(self._rows):
+            if isinstance(old, str):
+                if key.startswith(old, place):
+                    assert isinstance(new, str)
+                    return number, len(old), new
+                continue
+            try:
+                found = old.match(key, place, timeout=REGEX_SECONDS)
+            except TimeoutError:
+                fail(codes.SLOW_REGEX, f"this takes too long on `{key}`", node.span)
+            # An empty match replaces nothing and would never let the pass go on.
+            if found is not None and found.end() > place:
+                assert isinstance(new, Template)
+                return number, found.end() - place, new.render(_groups(found), self._constants)
+        return None
+
+
+def _groups(found: regex.Match[str]) -> dict[str, Captured]:
+    groups = {str(i): text for i, text in enumerate(found.groups(), 1)} | found.groupdict()
+    return {name: Captured(text or "", text or "", text or "") for name, text in groups.items()}
+
+
+def plain_text(node: PatternNode, splice: Splicer) -> str:
+    """Return the text of a pattern without captures; `{$name}` is put in.
+
+    Raises:
+        StatexError: SX159 where there is something to capture.
+    """
+    if node.kind is PatternKind.REGEX:
+        fail(codes.NOT_TEXT, "plain text is needed here", node.span, help="`rename text` takes regular expressions")
+    texts = []
+    for piece in spliced(node.pieces, splice):
+        if not isinstance(piece, tree.Text):
+            fail(
+                codes.NOT_TEXT,
+                f"`{piece.span.text}` captures, and plain text is needed here",
+                piece.span,
+                help="a rename of whole keys or parts has captures: `rename a.{x} -> b.{x}`",
+            )
+        texts.append(piece.text)
+    return "".join(texts)
