@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import re
-
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
-
 
 def escape(text: str) -> str:
-    r"""Write control characters, bidirectional overrides and lone surrogates as `\x1b`, `\u202e`."""
-    return _UNSAFE.sub(lambda match: _written(match.group()), text)
+    r"""Write every character that does not print (as `str.isprintable` has it) as `\x1b`, `\u202e` or `\U000e0041`.
+
+    That covers control characters, line and paragraph separators, bidirectional overrides and other format characters,
+    lone surrogates, and blanks other than the plain space. Line ends are escaped too: split a text first where they
+    are to be kept.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else _written(ord(c)) for c in text)
 
 
-def _written(character: str) -> str:
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+def _written(code: int) -> str:
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -1,45 +1,35 @@
-"""Diagnostics as text for people (full, concise) and as JSON for programs."""
+"""Diagnostics as text for people (full, concise) and as JSON for programs.
+
+Everything that comes from a file passes through `escape`: no rendering holds a control character other than the line
+ends between its lines and, where colour is asked for, the colours.
+"""
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterable, Sequence
-from itertools import groupby
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from statex.diagnostics.escape import escape
 from statex.diagnostics.model import Diagnostic, Label
+from statex.diagnostics.snippet import Snippet, display_width
 from statex.source import Source
 
 _COLOURS = {"error": "\x1b[1;31m", "warning": "\x1b[1;33m", "bold": "\x1b[1m", "blue": "\x1b[1;34m"}
-_TAB = "    "
-
-
-class _Paint:
-    """Colours, or none."""
-
-    def __init__(self, colour: bool) -> None:
-        self.colour = colour
-
-    def __call__(self, style: str, text: str) -> str:
-        return f"{_COLOURS[style]}{text}\x1b[0m" if self.colour and text else text
+_RESET = "\x1b[0m"
+_EXAMPLES = 3
+_LEAST_ROOM = 20
+"""Columns of a line that are shown however narrow the terminal is."""
 
 
 def render_full(diagnostic: Diagnostic, *, colour: bool = False, width: int = 100) -> str:
-    """Return a diagnostic with its snippets, table, values, notes and help; no line ends with a newline."""
-    paint = _Paint(colour)
-    severity = diagnostic.severity.value
-    head = paint(severity, f"{severity}[{diagnostic.code.id}]") + paint("bold", f": {escape(diagnostic.headline)}")
-    gutter = _gutter_width(diagnostic.labels)
-    lines = [head]
-    lines += ["  " + row for row in _table(diagnostic.rows)]
-    lines += _snippets(diagnostic, gutter, paint, severity, width)
-    if not diagnostic.labels and diagnostic.cases:
-        lines.append(f"{' ' * gutter} {paint('blue', '=')} for {_cases(diagnostic.cases)}")
-    for note in diagnostic.notes:
-        text = escape(note.text.replace("\n", "\0")).replace("\\x00", "\n" + " " * (gutter + 4 + len(note.kind) + 1))
-        lines.append(f"{' ' * gutter} {paint('blue', '=')} {paint('bold', note.kind + ':')} {text}")
-    return "\n".join(lines)
+    """Return a diagnostic with its table, snippets, values, notes and help, without a newline at the end.
+
+    `width` is the number of columns of a snippet's line with its gutter; longer lines are cut around the caret.
+    `colour` adds ANSI colours.
+    """
+    return "\n".join(_Page(diagnostic, colour, width).lines())
 
 
 def render_concise(diagnostic: Diagnostic) -> str:
@@ -50,7 +40,7 @@ def render_concise(diagnostic: Diagnostic) -> str:
 
 
 def to_json(diagnostic: Diagnostic) -> dict[str, Any]:
-    """Return a diagnostic as plain data; lines and columns count from 1, ends are exclusive."""
+    """Return a diagnostic as plain data, its texts as they are; lines and columns count from 1, ends are exclusive."""
     return {
         "code": diagnostic.code.id,
         "title": diagnostic.code.title,
@@ -65,102 +55,116 @@ def to_json(diagnostic: Diagnostic) -> dict[str, Any]:
     }
 
 
-def render_json(diagnostics: Iterable[Diagnostic]) -> list[dict[str, Any]]:
-    """Return several diagnostics as plain data."""
-    return [to_json(one) for one in diagnostics]
+def render_json(diagnostics: Iterable[Diagnostic]) -> str:
+    """Return several diagnostics as the text of a JSON list, in plain ASCII."""
+    # JSON leaves DEL as it is; a terminal does not.
+    return json.dumps([to_json(one) for one in diagnostics], indent=2).replace("\x7f", "\\u007f")
 
 
 def _label_json(label: Label) -> dict[str, Any]:
     span = label.span
+    line, column = span.source.position(span.start)
     end_line, end_column = span.source.position(span.end)
     return {
         "file": span.source.name,
-        "line": span.line,
-        "column": span.column,
+        "line": line,
+        "column": column,
         "end_line": end_line,
         "end_column": end_column,
         "text": label.text,
     }
 
 
+class _Page:
+    """A diagnostic laid out in full."""
+
+    def __init__(self, diagnostic: Diagnostic, colour: bool, width: int) -> None:
+        self._diagnostic = diagnostic
+        self._colour = colour
+        self._severity = diagnostic.severity.value
+        numbers = [len(str(label.span.line)) for label in diagnostic.labels]
+        self._gutter = max(2, *numbers) if numbers else 1
+        self._room = max(_LEAST_ROOM, width - self._gutter - len(" | "))
+
+    def lines(self) -> Iterator[str]:
+        found = self._diagnostic
+        yield self._paint(self._severity, f"{self._severity}[{found.code.id}]") + self._paint(
+            "bold", f": {escape(found.headline)}"
+        )
+        yield from ("  " + row for row in _table(found.rows))
+        for source, labels in _by_source(self._labels()):
+            yield from self._block(source, labels)
+        if found.cases and not found.labels:
+            yield from self._note("note", f"for {_cases(found.cases)}")
+        for note in found.notes:
+            yield from self._note(note.kind, note.text)
+
+    def _labels(self) -> list[tuple[Label, str]]:
+        """Return every label with its mark; the first one says which cases it holds for."""
+        labels = self._diagnostic.labels
+        if not labels:
+            return []
+        cases = f"for {_cases(self._diagnostic.cases)}" if self._diagnostic.cases else ""
+        said = "; ".join(text for text in (labels[0].text, cases) if text)
+        return [(replace(labels[0], text=said), "^"), *((label, "-") for label in labels[1:])]
+
+    def _block(self, source: Source, labels: Sequence[tuple[Label, str]]) -> Iterator[str]:
+        first = labels[0][0].span
+        place = f"{escape(source.name)}:{first.line}:{first.column}"
+        yield " " * (self._gutter - 1) + self._paint("blue", "-->") + f" {place}"
+        yield self._barred("")
+        shown: Snippet | None = None
+        last = first.line
+        for label, mark in sorted(labels, key=lambda pair: pair[0].span.start):
+            line = label.span.line
+            if shown is None or line != last or not shown.shows(label.span):
+                if shown is not None and line > last + 1:
+                    yield self._paint("blue", "…".rjust(self._gutter))
+                shown = Snippet.around(label.span, self._room)
+                yield self._barred(shown.shown, str(line))
+            last = line
+            column, marks = shown.underline(label.span, mark)
+            said = f" {escape(label.text)}" if label.text else ""
+            style = self._severity if mark == "^" else "blue"
+            yield self._barred(" " * column + self._paint(style, marks + said))
+
+    def _barred(self, text: str, number: str = "") -> str:
+        bar = self._paint("blue", f"{number.rjust(self._gutter)} |")
+        return f"{bar} {text}" if text else bar
+
+    def _note(self, kind: str, text: str) -> Iterator[str]:
+        margin = " " * (self._gutter + 1)
+        first, *further = text.split("\n")
+        yield f"{margin}{self._paint('blue', '=')} {self._paint('bold', f'{kind}:')} {escape(first)}".rstrip()
+        under = " " * (len(margin) + len(f"= {kind}: "))
+        yield from ((under + escape(line)).rstrip() for line in further)
+
+    def _paint(self, style: str, text: str) -> str:
+        return f"{_COLOURS[style]}{text}{_RESET}" if self._colour and text else text
+
+
+def _by_source(labels: Sequence[tuple[Label, str]]) -> list[tuple[Source, list[tuple[Label, str]]]]:
+    """Group labels by file, that of the first label first."""
+    groups: dict[Source, list[tuple[Label, str]]] = {}
+    for label, mark in labels:
+        groups.setdefault(label.span.source, []).append((label, mark))
+    return list(groups.items())
+
+
 def _cases(cases: Sequence[str]) -> str:
     unique = list(dict.fromkeys(cases))
-    shown = ", ".join(escape(case) for case in unique[:3])
-    return shown + (f" (and {len(unique) - 3} more)" if len(unique) > 3 else "")
+    shown = ", ".join(unique[:_EXAMPLES])
+    return shown + (f" (and {len(unique) - _EXAMPLES} more)" if len(unique) > _EXAMPLES else "")
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    if not rows:
-        return []
     cells = [[escape(cell) for cell in row] for row in rows]
-    columns = max(len(row) for row in cells)
-    # A last cell of a short row (`and 29 more`) does not widen its column.
-    widths = [max((_width(r[i]) for r in cells if len(r) > i + 1), default=0) for i in range(columns)]
-    return [
-        "  ".join(cell + " " * max(0, size - _width(cell)) for cell, size in zip(row, widths, strict=False)).rstrip()
-        for row in cells
-    ]
+    columns = max(map(len, cells), default=0)
+    # A cell with nothing after it (`and 29 more`, a remark) does not widen its column.
+    widths = [max((display_width(row[i]) for row in cells if any(row[i + 1 :])), default=0) for i in range(columns)]
+    return ["".join(map(_padded, row, widths, range(columns))).rstrip() for row in cells]
 
 
-def _gutter_width(labels: Sequence[Label]) -> int:
-    return max((len(str(label.span.line)) for label in labels), default=2)
-
-
-def _snippets(diagnostic: Diagnostic, gutter: int, paint: _Paint, severity: str, width: int) -> list[str]:
-    lines: list[str] = []
-    if not diagnostic.labels:
-        return lines
-    primary = diagnostic.labels[0]
-    said = [primary.text, f"for {_cases(diagnostic.cases)}" if diagnostic.cases else ""]
-    labels = [Label(primary.span, "; ".join(s for s in said if s)), *diagnostic.labels[1:]]
-    bar = paint("blue", "|")
-    for source, group in groupby(labels, key=lambda label: label.span.source):
-        members = list(group)
-        span = members[0].span
-        lines.append(f"{' ' * gutter}{paint('blue', '-->')} {escape(source.name)}:{span.line}:{span.column}")
-        lines.append(f"{' ' * gutter} {bar}")
-        shown: int | None = None
-        for label in sorted(members, key=lambda one: one.span.start):
-            line = label.span.line
-            if line != shown:
-                if shown is not None and line > shown + 1:
-                    lines.append(f"{' ' * gutter} {paint('blue', '…')}")
-                text, start = _line_window(source, label, width)
-                lines.append(f"{paint('blue', str(line).rjust(gutter))} {bar} {text}")
-                shown, window = line, start
-            style, mark = (severity, "^") if label is labels[0] else ("blue", "-")
-            offset, length = _marked(source, label, window)
-            said_here = f" {escape(label.text)}" if label.text else ""
-            lines.append(f"{' ' * gutter} {bar} {' ' * offset}{paint(style, mark * length + said_here)}")
-    return lines
-
-
-def _line_window(source: Source, label: Label, width: int) -> tuple[str, int]:
-    """Return what is shown of a line, and the first character shown: a long line is cut around the label."""
-    text = source.line_text(label.span.line)
-    start = 0
-    if len(text) > width:
-        start = max(0, min(label.span.column - 1 - width // 3, len(text) - width))
-        text = text[start : start + width]
-    return _plain(text), start
-
-
-def _marked(source: Source, label: Label, window: int) -> tuple[int, int]:
-    line = source.line_text(label.span.line)
-    begin = label.span.column - 1
-    end = min(begin + max(1, label.span.end - label.span.start), max(len(line), begin + 1))
-    offset = _width(_plain(line[window:begin]))
-    return offset, max(1, min(_width(_plain(line[begin:end])), 100))
-
-
-def _plain(text: str) -> str:
-    return escape(text.replace("\t", _TAB))
-
-
-def _width(text: str) -> int:
-    """Return the number of columns a text takes on a terminal."""
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
-    )
-
-
+def _padded(cell: str, width: int, column: int) -> str:
+    gap = 3 if column else 2
+    return cell + " " * (max(0, width - display_width(cell)) + gap)

@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from difflib import SequenceMatcher, get_close_matches
+from collections.abc import Callable, Collection, Iterable, Sequence
+from difflib import SequenceMatcher
 from heapq import nlargest
+from itertools import chain
 
-_CANDIDATES = 2000
-"""So many candidates are compared in full; of more, those that share a segment with the word come first."""
+_ALIKE = 0.6
+"""From this likeness on, of segments and of whole keys, the one may stand for the other."""
+_COMPARED = 500
+"""So many candidates are compared in full: those that could come nearest."""
+_SPELLINGS = 5_000
+_LETTERS = 120
+"""Where there are more distinct segments, or longer ones, only equal segments count as alike."""
+
+Likeness = Callable[[str, str], float]
+"""How alike a segment of the word and one of a candidate are, 0 to 1."""
 
 
 def did_you_mean(word: str, candidates: Iterable[str], n: int = 1) -> list[str]:
-    """Return up to `n` candidates that look like the word, the nearest first; dotted keys compare by segment."""
-    known = [c for c in dict.fromkeys(candidates) if c != word]
-    if "." not in word and not any("." in c for c in known[:50]):
-        return _near_words(word, known, n)
-    segments = set(word.split("."))
-    if len(known) > _CANDIDATES:
-        known = nlargest(_CANDIDATES, known, key=lambda c: len(segments & set(c.split("."))))
-    scored = [(_likeness(word, c), c) for c in known]
-    return [c for score, c in nlargest(n, scored, key=lambda pair: pair[0]) if score >= 0.6]
+    """Return up to `n` candidates that look like the word, the nearest first, and nothing that is far from it.
 
+    Dotted keys compare by segment: `norm.weight` is near `model.norm.weight`, and a misspelt segment costs as much as
+    its letters differ. Numbers are equal or not. The candidates may be 100,000 keys.
+    """
+    wanted = word.split(".")
+    known = [(c, c.split(".")) for c in dict.fromkeys(candidates) if c != word]
+    spellings = set(chain.from_iterable(segments for _, segments in known))
+    likeness = _by_letters(wanted, spellings) if len(spellings) <= _SPELLINGS else _if_equal
+    nearest = {one: max(likeness(segment, one) for segment in wanted) for one in spellings}
 
-def _near_words(word: str, known: Sequence[str], n: int) -> list[str]:
-    folded = {c.lower(): c for c in reversed(known)}
-    return [folded[c] for c in get_close_matches(word.lower(), list(folded), n, 0.6)]
+    def at_best(segments: Sequence[str]) -> float:
+        return 2 * sum(nearest[one] for one in segments) / (len(wanted) + len(segments))
 
-
-def _likeness(word: str, candidate: str) -> float:
-    """Return 0 to 1: how alike two dotted keys are, segments and their order counting more than letters."""
-    one, other = word.split("."), candidate.split(".")
-    by_segment = SequenceMatcher(None, one, other, autojunk=False).ratio()
-    if by_segment < 0.3 and len(one) > 1:
-        return by_segment
-    return max(by_segment, SequenceMatcher(None, word, candidate, autojunk=False).ratio())
+    hopeful = nlargest(_COMPARED, known, key=lambda pair: at_best(pair[1]))
+    scored = [(_likeness(wanted, segments, likeness), name) for name, segments in hopeful]
+    return [name for score, name in nlargest(n, scored, key=lambda pair: pair[0]) if score >= _ALIKE]
 
 
 def join_words(words: Collection[str], limit: int = 3, last: str = "and") -> str:
@@ -43,3 +46,49 @@ def join_words(words: Collection[str], limit: int = 3, last: str = "and") -> str
     if more:
         return f"{', '.join(shown)} {last} {more} more"
     return f"{', '.join(shown[:-1])} {last} {shown[-1]}" if len(shown) > 1 else "".join(shown)
+
+
+def _likeness(one: Sequence[str], other: Sequence[str], likeness: Likeness) -> float:
+    aligned = _aligned(one, other, likeness)
+    short, long = sorted((one, other), key=len)
+    # What wrappers do to keys: however long the prefix, the rest of two or more segments says what was meant.
+    if len(short) >= 2 and list(long[-len(short) :]) == list(short):
+        return max(aligned, _ALIKE)
+    return aligned
+
+
+def _aligned(one: Sequence[str], other: Sequence[str], likeness: Likeness) -> float:
+    """Return 0 to 1: twice what the best alignment of two lists, in order, has in common, by their lengths."""
+    row = [0.0] * (len(other) + 1)
+    for segment in one:
+        above, row = row, [0.0]
+        for column, candidate in enumerate(other):
+            both = above[column] + likeness(segment, candidate)
+            row.append(max(both, above[column + 1], row[column]))
+    return 2 * row[-1] / (len(one) + len(other))
+
+
+def _if_equal(one: str, other: str) -> float:
+    return float(one == other)
+
+
+def _by_letters(wanted: Iterable[str], spellings: Iterable[str]) -> Likeness:
+    """Return the likeness of the wanted segments to all spellings, each computed once."""
+    table: dict[tuple[str, str], float] = {}
+    for segment in set(wanted):
+        # SequenceMatcher prepares its second text, and is given many first ones.
+        matcher = SequenceMatcher(None, b=segment.lower(), autojunk=False)
+        for one in spellings:
+            table[segment, one] = 1.0 if one == segment else _spelt(matcher, segment, one)
+    return lambda segment, one: table[segment, one]
+
+
+def _spelt(matcher: SequenceMatcher[str], segment: str, one: str) -> float:
+    """Return how alike two different spellings are: below 1, and 0 where they are not alike."""
+    if one.isdigit() or segment.isdigit() or max(len(one), len(segment)) > _LETTERS:
+        return 0.0
+    matcher.set_seq1(one.lower())
+    if matcher.real_quick_ratio() < _ALIKE or matcher.quick_ratio() < _ALIKE:
+        return 0.0
+    ratio = matcher.ratio()
+    return min(ratio, 0.99) if ratio >= _ALIKE else 0.0
