@@ -1,0 +1,5 @@
+"""`python -m statex`."""
+
+from statex.cli import main
+
+main()

@@ -1,0 +1,203 @@
+"""Rule text to tree, with every syntax error of a file found in one run."""
+
+from __future__ import annotations
+
+import re
+import threading
+from importlib.resources import files
+from typing import Any, cast
+
+from lark import Lark, TextSlice, UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken
+
+from statex.diagnostics import Diagnostic, StatexError, diagnostic
+from statex.diagnostics.codes import syntax as codes
+from statex.grammar.builder import Builder
+from statex.grammar.messages import VERBS, explain
+from statex.grammar.postlex import Newlines, closing
+from statex.grammar.tree import Field, Program
+from statex.source import Source, Span
+
+ERRORS = 20
+"""So many syntax errors are looked for in one text."""
+
+_local = threading.local()
+_CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f]|\r(?!\n)")
+_RESUME = re.compile(r"(?m)^([ \t]*)(" + "|".join(sorted(VERBS)) + r")\b")
+
+
+class _Parser:
+    """A Lark parser for one start rule, and what it needs to know of the text at work."""
+
+    def __init__(self, start: str, *, strict: bool = False) -> None:
+        self.newlines = Newlines()
+        self.builder = Builder(parse_field)
+        self.lark = Lark(
+            files("statex.grammar").joinpath("statex.lark").read_text("utf-8"),
+            parser="lalr",
+            start=start,
+            propagate_positions=True,
+            maybe_placeholders=True,
+            postlex=self.newlines,
+            transformer=self.builder,
+            strict=strict,
+        )
+
+    def parse(self, source: Source, text: Any) -> Any:
+        self.newlines.source = source
+        self.builder.begin(source)
+        return self.lark.parse(text)
+
+
+def _parser(start: str) -> _Parser:
+    """Return the parser of a start rule, built at first use; each thread has its own, as a parse keeps state in it."""
+    known = getattr(_local, start, None)
+    if known is None:
+        known = _Parser(start)
+        setattr(_local, start, known)
+    return cast(_Parser, known)
+
+
+def parse_field(span: Span) -> Field:
+    """Parse the inside of `{…}` in a template: an expression with an optional format.
+
+    Raises:
+        StatexError: SX109.
+    """
+    parser = _parser("field")
+    try:
+        return cast(Field, parser.parse(span.source, TextSlice(span.source.text, span.start, span.end)))
+    except UnexpectedInput:
+        raise StatexError(
+            [
+                diagnostic(
+                    codes.BAD_CAPTURE,
+                    f"`{span.text}` is neither a capture nor an integer expression",
+                    span,
+                    help="captures are `{i}`, `{i:int}`, `{m:**}`, `{p:q|k|v}`; expressions `{i + 1}`, `{i:02}`",
+                )
+            ]
+        ) from None
+
+
+def parse_text(text: str, name: str = "<rules>") -> Program:
+    """Parse rules given as text; errors are those of `parse`."""
+    return parse(Source(name, text))
+
+
+def parse(source: Source) -> Program:
+    """Parse a rule file.
+
+    Raises:
+        StatexError: 1xx, every syntax error that was found; parsing goes on at the next statement after each.
+    """
+    control = _CONTROL.search(source.text)
+    if control is not None:
+        span = Span(source, control.start(), control.end())
+        raise StatexError([diagnostic(codes.CONTROL, f"a control character {control.group()!r}", span)])
+    text = source.text.replace("\ufeff", " ", 1) if source.text.startswith("\ufeff") else source.text
+    found: list[Diagnostic] = []
+    unclosed = 0
+    while True:
+        try:
+            program = _once(source, text)
+        except _Failed as failed:
+            stray = unclosed > 0 and _is_stray_brace(text, failed.at)
+            if not stray:
+                found.append(failed.diagnostic)
+            if len(found) >= ERRORS:
+                break
+            resume = failed.at + 1 if stray else _resume(text, failed.at, failed.opened)
+            unclosed += -1 if stray else _open_braces(text[:resume])
+            text = "".join("\n" if c == "\n" else " " for c in text[:resume]) + text[resume:]
+            continue
+        if found:
+            break
+        return cast(Program, program)
+    raise StatexError(found)
+
+
+class _Failed(Exception):
+    """One syntax error, where it is, and where the bracket was opened that it is about."""
+
+    def __init__(self, found: Diagnostic, at: int, opened: int | None = None) -> None:
+        super().__init__(found.headline)
+        self.diagnostic = found
+        self.at = at
+        self.opened = opened
+
+
+def _once(source: Source, text: str) -> Program:
+    parser = _parser("start")
+    try:
+        return cast(Program, parser.parse(source, text))
+    except StatexError as error:
+        first = error.diagnostics[0]
+        raise _Failed(first, first.span.start if first.span else 0) from None
+    except UnexpectedInput as error:
+        at = _position(error, text)
+        bracket = _unclosed(parser.newlines, text, at)
+        if bracket is not None:
+            raise _Failed(_unclosed_message(source, parser.newlines, bracket, text, at), at, bracket.start_pos) from None
+        raise _Failed(explain(error, source, text, at, _expected(error)), at) from None
+
+
+def _expected(error: UnexpectedInput) -> frozenset[str]:
+    if isinstance(error, UnexpectedCharacters):
+        return frozenset(error.allowed or ())
+    if isinstance(error, UnexpectedToken | UnexpectedEOF):
+        return frozenset(error.expected or ())
+    return frozenset()
+
+
+def _position(error: UnexpectedInput, text: str) -> int:
+    if isinstance(error, UnexpectedToken) and error.token.type == "$END":
+        return len(text)
+    at = error.pos_in_stream
+    return len(text) if at is None or at < 0 else at
+
+
+def _unclosed(newlines: Newlines, text: str, at: int) -> Any:
+    """Return the open bracket an error is about: the text ended, or a new statement began, before it was closed."""
+    if not newlines.open:
+        return None
+    bracket = newlines.open[-1]
+    if not text[at:].strip():
+        return bracket
+    line_start = text.rfind("\n", 0, at) + 1
+    new_statement = _RESUME.match(text, line_start)
+    later = line_start > (bracket.start_pos or 0)
+    return bracket if new_statement and later and bracket.type != "LBRACE" else None
+
+
+def _unclosed_message(source: Source, newlines: Newlines, bracket: Any, text: str, at: int) -> Diagnostic:
+    place = newlines.span(bracket)
+    also = [] if at >= len(text) else [(Span(source, at, at + 1), f"`{closing(bracket)}` was expected before this")]
+    return diagnostic(
+        codes.UNCLOSED,
+        f"`{bracket}` is not closed",
+        place,
+        also=also,
+        help=f"`{closing(bracket)}` closes it" + ("; a block ends with `}`" if bracket.type == "LBRACE" else ""),
+    )
+
+
+def _resume(text: str, at: int, opened: int | None) -> int:
+    """Return where the next statement starts after an error: a later line with a verb, not deeper than this one."""
+    line_start = text.rfind("\n", 0, at if opened is None else opened) + 1
+    own = len(text[line_start:]) - len(text[line_start:].lstrip(" \t"))
+    search = at if opened is None else opened
+    for found in _RESUME.finditer(text, text.find("\n", search) + 1 or len(text)):
+        if len(found.group(1)) <= own:
+            return found.start()
+    return len(text)
+
+
+def _open_braces(text: str) -> int:
+    """Return how many blocks the text opens and leaves open, judging by lines that end or start with a brace."""
+    opened = len(re.findall(r"\{[ \t]*(?:#.*)?$", text, re.MULTILINE))
+    closed = len(re.findall(r"^[ \t]*\}", text, re.MULTILINE))
+    return max(0, opened - closed)
+
+
+def _is_stray_brace(text: str, at: int) -> bool:
+    return text[at : at + 1] == "}" and not text[text.rfind("\n", 0, at) + 1 : at].strip()

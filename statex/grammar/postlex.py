@@ -1,0 +1,81 @@
+"""Newlines and brackets: which newlines end a statement, and which bracket is open where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from lark import Token
+from lark.lark import PostLex
+
+from statex.diagnostics import fail
+from statex.diagnostics.codes import syntax as codes
+from statex.source import Source, Span
+
+LIMIT = 100
+"""How deep brackets may be nested."""
+
+_OPEN = {"LPAR": ")", "LSQB": "]", "LBRACE": "}"}
+_CLOSE = {"RPAR": ")", "RSQB": "]", "RBRACE": "}"}
+_GOES_ON = frozenset(
+    ("COMMA", "EQUAL", "VBAR", "ARROW", "_ARROW", "OR", "AND", "NOT", "IN", "NOT_IN", "CMP", "SIGN", "TIMES", "POWER",
+     "MATCHES", "_COLON", "COLON")
+)  # fmt: skip
+
+
+class Newlines(PostLex):
+    """Leaves newlines out inside `(` and `[` and after a token that needs more, and keeps the stack of brackets."""
+
+    always_accept = ("_NL",)
+
+    def __init__(self) -> None:
+        self.source: Source | None = None
+        self.open: list[Token] = []
+
+    def process(self, stream: Iterator[Token]) -> Iterator[Any]:
+        """Yield the tokens that count."""
+        self.open = []
+        last = ""
+        for token in stream:
+            if token.type == "_NL":
+                inside = self.open and self.open[-1].type != "LBRACE"
+                if not inside and last not in _GOES_ON:
+                    yield token
+                continue
+            if token.type in _OPEN:
+                self._push(token)
+            elif token.type in _CLOSE:
+                self._pop(token)
+            last = token.type
+            yield token
+
+    def _push(self, token: Token) -> None:
+        if len(self.open) >= LIMIT:
+            fail(codes.TOO_DEEP, f"brackets are nested more than {LIMIT} deep", self.span(token))
+        self.open.append(token)
+
+    def _pop(self, token: Token) -> None:
+        if self.open and _OPEN[self.open[-1].type] == str(token):
+            self.open.pop()
+            return
+        if self.open:
+            opened = self.open[-1]
+            fail(
+                codes.UNOPENED,
+                f"`{token}` does not close `{opened}`",
+                self.span(token),
+                also=[(self.span(opened), "opened here")],
+                help=f"`{_OPEN[opened.type]}` closes it",
+            )
+        fail(codes.UNOPENED, f"`{token}` closes no bracket", self.span(token))
+
+    def span(self, token: Token) -> Span:
+        """Return the place of a token."""
+        assert self.source is not None
+        assert token.start_pos is not None
+        return Span(self.source, token.start_pos, token.start_pos + len(token))
+
+
+def closing(token: Token) -> str:
+    """Return the bracket that closes one."""
+    return _OPEN[token.type]
