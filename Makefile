@@ -1,0 +1,39 @@
+# Every target makes its own environment in .venv; PYTHON names the interpreter it is made from.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test lint types clean
+
+demo: $(VENV)/run.stamp
+	PATH="$(CURDIR)/$(BIN):$$PATH" examples/card/demo.sh
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest $(PYTEST)
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev.stamp
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV)
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# torch comes first: with the constrained build installed, nothing after it looks for another.
+$(VENV)/torch.stamp: constraints.txt | $(BIN)/python
+	$(PIP) torch==2.13.0
+	touch $@
+
+$(VENV)/run.stamp: pyproject.toml $(VENV)/torch.stamp
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/dev.stamp: pyproject.toml $(VENV)/torch.stamp
+	$(PIP) -e '.[dev,companions]'
+	touch $@
