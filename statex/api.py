@@ -355,11 +355,7 @@ class Job:
             from statex.execute.verify import load_for_real
 
             load_for_real(self.target, state, self._comparison)
-        return nesting.rebuild(self.original(), self.root, self.root_target, state, self.plan.metadata)
-
-    def original(self) -> Any:
-        """Return the tree of the input; what is around the state holds its data."""
-        return nesting.with_data(self.tree, self.root, self._main.load)
+        return nesting.rebuild(self.tree, self.root, self.root_target, state, self.plan.metadata, self._main.load)
 
     def _load(self, key: SourceKey) -> Any:
         opened = self._members[key.input][key.member] if key.input else self._main

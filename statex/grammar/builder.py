@@ -1,11 +1,11 @@
-"""Makes the nodes of the tree while Lark parses, bottom up, so that depth costs no recursion."""
+"""Makes the nodes of the tree from Lark's, bottom up and without recursion, so that depth cannot exhaust a stack."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lark import Token, Transformer, v_args
+from lark import Token, Transformer_NonRecursive, v_args
 from lark.tree import Meta
 
 from statex.diagnostics import StatexError, fail
@@ -21,7 +21,7 @@ _ESCAPES = {"'": "'", '"': '"', "\\": "\\", "n": "\n", "t": "\t"}
 
 
 @v_args(meta=True)
-class Builder(Transformer[Token, Any]):
+class Builder(Transformer_NonRecursive[Token, Any]):
     """One method for each rule of the grammar; `source` is set before each parse."""
 
     def __init__(self, parse_field: Callable[[Span], tree.Field]) -> None:
@@ -154,8 +154,7 @@ class Builder(Transformer[Token, Any]):
         return tuple(i for i in items if isinstance(i, tree.Row))
 
     def row(self, meta: Meta, items: Sequence[Any]) -> tree.Row:
-        source, arrow, target = items
-        return tree.Row(self._span(meta), source, target, str(arrow) == "->?")
+        return tree.Row(self._span(meta), items[0], items[-1], len(items) == 3)
 
     def renumber(self, meta: Meta, items: Sequence[Any]) -> tree.Renumber:
         optional, pattern, where = items

@@ -28,7 +28,7 @@ _WORD = re.compile(r"[A-Za-z_]\w*")
 _TOKENISH = re.compile(r"[\w.:$*{}]+|->\??|[=!<>]=|&&|\|\||\*\*|//|\S")
 
 _NAMES = {
-    "EQUAL": "`=`", "_ARROW": "`->`", "ARROW": "`->`", "COMMA": "`,`", "RPAR": "`)`", "RSQB": "`]`", "RBRACE": "`}`",
+    "EQUAL": "`=`", "_ARROW": "`->`", "ARROW_OPT": "`->`", "COMMA": "`,`", "RPAR": "`)`", "RSQB": "`]`", "RBRACE": "`}`",
     "LBRACE": "`{`", "LPAR": "`(`", "LSQB": "`[`", "WHERE": "`where`", "FOR": "`for`", "OVER": "`over`",
     "AS": "`as`", "NAME": "a name", "PATTERN": "a key or pattern", "KEY": "an expression", "_NL": "the end of the line",
     "WITH": "`with`", "ROOT": "`root`", "MATCHES": "`matches`", "STRING": "quoted text", "_COLON": "`:`",
@@ -83,7 +83,7 @@ def _verb(text: str, span: Span, found: str) -> Diagnostic:
 def _early(source: Source, text: str, at: int, expected: frozenset[str]) -> Diagnostic:
     end = len(text[:at].rstrip())
     last = Span(source, max(end - 1, 0), max(end, 1))
-    if expected & {"EQUAL", "_ARROW", "ARROW"}:
+    if expected & {"EQUAL", "_ARROW", "ARROW_OPT"}:
         sign = "`=`" if "EQUAL" in expected else "`->`"
         return diagnostic(codes.ENDS_EARLY, f"the statement ends, and needs {sign} here", last, at=f"{sign} is missing")
     return diagnostic(
@@ -144,7 +144,7 @@ def _foreign_operator(
 def _arrow(
     source: Source, text: str, at: int, span: Span, found: str, expected: frozenset[str]
 ) -> Diagnostic | None:
-    arrows = expected & {"_ARROW", "ARROW"}
+    arrows = expected & {"_ARROW", "ARROW_OPT"}
     if arrows and not expected & {"RPAR", "RSQB"}:
         helps = ["write `->` before the new key"]
         if found in ("=>", "=", "to", ":", "-"):

@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Any, cast
 
 from lark import Lark, TextSlice, UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken
+from lark.exceptions import VisitError
 
 from statex.diagnostics import Diagnostic, StatexError, diagnostic
 from statex.diagnostics.codes import syntax as codes
@@ -38,14 +39,17 @@ class _Parser:
             propagate_positions=True,
             maybe_placeholders=True,
             postlex=self.newlines,
-            transformer=self.builder,
             strict=strict,
         )
 
     def parse(self, source: Source, text: Any) -> Any:
         self.newlines.source = source
+        parsed = self.lark.parse(text)
         self.builder.begin(source)
-        return self.lark.parse(text)
+        try:
+            return self.builder.transform(parsed)
+        except VisitError as error:
+            raise error.orig_exc from None
 
 
 def _parser(start: str) -> _Parser:
@@ -144,7 +148,10 @@ def _once(source: Source, text: str) -> Program:
 def _expected(error: UnexpectedInput) -> frozenset[str]:
     if isinstance(error, UnexpectedCharacters):
         return frozenset(error.allowed or ())
-    if isinstance(error, UnexpectedToken | UnexpectedEOF):
+    if isinstance(error, UnexpectedToken):
+        # `expected` is what the table lists for the state; `accepts` is what would really be taken.
+        return frozenset(error.accepts or error.expected or ())
+    if isinstance(error, UnexpectedEOF):
         return frozenset(error.expected or ())
     return frozenset()
 

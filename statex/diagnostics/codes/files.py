@@ -1,0 +1,115 @@
+"""SX6xx: checkpoint files and safety."""
+
+from statex.diagnostics.codes.registry import declare
+
+UNREADABLE = declare(
+    "SX601",
+    "a checkpoint that cannot be read",
+    exit=3,
+    meaning="The file does not exist, or the system does not let it be read.",
+    example="statex show missing.pth",
+    mend="Check the path and the permissions.",
+)
+NOT_A_CHECKPOINT = declare(
+    "SX602",
+    "not a checkpoint",
+    exit=3,
+    meaning="The content of the file is that of no format statex reads, whatever its name ends in.",
+    example="statex show README.md",
+    mend="The message says what the file looks like. A git-lfs pointer is fetched with `git lfs pull`; an archive is "
+    "unpacked first.",
+)
+UNSAFE = declare(
+    "SX603",
+    "a checkpoint that would run code",
+    exit=3,
+    meaning="The pickle names classes or functions beyond tensors and plain containers. Loading it in full would run "
+    "whatever its author wrote, so statex does not.",
+    example="torch.save(model, 'model.pth')   # the whole module, not its state",
+    mend="Where you trust the source, load it there and save the state alone: "
+    "`torch.save(model.state_dict(), 'state.pth')`.",
+)
+DAMAGED = declare(
+    "SX604",
+    "a damaged checkpoint",
+    exit=3,
+    meaning="The file is of a known format and breaks its rules: it is truncated, or its parts contradict each other.",
+    example="statex show half-downloaded.safetensors",
+    mend="Fetch the file again, and compare its size or checksum with the original.",
+)
+NO_STATE = declare(
+    "SX605",
+    "no state in the checkpoint",
+    exit=3,
+    meaning="The checkpoint holds no dict of tensors.",
+    example="torch.save({'epoch': 3}, 'a.pth')",
+    mend="Name the file that holds the weights.",
+)
+AMBIGUOUS_ROOT = declare(
+    "SX606",
+    "several states in the checkpoint",
+    exit=2,
+    meaning="The checkpoint holds more than one dict of tensors, such as `model` and `ema`, and which one is meant "
+    "cannot be told.",
+    example="torch.save({'model': state, 'ema': other}, 'a.pth')",
+    mend="Name it: `--root model`, or in the rules `root 'model'`. `root ''` is the whole file.",
+)
+NO_ROOT = declare(
+    "SX607",
+    "a root that is not there",
+    exit=2,
+    meaning="The dotted path given as the root leads to no dict in this checkpoint.",
+    example="statex show a.pth --root state_dict",
+    mend="`statex show` without a root lists the candidates.",
+)
+JOINED_TWICE = declare(
+    "SX608",
+    "two entries that join to one key",
+    exit=3,
+    meaning="Dicts inside a state join their keys with dots, and here two entries get the same name that way.",
+    example="{'a': {'b': tensor}, 'a.b': tensor}",
+    mend="Name an inner dict as the root.",
+)
+EXISTS = declare(
+    "SX610",
+    "the output exists",
+    exit=3,
+    meaning="A file of that name is there, and is not replaced unless you say so.",
+    example="statex apply rules.sx in.pth out.pth   # twice",
+    mend="Add `--force`, or choose another name.",
+)
+SAME_FILE = declare(
+    "SX611",
+    "the output is an input",
+    exit=3,
+    meaning="The output names the same file as an input, by its name or through a link; the only copy would be "
+    "replaced.",
+    example="statex apply rules.sx model.pth model.pth",
+    mend="Choose another name, or add `--force`: the new file is complete before it takes the old one's place.",
+)
+UNWRITABLE = declare(
+    "SX612",
+    "an output that cannot be written",
+    exit=3,
+    meaning="The folder does not exist or is read-only, the name is a folder's, or the disk is full. What was there "
+    "before is untouched.",
+    example="statex apply rules.sx in.pth no/such/folder/out.pth",
+    mend="The message has the system's reason.",
+)
+UNKNOWN_FORMAT = declare(
+    "SX613",
+    "an output whose format cannot be told",
+    exit=2,
+    meaning="The ending of the output's name is none that statex knows, and no `--format` was given.",
+    example="statex apply rules.sx in.pth out.weights",
+    mend="End the name in .pth, .pt, .bin, .ckpt or .safetensors, or give `--format torch` or `--format safetensors`.",
+)
+CANNOT_HOLD = declare(
+    "SX614",
+    "a format that cannot hold the result",
+    exit=3,
+    meaning="safetensors holds named tensors and nothing else: no numbers, no nested dicts, no sparse or quantized "
+    "tensors. What it cannot hold would be lost.",
+    example="statex apply rules.sx lightning.ckpt out.safetensors",
+    mend="Take the bare state (`root 'state_dict' -> ''`), `drop` the entries named, or write a .pth.",
+)

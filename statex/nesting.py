@@ -1,0 +1,283 @@
+"""States inside files: where the state is, its header, and a new state put back where the old one was.
+
+A *tree* is what a file holds with each tensor replaced by its `TensorInfo`: dicts, lists, numbers, texts. A dict that
+`Module.state_dict()` made carries its `_metadata` as an attribute.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from statex.diagnostics import fail
+from statex.diagnostics.codes import files as codes
+from statex.diagnostics.suggest import did_you_mean, join_words
+from statex.header import Header, OpaqueInfo, TensorInfo
+
+Tree = Any
+"""Nested dicts, lists and plain values, with `TensorInfo` (or `OpaqueInfo`) for tensors."""
+
+_EXTRA = "_extra_state"
+_DEPTH = 64
+"""Dicts are followed this deep; deeper ones are values."""
+
+
+def _is_tensor(value: object) -> bool:
+    return isinstance(value, TensorInfo) or (isinstance(value, OpaqueInfo) and value.kind.endswith("tensor"))
+
+
+def _is_named(value: object) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+
+
+def _named_dicts(tree: Tree, path: str = "", depth: int = 0) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if not _is_named(tree) or depth > _DEPTH:
+        return
+    yield path, tree
+    for key, value in tree.items():
+        yield from _named_dicts(value, f"{path}.{key}" if path else key, depth + 1)
+
+
+def candidates(tree: Tree) -> list[str]:
+    """Return the paths of the dicts that hold tensors directly; `''` is the top."""
+    return [path for path, found in _named_dicts(tree) if any(_is_tensor(value) for value in found.values())]
+
+
+def find_root(tree: Tree, label: str) -> str:
+    """Return the path of the one dict that is the state.
+
+    That is the only dict with tensors, or else the only one with the `_metadata` that `state_dict()` leaves.
+
+    Raises:
+        StatexError: SX605 where there is none, SX606 with all candidates where there are several.
+    """
+    found = candidates(tree)
+    if not found:
+        fail(codes.NO_STATE, f"`{label}` holds no dict of tensors")
+    if len(found) == 1:
+        return found[0]
+    marked = [path for path in found if getattr(_at(tree, path), "_metadata", None) is not None]
+    if len(marked) == 1 and not any(path.startswith(marked[0] + ".") or marked[0] == "" for path in found[1:]):
+        return marked[0]
+    if marked == [""]:
+        return ""
+    rows = [(f"  {path or chr(39) * 2}", _size(_at(tree, path))) for path in found[:12]]
+    if len(found) > 12:
+        rows.append((f"  and {len(found) - 12} more", ""))
+    fail(
+        codes.AMBIGUOUS_ROOT,
+        f"`{label}` holds several states: which one is meant?",
+        rows=rows,
+        help=[f"--root {found[0] or found[1]}   or in the rules: root '{found[0] or found[1]}'", "root '' is the whole file"],
+    )
+
+
+def _size(found: Mapping[str, Any]) -> str:
+    count = sum(_is_tensor(value) for value in found.values())
+    return f"{count} tensor{'' if count == 1 else 's'}"
+
+
+def _at(tree: Tree, path: str) -> Any:
+    """Return what is at a dotted path; keys with dots of their own are tried longest first. KeyError if nothing."""
+    if not path:
+        return tree
+    if not isinstance(tree, Mapping):
+        raise KeyError(path)
+    parts = path.split(".")
+    for count in range(len(parts), 0, -1):
+        key = ".".join(parts[:count])
+        if key in tree:
+            try:
+                return _at(tree[key], ".".join(parts[count:]))
+            except KeyError:
+                continue
+    raise KeyError(path)
+
+
+def state_at(tree: Tree, root: str, label: str) -> Mapping[str, Any]:
+    """Return the dict at a path.
+
+    Raises:
+        StatexError: SX607 where there is none.
+    """
+    try:
+        found = _at(tree, root)
+    except KeyError:
+        found = None
+    if _is_named(found):
+        return found  # type: ignore[no-any-return]
+    known = [path for path, _ in _named_dicts(tree) if path]
+    near = did_you_mean(root, known) or [p for p in candidates(tree) if p][:1]
+    fail(
+        codes.NO_ROOT,
+        f"`{label}` has no dict at `{root}`",
+        notes=[f"it has {join_words([f'`{p}`' for p in known], limit=8)}"] if known else ["it is one flat state"],
+        help=f"did you mean `{near[0]}`?" if near else (),
+    )
+
+
+def state_header(tree: Tree, root: str, label: str) -> Header:
+    """Return the header of the state at a path: dicts inside it join their keys with dots.
+
+    Raises:
+        StatexError: SX607 for a wrong path, SX608 for two entries with one joined key.
+    """
+    state = state_at(tree, root, label)
+    entries: dict[str, TensorInfo | OpaqueInfo] = {}
+    for key, value in _joined(state):
+        if key in entries:
+            fail(codes.JOINED_TWICE, f"`{label}` has `{key}` twice: once as a key, once as a dict in a dict")
+        is_info = isinstance(value, TensorInfo | OpaqueInfo)
+        entries[key] = value if is_info else OpaqueInfo(type(value).__name__, value)
+    return Header(entries, getattr(state, "_metadata", None), dict(_plain_values(tree)), label)
+
+
+def _joined(state: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    for key, value in state.items():
+        name = f"{prefix}.{key}" if prefix else key
+        if depth < _DEPTH and _is_inner(key, value):
+            yield from _joined(value, name, depth + 1)
+        else:
+            yield name, value
+
+
+def _is_inner(key: str, value: Any) -> bool:
+    """Say whether a value is a dict whose tensors belong to the state."""
+    if key == _EXTRA or key.endswith("." + _EXTRA) or not _is_named(value):
+        return False
+    return any(_is_tensor(item) or _is_inner(name, item) for name, item in value.items())
+
+
+def _plain_values(tree: Tree, path: str = "", depth: int = 0) -> Iterator[tuple[str, object]]:
+    if not isinstance(tree, Mapping) or depth > _DEPTH:
+        return
+    for key, value in tree.items():
+        name = f"{path}.{key}" if path else str(key)
+        if isinstance(value, str | int | float | bool | None) or (
+            isinstance(value, list | tuple) and all(isinstance(v, str | int | float | bool | None) for v in value)
+        ):
+            yield name, value
+        else:
+            yield from _plain_values(value, name, depth + 1)
+
+
+def rebuild(
+    tree: Tree, root: str, target: str | None, state: Mapping[str, Any], metadata: object, load: Callable[[Any], Any]
+) -> Any:
+    """Return the tree with a new state: where the old one was, or at `target` (`''` is the bare state).
+
+    Keys that lie below a dict of the old state are nested again. `load` gives the data of what is around the state.
+    """
+    renewed = _nested(_at(tree, root), state, metadata)
+    if target == "" or (target is None and root == ""):
+        return renewed
+    around = _without(tree, root, load) if target is not None else None
+    if around is None:
+        return _replaced(tree, root, renewed, load)
+    return _placed(around, str(target).split("."), renewed)
+
+
+def _nested(old: Mapping[str, Any], state: Mapping[str, Any], metadata: object) -> Any:
+    inner = {key: value for key, value in old.items() if _is_inner(key, value)}
+    result: Any = OrderedDict() if isinstance(old, OrderedDict) or metadata is not None else {}
+    parts: dict[str, dict[str, Any]] = {key: {} for key in inner}
+    for key, value in state.items():
+        owner = next((name for name in inner if key.startswith(name + ".")), None)
+        if owner is None:
+            result[key] = value
+        else:
+            parts[owner][key[len(owner) + 1 :]] = value
+            result.setdefault(owner, None)
+    for name, items in parts.items():
+        if items:
+            result[name] = _nested(inner[name], items, getattr(inner[name], "_metadata", None))
+    if metadata is not None:
+        result._metadata = metadata
+    return result
+
+
+def _replaced(tree: Tree, root: str, renewed: Any, load: Callable[[Any], Any]) -> Any:
+    if not root:
+        return renewed
+    key = _first_key(tree, root)
+    rest = root[len(key) + 1 :]
+    return _like(
+        tree, {k: _replaced(v, rest, renewed, load) if k == key else with_data(v, load) for k, v in tree.items()}
+    )
+
+
+def _without(tree: Tree, root: str, load: Callable[[Any], Any]) -> Any:
+    """Return the tree with data and without the state; dicts that held nothing else go too."""
+    if not root:
+        return {}
+    key = _first_key(tree, root)
+    rest = root[len(key) + 1 :]
+    items: dict[Any, Any] = {}
+    for name, value in tree.items():
+        if name != key:
+            items[name] = with_data(value, load)
+        elif rest:
+            inner = _without(value, rest, load)
+            if inner:
+                items[name] = inner
+    return _like(tree, items)
+
+
+def _placed(around: Any, path: list[str], renewed: Any) -> Any:
+    if not path:
+        return renewed
+    items = dict(around) if isinstance(around, Mapping) else {}
+    items[path[0]] = _placed(items.get(path[0], {}), path[1:], renewed)
+    return _like(around, items)
+
+
+def _first_key(tree: Mapping[str, Any], path: str) -> str:
+    parts = path.split(".")
+    for count in range(len(parts), 0, -1):
+        key = ".".join(parts[:count])
+        if key in tree:
+            try:
+                _at(tree[key], ".".join(parts[count:]))
+            except KeyError:
+                continue
+            return key
+    raise KeyError(path)
+
+
+def _like(old: Any, items: dict[Any, Any]) -> Any:
+    """Return a dict of the old one's kind, `_metadata` included."""
+    if not isinstance(old, OrderedDict):
+        return items
+    result: Any = OrderedDict(items)
+    metadata = getattr(old, "_metadata", None)
+    if metadata is not None:
+        result._metadata = metadata
+    return result
+
+
+def with_data(tree: Tree, load: Callable[[Any], Any]) -> Any:
+    """Return a tree with each tensor's data in place of its description."""
+    if isinstance(tree, TensorInfo | OpaqueInfo):
+        return load(tree)
+    if isinstance(tree, Mapping):
+        return _like(tree, {key: with_data(value, load) for key, value in tree.items()})
+    if isinstance(tree, list):
+        return [with_data(value, load) for value in tree]
+    if isinstance(tree, tuple):
+        return tuple(with_data(value, load) for value in tree)
+    return tree
+
+
+def dropped_by(tree: Tree, root: str, target: str | None) -> list[str]:
+    """Return what stands beside the state on the way to it, and is left out when the bare state is written."""
+    if target != "" or not root:
+        return []
+    dropped, path, here = [], "", tree
+    rest = root
+    while rest:
+        key = _first_key(here, rest)
+        dropped += [f"{path}.{k}" if path else str(k) for k in here if k != key]
+        path = f"{path}.{key}" if path else key
+        here, rest = here[key], rest[len(key) + 1 :]
+    return dropped
