@@ -388,6 +388,4 @@ def _root_statement(program: tree.Program) -> tuple[str | None, str | None]:
 
 
 def _input_roots(program: tree.Program) -> dict[str, str]:
-    return {
-        s.name.name: s.root.value for s in program.statements if isinstance(s, tree.Input) and s.root is not None
-    }
+    return {s.name.name: s.root.value for s in program.statements if isinstance(s, tree.Input) and s.root is not None}

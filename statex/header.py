@@ -62,8 +62,6 @@ class OpaqueInfo:
     handle: object = field(default=None, compare=False)
 
 
-
-
 @dataclass(frozen=True, slots=True)
 class Header:
     """A state's header: its entries in order, `_metadata`, and the values of the file around it.

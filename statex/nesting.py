@@ -69,7 +69,10 @@ def find_root(tree: Tree, label: str) -> str:
         codes.AMBIGUOUS_ROOT,
         f"`{label}` holds several states: which one is meant?",
         rows=rows,
-        help=[f"--root {found[0] or found[1]}   or in the rules: root '{found[0] or found[1]}'", "root '' is the whole file"],
+        help=[
+            f"--root {found[0] or found[1]}   or in the rules: root '{found[0] or found[1]}'",
+            "root '' is the whole file",
+        ],
     )
 
 

@@ -95,7 +95,9 @@ def format_for(path: str | os.PathLike[str], explicit: str | None = None) -> str
     )
 
 
-def write_checkpoint(path: str | os.PathLike[str], tree: Any, *, format: str | None = None, force: bool = False) -> None:
+def write_checkpoint(
+    path: str | os.PathLike[str], tree: Any, *, format: str | None = None, force: bool = False
+) -> None:
     """Write a tree of torch tensors; the file appears whole or not at all.
 
     A view is written compactly, tied tensors stay tied where the format can say so.

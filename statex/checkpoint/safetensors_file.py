@@ -105,7 +105,8 @@ def _entry(path: Path, name: str, given: Any, size: int) -> tuple[TensorInfo, in
     dtype = DTYPES.get(str(given.get("dtype")))
     if dtype is None:
         fail(codes.DAMAGED, f"`{path}`: `{name}` has the unknown dtype {given.get('dtype')!r}")
-    shape, offsets = given.get("shape"), given.get("data_offsets")
+    shape: Any = given.get("shape")
+    offsets: Any = given.get("data_offsets")
     if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
         _damaged(path, f"`{name}` has no proper shape and offsets")
     start, end = offsets

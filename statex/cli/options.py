@@ -51,7 +51,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print the report, and errors
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
-def rules_and_paths(paths: Sequence[str], expressions: Sequence[str] | None, names: Sequence[str]) -> tuple[Rules, list[str]]:
+def rules_and_paths(
+    paths: Sequence[str], expressions: Sequence[str] | None, names: Sequence[str]
+) -> tuple[Rules, list[str]]:
     """Return the program and the paths after it; `names` are what the paths are called in usage errors."""
     wanted = [*names] if expressions else ["RULES", *names]
     if len(paths) != len(wanted):

@@ -120,9 +120,7 @@ class _Checker:
         if source.name in files:
             chain = " -> ".join((*files, source.name))
             self.found.add(
-                diagnostic(
-                    codes.INCLUDE_CYCLE, f"`{node.path.value}` includes itself", node.path.span, notes=[chain]
-                )
+                diagnostic(codes.INCLUDE_CYCLE, f"`{node.path.value}` includes itself", node.path.span, notes=[chain])
             )
             return
         inner = _Checker(self.load)
@@ -188,7 +186,8 @@ class _Checker:
             # An argument spliced in may bring captures along: what is bound is known where the macro is used.
             return
         try:
-            own = {p.name: CaptureType(CaptureKind.CHOICE, p.choices) for p in node.pieces if _is_choice(p)}
+            choices = [p for p in node.pieces if isinstance(p, tree.Capture) and p.choices]
+            own = {p.name: CaptureType(CaptureKind.CHOICE, p.choices) for p in choices}
             template = compile_template(node, splice=self._splice)
             self.found.extend(template.check({**own, **captures}, {*self.names, "key"}))
         except StatexError as error:
@@ -220,17 +219,13 @@ class _Checker:
 
     # --- expressions -------------------------------------------------------------------------------------------
 
-    def expressions(
-        self, node: tree.Statement, captures: Mapping[str, CaptureType], extra: Iterable[str] = ()
-    ) -> None:
+    def expressions(self, node: tree.Statement, captures: Mapping[str, CaptureType], extra: Iterable[str] = ()) -> None:
         for name in ("value", "where", "condition", "default"):
             expression = getattr(node, name, None)
             if is_dataclass(expression):
                 self._walk(expression, captures, frozenset(extra))
 
-    def _walk(
-        self, root: object, captures: Mapping[str, CaptureType], extra: frozenset[str] = frozenset()
-    ) -> None:
+    def _walk(self, root: object, captures: Mapping[str, CaptureType], extra: frozenset[str] = frozenset()) -> None:
         for node in _nodes(root):
             if isinstance(node, tree.Name):
                 self._name(node, captures, extra)
@@ -269,10 +264,6 @@ class _Checker:
                         help=f"did you mean `{near[0]}`?" if near else operation.signature(),
                     )
                 )
-
-
-def _is_choice(piece: tree.Piece) -> bool:
-    return isinstance(piece, tree.Capture) and bool(piece.choices)
 
 
 def _binding_patterns(node: tree.Statement) -> Iterator[tree.PatternNode]:

@@ -17,7 +17,7 @@ from statex.dsl.scope import Scope
 from statex.dsl.state import Entry
 from statex.dsl.statements import runner
 from statex.dsl.statements.program import check_given
-from statex.grammar.tree import Input, Program, Statement, If
+from statex.grammar.tree import If, Input, Program, Statement
 from statex.header import Header, OpaqueInfo
 from statex.source import Source
 

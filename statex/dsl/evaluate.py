@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import NoReturn, Protocol
 
-from statex.diagnostics import fail
+from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import names as codes
 from statex.dsl import operators
 from statex.dsl.calls import CallSite, call_operation
@@ -28,8 +28,7 @@ from statex.dsl.values import (
     is_unknown,
     kind_of,
 )
-from statex.dtypes import BY_NAME, DType
-from statex.diagnostics import StatexError
+from statex.dtypes import BY_NAME
 from statex.grammar import tree
 from statex.source import Span
 
@@ -294,7 +293,7 @@ def _pick(value: tuple[Value, ...] | str, index: Value, node: tree.Subscript) ->
     fail(codes.WRONG_KIND, f"there is no item {describe(index)} among {what}", node.span, values=[describe(value)])
 
 
-def _no_current(name: str, span: Span) -> None:
+def _no_current(name: str, span: Span) -> NoReturn:
     helps = {
         "key": "there is no current key in a `let`, in `if`, or in an `add` without `for`",
         "it": "name the tensor by its key",
@@ -307,7 +306,7 @@ def _no_current(name: str, span: Span) -> None:
     )
 
 
-def _tensor_in_condition(what: str, span: Span, value: Value) -> None:
+def _tensor_in_condition(what: str, span: Span, value: Value) -> NoReturn:
     fail(
         codes.TENSOR_IN_CONDITION,
         f"{what} cannot read the values of a tensor: they are not known before the data is read",
@@ -315,6 +314,3 @@ def _tensor_in_condition(what: str, span: Span, value: Value) -> None:
         values=[f"{span.text} = {describe(value)}"],
         help=f"ask for what the header knows: `shape({span.text})`, `numel({span.text})`",
     )
-
-
-__all__ = ["Context", "DType", "Evaluator", "World"]

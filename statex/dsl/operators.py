@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from statex.diagnostics import fail
 from statex.diagnostics.codes import names as codes
@@ -53,7 +53,9 @@ def binary(symbol: str, left: Value, right: Value, span: Span) -> Value:
         if (is_number(left) and is_number(right)) or (isinstance(left, str) and isinstance(right, str)):
             return _ORDER[symbol](left, right)
         _mismatch(symbol, left, right, span)
-    if symbol == "+" and isinstance(left, str | tuple) and type(left) is type(right):
+    if symbol == "+" and isinstance(left, str) and isinstance(right, str):
+        return left + right
+    if symbol == "+" and isinstance(left, tuple) and isinstance(right, tuple):
         return left + right
     if is_number(left) and is_number(right):
         return _calculate(symbol, left, right, span)
@@ -129,7 +131,7 @@ def _check_comparable(symbol: str, left: Value, right: Value, span: Span) -> Non
     _mismatch(symbol, left, right, span)
 
 
-def _mismatch(symbol: str, left: Value, right: Value, span: Span) -> Any:
+def _mismatch(symbol: str, left: Value, right: Value, span: Span) -> NoReturn:
     helps = []
     for one, other in ((left, right), (right, left)):
         if isinstance(one, str) and is_number(other):

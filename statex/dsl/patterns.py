@@ -89,9 +89,7 @@ class Pattern:
         here = {name: c.rendered for name, c in bindings.items() if name in self.captures}
         if not here or self.regex is not None:
             return self
-        variants = tuple(
-            bound for elements in self.variants if (bound := _bound(elements, here, bindings)) is not None
-        )
+        variants = tuple(_bound(elements, here) for elements in self.variants)
         captures = {name: kind for name, kind in self.captures.items() if name not in here}
         return Pattern(self.node, captures, variants)
 
@@ -111,9 +109,7 @@ def _differ(one: Bindings, other: Bindings, stars: bool) -> bool:
     return any(one[n].text != other[n].text for n in one if n in other and (stars or n[0] != "*"))
 
 
-def compile_pattern(
-    node: PatternNode, *, splice: Splicer, known: Mapping[str, CaptureType] | None = None
-) -> Pattern:
+def compile_pattern(node: PatternNode, *, splice: Splicer, known: Mapping[str, CaptureType] | None = None) -> Pattern:
     """Compile a pattern; `splice` gives what stands for `{$name}`, `known` the captures of the statement so far.
 
     Raises:
@@ -131,7 +127,7 @@ def compile_pattern(
         if kind.kind is CaptureKind.CHOICE and any("." in c.text for c in kind.choices)
     }
     alternatives = [[(name, choice) for choice in choices] + [(name, None)] for name, choices in dotted.items()]
-    variants = []
+    variants: list[tuple[Element, ...]] = []
     for chosen in product(*alternatives):
         if len(variants) > _VARIANTS:
             fail(codes.PART_FORM, "these choices have too many combinations", node.span)
@@ -298,15 +294,15 @@ def _not_alone(span: Span) -> None:
     fail(codes.SEGMENTS_ALONE, "whole segments stand alone between dots", span, help="put a dot before and after it")
 
 
-def _bound(elements: tuple[Element, ...], texts: Mapping[str, str], bindings: Bindings) -> tuple[Element, ...] | None:
+def _bound(elements: tuple[Element, ...], texts: Mapping[str, str]) -> tuple[Element, ...]:
     result: list[Element] = []
     for element in elements:
-        if isinstance(element, Many) and element.name in texts:
+        if isinstance(element, Many) and element.name is not None and element.name in texts:
             text = texts[element.name]
             result += [Literal(segment) for segment in text.split(".")] if text else []
         elif isinstance(element, Mixed):
             atoms = tuple(
-                texts[atom.name] if isinstance(atom, Wild) and atom.name in texts else atom for atom in element.atoms
+                texts.get(atom.name or "", atom) if isinstance(atom, Wild) else atom for atom in element.atoms
             )
             plain = all(isinstance(atom, str) for atom in atoms)
             if plain:
@@ -346,5 +342,3 @@ def _hidden(pieces: tuple[tree.Piece, ...]) -> list[tree.Piece]:
         else:
             result.append(piece)
     return result
-
-

@@ -70,8 +70,10 @@ def _how_far(index: KeyIndex, pattern: Pattern, gone: Mapping[str, Change]) -> I
 
 def _instead(index: KeyIndex, pattern: Pattern) -> str:
     near = index.near(pattern)
-    return f"did you mean `{near}`? if it may be absent: write `?` after the verb" if near else (
-        "if it may be absent, write `?` after the verb: `rename?`, `drop?`, `set?`"
+    return (
+        f"did you mean `{near}`? if it may be absent: write `?` after the verb"
+        if near
+        else ("if it may be absent, write `?` after the verb: `rename?`, `drop?`, `set?`")
     )
 
 

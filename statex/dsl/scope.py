@@ -17,7 +17,14 @@ from statex.source import Span
 CURRENT = ("it", "key", "dtype", "shape", "ndim", "numel")
 """What is said of the current tensor."""
 
-CONSTANTS: Mapping[str, Value] = {"true": True, "false": False, "none": None, "True": True, "False": False, "None": None}
+CONSTANTS: Mapping[str, Value] = {
+    "true": True,
+    "false": False,
+    "none": None,
+    "True": True,
+    "False": False,
+    "None": None,
+}
 
 QUERY_NAMES = frozenset(query.name for query in QUERIES)
 

@@ -111,7 +111,7 @@ def compile_template(node: tree.PatternNode, *, splice: Splicer) -> Template:
             codes.NOT_TEXT,
             "a regular expression cannot stand on the right",
             node.span,
-            help="write a template: `\"b.{1}\"` takes the first group",
+            help='write a template: `"b.{1}"` takes the first group',
         )
     return Template(node, tuple(spliced(node.pieces, splice)))
 

@@ -99,6 +99,6 @@ def kind_of(value: Value) -> str:
         (bool, "a bool"), (int, "an int"), (float, "a float"), ((str, PatternValue), "text"), (DType, "a dtype"),
         (TensorValue, "a tensor"), (tuple, "a list"),
     ):  # fmt: skip
-        if isinstance(value, python):  # type: ignore[arg-type]
+        if isinstance(value, python):
             return name
     return "unknown"

@@ -54,7 +54,7 @@ def build_target(spec: str, arguments: Mapping[str, Any] | None = None) -> Targe
     try:
         with torch.device("meta"):
             module = factory(**(arguments or {}))
-    except Exception as error:  # noqa: BLE001 - the user's own code may raise anything
+    except Exception as error:
         fail(
             codes.NOT_BUILT,
             f"`{spec}` could not be built: {type(error).__name__}: {error}",
@@ -92,7 +92,7 @@ def _import(spec: str) -> Any:
         sys.path.insert(0, folder)
     try:
         found: Any = importlib.import_module(name)
-    except Exception as error:  # noqa: BLE001 - the user's own code may raise anything
+    except Exception as error:
         fail(
             codes.NOT_IMPORTED,
             f"the module `{name}` cannot be imported: {type(error).__name__}: {error}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -126,12 +127,21 @@ def load_for_real(target: Target, state: Mapping[str, Any], found: Comparison) -
         return
     strict = not found.allowed
     try:
-        outcome = target.module.load_state_dict(state, strict=strict, assign=True)
-    except Exception as error:  # noqa: BLE001 - load_state_dict runs the target's own hooks
+        outcome = target.module.load_state_dict(_private(state), strict=strict, assign=True)
+    except Exception as error:
         fail(codes.REFUSED, f"load_state_dict of {target.name} refuses the result", notes=str(error).splitlines()[:12])
     left = [k for k in (*outcome.missing_keys, *outcome.unexpected_keys) if k not in found.allowed]
     if left:
         fail(codes.REFUSED, f"load_state_dict of {target.name} reports further keys: {', '.join(left[:3])}")
+
+
+def _private(state: Mapping[str, Any]) -> OrderedDict[str, Any]:
+    """Return the state with a `_metadata` of its own: load_state_dict writes its `assign` into what it is given."""
+    copy: OrderedDict[str, Any] = OrderedDict(state)
+    metadata = getattr(state, "_metadata", None)
+    if metadata is not None:
+        copy._metadata = OrderedDict((path, dict(noted)) for path, noted in metadata.items())  # type: ignore[attr-defined]
+    return copy
 
 
 def verify_types(

@@ -113,7 +113,7 @@ class Builder(Transformer_NonRecursive[Token, Any]):
         node = tree.If(
             self._span(meta), condition, then, (otherwise,) if isinstance(otherwise, tree.If) else otherwise or ()
         )
-        return self._deep(node, *node.otherwise) if isinstance(otherwise, tree.If) else node  # type: ignore[no-any-return]
+        return self._deep(node, *node.otherwise) if isinstance(otherwise, tree.If) else node
 
     def root(self, meta: Meta, items: Sequence[Any]) -> tree.Root:
         path, target = items

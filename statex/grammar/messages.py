@@ -91,9 +91,7 @@ def _early(source: Source, text: str, at: int, expected: frozenset[str]) -> Diag
     )
 
 
-def _quote(
-    source: Source, text: str, at: int, span: Span, found: str, expected: frozenset[str]
-) -> Diagnostic | None:
+def _quote(source: Source, text: str, at: int, span: Span, found: str, expected: frozenset[str]) -> Diagnostic | None:
     if found[0] in "'\"":
         end = text.find("\n", at)
         line = Span(source, at, end if end >= 0 else len(text))
@@ -141,9 +139,7 @@ def _foreign_operator(
     return None
 
 
-def _arrow(
-    source: Source, text: str, at: int, span: Span, found: str, expected: frozenset[str]
-) -> Diagnostic | None:
+def _arrow(source: Source, text: str, at: int, span: Span, found: str, expected: frozenset[str]) -> Diagnostic | None:
     arrows = expected & {"_ARROW", "ARROW_OPT"}
     if arrows and not expected & {"RPAR", "RSQB"}:
         helps = ["write `->` before the new key"]

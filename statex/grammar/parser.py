@@ -116,7 +116,7 @@ def parse(source: Source) -> Program:
             continue
         if found:
             break
-        return cast(Program, program)
+        return program
     raise StatexError(found)
 
 
@@ -141,7 +141,9 @@ def _once(source: Source, text: str) -> Program:
         at = _position(error, text)
         bracket = _unclosed(parser.newlines, text, at)
         if bracket is not None:
-            raise _Failed(_unclosed_message(source, parser.newlines, bracket, text, at), at, bracket.start_pos) from None
+            raise _Failed(
+                _unclosed_message(source, parser.newlines, bracket, text, at), at, bracket.start_pos
+            ) from None
         raise _Failed(explain(error, source, text, at, _expected(error)), at) from None
 
 

@@ -147,7 +147,9 @@ def _choices(name: str, text: str, at: Span) -> tuple[Choice, ...]:
     for part in parts:
         if not _CHOICE.match(part):
             what = "an empty choice" if not part else f"`{part}` cannot be a choice"
-            fail(codes.BAD_CAPTURE, f"{what}", at, help="choices are texts between `|`: `{p:q|k|v}`, `{p:query=q|key=k}`")
+            fail(
+                codes.BAD_CAPTURE, f"{what}", at, help="choices are texts between `|`: `{p:q|k|v}`, `{p:query=q|key=k}`"
+            )
         matched, equals, value = part.partition("=")
         choices.append(Choice(matched, value if equals else matched))
     if len({choice.text for choice in choices}) != len(choices):

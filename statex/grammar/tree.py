@@ -511,8 +511,28 @@ class Allow:
 
 
 Statement = (
-    Rename | Renumber | Set | Add | Copy | Drop | Split | Merge | Param | Let | Input | Include | Macro | Use | Within
-    | If | Root | Order | ExpectKeys | ExpectEach | Expect | Allow
+    Rename
+    | Renumber
+    | Set
+    | Add
+    | Copy
+    | Drop
+    | Split
+    | Merge
+    | Param
+    | Let
+    | Input
+    | Include
+    | Macro
+    | Use
+    | Within
+    | If
+    | Root
+    | Order
+    | ExpectKeys
+    | ExpectEach
+    | Expect
+    | Allow
 )
 
 

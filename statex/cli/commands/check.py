@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-import statex
 from statex.cli import options
 from statex.cli.output import counted, print_diagnostics, print_json
+from statex.diagnostics import Diagnostic
 from statex.diagnostics.render import to_json
 
 
@@ -35,7 +35,7 @@ def check(
     with_checkpoint = len(given) > (0 if expressions else 1)
     rules, rest = options.rules_and_paths(given, expressions, ["IN"] if with_checkpoint else [])
     rules.check()
-    warnings = ()
+    warnings: tuple[Diagnostic, ...] = ()
     if with_checkpoint:
         warnings = rules.plan(
             rest[0],

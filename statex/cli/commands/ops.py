@@ -24,12 +24,23 @@ def ops(
     statex ops rearrange
     """
     entries = [_entry(operation) for operation in OPERATIONS.values()]
-    entries += [{"name": q.name, "category": "questions to the header", "signature": q.signature, "doc": q.doc, "example": q.example} for q in QUERIES]
+    entries += [
+        {
+            "name": q.name,
+            "category": "questions to the header",
+            "signature": q.signature,
+            "doc": q.doc,
+            "example": q.example,
+        }
+        for q in QUERIES
+    ]
     if name is not None:
         chosen = [e for e in entries if e["name"] == name]
         if not chosen:
             near = did_you_mean(name, [e["name"] for e in entries])
-            raise typer.BadParameter(f"there is no operation `{name}`" + (f"; did you mean `{near[0]}`?" if near else ""))
+            raise typer.BadParameter(
+                f"there is no operation `{name}`" + (f"; did you mean `{near[0]}`?" if near else "")
+            )
         entries = chosen
     if json:
         print_json(entries)

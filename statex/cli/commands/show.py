@@ -17,7 +17,9 @@ from statex.header import Header, OpaqueInfo, TensorInfo
 
 def show(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="The checkpoint.")],
-    keys: Annotated[bool, typer.Option("--keys", help="List every key; without it, numbered modules are one line.")] = False,
+    keys: Annotated[
+        bool, typer.Option("--keys", help="List every key; without it, numbered modules are one line.")
+    ] = False,
     target: options.TargetSpec = None,
     target_arg: options.TargetArguments = None,
     root: options.Root = None,

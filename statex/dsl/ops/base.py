@@ -116,7 +116,9 @@ class Operation:
 
 
 def _show_parameter(parameter: Parameter) -> str:
-    name = {ArgKind.TENSORS: f"*{parameter.name}", ArgKind.AXES: f"**{parameter.name}"}.get(parameter.kind, parameter.name)
+    name = {ArgKind.TENSORS: f"*{parameter.name}", ArgKind.AXES: f"**{parameter.name}"}.get(
+        parameter.kind, parameter.name
+    )
     return name if parameter.default is REQUIRED else f"{name}={show_value(parameter.default)}"
 
 

@@ -107,9 +107,7 @@ def _targets_of_each(compiler: Compiler, node: tree.Set, scope: Scope) -> Iterab
     return chosen.values()
 
 
-def _existing(
-    compiler: Compiler, key: str, span: Span, match: Match, chosen: dict[str, Match], scope: Scope
-) -> Match:
+def _existing(compiler: Compiler, key: str, span: Span, match: Match, chosen: dict[str, Match], scope: Scope) -> Match:
     entry = compiler.state.entries.get(key)
     if entry is None:
         raise StatexError([missing_key(span, key, compiler.state.entries, compiler.gone)])
@@ -193,4 +191,3 @@ def _fresh_entry(compiler: Compiler, node: tree.Add, match: Match | None, key: s
     value = expect_tensor(result, node.value.span)
     tie = compiler.fresh_tie()
     return Entry(value, tie, tie, born=None, step=compiler.step)
-

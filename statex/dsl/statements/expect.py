@@ -39,9 +39,7 @@ def expect_keys(compiler: Compiler, node: tree.ExpectKeys, scope: Scope) -> None
     headline = "no key matches this" if node.present else f"{len(found)} keys match this, and none was expected"
     if not node.present and len(found) == 1:
         headline = "a key matches this, and none was expected"
-    compiler.found.add(
-        diagnostic(codes.EXPECTATION, headline, node.pattern.span, cases=[one.key for one in found])
-    )
+    compiler.found.add(diagnostic(codes.EXPECTATION, headline, node.pattern.span, cases=[one.key for one in found]))
 
 
 def expect_each(compiler: Compiler, node: tree.ExpectEach, scope: Scope) -> None:
@@ -63,7 +61,9 @@ def expect_each(compiler: Compiler, node: tree.ExpectEach, scope: Scope) -> None
                 codes.EXPECTATION,
                 f"the {node.subject} is not as expected",
                 node.pattern.span,
-                values=[f"{node.subject}({match.key}) = {describe(actual)}   expected {node.operator} {describe(wanted)}"],
+                values=[
+                    f"{node.subject}({match.key}) = {describe(actual)}   expected {node.operator} {describe(wanted)}"
+                ],
                 cases=[match.key],
             )
         )

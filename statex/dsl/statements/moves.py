@@ -10,12 +10,12 @@ from statex.diagnostics.codes import keys as codes
 from statex.diagnostics.suggest import join_words
 from statex.dsl.captures import Captured, CaptureKind
 from statex.dsl.compiler import Clause, Compiler, Match, main_only
+from statex.dsl.patterns import compile_pattern
 from statex.dsl.plan import Change
 from statex.dsl.reports import ambiguous
 from statex.dsl.rewrite import AffixMode, AffixTable, PartTable, TextTable, plain_text
 from statex.dsl.scope import Scope
 from statex.dsl.templates import compile_template
-from statex.dsl.patterns import compile_pattern
 from statex.grammar import tree
 from statex.source import Span
 
@@ -37,9 +37,7 @@ def move(compiler: Compiler, verb: str, span: Span, moves: Moves, scope: Scope) 
     state = compiler.state
     moves = {old: (new, at) for old, (new, at) in moves.items() if old != new}
     good = _without_collisions(compiler, moves)
-    added = [
-        (new, replace(state.entries[old], step=compiler.step), state.rank(old)) for old, (new, _) in good.items()
-    ]
+    added = [(new, replace(state.entries[old], step=compiler.step), state.rank(old)) for old, (new, _) in good.items()]
     state.change(list(good), added)
     compiler.finish_step(verb, span, (Change("renamed", (old,), (new,)) for old, (new, _) in good.items()), scope)
 
@@ -79,7 +77,9 @@ def _without_collisions(compiler: Compiler, moves: Moves) -> Moves:
             compiler.found.add(
                 diagnostic(
                     codes.EMPTY_KEY,
-                    f"`{old}` would become `{new}`, which has an empty segment" if new else f"nothing is left of `{old}`",
+                    f"`{old}` would become `{new}`, which has an empty segment"
+                    if new
+                    else f"nothing is left of `{old}`",
                     span,
                     cases=[old],
                 )
@@ -351,8 +351,6 @@ def _group(match: Match, name: str) -> tuple[tuple[str, str], ...]:
             break
         before.append((other, captured.text))
     return tuple(before)
-
-
 
 
 def _followed(node: tree.PatternNode) -> tree.PatternNode:

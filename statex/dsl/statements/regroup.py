@@ -317,12 +317,14 @@ def _merge_one(
         requires_grad=any(m.entry.requires_grad for m in matches),
     )
     tie = compiler.tie(tuple(m.entry.tie for m in matches), value)
-    made[key] = (computed(whole, value, tie, compiler.step), compiler.state.rank(first.key), tuple(m.key for m in matches))
+    made[key] = (
+        computed(whole, value, tie, compiler.step),
+        compiler.state.rank(first.key),
+        tuple(m.key for m in matches),
+    )
 
 
-def _merge_context(
-    node: tree.Merge, group: _Group, gathered: list[list[Match]], case: str, key: str
-) -> Context:
+def _merge_context(node: tree.Merge, group: _Group, gathered: list[list[Match]], case: str, key: str) -> Context:
     tuples = [tuple(_value(match) for match in found) for found in gathered]
     values: list[Value] = [found if node.over is not None else found[0] for found in tuples]
     named = {s.name.name: v for s, v in zip(node.sources, values, strict=True) if s.name is not None}
@@ -378,4 +380,3 @@ def _wanted(node: tree.Merge, found: dict[Hashable, Match]) -> list[Hashable]:
                 return [int(c.value) if c.value.isdecimal() else c.value for c in piece.choices]
     highest = max((place for place in found if isinstance(place, int)), default=-1)
     return list(range(highest + 1))
-

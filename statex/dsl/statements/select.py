@@ -118,7 +118,9 @@ def order(compiler: Compiler, node: tree.Order, scope: Scope) -> None:
     """Carry out an `order`: by the numbers in keys, or as another header has them."""
     if scope.prefix is not None:
         compiler.found.add(
-            diagnostic(name_codes.MISPLACED, "`order` speaks of the whole state and cannot stand in `within`", node.span)
+            diagnostic(
+                name_codes.MISPLACED, "`order` speaks of the whole state and cannot stand in `within`", node.span
+            )
         )
         return
     keys = compiler.state.in_order()
