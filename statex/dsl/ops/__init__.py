@@ -1,52 +1,32 @@
-"""mini"""
+"""The closed set of operations: one class declares each; `OPERATIONS` finds it by its name."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-from statex.dsl.ops.base import *
-from statex.dtypes import FLOAT32
-from statex.header import TensorType
+from collections.abc import Mapping
 
+from statex.dsl.ops import arithmetic, combining, constructors, indexing, layout, rearranging, reducing, resizing
+from statex.dsl.ops.base import Operation
+from statex.dsl.ops.binding import bind
+from statex.dsl.ops.questions import QUERIES, Query
 
-@dataclass
-class Query:
-    name: str
-    signature: str
-    doc: str
-    example: str
+_ALL: tuple[type[Operation], ...] = (
+    constructors.Zeros, constructors.Ones, constructors.Full, constructors.ZerosLike, constructors.OnesLike,
+    constructors.FullLike, constructors.Arange, constructors.Eye,
+    layout.Transpose, layout.Permute, layout.Reshape, layout.Flatten, layout.Unflatten, layout.Squeeze,
+    layout.Unsqueeze, layout.Expand, layout.Flip, layout.Roll, rearranging.Rearrange, layout.Clone,
+    indexing.GetItem, indexing.IndexSelect, indexing.Narrow,
+    combining.Chunk, combining.Sections, combining.Unstack, combining.Cat, combining.Stack, combining.Average,
+    resizing.Pad, resizing.Resize, resizing.Interpolate,
+    *arithmetic.ELEMENTWISE, *arithmetic.COMPARISONS, *arithmetic.POINTWISE, arithmetic.Clamp, arithmetic.MatMul,
+    arithmetic.Cast,
+    reducing.Sum, reducing.Mean, reducing.Min, reducing.Max, reducing.Norm, reducing.WeightNorm,
+)  # fmt: skip
 
+OPERATIONS: Mapping[str, type[Operation]] = {operation.name: operation for operation in _ALL}
 
-QUERIES = tuple(
-    Query(n, n + "(x)", "d", "e")
-    for n in ("size", "shape", "ndim", "numel", "dtype", "is_floating_point", "is_complex", "value", "exists", "count")
+WORDS: frozenset[str] = frozenset(
+    choice for operation in _ALL for parameter in operation.parameters for choice in parameter.choices
 )
-WORDS = frozenset({"bicubic"})
-T = ArgKind.TENSOR
+"""The bare words that are arguments: `bicubic`, `reflect`."""
 
-
-class OnesLike(Operation):
-    """Ones."""
-
-    name = "ones_like"
-    category = "c"
-    parameters = (Parameter("x", T),)
-    example = ""
-    infer = staticmethod(lambda x: x)
-    run = staticmethod(lambda torch, x: torch.ones_like(x))
-
-
-class Transpose(Operation):
-    """T."""
-
-    name = "transpose"
-    category = "c"
-    parameters = (Parameter("x", T),)
-    example = ""
-    infer = staticmethod(lambda x: TensorType(x.dtype, x.shape[::-1]))
-    run = staticmethod(lambda torch, x: x.t())
-
-
-OPERATIONS = {c.name: c for c in (OnesLike, Transpose)}
-
-
-def bind(op, pos, named):
-    return {op.parameters[0].name: pos[0]}
+__all__ = ["OPERATIONS", "QUERIES", "WORDS", "Operation", "Query", "bind"]

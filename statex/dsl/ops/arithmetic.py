@@ -1,0 +1,284 @@
+"""Arithmetic, comparison, pointwise mathematics, matrix products; dtypes never change but for comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from statex.diagnostics.codes import types as codes
+from statex.dsl.ops.base import ArgKind, Fault, Inverse, Operation, Parameter
+from statex.dsl.ops.typing import broadcast, computable, one_dtype, sized
+from statex.dtypes import BOOL, DType, Kind
+from statex.header import TensorType
+
+Operand = TensorType | int | float
+
+_X, _Y = Parameter("x", ArgKind.OPERAND), Parameter("y", ArgKind.OPERAND)
+_T = Parameter("x", ArgKind.TENSOR)
+
+
+def _operands(x: Operand, y: Operand, what: str, kinds: str) -> TensorType:
+    """Return dtype and shape of an elementwise operation, without promotion."""
+    tensors = [t for t in (x, y) if isinstance(t, TensorType)]
+    if not tensors:
+        raise Fault(codes.ARGUMENTS, f"`{what}` needs a tensor", "x")
+    for name, operand in (("x", x), ("y", y)):
+        if isinstance(operand, TensorType):
+            computable(operand, what, kinds=kinds, argument=name)
+        else:
+            _check_scalar(operand, tensors[0].dtype, name)
+    dtype = one_dtype(tensors, "y")
+    if len(tensors) == 1:
+        return TensorType(dtype, tensors[0].shape)
+    return sized(dtype, broadcast(tensors[0].shape, tensors[1].shape, "y"))
+
+
+def _check_scalar(value: float, dtype: DType, argument: str) -> None:
+    kind: Kind = dtype.kind
+    if isinstance(value, float) and kind in (Kind.INT, Kind.BOOL):
+        raise Fault(
+            codes.DTYPE,
+            f"{value} with {dtype} would make floats of it",
+            argument,
+            help="cast first: `cast(f32) | …`",
+        )
+    if kind is Kind.BOOL:
+        raise Fault(
+            codes.DTYPE, f"{value} with bool would make ints of it", argument, help="cast first: `cast(i64) | …`"
+        )
+    if kind is Kind.INT and not -(2 ** (8 * dtype.itemsize - 1)) <= value < 2 ** (8 * dtype.itemsize - 1):
+        raise Fault(codes.VALUE, f"{value} is no {dtype}", argument)
+
+
+def _elementwise(name: str, sign: str, doc: str, *, kinds: str, torch_name: str, extra: Any = None) -> type[Operation]:
+    def infer(x: Operand, y: Operand) -> TensorType:
+        result = _operands(x, y, name, kinds)
+        if extra is not None:
+            extra(x, y, result)
+        return result
+
+    def run(torch: Any, x: Any, y: Any) -> Any:
+        return getattr(torch, torch_name)(*_as_tensors(torch, x, y))
+
+    members = {
+        "__doc__": doc,
+        "__module__": __name__,
+        "name": name,
+        "category": "arithmetic",
+        "parameters": (_X, _Y),
+        "example": f"set a.weight = it {sign} 2",
+        "infer": staticmethod(infer),
+        "run": staticmethod(run),
+    }
+    return type(name.title().replace("_", ""), (Operation,), members)
+
+
+def _as_tensors(torch: Any, x: Any, y: Any) -> tuple[Any, Any]:
+    """Make a number on the left a tensor of no dimensions, which takes part as the number does."""
+    if not isinstance(x, torch.Tensor):
+        return torch.tensor(x, device=y.device, dtype=y.dtype), y
+    return x, y
+
+
+def _no_int_division(x: Operand, y: Operand, result: TensorType) -> None:
+    if result.dtype.kind is Kind.INT:
+        raise Fault(
+            codes.DTYPE,
+            f"a division of {result.dtype} would make floats of it",
+            "x",
+            help="`//` stays with ints; or cast first: `cast(f32) | …`",
+        )
+
+
+def _no_int_zero(x: Operand, y: Operand, result: TensorType) -> None:
+    if y == 0 and result.dtype.kind is Kind.INT:
+        raise Fault(codes.VALUE, "a division of ints by zero", "y")
+
+
+def _no_negative_power(x: Operand, y: Operand, result: TensorType) -> None:
+    if result.dtype.kind is Kind.INT and not isinstance(y, TensorType) and y < 0:
+        raise Fault(codes.VALUE, f"ints have no power of {y}", "y", help="cast first: `cast(f32) | …`")
+
+
+_ALL = "floats, ints, complex"
+ELEMENTWISE: tuple[type[Operation], ...] = (
+    _elementwise("add", "+", "Add two tensors, or a number to a tensor: `x + y`.", kinds=_ALL, torch_name="add"),
+    _elementwise("sub", "-", "Subtract: `x - y`.", kinds=_ALL, torch_name="sub"),
+    _elementwise("mul", "*", "Multiply elementwise: `x * y`.", kinds=_ALL, torch_name="mul"),
+    _elementwise(
+        "div", "/", "Divide elementwise: `x / y`; of floats only, as ints would become floats.",
+        kinds=_ALL, torch_name="div", extra=_no_int_division,
+    ),
+    _elementwise(
+        "floor_divide", "//", "Divide and round down: `x // y`.",
+        kinds="floats, ints", torch_name="floor_divide", extra=_no_int_zero,
+    ),
+    _elementwise(
+        "remainder", "%", "What is left of a division rounded down, with the sign of `y`: `x % y`.",
+        kinds="floats, ints", torch_name="remainder", extra=_no_int_zero,
+    ),
+    _elementwise(
+        "pow", "**", "Raise to a power elementwise: `x ** y`.", kinds=_ALL, torch_name="pow", extra=_no_negative_power
+    ),
+)  # fmt: skip
+
+
+def _comparison(name: str, sign: str, doc: str, *, kinds: str) -> type[Operation]:
+    def infer(x: Operand, y: Operand) -> TensorType:
+        return TensorType(BOOL, _operands(x, y, name, kinds).shape)
+
+    def run(torch: Any, x: Any, y: Any) -> Any:
+        return getattr(torch, name)(*_as_tensors(torch, x, y))
+
+    members = {
+        "__doc__": doc,
+        "__module__": __name__,
+        "name": name,
+        "category": "comparison",
+        "parameters": (_X, _Y),
+        "example": f"add mask = attn.bias {sign} 0",
+        "infer": staticmethod(infer),
+        "run": staticmethod(run),
+    }
+    return type(name.title(), (Operation,), members)
+
+
+COMPARISONS: tuple[type[Operation], ...] = (
+    _comparison("eq", "==", "Compare elementwise for equality; a bool tensor results.", kinds="floats, ints, bools, complex"),
+    _comparison("ne", "!=", "Compare elementwise for inequality; a bool tensor results.", kinds="floats, ints, bools, complex"),
+    _comparison("lt", "<", "Compare elementwise: less; a bool tensor results.", kinds="floats, ints, bools"),
+    _comparison("le", "<=", "Compare elementwise: less or equal; a bool tensor results.", kinds="floats, ints, bools"),
+    _comparison("gt", ">", "Compare elementwise: greater; a bool tensor results.", kinds="floats, ints, bools"),
+    _comparison("ge", ">=", "Compare elementwise: greater or equal; a bool tensor results.", kinds="floats, ints, bools"),
+)  # fmt: skip
+
+
+def _pointwise(name: str, doc: str, *, kinds: str, invert: Callable[..., Inverse] | None = None) -> type[Operation]:
+    def infer(x: TensorType) -> TensorType:
+        computable(x, name, kinds=kinds, argument="x")
+        return TensorType(x.dtype, x.shape)
+
+    def run(torch: Any, x: Any) -> Any:
+        return getattr(torch, name)(x)
+
+    members = {
+        "__doc__": doc,
+        "__module__": __name__,
+        "name": name,
+        "category": "pointwise",
+        "parameters": (_T,),
+        "example": f"set a.weight = {name}",
+        "infer": staticmethod(infer),
+        "run": staticmethod(run),
+        "invert": staticmethod(invert) if invert is not None else None,
+    }
+    return type(name.title(), (Operation,), members)
+
+
+_FLOATS = "floats, complex"
+POINTWISE: tuple[type[Operation], ...] = (
+    _pointwise("neg", "Change the sign: `-x`.", kinds=_ALL, invert=lambda x: Inverse("neg", {})),
+    _pointwise("abs", "Take absolute values.", kinds="floats, ints"),
+    _pointwise("sqrt", "Take square roots.", kinds=_FLOATS),
+    _pointwise("rsqrt", "Take 1 over the square root.", kinds=_FLOATS),
+    _pointwise("exp", "Raise e to the elements.", kinds=_FLOATS),
+    _pointwise("log", "Take natural logarithms.", kinds=_FLOATS),
+    _pointwise("reciprocal", "Take 1 over the elements.", kinds=_FLOATS),
+    _pointwise("square", "Multiply the elements by themselves.", kinds=_ALL),
+    _pointwise("round", "Round to the nearest whole number, halves to the even one.", kinds="floats, ints"),
+    _pointwise("floor", "Round down.", kinds="floats, ints"),
+    _pointwise("ceil", "Round up.", kinds="floats, ints"),
+    _pointwise("tanh", "Take hyperbolic tangents.", kinds=_FLOATS),
+)
+
+
+class Clamp(Operation):
+    """Bring elements below `min` up to it, and those above `max` down to it."""
+
+    name = "clamp"
+    category = "pointwise"
+    parameters = (_T, Parameter("min", ArgKind.NUMBER, None), Parameter("max", ArgKind.NUMBER, None))
+    example = "set a.weight = clamp(-1, 1)"
+
+    @staticmethod
+    def infer(x: TensorType, min: float | None, max: float | None) -> TensorType:
+        computable(x, "clamp", argument="x")
+        if min is None and max is None:
+            raise Fault(codes.ARGUMENTS, "`clamp` needs `min` or `max`", "min")
+        for name, value in (("min", min), ("max", max)):
+            if value is not None:
+                _check_scalar(value, x.dtype, name)
+        return TensorType(x.dtype, x.shape)
+
+    @staticmethod
+    def run(torch: Any, x: Any, min: float | None, max: float | None) -> Any:
+        return torch.clamp(x, min, max)
+
+
+class MatMul(Operation):
+    """Multiply matrices, with torch.matmul's rules for vectors and batches: `x @ y`."""
+
+    name = "matmul"
+    category = "linear algebra"
+    parameters = (Parameter("x", ArgKind.TENSOR), Parameter("y", ArgKind.TENSOR))
+    example = "set a.weight = it + lora.B @ lora.A"
+
+    @staticmethod
+    def infer(x: TensorType, y: TensorType) -> TensorType:
+        for name, operand in (("x", x), ("y", y)):
+            computable(operand, "matmul", kinds=_ALL, argument=name)
+            if not operand.ndim:
+                raise Fault(codes.SHAPE, "`@` needs tensors of at least one dimension", name)
+        dtype = one_dtype((x, y), "y")
+        left = x.shape if x.ndim > 1 else (1, *x.shape)
+        right = y.shape if y.ndim > 1 else (*y.shape, 1)
+        if left[-1] != right[-2]:
+            raise Fault(codes.SHAPE, f"`@` of {x} and {y}: {left[-1]} columns meet {right[-2]} rows", "y")
+        shape = [*broadcast(left[:-2], right[:-2], "y"), left[-2], right[-1]]
+        if y.ndim == 1:
+            del shape[-1]
+        if x.ndim == 1:
+            del shape[-1 if y.ndim == 1 else -2]
+        return sized(dtype, shape)
+
+    @staticmethod
+    def run(torch: Any, x: Any, y: Any) -> Any:
+        return torch.matmul(x, y)
+
+
+class Cast(Operation):
+    """Change the dtype: the only operation that does.
+
+    Real to complex is exact; complex to real would lose the imaginary part and is an error.
+    """
+
+    name = "cast"
+    category = "dtype"
+    parameters = (_T, Parameter("dtype", ArgKind.DTYPE))
+    example = "set ** = cast(bf16) where is_floating_point(it)"
+
+    @staticmethod
+    def infer(x: TensorType, dtype: DType) -> TensorType:
+        if Kind.QUANTIZED in (x.dtype.kind, dtype.kind):
+            raise Fault(codes.DTYPE, f"a cast from {x.dtype} to {dtype} is not defined", "dtype")
+        if x.dtype.kind is Kind.COMPLEX and dtype.kind is not Kind.COMPLEX:
+            raise Fault(codes.DTYPE, f"a cast from {x.dtype} to {dtype} would lose the imaginary part", "dtype")
+        if dtype.name == "float8_e8m0fnu" and x.dtype.kind is not Kind.FLOAT:
+            raise Fault(codes.DTYPE, f"a cast from {x.dtype} to {dtype} is not defined", "dtype", help="by way of f32")
+        return TensorType(dtype, x.shape)
+
+    @staticmethod
+    def run(torch: Any, x: Any, dtype: DType) -> Any:
+        return x.to(getattr(torch, dtype.name))
+
+    @staticmethod
+    def invert(x: TensorType, dtype: DType) -> Inverse | None:
+        return Inverse("cast", {"dtype": x.dtype}) if (x.dtype.name, dtype.name) in _EXACT else None
+
+
+_EXACT = {
+    ("bfloat16", "float32"), ("float16", "float32"), ("float32", "float64"), ("bfloat16", "float64"),
+    ("float16", "float64"), ("int8", "int16"), ("int8", "int32"), ("int8", "int64"), ("int16", "int32"),
+    ("int16", "int64"), ("int32", "int64"), ("uint8", "int16"), ("uint8", "int32"), ("uint8", "int64"),
+}  # fmt: skip
+"""Casts that lose nothing: from, to."""

@@ -1,0 +1,172 @@
+"""Arguments to parameters: each is checked, and given the form `infer` and `run` expect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from statex.diagnostics.codes import types as codes
+from statex.diagnostics.suggest import did_you_mean
+from statex.dsl.ops.base import REQUIRED, ArgKind, Fault, Operation, Parameter
+from statex.dtypes import BY_NAME, DType
+from statex.header import TensorType
+
+_KIND_NAMES = {
+    ArgKind.TENSOR: "a tensor",
+    ArgKind.TENSORS: "tensors",
+    ArgKind.OPERAND: "a tensor or a number",
+    ArgKind.INT: "an int",
+    ArgKind.INTS: "ints",
+    ArgKind.NUMBER: "a number",
+    ArgKind.BOOL: "true or false",
+    ArgKind.TEXT: "text",
+    ArgKind.WORD: "a word",
+    ArgKind.DTYPE: "a dtype",
+    ArgKind.INDEX: "an index",
+    ArgKind.AXES: "ints",
+}
+
+
+def bind(operation: type[Operation], positional: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a value for every parameter of an operation; tensors are `TensorType`, lists become tuples.
+
+    Raises:
+        Fault: SX404 for an unknown name, SX405 for missing, surplus and wrong arguments.
+    """
+    bound: dict[str, Any] = {}
+    rest = list(positional)
+    for parameter in operation.parameters:
+        if parameter.kind is ArgKind.AXES:
+            bound[parameter.name] = _axes(operation, parameter, named)
+        elif parameter.name in named:
+            bound[parameter.name] = _checked(operation, parameter, named[parameter.name])
+        elif rest and not parameter.keyword_only:
+            bound[parameter.name] = _take(operation, parameter, rest)
+        elif parameter.default is REQUIRED:
+            raise Fault(
+                codes.ARGUMENTS, f"`{operation.name}` lacks `{parameter.name}`", None, help=operation.signature()
+            )
+        else:
+            bound[parameter.name] = parameter.default
+    if rest:
+        raise Fault(
+            codes.ARGUMENTS, f"`{operation.name}` takes fewer arguments than these", None, help=operation.signature()
+        )
+    _check_names(operation, positional, named)
+    return bound
+
+
+def _check_names(operation: type[Operation], positional: Sequence[Any], named: Mapping[str, Any]) -> None:
+    names = [p.name for p in operation.parameters]
+    if any(p.kind is ArgKind.AXES for p in operation.parameters):
+        return
+    for name in named:
+        if name not in names:
+            near = did_you_mean(name, names)
+            raise Fault(
+                codes.UNKNOWN_ARGUMENT,
+                f"`{operation.name}` has no argument `{name}`",
+                name,
+                help=f"did you mean `{near[0]}`?" if near else operation.signature(),
+            )
+
+
+def _axes(operation: type[Operation], parameter: Parameter, named: Mapping[str, Any]) -> dict[str, int]:
+    names = {p.name for p in operation.parameters}
+    axes = {name: value for name, value in named.items() if name not in names}
+    for name, value in axes.items():
+        if type(value) is not int or value < 0:
+            raise Fault(codes.ARGUMENTS, f"the length of the axis `{name}` is an int", name)
+    return axes
+
+
+def _take(operation: type[Operation], parameter: Parameter, rest: list[Any]) -> Any:
+    if parameter.kind is ArgKind.TENSORS:
+        count = 0
+        while count < len(rest) and _is_tensors(rest[count]):
+            count += 1
+        taken, rest[:] = rest[:count], rest[count:]
+        return _checked(operation, parameter, tuple(taken) if len(taken) != 1 else taken[0])
+    if parameter.kind is ArgKind.INTS and type(rest[0]) is int:
+        count = 0
+        while count < len(rest) and type(rest[count]) is int:
+            count += 1
+        taken, rest[:] = rest[:count], rest[count:]
+        return tuple(taken)
+    return _checked(operation, parameter, rest.pop(0))
+
+
+def _is_tensors(value: Any) -> bool:
+    return isinstance(value, TensorType) or (isinstance(value, tuple) and any(_is_tensors(v) for v in value))
+
+
+def _checked(operation: type[Operation], parameter: Parameter, value: Any) -> Any:
+    if value is None and (parameter.nullable or parameter.default is None):
+        return None
+    good, result = _converted(parameter, value)
+    if good:
+        return result
+    what = _KIND_NAMES[parameter.kind]
+    if parameter.kind is ArgKind.WORD:
+        near = did_you_mean(str(value), parameter.choices)
+        raise Fault(
+            codes.ARGUMENTS,
+            f"`{parameter.name}` of `{operation.name}` is one of {', '.join(parameter.choices)}",
+            parameter.name,
+            help=f"did you mean `{near[0]}`?" if near else "",
+        )
+    raise Fault(
+        codes.ARGUMENTS,
+        f"`{parameter.name}` of `{operation.name}` takes {what}, and this is {_kind(value)}",
+        parameter.name,
+        help=operation.signature(),
+    )
+
+
+def _converted(parameter: Parameter, value: Any) -> tuple[bool, Any]:
+    kind = parameter.kind
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is ArgKind.TENSOR:
+        return isinstance(value, TensorType), value
+    if kind is ArgKind.TENSORS:
+        tensors = _flat(value)
+        return bool(tensors) and all(isinstance(t, TensorType) for t in tensors), tensors
+    if kind is ArgKind.OPERAND:
+        return isinstance(value, TensorType) or number, value
+    if kind is ArgKind.INTS:
+        items = (value,) if type(value) is int else value
+        return isinstance(items, tuple) and all(type(i) is int for i in items), items
+    if kind is ArgKind.DTYPE:
+        value = BY_NAME.get(value, value) if isinstance(value, str) else value
+        return isinstance(value, DType), value
+    if kind is ArgKind.WORD:
+        return value in parameter.choices, value
+    if kind is ArgKind.INDEX:
+        return True, value
+    if kind is ArgKind.NUMBER:
+        return number, value
+    python = {ArgKind.INT: int, ArgKind.BOOL: bool, ArgKind.TEXT: str}[kind]
+    return type(value) is python, value
+
+
+def _flat(value: Any) -> tuple[Any, ...]:
+    if isinstance(value, tuple):
+        return tuple(one for item in value for one in _flat(item))
+    return (value,)
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "none"
+    for python, name in (
+        (bool, "a bool"),
+        (int, "an int"),
+        (float, "a float"),
+        (str, f"the text {value!r}"),
+        (TensorType, "a tensor"),
+        (DType, "a dtype"),
+        (tuple, "a list"),
+    ):
+        if isinstance(value, python):
+            return name
+    return type(value).__name__

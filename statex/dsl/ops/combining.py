@@ -1,0 +1,176 @@
+"""Operations between one tensor and several: pieces for `split`, and what puts them together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from statex.diagnostics.codes import types as codes
+from statex.dsl.ops.base import ArgKind, Fault, Inverse, Operation, Parameter
+from statex.dsl.ops.typing import computable, dim_of, not_empty_dim, one_dtype, sized
+from statex.header import TensorType
+
+_X = Parameter("x", ArgKind.TENSOR)
+_XS = Parameter("tensors", ArgKind.TENSORS)
+_DIM = Parameter("dim", ArgKind.INT, 0)
+_PIECES = "pieces"
+_CATEGORY = "joining"
+
+
+class Chunk(Operation):
+    """Cut a tensor into `chunks` pieces of equal size along a dim; it has to divide evenly."""
+
+    name = "chunk"
+    category = _PIECES
+    parameters = (_X, Parameter("chunks", ArgKind.INT), _DIM)
+    example = "split attn.qkv.weight -> attn.{p:q|k|v}.weight = chunk(3)"
+
+    @staticmethod
+    def infer(x: TensorType, chunks: int, dim: int) -> tuple[TensorType, ...]:
+        at = not_empty_dim(x, dim)
+        if chunks < 1:
+            raise Fault(codes.VALUE, "there is at least one chunk", "chunks")
+        if x.shape[at] % chunks or (not x.shape[at] and chunks > 1):
+            raise Fault(
+                codes.UNEVEN,
+                f"dim {dim} has length {x.shape[at]}, which {chunks} chunks do not divide evenly",
+                "chunks",
+                help="give the sizes: `sections([a, b, …])`",
+            )
+        piece = TensorType(x.dtype, (*x.shape[:at], x.shape[at] // chunks, *x.shape[at + 1 :]))
+        return (piece,) * chunks
+
+    @staticmethod
+    def run(torch: Any, x: Any, chunks: int, dim: int) -> Any:
+        return torch.chunk(x, chunks, dim)
+
+    @staticmethod
+    def invert(x: TensorType, chunks: int, dim: int) -> Inverse:
+        return Inverse("cat", {"dim": dim})
+
+
+class Sections(Operation):
+    """Cut a tensor into pieces of these sizes along a dim, as torch.split does with a list."""
+
+    name = "sections"
+    category = _PIECES
+    parameters = (_X, Parameter("sizes", ArgKind.INTS), _DIM)
+    example = "split attn.qkv.weight -> attn.{p:q|k|v}.weight = sections([4096, 1024, 1024])"
+
+    @staticmethod
+    def infer(x: TensorType, sizes: tuple[int, ...], dim: int) -> tuple[TensorType, ...]:
+        at = not_empty_dim(x, dim)
+        if not sizes or any(size < 0 for size in sizes) or sum(sizes) != x.shape[at]:
+            raise Fault(codes.UNEVEN, f"dim {dim} has length {x.shape[at]}, and the sizes sum to {sum(sizes)}", "sizes")
+        return tuple(TensorType(x.dtype, (*x.shape[:at], size, *x.shape[at + 1 :])) for size in sizes)
+
+    @staticmethod
+    def run(torch: Any, x: Any, sizes: tuple[int, ...], dim: int) -> Any:
+        return torch.split(x, list(sizes), dim)
+
+    @staticmethod
+    def invert(x: TensorType, sizes: tuple[int, ...], dim: int) -> Inverse:
+        return Inverse("cat", {"dim": dim})
+
+
+class Unstack(Operation):
+    """Take a tensor apart along a dim, which goes away: torch.unbind."""
+
+    name = "unstack"
+    category = _PIECES
+    parameters = (_X, _DIM)
+    example = "split experts.weight over e -> experts.{e}.weight = unstack"
+
+    @staticmethod
+    def infer(x: TensorType, dim: int) -> tuple[TensorType, ...]:
+        at = not_empty_dim(x, dim)
+        if not x.shape[at]:
+            raise Fault(codes.VALUE, f"dim {dim} of {x} has length 0: there are no pieces", "dim")
+        return (TensorType(x.dtype, (*x.shape[:at], *x.shape[at + 1 :])),) * x.shape[at]
+
+    @staticmethod
+    def run(torch: Any, x: Any, dim: int) -> Any:
+        return torch.unbind(x, dim)
+
+    @staticmethod
+    def invert(x: TensorType, dim: int) -> Inverse:
+        return Inverse("stack", {"dim": dim})
+
+
+class Cat(Operation):
+    """Put tensors behind one another along a dim; their other dims have to agree."""
+
+    name = "cat"
+    category = _CATEGORY
+    parameters = (_XS, _DIM)
+    example = "merge a.q.weight, a.k.weight, a.v.weight -> a.qkv.weight = cat(dim=0)"
+
+    @staticmethod
+    def infer(tensors: tuple[TensorType, ...], dim: int) -> TensorType:
+        dtype = one_dtype(tensors, "tensors")
+        first = tensors[0]
+        at = not_empty_dim(first, dim)
+        for other in tensors[1:]:
+            same = other.ndim == first.ndim and all(
+                a == b for i, (a, b) in enumerate(zip(first.shape, other.shape, strict=True)) if i != at
+            )
+            if not same:
+                raise Fault(codes.SHAPE, f"cannot concatenate along dim {dim}: the other axes differ", "tensors")
+        return sized(dtype, (*first.shape[:at], sum(t.shape[at] for t in tensors), *first.shape[at + 1 :]))
+
+    @staticmethod
+    def run(torch: Any, tensors: tuple[Any, ...], dim: int) -> Any:
+        return torch.cat(tensors, dim)
+
+    @staticmethod
+    def invert(tensors: tuple[TensorType, ...], dim: int) -> Inverse:
+        at = dim_of(tensors[0], dim)
+        return Inverse("sections", {"sizes": tuple(t.shape[at] for t in tensors), "dim": dim})
+
+
+class Stack(Operation):
+    """Put tensors of one shape behind one another along a new dim."""
+
+    name = "stack"
+    category = _CATEGORY
+    parameters = (_XS, _DIM)
+    example = "merge experts.{e:int}.weight over e -> experts.weight = stack(dim=0)"
+
+    @staticmethod
+    def infer(tensors: tuple[TensorType, ...], dim: int) -> TensorType:
+        dtype = one_dtype(tensors, "tensors")
+        first = tensors[0]
+        for other in tensors[1:]:
+            if other.shape != first.shape:
+                raise Fault(codes.SHAPE, f"cannot stack {first} and {other}: their shapes differ", "tensors")
+        at = dim_of(first, dim, extra=1)
+        return sized(dtype, (*first.shape[:at], len(tensors), *first.shape[at:]))
+
+    @staticmethod
+    def run(torch: Any, tensors: tuple[Any, ...], dim: int) -> Any:
+        return torch.stack(tensors, dim)
+
+    @staticmethod
+    def invert(tensors: tuple[TensorType, ...], dim: int) -> Inverse:
+        return Inverse("unstack", {"dim": dim})
+
+
+class Average(Operation):
+    """Take the elementwise mean of several tensors: what `mean` does when given more than one."""
+
+    name = "average"
+    category = _CATEGORY
+    parameters = (_XS,)
+    example = "set ** = average(it, ft::{key}) where is_floating_point(it)"
+
+    @staticmethod
+    def infer(tensors: tuple[TensorType, ...]) -> TensorType:
+        dtype = one_dtype(tensors, "tensors")
+        for other in tensors:
+            computable(other, "mean", kinds="floats, complex", argument="tensors")
+            if other.shape != tensors[0].shape:
+                raise Fault(codes.SHAPE, f"cannot average {tensors[0]} and {other}: their shapes differ", "tensors")
+        return TensorType(dtype, tensors[0].shape)
+
+    @staticmethod
+    def run(torch: Any, tensors: tuple[Any, ...]) -> Any:
+        return torch.stack(tensors).mean(0)

@@ -1,0 +1,196 @@
+"""Operations that make tensors of nothing but sizes, or of another tensor's type."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Any
+
+from statex.diagnostics.codes import types as codes
+from statex.dsl.ops.base import ArgKind, Fault, Operation, Parameter
+from statex.dsl.ops.typing import sized
+from statex.dtypes import FLOAT32, DType, Kind
+from statex.header import TensorType
+
+_SIZE = Parameter("size", ArgKind.INTS, doc="the shape")
+_DTYPE = Parameter("dtype", ArgKind.DTYPE, FLOAT32, doc="the dtype, f32 unless given", keyword_only=True)
+_SAME = Parameter("dtype", ArgKind.DTYPE, None, doc="another dtype than the tensor's", keyword_only=True)
+_X = Parameter("x", ArgKind.TENSOR)
+_FILL = Parameter("fill_value", ArgKind.NUMBER)
+_CATEGORY = "constructors"
+
+
+def torch_dtype(torch: Any, dtype: DType) -> Any:
+    """Return torch's own dtype."""
+    return getattr(torch, dtype.name)
+
+
+def _fillable(dtype: DType, value: float) -> None:
+    if dtype.kind is Kind.QUANTIZED:
+        raise Fault(codes.DTYPE, f"a quantized tensor cannot be made here: {dtype}", "dtype")
+    if dtype.kind is Kind.INT:
+        bits = dtype.itemsize * 8
+        low, high = (0, 2**bits - 1) if dtype.name.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        if value != int(value) or not low <= value <= high:
+            raise Fault(codes.VALUE, f"{value} is no {dtype}", "fill_value")
+
+
+class Zeros(Operation):
+    """Make a tensor of zeros, f32 unless told otherwise."""
+
+    name = "zeros"
+    category = _CATEGORY
+    parameters = (_SIZE, _DTYPE)
+    example = "add head.bias = zeros([size(head.weight, 0)])"
+
+    @staticmethod
+    def infer(size: tuple[int, ...], dtype: DType) -> TensorType:
+        _fillable(dtype, 0)
+        return sized(dtype, size)
+
+    @staticmethod
+    def run(torch: Any, size: tuple[int, ...], dtype: DType) -> Any:
+        return torch.zeros(size, dtype=torch_dtype(torch, dtype))
+
+
+class Ones(Operation):
+    """Make a tensor of ones, f32 unless told otherwise."""
+
+    name = "ones"
+    category = _CATEGORY
+    parameters = (_SIZE, _DTYPE)
+    example = "add norm.weight = ones([4096], dtype=bf16)"
+
+    @staticmethod
+    def infer(size: tuple[int, ...], dtype: DType) -> TensorType:
+        _fillable(dtype, 1)
+        return sized(dtype, size)
+
+    @staticmethod
+    def run(torch: Any, size: tuple[int, ...], dtype: DType) -> Any:
+        return torch.ones(size, dtype=torch_dtype(torch, dtype))
+
+
+class Full(Operation):
+    """Make a tensor of one number, f32 unless told otherwise (torch would take the number's own type)."""
+
+    name = "full"
+    category = _CATEGORY
+    parameters = (_SIZE, _FILL, _DTYPE)
+    example = "add scale = full([1], 0.5)"
+
+    @staticmethod
+    def infer(size: tuple[int, ...], fill_value: float, dtype: DType) -> TensorType:
+        _fillable(dtype, fill_value)
+        return sized(dtype, size)
+
+    @staticmethod
+    def run(torch: Any, size: tuple[int, ...], fill_value: float, dtype: DType) -> Any:
+        return torch.full(size, fill_value, dtype=torch_dtype(torch, dtype))
+
+
+class ZerosLike(Operation):
+    """Make zeros of a tensor's shape, dtype and device."""
+
+    name = "zeros_like"
+    category = _CATEGORY
+    parameters = (_X, _SAME)
+    example = "set **.bias = zeros_like"
+
+    @staticmethod
+    def infer(x: TensorType, dtype: DType | None) -> TensorType:
+        _fillable(dtype or x.dtype, 0)
+        return sized(dtype or x.dtype, x.shape)
+
+    @staticmethod
+    def run(torch: Any, x: Any, dtype: DType | None) -> Any:
+        return torch.zeros_like(x, dtype=dtype and torch_dtype(torch, dtype), memory_format=torch.contiguous_format)
+
+
+class OnesLike(Operation):
+    """Make ones of a tensor's shape, dtype and device."""
+
+    name = "ones_like"
+    category = _CATEGORY
+    parameters = (_X, _SAME)
+    example = "set linear.weight = ones_like"
+
+    @staticmethod
+    def infer(x: TensorType, dtype: DType | None) -> TensorType:
+        _fillable(dtype or x.dtype, 1)
+        return sized(dtype or x.dtype, x.shape)
+
+    @staticmethod
+    def run(torch: Any, x: Any, dtype: DType | None) -> Any:
+        return torch.ones_like(x, dtype=dtype and torch_dtype(torch, dtype), memory_format=torch.contiguous_format)
+
+
+class FullLike(Operation):
+    """Make a tensor of one number with another tensor's shape, dtype and device."""
+
+    name = "full_like"
+    category = _CATEGORY
+    parameters = (_X, _FILL, _SAME)
+    example = "set bn.running_var = full_like(1.0)"
+
+    @staticmethod
+    def infer(x: TensorType, fill_value: float, dtype: DType | None) -> TensorType:
+        _fillable(dtype or x.dtype, fill_value)
+        return sized(dtype or x.dtype, x.shape)
+
+    @staticmethod
+    def run(torch: Any, x: Any, fill_value: float, dtype: DType | None) -> Any:
+        kind = dtype and torch_dtype(torch, dtype)
+        return torch.full_like(x, fill_value, dtype=kind, memory_format=torch.contiguous_format)
+
+
+class Arange(Operation):
+    """Make 0, 1, 2, … or the numbers from `start` up to and without `end`, f32 unless told otherwise.
+
+    With one number it is `end`, as in torch. Position ids are ints: `arange(512, dtype=int64)`.
+    """
+
+    name = "arange"
+    category = _CATEGORY
+    parameters = (
+        Parameter("start", ArgKind.NUMBER, doc="the first number, or the end if it is given alone"),
+        Parameter("end", ArgKind.NUMBER, None),
+        Parameter("step", ArgKind.NUMBER, 1),
+        _DTYPE,
+    )
+    example = "add position_ids = unsqueeze(arange(512, dtype=int64), 0)"
+
+    @staticmethod
+    def infer(start: float, end: float | None, step: float, dtype: DType) -> TensorType:
+        first, last = (0, start) if end is None else (start, end)
+        if dtype.kind not in (Kind.FLOAT, Kind.INT) or dtype.itemsize < 2 or dtype.name.startswith("u"):
+            raise Fault(codes.DTYPE, f"`arange` makes floats and signed ints, not {dtype}", "dtype")
+        if step == 0 or (last - first) / step < 0:
+            raise Fault(codes.VALUE, f"no step of {step} leads from {first} to {last}", "step")
+        if dtype.kind is Kind.INT and any(n != int(n) for n in (first, last, step)):
+            raise Fault(codes.VALUE, f"numbers with fractions are no {dtype}", "dtype")
+        return sized(dtype, (ceil((last - first) / step),))
+
+    @staticmethod
+    def run(torch: Any, start: float, end: float | None, step: float, dtype: DType) -> Any:
+        first, last = (0, start) if end is None else (start, end)
+        return torch.arange(first, last, step, dtype=torch_dtype(torch, dtype))
+
+
+class Eye(Operation):
+    """Make a matrix with ones on its diagonal and zeros elsewhere, f32 unless told otherwise."""
+
+    name = "eye"
+    category = _CATEGORY
+    parameters = (Parameter("n", ArgKind.INT), Parameter("m", ArgKind.INT, None), _DTYPE)
+    example = "add proj.weight = eye(64)"
+
+    @staticmethod
+    def infer(n: int, m: int | None, dtype: DType) -> TensorType:
+        _fillable(dtype, 1)
+        if dtype.name.startswith("float8") or dtype.name in ("uint16", "uint32", "uint64", "complex32"):
+            raise Fault(codes.DTYPE, f"`eye` makes no {dtype}", "dtype", help="cast it: `eye(…) | cast(…)`")
+        return sized(dtype, (n, n if m is None else m))
+
+    @staticmethod
+    def run(torch: Any, n: int, m: int | None, dtype: DType) -> Any:
+        return torch.eye(n, n if m is None else m, dtype=torch_dtype(torch, dtype))

@@ -1,0 +1,129 @@
+"""Operations that take a part of a tensor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from statex.diagnostics.codes import types as codes
+from statex.dsl.ops.base import ArgKind, Fault, Index, Operation, Parameter
+from statex.dsl.ops.typing import not_empty_dim
+from statex.header import TensorType
+
+_X = Parameter("x", ArgKind.TENSOR)
+_CATEGORY = "indexing"
+
+
+class GetItem(Operation):
+    """Take a part by ints, slices, lists of ints, `none` and `...`: what `x[…]` does."""
+
+    name = "getitem"
+    category = _CATEGORY
+    parameters = (_X, Parameter("index", ArgKind.INDEX))
+    example = "set embed.weight = it[:32000, :]"
+
+    @staticmethod
+    def infer(x: TensorType, index: tuple[Any, ...]) -> TensorType:
+        lists = [item for item in index if isinstance(item, tuple)]
+        if len(lists) > 1:
+            raise Fault(codes.ARGUMENTS, "one list of ints at a time", "index", help="index twice: `x[[0, 2]][:, [1]]`")
+        if lists and any(type(item) is int or item is None for item in index):
+            # torch moves the indexed dim to the front in such mixtures; nobody means that.
+            raise Fault(
+                codes.ARGUMENTS, "a list of ints goes with slices only", "index", help="index twice: `x[0][[1, 2]]`"
+            )
+        taken = sum(item is not None and item is not Ellipsis for item in index)
+        if index.count(Ellipsis) > 1:
+            raise Fault(codes.ARGUMENTS, "`...` can stand once", "index")
+        if taken > x.ndim:
+            raise Fault(codes.VALUE, f"{taken} indices, and {x} has {x.ndim} dimensions", "index")
+        return TensorType(x.dtype, tuple(_shape(x, index, taken)))
+
+    @staticmethod
+    def run(torch: Any, x: Any, index: tuple[Any, ...]) -> Any:
+        return x[tuple(_as_torch(torch, item, x) for item in index)]
+
+
+def _shape(x: TensorType, index: tuple[Any, ...], taken: int) -> list[int]:
+    result: list[int] = []
+    at = 0
+    for item in index:
+        if item is None:
+            result.append(1)
+        elif item is Ellipsis:
+            kept = x.ndim - taken
+            result += x.shape[at : at + kept]
+            at += kept
+        else:
+            result += _length(x, at, item)
+            at += 1
+    return result + list(x.shape[at:])
+
+
+def _length(x: TensorType, at: int, item: Any) -> list[int]:
+    length = x.shape[at]
+    if isinstance(item, Index):
+        if item.step is not None and item.step <= 0:
+            raise Fault(codes.VALUE, "a step of a slice is positive", "index", help="`flip` reverses")
+        return [len(range(*slice(item.start, item.stop, item.step).indices(length)))]
+    for one in item if isinstance(item, tuple) else (item,):
+        if not -length <= one < length:
+            raise Fault(codes.VALUE, f"there is no index {one} in dim {at}: its length is {length}", "index")
+    return [len(item)] if isinstance(item, tuple) else []
+
+
+def _as_torch(torch: Any, item: Any, x: Any) -> Any:
+    if isinstance(item, Index):
+        return slice(item.start, item.stop, item.step)
+    if isinstance(item, tuple):
+        return torch.tensor(item, dtype=torch.int64, device=x.device)
+    return item
+
+
+class IndexSelect(Operation):
+    """Take the rows (or what is along `dim`) of these numbers, in this order."""
+
+    name = "index_select"
+    category = _CATEGORY
+    parameters = (_X, Parameter("dim", ArgKind.INT), Parameter("index", ArgKind.INTS))
+    example = "set classifier.weight = index_select(0, [0, 2, 5])"
+
+    @staticmethod
+    def infer(x: TensorType, dim: int, index: tuple[int, ...]) -> TensorType:
+        at = not_empty_dim(x, dim)
+        for one in index:
+            if not 0 <= one < x.shape[at]:
+                raise Fault(codes.VALUE, f"there is no index {one} in dim {dim}: its length is {x.shape[at]}", "index")
+        return TensorType(x.dtype, (*x.shape[:at], len(index), *x.shape[at + 1 :]))
+
+    @staticmethod
+    def run(torch: Any, x: Any, dim: int, index: tuple[int, ...]) -> Any:
+        return torch.index_select(x, dim, torch.tensor(index, dtype=torch.int64, device=x.device))
+
+
+class Narrow(Operation):
+    """Take `length` elements along a dim, from `start` on."""
+
+    name = "narrow"
+    category = _CATEGORY
+    parameters = (
+        _X,
+        Parameter("dim", ArgKind.INT),
+        Parameter("start", ArgKind.INT),
+        Parameter("length", ArgKind.INT),
+    )
+    example = "set embed.weight = narrow(0, 0, 32000)"
+
+    @staticmethod
+    def infer(x: TensorType, dim: int, start: int, length: int) -> TensorType:
+        at = not_empty_dim(x, dim)
+        size = x.shape[at]
+        if not -size <= start <= size:
+            raise Fault(codes.VALUE, f"dim {dim} has length {size}, and does not reach {start}", "start")
+        first = start + size if start < 0 else start
+        if length < 0 or first + length > size:
+            raise Fault(codes.VALUE, f"dim {dim} has length {size}: {length} from {start} on is too much", "length")
+        return TensorType(x.dtype, (*x.shape[:at], length, *x.shape[at + 1 :]))
+
+    @staticmethod
+    def run(torch: Any, x: Any, dim: int, start: int, length: int) -> Any:
+        return torch.narrow(x, dim, start, length)

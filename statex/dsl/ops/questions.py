@@ -1,0 +1,35 @@
+"""Functions that ask the header: documented here, answered while planning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question: how it is written, what it answers, and a statement that asks it."""
+
+    name: str
+    signature: str
+    doc: str
+    example: str
+
+
+QUERIES: tuple[Query, ...] = (
+    Query("size", "size(x, dim=none)", "The length of a dim, or the whole shape.", "let vocab = size(embed.weight, 0)"),
+    Query("shape", "shape(x)", "The shape, a list of ints; `shape` alone is that of `it`.", "drop ** where shape == [1]"),
+    Query("ndim", "ndim(x)", "The number of dimensions; `ndim` alone is that of `it`.", "set ** = transpose where ndim == 2"),
+    Query("numel", "numel(x)", "The number of elements; `numel` alone is that of `it`.", "drop ** where numel == 0"),
+    Query("dtype", "dtype(x)", "The dtype; `dtype` alone is that of `it`.", "set ** = cast(bf16) where dtype == f32"),
+    Query(
+        "is_floating_point", "is_floating_point(x)", "True for tensors of real floating-point dtypes.",
+        "set ** = cast(bf16) where is_floating_point(it)",
+    ),
+    Query("is_complex", "is_complex(x)", "True for tensors of complex dtypes.", "drop ** where is_complex(it)"),
+    Query("exists", "exists(PATTERN)", "True where a pattern matches a key.", "if exists(lm_head.weight) { drop lm_head.weight }"),
+    Query("count", "count(PATTERN)", "How many keys a pattern matches.", "let layers = count(layers.{i:int}.norm.weight)"),
+    Query(
+        "value", "value('path', default=none)", "A plain value of a nested checkpoint, by its dotted path.",
+        "let heads = value('args.num_heads')",
+    ),
+)  # fmt: skip

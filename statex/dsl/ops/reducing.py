@@ -1,0 +1,157 @@
+"""Reductions, and operations whose last bit matters so that torch's own function is called."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from statex.diagnostics.codes import types as codes
+from statex.dsl.ops.base import ArgKind, Fault, Operation, Parameter
+from statex.dsl.ops.typing import computable, dims_of, not_empty_dim, one_dtype
+from statex.dtypes import INT64, DType, Kind
+from statex.header import TensorType
+
+_X = Parameter("x", ArgKind.TENSOR)
+_DIM = Parameter("dim", ArgKind.INTS, None, doc="the dims that go away, all unless given")
+_KEEP = Parameter("keepdim", ArgKind.BOOL, False, doc="keep the dims with length 1")
+_CATEGORY = "reductions"
+
+
+def _reduced(x: TensorType, dtype: DType, dim: tuple[int, ...] | None, keepdim: bool) -> TensorType:
+    gone = set(range(x.ndim)) if not dim else set(dims_of(x, dim))
+    kept = [1 if at in gone else length for at, length in enumerate(x.shape) if keepdim or at not in gone]
+    return TensorType(dtype, tuple(kept))
+
+
+class Sum(Operation):
+    """Add up elements; ints and bools become i64, as in torch."""
+
+    name = "sum"
+    category = _CATEGORY
+    parameters = (_X, _DIM, _KEEP)
+    example = "set bias = sum(it, dim=0)"
+
+    @staticmethod
+    def infer(x: TensorType, dim: tuple[int, ...] | None, keepdim: bool) -> TensorType:
+        computable(x, "sum", kinds="floats, ints, bools, complex", argument="x")
+        return _reduced(x, INT64 if x.dtype.kind in (Kind.INT, Kind.BOOL) else x.dtype, dim, keepdim)
+
+    @staticmethod
+    def run(torch: Any, x: Any, dim: tuple[int, ...] | None, keepdim: bool) -> Any:
+        return torch.sum(x, dim or tuple(range(x.ndim)), keepdim)
+
+
+class Mean(Operation):
+    """Take the mean of elements; of several tensors, their elementwise mean (see `average`)."""
+
+    name = "mean"
+    category = _CATEGORY
+    parameters = (_X, _DIM, _KEEP)
+    example = "set token_type.weight = mean(dim=0, keepdim=true)"
+
+    @staticmethod
+    def infer(x: TensorType, dim: tuple[int, ...] | None, keepdim: bool) -> TensorType:
+        computable(x, "mean", kinds="floats, complex", argument="x")
+        return _reduced(x, x.dtype, dim, keepdim)
+
+    @staticmethod
+    def run(torch: Any, x: Any, dim: tuple[int, ...] | None, keepdim: bool) -> Any:
+        return torch.mean(x, dim or tuple(range(x.ndim)), keepdim)
+
+
+def _extreme(x: TensorType, what: str, dim: tuple[int, ...] | None, keepdim: bool) -> TensorType:
+    computable(x, what, kinds="floats, ints, bools", argument="x")
+    result = _reduced(x, x.dtype, dim, keepdim)
+    gone = range(x.ndim) if not dim else dims_of(x, dim)
+    if any(x.shape[at] == 0 for at in gone):
+        raise Fault(codes.SHAPE, f"there is no {what} of no elements: {x}", "x")
+    return result
+
+
+class Min(Operation):
+    """Take the smallest elements: the values alone, as torch.amin."""
+
+    name = "min"
+    category = _CATEGORY
+    parameters = (_X, _DIM, _KEEP)
+    example = "set scale = min(it, dim=1)"
+
+    @staticmethod
+    def infer(x: TensorType, dim: tuple[int, ...] | None, keepdim: bool) -> TensorType:
+        return _extreme(x, "min", dim, keepdim)
+
+    @staticmethod
+    def run(torch: Any, x: Any, dim: tuple[int, ...] | None, keepdim: bool) -> Any:
+        return torch.amin(x, dim or tuple(range(x.ndim)), keepdim)
+
+
+class Max(Operation):
+    """Take the largest elements: the values alone, as torch.amax."""
+
+    name = "max"
+    category = _CATEGORY
+    parameters = (_X, _DIM, _KEEP)
+    example = "set scale = max(abs(it), dim=1)"
+
+    @staticmethod
+    def infer(x: TensorType, dim: tuple[int, ...] | None, keepdim: bool) -> TensorType:
+        return _extreme(x, "max", dim, keepdim)
+
+    @staticmethod
+    def run(torch: Any, x: Any, dim: tuple[int, ...] | None, keepdim: bool) -> Any:
+        return torch.amax(x, dim or tuple(range(x.ndim)), keepdim)
+
+
+class Norm(Operation):
+    """Take the p-norm over dims, as torch.linalg.vector_norm; `p` is 2 unless given."""
+
+    name = "norm"
+    category = _CATEGORY
+    parameters = (_X, Parameter("p", ArgKind.NUMBER, 2), _DIM, _KEEP)
+    example = "add weight_g = norm(linear.weight, dim=1, keepdim=true)"
+
+    @staticmethod
+    def infer(x: TensorType, p: float, dim: tuple[int, ...] | None, keepdim: bool) -> TensorType:
+        computable(x, "norm", kinds="floats", argument="x")
+        result = _reduced(x, x.dtype, dim, keepdim)
+        if p < 0 and x.numel == 0:
+            raise Fault(codes.SHAPE, f"there is no {p}-norm of no elements: {x}", "x")
+        return result
+
+    @staticmethod
+    def run(torch: Any, x: Any, p: float, dim: tuple[int, ...] | None, keepdim: bool) -> Any:
+        return torch.linalg.vector_norm(x, p, dim or None, keepdim)
+
+
+class WeightNorm(Operation):
+    """Put the two tensors of a weight norm together by torch's own function, to the last bit: `v * (g / norm(v))`.
+
+    `v` is the direction and `g` the length, of size 1 in every dim but `dim`.
+    """
+
+    name = "weight_norm"
+    category = "fusions"
+    parameters = (
+        Parameter("v", ArgKind.TENSOR),
+        Parameter("g", ArgKind.TENSOR),
+        Parameter("dim", ArgKind.INT, 0),
+    )
+    example = "merge {m:**}.weight_g as g, {m}.weight_v as v -> {m}.weight = weight_norm(v, g, dim=0)"
+
+    @staticmethod
+    def infer(v: TensorType, g: TensorType, dim: int) -> TensorType:
+        one_dtype((v, g), "g")
+        for name, tensor in (("v", v), ("g", g)):
+            computable(tensor, "weight_norm", kinds="floats", argument=name)
+        at = not_empty_dim(v, dim)
+        wanted = tuple(length if i == at else 1 for i, length in enumerate(v.shape))
+        if g.shape != wanted:
+            raise Fault(codes.SHAPE, f"`g` of {v} along dim {dim} is {list(wanted)}, and this is {g}", "g")
+        if at not in (0, v.ndim - 1):
+            raise Fault(codes.VALUE, "torch has a weight norm along the first and the last dim", "dim")
+        if not v.numel:
+            raise Fault(codes.SHAPE, f"{v} has no elements", "v")
+        return TensorType(v.dtype, v.shape)
+
+    @staticmethod
+    def run(torch: Any, v: Any, g: Any, dim: int) -> Any:
+        return torch._weight_norm(v.contiguous(), g.contiguous(), dim % v.ndim)

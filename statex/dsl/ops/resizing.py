@@ -1,0 +1,191 @@
+"""Operations that change how many elements there are: padding, cutting, resampling."""
+
+from __future__ import annotations
+
+from math import floor
+from typing import Any
+
+from statex.diagnostics.codes import types as codes
+from statex.dsl.ops.base import ArgKind, Fault, Operation, Parameter
+from statex.dsl.ops.typing import sized
+from statex.dtypes import Kind
+from statex.header import TensorType
+
+_X = Parameter("x", ArgKind.TENSOR)
+_CATEGORY = "resizing"
+_SAMPLED = {"nearest": (3, 5), "nearest-exact": (3, 5), "linear": (3, 3), "bilinear": (4, 4), "bicubic": (4, 4),
+            "trilinear": (5, 5), "area": (3, 5)}  # fmt: skip
+"""For each mode of interpolation, how many dimensions a tensor has at least and at most."""
+
+
+class Pad(Operation):
+    """Put elements before and after along the last dims, as torch.nn.functional.pad does.
+
+    `pad` is before and after of the last dim, then of the dim before it, and so on; a negative number cuts off. Modes
+    other than `constant` repeat what is there and need one of the shapes torch has them for.
+    """
+
+    name = "pad"
+    category = _CATEGORY
+    parameters = (
+        _X,
+        Parameter("pad", ArgKind.INTS),
+        Parameter("mode", ArgKind.WORD, "constant", ("constant", "reflect", "replicate", "circular")),
+        Parameter("value", ArgKind.NUMBER, 0),
+    )
+    example = "set embed.weight = pad([0, 0, 0, 64])"
+
+    @staticmethod
+    def infer(x: TensorType, pad: tuple[int, ...], mode: str, value: float) -> TensorType:
+        if len(pad) % 2 or len(pad) > 2 * x.ndim:
+            raise Fault(codes.ARGUMENTS, f"`pad` takes two ints for each padded dim of {x}, last dim first", "pad")
+        _check_number(x, value)
+        shape = list(x.shape)
+        for number in range(len(pad) // 2):
+            before, after = pad[2 * number], pad[2 * number + 1]
+            at = x.ndim - 1 - number
+            if shape[at] + min(before, 0) + min(after, 0) < 0 or shape[at] + before + after < 0:
+                raise Fault(codes.VALUE, f"dim {at} has length {shape[at]}, and cannot lose so much", "pad")
+            shape[at] += before + after
+        if mode != "constant":
+            _check_mode(x, pad, mode)
+        return sized(x.dtype, shape)
+
+    @staticmethod
+    def run(torch: Any, x: Any, pad: tuple[int, ...], mode: str, value: float) -> Any:
+        pads = torch.nn.functional.pad
+        return pads(x, list(pad), mode, value) if mode == "constant" else pads(x, list(pad), mode)
+
+
+def _check_number(x: TensorType, value: float) -> None:
+    if x.dtype.kind in (Kind.INT, Kind.BOOL) and value != int(value):
+        raise Fault(codes.VALUE, f"{value} is no {x.dtype}", "value")
+    if x.dtype.kind is Kind.INT:
+        bits = 8 * x.dtype.itemsize
+        low, high = (0, 2**bits) if x.dtype.name.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1))
+        if not low <= value < high:
+            raise Fault(codes.VALUE, f"{value} is no {x.dtype}", "value")
+    if x.dtype.kind is Kind.QUANTIZED or x.dtype.name.startswith("float8") or x.dtype.name == "complex32":
+        raise Fault(codes.DTYPE, f"`pad` is not defined for {x.dtype}", "x", help="cast first: `cast(f32) | …`")
+
+
+def _check_mode(x: TensorType, pad: tuple[int, ...], mode: str) -> None:
+    dims = len(pad) // 2
+    if x.dtype.kind is not Kind.FLOAT:
+        raise Fault(codes.DTYPE, f"`pad` with {mode} is for floats, not {x.dtype}", "x")
+    if dims not in (1, 2, 3) or x.ndim not in (dims + 1, dims + 2) or 0 in x.shape:
+        raise Fault(codes.SHAPE, f"`pad` with {mode} pads the last 1, 2 or 3 dims behind one or two others", "pad")
+    for number in range(dims):
+        length = x.shape[x.ndim - 1 - number]
+        most = length - 1 if mode == "reflect" else length if mode == "circular" else 2**40
+        if min(pad[2 * number : 2 * number + 2]) < 0 or max(pad[2 * number : 2 * number + 2]) > most:
+            raise Fault(codes.VALUE, f"`pad` with {mode} repeats at most {most} elements here, and cuts none", "pad")
+
+
+class Resize(Operation):
+    """Give every dim a length: what is too long is cut at its end, what is too short is filled up at its end.
+
+    `-1` keeps a length. New elements are `value`.
+    """
+
+    name = "resize"
+    category = _CATEGORY
+    parameters = (_X, Parameter("size", ArgKind.INTS), Parameter("value", ArgKind.NUMBER, 0))
+    example = "set embed.weight = resize([32064, -1])"
+
+    @staticmethod
+    def infer(x: TensorType, size: tuple[int, ...], value: float) -> TensorType:
+        if len(size) != x.ndim or any(length < -1 for length in size):
+            raise Fault(codes.ARGUMENTS, f"`resize` takes a length for each of the {x.ndim} dims, or -1", "size")
+        _check_number(x, value)
+        return sized(x.dtype, [own if new == -1 else new for own, new in zip(x.shape, size, strict=True)])
+
+    @staticmethod
+    def run(torch: Any, x: Any, size: tuple[int, ...], value: float) -> Any:
+        shape = [own if new == -1 else new for own, new in zip(x.shape, size, strict=True)]
+        result = torch.full(shape, value, dtype=x.dtype, device=x.device)
+        kept = tuple(slice(0, min(own, new)) for own, new in zip(x.shape, shape, strict=True))
+        result[kept] = x[kept]
+        return result
+
+
+class Interpolate(Operation):
+    """Resample the last dims as torch.nn.functional.interpolate does.
+
+    The tensor is (batch, channel, …); `size` or `scale_factor` is for the dims after these two.
+    """
+
+    name = "interpolate"
+    category = _CATEGORY
+    parameters = (
+        _X,
+        Parameter("size", ArgKind.INTS, None),
+        Parameter("scale_factor", ArgKind.NUMBER, None),
+        Parameter("mode", ArgKind.WORD, "nearest", tuple(_SAMPLED)),
+        Parameter("align_corners", ArgKind.BOOL, None),
+        Parameter("antialias", ArgKind.BOOL, False),
+    )
+    example = "set pos = interpolate([16, 16], mode=bicubic)"
+
+    @staticmethod
+    def infer(
+        x: TensorType,
+        size: tuple[int, ...] | None,
+        scale_factor: float | None,
+        mode: str,
+        align_corners: bool | None,
+        antialias: bool,
+    ) -> TensorType:
+        low, high = _SAMPLED[mode]
+        if not low <= x.ndim <= high:
+            wanted = f"{low}" if low == high else f"{low} to {high}"
+            raise Fault(codes.SHAPE, f"`interpolate` with {mode} needs {wanted} dimensions, and this is {x}", "x")
+        if x.dtype.name not in ("float32", "float64", "bfloat16", "float16"):
+            raise Fault(
+                codes.DTYPE, f"`interpolate` is for floats, not {x.dtype}", "x", help="cast first: `cast(f32) | …`"
+            )
+        if align_corners is not None and mode in ("nearest", "nearest-exact", "area"):
+            raise Fault(codes.ARGUMENTS, f"`align_corners` has no meaning with {mode}", "align_corners")
+        if antialias and mode not in ("bilinear", "bicubic"):
+            raise Fault(codes.ARGUMENTS, "`antialias` is for bilinear and bicubic", "antialias")
+        return sized(x.dtype, (*x.shape[:2], *_new_size(x, size, scale_factor)))
+
+    @staticmethod
+    def run(
+        torch: Any,
+        x: Any,
+        size: tuple[int, ...] | None,
+        scale_factor: float | None,
+        mode: str,
+        align_corners: bool | None,
+        antialias: bool,
+    ) -> Any:
+        return torch.nn.functional.interpolate(
+            x,
+            size=None if size is None else _per_dim(x.ndim, size),
+            scale_factor=scale_factor,
+            mode=mode,
+            align_corners=align_corners,
+            antialias=antialias,
+        )
+
+
+def _per_dim(ndim: int, size: tuple[int, ...]) -> list[int]:
+    return list(size) * (ndim - 2) if len(size) == 1 else list(size)
+
+
+def _new_size(x: TensorType, size: tuple[int, ...] | None, scale_factor: float | None) -> list[int]:
+    if (size is None) is (scale_factor is None):
+        raise Fault(codes.ARGUMENTS, "`interpolate` takes either `size` or `scale_factor`", "size")
+    if 0 in x.shape:
+        raise Fault(codes.SHAPE, f"`interpolate` needs elements, and {x} has none", "x")
+    if size is not None:
+        lengths = _per_dim(x.ndim, size)
+        if len(lengths) != x.ndim - 2:
+            raise Fault(codes.ARGUMENTS, f"`size` takes {x.ndim - 2} lengths here", "size")
+    else:
+        assert scale_factor is not None
+        lengths = [floor(float(length) * scale_factor) for length in x.shape[2:]]
+    if any(length < 1 for length in lengths):
+        raise Fault(codes.VALUE, f"a dim cannot become {min(lengths)} long", "size")
+    return lengths

@@ -1,0 +1,118 @@
+"""What type rules have in common: dims, broadcasting, dtypes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from statex.diagnostics.codes import types as codes
+from statex.dsl.ops.base import Fault
+from statex.dtypes import DType, Kind
+from statex.header import TensorType
+
+_LARGEST = 2**62
+
+FLOAT8 = "float8"
+
+
+def sized(dtype: DType, shape: Sequence[int]) -> TensorType:
+    """Return a type whose shape is of lengths that can exist.
+
+    Raises:
+        Fault: SX406 for negative lengths, SX409 for too many elements.
+    """
+    if any(length < 0 for length in shape):
+        raise Fault(codes.VALUE, f"a shape has no negative lengths: {list(shape)}")
+    if prod(shape) * dtype.itemsize > _LARGEST:
+        raise Fault(codes.TOO_LARGE, f"a tensor of shape {list(shape)} is too large")
+    return TensorType(dtype, tuple(shape))
+
+
+def dim_of(x: TensorType, dim: int, argument: str = "dim", extra: int = 0) -> int:
+    """Return a dim counted from 0; `extra` allows so many dims beyond the tensor's own.
+
+    Raises:
+        Fault: SX406.
+    """
+    count = x.ndim + extra
+    if not -max(count, 1) <= dim < max(count, 1):
+        raise Fault(codes.VALUE, f"there is no dim {dim}: {_dims(x)}", argument)
+    return dim % max(count, 1)
+
+
+def dims_of(x: TensorType, dims: Sequence[int], argument: str = "dim") -> tuple[int, ...]:
+    """Return dims counted from 0, each once.
+
+    Raises:
+        Fault: SX406 for a dim that is not there or named twice.
+    """
+    found = tuple(dim_of(x, dim, argument) for dim in dims)
+    if len(set(found)) != len(found):
+        raise Fault(codes.VALUE, f"a dim is named twice in {list(dims)}", argument)
+    return found
+
+
+def _dims(x: TensorType) -> str:
+    return f"{x} has {x.ndim} dimension{'' if x.ndim == 1 else 's'}"
+
+
+def not_empty_dim(x: TensorType, dim: int, argument: str = "dim") -> int:
+    """Return a dim of a tensor that has dimensions.
+
+    Raises:
+        Fault: SX406 for a tensor of none.
+    """
+    if not x.ndim:
+        raise Fault(codes.VALUE, f"{x} has no dimensions", argument)
+    return dim_of(x, dim, argument)
+
+
+def one_dtype(tensors: Sequence[TensorType], argument: str | None = None) -> DType:
+    """Return the dtype that all tensors have.
+
+    Raises:
+        Fault: SX402 where they differ.
+    """
+    first = tensors[0].dtype
+    for tensor in tensors[1:]:
+        if tensor.dtype != first:
+            raise Fault(
+                codes.MIXED,
+                f"{first} and {tensor.dtype} are mixed",
+                argument,
+                help=f"cast one of them: `… | cast({first})`",
+            )
+    return first
+
+
+def broadcast(a: tuple[int, ...], b: tuple[int, ...], argument: str | None = None) -> tuple[int, ...]:
+    """Return the shape two shapes broadcast to.
+
+    Raises:
+        Fault: SX401.
+    """
+    size = max(len(a), len(b))
+    left, right = (1,) * (size - len(a)) + a, (1,) * (size - len(b)) + b
+    result = []
+    for one, other in zip(left, right, strict=True):
+        if one != other and 1 not in (one, other):
+            raise Fault(codes.SHAPE, f"shapes {list(a)} and {list(b)} do not broadcast", argument)
+        result.append(other if one == 1 else one)
+    return tuple(result)
+
+
+def computable(x: TensorType, what: str, *, kinds: str = "floats, ints", argument: str | None = None) -> None:
+    """Refuse tensors whose dtype the operation is not defined for.
+
+    `kinds` lists what it takes: `floats`, `ints`, `bools`, `complex`.
+
+    Raises:
+        Fault: SX403.
+    """
+    known = {Kind.FLOAT: "floats", Kind.INT: "ints", Kind.BOOL: "bools", Kind.COMPLEX: "complex"}
+    small = x.dtype.name.startswith(FLOAT8)
+    wide = x.dtype.name in ("uint16", "uint32", "uint64", "complex32")
+    if known.get(x.dtype.kind) in kinds.split(", ") and not small and not wide:
+        return
+    to = "f32" if x.dtype.kind is not Kind.COMPLEX and not wide else ("i64" if x.dtype.kind is Kind.INT else "c64")
+    raise Fault(codes.DTYPE, f"`{what}` is not defined for {x.dtype}", argument, help=f"cast first: `cast({to}) | …`")
