@@ -40,4 +40,5 @@ def assert_same_state(actual: Mapping[str, torch.Tensor], expected: Mapping[str,
     for key, tensor in expected.items():
         assert actual[key].dtype == tensor.dtype, key
         assert actual[key].shape == tensor.shape, key
-        assert torch.equal(actual[key].contiguous().view(torch.uint8), tensor.contiguous().view(torch.uint8)), key
+        ours, theirs = (t.contiguous().reshape(-1).view(torch.uint8) for t in (actual[key], tensor))
+        assert torch.equal(ours, theirs), key

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any, cast
 
-from lark import Lark, TextSlice, UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken
+from lark import Lark, TextSlice, UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken, lexer
 from lark.exceptions import VisitError
 
 from statex.diagnostics import Diagnostic, StatexError, diagnostic
@@ -32,15 +34,16 @@ class _Parser:
     def __init__(self, start: str, *, strict: bool = False) -> None:
         self.newlines = Newlines()
         self.builder = Builder(parse_field)
-        self.lark = Lark(
-            files("statex.grammar").joinpath("statex.lark").read_text("utf-8"),
-            parser="lalr",
-            start=start,
-            propagate_positions=True,
-            maybe_placeholders=True,
-            postlex=self.newlines,
-            strict=strict,
-        )
+        with _terminals_compared(strict):
+            self.lark = Lark(
+                files("statex.grammar").joinpath("statex.lark").read_text("utf-8"),
+                parser="lalr",
+                start=start,
+                propagate_positions=True,
+                maybe_placeholders=True,
+                postlex=self.newlines,
+                strict=strict,
+            )
 
     def parse(self, source: Source, text: Any) -> Any:
         self.newlines.source = source
@@ -50,6 +53,21 @@ class _Parser:
             return self.builder.transform(parsed)
         except VisitError as error:
             raise error.orig_exc from None
+
+
+@contextmanager
+def _terminals_compared(wanted: bool) -> Iterator[None]:
+    """Let lark compare all terminals with each other only where that is wanted.
+
+    Wherever the package interegular is installed, lark does so for every parser, which takes seconds; a test does it.
+    """
+    module: Any = lexer
+    installed = module.has_interegular
+    module.has_interegular = installed and wanted
+    try:
+        yield
+    finally:
+        module.has_interegular = installed
 
 
 def _parser(start: str) -> _Parser:

@@ -34,19 +34,14 @@ def _operands(x: Operand, y: Operand, what: str, kinds: str) -> TensorType:
 
 
 def _check_scalar(value: float, dtype: DType, argument: str) -> None:
-    kind: Kind = dtype.kind
-    if isinstance(value, float) and kind in (Kind.INT, Kind.BOOL):
+    whole = dtype.kind in (Kind.INT, Kind.BOOL)
+    if whole and isinstance(value, float):
         raise Fault(
-            codes.DTYPE,
-            f"{value} with {dtype} would make floats of it",
-            argument,
-            help="cast first: `cast(f32) | …`",
+            codes.DTYPE, f"{value} with {dtype} would make floats of it", argument, help="cast first: `cast(f32) | …`"
         )
-    if kind is Kind.BOOL:
-        raise Fault(
-            codes.DTYPE, f"{value} with bool would make ints of it", argument, help="cast first: `cast(i64) | …`"
-        )
-    if kind is Kind.INT and not -(2 ** (8 * dtype.itemsize - 1)) <= value < 2 ** (8 * dtype.itemsize - 1):
+    if whole and dtype.kind is not Kind.INT:
+        raise Fault(codes.DTYPE, f"{value} with bool would make ints of it", argument, help="cast first: `cast(i64)`")
+    if whole and not -(2 ** (8 * dtype.itemsize - 1)) <= value < 2 ** (8 * dtype.itemsize - 1):
         raise Fault(codes.VALUE, f"{value} is no {dtype}", argument)
 
 
