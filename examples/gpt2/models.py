@@ -7,9 +7,7 @@ from transformers.pytorch_utils import Conv1D
 
 def gpt2() -> GPT2LMHeadModel:
     """Return an untrained GPT-2 of the size of this example."""
-    config = GPT2Config(
-        vocab_size=50, n_embd=16, n_layer=2, n_head=2, n_positions=32, bos_token_id=0, eos_token_id=0
-    )
+    config = GPT2Config(vocab_size=50, n_embd=16, n_layer=2, n_head=2, n_positions=32, bos_token_id=0, eos_token_id=0)
     return GPT2LMHeadModel(config)
 
 

@@ -10,6 +10,8 @@ from lightning.models import Net
 from torch import nn
 
 HERE = Path(__file__).parent
+# torch's own, on the way to torch.compile.
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ class Reader(ABC):
     def load(self, info: TensorInfo) -> Any:
         """Return a tensor of the tree as a torch tensor (a Parameter where it was saved as one)."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most readers hold nothing open
         """Let go of the file."""
 
     def __enter__(self) -> Reader:

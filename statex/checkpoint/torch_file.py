@@ -82,7 +82,8 @@ def _check_zip(path: Path) -> bool:
         fail(
             codes.UNSAFE,
             f"`{path}` is a TorchScript archive: a program, not a state",
-            help="load it where you trust it, and save its state: torch.save(torch.jit.load(f).state_dict(), 'state.pth')",
+            help="load it where you trust it, and save its state: "
+            "torch.save(torch.jit.load(f).state_dict(), 'state.pth')",
         )
     if not any(f"{folder}/data.pkl" in names for folder in folders):
         fail(codes.NOT_A_CHECKPOINT, f"`{path}` is a zip archive, and not one of torch.save")

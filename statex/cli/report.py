@@ -70,7 +70,8 @@ def totals(plan: Plan) -> str:
     moved = sum(1 for k, o in plan.outputs.items() if o.origin is not None and (o.origin.input or o.origin.key != k))
     size = sum(o.type.nbytes for o in outputs if o.type is not None)
     parts = [f"{computed} computed", f"{moved} moved", f"{kinds['untouched']} untouched", f"{kinds['dropped']} dropped"]
-    return f"{counted(len(plan.header.entries), 'key')} in, {len(plan.outputs)} out ({show_bytes(size)}): {', '.join(parts)}"
+    keys = f"{counted(len(plan.header.entries), 'key')} in, {len(plan.outputs)} out ({show_bytes(size)})"
+    return f"{keys}: {', '.join(parts)}"
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:

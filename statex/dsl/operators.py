@@ -93,10 +93,7 @@ def truth(value: Value, span: Span, what: str) -> bool:
 def _calculate(symbol: str, left: Any, right: Any, span: Span) -> Value:
     if symbol in ("/", "//", "%") and right == 0:
         fail(codes.NUMBER_RANGE, "division by zero", span, values=[f"{describe(left)} {symbol} {describe(right)}"])
-    if symbol == "**":
-        result = _power(left, right, span)
-    else:
-        result = _ARITHMETIC[symbol](left, right)
+    result = _power(left, right, span) if symbol == "**" else _ARITHMETIC[symbol](left, right)
     if isinstance(result, int) and not -_LIMIT <= result < _LIMIT:
         fail(codes.NUMBER_RANGE, "the result has more than 64 bits", span)
     return result

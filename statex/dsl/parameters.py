@@ -56,10 +56,7 @@ def checked(node: tree.Param, type_name: str | None, given: Given, default: Valu
         StatexError: SX206.
     """
     wanted = type_name or _type_of(default)
-    if given.typed:
-        value = from_python(given.value)
-    else:
-        value = from_text(given.value, wanted)
+    value = from_python(given.value) if given.typed else from_text(given.value, wanted)
     return _fit(node, wanted, value, given.span or node.span)
 
 

@@ -28,7 +28,8 @@ _WORD = re.compile(r"[A-Za-z_]\w*")
 _TOKENISH = re.compile(r"[\w.:$*{}]+|->\??|[=!<>]=|&&|\|\||\*\*|//|\S")
 
 _NAMES = {
-    "EQUAL": "`=`", "_ARROW": "`->`", "ARROW_OPT": "`->`", "COMMA": "`,`", "RPAR": "`)`", "RSQB": "`]`", "RBRACE": "`}`",
+    "EQUAL": "`=`", "_ARROW": "`->`", "ARROW_OPT": "`->`", "COMMA": "`,`",
+    "RPAR": "`)`", "RSQB": "`]`", "RBRACE": "`}`",
     "LBRACE": "`{`", "LPAR": "`(`", "LSQB": "`[`", "WHERE": "`where`", "FOR": "`for`", "OVER": "`over`",
     "AS": "`as`", "NAME": "a name", "PATTERN": "a key or pattern", "KEY": "an expression", "_NL": "the end of the line",
     "WITH": "`with`", "ROOT": "`root`", "MATCHES": "`matches`", "STRING": "quoted text", "_COLON": "`:`",
@@ -112,7 +113,8 @@ def _odd(source: Source, text: str, at: int, span: Span, found: str, expected: f
         return None
     start = re.search(r"[^\s,=()\[\]|]*\Z", text[:at])
     end = re.compile(r"[^\s,=()\[\]|]*").match(text, at)
-    assert start is not None and end is not None
+    assert start is not None
+    assert end is not None
     key = Span(source, start.start(), end.end())
     quoted = f'"{key.text}"' if re.search(r"[{*]", key.text) else f"'{key.text}'"
     return diagnostic(

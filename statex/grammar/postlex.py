@@ -18,8 +18,8 @@ LIMIT = 100
 _OPEN = {"LPAR": ")", "LSQB": "]", "LBRACE": "}"}
 _CLOSE = {"RPAR": ")", "RSQB": "]", "RBRACE": "}"}
 _GOES_ON = frozenset(
-    ("COMMA", "EQUAL", "VBAR", "ARROW_OPT", "_ARROW", "OR", "AND", "NOT", "IN", "NOT_IN", "CMP", "SIGN", "TIMES", "POWER",
-     "MATCHES", "_COLON", "COLON")
+    ("COMMA", "EQUAL", "VBAR", "ARROW_OPT", "_ARROW", "OR", "AND", "NOT", "IN", "NOT_IN", "CMP", "SIGN", "TIMES",
+     "POWER", "MATCHES", "_COLON", "COLON")
 )  # fmt: skip
 
 

@@ -87,11 +87,10 @@ def _folded(rows: list[Row]) -> list[Row]:
 def _roles(target: Any) -> dict[str, str]:
     if target is None or target.module is None:
         return {}
-    roles = {
+    return {
         key: "parameter" if isinstance(info, TensorInfo) and info.is_parameter else "buffer"
         for key, info in target.header.entries.items()
     }
-    return roles
 
 
 def _total(header: Header) -> str:

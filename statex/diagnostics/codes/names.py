@@ -38,8 +38,8 @@ UNKNOWN_PARAM = declare(
     "SX205",
     "a value for a parameter that is not declared",
     exit=2,
-    meaning="A value was given by `-D`, by a keyword argument or by `with`, and the program declares no such parameter. "
-    "It is most often misspelt, and would otherwise be ignored in silence.",
+    meaning="A value was given by `-D`, by a keyword argument or by `with`, and the program declares no such "
+    "parameter. It is most often misspelt, and would otherwise be ignored in silence.",
     example="statex apply rules.sx in.pth out.pth -D haeds=32",
     mend="Use the name the program declares, or declare it with `param`.",
 )
@@ -182,7 +182,8 @@ PARAMS_UNREADABLE = declare(
     "SX223",
     "a parameter file that cannot be read",
     exit=3,
-    meaning="The file named by `--params` does not exist, is no JSON (or YAML), or is not a mapping of names to values.",
+    meaning="The file named by `--params` does not exist, is no JSON (or YAML), or is not a mapping of names to "
+    "values.",
     example="statex plan rules.sx in.pth --params tokenizer.model",
     mend='Give a file such as `{"heads": 32}`; the `config.json` of a model works as it is.',
 )

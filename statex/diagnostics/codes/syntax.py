@@ -87,8 +87,8 @@ ENDS_EARLY = declare(
     "a statement that ends too early",
     meaning="The line ends, and the statement needs more.",
     example="set a.weight",
-    mend="Finish it: `set a.weight = zeros_like`. A line goes on after `,` `=` `|` `->`, inside brackets, and where the "
-    "next line starts with one of these.",
+    mend="Finish it: `set a.weight = zeros_like`. A line goes on after `,` `=` `|` `->`, inside brackets, and where "
+    "the next line starts with one of these.",
 )
 CONTROL = declare(
     "SX113",

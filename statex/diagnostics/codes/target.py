@@ -23,8 +23,8 @@ NOT_BUILT = declare(
     "SX503",
     "a target that cannot be built",
     exit=2,
-    meaning="The callable of `--target` raised an error, or did not give a `torch.nn.Module`. It is called without data, "
-    "on the meta device.",
+    meaning="The callable of `--target` raised an error, or did not give a `torch.nn.Module`. It is called without "
+    "data, on the meta device.",
     example="statex verify out.pth --target models:Net   # Net needs an argument",
     mend="Give its arguments with `--target-arg name=value`, or name a function that builds the model. Where the "
     "constructor needs real data, compare with a checkpoint instead: `--like reference.pth`.",

@@ -51,8 +51,8 @@ VALUE = declare(
 UNEVEN = declare(
     "SX407",
     "pieces of unequal size",
-    meaning="A tensor does not divide evenly. torch's `chunk` would give a smaller last piece, or fewer pieces, without "
-    "a word.",
+    meaning="A tensor does not divide evenly. torch's `chunk` would give a smaller last piece, or fewer pieces, "
+    "without a word.",
     example="split a.qkv -> a.{p:q|k|v} = chunk(3)   # of 10 rows",
     mend="Give the sizes: `sections([4, 4, 2])`.",
 )

@@ -139,12 +139,12 @@ def _comparison(name: str, sign: str, doc: str, *, kinds: str) -> type[Operation
 
 
 COMPARISONS: tuple[type[Operation], ...] = (
-    _comparison("eq", "==", "Compare elementwise for equality; a bool tensor results.", kinds="floats, ints, bools, complex"),
-    _comparison("ne", "!=", "Compare elementwise for inequality; a bool tensor results.", kinds="floats, ints, bools, complex"),
-    _comparison("lt", "<", "Compare elementwise: less; a bool tensor results.", kinds="floats, ints, bools"),
-    _comparison("le", "<=", "Compare elementwise: less or equal; a bool tensor results.", kinds="floats, ints, bools"),
-    _comparison("gt", ">", "Compare elementwise: greater; a bool tensor results.", kinds="floats, ints, bools"),
-    _comparison("ge", ">=", "Compare elementwise: greater or equal; a bool tensor results.", kinds="floats, ints, bools"),
+    _comparison("eq", "==", "Elementwise equality, a bool tensor.", kinds="floats, ints, bools, complex"),
+    _comparison("ne", "!=", "Elementwise inequality, a bool tensor.", kinds="floats, ints, bools, complex"),
+    _comparison("lt", "<", "Elementwise less, a bool tensor.", kinds="floats, ints, bools"),
+    _comparison("le", "<=", "Elementwise less or equal, a bool tensor.", kinds="floats, ints, bools"),
+    _comparison("gt", ">", "Elementwise greater, a bool tensor.", kinds="floats, ints, bools"),
+    _comparison("ge", ">=", "Elementwise greater or equal, a bool tensor.", kinds="floats, ints, bools"),
 )  # fmt: skip
 
 

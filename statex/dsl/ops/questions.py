@@ -17,8 +17,14 @@ class Query:
 
 QUERIES: tuple[Query, ...] = (
     Query("size", "size(x, dim=none)", "The length of a dim, or the whole shape.", "let vocab = size(embed.weight, 0)"),
-    Query("shape", "shape(x)", "The shape, a list of ints; `shape` alone is that of `it`.", "drop ** where shape == [1]"),
-    Query("ndim", "ndim(x)", "The number of dimensions; `ndim` alone is that of `it`.", "set ** = transpose where ndim == 2"),
+    Query(
+        "shape", "shape(x)", "The shape, a list of ints; `shape` alone is that of `it`.",
+        "drop ** where shape == [1]",
+    ),
+    Query(
+        "ndim", "ndim(x)", "The number of dimensions; `ndim` alone is that of `it`.",
+        "set ** = transpose where ndim == 2",
+    ),
     Query("numel", "numel(x)", "The number of elements; `numel` alone is that of `it`.", "drop ** where numel == 0"),
     Query("dtype", "dtype(x)", "The dtype; `dtype` alone is that of `it`.", "set ** = cast(bf16) where dtype == f32"),
     Query(
@@ -26,8 +32,14 @@ QUERIES: tuple[Query, ...] = (
         "set ** = cast(bf16) where is_floating_point(it)",
     ),
     Query("is_complex", "is_complex(x)", "True for tensors of complex dtypes.", "drop ** where is_complex(it)"),
-    Query("exists", "exists(PATTERN)", "True where a pattern matches a key.", "if exists(lm_head.weight) { drop lm_head.weight }"),
-    Query("count", "count(PATTERN)", "How many keys a pattern matches.", "let layers = count(layers.{i:int}.norm.weight)"),
+    Query(
+        "exists", "exists(PATTERN)", "True where a pattern matches a key.",
+        "if exists(lm_head.weight) { drop lm_head.weight }",
+    ),
+    Query(
+        "count", "count(PATTERN)", "How many keys a pattern matches.",
+        "let layers = count(layers.{i:int}.norm.weight)",
+    ),
     Query(
         "value", "value('path', default=none)", "A plain value of a nested checkpoint, by its dotted path.",
         "let heads = value('args.num_heads')",
