@@ -14,7 +14,7 @@ from statex.checkpoint import Reader, check_output, format_for, open_checkpoint,
 from statex.diagnostics import StatexError, diagnostic, fail
 from statex.diagnostics.codes import names as name_codes
 from statex.diagnostics.codes import target as target_codes
-from statex.dsl.check import check_program
+from statex.dsl.check import Checked, check_program
 from statex.dsl.compile import compile_plan
 from statex.dsl.graph import SourceKey
 from statex.dsl.parameters import Given
@@ -73,9 +73,13 @@ class Rules:
         Raises:
             StatexError: every such error at once.
         """
+        self._checked()
+
+    def _checked(self) -> Checked:
         found = check_program(self.program, read_include, self._folder)
-        if found:
-            raise StatexError(found)
+        if found.diagnostics:
+            raise StatexError(found.diagnostics)
+        return found
 
     def plan(
         self,
@@ -158,9 +162,9 @@ def convert(
     Raises:
         StatexError: as `Rules.apply`, and 6xx for files.
     """
-    format = format_for(destination, format)
     given = [os.fspath(source), *(os.fspath(p) for p in _paths(inputs or {}))]
     check_output(destination, force, given)
+    format = format_for(destination, format)
     with Job(rules, source, inputs, resolve_target(target, like), root, params or {}) as job:
         comparison = job.check_target()
         around = tuple(nesting.dropped_by(job.tree, job.root, job.root_target))
@@ -271,7 +275,7 @@ class Job:
         root: str | None,
         params: Mapping[str, Any],
     ) -> None:
-        rules.check()
+        checked = rules._checked()
         self.rules = rules
         self.target = target
         self._opened: list[_Opened] = []
@@ -282,7 +286,7 @@ class Job:
             self.tree = self._main.tree
             self.root = nesting.find_root(self.tree, self._main.label) if wanted is None else wanted
             self.header = nesting.state_header(self.tree, self.root, self._main.label)
-            roots = _input_roots(rules.program)
+            roots = {s.name.name: s.root.value for s in checked.inputs if s.root is not None}
             self._members = {
                 name: [self._open(one, name) for one in _as_members(given)] for name, given in (inputs or {}).items()
             }
@@ -385,7 +389,3 @@ def _root_statement(program: tree.Program) -> tuple[str | None, str | None]:
     if not found:
         return None, None
     return found[0].path.value, found[0].target.value if found[0].target is not None else None
-
-
-def _input_roots(program: tree.Program) -> dict[str, str]:
-    return {s.name.name: s.root.value for s in program.statements if isinstance(s, tree.Input) and s.root is not None}

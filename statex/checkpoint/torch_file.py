@@ -93,7 +93,11 @@ def _check_zip(path: Path) -> bool:
 def _unsafe(path: Path, message: str) -> None:
     named = next((name for found in _GLOBAL.finditer(message) for name in found.groups() if name), None)
     if named is None:
-        fail(codes.DAMAGED, f"`{path}` is no pickle torch can read safely", notes=message.splitlines()[:1])
+        fail(
+            codes.DAMAGED,
+            f"`{path}` is a damaged pickle, or holds more than tensors and plain containers",
+            help="where you trust the file, save the state alone: torch.save(model.state_dict(), 'state.pth')",
+        )
     fail(
         codes.UNSAFE,
         f"`{path}` names `{named.rstrip('.,')}`, which is code: it is not loaded",

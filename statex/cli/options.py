@@ -88,8 +88,10 @@ def parameters(definitions: Sequence[str] | None, files: Sequence[Path] | None) 
 def _read_params(path: Path) -> Mapping[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        fail(codes.PARAMS_UNREADABLE, f"`{path}` cannot be read: {error}")
+    except OSError as error:
+        fail(codes.PARAMS_UNREADABLE, f"`{path}` cannot be read: {error.strerror}")
+    except UnicodeDecodeError as error:
+        fail(codes.PARAMS_UNREADABLE, f"`{path}` is no UTF-8 text (byte {error.start})")
     try:
         found = json.loads(text) if path.suffix != ".yaml" and path.suffix != ".yml" else _yaml(text)
     except ValueError as error:

@@ -41,7 +41,7 @@ def print_diagnostics(found: Iterable[Diagnostic]) -> None:
 
 def print_json(value: Any) -> None:
     """Print a JSON document to standard output."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=True, default=str))
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=True, default=str).replace("\x7f", "\\u007f"))
 
 
 def columns(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:

@@ -7,7 +7,7 @@ in macros that are not used, too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 
 from statex.diagnostics import Collector, Diagnostic, StatexError, diagnostic
 from statex.diagnostics.codes import names as codes
@@ -29,11 +29,28 @@ from statex.source import Source
 Load = Callable[[str, str], Source]
 
 
-def check_program(program: tree.Program, load: Load, folder: str = ".") -> tuple[Diagnostic, ...]:
-    """Return everything that is wrong with a program whatever the checkpoint."""
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a static check finds: everything that is wrong, and the inputs that are declared, of included files too."""
+
+    diagnostics: tuple[Diagnostic, ...]
+    inputs: tuple[tree.Input, ...]
+
+
+def check_program(program: tree.Program, load: Load, folder: str = ".") -> Checked:
+    """Return everything that is wrong with a program whatever the checkpoint, and the inputs it declares."""
     checker = _Checker(load)
     checker.statements(program.statements, folder, (program.source.name,))
-    return checker.found.diagnostics
+    return Checked(checker.found.diagnostics, tuple(checker.declared))
+
+
+_BLOCKED: Mapping[str, tuple[type[tree.Statement], ...]] = {
+    "a condition": (tree.Root, tree.Input),
+    "`within`": (tree.Root, tree.Input, tree.Param, tree.Order),
+    "a macro": (tree.Root, tree.Input, tree.Param),
+    "an included file": (tree.Root,),
+}
+"""What may not stand in a block: it speaks of the whole program, and is known before anything is carried out."""
 
 
 class _Checker:
@@ -42,8 +59,14 @@ class _Checker:
         self.found = Collector()
         self.names: set[str] = set()
         self.inputs: set[str] = {TARGET}
+        self.declared: list[tree.Input] = []
         self.macros: set[str] = set()
-        self.inside_macro = False
+        self.blocks: frozenset[str] = frozenset()
+
+    @property
+    def inside_macro(self) -> bool:
+        """Whether the names of arguments stand for what is known only where the macro is used."""
+        return "a macro" in self.blocks
 
     # --- statements --------------------------------------------------------------------------------------------
 
@@ -55,6 +78,7 @@ class _Checker:
                 self.found.extend(error.diagnostics)
 
     def statement(self, node: tree.Statement, folder: str, files: tuple[str, ...]) -> None:
+        self._check_place(node)
         match node:
             case tree.Param():
                 if node.type is not None:
@@ -66,6 +90,7 @@ class _Checker:
                 self.define(node.name)
             case tree.Input():
                 self.inputs.add(node.name.name)
+                self.declared.append(node)
             case tree.Macro():
                 self._macro(node, folder, files)
             case tree.Include():
@@ -76,14 +101,36 @@ class _Checker:
                 self._within(node, folder, files)
             case tree.If():
                 self._walk(node.condition, {})
-                self.statements(node.then, folder, files)
-                self.statements(node.otherwise, folder, files)
+                self._branches(node, folder, files)
             case tree.Rename():
                 self._rename(node)
             case tree.Root() | tree.Order():
                 pass
             case _:
                 self._with_patterns(node)
+
+    def _check_place(self, node: tree.Statement) -> None:
+        for block, statements in _BLOCKED.items():
+            if block in self.blocks and isinstance(node, statements):
+                verb = node.span.text.split(maxsplit=1)[0]
+                self.found.add(
+                    diagnostic(
+                        codes.MISPLACED,
+                        f"`{verb}` speaks of the whole program and cannot stand in {block}",
+                        node.span,
+                        help="put it at the top of the file, outside of any block"
+                        if block != "an included file"
+                        else "put it into the file that includes this one",
+                    )
+                )
+                return
+
+    def _branches(self, node: tree.If, folder: str, files: tuple[str, ...]) -> None:
+        outside = self.blocks
+        self.blocks = outside | {"a condition"}
+        self.statements(node.then, folder, files)
+        self.statements(node.otherwise, folder, files)
+        self.blocks = outside
 
     def define(self, name: tree.Name) -> None:
         what = taken_by_language(name.name)
@@ -99,16 +146,15 @@ class _Checker:
         self.names.add(name.name)
 
     def _macro(self, node: tree.Macro, folder: str, files: tuple[str, ...]) -> None:
-        inner = self._inner()
-        inner.inside_macro = True
+        inner = self._inner("a macro")
         inner.names |= {p.name for p in node.parameters}
         inner.statements(node.body, folder, files)
         self.macros.add(node.name.name)
 
-    def _inner(self) -> _Checker:
+    def _inner(self, block: str) -> _Checker:
         inner = _Checker(self.load)
         inner.found, inner.names, inner.inputs = self.found, set(self.names), self.inputs
-        inner.macros, inner.inside_macro = set(self.macros), self.inside_macro
+        inner.macros, inner.declared, inner.blocks = set(self.macros), self.declared, self.blocks | {block}
         return inner
 
     def _include(self, node: tree.Include, folder: str, files: tuple[str, ...]) -> None:
@@ -124,7 +170,9 @@ class _Checker:
             )
             return
         inner = _Checker(self.load)
-        inner.found, inner.inputs = self.found, self.inputs
+        inner.found, inner.inputs, inner.declared = self.found, self.inputs, self.declared
+        # A block around the `include` is one around all that is included.
+        inner.blocks = (self.blocks - {"a macro"}) | {"an included file"}
         inner.statements(parse(source).statements, source.name.rpartition("/")[0] or ".", (*files, source.name))
         self.macros |= inner.macros
 
@@ -144,7 +192,7 @@ class _Checker:
 
     def _within(self, node: tree.Within, folder: str, files: tuple[str, ...]) -> None:
         captures = self._captures(node.pattern, {})
-        inner = self._inner()
+        inner = self._inner("`within`")
         # The captures of the prefix are names for everything inside.
         inner.names |= set(captures)
         inner.statements(node.body, folder, files)

@@ -17,7 +17,7 @@ from statex.dsl.scope import Scope
 from statex.dsl.state import Entry
 from statex.dsl.statements import runner
 from statex.dsl.statements.program import check_given
-from statex.grammar.tree import If, Input, Program, Statement
+from statex.grammar.tree import Program
 from statex.header import Header, OpaqueInfo
 from statex.source import Source
 
@@ -42,22 +42,21 @@ def compile_plan(
     """
     compiler = Compiler(header, inputs, target, load, runner)
     scope = Scope(folder=folder)
-    _check_inputs(compiler, program, inputs)
     try:
         check_given(program.statements, dict(given), None)
     except StatexError as error:
         compiler.report(error)
     compiler.run_with(program.statements, scope, dict(given))
+    _check_inputs(compiler)
     compiler.found.raise_errors()
     _lint_ties(compiler)
     _lint_unread(compiler)
     return _plan(compiler, scope)
 
 
-def _check_inputs(compiler: Compiler, program: Program, inputs: Mapping[str, Sequence[Header]]) -> None:
-    declared = {s.name.name for s in _inputs(program.statements)}
-    for name in inputs:
-        if name not in declared:
+def _check_inputs(compiler: Compiler) -> None:
+    for name in compiler.given_inputs:
+        if name not in compiler.inputs:
             compiler.found.add(
                 diagnostic(
                     name_codes.INPUT_NOT_DECLARED,
@@ -65,16 +64,6 @@ def _check_inputs(compiler: Compiler, program: Program, inputs: Mapping[str, Seq
                     help=f"input {name}",
                 )
             )
-
-
-def _inputs(statements: Sequence[Statement]) -> list[Input]:
-    found = []
-    for statement in statements:
-        if isinstance(statement, Input):
-            found.append(statement)
-        elif isinstance(statement, If):
-            found += _inputs(statement.then) + _inputs(statement.otherwise)
-    return found
 
 
 def _plan(compiler: Compiler, scope: Scope) -> Plan:
@@ -153,6 +142,6 @@ def _lint_unread(compiler: Compiler) -> None:
                     lints.INPUT_UNREAD,
                     f"nothing reads {len(unread)} of the {len(source.headers[0].entries)} tensors of `{name}`: "
                     f"{join_words([f'`{k}`' for k in unread], limit=3)}",
-                    help=f"if this is meant: drop {name}::{unread[0]}",
+                    help=f"if this is meant: drop {name}::{unread[0] if source.touched else '**'}",
                 )
             )

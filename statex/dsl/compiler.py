@@ -49,8 +49,10 @@ class Match:
 class InputState:
     """A further input (or a family of them): its headers, an index of its keys, and what was read of it."""
 
-    def __init__(self, name: str, headers: Sequence[Header], family: bool) -> None:
+    def __init__(self, name: str, headers: Sequence[Header], family: bool, source: Source | None = None) -> None:
         self.name = name
+        self.source = source
+        """The rule file that declares it, `None` for the target."""
         self.headers = tuple(headers)
         self.family = family
         self.index = KeyIndex(self.headers[0].entries) if self.headers else KeyIndex(())

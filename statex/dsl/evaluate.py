@@ -73,6 +73,10 @@ class Context:
     case: str = ""
 
 
+_NAMED_LAST = {"size": "dim", "value": "default"}
+"""The questions whose last argument may be given by name."""
+
+
 class Evaluator:
     """Evaluates the expressions of one statement for one match."""
 
@@ -188,7 +192,7 @@ class Evaluator:
     def _query(self, name: str, span: Span, arguments: Sequence[tree.Argument], piped: Value) -> Value:
         inner = Evaluator(self.world, self.scope, replace(self.context, header_only=True))
         for argument in arguments:
-            if argument.name is not None and argument.name != "dim":
+            if argument.name is not None and argument.name != _NAMED_LAST.get(name):
                 fail(codes.WRONG_KIND, f"`{name}` has no argument `{argument.name}`", argument.span)
         values = [inner.value(a.value) for a in arguments]
         values = [v.text if isinstance(v, PatternValue) else v for v in values]

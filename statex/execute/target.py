@@ -51,6 +51,8 @@ def build_target(spec: str, arguments: Mapping[str, Any] | None = None) -> Targe
     factory = _import(spec)
     if isinstance(factory, torch.nn.Module):
         return module_target(factory, spec.rpartition(":")[2])
+    if not callable(factory):
+        fail(codes.NOT_BUILT, f"`{spec}` is no model and no callable that builds one, but a {type(factory).__name__}")
     try:
         with torch.device("meta"):
             module = factory(**(arguments or {}))
@@ -100,7 +102,7 @@ def _import(spec: str) -> Any:
         )
     for part in path.split("."):
         if not hasattr(found, part):
-            near = did_you_mean(part, dir(found))
+            near = did_you_mean(part, [n for n, v in vars(found).items() if callable(v)])
             fail(
                 codes.NOT_IMPORTED,
                 f"`{name}` has no `{path}`",

@@ -79,8 +79,7 @@ def mismatch(found: Comparison, origin: Callable[[str], str] = lambda key: "") -
     counts = ", ".join(f"{count} {what}" for what, count in parts.items() if count)
     return diagnostic(
         codes.MISMATCH,
-        f"the result does not fit {found.target}: {counts} "
-        f"({found.agreeing} of {found.expected} {'key agrees' if found.agreeing == 1 else 'keys agree'})",
+        f"the result does not fit {found.target}: {counts} ({found.agreeing} of {found.expected} keys agree)",
         rows=_rows(found, origin),
         notes=[f"`allow` forgives {len(found.allowed)} more"] if found.allowed else (),
         help=mends(found.missing, found.unexpected, found.shapes, found.dtypes),

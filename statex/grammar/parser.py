@@ -22,6 +22,8 @@ from statex.source import Source, Span
 
 ERRORS = 20
 """So many syntax errors are looked for in one text."""
+ATTEMPTS = 60
+"""So many times a text is read again after an error, braces that an error left over included."""
 
 _local = threading.local()
 _CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f]|\r(?!\n)")
@@ -119,14 +121,15 @@ def parse(source: Source) -> Program:
     text = source.text.replace("\ufeff", " ", 1) if source.text.startswith("\ufeff") else source.text
     found: list[Diagnostic] = []
     unclosed = 0
-    while True:
+    for _ in range(ATTEMPTS):
         try:
             program = _once(source, text)
         except _Failed as failed:
             stray = unclosed > 0 and _is_stray_brace(text, failed.at)
             if not stray:
                 found.append(failed.diagnostic)
-            if len(found) >= ERRORS:
+            if len(found) >= ERRORS or failed.diagnostic.code is codes.TOO_DEEP:
+                # What follows too deep a bracket is as a rule inside it, and would be misread.
                 break
             resume = failed.at + 1 if stray else _resume(text, failed.at, failed.opened)
             unclosed += -1 if stray else _open_braces(text[:resume])

@@ -125,8 +125,8 @@ INCLUDE_UNREADABLE = declare(
 MISPLACED = declare(
     "SX216",
     "a statement where it cannot stand",
-    meaning="Some statements speak of the whole program and cannot stand inside a block: `input`, `root` and `include` "
-    "inside `within`, a macro or a condition, `order` and `allow` inside `within`.",
+    meaning="Some statements speak of the whole program and cannot stand inside a block: `input` and `root` in no "
+    "block at all, `param` not in `within` or a macro, `order` not in `within`. An included file cannot name the root.",
     example="within a { order natural }",
     mend="Move it out of the block, to the top of the file.",
 )

@@ -41,7 +41,7 @@ QUERIES: tuple[Query, ...] = (
         "let layers = count(layers.{i:int}.norm.weight)",
     ),
     Query(
-        "value", "value('path', default=none)", "A plain value of a nested checkpoint, by its dotted path.",
+        "value", "value('path', default)", "A plain value of a nested checkpoint, by its dotted path.",
         "let heads = value('args.num_heads')",
     ),
 )  # fmt: skip

@@ -52,14 +52,18 @@ def let(compiler: Compiler, node: tree.Let, scope: Scope) -> None:
 def input_(compiler: Compiler, node: tree.Input, scope: Scope) -> None:
     """Declare a further checkpoint."""
     name = node.name.name
-    if name == TARGET or name in compiler.inputs:
+    earlier = compiler.inputs.get(name)
+    if earlier is not None and earlier.source is not node.span.source and earlier.family == node.family:
+        # An included file names the inputs it reads; it is the same input.
+        return
+    if name == TARGET or earlier is not None:
         what = "the target's name" if name == TARGET else "declared already"
         fail(codes.NAME_CLASH, f"an input cannot be called `{name}`: that is {what}", node.name.span)
     headers = compiler.given_inputs.get(name, ())
     if not headers or (len(headers) > 1 and not node.family):
         compiler.found.add(_input_count(name, len(headers), node))
         headers = headers[:1]
-    compiler.inputs[name] = InputState(name, headers, node.family)
+    compiler.inputs[name] = InputState(name, headers, node.family, node.span.source)
 
 
 def _input_count(name: str, count: int, node: tree.Input) -> Diagnostic:
@@ -129,7 +133,9 @@ def check_given(statements: Sequence[tree.Statement], given: dict[str, Given], s
         if name in declared or value.lenient:
             continue
         near = did_you_mean(name, declared)
-        known = f"the program declares {', '.join(f'`{d}`' for d in declared)}" if declared else "it declares none"
+        known = (
+            f"the program declares {', '.join(f'`{d}`' for d in declared)}" if declared else "the program declares none"
+        )
         problems.append(
             diagnostic(
                 codes.UNKNOWN_PARAM,

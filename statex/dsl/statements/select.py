@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from statex.diagnostics import StatexError, diagnostic, fail
+from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import keys as codes
-from statex.diagnostics.codes import names as name_codes
 from statex.dsl.compiler import TARGET, Clause, Compiler, Match
 from statex.dsl.plan import Change
 from statex.dsl.scope import Scope
@@ -116,13 +115,6 @@ def check_new(compiler: Compiler, key: str, span: Span, other: str | None) -> No
 
 def order(compiler: Compiler, node: tree.Order, scope: Scope) -> None:
     """Carry out an `order`: by the numbers in keys, or as another header has them."""
-    if scope.prefix is not None:
-        compiler.found.add(
-            diagnostic(
-                name_codes.MISPLACED, "`order` speaks of the whole state and cannot stand in `within`", node.span
-            )
-        )
-        return
     keys = compiler.state.in_order()
     if node.like is None:
         compiler.state.reorder(sorted(keys, key=_natural))

@@ -1,0 +1,287 @@
+"""What goes wrong gets one clear diagnostic and its exit code, and the output path is left as it was."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.cli.conftest import Run
+
+pytestmark = pytest.mark.usefixtures("state")
+
+BEFORE = b"what was here before"
+
+
+@pytest.fixture(params=[False, True], ids=["no output yet", "an output to replace"])
+def output(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    path = tmp_path / "out.pth"
+    if request.param:
+        path.write_bytes(BEFORE)
+    return path
+
+
+def assert_untouched(output: Path) -> None:
+    """Check that nothing was written: not the output, and no temporary file beside it."""
+    if output.exists():
+        assert output.read_bytes() == BEFORE
+    left = {p.name for p in output.parent.iterdir()} - {"in.pth", "out.pth", "models.py", "rules.sx", "__pycache__"}
+    assert not [name for name in left if "tmp" in name], left
+
+
+RULES = [
+    ("unknown verb", "renmae a -> b", 1, "SX102", "did you mean `rename`?"),
+    ("unclosed bracket", "set emb.weight = cat(it,\n  it", 1, "SX103", "1:21"),
+    ("unbound capture", "rename layers.{i}.q.weight -> x.{j}", 1, "SX155", "the pattern binds `{i}`"),
+    ("no match", "drop layers.{i}.query.weight", 1, "SX301", "the next segments there are q, k and v"),
+    ("no match in a table", "rename { layers.{i}.q.weight -> q.{i}\n lost -> found }", 1, "SX301", ":2:2"),
+    ("collision", "rename layers.{i}.q.weight -> x", 1, "SX302", "layers.1.q.weight -> x"),
+    ("onto an existing key", "rename layers.0.q.weight -> emb.weight", 1, "SX302", "layers.0.q.weight -> emb.weight"),
+    ("ambiguous captures", "rename {a:**}.{b:**}.weight -> {b}.{a}.w", 1, "SX307", "a = 'layers', b = '0.q'"),
+    ("wrong type", "set emb.weight = chunk('x')", 1, "SX405", "takes an int, and this is the text 'x'"),
+    ("wrong shape", "set emb.weight = reshape([5, 5])", 1, "SX401", "it = f32[7, 4]"),
+    ("mixed dtypes", "set layers.0.q.weight = it + layers.0.q.bias", 1, "SX402", "layers.0.q.bias = bf16[4]"),
+    ("missing parameter", "param heads: int", 2, "SX204", "-D heads="),
+    ("missing input", "input lora", 2, "SX210", "--in lora=PATH"),
+    (
+        "gap in over",
+        "drop layers.1.q.weight\nmerge layers.{i:int}.q.weight over i -> q = stack",
+        1,
+        "SX310",
+        "present: 0 and 2",
+    ),
+    (
+        "incomplete group",
+        "drop layers.1.q.weight\n"
+        "merge layers.{i}.q.weight as q, layers.{i}.k.weight as k -> layers.{i}.qk.weight = cat(q, k)",
+        1,
+        "SX309",
+        "for i = 1",
+    ),
+    ("sizes that differ", "merge layers.0.q.weight, emb.weight -> x = cat(dim=1)", 1, "SX401", "the other axes differ"),
+    ("sizes of sections", "split emb.weight -> e.{p:a|b} = sections([3, 3])", 1, "SX407", "the sizes sum to 6"),
+    ("an uneven chunk", "split emb.weight -> e.{p:a|b} = chunk(2)", 1, "SX407", "sections([a, b, …])"),
+    ("nesting of parentheses", "set emb.weight = " + "(" * 300 + "it" + ")" * 300, 1, "SX107", "nested more than 100"),
+    ("a root in a block", "if true { root 'x' }", 1, "SX216", "outside of any block"),
+    ("an input in a block", "within layers.{i} { input x }", 1, "SX216", "outside of any block"),
+    ("an unknown operation", "set emb.weight = transpoze(0, 1)", 1, "SX203", "did you mean `transpose`?"),
+    ("an expectation", "expect count(layers.{i}.q.weight) == 4", 1, "SX317", "count(layers.{i}.q.weight) = 3"),
+    ("a target that is not given", "order like target", 2, "SX506", "--target"),
+]
+
+
+@pytest.mark.parametrize(("rules", "exit_code", "code", "says"), [r[1:] for r in RULES], ids=[r[0] for r in RULES])
+def test_rules(run: Run, output: Path, rules: str, exit_code: int, code: str, says: str) -> None:
+    ended = run("apply", "-e", rules, "in.pth", output, "--force")
+    assert (ended.exit_code, ended.out) == (exit_code, "")
+    assert re.findall(r"^error\[(\w+)\]", ended.err, re.M) == [code], ended.err
+    assert says in ended.err
+    assert_untouched(output)
+
+
+@pytest.mark.parametrize(("rules", "exit_code", "code"), [r[1:4] for r in RULES], ids=[r[0] for r in RULES])
+def test_rules_as_json(run: Run, rules: str, exit_code: int, code: str) -> None:
+    ended = run("plan", "-e", rules, "in.pth", "--json")
+    assert (ended.exit_code, ended.err) == (exit_code, "")
+    assert ended.json["ok"] is False
+    assert [d["code"] for d in ended.json["diagnostics"]] == [code]
+
+
+def test_nested_blocks(run: Run, output: Path) -> None:
+    ended = run("apply", "-e", "if true {\n" * 300 + "drop emb.weight\n" + "}\n" * 300, "in.pth", output, "--force")
+    assert ended.exit_code == 1
+    assert re.findall(r"^error\[(\w+)\]", ended.err, re.M) == ["SX107"]
+    assert_untouched(output)
+
+
+OPTIONS = [
+    ("unknown -D", ["-D", "haeds=3"], 2, "SX205"),
+    ("an input that is not declared", ["--in", "lora=in.pth"], 2, "SX211"),
+    ("no such module", ["--target", "no_such_module:Net"], 2, "SX502"),
+    ("no such callable", ["--target", "models:Nett"], 2, "SX502"),
+    ("a callable that fails", ["--target", "models:broken"], 2, "SX503"),
+    ("no callable", ["--target", "models:number"], 2, "SX503"),
+    ("another model", ["--target", "models:Net"], 1, "SX501"),
+    ("a file of parameters that is missing", ["--params", "lost.json"], 3, "SX223"),
+    ("an unknown format", ["--format", "gguf"], 2, "SX613"),
+]
+
+
+@pytest.mark.parametrize(("options", "exit_code", "code"), [r[1:] for r in OPTIONS], ids=[r[0] for r in OPTIONS])
+def test_options(run: Run, output: Path, options: list[str], exit_code: int, code: str) -> None:
+    ended = run("apply", "-e", "drop emb.weight", "in.pth", output, "--force", *options)
+    assert re.findall(r"^error\[(\w+)\]", ended.err, re.M) == [code], ended.err
+    assert (ended.exit_code, ended.out) == (exit_code, "")
+    assert_untouched(output)
+
+
+def test_missing_and_unexpected_keys_stand_side_by_side(run: Run, output: Path) -> None:
+    torch.save({"lin.weight": torch.ones(5, 10), "linear.bias": torch.ones(5)}, "in.pth")
+    ended = run("apply", "-e", "", "in.pth", output, "--force", "--target", "models:Net")
+    assert ended.exit_code == 1
+    assert "6 missing, 1 unexpected (1 of 7 keys agree)" in ended.err
+    assert re.search(r"missing +linear\.weight +f32\[5, 10\] +same type as unexpected `lin\.weight`", ended.err)
+    assert re.search(r"unexpected +lin\.weight +f32\[5, 10\] +untouched since the input", ended.err)
+    assert_untouched(output)
+
+
+def test_a_cycle_of_includes(run: Run, output: Path) -> None:
+    Path("rules.sx").write_text("include 'other.sx'\n")
+    Path("other.sx").write_text("include 'rules.sx'\n")
+    ended = run("apply", "rules.sx", "in.pth", output, "--force")
+    assert ended.exit_code == 1
+    assert "error[SX214]" in ended.err
+    assert "rules.sx -> other.sx -> rules.sx" in ended.err
+    assert_untouched(output)
+
+
+def test_a_chain_of_links_that_includes_itself(run: Run, output: Path) -> None:
+    Path("rules.sx").write_text("include 'a/rules.sx'\n")
+    os.symlink(".", "a")
+    ended = run("apply", "rules.sx", "in.pth", output, "--force")
+    assert ended.exit_code in (1, 3)
+    assert len(re.findall(r"^error\[", ended.err, re.M)) == 1
+    assert_untouched(output)
+
+
+@pytest.mark.parametrize("content", [bytes(range(256)), b"\x00" * 64, b"PK\x03\x04" + bytes(100), os.urandom(4096)])
+def test_a_binary_file_as_rules(run: Run, output: Path, content: bytes) -> None:
+    Path("rules.sx").write_bytes(content)
+    ended = run("apply", "rules.sx", "in.pth", output, "--force")
+    assert ended.exit_code in (1, 3)
+    assert re.match(r"error\[SX\d+\]", ended.err), ended.err
+    assert len(ended.err) < 20_000
+    assert_untouched(output)
+
+
+def test_an_existing_output(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "out.pth").write_bytes(BEFORE)
+    ended = run("apply", "-e", "drop emb.weight", "in.pth", "out.pth")
+    assert ended.exit_code == 3
+    assert ended.err.startswith("error[SX610]: `out.pth` exists")
+    assert "--force" in ended.err
+    assert_untouched(tmp_path / "out.pth")
+
+
+def test_the_input_as_output(run: Run, state: dict[str, torch.Tensor]) -> None:
+    before = Path("in.pth").read_bytes()
+    ended = run("apply", "-e", "drop emb.weight", "in.pth", "in.pth")
+    assert ended.exit_code == 3
+    assert "error[SX611]" in ended.err
+    assert Path("in.pth").read_bytes() == before
+    assert run("apply", "-e", "drop emb.weight", "in.pth", "in.pth", "--force").exit_code == 0
+    assert set(torch.load("in.pth", weights_only=True)) == set(state) - {"emb.weight"}
+
+
+@pytest.mark.parametrize("destination", ["missing/out.pth", ".", "models.py/out.pth"])
+def test_an_output_that_cannot_be(run: Run, destination: str) -> None:
+    ended = run("apply", "-e", "drop emb.weight", "in.pth", destination, "--force")
+    assert (ended.exit_code, ended.err[:13]) == (3, "error[SX612]:")
+
+
+class Foreign:
+    """Pickled as a call that leaves a mark."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch executed",)
+
+
+def _foreign_zip(path: Path) -> None:
+    torch.save({"a": torch.ones(1), "b": Foreign()}, path)
+
+
+def _foreign_pickle(path: Path) -> None:
+    path.write_bytes(pickle.dumps({"a": Foreign()}))
+
+
+def _foreign_legacy(path: Path) -> None:
+    torch.save({"a": torch.ones(1), "b": Foreign()}, path, _use_new_zipfile_serialization=False)
+
+
+def _truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _no_checkpoint(path: Path) -> None:
+    path.write_text("hello" * 10)
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _lying_safetensors(path: Path) -> None:
+    path.write_bytes(struct.pack("<Q", 1 << 60) + b"{}")
+
+
+def _folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _missing(path: Path) -> None:
+    path.unlink()
+
+
+def _forbidden(path: Path) -> None:
+    path.chmod(0)
+
+
+SPOIL = [
+    _foreign_zip, _foreign_pickle, _foreign_legacy, _truncated, _no_checkpoint, _empty, _lying_safetensors, _folder,
+    _missing, _forbidden,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("spoil", SPOIL)
+def test_a_file_that_cannot_be_read(run: Run, tmp_path: Path, output: Path, spoil: object) -> None:
+    assert callable(spoil)
+    spoil(tmp_path / "in.pth")
+    if spoil is _forbidden and os.access(tmp_path / "in.pth", os.R_OK):
+        pytest.skip("this user may read everything")
+    ended = run("apply", "-e", "drop a", "in.pth", output, "--force")
+    assert (ended.exit_code, ended.out) == (3, "")
+    assert re.findall(r"^error\[SX6\d\d\]: .*`in.pth`", ended.err, re.M), ended.err
+    assert "weights_only" not in ended.err
+    assert not (tmp_path / "executed").exists()
+    assert_untouched(output)
+
+
+USAGE = [
+    [],
+    ["apply"],
+    ["apply", "in.pth", "out.pth"],
+    ["apply", "-e", "drop emb.weight", "in.pth"],
+    ["apply", "-e", "drop emb.weight", "in.pth", "out.pth", "-D", "x"],
+    ["apply", "-e", "drop emb.weight", "in.pth", "out.pth", "--target-arg", "x=1"],
+    ["verify", "in.pth"],
+    ["explain", "SX999"],
+    ["ops", "chnk"],
+    ["aply"],
+]
+
+
+@pytest.mark.parametrize("arguments", USAGE, ids=[" ".join(u) or "nothing" for u in USAGE])
+def test_wrong_usage(run: Run, arguments: list[str]) -> None:
+    ended = run(*arguments)
+    assert ended.exit_code == 2
+    assert "Usage:" in ended.err + ended.out
+    assert "Traceback" not in ended.err
+
+
+def test_control_characters_do_not_reach_the_terminal(run: Run) -> None:
+    torch.save({"a\x1b[31m.weight": torch.ones(1), "b\n": torch.ones(2)}, "evil\x1b[2J.pth")
+    for arguments in (
+        ["plan", "-e", "drop c", "evil\x1b[2J.pth"],
+        ["show", "evil\x1b[2J.pth"],
+        ["plan", "--keys", "-e", "rename prefix '' -> 'x'", "evil\x1b[2J.pth"],
+        ["apply", "-e", "", "evil\x1b[2J.pth", "out\x1b.pth"],
+        ["apply", "-e", "", "evil\x1b[2J.pth", "out\x1b.pth", "--like", "in.pth", "--force"],
+    ):
+        ended = run(*arguments)
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", ended.out + ended.err), arguments

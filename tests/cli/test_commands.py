@@ -1,0 +1,305 @@
+"""Each command on a small checkpoint: what it prints, what it writes, how it ends."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections import OrderedDict
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import statex
+from tests.cli.conftest import Run
+
+
+class Net(nn.Module):
+    """The same as `models:Net`."""
+
+    def __init__(self, width: int = 5) -> None:
+        super().__init__()
+        self.linear = nn.Linear(10, width)
+        self.bn = nn.BatchNorm1d(width)
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Net:
+    torch.manual_seed(0)
+    model = Net()
+    torch.save(model.state_dict(), tmp_path / "net.pth")
+    return model
+
+
+def read(path: str | Path) -> OrderedDict[str, torch.Tensor]:
+    loaded: OrderedDict[str, torch.Tensor] = torch.load(path, weights_only=True)
+    return loaded
+
+
+class TestApply:
+    def test_it_says_what_it_did(self, run: Run, net: Net) -> None:
+        ended = run("apply", "-e", "set linear.weight = ones_like", "net.pth", "out.pth", "--target", "models:Net")
+        assert (ended.exit_code, ended.err) == (0, "")
+        assert ended.out.splitlines() == [
+            "7 keys in, 7 out (308 B): 1 computed, 0 moved, 6 untouched, 0 dropped",
+            "verified against Net: all 7 keys agree",
+            "wrote out.pth",
+        ]
+        state = read("out.pth")
+        assert str(net.load_state_dict(state)) == "<All keys matched successfully>"
+        assert torch.equal(state["linear.weight"], torch.ones(5, 10))
+
+    def test_quiet(self, run: Run, net: Net) -> None:
+        ended = run("apply", "-q", "-e", "drop bn.**", "net.pth", "out.pth")
+        assert (ended.exit_code, ended.out, ended.err) == (0, "", "")
+        assert list(read("out.pth")) == ["linear.weight", "linear.bias"]
+
+    def test_dry_run_writes_nothing(self, run: Run, net: Net) -> None:
+        ended = run("apply", "--dry-run", "-e", "drop bn.**", "net.pth", "out.pth")
+        assert ended.exit_code == 0
+        assert ended.out.splitlines()[-1] == "dry run: out.pth was not written"
+        assert not Path("out.pth").exists()
+
+    def test_dry_run_checks_the_target(self, run: Run, net: Net) -> None:
+        arguments = ["apply", "--dry-run", "-e", "drop bn.**", "net.pth", "out.pth", "--target", "models:Net"]
+        assert run(*arguments).exit_code == 1
+
+    def test_statements_in_order(self, run: Run, net: Net) -> None:
+        run("apply", "-e", "drop bn.**", "-e", "rename prefix 'linear.' -> ''", "net.pth", "out.pth")
+        assert list(read("out.pth")) == ["weight", "bias"]
+
+    def test_parameters(self, run: Run, net: Net) -> None:
+        Path("config.json").write_text(json.dumps({"n": 2, "name": "unused", "rope": None}))
+        Path("rules.sx").write_text(
+            "param n: int\nparam p: str = 'x'\nset linear.weight = it * n\nadd {$p}.s = zeros(n)"
+        )
+        assert run("apply", "rules.sx", "net.pth", "a.pth", "--params", "config.json").exit_code == 0
+        assert run("apply", "rules.sx", "net.pth", "b.pth", "--params", "config.json", "-D", "n=3", "-D", "p=y").out
+        weight = net.linear.weight.detach()
+        assert torch.equal(read("a.pth")["linear.weight"], weight * 2)
+        assert read("a.pth")["x.s"].shape == (2,)
+        assert torch.equal(read("b.pth")["linear.weight"], weight * 3)
+        assert read("b.pth")["y.s"].shape == (3,)
+
+    def test_target_arguments(self, run: Run, net: Net) -> None:
+        rules = "set ** = cat(it, it) where ndim == 1\nset linear.weight = cat(it, it)"
+        arguments = ["apply", "-e", rules, "net.pth", "out.pth", "--target", "models:Net"]
+        assert run(*arguments).exit_code == 1
+        assert run(*arguments, "--target-arg", "width=10").exit_code == 0
+        Net(10).load_state_dict(read("out.pth"))
+
+    def test_further_inputs(self, run: Run, net: Net) -> None:
+        torch.save({k: v + 2 for k, v in net.state_dict().items()}, "ft.pth")
+        rules = "input ft\nset ** = (it + ft::{key}) / 2 where is_floating_point(it)\ndrop ft::bn.num_batches_tracked"
+        ended = run("apply", "-e", rules, "net.pth", "out.pth", "--in", "ft=ft.pth")
+        assert (ended.exit_code, ended.err) == (0, "")
+        expected = (net.linear.weight + (net.linear.weight + 2)) / 2
+        assert torch.equal(read("out.pth")["linear.weight"], expected.detach())
+
+    def test_a_family_of_inputs(self, run: Run) -> None:
+        whole = torch.randn(6, 4)
+        for rank in range(3):
+            torch.save({"w.weight": whole[2 * rank : 2 * rank + 2].clone()}, f"{rank}.pth")
+        arguments = ["--in", "rank=1.pth", "--in", "rank=2.pth"]
+        ended = run("apply", "-e", "input rank[]\nset ** = cat(it, rank::{key})", "0.pth", "out.pth", *arguments)
+        assert (ended.exit_code, ended.err) == (0, "")
+        assert torch.equal(read("out.pth")["w.weight"], whole)
+
+    def test_formats_by_ending_and_by_option(self, run: Run, net: Net) -> None:
+        assert run("apply", "-e", "", "net.pth", "out.safetensors").exit_code == 0
+        assert run("apply", "-e", "", "out.safetensors", "back.pth").exit_code == 0
+        assert run("apply", "-e", "", "net.pth", "named", "--format", "safetensors").exit_code == 0
+        for state in (load_file("out.safetensors"), read("back.pth"), load_file("named")):
+            assert set(state) == set(net.state_dict())
+            assert all(torch.equal(state[k], v) for k, v in net.state_dict().items())
+
+    def test_a_nested_state_keeps_what_is_around(self, run: Run, net: Net) -> None:
+        whole = {"epoch": 3, "model": net.state_dict(), "optimizer": {"lr": 0.1}, "tag": "x"}
+        torch.save(whole, "nested.pth")
+        assert run("apply", "-e", "rename prefix '' -> 'm.'", "nested.pth", "a.pth").exit_code == 0
+        kept = torch.load("a.pth", weights_only=True)
+        assert list(kept) == list(whole)
+        assert (kept["epoch"], kept["optimizer"], kept["tag"]) == (3, {"lr": 0.1}, "x")
+        assert list(kept["model"]) == [f"m.{k}" for k in net.state_dict()]
+        ended = run("apply", "-e", "root 'model' -> ''", "nested.pth", "b.pth")
+        assert "left out around the state: epoch, optimizer, tag" in ended.out
+        assert list(read("b.pth")) == list(net.state_dict())
+
+    def test_an_ambiguous_root_is_named(self, run: Run, net: Net) -> None:
+        torch.save({"model": net.state_dict(), "ema": net.state_dict()}, "two.pth")
+        ended = run("apply", "-e", "drop bn.**", "two.pth", "out.pth")
+        assert ended.exit_code == 2
+        assert ended.err.splitlines()[1:3] == ["    model  7 tensors", "    ema    7 tensors"]
+        assert "--root model" in ended.err
+        assert run("apply", "-e", "drop bn.**", "two.pth", "out.pth", "--root", "ema").exit_code == 0
+        both = torch.load("out.pth", weights_only=True)
+        assert list(both["ema"]) == ["linear.weight", "linear.bias"]
+        assert list(both["model"]) == list(net.state_dict())
+
+    def test_force_replaces_and_keeps_the_mode(self, run: Run, net: Net) -> None:
+        Path("out.pth").write_text("old")
+        Path("out.pth").chmod(0o640)
+        assert run("apply", "--force", "-e", "drop bn.**", "net.pth", "out.pth").exit_code == 0
+        assert list(read("out.pth")) == ["linear.weight", "linear.bias"]
+        assert Path("out.pth").stat().st_mode & 0o777 == 0o640
+
+    def test_warnings_do_not_stop_it(self, run: Run, net: Net) -> None:
+        ended = run("apply", "-e", "set ** = cast(f16)", "net.pth", "out.pth")
+        assert ended.exit_code == 0
+        assert "warning[SX902]" in ended.err
+        assert "bn.num_batches_tracked: i64[] -> f16[]" in ended.err
+
+
+class TestPlan:
+    def test_statements_with_counts_and_totals(self, run: Run, net: Net) -> None:
+        ended = run("plan", "-e", "rename prefix '' -> 'ds'", "-e", "drop dsbn.**", "net.pth")
+        assert (ended.exit_code, ended.err) == (0, "")
+        lines = ended.out.splitlines()
+        assert re.match(r"  <-e>:1  rename prefix '' -> 'ds' +7 renamed$", lines[0])
+        assert re.match(r"  <-e>:2  drop dsbn\.\*\* +5 dropped$", lines[1])
+        assert lines[2:] == ["7 keys in, 2 out (220 B): 0 computed, 2 moved, 0 untouched, 5 dropped"]
+
+    def test_keys(self, run: Run, net: Net) -> None:
+        text = run("plan", "--keys", "-e", "rename prefix '' -> 'ds'", "net.pth").out
+        for key in net.state_dict():
+            assert f"{key} -> ds{key}" in text
+
+    def test_json_accounts_for_every_tensor(self, run: Run, net: Net) -> None:
+        found = run("plan", "--json", "-e", "drop bn.**\nset linear.bias = it * 2", "net.pth").json
+        assert {k: v["fate"] for k, v in found["account"].items()} == {
+            "linear.weight": "untouched", "linear.bias": "used", "bn.weight": "dropped", "bn.bias": "dropped",
+            "bn.running_mean": "dropped", "bn.running_var": "dropped", "bn.num_batches_tracked": "dropped",
+        }  # fmt: skip
+        assert found["outputs"]["linear.bias"] == {
+            "dtype": "float32", "shape": [5], "step": 1, "operation": "mul", "sources": ["linear.bias"],
+        }  # fmt: skip
+
+    def test_against_a_checkpoint(self, run: Run, net: Net) -> None:
+        save_file({"linear.weight": torch.ones(5, 10), "linear.bias": torch.ones(6)}, "like.safetensors")
+        ended = run("plan", "-e", "drop bn.**", "net.pth", "--like", "like.safetensors")
+        assert ended.exit_code == 1
+        assert re.search(r"shape +linear\.bias +f32\[5\] +needs f32\[6\]", ended.err)
+
+
+class TestCheck:
+    def test_without_a_checkpoint(self, run: Run) -> None:
+        Path("rules.sx").write_text("if false {\n  set x.y = onez_like\n}\nmacro f(a) { set b.c = transpoze() }\n")
+        ended = run("check", "rules.sx")
+        assert ended.exit_code == 1
+        assert re.findall(r"rules\.sx:(\d+)", ended.err) == ["2", "4"]
+        Path("rules.sx").write_text("drop x.y\ndrop a.b\n")
+        ended = run("check", "rules.sx")
+        assert (ended.exit_code, ended.out) == (0, "2 statements: no errors\n")
+
+    def test_with_a_checkpoint_and_a_target(self, run: Run, net: Net) -> None:
+        assert run("check", "-e", "", "net.pth", "--target", "models:Net").exit_code == 0
+        assert run("check", "-e", "drop bn.**", "net.pth").exit_code == 0
+        assert run("check", "-e", "drop bn.**", "net.pth", "--target", "models:Net").exit_code == 1
+
+
+class TestVerify:
+    def test_model_and_checkpoint(self, run: Run, net: Net) -> None:
+        assert run("verify", "net.pth", "--target", "models:Net").out == "net.pth fits Net: all 7 keys agree\n"
+        save_file(net.state_dict(), "net.safetensors")
+        assert run("verify", "net.safetensors", "--like", "net.pth").exit_code == 0
+
+    def test_a_dtype_that_torch_would_cast_without_a_word(self, run: Run, net: Net) -> None:
+        torch.save({k: v.double() if v.is_floating_point() else v for k, v in net.state_dict().items()}, "f64.pth")
+        assert str(net.load_state_dict(read("f64.pth"))) == "<All keys matched successfully>"
+        ended = run("verify", "f64.pth", "--target", "models:Net")
+        assert ended.exit_code == 1
+        assert re.search(r"dtype +linear\.weight +f64\[5, 10\] +needs f32\[5, 10\]", ended.err)
+
+    def test_json(self, run: Run, net: Net) -> None:
+        found = run("verify", "net.pth", "--target", "models:Net", "--json").json
+        assert found == {"ok": True, "target": "Net", "keys": 7}
+
+
+class TestShow:
+    def test_numbered_modules_are_one_line(self, run: Run, state: dict[str, torch.Tensor]) -> None:
+        text = run("show", "in.pth").out
+        assert re.search(r"layers\.\{i\}\.q\.weight +f32\[4, 4\] +64 B +x 3", text)
+        assert text.endswith("11 tensors, 696 B: in.pth\n")
+
+    def test_parameters_and_buffers(self, run: Run, net: Net) -> None:
+        text = run("show", "--keys", "net.pth", "--target", "models:Net").out
+        for key, _ in net.named_parameters():
+            assert re.search(rf"{re.escape(key)} .* parameter$", text, re.M)
+        for key, _ in net.named_buffers():
+            assert re.search(rf"{re.escape(key)} .* buffer$", text, re.M)
+
+    def test_ties_and_values(self, run: Run) -> None:
+        shared = torch.ones(3, 3)
+        torch.save({"step": 7, "model": {"a.w": shared, "b.w": shared}}, "tied.pth")
+        text = run("show", "tied.pth").out
+        assert re.search(r"b\.w .* tied to a\.w", text)
+        assert "step = 7" in text
+
+    def test_json(self, run: Run, net: Net) -> None:
+        found = run("show", "--json", "net.pth").json["entries"]
+        assert found["linear.weight"] == {"dtype": "float32", "shape": [5, 10], "bytes": 200, "parameter": False}
+
+
+class TestReference:
+    def test_ops(self, run: Run) -> None:
+        listed = run("ops").out
+        for name in ("zeros", "transpose", "rearrange", "chunk", "cat", "weight_norm", "exists"):
+            assert re.search(rf"\b{name}\(", listed)
+        assert run("ops", "chunk").out.startswith("chunk(x, chunks, dim=0)\n")
+
+    def test_explain(self, run: Run) -> None:
+        assert run("explain", "SX301").out.startswith("SX301: pattern matches no key\n")
+        assert "SX501" in run("explain").out
+
+    def test_version(self, run: Run) -> None:
+        assert run("--version").out == f"statex {statex.__version__}\n"
+
+    @pytest.mark.parametrize("command", ["apply", "plan", "check", "verify", "show"])
+    def test_help_has_an_example(self, run: Run, command: str) -> None:
+        ended = run(command, "--help")
+        assert ended.exit_code == 0
+        assert re.search(rf"^ +statex {command} .*\.(sx|pth|safetensors|ckpt)", ended.out, re.M)
+
+    def test_as_a_module(self) -> None:
+        done = subprocess.run([sys.executable, "-m", "statex", "--version"], capture_output=True, text=True, timeout=60)
+        assert done.stdout == f"statex {statex.__version__}\n"
+
+
+def test_torch_stays_unimported(tmp_path: Path) -> None:
+    """Parse, check and plan over a safetensors header, further input and target header included."""
+    save_file({"a.weight": torch.ones(4, 4), "b.weight": torch.ones(2, 4)}, tmp_path / "in.safetensors")
+    program = """
+import sys
+from statex.cli import main
+
+RULES = "input more\\nset a.weight = transpose | cast(bf16)\\nadd c.w = cat(a.weight | cast(f32), more::b.weight)"
+FURTHER = ["--in", "more=in.safetensors", "--like", "in.safetensors"]
+for arguments in (
+    ["check", "-e", RULES],
+    ["plan", "-e", RULES, "in.safetensors", "--in", "more=in.safetensors"],
+    ["check", "-e", RULES, "in.safetensors", "--in", "more=in.safetensors"],
+    ["plan", "-e", "", "in.safetensors", "--like", "in.safetensors"],
+    ["plan", "-e", "", "in.safetensors", "--json"],
+    ["plan", "-e", "drop lost.weight", "in.safetensors"],
+    ["show", "in.safetensors"],
+    ["verify", "in.safetensors", "--like", "in.safetensors"],
+    ["ops", "chunk"],
+    ["explain", "SX301"],
+):
+    try:
+        main(arguments)
+    except SystemExit as ended:
+        print(ended.code or 0)
+    loaded = {"torch", "numpy", "safetensors", "transformers"} & set(sys.modules)
+    assert not loaded, (arguments, loaded)
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    codes = [line for line in done.stdout.splitlines() if line in ("0", "1", "2", "3")]
+    assert codes == ["0"] * 5 + ["1"] + ["0"] * 4, done.stdout + done.stderr
