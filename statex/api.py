@@ -254,9 +254,12 @@ class _Opened:
         return nesting.state_header(self.tree, found, self.label)
 
     def load(self, info: TensorInfo | OpaqueInfo) -> Any:
-        if self.reader is not None and isinstance(info, TensorInfo):
+        if self.reader is None:
+            return info.handle
+        if isinstance(info, TensorInfo):
             return self.reader.load(info)
-        return info.handle
+        # An entry that is no tensor may be a dict or a list that holds some.
+        return nesting.with_data(info.handle, self.load)
 
     def close(self) -> None:
         if self.reader is not None:

@@ -36,7 +36,8 @@ def _named_dicts(tree: Tree, path: str = "", depth: int = 0) -> Iterator[tuple[s
         return
     yield path, tree
     for key, value in tree.items():
-        yield from _named_dicts(value, f"{path}.{key}" if path else key, depth + 1)
+        if not is_extra_state(key):
+            yield from _named_dicts(value, f"{path}.{key}" if path else key, depth + 1)
 
 
 def candidates(tree: Tree) -> list[str]:
@@ -145,9 +146,14 @@ def _joined(state: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Itera
             yield name, value
 
 
+def is_extra_state(key: object) -> bool:
+    """Say whether a key is one of `Module.get_extra_state()`, whose value is one entry whatever it holds."""
+    return isinstance(key, str) and (key == _EXTRA or key.endswith("." + _EXTRA))
+
+
 def _is_inner(key: str, value: Any) -> bool:
     """Say whether a value is a dict whose tensors belong to the state."""
-    if key == _EXTRA or key.endswith("." + _EXTRA) or not _is_named(value):
+    if is_extra_state(key) or not _is_named(value):
         return False
     return any(_is_tensor(item) or _is_inner(name, item) for name, item in value.items())
 

@@ -165,7 +165,9 @@ def _compact(tree: Any) -> Any:
             by_storage.setdefault(tensor.untyped_storage()._cdata, []).append(tensor)
     copies: dict[int, Any] = {}
     for tensors in by_storage.values():
-        if _used_bytes(tensors) < tensors[0].untyped_storage().nbytes():
+        used = _used_bytes(tensors)
+        # torch.save takes an empty storage for the one that starts at the same address.
+        if not used or used < tensors[0].untyped_storage().nbytes():
             views: dict[object, Any] = {}
             for tensor in tensors:
                 geometry = (tensor.dtype, tensor.storage_offset(), tuple(tensor.shape), tensor.stride())

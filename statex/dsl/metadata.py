@@ -18,8 +18,9 @@ def follow(metadata: Metadata, before: Iterable[str], born: Iterable[tuple[str, 
     `before` are the keys of the input, `born` pairs each key of the result with the key of the input its module
     comes from. A module that holds keys goes where its keys went; one without keys of its own (a container, an
     activation) goes with the modules below or around it; a module whose keys are all gone is left out. The root
-    stays the root.
+    stays the root, and where the whole state has moved below one module, that is what the root was.
     """
+    born = list(born)
     moves = _module_moves(born)
     if all(old in news and len(news) == 1 for old, news in moves.items()) and _same_modules(before, moves):
         return OrderedDict(metadata)
@@ -29,6 +30,9 @@ def follow(metadata: Metadata, before: Iterable[str], born: Iterable[tuple[str, 
     for path, noted in metadata.items():
         if path == "":
             result[""] = noted
+            whole = _new_root(born)
+            if whole:
+                result[whole] = noted
         elif path in moves:
             for new in moves[path]:
                 result.setdefault(new, noted)
@@ -42,6 +46,12 @@ def _module_moves(born: Iterable[tuple[str, str]]) -> dict[str, dict[str, None]]
     for key, source in born:
         moves.setdefault(_module(source), {})[_module(key)] = None
     return moves
+
+
+def _new_root(born: Iterable[tuple[str, str]]) -> str | None:
+    """Return the module below which every key stands as it stood before, if there is one."""
+    prefixes = {key[: -len(source) - 1] if key.endswith(f".{source}") else None for key, source in born}
+    return prefixes.pop() if len(prefixes) == 1 else None
 
 
 def _same_modules(before: Iterable[str], moves: Mapping[str, object]) -> bool:

@@ -8,10 +8,14 @@ from typing import Any
 
 from statex.dtypes import BY_NAME
 from statex.header import OpaqueInfo, TensorInfo, TensorType
+from statex.nesting import is_extra_state
 
 
 def describe(value: Any) -> Any:
-    """Return the tree of a state in memory: each tensor replaced by its `TensorInfo`, whose handle is the tensor."""
+    """Return the tree of a state in memory: each tensor replaced by its `TensorInfo`, whose handle is the tensor.
+
+    What holds no tensor is the same object in the tree.
+    """
     import torch
 
     return _describe(value, torch)
@@ -20,13 +24,25 @@ def describe(value: Any) -> Any:
 def _describe(value: Any, torch: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return tensor_info(value)
-    if isinstance(value, Mapping):
-        result: OrderedDict[Any, Any] = OrderedDict((key, _describe(item, torch)) for key, item in value.items())
-        metadata = getattr(value, "_metadata", None)
-        if metadata is not None:
-            result._metadata = metadata  # type: ignore[attr-defined]
-        return result
-    return value
+    if not isinstance(value, Mapping):
+        return value
+    items = {key: _describe_item(key, item, torch) for key, item in value.items()}
+    if all(items[key] is item for key, item in value.items()):
+        return value
+    if not isinstance(value, OrderedDict):
+        return items
+    result: OrderedDict[Any, Any] = OrderedDict(items)
+    metadata = getattr(value, "_metadata", None)
+    if metadata is not None:
+        result._metadata = metadata  # type: ignore[attr-defined]
+    return result
+
+
+def _describe_item(key: object, value: Any, torch: Any) -> Any:
+    # What a module keeps as its extra state is its own, whatever it is made of.
+    if is_extra_state(key) and not isinstance(value, torch.Tensor):
+        return value
+    return _describe(value, torch)
 
 
 def tensor_info(tensor: Any) -> TensorInfo | OpaqueInfo:
