@@ -48,12 +48,14 @@ def candidates(tree: Tree) -> list[str]:
 def find_root(tree: Tree, label: str) -> str:
     """Return the path of the one dict that is the state.
 
-    That is the only dict with tensors, or else the only one with the `_metadata` that `state_dict()` leaves.
+    That is the only dict with tensors (or one that is empty altogether), or else the only one with the `_metadata` that `state_dict()` leaves.
 
     Raises:
         StatexError: SX605 where there is none, SX606 with all candidates where there are several.
     """
     found = candidates(tree)
+    if not found and isinstance(tree, Mapping) and not tree:
+        return ""  # the state of a module without tensors
     if not found:
         fail(codes.NO_STATE, f"`{label}` holds no dict of tensors")
     if len(found) == 1:
