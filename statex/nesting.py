@@ -48,7 +48,8 @@ def candidates(tree: Tree) -> list[str]:
 def find_root(tree: Tree, label: str) -> str:
     """Return the path of the one dict that is the state.
 
-    That is the only dict with tensors (or one that is empty altogether), or else the only one with the `_metadata` that `state_dict()` leaves.
+    That is the only dict with tensors (or one that is empty altogether), or else the only one with the `_metadata`
+    that `state_dict()` leaves.
 
     Raises:
         StatexError: SX605 where there is none, SX606 with all candidates where there are several.
