@@ -62,6 +62,8 @@ class _Checker:
         self.declared: list[tree.Input] = []
         self.macros: set[str] = set()
         self.blocks: frozenset[str] = frozenset()
+        self.broken = False
+        """Whether a pattern of the statement at hand is wrong: what it would have bound is not known then."""
 
     @property
     def inside_macro(self) -> bool:
@@ -78,6 +80,7 @@ class _Checker:
                 self.found.extend(error.diagnostics)
 
     def statement(self, node: tree.Statement, folder: str, files: tuple[str, ...]) -> None:
+        self.broken = False
         self._check_place(node)
         match node:
             case tree.Param():
@@ -227,10 +230,11 @@ class _Checker:
             return dict(compile_pattern(node, splice=self._splice, known=dict(known)).captures)
         except StatexError as error:
             self.found.extend(error.diagnostics)
+            self.broken = True
             return {}
 
     def _template(self, node: tree.PatternNode, captures: Mapping[str, CaptureType]) -> None:
-        if self.inside_macro:
+        if self.inside_macro or self.broken:
             # An argument spliced in may bring captures along: what is bound is known where the macro is used.
             return
         try:
@@ -286,7 +290,15 @@ class _Checker:
     def _name(self, node: tree.Name, captures: Mapping[str, CaptureType], extra: frozenset[str]) -> None:
         name = node.name
         known = name in self.names or name in captures or name in extra or name in CURRENT or name in CONSTANTS
-        if known or name in OPERATIONS or name in QUERY_NAMES or name in BY_NAME or name in WORDS or self.inside_macro:
+        if (
+            known
+            or name in OPERATIONS
+            or name in QUERY_NAMES
+            or name in BY_NAME
+            or name in WORDS
+            or self.inside_macro
+            or self.broken
+        ):
             return
         candidates = [*self.names, *captures, *extra, *OPERATIONS, *CURRENT]
         self.found.add(unknown_name(name, node.span, candidates))

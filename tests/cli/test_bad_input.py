@@ -6,6 +6,7 @@ import os
 import pickle
 import re
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -233,23 +234,55 @@ def _forbidden(path: Path) -> None:
 
 
 SPOIL = [
-    _foreign_zip, _foreign_pickle, _foreign_legacy, _truncated, _no_checkpoint, _empty, _lying_safetensors, _folder,
-    _missing, _forbidden,
-]  # fmt: skip
+    (_foreign_zip, "SX603"),
+    (_foreign_pickle, "SX604"),
+    (_foreign_legacy, "SX603"),
+    (_truncated, "SX604"),
+    (_no_checkpoint, "SX602"),
+    (_empty, "SX602"),
+    (_lying_safetensors, "SX602"),
+    (_folder, "SX602"),
+    (_missing, "SX601"),
+    (_forbidden, "SX601"),
+]
 
 
-@pytest.mark.parametrize("spoil", SPOIL)
-def test_a_file_that_cannot_be_read(run: Run, tmp_path: Path, output: Path, spoil: object) -> None:
-    assert callable(spoil)
+@pytest.mark.parametrize(("spoil", "code"), SPOIL)
+def test_a_file_that_cannot_be_read(
+    run: Run, tmp_path: Path, output: Path, spoil: Callable[[Path], None], code: str
+) -> None:
     spoil(tmp_path / "in.pth")
     if spoil is _forbidden and os.access(tmp_path / "in.pth", os.R_OK):
         pytest.skip("this user may read everything")
     ended = run("apply", "-e", "drop a", "in.pth", output, "--force")
     assert (ended.exit_code, ended.out) == (3, "")
-    assert re.findall(r"^error\[SX6\d\d\]: .*`in.pth`", ended.err, re.M), ended.err
+    assert re.findall(r"^error\[(SX\d+)\]: .*`in.pth`", ended.err, re.M) == [code], ended.err
     assert "weights_only" not in ended.err
     assert not (tmp_path / "executed").exists()
     assert_untouched(output)
+
+
+def test_states_in_files(run: Run, state: dict[str, torch.Tensor]) -> None:
+    torch.save({"epoch": 3}, "none.pth")
+    torch.save({"model": state, "ema": state}, "two.pth")
+    torch.save({"a": {"b": torch.ones(1)}, "a.b": torch.ones(1)}, "joined.pth")
+    torch.save({"epoch": 3, "model": state}, "nested.pth")
+    for arguments, exit_code, code in (
+        (["none.pth", "out.pth"], 3, "SX605"),
+        (["two.pth", "out.pth"], 2, "SX606"),
+        (["nested.pth", "out.pth", "--root", "state_dict"], 2, "SX607"),
+        (["joined.pth", "out.pth", "--root", ""], 3, "SX608"),
+        (["in.pth", "out.weights"], 2, "SX613"),
+        (["nested.pth", "out.safetensors"], 3, "SX614"),
+        (["in.pth", "out.pth", "--target", "models:Net", "--like", "in.pth"], 2, "SX505"),
+    ):
+        ended = run("apply", "-e", "", *arguments)
+        assert re.findall(r"^error\[(SX\d+)\]", ended.err, re.M) == [code], ended.err
+        assert ended.exit_code == exit_code
+        assert not list(Path.cwd().glob("out*"))
+    ended = run("plan", "in.pth", "in.pth")
+    assert ended.exit_code == 3
+    assert ended.err.startswith("error[SX222]: `in.pth` is no UTF-8 text")
 
 
 USAGE = [

@@ -134,10 +134,9 @@ EXPECTATION = declare(
 UNBOUND = declare(
     "SX318",
     "nothing tells which keys are meant",
-    meaning="A template has captures that nothing binds: an `add` or a `set … for` needs every capture of its left "
-    "side from the pattern after `for`.",
-    example="add {m}.bias = zeros([4])",
-    mend="Bind them: `add {m}.bias = zeros([4]) for {m:**}.weight`.",
+    meaning="An `add` names several keys by a choice and has no pattern after `for` that says which of them it means.",
+    example="add {p:q|k}.bias = zeros([4])",
+    mend="Bind it: `add {p}.bias = zeros([4]) for {p:q|k}.weight`.",
 )
 WHERE_NONE = declare(
     "SX319",

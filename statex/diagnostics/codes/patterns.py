@@ -34,7 +34,7 @@ SLOW_REGEX = declare(
     "SX154",
     "a regular expression that takes too long",
     meaning="The expression did not finish in time on a key: it backtracks without end.",
-    example="drop /(a+)+b/   # over a long key of a",
+    example="drop /(a|a)+b/   # over a long key of a",
     mend="Avoid repeated repetitions, or write a pattern: `**.{i:int}.weight`.",
 )
 UNBOUND = declare(

@@ -126,8 +126,8 @@ def add(compiler: Compiler, node: tree.Add, scope: Scope) -> None:
     clause = Clause(scope, node.where, node.optional)
     try:
         matches = _added_for(compiler, node, clause)
-        template = compiler.checked_template(node.target, clause)
         _check_bound(node, clause.known)
+        template = compiler.checked_template(node.target, clause)
     except StatexError as error:
         compiler.report(error)
         return

@@ -1,0 +1,87 @@
+"""Each code's example, run on a checkpoint made for it, gives that code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import statex
+from statex.diagnostics.codes.registry import all_codes
+
+BY_ID = {code.id: code for code in all_codes()}
+COMMANDS = {code.id for code in all_codes() if re.match(r"statex |torch\.save|\{'a'", code.example)}
+"""Codes of command lines, files and targets; tests/cli and tests/checkpoint bring them about."""
+
+
+def ones(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.ones(*shape, dtype=dtype)
+
+
+SQUARE = {"a.weight": ones(2, 2)}
+STATES: dict[str, Mapping[str, Any]] = {
+    "SX154": {"a" * 40 + "c": ones(2)},
+    "SX157": {"a.x": ones(2)},
+    "SX158": {"a.0": ones(2)},
+    "SX160": {"a.x.b.w": ones(2)},
+    "SX161": {"a.b1": ones(2)},
+    "SX302": {"a.weight": ones(2), "b.weight": ones(2)},
+    "SX306": SQUARE,
+    "SX307": {"x_y_z.weight": ones(2)},
+    "SX308": {"bn._extra_state": {"x": 1}, "bn.weight": ones(2)},
+    "SX309": {f"{m}.{p}": ones(2) for m in "xy" for p in "qkv" if m + p != "yk"},
+    "SX310": {f"experts.{e}.w": ones(2) for e in (0, 1, 3)},
+    "SX311": {"a.0.q": ones(2), "a.1.q": ones(2), "a.0.k": ones(2)},
+    "SX312": {"a.0.q": ones(2), "b.k": ones(2)},
+    "SX313": {"experts.0.w": ones(2)},
+    "SX314": {"a.qkv": ones(6, 2)},
+    "SX315": {"model.layers.0.w": ones(2)},
+    "SX316": {"a": ones(2), "b": ones(2)},
+    "SX317": {"layers.0.attn.weight": ones(2)},
+    "SX319": {"a.x": ones(2)},
+    "SX401": {"a.weight": ones(2, 3), "b.weight": ones(2, 4)},
+    "SX402": {"a.weight": ones(2), "b.weight": ones(2, dtype=torch.bfloat16)},
+    "SX403": {"bn.num_batches_tracked": torch.tensor(3)},
+    "SX407": {"a.qkv": ones(10, 2)},
+    "SX901": (lambda shared: {"lm_head.weight": shared, "embed.weight": shared})(ones(2, 2)),
+    "SX902": {"bn.weight": ones(2), "bn.num_batches_tracked": torch.tensor(3)},
+}
+PROLOGUE = {
+    "SX320": "input ft\n",
+    "SX321": "input rank[]\n",
+}
+INPUTS: dict[str, dict[str, Any]] = {
+    "SX320": {"ft": SQUARE},
+    "SX321": {"rank": [SQUARE, {"b.weight": ones(2, 2)}]},
+    "SX903": {"lora": SQUARE},
+}
+
+
+def codes_of(rules: str, state: Mapping[str, Any], folder: Path, inputs: dict[str, Any]) -> list[str]:
+    try:
+        program = statex.compile(rules, name="self.sx", folder=folder)
+        plan = program.plan(state, inputs=inputs)
+    except statex.StatexError as error:
+        return [d.code.id for d in error.diagnostics]
+    return [d.code.id for d in plan.warnings]
+
+
+@pytest.mark.parametrize("id", sorted(set(BY_ID) - COMMANDS))
+def test_the_example_gives_its_code(id: str, tmp_path: Path) -> None:
+    rules = PROLOGUE.get(id, "") + BY_ID[id].example
+    (tmp_path / "self.sx").write_text(rules)
+    found = codes_of(rules, STATES.get(id, SQUARE), tmp_path, INPUTS.get(id, {}))
+    assert set(found) == {id}, found
+
+
+def test_codes_of_commands_are_brought_about_elsewhere() -> None:
+    here = Path(__file__).parent
+    text = "".join(
+        p.read_text() for p in [*here.glob("cli/*.py"), *here.glob("checkpoint/*.py"), *here.glob("execute/*.py")]
+    )
+    missing = {id for id in COMMANDS if id not in text}
+    assert not missing
