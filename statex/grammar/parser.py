@@ -120,10 +120,10 @@ def parse(source: Source) -> Program:
         raise StatexError([diagnostic(codes.CONTROL, f"a control character {control.group()!r}", span)])
     text = source.text.replace("\ufeff", " ", 1) if source.text.startswith("\ufeff") else source.text
     found: list[Diagnostic] = []
-    unclosed = 0
+    unclosed = start = 0
     for _ in range(ATTEMPTS):
         try:
-            program = _once(source, text)
+            program = _once(source, text, start)
         except _Failed as failed:
             stray = unclosed > 0 and _is_stray_brace(text, failed.at)
             if not stray:
@@ -132,8 +132,8 @@ def parse(source: Source) -> Program:
                 # What follows too deep a bracket is as a rule inside it, and would be misread.
                 break
             resume = failed.at + 1 if stray else _resume(text, failed.at, failed.opened)
-            unclosed += -1 if stray else _open_braces(text[:resume])
-            text = "".join("\n" if c == "\n" else " " for c in text[:resume]) + text[resume:]
+            unclosed += -1 if stray else _open_braces(text[start:resume])
+            start = resume
             continue
         if found:
             break
@@ -151,10 +151,11 @@ class _Failed(Exception):
         self.opened = opened
 
 
-def _once(source: Source, text: str) -> Program:
+def _once(source: Source, text: str, start: int) -> Program:
+    """Parse a text from an offset on, up to its first error."""
     parser = _parser("start")
     try:
-        return cast(Program, parser.parse(source, text))
+        return cast(Program, parser.parse(source, TextSlice(text, start, len(text))))
     except StatexError as error:
         first = error.diagnostics[0]
         raise _Failed(first, first.span.start if first.span else 0) from None
