@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-
 import pytest
-from lark import Lark
 from lark.exceptions import LexError
 
 from statex.diagnostics import StatexError
 from statex.grammar import parse_text, tree
 from statex.grammar import parser as parser_module
 from statex.grammar.parser import _Parser
-from statex.grammar.postlex import Newlines
 from tests.grammar.trees import plain, plain_text
 
 CARD = """
@@ -90,7 +86,7 @@ FORMS = {
     "rename part mid -> ''": "Rename",
     "rename prefix 'a' -> 'b'": "Rename",
     "rename suffix 'a' -> 'b'": "Rename",
-    "rename text /a+/ -> \"{1}\"": "Rename",
+    'rename text /a+/ -> "{1}"': "Rename",
     "rename first { a.* -> b.*\n a.** ->? c.** }": "Rename",
     "rename suffix { '.g' -> '.weight' }": "Rename",
     "renumber model.layers.{i:int}": "Renumber",
@@ -106,7 +102,7 @@ FORMS = {
     "input lora root 'state_dict'": "Input",
     "include 'other.sx' with a = 1, b = 'x'": "Include",
     "include 'other.sx'": "Include",
-    "macro m(a, b) { drop \"{$a}.b\" }\nuse m(\"x.{i}\", 3)": "Macro Use",
+    'macro m(a, b) { drop "{$a}.b" }\nuse m("x.{i}", 3)': "Macro Use",
     "macro m() { }\nuse m()": "Macro Use",
     "within model.layers.{i} { drop w }": "Within",
     "if heads > 3 { drop a } else if heads == 2 { drop b } else { drop c }": "If",
@@ -143,12 +139,6 @@ def test_the_strict_mode_compares_terminals(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(parser_module.lexer, "has_interegular", False)
     with pytest.raises(LexError, match="interegular"):
         _Parser("field", strict=True)
-
-
-def test_lookahead_is_one_token_without_priorities_of_rules() -> None:
-    text = files("statex.grammar").joinpath("statex.lark").read_text("utf-8")
-    parser = Lark(text, parser="lalr", start=["start", "field"], maybe_placeholders=True, postlex=Newlines())
-    assert {rule.options.priority for rule in parser.rules} == {None}
 
 
 @pytest.mark.parametrize(("text", "expected"), BLOCKS.values(), ids=BLOCKS)
@@ -203,6 +193,12 @@ def test_two_statements(text: str) -> None:
     assert plain_text(text) == plain_text("drop a\ndrop b")
 
 
+def test_long_runs_of_comments_are_looked_at_once() -> None:
+    """A lexer that looks at the rest of the run from each of its lines would not come to an end here."""
+    text = "drop a\n" + "# a comment\n\n" * 20_000 + "drop b\n" + "  # and another\n" * 20_000 + "  where x"
+    assert plain_text(text) == plain_text("drop a; drop b where x")
+
+
 @pytest.mark.parametrize("quote", ["'", '"'])
 def test_a_hash_in_quotes_is_text(quote: str) -> None:
     (statement,) = parse_text(f"drop {quote}a # b{quote} # c").statements
@@ -212,6 +208,7 @@ def test_a_hash_in_quotes_is_text(quote: str) -> None:
 
 # --- lines that go on -------------------------------------------------------------------------------------------
 
+OPERATORS = ["+", "-", "*", "/", "//", "%", "**", "@", "==", "!=", "<", "<=", ">", ">=", "and", "or"]
 GOES_ON = [
     ("drop a, b", "drop a,\n b"),
     ("set a.w = it", "set a.w =\n\n  it"),
@@ -230,10 +227,11 @@ GOES_ON = [
     ("set a.w = it for b", "set a.w = it\n\tfor b"),
     ("merge a over e -> b = stack", "merge a\n over e\n -> b\n = stack"),
     ("if a { drop b } else { drop c }", "if a { drop b }\nelse { drop c }"),
-    ("if a { drop b } else { drop c }", "if a { drop b }\n\n# otherwise\nelse\n{ drop c }"),
+    ("if a { drop b } else { drop c }", "if a { drop b }\n\n# otherwise\nelse { drop c }"),
+    ("drop a where (i == 1)", "drop a\n where(i == 1)"),
     ("if a { drop b } else if d { drop c }", "if a { drop b }\nelse if d { drop c }"),
     ("drop a where key matches b", "drop a where key matches\n b"),
-    *((f"let n = a {op} b", f"let n = a {op}\n  b") for op in "+ - * / // % ** @ == != < <= > >= and or".split()),
+    *((f"let n = a {op} b", f"let n = a {op}\n  b") for op in OPERATORS),
     ("let n = not a", "let n = not\n a"),
     ("let n = -a", "let n = -\n a"),
     ("let n = a == b", "let n = a\n == b"),
@@ -258,6 +256,7 @@ def test_lines_that_go_on(whole: str, broken: str, end: str) -> None:
         "let n = a\n matches b",
         "rename a\n b",
         "if a\n { drop b }",
+        "if a { drop b } else\n { drop c }",
     ],
 )
 def test_lines_that_end(text: str) -> None:
@@ -271,11 +270,12 @@ def test_a_line_may_end_in_stars() -> None:
 
 # --- words ------------------------------------------------------------------------------------------------------
 
-WORDS = (
-    "add allow copy drop expect if include input keep let macro merge order param rename renumber root set split use "
-    "within else where for over as with like natural missing unexpected first part prefix suffix text no key matches "
-    "count exists shape dtype not and or in"
-).split()
+WORDS = [
+    "add", "allow", "copy", "drop", "expect", "if", "include", "input", "keep", "let", "macro", "merge",
+    "order", "param", "rename", "renumber", "root", "set", "split", "use", "within", "else", "where", "for",
+    "over", "as", "with", "like", "natural", "missing", "unexpected", "first", "part", "prefix", "suffix",
+    "text", "no", "key", "matches", "count", "exists", "shape", "dtype", "not", "and", "or", "in",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("word", WORDS)
