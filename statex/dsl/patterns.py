@@ -16,12 +16,15 @@ import regex
 from statex.diagnostics import fail
 from statex.diagnostics.codes import patterns as codes
 from statex.dsl.captures import Bindings, CaptureKind, CaptureType
-from statex.dsl.reading import Atom, Element, Literal, Many, Mixed, Wild, readings
+from statex.dsl.reading import Atom, Element, Literal, Many, Mixed, Texts, TooLong, Wild, readings
 from statex.grammar import tree
 from statex.grammar.tree import PatternKind, PatternNode
 from statex.source import Span
 
 Splicer = Callable[[tree.Splice], str | int | PatternNode]
+
+Place = str | int
+"""A capture by its name or, for one without a name, by its number among the pieces."""
 
 REGEX_SECONDS = 1.0
 """How long a regular expression may take on one key."""
@@ -67,7 +70,7 @@ class Pattern:
         """Return up to `limit` (1 or 2) readings of a key that differ in a capture; `stars` lets `*`s count.
 
         Raises:
-            StatexError: SX154 where a regular expression takes too long.
+            StatexError: SX154 where that takes too long.
         """
         if self.regex is not None:
             return self._by_regex(key)
@@ -76,7 +79,7 @@ class Pattern:
         segments = key.split(".")
         found: list[Bindings] = []
         for elements in self.variants:
-            for texts in readings(elements, segments, stars):
+            for texts in self._read(elements, segments, stars):
                 bound = {name: self.captures[name].captured(texts[name]) for name in self.captures if name in texts}
                 if all(_differ(bound, other, stars) for other in found):
                     found.append(bound)
@@ -84,12 +87,24 @@ class Pattern:
                     return found
         return found
 
+    def _read(self, elements: tuple[Element, ...], segments: list[str], stars: bool) -> list[Texts]:
+        try:
+            return readings(elements, segments, stars)
+        except TooLong:
+            fail(
+                codes.SLOW_REGEX,
+                f"this takes too long on `{'.'.join(segments)}`",
+                self.node.span,
+                help="narrow the captures, or leave some of them out",
+            )
+
     def bind(self, bindings: Bindings) -> Pattern:
         """Return the pattern with the captures named there replaced by their text."""
         here = {name: c.rendered for name, c in bindings.items() if name in self.captures}
         if not here or self.regex is not None:
             return self
-        variants = tuple(_bound(elements, here) for elements in self.variants)
+        bound = (_bound(elements, here) for elements in self.variants)
+        variants = tuple(elements for elements in bound if elements is not None)
         captures = {name: kind for name, kind in self.captures.items() if name not in here}
         return Pattern(self.node, captures, variants)
 
@@ -121,17 +136,15 @@ def compile_pattern(node: PatternNode, *, splice: Splicer, known: Mapping[str, C
         return Pattern(node, {}, (tuple(Literal(s) for s in node.text.split(".")),))
     pieces = spliced(node.pieces, splice)
     captures = _capture_types(pieces, known or {})
-    dotted = {
-        name: [c for c in kind.choices if "." in c.text]
-        for name, kind in captures.items()
-        if kind.kind is CaptureKind.CHOICE and any("." in c.text for c in kind.choices)
-    }
-    alternatives = [[(name, choice) for choice in choices] + [(name, None)] for name, choices in dotted.items()]
+    dotted = _dotted_choices(pieces, captures)
+    alternatives: list[list[tuple[Place, str | None]]] = [
+        [*((place, text) for text in texts), (place, None)] for place, texts in dotted.items()
+    ]
     variants: list[tuple[Element, ...]] = []
     for chosen in product(*alternatives):
         if len(variants) > _VARIANTS:
             fail(codes.PART_FORM, "these choices have too many combinations", node.span)
-        fixed = {name: choice.text for name, choice in chosen if choice is not None}
+        fixed = {place: text for place, text in chosen if text is not None}
         elements = _Builder(captures, fixed).build(pieces)
         if elements is not None:
             variants.append(elements)
@@ -186,6 +199,20 @@ def _capture_types(pieces: list[tree.Piece], known: Mapping[str, CaptureType]) -
     return types
 
 
+def _dotted_choices(pieces: list[tree.Piece], captures: Mapping[str, CaptureType]) -> dict[Place, list[str]]:
+    """Return the texts with dots of each choice; `{_:…}` is a choice of its own wherever it stands."""
+    found: dict[Place, list[str]] = {}
+    for number, piece in enumerate(pieces):
+        if not isinstance(piece, tree.Capture):
+            continue
+        anonymous = piece.name == "_"
+        choices = piece.choices if anonymous else captures[piece.name].choices
+        texts = [choice.text for choice in choices if "." in choice.text]
+        if texts:
+            found[number if anonymous else piece.name] = texts
+    return found
+
+
 def _capture_type(piece: tree.Capture, first: CaptureType | None) -> CaptureType:
     if piece.kind is tree.CaptureKind.PLAIN:
         return first or CaptureType(CaptureKind.SEGMENT)
@@ -203,7 +230,7 @@ def _capture_type(piece: tree.Capture, first: CaptureType | None) -> CaptureType
 class _Builder:
     """Makes elements of pieces; `fixed` are the choices with dots that this variant is for."""
 
-    def __init__(self, captures: Mapping[str, CaptureType], fixed: Mapping[str, str]) -> None:
+    def __init__(self, captures: Mapping[str, CaptureType], fixed: Mapping[Place, str]) -> None:
         self.captures = captures
         self.fixed = fixed
         self.elements: list[Element] = []
@@ -213,15 +240,15 @@ class _Builder:
         self.stars = 0
 
     def build(self, pieces: list[tree.Piece]) -> tuple[Element, ...] | None:
-        for piece in pieces:
-            if not self._piece(piece):
+        for number, piece in enumerate(pieces):
+            if not self._piece(piece, number):
                 return None
         self._end_segment()
         if self.elements and isinstance(self.elements[-1], Many):
             self.elements[-1] = replace(self.elements[-1], least=1)
         return tuple(self.elements)
 
-    def _piece(self, piece: tree.Piece) -> bool:
+    def _piece(self, piece: tree.Piece, number: int) -> bool:
         if isinstance(piece, tree.Text):
             self._text(piece.text, piece.span)
         elif isinstance(piece, tree.DoubleStar):
@@ -231,15 +258,15 @@ class _Builder:
             self.stars += 1
             self._atom(Wild(f"*{self.stars}"), piece.span)
         elif isinstance(piece, tree.Capture):
-            return self._capture(piece)
+            return self._capture(piece, number)
         return True
 
-    def _capture(self, piece: tree.Capture) -> bool:
+    def _capture(self, piece: tree.Capture, number: int) -> bool:
         name = None if piece.name == "_" else piece.name
         kind = self.captures[name] if name is not None else _anonymous(piece)
-        if name in self.fixed:
-            assert name is not None
-            self._fixed(name, self.fixed[name], piece.span)
+        fixed = self.fixed.get(number if name is None else name)
+        if fixed is not None:
+            self._fixed(name, fixed, piece.span)
             return True
         if kind.kind is CaptureKind.SEGMENTS:
             self._many(name, piece.span)
@@ -250,7 +277,7 @@ class _Builder:
         self._atom(Wild(name, choices, kind.kind is CaptureKind.INT), piece.span)
         return True
 
-    def _fixed(self, name: str, text: str, span: Span) -> None:
+    def _fixed(self, name: str | None, text: str, span: Span) -> None:
         first, *rest = text.split(".")
         self._atom(Wild(name, (first,), whole=text), span)
         for segment in rest:
@@ -294,24 +321,37 @@ def _not_alone(span: Span) -> None:
     fail(codes.SEGMENTS_ALONE, "whole segments stand alone between dots", span, help="put a dot before and after it")
 
 
-def _bound(elements: tuple[Element, ...], texts: Mapping[str, str]) -> tuple[Element, ...]:
+def _bound(elements: tuple[Element, ...], texts: Mapping[str, str]) -> tuple[Element, ...] | None:
+    """Return elements with texts for captures, `None` where they are for another choice than the one named."""
     result: list[Element] = []
     for element in elements:
         if isinstance(element, Many) and element.name is not None and element.name in texts:
-            text = texts[element.name]
-            result += [Literal(segment) for segment in text.split(".")] if text else []
+            result += _literals(texts[element.name])
         elif isinstance(element, Mixed):
-            atoms = tuple(
-                texts.get(atom.name or "", atom) if isinstance(atom, Wild) else atom for atom in element.atoms
-            )
-            plain = all(isinstance(atom, str) for atom in atoms)
-            if plain:
-                result += [Literal(s) for s in "".join(str(a) for a in atoms).split(".")]
-            else:
-                result.append(Mixed(atoms))
+            atoms = [_bound_atom(atom, texts) for atom in element.atoms]
+            given = [atom for atom in atoms if atom is not None]
+            if len(given) < len(atoms):
+                return None
+            plain = [atom for atom in given if isinstance(atom, str)]
+            result += _literals("".join(plain)) if len(plain) == len(given) else [Mixed(tuple(given))]
         else:
             result.append(element)
     return tuple(result)
+
+
+def _bound_atom(atom: Atom, texts: Mapping[str, str]) -> Atom | None:
+    if isinstance(atom, str) or atom.name is None or atom.name not in texts:
+        return atom
+    text = texts[atom.name]
+    if atom.whole is None:
+        return text
+    # The segments after the first follow by themselves.
+    return atom.choices[0] if atom.whole == text else None
+
+
+def _literals(text: str) -> list[Element]:
+    """Return the segments of a text; an empty one takes its dot along."""
+    return [Literal(segment) for segment in text.split(".")] if text else []
 
 
 def below(prefix: PatternNode, node: PatternNode | None) -> PatternNode:

@@ -60,11 +60,19 @@ Texts = Mapping[str, str]
 """Captured texts by name."""
 
 _STEPS = 200_000
-"""The work a pattern that repeats a capture may cost on one key; beyond it the key counts as not matching."""
+"""The work a pattern that repeats a capture may cost on one key."""
+
+
+class TooLong(Exception):
+    """A pattern that repeats a capture costs too much work on a key."""
 
 
 def readings(elements: Sequence[Element], segments: Sequence[str], stars: bool) -> list[Texts]:
-    """Return at most two readings that differ in a named capture (in a `*` too, if `stars`), or none."""
+    """Return at most two readings that differ in a named capture (in a `*` too, if `stars`), or none.
+
+    Raises:
+        TooLong: where a capture is repeated and there is too much to try.
+    """
     if _repeats(tuple(elements)):
         return _with_repeats(elements, segments, stars)
     return _Reader(elements, segments, stars).read()
@@ -172,52 +180,64 @@ def _ends(atom: Atom, text: str, start: int) -> Iterator[tuple[int, tuple[str, s
 
 def _with_repeats(elements: Sequence[Element], segments: Sequence[str], stars: bool) -> list[Texts]:
     """Read with captures that occur twice and must agree: a search, of bounded work."""
-    found: list[Texts] = []
-    steps = 0
+    return _Search(elements, segments, stars).read()
 
-    def search(position: int, start: int, texts: dict[str, str]) -> None:
-        nonlocal steps
-        steps += 1
-        if len(found) == 2 or steps > _STEPS:
+
+class _Search:
+    """Tries every way to read a key, up to two that differ."""
+
+    def __init__(self, elements: Sequence[Element], segments: Sequence[str], stars: bool) -> None:
+        self.elements = elements
+        self.segments = segments
+        self.stars = stars
+        self.found: list[Texts] = []
+        self.steps = 0
+
+    def read(self) -> list[Texts]:
+        self._from(0, 0, {})
+        return self.found
+
+    def _step(self) -> None:
+        self.steps += 1
+        if self.steps > _STEPS:
+            raise TooLong
+
+    def _from(self, place: int, start: int, texts: Texts) -> None:
+        self._step()
+        if place == len(self.elements):
+            if start == len(self.segments) and all(differ(texts, other, self.stars) for other in self.found):
+                self.found.append(texts)
             return
-        if position == len(elements):
-            if start == len(segments) and all(differ(texts, other, stars) for other in found):
-                found.append(dict(texts))
+        for end, more in self._element(self.elements[place], start, texts):
+            self._from(place + 1, end, {**texts, **more})
+            if len(self.found) == 2:
+                return
+
+    def _element(self, element: Element, start: int, texts: Texts) -> Iterator[tuple[int, Texts]]:
+        if isinstance(element, Many):
+            for end in range(start + element.least, len(self.segments) + 1):
+                text = ".".join(self.segments[start:end])
+                if element.name is None or texts.get(element.name, text) == text:
+                    yield end, {} if element.name is None else {element.name: text}
+        elif start < len(self.segments):
+            if isinstance(element, Literal):
+                if element.text == self.segments[start]:
+                    yield start + 1, {}
+                return
+            for more in self._atoms(element.atoms, self.segments[start], texts):
+                yield start + 1, more
+
+    def _atoms(self, atoms: Sequence[Atom], text: str, texts: Texts) -> Iterator[Texts]:
+        self._step()
+        if not atoms:
+            if not text:
+                yield texts
             return
-        for end, more in _element_readings(elements[position], segments, start, texts):
-            search(position + 1, end, {**texts, **more})
-
-    search(0, 0, {})
-    return found
-
-
-def _element_readings(
-    element: Element, segments: Sequence[str], start: int, texts: Texts
-) -> Iterator[tuple[int, Texts]]:
-    if isinstance(element, Many):
-        for end in range(start + element.least, len(segments) + 1):
-            text = ".".join(segments[start:end])
-            if element.name is None or texts.get(element.name, text) == text:
-                yield end, {} if element.name is None else {element.name: text}
-    elif start < len(segments):
-        if isinstance(element, Literal):
-            if element.text == segments[start]:
-                yield start + 1, {}
-            return
-        for more in _all_readings(element.atoms, segments[start], dict(texts)):
-            yield start + 1, more
-
-
-def _all_readings(atoms: Sequence[Atom], text: str, texts: dict[str, str]) -> Iterator[Texts]:
-    if not atoms:
-        if not text:
-            yield texts
-        return
-    for end, captured in _ends(atoms[0], text, 0):
-        if captured is not None and texts.get(captured[0], captured[1]) != captured[1]:
-            continue
-        more = texts if captured is None else {**texts, captured[0]: captured[1]}
-        yield from _all_readings(atoms[1:], text[end:], more)
+        for end, captured in _ends(atoms[0], text, 0):
+            if captured is not None and texts.get(captured[0], captured[1]) != captured[1]:
+                continue
+            more = texts if captured is None else {**texts, captured[0]: captured[1]}
+            yield from self._atoms(atoms[1:], text[end:], more)
 
 
 @lru_cache(maxsize=4096)

@@ -32,8 +32,9 @@ BAD_REGEX = declare(
 )
 SLOW_REGEX = declare(
     "SX154",
-    "a regular expression that takes too long",
-    meaning="The expression did not finish in time on a key: it backtracks without end.",
+    "a pattern that takes too long",
+    meaning="The pattern did not finish in time on a key: it backtracks without end. Regular expressions with repeated "
+    "repetitions do so, and patterns of many captures of which some are repeated.",
     example="drop /(a|a)+b/   # over a long key of a",
     mend="Avoid repeated repetitions, or write a pattern: `**.{i:int}.weight`.",
 )
