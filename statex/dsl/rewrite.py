@@ -101,14 +101,10 @@ class AffixTable:
         self._mode = mode
         self._rows = list(rows)
 
-    def matching(self, key: str) -> list[int]:
-        """Return the rows that match a key."""
-        at_start = self._mode is AffixMode.PREFIX
-        return [
-            number
-            for number, (old, _) in enumerate(self._rows)
-            if (key.startswith(old) if at_start else key.endswith(old))
-        ]
+    def row_for(self, key: str) -> int | None:
+        """Return the first row that matches a key, or `None`."""
+        fits = key.startswith if self._mode is AffixMode.PREFIX else key.endswith
+        return next((number for number, (old, _) in enumerate(self._rows) if fits(old)), None)
 
     def replace(self, key: str, row: int) -> str:
         """Return the key after a row that matches it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from statex.diagnostics import StatexError, diagnostic, fail
@@ -112,7 +112,8 @@ def _whole_keys(compiler: Compiler, node: tree.Rename, scope: Scope) -> Moves:
             if new is not None:
                 moves[match.key] = (new, row.span)
         if node.first and matches and not wins and not (row.optional or node.optional):
-            _dead_row(compiler, row, matches, winners)
+            earlier = {winners[m.key][1].source.span for m in matches}
+            _dead_row(compiler, row, [m.key for m in matches], list(earlier))
     return moves
 
 
@@ -154,17 +155,15 @@ def _two_rows(compiler: Compiler, key: str, first: tree.Row, second: tree.Row) -
     )
 
 
-def _dead_row(
-    compiler: Compiler, row: tree.Row, matches: list[Match], winners: Mapping[str, tuple[int, tree.Row]]
-) -> None:
-    earlier = {winners[m.key][1].source.span for m in matches}
+def _dead_row(compiler: Compiler, row: tree.Row, keys: list[str], earlier: list[Span] | None = None) -> None:
     compiler.found.add(
         diagnostic(
             codes.DEAD_ROW,
             "every key this row matches is taken by an earlier row",
             row.source.span,
-            also=[(span, "taken by this row") for span in list(earlier)[:2]],
-            cases=[m.key for m in matches],
+            also=[(span, "taken by this row") for span in (earlier or [])[:2]],
+            help="put it before the earlier row, or remove it",
+            cases=keys,
         )
     )
 
@@ -181,9 +180,8 @@ def _rewritten(compiler: Compiler, node: tree.Rename, scope: Scope) -> Moves:
     moves: Moves = {}
     used: set[int] = set()
     filtered: dict[int, int] = {}
-    for key, visible, match in _below(compiler, node, scope):
-        if match is None:
-            continue
+    for match in _below(compiler, node, scope):
+        key, visible = match.key, match.visible
         try:
             new, rows = rewrite(visible)
             if not rows:
@@ -198,18 +196,16 @@ def _rewritten(compiler: Compiler, node: tree.Rename, scope: Scope) -> Moves:
             continue
         used.update(rows)
         moves[key] = (key[: len(key) - len(visible)] + new, node.rows[min(rows)].span)
-    _unused_rows(compiler, node, used, set(filtered))
+    _unused_rows(compiler, node, scope, used, set(filtered))
     return moves
 
 
-def _below(compiler: Compiler, node: tree.Rename, scope: Scope) -> Iterable[tuple[str, str, Match | None]]:
+def _below(compiler: Compiler, node: tree.Rename, scope: Scope) -> list[Match]:
     everything = tree.PatternNode(node.span, tree.PatternKind.BARE, "**", (tree.DoubleStar(node.span),))
-    clause = Clause(scope, optional=True)
-    for match in compiler.matches(everything, clause):
-        yield match.key, match.visible, match
+    return compiler.matches(everything, Clause(scope, optional=True))
 
 
-def _unused_rows(compiler: Compiler, node: tree.Rename, used: set[int], filtered: set[int]) -> None:
+def _unused_rows(compiler: Compiler, node: tree.Rename, scope: Scope, used: set[int], filtered: set[int]) -> None:
     for number, row in enumerate(node.rows):
         if number in used or row.optional or node.optional:
             continue
@@ -224,6 +220,10 @@ def _unused_rows(compiler: Compiler, node: tree.Rename, used: set[int], filtered
                 diagnostic(codes.WHERE_NONE, f"the condition holds for no key that {what}", node.where.span)
             )
             continue
+        shadowed = _matched_alone(compiler, node, row, scope) if len(node.rows) > 1 else []
+        if shadowed:
+            _dead_row(compiler, row, shadowed)
+            continue
         keys = compiler.state.in_order()
         compiler.found.add(
             diagnostic(
@@ -235,6 +235,22 @@ def _unused_rows(compiler: Compiler, node: tree.Rename, used: set[int], filtered
                 help="if it may be absent: `->?` in a table, `rename?` for a single row",
             )
         )
+
+
+def _matched_alone(compiler: Compiler, node: tree.Rename, row: tree.Row, scope: Scope) -> list[str]:
+    """Return the keys a row would change if it were the only one."""
+    alone = replace(node, rows=(row,))
+    rewrite = _rewriter(compiler, alone, scope)
+    found = []
+    for match in _below(compiler, alone, scope):
+        try:
+            matched = bool(rewrite(match.visible)[1])
+        except StatexError:
+            # It matches, and cannot be carried out.
+            matched = True
+        if matched:
+            found.append(match.key)
+    return found
 
 
 Rewrite = Callable[[str], tuple[str, Iterable[int]]]
@@ -261,11 +277,8 @@ def _rewriter(compiler: Compiler, node: tree.Rename, scope: Scope) -> Rewrite:
     affixes = AffixTable(mode, rows)
 
     def affix(key: str) -> tuple[str, Iterable[int]]:
-        found = affixes.matching(key)
-        if len(found) > 1 and not node.first:
-            first, second = (node.rows[i] for i in list(found)[:2])
-            _two_rows(compiler, key, first, second)
-        return (affixes.replace(key, found[0]), found[:1]) if found else (key, ())
+        row = affixes.row_for(key)
+        return (key, ()) if row is None else (affixes.replace(key, row), (row,))
 
     return affix
 
