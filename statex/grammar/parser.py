@@ -6,13 +6,14 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any, cast
 
 from lark import Lark, TextSlice, UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken, lexer
 from lark.exceptions import VisitError
 
-from statex.diagnostics import Diagnostic, StatexError, diagnostic
+from statex.diagnostics import Diagnostic, Label, StatexError, diagnostic
 from statex.diagnostics.codes import syntax as codes
 from statex.grammar.builder import Builder
 from statex.grammar.messages import VERBS, explain
@@ -166,7 +167,15 @@ def _once(source: Source, text: str, start: int) -> Program:
             raise _Failed(
                 _unclosed_message(source, parser.newlines, bracket, text, at), at, bracket.start_pos
             ) from None
-        raise _Failed(explain(error, source, text, at, _expected(error)), at) from None
+        found = explain(error, source, text, at, _expected(error))
+        raise _Failed(_with_bracket(found, parser.newlines), at) from None
+
+
+def _with_bracket(found: Diagnostic, newlines: Newlines) -> Diagnostic:
+    """Mark the bracket that is open where something does not belong: it is often the one that should be closed."""
+    if not newlines.open or newlines.open[-1].type == "LBRACE" or found.code is not codes.UNEXPECTED:
+        return found
+    return replace(found, labels=(*found.labels, Label(newlines.span(newlines.open[-1]), "inside this bracket")))
 
 
 def _expected(error: UnexpectedInput) -> frozenset[str]:

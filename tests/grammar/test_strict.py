@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from lark import lexer
 from lark.exceptions import LexError
 
 from statex.diagnostics import StatexError
 from statex.grammar import parse_text, tree
-from statex.grammar import parser as parser_module
 from statex.grammar.parser import _Parser
 from tests.grammar.trees import plain, plain_text
 
@@ -136,7 +136,7 @@ def test_builds_in_strict_mode(start: str) -> None:
 
 def test_the_strict_mode_compares_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the library that compares terminals, lark refuses to be strict: the test above compares them."""
-    monkeypatch.setattr(parser_module.lexer, "has_interegular", False)
+    monkeypatch.setattr(lexer, "has_interegular", False)
     with pytest.raises(LexError, match="interegular"):
         _Parser("field", strict=True)
 
