@@ -148,10 +148,10 @@ def test_long_flat_programs_are_fine() -> None:
     parse_text("set a = cat(" + ", ".join(f"b.{i}" for i in range(3000)) + ")")
 
 
-TEXT = """set rename drop keep merge split add copy param let if else within macro use for where over as expect allow order
-root input include prefix part first matches in not and or it a b.c layers.{i}.w {m:**} {p:q|k=v} {i:int} {i+1} ** *
-'text' "pat{i}" /re(x)/ ft::a.b ::c = -> ->? | , ( ) [ ] { } ; : :: + - * / // % ** @ == != < >= 1 2.5 1e5 true none f32
-cat(it,dim=0) # \\ ' " \n \n\n \t é \u2028 … \ufeff"""
+TEXT = """set rename drop keep merge split add copy param let if else within macro use for where over as expect allow
+order root input include prefix part first matches in not and or it a b.c layers.{i}.w {m:**} {p:q|k=v} {i:int} {i+1} **
+* 'text' "pat{i}" /re(x)/ ft::a.b ::c = -> ->? | , ( ) [ ] { } ; : :: + - * / // % ** @ == != < >= 1 2.5 1e5 true none
+f32 cat(it,dim=0) # \\ ' " \n \n\n \t é \u2028 … \ufeff"""
 PIECES = [*TEXT.replace("\n", " ").split(" "), "\n", " ", "\n  "]
 texts = st.one_of(
     st.lists(st.sampled_from(PIECES), max_size=30).map(" ".join),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, inf
 from typing import Any
 
 from statex.diagnostics.codes import types as codes
@@ -24,14 +24,31 @@ def torch_dtype(torch: Any, dtype: DType) -> Any:
     return getattr(torch, dtype.name)
 
 
-def _fillable(dtype: DType, value: float) -> None:
+def _fillable(dtype: DType, value: float, argument: str = "dtype") -> None:
     if dtype.kind is Kind.QUANTIZED:
         raise Fault(codes.DTYPE, f"a quantized tensor cannot be made here: {dtype}", "dtype")
     if dtype.kind is Kind.INT:
         bits = dtype.itemsize * 8
         low, high = (0, 2**bits - 1) if dtype.name.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
         if value != int(value) or not low <= value <= high:
-            raise Fault(codes.VALUE, f"{value} is no {dtype}", "fill_value")
+            raise Fault(codes.VALUE, f"{value} is no {dtype}", argument)
+    if dtype.kind is Kind.FLOAT and not _holds(dtype, value):
+        raise Fault(codes.VALUE, f"{value} is no {dtype}", argument)
+
+
+_LARGEST = {
+    "float64": 1.7976931348623157e308, "float32": 3.4028234663852886e38, "float16": 65504.0,
+    "bfloat16": 3.3895313892515355e38, "float8_e4m3fn": 448.0, "float8_e5m2": 57344.0,
+    "float8_e4m3fnuz": 240.0, "float8_e5m2fnuz": 57344.0, "float8_e8m0fnu": 2.0**127,
+}  # fmt: skip
+"""The largest finite number of each dtype, as torch.finfo has it."""
+_INFINITE = ("float64", "float32", "float16", "bfloat16", "float8_e5m2")
+
+
+def _holds(dtype: DType, value: float) -> bool:
+    if dtype.name == "float8_e8m0fnu" and not value >= 2.0**-127:
+        return False  # powers of two only: neither zero nor a sign
+    return abs(value) <= _LARGEST[dtype.name] or (value in (inf, -inf) and dtype.name in _INFINITE)
 
 
 class Zeros(Operation):
@@ -80,7 +97,7 @@ class Full(Operation):
 
     @staticmethod
     def infer(size: tuple[int, ...], fill_value: float, dtype: DType) -> TensorType:
-        _fillable(dtype, fill_value)
+        _fillable(dtype, fill_value, "fill_value")
         return sized(dtype, size)
 
     @staticmethod
@@ -134,7 +151,7 @@ class FullLike(Operation):
 
     @staticmethod
     def infer(x: TensorType, fill_value: float, dtype: DType | None) -> TensorType:
-        _fillable(dtype or x.dtype, fill_value)
+        _fillable(dtype or x.dtype, fill_value, "fill_value")
         return sized(dtype or x.dtype, x.shape)
 
     @staticmethod

@@ -6,7 +6,7 @@ from typing import Any
 
 from statex.diagnostics.codes import types as codes
 from statex.dsl.ops.base import ArgKind, Fault, Index, Operation, Parameter
-from statex.dsl.ops.typing import not_empty_dim
+from statex.dsl.ops.typing import move, not_empty_dim
 from statex.header import TensorType
 
 _X = Parameter("x", ArgKind.TENSOR)
@@ -40,7 +40,8 @@ class GetItem(Operation):
 
     @staticmethod
     def run(torch: Any, x: Any, index: tuple[Any, ...]) -> Any:
-        return x[tuple(_as_torch(torch, item, x) for item in index)]
+        at = tuple(_as_torch(torch, item, x) for item in index)
+        return move(torch, x, lambda bits: bits[at])
 
 
 def _shape(x: TensorType, index: tuple[Any, ...], taken: int) -> list[int]:
@@ -97,7 +98,8 @@ class IndexSelect(Operation):
 
     @staticmethod
     def run(torch: Any, x: Any, dim: int, index: tuple[int, ...]) -> Any:
-        return torch.index_select(x, dim, torch.tensor(index, dtype=torch.int64, device=x.device))
+        rows = torch.tensor(index, dtype=torch.int64, device=x.device)
+        return move(torch, x, lambda bits: torch.index_select(bits, dim, rows))
 
 
 class Narrow(Operation):

@@ -7,7 +7,7 @@ from typing import Any
 
 from statex.diagnostics.codes import types as codes
 from statex.dsl.ops.base import ArgKind, Fault, Inverse, Operation, Parameter
-from statex.dsl.ops.typing import dim_of, dims_of, not_empty_dim, sized
+from statex.dsl.ops.typing import dim_of, dims_of, move, not_empty_dim, sized
 from statex.header import TensorType
 
 _X = Parameter("x", ArgKind.TENSOR)
@@ -257,7 +257,7 @@ class Flip(Operation):
 
     @staticmethod
     def run(torch: Any, x: Any, dims: tuple[int, ...]) -> Any:
-        return torch.flip(x, dims)
+        return move(torch, x, lambda bits: torch.flip(bits, dims))
 
     @staticmethod
     def invert(x: TensorType, dims: tuple[int, ...]) -> Inverse:
@@ -287,7 +287,7 @@ class Roll(Operation):
 
     @staticmethod
     def run(torch: Any, x: Any, shifts: tuple[int, ...], dims: tuple[int, ...] | None) -> Any:
-        return torch.roll(x, shifts, dims)
+        return move(torch, x, lambda bits: torch.roll(bits, shifts, dims))
 
     @staticmethod
     def invert(x: TensorType, shifts: tuple[int, ...], dims: tuple[int, ...] | None) -> Inverse:

@@ -62,7 +62,7 @@ def _extreme(x: TensorType, what: str, dim: tuple[int, ...] | None, keepdim: boo
     computable(x, what, kinds="floats, ints, bools", argument="x")
     result = _reduced(x, x.dtype, dim, keepdim)
     gone = range(x.ndim) if not dim else dims_of(x, dim)
-    if any(x.shape[at] == 0 for at in gone):
+    if any(x.shape[at] == 0 for at in gone if x.ndim):
         raise Fault(codes.SHAPE, f"there is no {what} of no elements: {x}", "x")
     return result
 

@@ -148,6 +148,10 @@ class Interpolate(Operation):
             raise Fault(codes.ARGUMENTS, f"`align_corners` has no meaning with {mode}", "align_corners")
         if antialias and mode not in ("bilinear", "bicubic"):
             raise Fault(codes.ARGUMENTS, "`antialias` is for bilinear and bicubic", "antialias")
+        if antialias and x.dtype.name not in ("float32", "float64"):
+            raise Fault(
+                codes.DTYPE, f"`antialias` is for f32 and f64, not {x.dtype}", "x", help="cast first: `cast(f32) | …`"
+            )
         return sized(x.dtype, (*x.shape[:2], *_new_size(x, size, scale_factor)))
 
     @staticmethod

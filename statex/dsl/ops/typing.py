@@ -1,9 +1,10 @@
-"""What type rules have in common: dims, broadcasting, dtypes."""
+"""What operations have in common: dims, broadcasting, dtypes, moving elements as bits."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
+from typing import Any
 
 from statex.diagnostics.codes import types as codes
 from statex.dsl.ops.base import Fault
@@ -116,3 +117,15 @@ def computable(x: TensorType, what: str, *, kinds: str = "floats, ints", argumen
         return
     to = "f32" if x.dtype.kind is not Kind.COMPLEX and not wide else ("i64" if x.dtype.kind is Kind.INT else "c64")
     raise Fault(codes.DTYPE, f"`{what}` is not defined for {x.dtype}", argument, help=f"cast first: `cast({to}) | …`")
+
+
+_MOVED_AS_BITS = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu",
+                  "uint16", "uint32", "uint64")  # fmt: skip
+
+
+def move(torch: Any, x: Any, function: Callable[[Any], Any]) -> Any:
+    """Return what a function that only moves elements gives, for the dtypes torch does not move itself as well."""
+    if str(x.dtype).removeprefix("torch.") not in _MOVED_AS_BITS:
+        return function(x)
+    bits = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()]
+    return function(x.view(bits)).view(x.dtype)

@@ -1,0 +1,248 @@
+"""Every operation: type rule and execution agree, what can be undone is undone to the bit, all of it documented."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from statex.dsl.ops import OPERATIONS, QUERIES
+from statex.dsl.ops.base import ArgKind, Fault, Operation
+from statex.dtypes import BY_NAME, DType
+from statex.grammar.parser import parse
+from statex.header import TensorType
+from statex.source import Source
+from tests.dsl.ops.strategies import CALLS, DTYPES, as_tensors
+
+pytestmark = pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
+
+NAMES = sorted(OPERATIONS)
+INVERTIBLE = [name for name in NAMES if OPERATIONS[name].invert is not None]
+
+
+def type_of(tensor: torch.Tensor) -> TensorType:
+    return TensorType(BY_NAME[str(tensor.dtype).removeprefix("torch.")], tuple(tensor.shape))
+
+
+def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Say whether two tensors are equal to the bit, NaNs and signs of zeros included."""
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    # A plain copy has plain strides even where a length of 1 would allow others, which `view` needs.
+    return torch.equal(
+        *(torch.empty(t.numel(), dtype=t.dtype).copy_(t.flatten()).view(torch.uint8) for t in (one, other))
+    )
+
+
+def told(fault: Fault, operation: type[Operation]) -> bool:
+    """Say whether a fault says something, and names an argument there is."""
+    names = {None, *(p.name for p in operation.parameters)}
+    return bool(fault.headline) and fault.argument in names
+
+
+def test_every_operation_is_tried() -> None:
+    assert sorted(CALLS) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_type_rule_says_what_execution_gives(name: str) -> None:
+    operation = OPERATIONS[name]
+    seen: Counter[str] = Counter()
+
+    @settings(max_examples=250, deadline=None, derandomize=True)
+    @given(CALLS[name])
+    def holds(arguments: dict[str, Any]) -> None:
+        try:
+            wanted = operation.infer(**arguments)
+        except Fault as fault:
+            seen["refused" if told(fault, operation) else "refused without a word"] += 1
+            return
+        found = operation.run(torch, **as_tensors(arguments))
+        seen["done"] += 1
+        if isinstance(wanted, tuple):
+            assert tuple(type_of(t) for t in found) == wanted
+        else:
+            assert type_of(found) == wanted
+
+    holds()
+    assert not seen["refused without a word"]
+    # A rule that refuses (almost) everything would agree with any execution.
+    assert seen["done"] >= seen["refused"] / 9, seen
+
+
+@pytest.mark.parametrize("name", INVERTIBLE)
+def test_what_can_be_undone_is_undone_to_the_bit(name: str) -> None:
+    operation = OPERATIONS[name]
+    leading = operation.leading()
+    assert leading is not None
+    assert operation.invert is not None
+    seen: Counter[str] = Counter()
+
+    @settings(max_examples=250, deadline=None, derandomize=True)
+    @given(CALLS[name])
+    def holds(arguments: dict[str, Any]) -> None:
+        try:
+            operation.infer(**arguments)
+        except Fault:
+            return
+        back = operation.invert(**arguments)  # type: ignore[misc]
+        if back is None:
+            return
+        seen["undone"] += 1
+        given_ = as_tensors(arguments)
+        result = operation.run(torch, **given_)
+        inverse = OPERATIONS[back.operation]
+        first = inverse.leading()
+        assert first is not None
+        found = inverse.run(torch, **{first.name: result}, **back.arguments)
+        before = given_[leading.name]
+        if isinstance(before, tuple):
+            assert all(same_bits(a, b) for a, b in zip(found, before, strict=True))
+        else:
+            assert same_bits(found, before)
+
+    holds()
+    assert seen["undone"] >= 10
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_operation_is_documented(name: str) -> None:
+    operation = OPERATIONS[name]
+    assert operation.__doc__
+    assert operation.__doc__.split("\n")[0].endswith(".")
+    assert operation.category
+    program = parse(Source("example.sx", operation.example))
+    assert len(program.statements) == 1
+    assert operation.signature().startswith(f"{name}(")
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.name)
+def test_every_question_is_documented(query: Any) -> None:
+    assert query.doc.endswith(".")
+    assert query.signature.startswith(query.name)
+    assert len(parse(Source("example.sx", query.example)).statements) == 1
+
+
+# --- against functions of torch that the operations do not call -------------------------------------------------
+
+x34 = torch.arange(12.0).reshape(3, 4)
+x234 = torch.arange(24.0).reshape(2, 3, 4)
+REFERENCES: list[tuple[str, dict[str, Any], Any]] = [
+    ("transpose", {"x": x34, "dim0": None, "dim1": None}, x34.mT),
+    ("permute", {"x": x234, "dims": (2, 0, 1)}, torch.from_numpy(x234.numpy().transpose(2, 0, 1).copy())),
+    ("reshape", {"x": x34, "shape": (2, -1)}, torch.from_numpy(x34.numpy().reshape(2, 6))),
+    ("flatten", {"x": x234, "start_dim": 1, "end_dim": -1}, x234.reshape(2, 12)),
+    ("unflatten", {"x": x34, "dim": 1, "sizes": (2, -1)}, x34.reshape(3, 2, 2)),
+    ("flip", {"x": x34, "dims": (0,)}, x34[[2, 1, 0]]),
+    ("roll", {"x": x34, "shifts": (1,), "dims": (0,)}, x34[[2, 0, 1]]),
+    ("rearrange", {"x": x34, "pattern": "a (h d) -> h a d", "axes": {"h": 2}}, x34.reshape(3, 2, 2).permute(1, 0, 2)),
+    ("index_select", {"x": x34, "dim": 1, "index": (3, 0)}, x34[:, [3, 0]]),
+    ("narrow", {"x": x34, "dim": 0, "start": 1, "length": 2}, x34[1:3]),
+    ("resize", {"x": x34, "size": (2, 6), "value": 7}, torch.nn.functional.pad(x34, (0, 2, 0, -1), value=7.0)),
+    ("pad", {"x": x34, "pad": (0, 0, 1, 0), "mode": "constant", "value": 9},
+     torch.cat([torch.full((1, 4), 9.0), x34])),
+    ("average", {"tensors": (x34, x34 * 3)}, x34 * 2),
+    ("cat", {"tensors": (x34, x34), "dim": 1}, torch.hstack([x34, x34])),
+    ("stack", {"tensors": (x34, x34), "dim": 1}, torch.dstack([x34, x34]).mT),
+    ("norm", {"x": x34, "p": 2, "dim": (1,), "keepdim": True}, x34.square().sum(1, keepdim=True).sqrt()),
+    ("max", {"x": x34, "dim": (1,), "keepdim": False}, x34.max(1).values),
+    ("min", {"x": x34, "dim": None, "keepdim": False}, x34.min()),
+    ("remainder", {"x": torch.tensor([-7, 7]), "y": 3}, torch.tensor([-7 % 3, 7 % 3])),
+    ("floor_divide", {"x": torch.tensor([-7, 7]), "y": 2}, torch.tensor([-7 // 2, 7 // 2])),
+    ("pow", {"x": 2, "y": torch.tensor([1.0, 3.0])}, torch.tensor([2.0, 8.0])),
+    ("sub", {"x": 1, "y": torch.tensor([1.0, 3.0])}, torch.tensor([0.0, -2.0])),
+    ("arange", {"start": 4, "end": None, "step": 1, "dtype": BY_NAME["i64"]}, torch.tensor([0, 1, 2, 3])),
+    ("eye", {"n": 2, "m": 3, "dtype": BY_NAME["f32"]}, torch.tensor([[1.0, 0, 0], [0, 1.0, 0]])),
+    ("matmul", {"x": x34, "y": x34.mT}, torch.einsum("ij,kj->ik", x34, x34)),
+    ("weight_norm", {"v": x34 + 1, "g": torch.ones(3, 1), "dim": 0}, torch.nn.functional.normalize(x34 + 1, dim=1)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "arguments", "wanted"), REFERENCES, ids=[name for name, _, _ in REFERENCES])
+def test_results_are_those_of_other_ways_to_compute_them(name: str, arguments: dict[str, Any], wanted: Any) -> None:
+    torch.testing.assert_close(OPERATIONS[name].run(torch, **arguments), wanted)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("chunk", {"chunks": 2, "dim": 1}), ("sections", {"sizes": (1, 3), "dim": 1}), ("unstack", {"dim": 0})],
+)
+def test_pieces_are_those_of_plain_indexing(name: str, arguments: dict[str, Any]) -> None:
+    wanted = {
+        "chunk": (x34[:, :2], x34[:, 2:]),
+        "sections": (x34[:, :1], x34[:, 1:]),
+        "unstack": (x34[0], x34[1], x34[2]),
+    }[name]
+    found = OPERATIONS[name].run(torch, x34, **arguments)
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+
+
+@settings(max_examples=200, deadline=None)
+@given(CALLS["getitem"])
+def test_indexing_is_that_of_numpy(arguments: dict[str, Any]) -> None:
+    x = TensorType(BY_NAME["i64"], arguments["x"].shape)
+    try:
+        OPERATIONS["getitem"].infer(x, arguments["index"])
+    except Fault:
+        return
+    values = torch.arange(x.numel).reshape(x.shape)
+    plain = tuple(
+        slice(i.start, i.stop, i.step) if hasattr(i, "step") else list(i) if isinstance(i, tuple) else i
+        for i in arguments["index"]
+    )
+    plain = tuple([int(n) for n in i] if isinstance(i, list) else i for i in plain)
+    import numpy
+
+    at = tuple(numpy.array(i, dtype=numpy.int64) if isinstance(i, list) else i for i in plain)
+    found = OPERATIONS["getitem"].run(torch, values, arguments["index"])
+    assert numpy.array_equal(found.numpy(), values.numpy()[at])
+
+
+# --- binding ----------------------------------------------------------------------------------------------------
+
+X = TensorType(BY_NAME["f32"], (2, 2))
+WRONG: dict[ArgKind, list[Any]] = {
+    ArgKind.TENSOR: [1, "a", (1, 2), True],
+    ArgKind.TENSORS: [1, "a", (X, 1), ()],
+    ArgKind.OPERAND: ["a", True, (X,)],
+    ArgKind.INT: [1.5, "a", X, True, (1,)],
+    ArgKind.INTS: [1.5, "a", X, (1, "a"), True],
+    ArgKind.NUMBER: ["a", X, True],
+    ArgKind.BOOL: [1, "a", X],
+    ArgKind.TEXT: [1, X],
+    ArgKind.WORD: [1, "no such mode", X],
+    ArgKind.DTYPE: [1, "float31", X],
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_wrong_argument_is_named(name: str, data: st.DataObject) -> None:
+    from statex.dsl.ops import bind
+
+    operation = OPERATIONS[name]
+    arguments = {k: v for k, v in data.draw(CALLS[name]).items() if k != "axes"}
+    wrong = [p for p in operation.parameters if p.kind in WRONG]
+    if not wrong:
+        return
+    parameter = data.draw(st.sampled_from(wrong))
+    value = data.draw(st.sampled_from(WRONG[parameter.kind]))
+    with pytest.raises(Fault) as caught:
+        bind(operation, (), {**arguments, parameter.name: value})
+    assert caught.value.argument == parameter.name
+    assert f"`{parameter.name}`" in caught.value.headline
+
+
+@pytest.mark.parametrize("dtype", [d for d in DTYPES if d.is_floating_point], ids=str)
+def test_the_largest_numbers_are_those_of_torch(dtype: DType) -> None:
+    info = torch.finfo(getattr(torch, dtype.name))
+    make = OPERATIONS["full"]
+    assert make.run(torch, (1,), info.max, dtype).to(torch.float64).item() == info.max
+    make.infer((1,), info.max, dtype)
+    with pytest.raises(Fault):
+        make.infer((1,), 10**309 if dtype.name == "float64" else info.max * 1.5, dtype)
