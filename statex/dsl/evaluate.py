@@ -105,7 +105,7 @@ class Evaluator:
         """Return the value of an expression."""
         match node:
             case tree.Number():
-                return node.value
+                return operators.bounded(node.value, node.span)
             case tree.String():
                 return PatternValue(node.pattern) if node.pattern is not None else node.value
             case tree.Name():

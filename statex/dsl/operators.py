@@ -36,6 +36,19 @@ def is_number(value: Value) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def bounded(value: Value, span: Span) -> Value:
+    """Return a number (or a list of them) that came from outside, after checking that torch could hold it.
+
+    Raises:
+        StatexError: SX217 for ints of more than 64 bits.
+    """
+    for item in value if isinstance(value, tuple) else ():
+        bounded(item, span)
+    if isinstance(value, int) and not -_LIMIT <= value < _LIMIT:
+        fail(codes.NUMBER_RANGE, "the number has more than 64 bits", span)
+    return value
+
+
 def binary(symbol: str, left: Value, right: Value, span: Span) -> Value:
     """Return the result of an operator on two plain values.
 

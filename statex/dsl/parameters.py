@@ -9,6 +9,7 @@ from typing import Any
 from statex.diagnostics import fail
 from statex.diagnostics.codes import names as codes
 from statex.diagnostics.suggest import did_you_mean
+from statex.dsl.operators import bounded
 from statex.dsl.values import PatternValue, Value, describe, kind_of
 from statex.dtypes import BY_NAME, DType
 from statex.grammar import tree
@@ -53,11 +54,12 @@ def checked(node: tree.Param, type_name: str | None, given: Given, default: Valu
     """Return a given value as the declared type, or as the type of the default where none is declared.
 
     Raises:
-        StatexError: SX206.
+        StatexError: SX206, SX217 for numbers of more than 64 bits.
     """
     wanted = type_name or _type_of(default)
     value = from_python(given.value) if given.typed else from_text(given.value, wanted)
-    return _fit(node, wanted, value, given.span or node.span)
+    span = given.span or node.span
+    return _fit(node, wanted, bounded(value, span), span)
 
 
 def check_default(node: tree.Param, type_name: str | None, default: Value) -> Value:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from statex.diagnostics import fail
 from statex.diagnostics.codes import names as codes
+from statex.dsl.operators import bounded
 from statex.dsl.values import UNKNOWN, TensorValue, Value, describe, is_tensors, kind_of
 from statex.source import Span
 
@@ -83,7 +84,7 @@ def _value(arguments: Sequence[Value], span: Span, values: Values) -> Value:
             span,
             help=f"give a default: `value('{arguments[0]}', 0)`",
         )
-    return _as_value(found)
+    return bounded(_as_value(found), span)
 
 
 def _as_value(found: object) -> Value:

@@ -7,7 +7,7 @@ from typing import Any
 
 from statex.diagnostics.codes import types as codes
 from statex.dsl.ops.base import ArgKind, Fault, Inverse, Operation, Parameter
-from statex.dsl.ops.typing import broadcast, computable, one_dtype, sized
+from statex.dsl.ops.typing import broadcast, computable, fillable, one_dtype, sized
 from statex.dtypes import BOOL, DType, Kind
 from statex.header import TensorType
 
@@ -41,8 +41,8 @@ def _check_scalar(value: float, dtype: DType, argument: str) -> None:
         )
     if whole and dtype.kind is not Kind.INT:
         raise Fault(codes.DTYPE, f"{value} with bool would make ints of it", argument, help="cast first: `cast(i64)`")
-    if whole and not -(2 ** (8 * dtype.itemsize - 1)) <= value < 2 ** (8 * dtype.itemsize - 1):
-        raise Fault(codes.VALUE, f"{value} is no {dtype}", argument)
+    if whole:
+        fillable(dtype, value, argument)
 
 
 def _elementwise(name: str, sign: str, doc: str, *, kinds: str, torch_name: str, extra: Any = None) -> type[Operation]:
@@ -203,6 +203,7 @@ class Clamp(Operation):
         for name, value in (("min", min), ("max", max)):
             if value is not None:
                 _check_scalar(value, x.dtype, name)
+                fillable(x.dtype, value, name)
         return TensorType(x.dtype, x.shape)
 
     @staticmethod

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from math import ceil, inf
+from math import ceil, isfinite
 from typing import Any
 
 from statex.diagnostics.codes import types as codes
 from statex.dsl.ops.base import ArgKind, Fault, Operation, Parameter
-from statex.dsl.ops.typing import sized
+from statex.dsl.ops.typing import fillable, sized
 from statex.dtypes import FLOAT32, DType, Kind
 from statex.header import TensorType
 
@@ -24,33 +24,6 @@ def torch_dtype(torch: Any, dtype: DType) -> Any:
     return getattr(torch, dtype.name)
 
 
-def _fillable(dtype: DType, value: float, argument: str = "dtype") -> None:
-    if dtype.kind is Kind.QUANTIZED:
-        raise Fault(codes.DTYPE, f"a quantized tensor cannot be made here: {dtype}", "dtype")
-    if dtype.kind is Kind.INT:
-        bits = dtype.itemsize * 8
-        low, high = (0, 2**bits - 1) if dtype.name.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-        if value != int(value) or not low <= value <= high:
-            raise Fault(codes.VALUE, f"{value} is no {dtype}", argument)
-    if dtype.kind is Kind.FLOAT and not _holds(dtype, value):
-        raise Fault(codes.VALUE, f"{value} is no {dtype}", argument)
-
-
-_LARGEST = {
-    "float64": 1.7976931348623157e308, "float32": 3.4028234663852886e38, "float16": 65504.0,
-    "bfloat16": 3.3895313892515355e38, "float8_e4m3fn": 448.0, "float8_e5m2": 57344.0,
-    "float8_e4m3fnuz": 240.0, "float8_e5m2fnuz": 57344.0, "float8_e8m0fnu": 2.0**127,
-}  # fmt: skip
-"""The largest finite number of each dtype, as torch.finfo has it."""
-_INFINITE = ("float64", "float32", "float16", "bfloat16", "float8_e5m2")
-
-
-def _holds(dtype: DType, value: float) -> bool:
-    if dtype.name == "float8_e8m0fnu" and not value >= 2.0**-127:
-        return False  # powers of two only: neither zero nor a sign
-    return abs(value) <= _LARGEST[dtype.name] or (value in (inf, -inf) and dtype.name in _INFINITE)
-
-
 class Zeros(Operation):
     """Make a tensor of zeros, f32 unless told otherwise."""
 
@@ -61,7 +34,7 @@ class Zeros(Operation):
 
     @staticmethod
     def infer(size: tuple[int, ...], dtype: DType) -> TensorType:
-        _fillable(dtype, 0)
+        fillable(dtype, 0)
         return sized(dtype, size)
 
     @staticmethod
@@ -79,7 +52,7 @@ class Ones(Operation):
 
     @staticmethod
     def infer(size: tuple[int, ...], dtype: DType) -> TensorType:
-        _fillable(dtype, 1)
+        fillable(dtype, 1)
         return sized(dtype, size)
 
     @staticmethod
@@ -97,7 +70,7 @@ class Full(Operation):
 
     @staticmethod
     def infer(size: tuple[int, ...], fill_value: float, dtype: DType) -> TensorType:
-        _fillable(dtype, fill_value, "fill_value")
+        fillable(dtype, fill_value, "fill_value")
         return sized(dtype, size)
 
     @staticmethod
@@ -115,7 +88,7 @@ class ZerosLike(Operation):
 
     @staticmethod
     def infer(x: TensorType, dtype: DType | None) -> TensorType:
-        _fillable(dtype or x.dtype, 0)
+        fillable(dtype or x.dtype, 0)
         return sized(dtype or x.dtype, x.shape)
 
     @staticmethod
@@ -133,7 +106,7 @@ class OnesLike(Operation):
 
     @staticmethod
     def infer(x: TensorType, dtype: DType | None) -> TensorType:
-        _fillable(dtype or x.dtype, 1)
+        fillable(dtype or x.dtype, 1)
         return sized(dtype or x.dtype, x.shape)
 
     @staticmethod
@@ -151,7 +124,7 @@ class FullLike(Operation):
 
     @staticmethod
     def infer(x: TensorType, fill_value: float, dtype: DType | None) -> TensorType:
-        _fillable(dtype or x.dtype, fill_value, "fill_value")
+        fillable(dtype or x.dtype, fill_value, "fill_value")
         return sized(dtype or x.dtype, x.shape)
 
     @staticmethod
@@ -181,6 +154,8 @@ class Arange(Operation):
         first, last = (0, start) if end is None else (start, end)
         if dtype.kind not in (Kind.FLOAT, Kind.INT) or dtype.itemsize < 2 or dtype.name.startswith("u"):
             raise Fault(codes.DTYPE, f"`arange` makes floats and signed ints, not {dtype}", "dtype")
+        if not all(isfinite(number) for number in (first, last, step)):
+            raise Fault(codes.VALUE, f"{first} to {last} by {step} is no row of numbers", "start")
         if step == 0 or (last - first) / step < 0:
             raise Fault(codes.VALUE, f"no step of {step} leads from {first} to {last}", "step")
         if dtype.kind is Kind.INT and any(n != int(n) for n in (first, last, step)):
@@ -203,7 +178,7 @@ class Eye(Operation):
 
     @staticmethod
     def infer(n: int, m: int | None, dtype: DType) -> TensorType:
-        _fillable(dtype, 1)
+        fillable(dtype, 1)
         if dtype.name.startswith("float8") or dtype.name in ("uint16", "uint32", "uint64", "complex32"):
             raise Fault(codes.DTYPE, f"`eye` makes no {dtype}", "dtype", help="cast it: `eye(…) | cast(…)`")
         return sized(dtype, (n, n if m is None else m))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from math import floor
+from math import floor, isfinite
 from typing import Any
 
 from statex.diagnostics.codes import types as codes
 from statex.dsl.ops.base import ArgKind, Fault, Operation, Parameter
-from statex.dsl.ops.typing import sized
+from statex.dsl.ops.typing import fillable, sized
 from statex.dtypes import Kind
 from statex.header import TensorType
 
@@ -39,7 +39,9 @@ class Pad(Operation):
     def infer(x: TensorType, pad: tuple[int, ...], mode: str, value: float) -> TensorType:
         if len(pad) % 2 or len(pad) > 2 * x.ndim:
             raise Fault(codes.ARGUMENTS, f"`pad` takes two ints for each padded dim of {x}, last dim first", "pad")
-        _check_number(x, value)
+        if x.dtype.name.startswith("float8") or x.dtype.name == "complex32":
+            raise Fault(codes.DTYPE, f"`pad` is not defined for {x.dtype}", "x", help="cast first: `cast(f32) | …`")
+        fillable(x.dtype, value, "value")
         shape = list(x.shape)
         for number in range(len(pad) // 2):
             before, after = pad[2 * number], pad[2 * number + 1]
@@ -55,18 +57,6 @@ class Pad(Operation):
     def run(torch: Any, x: Any, pad: tuple[int, ...], mode: str, value: float) -> Any:
         pads = torch.nn.functional.pad
         return pads(x, list(pad), mode, value) if mode == "constant" else pads(x, list(pad), mode)
-
-
-def _check_number(x: TensorType, value: float) -> None:
-    if x.dtype.kind in (Kind.INT, Kind.BOOL) and value != int(value):
-        raise Fault(codes.VALUE, f"{value} is no {x.dtype}", "value")
-    if x.dtype.kind is Kind.INT:
-        bits = 8 * x.dtype.itemsize
-        low, high = (0, 2**bits) if x.dtype.name.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1))
-        if not low <= value < high:
-            raise Fault(codes.VALUE, f"{value} is no {x.dtype}", "value")
-    if x.dtype.kind is Kind.QUANTIZED or x.dtype.name.startswith("float8") or x.dtype.name == "complex32":
-        raise Fault(codes.DTYPE, f"`pad` is not defined for {x.dtype}", "x", help="cast first: `cast(f32) | …`")
 
 
 def _check_mode(x: TensorType, pad: tuple[int, ...], mode: str) -> None:
@@ -97,7 +87,7 @@ class Resize(Operation):
     def infer(x: TensorType, size: tuple[int, ...], value: float) -> TensorType:
         if len(size) != x.ndim or any(length < -1 for length in size):
             raise Fault(codes.ARGUMENTS, f"`resize` takes a length for each of the {x.ndim} dims, or -1", "size")
-        _check_number(x, value)
+        fillable(x.dtype, value, "value")
         return sized(x.dtype, [own if new == -1 else new for own, new in zip(x.shape, size, strict=True)])
 
     @staticmethod
@@ -189,6 +179,8 @@ def _new_size(x: TensorType, size: tuple[int, ...] | None, scale_factor: float |
             raise Fault(codes.ARGUMENTS, f"`size` takes {x.ndim - 2} lengths here", "size")
     else:
         assert scale_factor is not None
+        if not isfinite(scale_factor):
+            raise Fault(codes.VALUE, f"{scale_factor} is no factor", "scale_factor")
         lengths = [floor(float(length) * scale_factor) for length in x.shape[2:]]
     if any(length < 1 for length in lengths):
         raise Fault(codes.VALUE, f"a dim cannot become {min(lengths)} long", "size")

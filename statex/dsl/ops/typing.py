@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import prod
+from math import inf, isfinite, prod
 from typing import Any
 
 from statex.diagnostics.codes import types as codes
@@ -100,6 +100,40 @@ def broadcast(a: tuple[int, ...], b: tuple[int, ...], argument: str | None = Non
             raise Fault(codes.SHAPE, f"shapes {list(a)} and {list(b)} do not broadcast", argument)
         result.append(other if one == 1 else one)
     return tuple(result)
+
+
+def fillable(dtype: DType, value: float, argument: str = "dtype") -> None:
+    """Refuse numbers that elements of a dtype cannot be, and dtypes whose elements are no numbers.
+
+    Raises:
+        Fault: SX403, SX406.
+    """
+    if dtype.kind is Kind.QUANTIZED:
+        raise Fault(codes.DTYPE, f"the elements of {dtype} are no plain numbers", argument)
+    if dtype.kind is Kind.BOOL and value not in (0, 1):
+        raise Fault(codes.VALUE, f"{value} is no bool", argument)
+    if dtype.kind is Kind.INT:
+        bits = dtype.itemsize * 8
+        low, high = (0, 2**bits - 1) if dtype.name.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        if not isfinite(value) or value != int(value) or not low <= value <= high:
+            raise Fault(codes.VALUE, f"{value} is no {dtype}", argument)
+    if dtype.kind is Kind.FLOAT and not _holds(dtype, value):
+        raise Fault(codes.VALUE, f"{value} is no {dtype}", argument)
+
+
+_FINITE = {
+    "float64": 1.7976931348623157e308, "float32": 3.4028234663852886e38, "float16": 65504.0,
+    "bfloat16": 3.3895313892515355e38, "float8_e4m3fn": 448.0, "float8_e5m2": 57344.0,
+    "float8_e4m3fnuz": 240.0, "float8_e5m2fnuz": 57344.0, "float8_e8m0fnu": 2.0**127,
+}  # fmt: skip
+"""The largest finite number of each dtype, as torch.finfo has it."""
+_INFINITE = ("float64", "float32", "float16", "bfloat16", "float8_e5m2")
+
+
+def _holds(dtype: DType, value: float) -> bool:
+    if dtype.name == "float8_e8m0fnu" and not value >= 2.0**-127:
+        return False  # powers of two only: neither zero nor a sign
+    return abs(value) <= _FINITE[dtype.name] or (value in (inf, -inf) and dtype.name in _INFINITE)
 
 
 def computable(x: TensorType, what: str, *, kinds: str = "floats, ints", argument: str | None = None) -> None:
