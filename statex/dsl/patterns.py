@@ -99,8 +99,8 @@ class Pattern:
             )
 
     def bind(self, bindings: Bindings) -> Pattern:
-        """Return the pattern with the captures named there replaced by their text."""
-        here = {name: c.rendered for name, c in bindings.items() if name in self.captures}
+        """Return the pattern with the named captures there replaced by their text; wildcards stay free."""
+        here = {name: c.rendered for name, c in bindings.items() if name in self.captures and name[0] != "*"}
         if not here or self.regex is not None:
             return self
         bound = (_bound(elements, here) for elements in self.variants)

@@ -1,0 +1,206 @@
+"""Every statement on small states: the keys, their order, the values, the identity of what only moved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import statex
+from statex import StatexError
+
+T = torch.tensor
+
+
+def state() -> dict[str, Any]:
+    return {
+        "a.weight": torch.arange(12.0).reshape(4, 3),
+        "a.bias": torch.arange(4.0),
+        "l.0.w": T([0.0]),
+        "l.2.w": T([2.0]),
+        "l.10.w": T([10.0]),
+        "steps": T(7),
+    }
+
+
+def run(program: str, given: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    return statex.compile(program).apply(given if given is not None else state(), **more)
+
+
+@pytest.mark.parametrize(
+    ("program", "keys"),
+    [
+        ("rename a.{x} -> b.{x}", "b.weight b.bias l.0.w l.2.w l.10.w steps"),
+        ("rename part w -> weight", "a.weight a.bias l.0.weight l.2.weight l.10.weight steps"),
+        ("rename prefix 'l.' -> ''", "a.weight a.bias 0.w 2.w 10.w steps"),
+        ("rename suffix '.w' -> ''", "a.weight a.bias l.0 l.2 l.10 steps"),
+        ("rename text 's' -> 'S'", "a.weight a.biaS l.0.w l.2.w l.10.w StepS"),
+        ("renumber l.{i:int}", "a.weight a.bias l.0.w l.1.w l.2.w steps"),
+        ("drop l.*.w", "a.weight a.bias steps"),
+        ("keep a.**, steps", "a.weight a.bias steps"),
+        ("drop? nothing.**", "a.weight a.bias l.0.w l.2.w l.10.w steps"),
+        ("copy a.weight -> head.weight", "a.weight a.bias l.0.w l.2.w l.10.w steps head.weight"),
+        ("add b = zeros([2])", "a.weight a.bias l.0.w l.2.w l.10.w steps b"),
+        ("add {m}.extra = it for {m}.bias", "a.weight a.bias l.0.w l.2.w l.10.w steps a.extra"),
+        ("split a.weight -> {p:q|k}.weight = chunk(2)", "q.weight k.weight a.bias l.0.w l.2.w l.10.w steps"),
+        ("split a.weight over e -> e.{e} = unstack", "e.0 e.1 e.2 e.3 a.bias l.0.w l.2.w l.10.w steps"),
+        ("renumber l.{i:int}\nmerge l.{i:int}.w over i -> l = stack", "a.weight a.bias l steps"),
+        ("merge l.0.w, l.2.w -> l = cat", "a.weight a.bias l l.10.w steps"),
+        ("order natural", "a.bias a.weight l.0.w l.2.w l.10.w steps"),
+        ("within a { rename weight -> w }", "a.w a.bias l.0.w l.2.w l.10.w steps"),
+        ("within l.{i} { rename w -> weight }", "a.weight a.bias l.0.weight l.2.weight l.10.weight steps"),
+        ("if count(l.*.w) == 3 { drop l.** } else { drop a.** }", "a.weight a.bias steps"),
+        ("if exists(lm_head) { drop l.** } else { drop a.** }", "l.0.w l.2.w l.10.w steps"),
+        ("macro m(a) { drop {$a}.** }\nuse m('l')", "a.weight a.bias steps"),
+        ("macro m(a, n) { rename {$a}.weight -> {$a}.weight{$n} }\nuse m('a', 3)",
+         "a.weight3 a.bias l.0.w l.2.w l.10.w steps"),
+        ("param n: int = 2\nlet k = n * 5\ndrop l.{i:int}.w where i == k", "a.weight a.bias l.0.w l.2.w steps"),
+        ("drop ** where ndim == 1 and numel == 1", "a.weight a.bias steps"),
+        ("drop ** where dtype == i64", "a.weight a.bias l.0.w l.2.w l.10.w"),
+        ("drop ** where key matches l.**", "a.weight a.bias steps"),
+        ("drop ** where shape == [4, 3]", "a.bias l.0.w l.2.w l.10.w steps"),
+        ("expect count(l.*.w) == 3\nexpect no key matches module.**", "a.weight a.bias l.0.w l.2.w l.10.w steps"),
+    ],
+)  # fmt: skip
+def test_the_keys_and_their_order(program: str, keys: str) -> None:
+    assert list(run(program)) == keys.split()
+
+
+@pytest.mark.parametrize(
+    ("program", "key", "wanted"),
+    [
+        ("set a.weight = transpose", "a.weight", torch.arange(12.0).reshape(4, 3).T),
+        ("set a.weight = (it[:2] | transpose) * 2", "a.weight", torch.arange(6.0).reshape(2, 3).T * 2),
+        ("set a.bias = -it + 1", "a.bias", 1 - torch.arange(4.0)),
+        ("set a.bias = (it - 1) ** 2 / 4", "a.bias", (torch.arange(4.0) - 1) ** 2 / 4),
+        ("set a.bias = a.weight @ ones([3])", "a.bias", torch.arange(12.0).reshape(4, 3).sum(1)),
+        ("set {m}.bias = sum({m}.weight, dim=1)", "a.bias", torch.arange(12.0).reshape(4, 3).sum(1)),
+        ("set l.{i:int}.w = it + i", "l.10.w", T([20.0])),
+        ("set a.weight = cast(bf16)", "a.weight", torch.arange(12.0).reshape(4, 3).bfloat16()),
+        ("set steps = it + 1 where ndim == 0", "steps", T(8)),
+        ("set a.weight = rearrange('(h d) c -> h (d c)', h=2)", "a.weight", torch.arange(12.0).reshape(2, 6)),
+        ("merge a.weight as w, a.bias as b -> a.wb = cat(w, unsqueeze(b, 1), dim=1)", "a.wb",
+         torch.cat([torch.arange(12.0).reshape(4, 3), torch.arange(4.0)[:, None]], 1)),
+        ("split a.weight -> x, y = sections([1, 3])", "y", torch.arange(12.0).reshape(4, 3)[1:]),
+        ("renumber l.{i:int}\nmerge l.{i:int}.w over i -> l = stack(dim=1)", "l", T([[0.0, 2.0, 10.0]])),
+        ("let n = size(a.weight, 0)\nadd n = arange(n)", "n", torch.arange(4.0)),
+        ("add m = mean(it, it * 3) for a.bias", "m", torch.arange(4.0) * 2),
+    ],
+)  # fmt: skip
+def test_the_values(program: str, key: str, wanted: torch.Tensor) -> None:
+    found = run(program)[key]
+    assert found.dtype == wanted.dtype
+    assert torch.equal(found, wanted)
+
+
+def test_sources_of_splits_and_merges_are_consumed() -> None:
+    assert "a.weight" not in run("split a.weight -> x, y = chunk(2)")
+    assert not {"l.0.w", "l.2.w"} & run("merge l.0.w, l.2.w -> l = cat").keys()
+
+
+def test_a_copy_is_a_tie_and_an_added_clone_is_none() -> None:
+    result = run("copy a.weight -> b\nadd c = clone(a.weight)")
+    assert result["b"] is result["a.weight"]
+    assert result["c"].data_ptr() != result["a.weight"].data_ptr()
+    assert torch.equal(result["c"], result["a.weight"])
+
+
+def test_equal_work_on_tied_tensors_stays_tied() -> None:
+    given = {"a": torch.rand(2, 3)}
+    given["b"] = given["a"]
+    result = run("set a, b = transpose", given)
+    assert result["a"].data_ptr() == result["b"].data_ptr()
+    apart = run("set a = transpose\nset b = it * 1", given)
+    assert apart["a"].data_ptr() != apart["b"].data_ptr()
+
+
+def test_further_inputs() -> None:
+    lora = {"a.down": torch.ones(1, 3), "a.up": torch.ones(4, 1)}
+    program = "input lora\nset {m}.weight = it + lora::{m}.up @ lora::{m}.down for lora::{m}.down"
+    assert torch.equal(run(program, inputs={"lora": lora})["a.weight"], state()["a.weight"] + 1)
+
+
+def test_a_family_of_inputs_is_gathered() -> None:
+    ranks = [{"a.weight": torch.full((1, 3), float(n))} for n in range(3)]
+    program = "input rank[]\nset a.weight = cat(it, rank::{key})"
+    result = run(program, {"a.weight": torch.zeros(1, 3)}, inputs={"rank": ranks})
+    assert torch.equal(result["a.weight"], T([[0.0] * 3, [0.0] * 3, [1.0] * 3, [2.0] * 3]))
+
+
+def test_order_like_the_target() -> None:
+    target = {"b": T(1.0), "a": T(2.0)}
+    given = {"a": T(1.0), "b": T(2.0)}
+    assert list(statex.compile("order like target").apply(given, target=target)) == ["b", "a"]
+
+
+def test_include_with_parameters(tmp_path: Path) -> None:
+    (tmp_path / "part.sx").write_text("param what\nparam n: int = 1\ndrop {$what}.**\nadd n = full([1], n)\n")
+    (tmp_path / "rules.sx").write_text("include 'part.sx' with what = 'l', n = 4\n")
+    result = statex.load(tmp_path / "rules.sx").apply(state())
+    assert list(result) == ["a.weight", "a.bias", "steps", "n"]
+    assert result["n"].item() == 4
+
+
+NESTED = {"epoch": 3, "state": {"m.w": T(1.0)}, "optimizer": {"lr": 0.1}}
+
+
+@pytest.mark.parametrize(
+    ("program", "keys"),
+    [
+        ("root 'state'\nrename m.w -> w", {"epoch": 3, "state": {"w": 1.0}, "optimizer": {"lr": 0.1}}),
+        ("root 'state' -> 'model.inner'", {"epoch": 3, "optimizer": {"lr": 0.1}, "model": {"inner": {"m.w": 1.0}}}),
+        ("root 'state' -> ''", {"m.w": 1.0}),
+    ],
+)
+def test_roots(tmp_path: Path, program: str, keys: Any) -> None:
+    torch.save(NESTED, tmp_path / "in.pth")
+    statex.convert(tmp_path / "in.pth", tmp_path / "out.pth", statex.compile(program))
+    found = torch.load(tmp_path / "out.pth", weights_only=True)
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return value.item()
+        return {k: plain(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    assert plain(found) == keys
+
+
+def test_plain_values_of_a_nested_checkpoint(tmp_path: Path) -> None:
+    torch.save(NESTED, tmp_path / "in.pth")
+    rules = statex.compile("root 'state'\nadd n = full([1], value('epoch'))")
+    statex.convert(tmp_path / "in.pth", tmp_path / "out.pth", rules)
+    assert torch.load(tmp_path / "out.pth")["state"]["n"].item() == 3
+
+
+@pytest.mark.parametrize(
+    ("program", "code"),
+    [
+        ("drop nothing.**", "SX301"),
+        ("keep nothing.**", "SX301"),
+        ("set nothing = ones_like", "SX301"),
+        ("copy a.weight -> a.bias", "SX303"),
+        ("add a.bias = zeros([4])", "SX303"),
+        ("expect count(l.*.w) == 4", "SX317"),
+        ("expect no key matches l.**", "SX317"),
+        ("merge l.{i:int}.w over i -> l = stack", "SX310"),
+        ("merge {m:**}.weight, {m}.w -> {m} = cat", "SX309"),
+        ("split a.weight -> x, y, z = chunk(2)", "SX314"),
+        ("set a.weight = permute(0)", "SX401"),
+        ("set a.bias = it + ::steps", "SX402"),
+        ("set a.weight = nosuch(it)", "SX203"),
+        ("drop l.*.w where i == 1", "SX202"),
+        ("set steps = it where ndim == missing", "SX202"),
+        ("use gone('l')", "SX212"),
+        ("param n: int", "SX204"),
+    ],
+)
+def test_what_cannot_be(program: str, code: str) -> None:
+    before = state()
+    kept = dict(before)
+    with pytest.raises(StatexError) as caught:
+        run(program, before)
+    assert [d.code.id for d in caught.value.diagnostics] == [code]
+    assert all(before[key] is value for key, value in kept.items())
+    assert list(before) == list(kept)
