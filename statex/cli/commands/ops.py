@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import shutil
+import textwrap
 from typing import Annotated, Any
 
 import typer
@@ -30,6 +32,7 @@ def ops(
             "category": "questions to the header",
             "signature": q.signature,
             "doc": q.doc,
+            "parameters": [],
             "example": q.example,
         }
         for q in QUERIES
@@ -46,7 +49,10 @@ def ops(
         print_json(entries)
     elif name is not None:
         entry = entries[0]
-        typer.echo(f"{entry['signature']}\n\n{entry['doc']}\n\nexample:\n    {entry['example']}")
+        typer.echo(f"{entry['signature']}\n\n{entry['doc']}\n")
+        for line in columns([(p["name"], p["takes"], p["doc"]) for p in entry["parameters"]]):
+            typer.echo(line)
+        typer.echo(f"{'' if not entry['parameters'] else chr(10)}example:\n    {entry['example']}")
     else:
         _print_list(entries)
 
@@ -57,6 +63,9 @@ def _entry(operation: type[Operation]) -> dict[str, Any]:
         "category": operation.category,
         "signature": operation.signature(),
         "doc": inspect.getdoc(operation) or "",
+        "parameters": [
+            {"name": p.name, "takes": " | ".join(p.choices) or p.kind.value, "doc": p.doc} for p in operation.parameters
+        ],
         "example": operation.example,
     }
 
@@ -67,6 +76,14 @@ def _print_list(entries: list[dict[str, Any]]) -> None:
         if number:
             typer.echo("")
         typer.echo(category)
-        rows = [(e["signature"], e["doc"].splitlines()[0]) for e in entries if e["category"] == category]
-        for line in columns(rows):
-            typer.echo(line)
+        for entry in entries:
+            if entry["category"] == category:
+                typer.echo(f"  {entry['signature']}")
+                typer.echo(textwrap.fill(entry["doc"].splitlines()[0], _width(), **_INDENT))
+
+
+_INDENT: dict[str, Any] = {"initial_indent": "      ", "subsequent_indent": "      ", "break_on_hyphens": False}
+
+
+def _width() -> int:
+    return min(shutil.get_terminal_size().columns, 100)

@@ -119,7 +119,11 @@ def _show_parameter(parameter: Parameter) -> str:
     name = {ArgKind.TENSORS: f"*{parameter.name}", ArgKind.AXES: f"**{parameter.name}"}.get(
         parameter.kind, parameter.name
     )
-    return name if parameter.default is REQUIRED else f"{name}={show_value(parameter.default)}"
+    return (
+        name
+        if parameter.default is REQUIRED or parameter.kind is ArgKind.AXES
+        else f"{name}={show_value(parameter.default)}"
+    )
 
 
 def show_value(value: object) -> str:
