@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from statex import nesting
+from statex import garbage, nesting
 from statex.checkpoint import Reader, check_output, format_for, open_checkpoint, write_checkpoint
 from statex.diagnostics import StatexError, diagnostic, fail
 from statex.diagnostics.codes import names as name_codes
@@ -282,31 +282,42 @@ class Job:
         self.rules = rules
         self.target = target
         self._opened: list[_Opened] = []
+        self._comparison: Comparison | None = None
         try:
-            self._main = self._open(state, "the checkpoint")
-            stated, self.root_target = _root_statement(rules.program)
-            wanted = root if root is not None else stated
-            self.tree = self._main.tree
-            self.root = nesting.find_root(self.tree, self._main.label) if wanted is None else wanted
-            self.header = nesting.state_header(self.tree, self.root, self._main.label)
-            roots = {s.name.name: s.root.value for s in checked.inputs if s.root is not None}
-            self._members = {
-                name: [self._open(one, name) for one in _as_members(given)] for name, given in (inputs or {}).items()
-            }
-            headers = {n: tuple(m.header(roots.get(n)) for m in members) for n, members in self._members.items()}
-            given = {n: v if isinstance(v, Given) else Given(v, typed=True) for n, v in params.items()}
-            self.plan = compile_plan(
-                rules.program,
-                self.header,
-                inputs=headers,
-                target=target.header if target is not None else None,
-                given=given,
-                load=read_include,
-                folder=rules._folder,
-            )
+            with garbage.paused():
+                self._prepare(rules, checked, state, inputs or {}, root, params)
         except BaseException:
             self.close()
             raise
+
+    def _prepare(
+        self,
+        rules: Rules,
+        checked: Checked,
+        state: State,
+        inputs: Mapping[str, State | Sequence[State]],
+        root: str | None,
+        params: Mapping[str, Any],
+    ) -> None:
+        self._main = self._open(state, "the checkpoint")
+        stated, self.root_target = _root_statement(rules.program)
+        wanted = root if root is not None else stated
+        self.tree = self._main.tree
+        self.root = nesting.find_root(self.tree, self._main.label) if wanted is None else wanted
+        self.header = nesting.state_header(self.tree, self.root, self._main.label)
+        roots = {s.name.name: s.root.value for s in checked.inputs if s.root is not None}
+        self._members = {name: [self._open(one, name) for one in _as_members(given)] for name, given in inputs.items()}
+        headers = {n: tuple(m.header(roots.get(n)) for m in members) for n, members in self._members.items()}
+        given = {n: v if isinstance(v, Given) else Given(v, typed=True) for n, v in params.items()}
+        self.plan = compile_plan(
+            rules.program,
+            self.header,
+            inputs=headers,
+            target=self.target.header if self.target is not None else None,
+            given=given,
+            load=read_include,
+            folder=rules._folder,
+        )
 
     def _open(self, state: State, label: str) -> _Opened:
         opened = _Opened(state, label)
@@ -358,10 +369,11 @@ class Job:
             StatexError: SX504.
         """
         state = self.state()
-        if self.target is not None:
+        comparison = self._comparison or self.check_target()
+        if self.target is not None and comparison is not None:
             from statex.execute.verify import load_for_real
 
-            load_for_real(self.target, state, self._comparison)
+            load_for_real(self.target, state, comparison)
         return nesting.rebuild(self.tree, self.root, self.root_target, state, self.plan.metadata, self._main.load)
 
     def _load(self, key: SourceKey) -> Any:

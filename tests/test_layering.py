@@ -18,6 +18,7 @@ ROOMS = {
     "statex.source": FOUNDATIONS,
     "statex.dtypes": FOUNDATIONS,
     "statex.header": FOUNDATIONS,
+    "statex.garbage": FOUNDATIONS,
     "statex.nesting": FOUNDATIONS,
     "statex.rulefiles": FOUNDATIONS,
     "statex.diagnostics": FOUNDATIONS,

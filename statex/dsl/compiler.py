@@ -225,16 +225,16 @@ class Compiler:
         return chosen
 
     def _match(self, node: tree.PatternNode, scope: Scope, key: str, bindings: Bindings) -> Match:
-        visible = key
-        if scope.prefix is not None and node.input is None:
-            visible = key[len(self.prefix_text(scope, bindings)) + 1 :]
-        named = {name: c.text for name, c in bindings.items() if name[0] not in "*%"}
-        case = ", ".join(f"{name} = {text}" for name, text in named.items()) or key
         if node.input is None:
-            entry = self.state.entries[key]
-            return Match(key, visible, bindings, entry, entry.value, case)
+            return self.own_match(scope, key, bindings)
         entry, value = self._input_entry(self.input(node), key)
-        return Match(key, visible, bindings, entry, value, case)
+        return Match(key, key, bindings, entry, value, _case(key, bindings))
+
+    def own_match(self, scope: Scope, key: str, bindings: Bindings) -> Match:
+        """Return the match of a key of the state."""
+        visible = key if scope.prefix is None else key[len(self.prefix_text(scope, bindings)) + 1 :]
+        entry = self.state.entries[key]
+        return Match(key, visible, bindings, entry, entry.value, _case(key, bindings))
 
     def prefix_text(self, scope: Scope, bindings: Bindings) -> str:
         """Return the text the `within` blocks around a scope stand for, given the captures of a match."""
@@ -355,6 +355,10 @@ class Compiler:
     def value_at(self, path: str) -> Value:
         """Return a plain value of the checkpoint; KeyError where it has none."""
         return self.header.values[path]
+
+
+def _case(key: str, bindings: Bindings) -> str:
+    return ", ".join([f"{name} = {c.text}" for name, c in bindings.items() if name[0] not in "*%"]) or key
 
 
 def main_only(node: tree.PatternNode) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -29,15 +29,28 @@ class _Node:
         self.key: str | None = None
 
 
+def _put(root: _Node, key: str) -> None:
+    node = root
+    for segment in key.split("."):
+        child = node.children.get(segment)
+        if child is None:
+            child = node.children[segment] = _Node()
+        node = child
+    node.key = key
+
+
+def _anywhere(elements: Sequence[Element]) -> bool:
+    """Say whether a pattern begins with `**`, so that the trie rules out nothing."""
+    return bool(elements) and isinstance(elements[0], Many)
+
+
 class KeyIndex:
     """A set of keys that patterns are matched against; `find` gives keys in the order they were added."""
 
     def __init__(self, keys: Iterable[str] = ()) -> None:
-        self._root = _Node()
-        self._ranks: dict[str, int] = {}
-        self._next = 0
-        for key in keys:
-            self.add(key)
+        self._ranks: dict[str, int] = {key: rank for rank, key in enumerate(keys)}
+        self._next = len(self._ranks)
+        self._trie: _Node | None = None
 
     def __contains__(self, key: str) -> bool:
         return key in self._ranks
@@ -47,19 +60,17 @@ class KeyIndex:
 
     def add(self, key: str) -> None:
         """Add a key."""
-        node = self._root
-        for segment in key.split("."):
-            child = node.children.get(segment)
-            if child is None:
-                child = node.children[segment] = _Node()
-            node = child
-        node.key = key
+        if self._trie is not None:
+            _put(self._trie, key)
         self._ranks[key] = self._next
         self._next += 1
 
     def discard(self, key: str) -> None:
         """Remove a key, and the branches that held only it."""
-        path = [self._root]
+        del self._ranks[key]
+        if self._trie is None:
+            return
+        path = [self._trie]
         segments = key.split(".")
         for segment in segments:
             path.append(path[-1].children[segment])
@@ -69,20 +80,40 @@ class KeyIndex:
             if child.children or child.key is not None:
                 break
             del parent.children[segment]
-        del self._ranks[key]
+
+    def change(self, removed: Collection[str], added: Collection[str]) -> None:
+        """Remove keys, then add others."""
+        if len(removed) + len(added) > len(self._ranks) // 4:
+            # To build the trie anew, when it is needed, costs less than so many changes.
+            self._trie = None
+        for key in removed:
+            self.discard(key)
+        for key in added:
+            self.add(key)
+
+    @property
+    def _root(self) -> _Node:
+        if self._trie is None:
+            self._trie = _Node()
+            for key in self._ranks:
+                _put(self._trie, key)
+        return self._trie
 
     def find(self, pattern: Pattern, *, ambiguous_stars: bool = False) -> list[Found]:
         """Return what a pattern matches; `other` is a second reading of a key (in its `*`s too, if asked)."""
         found = []
-        for key in sorted(self._candidates(pattern), key=self._ranks.__getitem__):
+        candidates = self._candidates(pattern)
+        # The ranks are a dict in the order of the ranks.
+        ordered = candidates if candidates is self._ranks else sorted(candidates, key=self._ranks.__getitem__)
+        for key in ordered:
             read = pattern.readings(key, stars=ambiguous_stars)
             if read:
                 found.append(Found(key, read[0], read[1] if len(read) > 1 else None))
         return found
 
-    def _candidates(self, pattern: Pattern) -> set[str]:
-        if pattern.regex is not None:
-            return set(self._ranks)
+    def _candidates(self, pattern: Pattern) -> Iterable[str]:
+        if pattern.regex is not None or any(_anywhere(elements) for elements in pattern.variants):
+            return self._ranks
         literal = pattern.node.text if pattern.node.kind is PatternKind.LITERAL else pattern.literal
         if literal is not None:
             return {literal} & self._ranks.keys()

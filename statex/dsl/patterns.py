@@ -16,6 +16,7 @@ import regex
 from statex.diagnostics import fail
 from statex.diagnostics.codes import patterns as codes
 from statex.dsl.captures import Bindings, CaptureKind, CaptureType
+from statex.dsl.one_way import OneWay, one_way
 from statex.dsl.reading import Atom, Element, Literal, Many, Mixed, Texts, TooLong, Wild, readings
 from statex.grammar import tree
 from statex.grammar.tree import PatternKind, PatternNode
@@ -76,10 +77,9 @@ class Pattern:
             return self._by_regex(key)
         if self.node.kind is PatternKind.LITERAL:
             return [{}] if key == self.node.text else []
-        segments = key.split(".")
         found: list[Bindings] = []
-        for elements in self.variants:
-            for texts in self._read(elements, segments, stars):
+        for elements, one in zip(self.variants, self.one_ways, strict=True):
+            for texts in self._read(elements, one, key, stars):
                 bound = {name: self.captures[name].captured(texts[name]) for name in self.captures if name in texts}
                 if all(_differ(bound, other, stars) for other in found):
                     found.append(bound)
@@ -87,13 +87,21 @@ class Pattern:
                     return found
         return found
 
-    def _read(self, elements: tuple[Element, ...], segments: list[str], stars: bool) -> list[Texts]:
+    @cached_property
+    def one_ways(self) -> tuple[OneWay | None, ...]:
+        """For each variant its regular expression, where it can read a key in one way only."""
+        return tuple(map(one_way, self.variants))
+
+    def _read(self, elements: tuple[Element, ...], one: OneWay | None, key: str, stars: bool) -> list[Texts]:
+        if one is not None and key and ".." not in key and key[0] != "." != key[-1]:
+            texts = one.read(key)
+            return [] if texts is None else [texts]
         try:
-            return readings(elements, segments, stars)
+            return readings(elements, key.split("."), stars)
         except TooLong:
             fail(
                 codes.SLOW_REGEX,
-                f"this takes too long on `{'.'.join(segments)}`",
+                f"this takes too long on `{key}`",
                 self.node.span,
                 help="narrow the captures, or leave some of them out",
             )

@@ -245,13 +245,14 @@ def segment_test(atoms: tuple[Atom, ...]) -> Callable[[str], bool]:
     """Return a fast test whether a segment can be read at all."""
     if sum(isinstance(atom, Wild) for atom in atoms) > 2:
         return lambda text: bool(segment_readings(atoms, text, False))
-    expression = re.compile("".join(_expression(atom) for atom in atoms), re.DOTALL)
+    expression = re.compile("".join(atom_expression(atom) for atom in atoms), re.DOTALL)
     return lambda text: expression.fullmatch(text) is not None
 
 
-def _expression(atom: Atom) -> str:
+def atom_expression(atom: Atom) -> str:
+    """Return the regular expression of what an atom can be, in a segment."""
     if isinstance(atom, str):
         return re.escape(atom)
     if atom.choices:
         return "(?:" + "|".join(map(re.escape, atom.choices)) + ")"
-    return "[0-9]+" if atom.digits else ".+"
+    return "[0-9]+" if atom.digits else "[^.]+"

@@ -36,6 +36,14 @@ class Entry:
         """Dtype and shape of a tensor."""
         return self.value.type if self.value is not None else None
 
+    def at_step(self, step: int) -> Entry:
+        """Return the entry as moved by a statement."""
+        # Spelled out, as `dataclasses.replace` costs several times as much, and renames do this for every key.
+        return Entry(
+            self.value, self.tie, self.roots, self.origin, self.born, self.opaque, self.is_parameter,
+            self.requires_grad, step,
+        )  # fmt: skip
+
     @property
     def is_tensor(self) -> bool:
         """True for tensors, known or unknown."""
@@ -76,16 +84,16 @@ class State:
 
     def change(self, removed: Iterable[str], added: Iterable[tuple[str, Entry, Rank | None]]) -> None:
         """Remove keys and add others at once; a rank of `None` is the end of the state."""
-        for key in removed:
+        gone, new = list(removed), list(added)
+        for key in gone:
             del self.entries[key], self._ranks[key]
-            self.index.discard(key)
-        for key, entry, rank in added:
+        for key, entry, rank in new:
             if rank is None:
                 rank = (self._next,)
                 self._next += 1
             self.entries[key] = entry
             self._ranks[key] = rank
-            self.index.add(key)
+        self.index.change(gone, [key for key, _, _ in new])
 
     def update(self, key: str, entry: Entry) -> None:
         """Give a key that exists another entry."""

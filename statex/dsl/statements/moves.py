@@ -8,7 +8,7 @@ from dataclasses import replace
 from statex.diagnostics import StatexError, diagnostic, fail
 from statex.diagnostics.codes import keys as codes
 from statex.diagnostics.suggest import join_words
-from statex.dsl.captures import Captured, CaptureKind
+from statex.dsl.captures import Bindings, Captured, CaptureKind
 from statex.dsl.compiler import Clause, Compiler, Match, main_only
 from statex.dsl.patterns import compile_pattern
 from statex.dsl.plan import Change
@@ -37,7 +37,7 @@ def move(compiler: Compiler, verb: str, span: Span, moves: Moves, scope: Scope) 
     state = compiler.state
     moves = {old: (new, at) for old, (new, at) in moves.items() if old != new}
     good = _without_collisions(compiler, moves)
-    added = [(new, replace(state.entries[old], step=compiler.step), state.rank(old)) for old, (new, _) in good.items()]
+    added = [(new, state.entries[old].at_step(compiler.step), state.rank(old)) for old, (new, _) in good.items()]
     state.change(list(good), added)
     compiler.finish_step(verb, span, (Change("renamed", (old,), (new,)) for old, (new, _) in good.items()), scope)
 
@@ -180,13 +180,12 @@ def _rewritten(compiler: Compiler, node: tree.Rename, scope: Scope) -> Moves:
     moves: Moves = {}
     used: set[int] = set()
     filtered: dict[int, int] = {}
-    for match in _below(compiler, node, scope):
-        key, visible = match.key, match.visible
+    for key, visible, bindings in _below(compiler, node, scope):
         try:
             new, rows = rewrite(visible)
             if not rows:
                 continue
-            if node.where is not None and not compiler.evaluator(match, scope).condition(node.where, "`where`"):
+            if node.where is not None and not _holds(compiler, node.where, key, bindings, scope):
                 filtered.update(dict.fromkeys(rows, 1))
                 continue
         except StatexError as error:
@@ -200,9 +199,17 @@ def _rewritten(compiler: Compiler, node: tree.Rename, scope: Scope) -> Moves:
     return moves
 
 
-def _below(compiler: Compiler, node: tree.Rename, scope: Scope) -> list[Match]:
+def _holds(compiler: Compiler, where: tree.Expr, key: str, bindings: Bindings, scope: Scope) -> bool:
+    match = compiler.own_match(scope, key, bindings)
+    return compiler.evaluator(match, scope).condition(where, "`where`")
+
+
+def _below(compiler: Compiler, node: tree.Rename, scope: Scope) -> Iterable[tuple[str, str, Bindings]]:
+    """Return the keys in their order, what the statement sees of each, and the captures of the `within` around it."""
+    if scope.prefix is None:
+        return [(key, key, {}) for key in compiler.state.in_order()]
     everything = tree.PatternNode(node.span, tree.PatternKind.BARE, "**", (tree.DoubleStar(node.span),))
-    return compiler.matches(everything, Clause(scope, optional=True))
+    return [(m.key, m.visible, m.bindings) for m in compiler.matches(everything, Clause(scope, optional=True))]
 
 
 def _unused_rows(compiler: Compiler, node: tree.Rename, scope: Scope, used: set[int], filtered: set[int]) -> None:
@@ -242,14 +249,14 @@ def _matched_alone(compiler: Compiler, node: tree.Rename, row: tree.Row, scope: 
     alone = replace(node, rows=(row,))
     rewrite = _rewriter(compiler, alone, scope)
     found = []
-    for match in _below(compiler, alone, scope):
+    for key, visible, _ in _below(compiler, alone, scope):
         try:
-            matched = bool(rewrite(match.visible)[1])
+            matched = bool(rewrite(visible)[1])
         except StatexError:
             # It matches, and cannot be carried out.
             matched = True
         if matched:
-            found.append(match.key)
+            found.append(key)
     return found
 
 

@@ -1,0 +1,20 @@
+"""Collection of garbage in cycles, paused where hundreds of thousands of small objects are made and kept."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """Leave the collector off inside: it would visit every entry of a large checkpoint again and again."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
