@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from statex import garbage, nesting
-from statex.checkpoint import Reader, check_output, format_for, open_checkpoint, write_checkpoint
+from statex.checkpoint import Options, Reader, check_output, format_for, open_checkpoint, write_checkpoint
+from statex.checkpoint.input_file import Stored
 from statex.diagnostics import StatexError, diagnostic, fail
 from statex.diagnostics.codes import names as name_codes
 from statex.diagnostics.codes import target as target_codes
@@ -170,7 +171,8 @@ def convert(
         around = tuple(nesting.dropped_by(job.tree, job.root, job.root_target))
         if dry_run:
             return Conversion(job.plan, comparison, None, around)
-        write_checkpoint(destination, job.execute(), format=format, force=force)
+        tree = job.contents()
+        write_checkpoint(destination, tree, Options(format, force, notes=job.notes), job.check_unchanged)
         return Conversion(job.plan, comparison, Path(destination), around)
 
 
@@ -254,12 +256,7 @@ class _Opened:
         return nesting.state_header(self.tree, found, self.label)
 
     def load(self, info: TensorInfo | OpaqueInfo) -> Any:
-        if self.reader is None:
-            return info.handle
-        if isinstance(info, TensorInfo):
-            return self.reader.load(info)
-        # An entry that is no tensor may be a dict or a list that holds some.
-        return nesting.with_data(info.handle, self.load)
+        return info.handle if self.reader is None else self.reader.load(info)
 
     def close(self) -> None:
         if self.reader is not None:
@@ -369,16 +366,69 @@ class Job:
             StatexError: SX504.
         """
         state = self.state()
-        comparison = self._comparison or self.check_target()
-        if self.target is not None and comparison is not None:
-            from statex.execute.verify import load_for_real
-
-            load_for_real(self.target, state, comparison)
+        self._load_for_real(state)
         return nesting.rebuild(self.tree, self.root, self.root_target, state, self.plan.metadata, self._main.load)
+
+    def _load_for_real(self, state: Mapping[str, Any]) -> None:
+        comparison = self._comparison or self.check_target()
+        if self.target is None or comparison is None:
+            return
+        from statex.execute.verify import load_for_real
+
+        given = OrderedDict(state)
+        given._metadata = self.plan.metadata  # type: ignore[attr-defined]
+        load_for_real(self.target, given, comparison)
+
+    def contents(self) -> Any:
+        """Return what the output shall hold, for `write_checkpoint`, after the target has loaded it.
+
+        Nothing is computed yet; a target loads tensors without data.
+
+        Raises:
+            StatexError: SX504.
+        """
+        from statex.execute.stream import Stream
+
+        state = Stream(self.plan, self.plan.info, self._load_alone).state()
+        self._load_for_real({k: self._without_data(v) for k, v in state.items()} if self.target is not None else {})
+        return nesting.rebuild(self.tree, self.root, self.root_target, state, self.plan.metadata, lambda leaf: leaf)
+
+    def check_unchanged(self) -> None:
+        """Refuse to go on where an input has been written to since it was opened.
+
+        Raises:
+            StatexError: SX609.
+        """
+        for opened in self._opened:
+            if opened.reader is not None:
+                opened.reader.check_unchanged()
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """The texts that the checkpoint's format keeps beside the tensors."""
+        return self._main.reader.notes if self._main.reader is not None else {}
 
     def _load(self, key: SourceKey) -> Any:
         opened = self._members[key.input][key.member] if key.input else self._main
         return opened.load(self.plan.info(key))
+
+    def _load_alone(self, key: SourceKey) -> Any:
+        """Return a tensor's data without keeping it, nor more of its storage than it reaches."""
+        info = self.plan.info(key)
+        if isinstance(info, TensorInfo) and isinstance(info.handle, Stored):
+            from statex.checkpoint.materialize import Materializer
+
+            return Materializer(keep=False).tensor(info).detach()
+        return self._load(key).detach()
+
+    def _without_data(self, leaf: Any) -> Any:
+        if isinstance(leaf, OpaqueInfo):
+            return self._main.load(leaf)
+        import torch
+
+        dtype = getattr(torch, leaf.type.dtype.name)
+        tensor = torch.empty(leaf.type.shape, dtype=dtype, device="meta")
+        return torch.nn.Parameter(tensor, requires_grad=leaf.requires_grad) if leaf.is_parameter else tensor
 
 
 def _as_members(given: State | Sequence[State]) -> list[State]:

@@ -52,6 +52,40 @@ class TensorInfo:
     requires_grad: bool = False
     handle: object = field(default=None, compare=False)
 
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """The strides in elements."""
+        return self.stride if self.stride is not None else contiguous(self.type.shape)
+
+    @property
+    def span(self) -> int:
+        """How many elements it reaches over, from its first to its last, gaps included."""
+        if not self.type.numel:
+            return 0
+        return 1 + sum((n - 1) * s for n, s in zip(self.type.shape, self.strides, strict=True))
+
+    @property
+    def is_contiguous(self) -> bool:
+        """True where its elements lie one after the other in the order of its dims."""
+        if self.stride is None or not self.type.numel:
+            return True
+        step = 1
+        for length, stride in zip(reversed(self.type.shape), reversed(self.stride), strict=True):
+            if length != 1 and stride != step:
+                return False
+            step *= length
+        return True
+
+
+def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the strides of a contiguous tensor."""
+    found: list[int] = []
+    step = 1
+    for length in reversed(shape):
+        found.append(step)
+        step *= max(length, 1)
+    return tuple(reversed(found))
+
 
 @dataclass(frozen=True, slots=True)
 class OpaqueInfo:

@@ -53,7 +53,7 @@ ALLOWED = {
     "grammar": room(FOUNDATIONS, "lark"),
     "dsl": room(f"{FOUNDATIONS} grammar", "regex einops"),
     "checkpoint": room(FOUNDATIONS, "torch safetensors numpy"),
-    "execute": room(f"{FOUNDATIONS} dsl checkpoint", "torch"),
+    "execute": room(f"{FOUNDATIONS} dsl checkpoint", "torch numpy"),
     "api": room(f"{FOUNDATIONS} grammar dsl checkpoint execute", "torch yaml"),
     "cli": room(f"{FOUNDATIONS} grammar dsl checkpoint execute api", "typer rich yaml torch"),
     "main": room("cli"),

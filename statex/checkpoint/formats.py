@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from statex.checkpoint import layout
+from statex.checkpoint.input_file import InputFile
+from statex.checkpoint.legacy_file import MAGIC, LegacyReader, looks_like_pickle, refuse_pickle
 from statex.checkpoint.output import write_atomically
+from statex.checkpoint.output_file import OutputFile
 from statex.checkpoint.reader import Reader
-from statex.checkpoint.safetensors_file import SafetensorsReader, looks_like_safetensors, save_safetensors
-from statex.checkpoint.torch_file import TorchReader, looks_like_torch, save_torch
+from statex.checkpoint.safetensors_file import (
+    SafetensorsReader,
+    check_holdable,
+    looks_like_safetensors,
+    write_safetensors,
+)
+from statex.checkpoint.torch_file import ZIP, TorchReader
+from statex.checkpoint.torch_writer import TorchWriter
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
+from statex.header import TensorInfo
 
 FORMATS: Mapping[str, tuple[str, ...]] = {
     "torch": (".pth", ".pt", ".bin", ".ckpt"),
     "safetensors": (".safetensors",),
 }
 """The formats that are written, with the endings that mean them."""
-
-_WRITERS: Mapping[str, Callable[[Path, Any], None]] = {"torch": save_torch, "safetensors": save_safetensors}
 
 _HEAD = 512
 
@@ -30,7 +40,8 @@ _LOOKS: tuple[tuple[Callable[[bytes], bool], str, str], ...] = (
      "the download gave a page instead of the file: check the address, or log in"),
     (lambda b: b.startswith(b"\x1f\x8b"), "gzip data", "unpack it first: gunzip"),
     (lambda b: b.startswith(b"GGUF"), "a GGUF file, which statex does not read", "convert from the original weights"),
-    (lambda b: b[257:262] == b"ustar", "a tar archive", "unpack it first: tar -xf"),
+    (lambda b: b[257:262] == b"ustar", "a tar archive",
+     "unpack it first: tar -xf; torch's own tar files, from before 0.1.10, load in torch and can be saved again there"),
     (lambda b: b.startswith(b"\x89HDF"), "an HDF5 file, which statex does not read", ""),
     (lambda b: b.lstrip().startswith(b"{"), "JSON text", "name the file that holds the weights"),
 )  # fmt: skip
@@ -44,20 +55,29 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Reader:
             SX604 where it is damaged.
     """
     path = Path(path)
+    if path.is_dir():
+        fail(codes.NOT_A_CHECKPOINT, f"`{path}` is a folder", help="name a file in it")
+    file = InputFile(path)
     try:
-        if path.is_dir():
-            fail(codes.NOT_A_CHECKPOINT, f"`{path}` is a folder", help="name a file in it")
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
-    except OSError as error:
-        fail(codes.UNREADABLE, f"`{path}` cannot be read: {error.strerror or error}")
-    if not size:
+        return _reader(path, file)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _reader(path: Path, file: InputFile) -> Reader:
+    if not file.size:
         fail(codes.NOT_A_CHECKPOINT, f"`{path}` is empty")
-    if looks_like_torch(head):
-        return TorchReader(path)
-    if looks_like_safetensors(head, size):
-        return SafetensorsReader(path)
+    head = file.read(0, min(_HEAD, file.size))
+    if head.startswith(ZIP):
+        return TorchReader(path, file)
+    if head.startswith(MAGIC):
+        return LegacyReader(path, file)
+    if looks_like_safetensors(head, file.size):
+        return SafetensorsReader(path, file)
+    if looks_like_pickle(head):
+        refuse_pickle(path, file)
+        fail(codes.NOT_A_CHECKPOINT, f"`{path}` is a pickle of plain values, and not one of torch.save")
     _refuse(path, head)
 
 
@@ -95,16 +115,47 @@ def format_for(path: str | os.PathLike[str], explicit: str | None = None) -> str
     )
 
 
-def write_checkpoint(
-    path: str | os.PathLike[str], tree: Any, *, format: str | None = None, force: bool = False
-) -> None:
-    """Write a tree of torch tensors; the file appears whole or not at all.
+@dataclass(frozen=True)
+class Options:
+    """How an output is written: `check` compares every input byte that has a checksum with it, `notes` are texts that
+    safetensors keeps beside the tensors, `progress` is told of bytes as they are written."""
 
-    A view is written compactly, tied tensors stay tied where the format can say so.
+    format: str
+    force: bool = False
+    check: bool = False
+    notes: Mapping[str, str] = field(default_factory=dict)
+    progress: Callable[[int], None] | None = None
+
+
+def write_checkpoint(path: str | os.PathLike[str], tree: Any, options: Options, verify: Callable[[], None]) -> None:
+    """Write a tree whose tensors are `TensorInfo` (of inputs) or `OutTensor`; the file appears whole or not at all.
+
+    `verify` is called when all is written and before it appears; it raises where something is wrong.
 
     Raises:
         StatexError: SX610 where it exists and `force` is false, SX612 where it cannot be written, SX614 where the
-            format cannot hold it.
+            format cannot hold it, SX604 where an input's checksums do not agree.
     """
-    save = _WRITERS[format_for(path, format)]
-    write_atomically(Path(path), lambda temporary: save(temporary, tree), force=force)
+    if options.format == "safetensors":
+        check_holdable(tree)
+        flat = {key: layout.alone(v) if isinstance(v, TensorInfo) else v for key, v in tree.items()}
+    else:
+        tree = layout.for_torch(tree)
+
+    def write(temporary: Path) -> None:
+        file = OutputFile(temporary, options.progress)
+        try:
+            if options.format == "safetensors":
+                write_safetensors(file, flat, options.notes, options.check)
+            else:
+                TorchWriter(file, _folder(Path(path)), check=options.check).write(tree)
+        finally:
+            file.close()
+        verify()
+
+    write_atomically(Path(path), write, force=options.force)
+
+
+def _folder(path: Path) -> str:
+    """Return the name of the folder inside an archive, as torch.save makes it of the file's name."""
+    return path.name.rpartition(".")[0] or path.name or "archive"

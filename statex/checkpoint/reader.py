@@ -1,36 +1,66 @@
-"""What every format's reader offers."""
+"""What every format's reader offers: a tree of headers at once, bytes and tensors on demand."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from statex.header import TensorInfo
+from statex.checkpoint.input_file import InputFile
+from statex.header import OpaqueInfo, TensorInfo
+
+if TYPE_CHECKING:
+    from statex.checkpoint.materialize import Materializer
 
 
 class Reader(ABC):
-    """An opened checkpoint: a tree of headers at once, data on demand; a context manager.
+    """An opened checkpoint; a context manager.
 
-    `tree` is what the file holds with each tensor replaced by its `TensorInfo` (see `statex.nesting`).
+    `tree` is what the file holds with each tensor replaced by its `TensorInfo` (see `statex.nesting`), whose `handle`
+    is the `Stored` bytes that its offset and strides are over.
     """
 
     format: str
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, files: Sequence[InputFile]) -> None:
         self.path = path
+        self.files = list(files)
+        self.notes: Mapping[str, str] = {}
+        """Texts by name that the format keeps beside the tensors: `__metadata__` of safetensors."""
+        self._materializer: Materializer | None = None
 
     @property
     @abstractmethod
     def tree(self) -> Any:
         """The nested content, tensors as headers."""
 
-    @abstractmethod
-    def load(self, info: TensorInfo) -> Any:
-        """Return a tensor of the tree as a torch tensor (a Parameter where it was saved as one)."""
+    def load(self, info: TensorInfo | OpaqueInfo) -> Any:
+        """Return a tensor as torch's (a Parameter where it was saved as one); what shares storage goes on sharing it.
 
-    def close(self) -> None:  # noqa: B027 - most readers hold nothing open
-        """Let go of the file."""
+        Raises:
+            StatexError: SX601, SX604, SX609.
+        """
+        if self._materializer is None:
+            from statex.checkpoint.materialize import Materializer
+
+            self._materializer = Materializer(keep=True)
+        return self._materializer.value(info)
+
+    def check_unchanged(self) -> None:
+        """Refuse to go on where a file has been written to since it was opened.
+
+        Raises:
+            StatexError: SX609.
+        """
+        for file in self.files:
+            file.check_unchanged()
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._materializer = None
+        for file in self.files:
+            file.close()
 
     def __enter__(self) -> Reader:
         return self

@@ -1,6 +1,6 @@
-"""safetensors files: the header is read here, without torch; data goes through the safetensors library.
+"""safetensors files: the header is read and written here, without torch; the data is bytes.
 
-Format: 8 bytes little-endian length of the header, the header as JSON, then the data
+Format: 8 bytes little-endian length of the header, the header as JSON, then the data without holes
 (https://github.com/huggingface/safetensors#format).
 """
 
@@ -10,8 +10,11 @@ import json
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from statex.checkpoint.contents import Moved, OutTensor
+from statex.checkpoint.input_file import Extent, InputFile, Stored
+from statex.checkpoint.output_file import OutputFile
 from statex.checkpoint.reader import Reader
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
@@ -20,6 +23,8 @@ from statex.header import TensorInfo, TensorType
 
 _LARGEST_HEADER = 100_000_000
 """Bytes; the library's own limit."""
+_NOTES = "__metadata__"
+_PAGE = 4096
 
 DTYPES: Mapping[str, DType] = {
     name: BY_NAME[dtype]
@@ -30,6 +35,7 @@ DTYPES: Mapping[str, DType] = {
     }.items()
 }  # fmt: skip
 """The names of dtypes in headers."""
+NAMES: Mapping[DType, str] = {dtype: name for name, dtype in DTYPES.items()}
 
 
 def looks_like_safetensors(head: bytes, size: int) -> bool:
@@ -42,148 +48,157 @@ class SafetensorsReader(Reader):
 
     format = "safetensors"
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.metadata, self._tree = _read_header(path)
-        self._file: Any = None
+    def __init__(self, path: Path, file: InputFile) -> None:
+        super().__init__(path, [file])
+        self._file = file
+        header, start = self._header()
+        notes = header.pop(_NOTES, {})
+        if not isinstance(notes, dict) or not all(isinstance(v, str) for v in notes.values()):
+            file.damaged(f"its `{_NOTES}` is no mapping of texts")
+        self.notes = notes
+        self._tree = self._entries(header, start)
 
     @property
     def tree(self) -> Any:
         """The tensors by key."""
         return self._tree
 
-    def load(self, info: TensorInfo) -> Any:
-        """Return the tensor."""
-        from safetensors import SafetensorError, safe_open
-
+    def _header(self) -> tuple[dict[str, Any], int]:
+        """Return the parsed header and where the data starts."""
+        file = self._file
+        if file.size < 8:
+            file.damaged("it is too short for a header")
+        length = int.from_bytes(file.read(0, 8), "little")
+        if length > _LARGEST_HEADER or 8 + length > file.size:
+            file.damaged(f"its header would be {length} bytes long, and the file has {file.size}")
         try:
-            if self._file is None:
-                self._file = safe_open(self.path, framework="pt")
-            return self._file.get_tensor(info.handle)
-        except (SafetensorError, OSError) as error:
-            _damaged(self.path, str(error))
+            text = file.read(8, length).decode("utf-8")
+            header = json.loads(text, object_pairs_hook=self._unique, parse_constant=self._no_constant)
+        except (ValueError, RecursionError) as error:
+            file.damaged(f"its header is no JSON: {error}")
+        if not isinstance(header, dict):
+            file.damaged("its header is no mapping")
+        return header, 8 + length
 
-    def close(self) -> None:
-        """Let go of the file."""
-        self._file = None
+    def _unique(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            names = [name for name, _ in pairs]
+            self._file.damaged(f"its header names `{next(n for n in names if names.count(n) > 1)}` twice")
+        return found
+
+    def _no_constant(self, name: str) -> None:
+        self._file.damaged(f"its header holds {name}")
+
+    def _entries(self, header: dict[str, Any], start: int) -> dict[str, TensorInfo]:
+        size = self._file.size - start
+        entries: dict[str, TensorInfo] = {}
+        ranges: list[tuple[int, int, str]] = []
+        for name, given in header.items():
+            kind, first, end = self._entry(name, given, size)
+            stored = Stored(Extent(self._file, start + first, end - first), None, name)
+            entries[name] = TensorInfo(kind, handle=stored)
+            ranges.append((first, end, name))
+        reach = 0
+        for first, end, name in sorted(ranges):
+            if first != reach:
+                self._file.damaged(f"there is a hole or an overlap before `{name}`")
+            reach = end
+        if reach != size:
+            self._file.damaged(f"its tensors end at byte {reach}, and its data has {size}")
+        return entries
+
+    def _entry(self, name: str, given: Any, size: int) -> tuple[TensorType, int, int]:
+        file = self._file
+        if type(given) is not dict or given.keys() != _FIELDS:
+            file.damaged(f"`{name}` is described by other than dtype, shape and data_offsets")
+        dtype = DTYPES.get(given["dtype"]) if type(given["dtype"]) is str else None
+        if dtype is None:
+            file.damaged(f"`{name}` has the unknown dtype {given['dtype']!r}")
+        shape, offsets = given["shape"], given["data_offsets"]
+        if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
+            file.damaged(f"`{name}` has no proper shape and offsets")
+        first, end = offsets
+        if not first <= end <= size or end - first != prod(shape) * dtype.itemsize:
+            file.damaged(f"`{name}` is {dtype}{shape} and its bytes {first} to {end} of {size} do not fit")
+        return TensorType(dtype, tuple(shape)), first, end
 
 
-def _read_header(path: Path) -> tuple[dict[str, str], dict[str, TensorInfo]]:
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(0)
-            length = int.from_bytes(file.read(8), "little")
-            if length > _LARGEST_HEADER or 8 + length > size:
-                _damaged(path, f"its header would be {length} bytes long, and the file has {size}")
-            text = file.read(length)
-    except OSError as error:
-        fail(codes.UNREADABLE, f"`{path}` cannot be read: {error.strerror or error}")
-    try:
-        header = json.loads(text.decode("utf-8"), object_pairs_hook=lambda pairs: _unique(path, pairs))
-    except (ValueError, RecursionError) as error:
-        _damaged(path, f"its header is no JSON: {error}")
-    if not isinstance(header, dict):
-        _damaged(path, "its header is no mapping")
-    metadata = header.pop("__metadata__", {})
-    entries = {name: _entry(path, name, given, size - 8 - length) for name, given in header.items()}
-    _check_layout(path, entries, size - 8 - length)
-    # The header's order is the writer's; data order is what `save_file` derives from it, so the header's is kept.
-    return metadata if isinstance(metadata, dict) else {}, {name: info for name, (info, _, _) in entries.items()}
-
-
-def _unique(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        _damaged(path, "its header names an entry twice")
-    return found
-
-
-def _entry(path: Path, name: str, given: Any, size: int) -> tuple[TensorInfo, int, int]:
-    if not isinstance(given, dict):
-        _damaged(path, f"`{name}` is no mapping in its header")
-    dtype = DTYPES.get(str(given.get("dtype")))
-    if dtype is None:
-        fail(codes.DAMAGED, f"`{path}`: `{name}` has the unknown dtype {given.get('dtype')!r}")
-    shape: Any = given.get("shape")
-    offsets: Any = given.get("data_offsets")
-    if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
-        _damaged(path, f"`{name}` has no proper shape and offsets")
-    start, end = offsets
-    if not start <= end <= size or end - start != prod(shape) * dtype.itemsize:
-        _damaged(path, f"`{name}` is {dtype}{shape} and its bytes {start} to {end} of {size} do not fit")
-    return TensorInfo(TensorType(dtype, tuple(shape)), handle=name), start, end
+_FIELDS = {"dtype", "shape", "data_offsets"}
 
 
 def _are_counts(value: Any) -> bool:
-    return isinstance(value, list) and all(type(item) is int and 0 <= item < 2**63 for item in value)
+    return type(value) is list and len(value) <= 64 and all(type(item) is int and 0 <= item < 2**63 for item in value)
 
 
-def _check_layout(path: Path, entries: Mapping[str, tuple[TensorInfo, int, int]], size: int) -> None:
-    reach = 0
-    for name, (_, start, end) in sorted(entries.items(), key=lambda item: (item[1][1], item[1][2])):
-        if start != reach:
-            _damaged(path, f"there is a hole or an overlap before `{name}`")
-        reach = end
-    if reach != size:
-        _damaged(path, f"its tensors end at byte {reach}, and its data has {size}")
-
-
-def _damaged(path: Path, why: str) -> NoReturn:
-    fail(codes.DAMAGED, f"`{path}` is damaged: {why}", help="fetch the file again, and compare its size")
-
-
-def save_safetensors(path: Path, tree: Any) -> None:
-    """Write a flat state; tied tensors are written in full.
+def check_holdable(tree: Any) -> None:
+    """Refuse what safetensors cannot hold; leaves are `TensorInfo` or `OutTensor`.
 
     Raises:
-        StatexError: SX614 with every entry the format cannot hold.
+        StatexError: SX614 with every entry at fault.
     """
-    import torch
-    from safetensors.torch import save_file
-
-    odd = [(str(key), _kind(value)) for key, value in tree.items() if not _holdable(value, torch)]
-    if odd:
-        shown = [(f"  {key}", kind) for key, kind in odd[:8]]
-        if len(odd) > 8:
-            shown.append((f"  and {len(odd) - 8} more", ""))
-        nested = any(isinstance(value, Mapping) for value in tree.values())
-        fail(
-            codes.CANNOT_HOLD,
-            "safetensors holds named tensors only, and cannot hold all of this",
-            rows=shown,
-            help="take the bare state: root 'state_dict' -> ''" if nested else f"drop {odd[0][0]}   or write a .pth",
-        )
-    save_file(_independent(tree), path, metadata={"format": "pt"})
-
-
-def _kind(value: Any) -> str:
-    import torch
-
-    if isinstance(value, torch.Tensor):
-        return f"{value.dtype} {value.layout} tensor".replace("torch.", "")
-    return type(value).__name__
-
-
-def _holdable(value: Any, torch: Any) -> bool:
-    known = {dtype.name for dtype in DTYPES.values()}
-    return (
-        isinstance(value, torch.Tensor)
-        and value.layout is torch.strided
-        and not value.is_quantized
-        and str(value.dtype).removeprefix("torch.") in known
+    items = tree.items() if isinstance(tree, Mapping) else [("", tree)]
+    odd = [(str(key), _kind(value)) for key, value in items if not _holdable(key, value)]
+    if not odd:
+        return
+    shown = [(f"  {key}", kind) for key, kind in odd[:8]]
+    if len(odd) > 8:
+        shown.append((f"  and {len(odd) - 8} more", ""))
+    nested = isinstance(tree, Mapping) and any(isinstance(value, Mapping) for value in tree.values())
+    fail(
+        codes.CANNOT_HOLD,
+        "safetensors holds named tensors only, and cannot hold all of this",
+        rows=shown,
+        help="take the bare state: root 'state_dict' -> ''" if nested else f"drop {odd[0][0]}   or write a .pth",
     )
 
 
-def _independent(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tensors contiguous and without shared storage, as the library wants them."""
-    seen: set[int] = set()
-    result = {}
-    for key, value in state.items():
-        tensor = value.detach().contiguous()
-        storage = tensor.untyped_storage()
-        if storage._cdata in seen or storage.nbytes() != tensor.numel() * tensor.element_size():
-            tensor = tensor.clone()
-        seen.add(tensor.untyped_storage()._cdata)
-        result[str(key)] = tensor
-    return result
+def _holdable(key: Any, value: Any) -> bool:
+    is_tensor = isinstance(value, TensorInfo | OutTensor) and value.type.dtype in NAMES
+    return is_tensor and isinstance(key, str) and key != _NOTES
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, TensorInfo | OutTensor):
+        return f"{value.type.dtype} tensor"
+    return value.kind if hasattr(value, "kind") else type(value).__name__
+
+
+def write_safetensors(file: OutputFile, state: Mapping[str, OutTensor], notes: Mapping[str, str], check: bool) -> None:
+    """Write a flat state of contiguous tensors, each with a blob of its own.
+
+    The data is sorted by the size of elements, largest first, so that all of them are aligned.
+    """
+    order = sorted(state.items(), key=lambda item: -item[1].type.dtype.itemsize)
+    places: dict[str, int] = {}
+    reach = 0
+    for key, tensor in order:
+        places[key] = reach
+        reach += tensor.blob.nbytes
+    header: dict[str, Any] = {_NOTES: {"format": "pt", **notes}}
+    for key, tensor in state.items():
+        kind, start = tensor.type, places[key]
+        header[key] = {
+            "dtype": NAMES[kind.dtype],
+            "shape": list(kind.shape),
+            "data_offsets": [start, start + tensor.blob.nbytes],
+        }
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    text += b" " * _padding(len(text), order[0][1] if order else None)
+    if len(text) > _LARGEST_HEADER:
+        fail(codes.CANNOT_HOLD, f"the header would have {len(text)} bytes, and safetensors allows {_LARGEST_HEADER}")
+    file.write(len(text).to_bytes(8, "little") + text)
+    for _, tensor in order:
+        file.write_blob(tensor.blob, crc=False, check=check)
+
+
+def _padding(length: int, first: OutTensor | None) -> int:
+    """Return how many blanks follow the header: data is aligned to 8 bytes, large data that moves as it was before.
+
+    A file system that can share blocks between files then can share these.
+    """
+    if first is not None and isinstance(first.blob, Moved) and first.blob.nbytes >= _PAGE:
+        wanted = first.blob.runs[0].extent.offset
+        if wanted % 8 == 0:
+            return (wanted - 8 - length) % _PAGE
+    return -length % 8

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from statex.dsl.graph import Call, Piece, Ref, Source, SourceKey
-from statex.dsl.ops import OPERATIONS
-from statex.dsl.ops.base import ArgKind
+from statex.dsl.graph import SourceKey
 from statex.dsl.plan import Output, Plan
+from statex.execute.values import Values
 
 Load = Callable[[SourceKey], Any]
 """Gives the tensor (or the entry that is none) of an input."""
@@ -29,30 +28,21 @@ def execute(plan: Plan, load: Load) -> OrderedDict[str, Any]:
 
 
 class _Run:
-    """The values of one execution; a value is freed after its last use."""
+    """The outputs of one execution, made once for each tie."""
 
     def __init__(self, plan: Plan, load: Load) -> None:
         self.plan = plan
         self.load = load
-        self.values: dict[int, Any] = {}
         self.made: dict[object, Any] = {}
         self.storages: set[int] = set()
-        self.uses = self._count_uses()
+        roots = {o.tie: o.value for o in plan.outputs.values() if o.origin is None and o.value is not None}
+        self.values = Values(plan.graph, roots.values(), self._source)
         self._default_device: Any = None
 
-    def _count_uses(self) -> Counter[int]:
-        graph = self.plan.graph
-        roots = [o.value for o in self.plan.outputs.values() if o.origin is None and o.value is not None]
-        uses = Counter(roots)
-        pending = list(uses)
-        seen = set(pending)
-        while pending:
-            for operand in graph.operands(pending.pop()):
-                uses[operand] += 1
-                if operand not in seen:
-                    seen.add(operand)
-                    pending.append(operand)
-        return uses
+    def _source(self, key: SourceKey) -> Any:
+        tensor = self.load(key).detach()
+        self.storages.add(tensor.untyped_storage()._cdata)
+        return tensor
 
     def output(self, output: Output) -> Any:
         """Return what stands under a key of the result."""
@@ -64,7 +54,7 @@ class _Run:
 
         assert output.value is not None
         with torch.no_grad():
-            made = self._own(output, self._value(output.value), torch)
+            made = self._own(output, self.values.take(output.value), torch)
         self.made[output.tie] = made
         return made
 
@@ -92,68 +82,3 @@ class _Run:
             first = next((key for key, o in self.plan.header.entries.items() if hasattr(o, "type")), None)
             self._default_device = self.load(SourceKey("", 0, first)).device if first is not None else False
         return self._default_device or None
-
-    def _value(self, wanted: int) -> Any:
-        """Compute a value; operands first, without recursion."""
-        pending = [wanted]
-        graph = self.plan.graph
-        while pending:
-            id = pending[-1]
-            todo = [operand for operand in graph.operands(id) if operand not in self.values]
-            if id not in self.values and todo:
-                pending.extend(todo)
-                continue
-            pending.pop()
-            if id not in self.values:
-                self.values[id] = self._compute(id)
-        return self._use(wanted)
-
-    def _use(self, id: int) -> Any:
-        self.uses[id] -= 1
-        return self.values[id] if self.uses[id] > 0 else self.values.pop(id)
-
-    def _compute(self, id: int) -> Any:
-        node = self.plan.graph[id]
-        if isinstance(node, Source):
-            tensor = self.load(node.key).detach()
-            self.storages.add(tensor.untyped_storage()._cdata)
-            return tensor
-        if isinstance(node, Piece):
-            return self._use(node.call)[node.index]
-        return self._call(node)
-
-    def _call(self, node: Call) -> Any:
-        import torch
-
-        operation = OPERATIONS[node.operation]
-        axes = {p.name for p in operation.parameters if p.kind is ArgKind.AXES}
-        arguments = {name: dict(value) if name in axes else self._argument(value) for name, value in node.arguments}
-        return operation.run(torch, **_on_one_device(arguments, torch))
-
-    def _argument(self, argument: Any) -> Any:
-        if isinstance(argument, Ref):
-            return self._use(argument.id)
-        if isinstance(argument, tuple):
-            return tuple(self._argument(a) for a in argument)
-        return argument
-
-
-def _on_one_device(arguments: dict[str, Any], torch: Any) -> dict[str, Any]:
-    """Move the tensors of a call to the device of the first one: another input may be on another device."""
-    tensors = [t for value in arguments.values() for t in _tensors(value, torch)]
-    devices = {t.device for t in tensors}
-    if len(devices) < 2:
-        return arguments
-    device = tensors[0].device
-    return {
-        name: tuple(t.to(device) if isinstance(t, torch.Tensor) else t for t in value)
-        if isinstance(value, tuple)
-        else (value.to(device) if isinstance(value, torch.Tensor) else value)
-        for name, value in arguments.items()
-    }
-
-
-def _tensors(value: Any, torch: Any) -> list[Any]:
-    if isinstance(value, torch.Tensor):
-        return [value]
-    return [t for item in value for t in _tensors(item, torch)] if isinstance(value, tuple) else []

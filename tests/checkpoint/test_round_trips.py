@@ -157,6 +157,7 @@ def test_extra_state_with_tensors(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*quantize:UserWarning")
 @pytest.mark.filterwarnings("ignore:Sparse.* tensor support:UserWarning")
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")  # by torch.load itself
 def test_sparse_and_quantized_tensors_pass_through(tmp_path: Path) -> None:
     state = OrderedDict(
         a=torch.eye(3).to_sparse(),

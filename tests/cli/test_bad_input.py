@@ -235,7 +235,7 @@ def _forbidden(path: Path) -> None:
 
 SPOIL = [
     (_foreign_zip, "SX603"),
-    (_foreign_pickle, "SX604"),
+    (_foreign_pickle, "SX603"),
     (_foreign_legacy, "SX603"),
     (_truncated, "SX604"),
     (_no_checkpoint, "SX602"),

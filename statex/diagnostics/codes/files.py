@@ -70,6 +70,14 @@ JOINED_TWICE = declare(
     example="{'a': {'b': tensor}, 'a.b': tensor}",
     mend="Name an inner dict as the root.",
 )
+CHANGED = declare(
+    "SX609",
+    "an input that changed meanwhile",
+    exit=3,
+    meaning="The file was written to or cut while it was read: what was read does not belong together.",
+    example="statex apply rules.sx in.pth out.pth   # while in.pth is still being written",
+    mend="Run again when the file is complete.",
+)
 EXISTS = declare(
     "SX610",
     "the output exists",

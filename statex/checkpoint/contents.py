@@ -1,0 +1,96 @@
+"""What a file shall hold: storages whose bytes are moved or made, and tensors over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from statex.checkpoint.crc import combined
+from statex.checkpoint.input_file import Extent, Stored
+from statex.header import TensorType
+
+Buffer = bytes | bytearray | memoryview
+"""Bytes; what is mutable may be used again once the next buffer is asked for."""
+
+
+class Blob:
+    """The bytes of one storage of an output, `Moved` or `Made`; its identity tells which tensors share it."""
+
+    def __init__(self, nbytes: int, location: str = "cpu") -> None:
+        self.nbytes = nbytes
+        self.location = location
+
+    def known_crc(self) -> int | None:
+        """Return the CRC-32 of all bytes where inputs record it, so that nobody needs to read them for it."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run of bytes of a storage of an input."""
+
+    stored: Stored
+    start: int
+    nbytes: int
+
+    @property
+    def extent(self) -> Extent:
+        """Where the bytes are."""
+        return self.stored.extent.part(self.start, self.nbytes)
+
+    @property
+    def is_whole(self) -> bool:
+        """True where it is all of the storage."""
+        return self.start == 0 and self.nbytes == self.stored.nbytes
+
+
+class Moved(Blob):
+    """Bytes that stand in inputs already, run after run."""
+
+    def __init__(self, runs: Sequence[Run], location: str = "cpu") -> None:
+        self.runs = merged(runs)
+        super().__init__(sum(run.nbytes for run in self.runs), location)
+
+    def known_crc(self) -> int | None:
+        """Return the CRC-32 from those recorded for whole storages."""
+        crc = 0
+        for run in self.runs:
+            if not run.is_whole or run.stored.crc is None:
+                return None
+            crc = combined(crc, run.stored.crc, run.nbytes)
+        return crc
+
+
+def merged(runs: Sequence[Run]) -> tuple[Run, ...]:
+    """Return runs with neighbours in one storage made one, and empty ones left out."""
+    found: list[Run] = []
+    for run in runs:
+        last = found[-1] if found else None
+        if last is not None and last.stored is run.stored and last.start + last.nbytes == run.start:
+            found[-1] = Run(run.stored, last.start, last.nbytes + run.nbytes)
+        elif run.nbytes:
+            found.append(run)
+    return tuple(found)
+
+
+class Made(Blob):
+    """Bytes that are computed when they are written; `buffers` yields them in their order."""
+
+    def __init__(self, nbytes: int, buffers: Callable[[], Iterator[Buffer]], location: str = "cpu") -> None:
+        super().__init__(nbytes, location)
+        self.buffers = buffers
+
+
+@dataclass(slots=True, eq=False)
+class OutTensor:
+    """A tensor of an output: its place in a blob, in elements, and what torch keeps of it besides.
+
+    The identity tells which keys hold the very same tensor.
+    """
+
+    type: TensorType
+    blob: Blob
+    offset: int
+    stride: tuple[int, ...]
+    is_parameter: bool = False
+    requires_grad: bool = False

@@ -1,0 +1,153 @@
+"""Input files: opened once, read by position, and noticed when they change meanwhile.
+
+Nothing is mapped into memory: a mapped file that shrinks would kill the process.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from statex.diagnostics import fail
+from statex.diagnostics.codes import files as codes
+
+SLICE = 256 * 1024
+"""Bytes that are read at a time where a whole region need not be in memory: they stay in the processor's cache."""
+
+
+class InputFile:
+    """A regular file open for reading, and what it was like when it was opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
+        except OSError as error:
+            fail(codes.UNREADABLE, f"`{path}` cannot be read: {error.strerror or error}")
+        self._opened = os.fstat(self.fd)
+        if not stat.S_ISREG(self._opened.st_mode):
+            os.close(self.fd)
+            fail(codes.NOT_A_CHECKPOINT, f"`{path}` is no regular file")
+        self.size = self._opened.st_size
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Return exactly `count` bytes from `offset` on.
+
+        Raises:
+            StatexError: SX604 where the file ends before, SX601 where the system refuses, SX609 where it has shrunk.
+        """
+        if offset < 0 or count < 0 or offset + count > self.size:
+            self.damaged(f"bytes {offset} to {offset + count} are beyond its end at {self.size}")
+        try:
+            found = os.pread(self.fd, count, offset)
+            while len(found) < count:
+                more = os.pread(self.fd, count - len(found), offset + len(found))
+                if not more:
+                    self.check_unchanged()
+                    self.damaged(f"it ends at byte {offset + len(found)}")
+                found += more
+        except OSError as error:
+            fail(codes.UNREADABLE, f"`{self.path}` cannot be read: {error.strerror or error}")
+        return found
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill a buffer with the bytes from `offset` on; errors as `read`."""
+        done = 0
+        if offset < 0 or offset + len(buffer) > self.size:
+            self.damaged(f"bytes {offset} to {offset + len(buffer)} are beyond its end at {self.size}")
+        try:
+            while done < len(buffer):
+                count = os.preadv(self.fd, [buffer[done:]], offset + done)
+                if not count:
+                    self.check_unchanged()
+                    self.damaged(f"it ends at byte {offset + done}")
+                done += count
+        except OSError as error:
+            fail(codes.UNREADABLE, f"`{self.path}` cannot be read: {error.strerror or error}")
+
+    def crc32(self, offset: int, count: int) -> int:
+        """Return the CRC-32 of a region, read in slices."""
+        crc, end = 0, offset + count
+        buffer = memoryview(bytearray(min(SLICE, count)))
+        while offset < end:
+            part = buffer[: min(SLICE, end - offset)]
+            self.read_into(offset, part)
+            crc = zlib.crc32(part, crc)
+            offset += len(part)
+        return crc
+
+    def check_unchanged(self) -> None:
+        """Refuse to go on where the file has been written to since it was opened.
+
+        Raises:
+            StatexError: SX609.
+        """
+        now = os.fstat(self.fd)
+        before = self._opened
+        if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+            fail(codes.CHANGED, f"`{self.path}` was changed while it was read", help="run again when it is complete")
+
+    def damaged(self, why: str) -> NoReturn:
+        """Raise the diagnostic of a damaged file."""
+        fail(codes.DAMAGED, f"`{self.path}` is damaged: {why}", help="fetch the file again, and compare its size")
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """A run of bytes in an input file."""
+
+    file: InputFile
+    offset: int
+    nbytes: int
+
+    def part(self, start: int, nbytes: int) -> Extent:
+        """Return a part of it, `start` counted from its beginning."""
+        return Extent(self.file, self.offset + start, nbytes)
+
+
+@dataclass(slots=True, eq=False)
+class Stored:
+    """The bytes of one storage: where they are, the CRC-32 that the file records, and how the file calls them.
+
+    `location` is the device that a torch file names.
+    """
+
+    extent: Extent
+    crc: int | None = None
+    name: str = ""
+    location: str = "cpu"
+    checked: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        """The number of bytes."""
+        return self.extent.nbytes
+
+    def check(self) -> None:
+        """Compare the bytes with the recorded CRC, if there is one, unless that is done.
+
+        Raises:
+            StatexError: SX604.
+        """
+        if self.crc is not None and not self.checked:
+            self.compare(self.extent.file.crc32(self.extent.offset, self.extent.nbytes))
+
+    def compare(self, crc: int) -> None:
+        """Compare the CRC of all the bytes with the recorded one.
+
+        Raises:
+            StatexError: SX604.
+        """
+        if self.crc is not None and crc != self.crc:
+            self.extent.file.damaged(f"the bytes of `{self.name}` do not have the checksum that it records")
+        self.checked = True

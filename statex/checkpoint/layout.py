@@ -1,0 +1,140 @@
+"""From tensors as inputs have them to tensors as an output lays them out: which storages there are, and of which bytes.
+
+A storage that is used in full is moved in full; of a larger one only what tensors reach is taken. Tensors that overlap
+go on sharing a storage in torch files; safetensors has no sharing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from statex.checkpoint.contents import Blob, Made, Moved, OutTensor, Run
+from statex.checkpoint.gather import gathered
+from statex.checkpoint.input_file import Stored
+from statex.checkpoint.objects import Call, Storage
+from statex.header import OpaqueInfo, TensorInfo, contiguous
+
+
+def for_torch(tree: Any) -> Any:
+    """Return a tree with `OutTensor`s in place of the tensors of inputs; what shared storage goes on sharing it."""
+    groups: dict[Stored, list[TensorInfo]] = {}
+    whole: set[Stored] = set()
+    for leaf in leaves(tree):
+        if isinstance(leaf, Storage):
+            whole.add(leaf.handle)
+        elif isinstance(leaf, TensorInfo) and isinstance(leaf.handle, Stored):
+            groups.setdefault(leaf.handle, []).append(leaf)
+    made: dict[int, OutTensor] = {}
+    for stored, infos in groups.items():
+        for info, tensor in _grouped(stored, infos, stored in whole):
+            made[id(info)] = tensor
+    return mapped(tree, lambda leaf: made.get(id(leaf), leaf))
+
+
+def alone(info: TensorInfo) -> OutTensor:
+    """Return a tensor with contiguous bytes of its own."""
+    size = info.type.dtype.itemsize
+    stored: Stored = info.handle  # type: ignore[assignment]
+    if info.is_contiguous:
+        blob: Blob = Moved([Run(stored, info.offset * size, info.type.nbytes)], stored.location)
+    else:
+        blob = Made(info.type.nbytes, lambda: gathered(info), stored.location)
+    return _tensor(info, blob, 0, contiguous(info.type.shape))
+
+
+def _tensor(info: TensorInfo, blob: Blob, offset: int, stride: tuple[int, ...]) -> OutTensor:
+    return OutTensor(info.type, blob, offset, stride, info.is_parameter, info.requires_grad)
+
+
+def _grouped(stored: Stored, infos: list[TensorInfo], whole: bool) -> Iterator[tuple[TensorInfo, OutTensor]]:
+    if whole:
+        blob: Blob = Moved([Run(stored, 0, stored.nbytes)], stored.location)
+        yield from ((info, _tensor(info, blob, info.offset, info.strides)) for info in infos)
+        return
+    for start, end, members in _components(infos):
+        geometries = {(i.type, i.offset, i.strides) for i in members}
+        first = members[0]
+        if len(geometries) == 1 and end - start > first.type.nbytes:
+            # One view with gaps, such as a slice of columns: only its own elements are written.
+            blob = alone(first).blob
+            yield from ((info, _tensor(info, blob, 0, contiguous(info.type.shape))) for info in members)
+            continue
+        blob = Moved([Run(stored, start, end - start)], stored.location)
+        for info in members:
+            yield info, _tensor(info, blob, info.offset - start // info.type.dtype.itemsize, info.strides)
+
+
+def _components(infos: list[TensorInfo]) -> Iterator[tuple[int, int, list[TensorInfo]]]:
+    """Yield runs of bytes that tensors overlap in, with the tensors of each; empty tensors have runs of their own."""
+    ranges: list[tuple[int, int, TensorInfo]] = []
+    for info in infos:
+        size = info.type.dtype.itemsize
+        if not info.span:
+            yield 0, 0, [info]
+            continue
+        ranges.append((info.offset * size, (info.offset + info.span) * size, info))
+    ranges.sort(key=lambda r: (r[0], -r[1]))
+    at = 0
+    while at < len(ranges):
+        start, end, members = ranges[at][0], ranges[at][1], [ranges[at][2]]
+        at += 1
+        while at < len(ranges) and ranges[at][0] < end:
+            end = max(end, ranges[at][1])
+            members.append(ranges[at][2])
+            at += 1
+        yield start, end, members
+
+
+def leaves(tree: Any) -> Iterator[Any]:
+    """Yield what a tree holds that is no container, calls' arguments included; shared parts once."""
+    pending, seen = [tree], set()
+    while pending:
+        value = pending.pop()
+        if isinstance(value, OpaqueInfo):
+            value = value.handle
+        if not isinstance(value, dict | list | tuple | Call):
+            yield value
+            continue
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, dict):
+            pending.extend(reversed([*value.values(), *(vars(value).values() if _has_state(value) else ())]))
+        elif isinstance(value, Call):
+            pending.extend(reversed((*value.arguments, value.state)))
+        else:
+            pending.extend(reversed(value))
+
+
+def _has_state(value: Mapping[Any, Any]) -> bool:
+    return isinstance(value, OrderedDict)
+
+
+def mapped(tree: Any, change: Callable[[Any], Any]) -> Any:
+    """Return a tree with each leaf changed; what is one object in several places stays one."""
+    made: dict[int, Any] = {}
+
+    def walk(value: Any) -> Any:
+        if isinstance(value, OpaqueInfo):
+            value = value.handle
+        if not isinstance(value, dict | list | tuple | Call):
+            return change(value)
+        if id(value) not in made:
+            made[id(value)] = build(value)
+        return made[id(value)]
+
+    def build(value: Any) -> Any:
+        if isinstance(value, OrderedDict):
+            result = OrderedDict((key, walk(item)) for key, item in value.items())
+            vars(result).update({name: walk(item) for name, item in vars(value).items()})
+            return result
+        if isinstance(value, dict):
+            return {key: walk(item) for key, item in value.items()}
+        if isinstance(value, Call):
+            state = walk(value.state) if value.state is not None else None
+            return Call(value.function, tuple(walk(item) for item in value.arguments), state)
+        return type(value)([walk(item) for item in value])
+
+    return walk(tree)

@@ -1,0 +1,156 @@
+"""Turns described tensors into torch tensors: bytes are read into storages, calls are made by torch's own functions."""
+
+from __future__ import annotations
+
+import warnings
+import zlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+from statex.checkpoint.input_file import Stored
+from statex.checkpoint.objects import FUNCTIONS, STORAGES, Call, Global, Storage
+from statex.diagnostics import fail
+from statex.diagnostics.codes import files as codes
+from statex.header import OpaqueInfo, TensorInfo
+
+
+class Materializer:
+    """Makes torch tensors; with `keep`, tensors over one storage share it, and each storage is read once."""
+
+    def __init__(self, *, keep: bool) -> None:
+        self._keep = keep
+        self._storages: dict[Stored, Any] = {}
+        self._made: dict[int, tuple[object, Any]] = {}
+
+    def value(self, value: Any) -> Any:
+        """Return a described value with its tensors; a description that is met twice gives one object."""
+        if isinstance(value, TensorInfo):
+            return self._once(value, self.tensor)
+        if isinstance(value, OpaqueInfo):
+            return self.value(value.handle)
+        if isinstance(value, Call):
+            return self._once(value, self._call)
+        if isinstance(value, Storage):
+            return self._typed_storage(value)
+        if isinstance(value, Global):
+            return _global(value)
+        if isinstance(value, OrderedDict):
+            made = OrderedDict((key, self.value(item)) for key, item in value.items())
+            vars(made).update({name: self.value(item) for name, item in vars(value).items()})
+            return made
+        if isinstance(value, dict):
+            return {key: self.value(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(self.value(item) for item in value)
+        return value
+
+    def _once(self, described: Any, make: Any) -> Any:
+        if not self._keep:
+            return make(described)
+        known = self._made.get(id(described))
+        if known is None:
+            # The description is kept beside the result so that its id stays its own.
+            known = self._made[id(described)] = (described, make(described))
+        return known[1]
+
+    def tensor(self, info: TensorInfo) -> Any:
+        """Return a tensor."""
+        import torch
+
+        dtype = getattr(torch, info.type.dtype.name)
+        shape = info.type.shape
+        if not info.type.numel:
+            tensor = torch.empty(shape, dtype=dtype)
+        elif self._keep:
+            tensor = torch.empty(0, dtype=dtype)
+            tensor.set_(self._storage(info.handle), info.offset, shape, info.strides)
+        else:
+            tensor = self._alone(info, torch, dtype)
+        if info.is_parameter:
+            return torch.nn.Parameter(tensor, requires_grad=info.requires_grad)
+        return tensor.requires_grad_() if info.requires_grad else tensor
+
+    def _alone(self, info: TensorInfo, torch: Any, dtype: Any) -> Any:
+        """Return a tensor over no more bytes than it reaches."""
+        stored: Stored = info.handle  # type: ignore[assignment]
+        stored.check()
+        size = info.type.dtype.itemsize
+        data = bytearray(info.span * size)
+        stored.extent.file.read_into(stored.extent.offset + info.offset * size, memoryview(data))
+        return torch.as_strided(torch.frombuffer(data, dtype=dtype), info.type.shape, info.strides)
+
+    def _storage(self, stored: Any) -> Any:
+        import torch
+
+        known = self._storages.get(stored)
+        if known is None:
+            data = bytearray(stored.nbytes)
+            stored.extent.file.read_into(stored.extent.offset, memoryview(data))
+            if stored.crc is not None:
+                stored.compare(zlib.crc32(data))
+            known = (
+                torch.frombuffer(data, dtype=torch.uint8).untyped_storage()
+                if data
+                else torch.empty(0).untyped_storage()
+            )
+            self._storages[stored] = known
+        return known
+
+    def _typed_storage(self, storage: Storage) -> Any:
+        import torch
+
+        untyped = self._storage(storage.handle)
+        dtype = STORAGES[storage.type].dtype
+        name = dtype.name if dtype is not None else "uint8"
+        if dtype is None and storage.type.name != "UntypedStorage":
+            name = {"QUInt4x2Storage": "quint4x2", "QUInt2x4Storage": "quint2x4"}[storage.type.name]
+        typed: Any = torch.storage.TypedStorage
+        return typed(wrap_storage=untyped, dtype=getattr(torch, name), _internal=True)
+
+    def _call(self, call: Call) -> Any:
+        import torch
+
+        if call.function not in FUNCTIONS:
+            raise AssertionError(f"{call.function} is no function of a checkpoint")
+        arguments = [self.value(argument) for argument in call.arguments]
+        try:
+            # Indices that point outside would let torch read foreign memory later.
+            invariants: Any = torch.sparse.check_sparse_tensor_invariants
+            with invariants(True), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "TypedStorage is deprecated")
+                made = _function(call.function)(*arguments)
+                if call.state is not None:
+                    vars(made).update(self.value(call.state))
+        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+            fail(codes.DAMAGED, f"torch refuses to make a {call.function.name}: {error}")
+        return made
+
+
+def _global(name: Global) -> Any:
+    import torch
+
+    if name.module == "torch.nn.parameter":
+        return torch.nn.Parameter
+    if name.module == "torch.storage":
+        return torch.UntypedStorage
+    return getattr(torch, name.name)
+
+
+def _function(name: Global) -> Any:
+    """Return the function a name of the closed table stands for."""
+    import collections
+
+    import torch
+    import torch._utils
+
+    tables: Mapping[str, Any] = {
+        "torch._utils": torch._utils,
+        "torch._tensor": torch._tensor,
+        "torch.serialization": torch.serialization,
+        "torch": torch,
+        "collections": collections,
+    }
+    if name.module in tables:
+        return getattr(tables[name.module], name.name)
+    return {"bytearray": bytearray}[name.name]

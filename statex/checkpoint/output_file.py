@@ -1,0 +1,183 @@
+"""An output file written from its start to its end: small writes gathered, moved bytes copied by the kernel."""
+
+from __future__ import annotations
+
+import errno
+import os
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+from statex.checkpoint.contents import Blob, Buffer, Made, Moved, Run
+from statex.checkpoint.crc import combined
+from statex.checkpoint.input_file import SLICE, Extent
+
+_UNSUPPORTED = frozenset(
+    code for name in ("EXDEV", "ENOSYS", "EOPNOTSUPP", "ENOTSUP", "EINVAL", "EPERM", "EBADF")
+    if (code := getattr(errno, name, None)) is not None
+)  # fmt: skip
+"""What a file system says that cannot copy between two files."""
+_SMALL = SLICE // 4
+"""Bytes below which a call of the kernel's copy costs more than to read and write."""
+_RUN = 1 << 26
+"""Bytes the kernel copies in one call: enough to lose no time, little enough to report progress and hear signals."""
+
+
+class OutputFile:
+    """A file open for writing; `progress` is told of bytes as they are written."""
+
+    def __init__(self, path: Path, progress: Callable[[int], None] | None = None) -> None:
+        self.path = path
+        self.fd = os.open(path, os.O_WRONLY | getattr(os, "O_CLOEXEC", 0))
+        self.position = 0
+        """Bytes written or gathered so far."""
+        self._gathered: list[Buffer] = []
+        self._waiting = 0
+        self._region: Extent | None = None
+        self._kernel_copies = True
+        self._sends = True
+        self._progress = progress
+
+    def write(self, data: Buffer) -> None:
+        """Append bytes."""
+        self._copy_region()
+        self.position += len(data)
+        if not isinstance(data, bytes):
+            # Who made it may use it again, so it cannot wait.
+            self.flush()
+            self._all(data)
+            return
+        self._gathered.append(data)
+        self._waiting += len(data)
+        if self._waiting >= SLICE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was gathered, and copy the region that waits."""
+        self._copy_region()
+        if self._gathered:
+            self._all(self._gathered[0] if len(self._gathered) == 1 else b"".join(self._gathered))
+            self._gathered.clear()
+            self._waiting = 0
+
+    def write_blob(self, blob: Blob, *, crc: bool, check: bool = False) -> int | None:
+        """Append the bytes of a blob; return their CRC-32 if `crc`, known or computed.
+
+        Recorded checksums are carried over where the whole of a storage moves into a file that records them again;
+        elsewhere, and everywhere with `check`, the bytes are compared with them.
+        """
+        start = self.position
+        known = blob.known_crc() if crc else None
+        value = 0
+        if isinstance(blob, Moved):
+            for run in blob.runs:
+                value = self._write_run(run, value, crc and known is None, check or known is None)
+        elif isinstance(blob, Made):
+            for buffer in blob.buffers():
+                value = zlib.crc32(buffer, value) if crc else 0
+                self.write(buffer)
+        if self.position - start != blob.nbytes:
+            raise AssertionError(f"{self.position - start} bytes were made where {blob.nbytes} were planned")
+        return known if known is not None else value
+
+    def _write_run(self, run: Run, value: int, compute: bool, check: bool) -> int:
+        """Append a run; return the CRC-32 that `value` goes on to, if it is to be computed."""
+        stored = run.stored
+        due = check and stored.crc is not None and not stored.checked
+        if due and run.is_whole:
+            own = self._copy_read(run.extent, 0)
+            stored.compare(own)
+            return combined(value, own, run.nbytes) if compute else 0
+        if due:
+            stored.check()
+        if compute:
+            return self._copy_read(run.extent, value)
+        self._copy(run.extent)
+        return 0
+
+    def _copy(self, extent: Extent) -> None:
+        """Append a region of an input; neighbours are copied as one."""
+        last = self._region
+        if last is not None and last.file is extent.file and last.offset + last.nbytes == extent.offset:
+            self._region = Extent(last.file, last.offset, last.nbytes + extent.nbytes)
+        else:
+            if self._waiting and extent.nbytes < _SMALL:
+                self.write(extent.file.read(extent.offset, extent.nbytes))
+                return
+            self.flush()
+            self._region = extent
+        self.position += extent.nbytes
+
+    def _copy_region(self) -> None:
+        region, self._region = self._region, None
+        if region is None:
+            return
+        done = 0
+        while done < region.nbytes:
+            moved = self._kernel(region, done, min(region.nbytes - done, _RUN))
+            if not moved:
+                self._slices(region.part(done, region.nbytes - done), None)
+                return
+            done += moved
+            if self._progress is not None:
+                self._progress(moved)
+
+    def _kernel(self, extent: Extent, done: int, count: int) -> int:
+        """Return how many bytes the kernel has copied, 0 where it will not."""
+        offset = extent.offset + done
+        if self._kernel_copies and hasattr(os, "copy_file_range"):
+            try:
+                return os.copy_file_range(extent.file.fd, self.fd, count, offset_src=offset)
+            except OSError as error:
+                if error.errno not in _UNSUPPORTED:
+                    raise
+                self._kernel_copies = False
+        if self._sends and hasattr(os, "sendfile"):
+            try:
+                return os.sendfile(self.fd, extent.file.fd, offset, count)
+            except OSError as error:
+                if error.errno not in _UNSUPPORTED:
+                    raise
+                self._sends = False
+        return 0
+
+    def _copy_read(self, extent: Extent, crc: int) -> int:
+        """Append a region through memory; return the CRC-32 that `crc` goes on to."""
+        if extent.nbytes < _SMALL:
+            data = extent.file.read(extent.offset, extent.nbytes)
+            self.write(data)
+            return zlib.crc32(data, crc)
+        self.flush()
+        self.position += extent.nbytes
+        return self._slices(extent, crc)
+
+    def _slices(self, extent: Extent, crc: int | None) -> int:
+        """Copy a region in slices that stay in the processor's cache."""
+        value = crc or 0
+        buffer = memoryview(bytearray(min(SLICE, extent.nbytes)))
+        done = 0
+        while done < extent.nbytes:
+            part = buffer[: min(SLICE, extent.nbytes - done)]
+            extent.file.read_into(extent.offset + done, part)
+            if crc is not None:
+                value = zlib.crc32(part, value)
+            self._all(part)
+            done += len(part)
+        return value
+
+    def _all(self, data: Buffer) -> None:
+        view = memoryview(data).cast("B")
+        count = len(view)
+        while view:
+            view = view[os.write(self.fd, view) :]
+        if self._progress is not None:
+            self._progress(count)
+
+    def close(self) -> None:
+        """Write what was gathered, and close; a second call does nothing."""
+        if self.fd >= 0:
+            try:
+                self.flush()
+            finally:
+                os.close(self.fd)
+                self.fd = -1

@@ -1,0 +1,282 @@
+"""Writes the pickle of a torch file: protocol 2, the calls and persistent ids that torch.save writes.
+
+Format: Python's `pickletools`, torch/_utils.py (`_rebuild_tensor_v2`, `_rebuild_tensor_v3`, `_rebuild_parameter`).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from statex.checkpoint.contents import Blob, OutTensor
+from statex.checkpoint.objects import (
+    ENCODE,
+    ORDERED_DICT,
+    PARAMETER,
+    STORAGE_OF,
+    TENSOR_V2,
+    TENSOR_V3,
+    UNTYPED,
+    Call,
+    Global,
+    Storage,
+)
+from statex.diagnostics import fail
+from statex.diagnostics.codes import files as codes
+from statex.header import OpaqueInfo
+
+_BATCH = 1000
+"""Items that are set or appended at once, as Python's own pickler does."""
+
+
+class PickleWriter:
+    """Writes one pickle; `blob_of` gives the blob for a storage that a call names."""
+
+    def __init__(self, blob_of: Callable[[Storage], Blob]) -> None:
+        self.blobs: list[Blob] = []
+        """The blobs in the order in which the pickle names them first, which is that of the archive's members."""
+        self._blob_of = blob_of
+        self._numbers: dict[Blob, tuple[int, Global]] = {}
+        self._parts: list[bytes] = []
+        self._memo: dict[object, bytes] = {}
+        self._kept: list[object] = []
+        self._places = 0
+        self._shared: set[int] = set()
+
+    def write(self, tree: Any) -> bytes:
+        """Return the pickle of a tree of plain values, `OutTensor`s and calls.
+
+        Raises:
+            StatexError: SX614 for a value that is none of these, or one storage that two dtypes would need.
+        """
+        self._shared = _shared_ids(tree)
+        self._parts.append(b"\x80\x02")
+        self._value(tree)
+        self._parts.append(b".")
+        return b"".join(self._parts)
+
+    # --- memo --------------------------------------------------------------------------------------------------
+
+    def _known(self, key: object) -> bool:
+        """Write a reference to what was written before under this key, if it was."""
+        found = self._memo.get(key)
+        if found is None:
+            return False
+        self._parts.append(found)
+        return True
+
+    def _remember(self, key: object, keep: object = None) -> None:
+        place = self._places
+        self._places += 1
+        small = place < 256
+        self._parts.append(b"q" + bytes([place]) if small else b"r" + struct.pack("<I", place))
+        self._memo[key] = b"h" + bytes([place]) if small else b"j" + struct.pack("<I", place)
+        if keep is not None:
+            self._kept.append(keep)
+
+    # --- values ------------------------------------------------------------------------------------------------
+
+    def _value(self, value: Any) -> None:
+        if isinstance(value, OpaqueInfo):
+            value = value.handle
+        shared = id(value) in self._shared
+        if shared and self._known(id(value)):
+            return
+        kind = type(value)
+        if kind is OutTensor:
+            self._tensor(value)
+        elif kind is Call:
+            self._call(value)
+        elif kind is OrderedDict:
+            self._ordered_dict(value, shared)
+            return
+        elif kind in (dict, list, set):
+            self._container(value, shared)
+            return
+        elif kind is tuple:
+            self._tuple(value)
+        elif kind is Storage:
+            self._storage(self._blob_of(value), value.type, value.numel)
+            return
+        else:
+            self._scalar(value)
+            return
+        if shared:
+            self._remember(id(value), value)
+
+    def _scalar(self, value: Any) -> None:
+        if value is None:
+            self._parts.append(b"N")
+        elif value is True or value is False:
+            self._parts.append(b"\x88" if value else b"\x89")
+        elif type(value) is int:
+            self._parts.append(number(value))
+        elif type(value) is float:
+            self._parts.append(b"G" + struct.pack(">d", value))
+        elif type(value) is str:
+            self._text(value)
+        elif type(value) is Global:
+            self._name(value)
+        elif type(value) is bytes:
+            self._call(Call(ENCODE, (value.decode("latin-1"), "latin1")))
+        elif type(value) is complex:
+            self._call(Call(Global("__builtin__", "complex"), (value.real, value.imag)))
+        else:
+            fail(codes.CANNOT_HOLD, f"a {type(value).__name__} cannot be written to a torch file")
+
+    def _text(self, text: str) -> None:
+        data = text.encode("utf-8", "surrogatepass")
+        self._parts.append(b"X" + struct.pack("<I", len(data)) + data)
+
+    def _word(self, text: str) -> None:
+        """Write a text that comes again and again."""
+        if not self._known(text):
+            self._text(text)
+            self._remember(text)
+
+    def _name(self, name: Global) -> None:
+        if not self._known(name):
+            self._parts.append(f"c{name.module}\n{name.name}\n".encode())
+            self._remember(name)
+
+    def _tuple(self, value: tuple[Any, ...]) -> None:
+        if not value:
+            self._parts.append(b")")
+            return
+        if len(value) > 3:
+            self._parts.append(b"(")
+        for item in value:
+            self._value(item)
+        self._parts.append({1: b"\x85", 2: b"\x86", 3: b"\x87"}.get(len(value), b"t"))
+
+    def _container(self, value: dict[Any, Any] | list[Any] | set[Any], shared: bool) -> None:
+        if isinstance(value, set):
+            self._call(Call(Global("__builtin__", "set"), (sorted(value, key=repr),)))
+            if shared:
+                self._remember(id(value), value)
+            return
+        self._parts.append(b"}" if isinstance(value, dict) else b"]")
+        if shared:
+            self._remember(id(value), value)
+        if isinstance(value, dict):
+            self._items(value)
+            return
+        for start in range(0, len(value), _BATCH):
+            self._parts.append(b"(")
+            for item in value[start : start + _BATCH]:
+                self._value(item)
+            self._parts.append(b"e")
+
+    def _items(self, value: dict[Any, Any]) -> None:
+        items = list(value.items())
+        for start in range(0, len(items), _BATCH):
+            self._parts.append(b"(")
+            for key, item in items[start : start + _BATCH]:
+                self._value(key)
+                self._value(item)
+            self._parts.append(b"u")
+
+    def _ordered_dict(self, value: OrderedDict[Any, Any], shared: bool) -> None:
+        self._name(ORDERED_DICT)
+        self._parts.append(b")R")
+        if shared:
+            self._remember(id(value), value)
+        self._items(value)
+        state = vars(value)
+        if state:
+            self._value(dict(state))
+            self._parts.append(b"b")
+
+    def _call(self, call: Call) -> None:
+        self._name(call.function)
+        self._tuple(call.arguments)
+        self._parts.append(b"R")
+        if call.state is not None:
+            self._value(call.state)
+            self._parts.append(b"b")
+
+    # --- tensors -----------------------------------------------------------------------------------------------
+
+    def _tensor(self, tensor: OutTensor) -> None:
+        if tensor.is_parameter:
+            self._name(PARAMETER)
+            self._parts.append(b"(")
+        dtype = tensor.type.dtype
+        typed = STORAGE_OF.get(dtype.name)
+        if typed is not None and self._numbers.get(tensor.blob, (0, typed))[1] == typed:
+            self._name(TENSOR_V2)
+            self._parts.append(b"(")
+            self._storage(tensor.blob, typed, tensor.blob.nbytes // dtype.itemsize)
+            self._geometry(tensor)
+        else:
+            self._name(TENSOR_V3)
+            self._parts.append(b"(")
+            self._storage(tensor.blob, UNTYPED, tensor.blob.nbytes)
+            self._geometry(tensor)
+            self._name(Global("torch", dtype.name))
+        self._parts.append(b"tR")
+        if tensor.is_parameter:
+            self._parts.append(b"\x88" if tensor.requires_grad else b"\x89")
+            self._name(ORDERED_DICT)
+            self._parts.append(b")RtR")
+
+    def _geometry(self, tensor: OutTensor) -> None:
+        self._parts.append(number(tensor.offset))
+        self._tuple(tensor.type.shape)
+        self._tuple(tensor.stride)
+        self._parts.append(b"\x88" if tensor.requires_grad and not tensor.is_parameter else b"\x89")
+        self._name(ORDERED_DICT)
+        self._parts.append(b")R")
+
+    def _storage(self, blob: Blob, type: Global, numel: int) -> None:
+        known = self._numbers.get(blob)
+        if known is None:
+            known = self._numbers[blob] = (len(self.blobs), type)
+            self.blobs.append(blob)
+        if known[1] != type:
+            names = f"{known[1].name} and {type.name}"
+            fail(codes.CANNOT_HOLD, f"one storage would be written as {names}, which torch does not read")
+        self._parts.append(b"(")
+        self._word("storage")
+        self._name(type)
+        self._text(str(known[0]))
+        self._word(blob.location)
+        self._parts.append(number(numel) + b"tQ")
+
+
+def number(value: int) -> bytes:
+    """Return an int as a pickle writes it."""
+    if 0 <= value < 256:
+        return b"K" + bytes([value])
+    if 0 <= value < 65536:
+        return b"M" + struct.pack("<H", value)
+    if -(2**31) <= value < 2**31:
+        return b"J" + struct.pack("<i", value)
+    data = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
+    return b"\x8a" + bytes([len(data)]) + data
+
+
+def _shared_ids(tree: Any) -> set[int]:
+    """Return the ids of tensors, calls and containers that the tree holds in several places."""
+    seen: Counter[int] = Counter()
+    pending = [tree]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, OpaqueInfo):
+            value = value.handle
+        if not isinstance(value, OutTensor | Call | dict | list | set):
+            pending.extend(value if isinstance(value, tuple) else ())
+            continue
+        seen[id(value)] += 1
+        if seen[id(value)] > 1:
+            continue
+        if isinstance(value, dict):
+            pending.extend(value.values())
+            pending.extend(vars(value).values() if isinstance(value, OrderedDict) else ())
+        elif isinstance(value, Call):
+            pending.extend((*value.arguments, value.state))
+        elif isinstance(value, list):
+            pending.extend(value)
+    return {key for key, count in seen.items() if count > 1}

@@ -1,0 +1,181 @@
+"""What the calls and storages of torch's pickles stand for: tensors as headers, plain containers, and calls kept whole.
+
+The calls are those of torch/_utils.py and torch/serialization.py.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, NoReturn
+
+from statex.checkpoint import objects
+from statex.checkpoint.input_file import Stored
+from statex.checkpoint.objects import KINDS, STORAGES, Call, Global, Storage
+from statex.diagnostics import fail
+from statex.diagnostics.codes import files as codes
+from statex.dtypes import BY_NAME, DType, Kind
+from statex.header import OpaqueInfo, TensorInfo, TensorType
+
+Place = Callable[[str, int, str], Stored]
+"""Finds the bytes of a storage by its key, its size in bytes, and its device."""
+
+
+class TorchObjects:
+    """Makes the objects of one file; `place` finds storages, `label` is how messages call the file."""
+
+    def __init__(self, label: str, place: Place) -> None:
+        self.label = label
+        self._place = place
+        self.storages: dict[str, Storage] = {}
+
+    # --- storages ----------------------------------------------------------------------------------------------
+
+    def storage(self, id: Any) -> Storage:
+        """Return the storage a persistent id names; all ids of one key have to agree."""
+        if type(id) is not tuple or len(id) not in (5, 6) or id[0] != "storage":
+            self.damaged("a persistent id names no storage")
+        _, cls, key, location, numel, *view = id
+        if type(cls) is not Global or cls not in STORAGES or type(key) is not str or type(location) is not str:
+            self.damaged("a storage has no class, key or device")
+        if type(numel) is not int or not 0 <= numel < 2**60 or any(v is not None for v in view):
+            self.damaged(f"the storage `{key}` has {numel} elements")
+        known = self.storages.get(key)
+        if known is not None:
+            if (known.type, known.numel, known.location) != (cls, numel, location):
+                self.damaged(f"the storage `{key}` is named with two dtypes, sizes or devices")
+            return known
+        nbytes = numel * STORAGES[cls].itemsize
+        found = self.storages[key] = Storage(key, cls, numel, location, self._place(key, nbytes, location))
+        return found
+
+    # --- calls -------------------------------------------------------------------------------------------------
+
+    def build(self, function: Global, arguments: tuple[Any, ...]) -> Any:
+        """Return what a call makes: a plain container, a `TensorInfo`, or the call itself where it is kept whole."""
+        maker = _MAKERS.get(function)
+        made = maker(self, arguments) if maker is not None else None
+        if made is not None:
+            return made
+        call = Call(function, arguments)
+        if function.name in KINDS:
+            return OpaqueInfo(KINDS[function.name], call)
+        return call
+
+    def _ordered_dict(self, arguments: tuple[Any, ...]) -> Any:
+        if not arguments:
+            return OrderedDict()
+        pairs = arguments[0]
+        if len(arguments) != 1 or type(pairs) is not list or not all(_is_pair(p) for p in pairs):
+            self.damaged("an OrderedDict is made of what are no pairs")
+        return OrderedDict(pairs)
+
+    def _set(self, arguments: tuple[Any, ...]) -> Any:
+        if len(arguments) != 1 or type(arguments[0]) is not list or not all(_is_plain(i) for i in arguments[0]):
+            self.damaged("a set is made of what are no plain values")
+        return set(arguments[0])
+
+    def _bytes(self, arguments: tuple[Any, ...]) -> Any:
+        if len(arguments) != 2 or type(arguments[0]) is not str or arguments[1] not in ("latin1", "latin-1"):
+            self.damaged("bytes are made of what is no text")
+        return arguments[0].encode("latin-1")
+
+    def _complex(self, arguments: tuple[Any, ...]) -> Any:
+        if not all(isinstance(a, int | float) for a in arguments) or len(arguments) > 2:
+            self.damaged("a complex number is made of what are no numbers")
+        return complex(*arguments)
+
+    def _tensor_v1(self, arguments: tuple[Any, ...]) -> Any:
+        if len(arguments) != 4:
+            self.damaged("a tensor has too few parts")
+        return self._tensor(*arguments, requires_grad=False)
+
+    def _tensor_v2(self, arguments: tuple[Any, ...]) -> Any:
+        if len(arguments) not in (6, 7):
+            self.damaged("a tensor has too few parts")
+        storage, offset, shape, stride, requires_grad, hooks, *metadata = arguments
+        if hooks or any(metadata):
+            return None  # conjugated or with hooks: kept as the file says it
+        return self._tensor(storage, offset, shape, stride, requires_grad=requires_grad)
+
+    def _tensor_v3(self, arguments: tuple[Any, ...]) -> Any:
+        if len(arguments) not in (7, 8):
+            self.damaged("a tensor has too few parts")
+        storage, offset, shape, stride, requires_grad, hooks, named, *metadata = arguments
+        dtype = BY_NAME.get(named.name) if type(named) is Global and named.module == "torch" else None
+        if hooks or any(metadata) or dtype is None:
+            return None
+        return self._tensor(storage, offset, shape, stride, requires_grad=requires_grad, dtype=dtype)
+
+    def _tensor(
+        self, storage: Any, offset: Any, shape: Any, stride: Any, *, requires_grad: Any, dtype: DType | None = None
+    ) -> TensorInfo | None:
+        if type(storage) is not Storage:
+            self.damaged("a tensor has no storage")
+        dtype = dtype or STORAGES[storage.type].dtype
+        shape, stride = _sizes(shape), _sizes(stride)
+        if shape is None or stride is None or len(shape) != len(stride) or type(offset) is not int:
+            self.damaged(f"a tensor over the storage `{storage.key}` has no proper shape and strides")
+        if type(requires_grad) is not bool:
+            self.damaged("a tensor's requires_grad is no bool")
+        if dtype is None or dtype.kind is Kind.QUANTIZED:
+            return None
+        reach = offset + 1 + sum((n - 1) * s for n, s in zip(shape, stride, strict=True)) if 0 not in shape else offset
+        if offset < 0 or min(shape, default=0) < 0 or min(stride, default=0) < 0:
+            self.damaged(f"a tensor over the storage `{storage.key}` has negative sizes")
+        if reach * dtype.itemsize > storage.nbytes:
+            self.damaged(f"a tensor reaches beyond its storage `{storage.key}`: {shape} with strides {stride}")
+        stored = storage.handle
+        return TensorInfo(
+            TensorType(dtype, shape),
+            storage=stored if 0 not in shape else None,
+            offset=offset,
+            stride=stride,
+            requires_grad=requires_grad,
+            handle=stored,
+        )
+
+    def _parameter(self, arguments: tuple[Any, ...]) -> Any:
+        if len(arguments) != 3 or arguments[2] or type(arguments[1]) is not bool:
+            return None
+        if type(arguments[0]) is not TensorInfo:
+            return None
+        return replace(arguments[0], is_parameter=True, requires_grad=arguments[1])
+
+    def damaged(self, why: str) -> NoReturn:
+        """Raise the diagnostic of a file whose objects do not fit together."""
+        fail(codes.DAMAGED, f"`{self.label}` is damaged: {why}", help="fetch the file again, and compare its size")
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, tuple | list) and len(value) == 2 and isinstance(value[0], str | int | float)
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, str | int | float | bytes | None)
+
+
+def _sizes(value: Any) -> tuple[int, ...] | None:
+    """Return a shape as ints; torch.Size is kept as a call."""
+    if type(value) is Call and value.function == objects.SIZE and len(value.arguments) == 1:
+        value = value.arguments[0]
+    if type(value) is not tuple:
+        return None
+    for size in value:
+        if type(size) is not int or size >= 2**62:
+            return None
+    return value
+
+
+_MAKERS: Mapping[Global, Callable[[TorchObjects, tuple[Any, ...]], Any]] = {
+    objects.ORDERED_DICT: TorchObjects._ordered_dict,
+    objects.ENCODE: TorchObjects._bytes,
+    objects.TENSOR_V1: TorchObjects._tensor_v1,
+    objects.TENSOR_V2: TorchObjects._tensor_v2,
+    objects.TENSOR_V3: TorchObjects._tensor_v3,
+    objects.PARAMETER: TorchObjects._parameter,
+    **{Global(m, "set"): TorchObjects._set for m in ("builtins", "__builtin__")},
+    **{Global(m, "complex"): TorchObjects._complex for m in ("builtins", "__builtin__")},
+}
+"""Makers give `None` for what is kept as a call."""

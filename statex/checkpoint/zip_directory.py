@@ -1,0 +1,160 @@
+"""The central directory of zip archives as torch.save writes them: members stored as they are, zip64 where needed.
+
+Format: PKWARE's APPNOTE (https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT), sections 4.3 and 4.5.3.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from statex.checkpoint.input_file import InputFile
+
+_END = struct.Struct("<4s4H2LH")
+_END_LOCATOR64 = struct.Struct("<4sLQL")
+_END64 = struct.Struct("<4sQ2H2L4Q")
+_ENTRY = struct.Struct("<4s6H3L5H2L")
+_LOCAL = struct.Struct("<4s5H3L2H")
+_NONE16, _NONE32 = 0xFFFF, 0xFFFFFFFF
+_ENCRYPTED = 0x1
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of an archive: its data's size and CRC-32, and where its local header is."""
+
+    name: str
+    size: int
+    crc: int
+    header: int
+
+
+class ZipDirectory:
+    """The members of an archive by name; only the directory is trusted, local headers have to agree with it."""
+
+    def __init__(self, file: InputFile) -> None:
+        self.file = file
+        offset, size, count = self._find()
+        self.start = offset
+        """Where the directory starts: all data lies before."""
+        self.members: Mapping[str, Member] = self._read(offset, size, count)
+
+    def _find(self) -> tuple[int, int, int]:
+        file = self.file
+        tail_size = min(file.size, _END.size + _NONE16)
+        tail = file.read(file.size - tail_size, tail_size)
+        at = tail.rfind(b"PK\x05\x06")
+        if at < 0 or at + _END.size > len(tail):
+            file.damaged("its zip directory is missing: a download that was cut short looks like this")
+        _, disk, _, _, count, size, offset, _ = _END.unpack_from(tail, at)
+        place = file.size - tail_size + at
+        if _NONE16 in (disk, count) or _NONE32 in (size, offset):
+            place, count, size, offset = self._find64(place)
+        if offset + size > place:
+            file.damaged("its zip directory does not fit into it")
+        return offset, size, count
+
+    def _find64(self, end: int) -> tuple[int, int, int, int]:
+        file = self.file
+        if end < _END_LOCATOR64.size:
+            file.damaged("its zip64 directory is missing")
+        mark, _, offset, _ = _END_LOCATOR64.unpack(file.read(end - _END_LOCATOR64.size, _END_LOCATOR64.size))
+        if mark != b"PK\x06\x07" or offset + _END64.size > end:
+            file.damaged("its zip64 directory is missing")
+        mark, _, _, _, _, _, _, count, size, start = _END64.unpack(file.read(offset, _END64.size))
+        if mark != b"PK\x06\x06":
+            file.damaged("its zip64 directory is missing")
+        return offset, count, size, start
+
+    def _read(self, offset: int, size: int, count: int) -> dict[str, Member]:
+        file = self.file
+        if count * _ENTRY.size > size:
+            file.damaged(f"its zip directory has no room for {count} members")
+        data = file.read(offset, size)
+        members: dict[str, Member] = {}
+        at = 0
+        for _ in range(count):
+            if at + _ENTRY.size > size:
+                file.damaged("its zip directory ends too early")
+            (
+                mark,
+                _,
+                _,
+                flags,
+                method,
+                _,
+                _,
+                crc,
+                packed,
+                length,
+                name_size,
+                extra_size,
+                comment_size,
+                _,
+                _,
+                _,
+                header,
+            ) = _ENTRY.unpack_from(data, at)
+            at += _ENTRY.size
+            if mark != b"PK\x01\x02" or at + name_size + extra_size + comment_size > size:
+                file.damaged("its zip directory is broken")
+            name = data[at : at + name_size].decode("utf-8", "replace")
+            if _NONE32 in (packed, length, header):
+                extra = data[at + name_size : at + name_size + extra_size]
+                length, packed, header = self._wide(name, extra, length, packed, header)
+            at += name_size + extra_size + comment_size
+            self._check(name, members, flags, method, packed, length, header, offset)
+            members[name] = Member(name, length, crc, header)
+        return members
+
+    def _check(
+        self,
+        name: str,
+        members: Mapping[str, Member],
+        flags: int,
+        method: int,
+        packed: int,
+        size: int,
+        header: int,
+        end: int,
+    ) -> None:
+        if name in members:
+            self.file.damaged(f"it has two members `{name}`")
+        if method or flags & _ENCRYPTED or packed != size:
+            self.file.damaged(f"its member `{name}` is compressed or encrypted, which torch.save never does")
+        if header + _LOCAL.size + size > end:
+            self.file.damaged(f"its member `{name}` reaches into the directory")
+
+    def _wide(self, name: str, extra: bytes, size: int, packed: int, header: int) -> tuple[int, int, int]:
+        """Return the sizes and the offset that the zip64 extra field holds for those the entry has no room for."""
+        at = 0
+        while at + 4 <= len(extra):
+            id, count = struct.unpack_from("<2H", extra, at)
+            at += 4
+            if id == 1 and at + count <= len(extra):
+                wide = iter(struct.unpack_from(f"<{count // 8}Q", extra, at))
+                try:
+                    size = next(wide) if size == _NONE32 else size
+                    packed = next(wide) if packed == _NONE32 else packed
+                    header = next(wide) if header == _NONE32 else header
+                except StopIteration:
+                    break
+                return size, packed, header
+            at += count
+        self.file.damaged(f"the zip64 sizes of its member `{name}` are missing")
+
+    def data_offset(self, member: Member) -> int:
+        """Return where a member's data starts, after its local header is checked.
+
+        Raises:
+            StatexError: SX604.
+        """
+        mark, _, _, _, _, _, _, _, _, name_size, extra_size = _LOCAL.unpack(self.file.read(member.header, _LOCAL.size))
+        start = member.header + _LOCAL.size + int(name_size) + int(extra_size)
+        name = member.name.encode()
+        if mark != b"PK\x03\x04" or name_size != len(name):
+            self.file.damaged(f"there is no member `{member.name}` at byte {member.header}")
+        if start + member.size > self.start:
+            self.file.damaged(f"its member `{member.name}` reaches into the directory")
+        return start

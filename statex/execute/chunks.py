@@ -1,0 +1,202 @@
+"""Elementwise work in chunks that fit the cache, so that the size of a tensor does not set the memory.
+
+Only operations whose every element follows exactly from IEEE arithmetic are done so: whatever the chunks are, the
+result is torch's to the bit. Where numpy has the same result, torch is not imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from statex.checkpoint.contents import Buffer
+from statex.checkpoint.input_file import Extent
+from statex.dsl.graph import Call, Graph, Ref
+from statex.dtypes import BOOL, Kind
+from statex.execute import kernels
+from statex.execute.ranges import Ranges, Runs, cut
+from statex.execute.values import run_call
+from statex.header import TensorType
+
+CHUNK = 128 * 1024
+"""Elements that are computed at a time."""
+
+_EXACT = frozenset(
+    ["cast", "add", "sub", "mul", "div", "neg", "abs", "sqrt", "square", "floor", "ceil", "round", "clamp",
+     "eq", "ne", "lt", "le", "gt", "ge"]
+)  # fmt: skip
+_FILLS = {"zeros": 0, "ones": 1, "zeros_like": 0, "ones_like": 1, "full": None, "full_like": None}
+"""Operations that make one number again and again; `None` where an argument says which."""
+_DEPTH = 32
+
+Step = Callable[[int, int], Any]
+"""Gives the elements from a place on, so many, as a torch tensor or numpy array of one dimension."""
+
+
+class Chunks:
+    """Finds and does elementwise work over values that stand in inputs."""
+
+    def __init__(self, graph: Graph, ranges: Ranges) -> None:
+        self._graph = graph
+        self._ranges = ranges
+        self._possible: dict[int, bool] = {}
+
+    def can(self, id: int, depth: int = 0) -> bool:
+        """Say whether a value can be computed in chunks."""
+        if id not in self._possible:
+            self._possible[id] = depth < _DEPTH and self._can(id, depth)
+        return self._possible[id]
+
+    def _can(self, id: int, depth: int) -> bool:
+        node = self._graph[id]
+        if not isinstance(node, Call) or isinstance(node.type, tuple):
+            return False
+        if node.operation in _FILLS:
+            return True
+        if node.operation not in _EXACT or node.type.dtype.kind is Kind.COMPLEX:
+            return False
+        for operand in self._graph.operands(id):
+            kind = self._graph[operand].type
+            if not isinstance(kind, TensorType) or kind.shape != node.type.shape or kind.dtype.kind is Kind.COMPLEX:
+                return False
+            if self._ranges.of(operand) is None and not self.can(operand, depth + 1):
+                return False
+        return True
+
+    def needs_torch(self, id: int) -> bool:
+        """Say whether torch has to be imported to compute a value."""
+        return self._by_numpy(id) is None
+
+    def stored(self, id: int) -> Iterator[Runs]:
+        """Yield the runs that a value is computed from."""
+        pending, seen = [id], {id}
+        while pending:
+            one = pending.pop()
+            runs = self._ranges.of(one)
+            if runs is not None:
+                yield runs
+                continue
+            for operand in self._fed(one):
+                if operand not in seen:
+                    seen.add(operand)
+                    pending.append(operand)
+
+    def _fed(self, id: int) -> tuple[int, ...]:
+        """Return the operands whose data is needed: of a fill, none."""
+        node = self._graph[id]
+        return () if isinstance(node, Call) and node.operation in _FILLS else self._graph.operands(id)
+
+    def buffers(self, id: int) -> Iterator[Buffer]:
+        """Yield the bytes of a value."""
+        for runs in self.stored(id):
+            for run in runs:
+                run.stored.check()
+        kind = self._graph[id].type
+        assert isinstance(kind, TensorType)
+        step = self._by_numpy(id) or self._by_torch(id)
+        for start in range(0, kind.numel, CHUNK):
+            yield as_bytes(step(start, min(CHUNK, kind.numel - start)))
+
+    # --- numpy -------------------------------------------------------------------------------------------------
+
+    def _by_numpy(self, id: int) -> Step | None:
+        node = self._graph[id]
+        runs = self._ranges.of(id)
+        kind = node.type
+        assert isinstance(kind, TensorType)
+        if runs is not None:
+            return _numpy_reader(runs, kind) if kind.dtype.name in kernels.NUMPY else None
+        assert isinstance(node, Call)
+        if node.operation in _FILLS:
+            return _numpy_fill(node, kind)
+        if node.operation != "cast":
+            return None
+        operand = self._graph.operands(id)[0]
+        source = self._graph[operand].type
+        assert isinstance(source, TensorType)
+        cast, inner = kernels.casts(source.dtype, kind.dtype), self._by_numpy(operand)
+        if cast is None or inner is None:
+            return None
+        return lambda start, count: cast(inner(start, count))
+
+    # --- torch -------------------------------------------------------------------------------------------------
+
+    def _by_torch(self, id: int) -> Step:
+        node = self._graph[id]
+        kind = node.type
+        assert isinstance(kind, TensorType)
+        runs = self._ranges.of(id)
+        if runs is not None:
+            return _torch_reader(runs, kind)
+        assert isinstance(node, Call)
+        if node.operation in _FILLS:
+            return _torch_fill(node, kind)
+        inner = {operand: self._by_torch(operand) for operand in self._graph.operands(id)}
+
+        def step(start: int, count: int) -> Any:
+            return run_call(node, lambda a: inner[a.id](start, count) if isinstance(a, Ref) else a)
+
+        return step
+
+
+def _fill_value(node: Call) -> float:
+    value = _FILLS[node.operation]
+    return float(value) if value is not None else dict(node.arguments)["fill_value"]
+
+
+def _numpy_fill(node: Call, kind: TensorType) -> Step | None:
+    import numpy
+
+    one = kernels.element(kind.dtype, _fill_value(node))
+    if one is None:
+        return None
+    filled = numpy.frombuffer(one * min(CHUNK, max(kind.numel, 1)), dtype=kernels.NUMPY[kind.dtype.name])
+    return lambda start, count: filled[:count]
+
+
+def _torch_fill(node: Call, kind: TensorType) -> Step:
+    import torch
+
+    dtype = getattr(torch, kind.dtype.name)
+    filled = torch.full(
+        (min(CHUNK, max(kind.numel, 1)),), dict(node.arguments).get("fill_value", _fill_value(node)), dtype=dtype
+    )
+    return lambda start, count: filled[:count]
+
+
+def _read(runs: Runs, start: int, nbytes: int) -> bytearray:
+    data = bytearray(nbytes)
+    view = memoryview(data)
+    at = 0
+    for run in cut(runs, start, nbytes):
+        extent: Extent = run.extent
+        extent.file.read_into(extent.offset, view[at : at + extent.nbytes])
+        at += extent.nbytes
+    return data
+
+
+def _numpy_reader(runs: Runs, kind: TensorType) -> Step:
+    import numpy
+
+    size = kind.dtype.itemsize
+    name = kernels.NUMPY[kind.dtype.name]
+    return lambda start, count: numpy.frombuffer(_read(runs, start * size, count * size), dtype=name)
+
+
+def _torch_reader(runs: Runs, kind: TensorType) -> Step:
+    import torch
+
+    size = kind.dtype.itemsize
+    dtype = getattr(torch, kind.dtype.name)
+    if kind.dtype == BOOL:
+        return lambda s, c: torch.frombuffer(_read(runs, s, c), dtype=torch.uint8).view(torch.bool)
+    return lambda start, count: torch.frombuffer(_read(runs, start * size, count * size), dtype=dtype)
+
+
+def as_bytes(value: Any) -> Buffer:
+    """Return the bytes of a numpy array or of a torch tensor."""
+    if hasattr(value, "untyped_storage"):
+        import torch
+
+        value = value.contiguous().reshape(-1).view(torch.uint8).numpy()
+    return memoryview(value).cast("B")

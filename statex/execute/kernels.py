@@ -1,0 +1,102 @@
+"""Computations on bits by numpy, for which torch need not be imported: casts between floats, fills, transposes.
+
+Results are torch's to the bit, but for the payload of NaNs, which torch itself does not define.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from statex.dtypes import DType, Kind
+
+Array = Any
+"""A numpy array of one dimension."""
+
+NUMPY: Mapping[str, str] = {
+    "float64": "<f8", "float32": "<f4", "float16": "<f2", "int64": "<i8", "int32": "<i4", "int16": "<i2", "int8": "i1",
+    "uint8": "u1", "uint16": "<u2", "uint32": "<u4", "uint64": "<u8", "bool": "?", "complex64": "<c8",
+    "complex128": "<c16", "bfloat16": "<u2",
+}  # fmt: skip
+"""numpy's types for dtypes; bfloat16 as its bits."""
+
+_FLOATS = ("float64", "float32", "float16", "bfloat16")
+
+
+def casts(source: DType, target: DType) -> Callable[[Array], Array] | None:
+    """Return the function that casts arrays, or `None` where torch has to."""
+    if source.name not in _FLOATS or target.name not in _FLOATS:
+        return None
+    if target.name == "bfloat16":
+        # A cast of f64 or f16 goes by way of f32 in torch too.
+        return lambda array: _to_bfloat16(_widened(array, source))
+    if source.name == "bfloat16":
+        return lambda array: _widened(array, source).astype(NUMPY[target.name])
+    if target.name == "float16":
+        # By way of f32, as in torch: a double is rounded twice.
+        return lambda array: _quiet(_quiet(array, "<f4"), "<f2")
+    return lambda array: _quiet(array, NUMPY[target.name])
+
+
+def _widened(array: Array, dtype: DType) -> Array:
+    """Return float32."""
+    import numpy
+
+    if dtype.name != "bfloat16":
+        return _quiet(array, "<f4")
+    return (array.astype(numpy.uint32) << 16).view(numpy.float32)
+
+
+def _quiet(array: Array, kind: str) -> Array:
+    import numpy
+
+    with numpy.errstate(over="ignore", invalid="ignore", under="ignore"):
+        return array.astype(kind, copy=False)
+
+
+def _to_bfloat16(array: Array) -> Array:
+    """Round to the nearest, halves to even, on the bits; NaN becomes 0x7fc0 as in torch."""
+    import numpy
+
+    bits = array.view(numpy.uint32)
+    rounded = bits >> 16
+    rounded &= 1
+    rounded += 0x7FFF
+    rounded += bits
+    rounded >>= 16
+    result = rounded.astype(numpy.uint16)
+    nan = numpy.isnan(array)
+    if nan.any():
+        result[nan] = 0x7FC0
+    return result
+
+
+def element(dtype: DType, value: float) -> bytes | None:
+    """Return the bytes of one element of this number, or `None` where torch has to make it."""
+    import numpy
+
+    if dtype.name not in NUMPY or dtype.kind is Kind.COMPLEX:
+        return None
+    if dtype.name == "bfloat16":
+        return bytes(_to_bfloat16(_quiet(numpy.array([value], "<f8"), "<f4")).tobytes())
+    return bytes(_quiet(numpy.array([value]), NUMPY[dtype.name]).tobytes())
+
+
+_PANEL = 64
+"""Columns that are transposed at a time: with elements of 2 bytes, two cache lines of each row."""
+_ROWS = 4096
+
+
+def transposed(data: memoryview, rows: int, columns: int, itemsize: int) -> Iterator[memoryview]:
+    """Yield the bytes of the transposed matrix, some rows of it at a time."""
+    import numpy
+
+    matrix = numpy.frombuffer(data, dtype={1: "u1", 2: "<u2", 4: "<u4", 8: "<u8", 16: "<c16"}[itemsize])
+    matrix = matrix.reshape(rows, columns)
+    width = max(1, _PANEL * 2 // itemsize)
+    panel = numpy.empty((width, rows), matrix.dtype)
+    for start in range(0, columns, width):
+        part = panel[: min(width, columns - start)]
+        for top in range(0, rows, _ROWS):
+            part[:, top : top + _ROWS] = matrix[top : top + _ROWS, start : start + len(part)].T
+        yield part.view("u1").reshape(-1).data

@@ -1,0 +1,110 @@
+"""Carries a plan out piece by piece: what only moves is described, what is computed is computed when it is written."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from statex.checkpoint.contents import Blob, Buffer, Made, Moved, OutTensor
+from statex.checkpoint.input_file import Stored
+from statex.dsl.graph import Call, SourceKey
+from statex.dsl.plan import Output, Plan
+from statex.execute import kernels
+from statex.execute.chunks import Chunks, as_bytes
+from statex.execute.ranges import Ranges, Runs
+from statex.execute.values import Values
+from statex.header import OpaqueInfo, TensorInfo, TensorType, contiguous
+
+InfoOf = Callable[[SourceKey], TensorInfo | OpaqueInfo]
+
+
+class Stream:
+    """A plan over files; `info_of` gives the header of an input's tensor, `load` its data as a torch tensor."""
+
+    def __init__(self, plan: Plan, info_of: InfoOf, load: Callable[[SourceKey], Any]) -> None:
+        self._plan = plan
+        self._info_of = info_of
+        self._load = load
+        self._ranges = Ranges(plan.graph, info_of)
+        self._chunks = Chunks(plan.graph, self._ranges)
+        self._blobs: dict[object, Blob] = {}
+        self._values = Values(plan.graph, self._whole(), load)
+
+    def state(self) -> OrderedDict[str, Any]:
+        """Return the result: `TensorInfo` and `OpaqueInfo` of what moves, `OutTensor` of what is made."""
+        made: dict[object, OutTensor] = {}
+        result: OrderedDict[str, Any] = OrderedDict()
+        for key, output in self._plan.outputs.items():
+            if output.origin is not None:
+                result[key] = self._moved(output.origin)
+            else:
+                if output.tie not in made:
+                    made[output.tie] = self._tensor(output)
+                result[key] = made[output.tie]
+        if self._plan.metadata is not None:
+            result._metadata = self._plan.metadata  # type: ignore[attr-defined]
+        return result
+
+    def _moved(self, key: SourceKey) -> Any:
+        info = self._info_of(key)
+        if isinstance(info, TensorInfo) and not isinstance(info.handle, Stored):
+            tensor = info.handle
+            blob = Made(info.type.nbytes, lambda: iter([_tensor_bytes(tensor)]))
+            return OutTensor(info.type, blob, 0, contiguous(info.type.shape), info.is_parameter, info.requires_grad)
+        return info
+
+    def _tensor(self, output: Output) -> OutTensor:
+        assert output.value is not None
+        assert output.type is not None
+        blob = self._blob(output.value, output.type)
+        return OutTensor(output.type, blob, 0, contiguous(output.type.shape), output.is_parameter, output.requires_grad)
+
+    def _blob(self, id: int, kind: TensorType) -> Blob:
+        runs = self._ranges.of(id)
+        if runs is not None:
+            return Moved(runs)
+        if self._chunks.can(id):
+            return Made(kind.nbytes, lambda: self._chunks.buffers(id))
+        turned = self._transposed(id)
+        if turned is not None:
+            return Made(kind.nbytes, lambda: _turned(*turned))
+        return Made(kind.nbytes, lambda: iter([_tensor_bytes(self._values.take(id))]))
+
+    def _whole(self) -> list[int]:
+        """Return the values that are computed as whole tensors, once for each tie."""
+        ties: dict[object, int] = {}
+        for output in self._plan.outputs.values():
+            id = output.value
+            if output.origin is None and id is not None and self._is_whole(id):
+                ties[output.tie] = id
+        return list(ties.values())
+
+    def _is_whole(self, id: int) -> bool:
+        return self._ranges.of(id) is None and not self._chunks.can(id) and self._transposed(id) is None
+
+    def _transposed(self, id: int) -> tuple[Runs, TensorType] | None:
+        """Return the matrix that a value is the transpose of, where its bytes stand in inputs."""
+        node = self._plan.graph[id]
+        if not isinstance(node, Call) or node.operation not in ("transpose", "permute"):
+            return None
+        operand = self._plan.graph.operands(id)[0]
+        kind, runs = self._plan.graph[operand].type, self._ranges.of(operand)
+        if runs is None or not isinstance(kind, TensorType) or kind.ndim != 2 or not kind.numel:
+            return None
+        return (runs, kind) if node.type == TensorType(kind.dtype, kind.shape[::-1]) else None
+
+
+def _turned(runs: Runs, kind: TensorType) -> Iterator[Buffer]:
+    data = memoryview(bytearray(kind.nbytes))
+    at = 0
+    for run in runs:
+        run.stored.check()
+        run.extent.file.read_into(run.extent.offset, data[at : at + run.nbytes])
+        at += run.nbytes
+    rows, columns = kind.shape
+    yield from kernels.transposed(data, rows, columns, kind.dtype.itemsize)
+
+
+def _tensor_bytes(tensor: Any) -> Buffer:
+    return as_bytes(tensor.detach().to("cpu").resolve_conj().resolve_neg().contiguous())
