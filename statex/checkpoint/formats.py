@@ -149,6 +149,7 @@ def write_checkpoint(path: str | os.PathLike[str], tree: Any, options: Options, 
                 write_safetensors(file, flat, options.notes, options.check)
             else:
                 TorchWriter(file, _folder(Path(path)), check=options.check).write(tree)
+            file.finish()
         finally:
             file.close()
         verify()

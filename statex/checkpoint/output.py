@@ -38,7 +38,7 @@ def check_output(path: str | os.PathLike[str], force: bool, inputs: Iterable[str
 
 
 def write_atomically(path: Path, write: Callable[[Path], None], *, force: bool) -> None:
-    """Write beside the final name, sync, and rename; nothing is left behind on failure.
+    """Write beside the final name, and rename; nothing is left behind on failure. `write` syncs what it writes.
 
     Raises:
         StatexError: SX610 where the output exists and `force` is false, SX612 for what the system refuses.
@@ -51,7 +51,6 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, force: bool) 
         try:
             write(temporary)
             _copy_mode(final, temporary)
-            _sync(temporary)
             if force:
                 os.replace(temporary, final)
             else:

@@ -11,6 +11,7 @@ from pathlib import Path
 from statex.checkpoint.contents import Blob, Buffer, Made, Moved, Run
 from statex.checkpoint.crc import combined
 from statex.checkpoint.input_file import SLICE, Extent
+from statex.checkpoint.writeback import Writeback
 
 _UNSUPPORTED = frozenset(
     code for name in ("EXDEV", "ENOSYS", "EOPNOTSUPP", "ENOTSUP", "EINVAL", "EPERM", "EBADF")
@@ -37,6 +38,7 @@ class OutputFile:
         self._kernel_copies = True
         self._sends = True
         self._progress = progress
+        self._writeback = Writeback(self.fd)
 
     def write(self, data: Buffer) -> None:
         """Append bytes."""
@@ -119,8 +121,7 @@ class OutputFile:
                 self._slices(region.part(done, region.nbytes - done), None)
                 return
             done += moved
-            if self._progress is not None:
-                self._progress(moved)
+            self._added(moved)
 
     def _kernel(self, extent: Extent, done: int, count: int) -> int:
         """Return how many bytes the kernel has copied, 0 where it will not."""
@@ -170,14 +171,21 @@ class OutputFile:
         count = len(view)
         while view:
             view = view[os.write(self.fd, view) :]
+        self._added(count)
+
+    def _added(self, count: int) -> None:
+        self._writeback.add(count)
         if self._progress is not None:
             self._progress(count)
 
+    def finish(self) -> None:
+        """Write what was gathered, and wait until all of it is on the disk."""
+        self.flush()
+        self._writeback.finish()
+
     def close(self) -> None:
-        """Write what was gathered, and close; a second call does nothing."""
+        """Close the file as it is; a second call does nothing."""
         if self.fd >= 0:
-            try:
-                self.flush()
-            finally:
-                os.close(self.fd)
-                self.fd = -1
+            self._writeback.stop()
+            os.close(self.fd)
+            self.fd = -1

@@ -16,6 +16,7 @@ from lark.exceptions import VisitError
 from statex.diagnostics import Diagnostic, Label, StatexError, diagnostic
 from statex.diagnostics.codes import syntax as codes
 from statex.grammar.builder import Builder
+from statex.grammar.cache import cache_file
 from statex.grammar.messages import VERBS, explain
 from statex.grammar.postlex import Newlines, closing
 from statex.grammar.tree import Field, Program
@@ -46,6 +47,7 @@ class _Parser:
                 maybe_placeholders=True,
                 postlex=self.newlines,
                 strict=strict,
+                cache=False if strict else cache_file(start),
             )
 
     def parse(self, source: Source, text: Any) -> Any:

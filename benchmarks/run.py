@@ -1,0 +1,213 @@
+"""Measures statex against `cp` and against the torch script a user would write: paired rounds, medians, ratios.
+
+    python benchmarks/run.py                    all of it
+    python benchmarks/run.py --only rename      what has this in its name
+    python benchmarks/run.py --rounds 3 --folder /somewhere/fast
+
+Each round runs `cp`, statex and the torch script one after the other, so that noise of the machine meets all three.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+CHILD = """
+import os, resource, sys, time
+start = time.perf_counter()
+pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ,
+                      file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)])
+_, status, usage = os.wait4(pid, 0)
+print(time.perf_counter() - start, usage.ru_maxrss, os.waitstatus_to_exitcode(status))
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the table: how its data is made, what statex is told, and what a user would write with torch."""
+
+    name: str
+    suffix: str
+    make: Callable[[Path], None]
+    rules: str
+    script: str
+
+
+def llama(gigabytes: float, dtype: str = "bfloat16", fused: bool = False) -> Callable[[Path], None]:
+    """Return a function that saves a state like Llama's: 291 tensors (or 227 with fused attention)."""
+
+    def make(path: Path) -> None:
+        import torch
+
+        kind = getattr(torch, dtype)
+        generator = torch.Generator().manual_seed(0)
+        layers = 32
+        total = gigabytes * 1e9 / kind.itemsize
+        hidden = int((total / (layers * 12)) ** 0.5) // 64 * 64
+        state = {"model.embed_tokens.weight": (4 * hidden, hidden)}
+        for number in range(layers):
+            prefix = f"model.layers.{number}"
+            if fused:
+                state[f"{prefix}.self_attn.qkv_proj.weight"] = (3 * hidden, hidden)
+            else:
+                state |= {f"{prefix}.self_attn.{p}_proj.weight": (hidden, hidden) for p in "qkv"}
+            state[f"{prefix}.self_attn.o_proj.weight"] = (hidden, hidden)
+            ffn = int(hidden * 2.6) // 64 * 64
+            state |= {f"{prefix}.mlp.{p}_proj.weight": (ffn, hidden) for p in ("gate", "up")}
+            state[f"{prefix}.mlp.down_proj.weight"] = (hidden, ffn)
+            state |= {f"{prefix}.{p}_layernorm.weight": (hidden,) for p in ("input", "post_attention")}
+        state |= {"model.norm.weight": (hidden,), "lm_head.weight": (4 * hidden, hidden)}
+        save({key: torch.randn(shape, generator=generator).to(kind) for key, shape in state.items()}, path)
+
+    return make
+
+
+def many(path: Path) -> None:
+    """Save 100,000 tensors of 1 KB."""
+    import torch
+
+    block = torch.randn(100_000, 256)
+    keys = (f"layers.{i}.{m}.weight" for i in range(10_000) for m in "abcdefghij")
+    save({key: block[number].clone() for number, key in enumerate(keys)}, path)
+
+
+def save(state: dict[str, object], path: Path) -> None:
+    """Save a state in the format of the file's ending."""
+    if path.suffix == ".safetensors":
+        from safetensors.torch import save_file
+
+        save_file(state, path)
+    else:
+        import torch
+
+        torch.save(state, path)
+
+
+LOAD = """
+import sys, torch
+source, destination = sys.argv[1:]
+if source.endswith(".safetensors"):
+    from safetensors.torch import load_file, save_file
+    state = load_file(source)
+else:
+    state = torch.load(source, weights_only=True)
+"""
+SAVE = """
+if destination.endswith(".safetensors"):
+    save_file({k: v.contiguous() for k, v in state.items()}, destination)
+else:
+    torch.save(state, destination)
+"""
+RENAME = 'state = {"ds." + key: value for key, value in state.items()}'
+CAST = "state = {key: value.bfloat16() for key, value in state.items()}"
+TRANSPOSE = "state = {key: value.T.contiguous() if value.ndim == 2 else value for key, value in state.items()}"
+JOIN = """
+for i in range(32):
+    parts = [state.pop(f"model.layers.{i}.self_attn.{p}_proj.weight") for p in "qkv"]
+    state[f"model.layers.{i}.self_attn.qkv_proj.weight"] = torch.cat(parts)
+"""
+SPLIT = """
+for i in range(32):
+    parts = state.pop(f"model.layers.{i}.self_attn.qkv_proj.weight").chunk(3)
+    for p, part in zip("qkv", parts):
+        state[f"model.layers.{i}.self_attn.{p}_proj.weight"] = part.clone()
+"""
+ATTENTION = "model.layers.{i}.self_attn"
+RENAME_RULE = "rename prefix '' -> 'ds.'"
+CAST_RULE = "set ** = cast(bf16)"
+TRANSPOSE_RULE = "set ** = transpose where ndim == 2"
+JOIN_RULE = f"merge {', '.join(f'{ATTENTION}.{p}_proj.weight' for p in 'qkv')} -> {ATTENTION}.qkv_proj.weight = cat"
+SPLIT_RULE = f"split {ATTENTION}.qkv_proj.weight -> {ATTENTION}.{{p:q|k|v}}_proj.weight = chunk(3)"
+
+CASES = [
+    case
+    for suffix in (".safetensors", ".pth")
+    for case in (
+        Case("rename all, 2 GB", suffix, llama(2), RENAME_RULE, RENAME),
+        Case("rename all, 6 GB", suffix, llama(6), RENAME_RULE, RENAME),
+        Case("cast f32 to bf16, 2 GB", suffix, llama(2, "float32"), CAST_RULE, CAST),
+        Case("transpose all 2-D, 2 GB", suffix, llama(2), TRANSPOSE_RULE, TRANSPOSE),
+        Case("join q, k, v, 2 GB", suffix, llama(2), JOIN_RULE, JOIN),
+        Case("split qkv, 2 GB", suffix, llama(2, fused=True), SPLIT_RULE, SPLIT),
+        Case("rename 100,000 tensors of 1 KB", suffix, many, RENAME_RULE, RENAME),
+    )
+]
+
+
+def run(*command: str) -> tuple[float, float]:
+    """Return the seconds a command takes and its largest resident set in MB."""
+    # The child is started by a small process: a large one would lend it its own resident set.
+    done = subprocess.run([sys.executable, "-c", CHILD, *command], capture_output=True, text=True, check=True)
+    seconds, kilobytes, code = done.stdout.split()
+    if code != "0":
+        raise SystemExit(f"{' '.join(command)} failed: {done.stderr}")
+    return float(seconds), int(kilobytes) / 1024
+
+
+def measure(case: Case, folder: Path, rounds: int, torch_rounds: int) -> str:
+    """Return the line of the table of one case."""
+    source, destination = folder / f"in{case.suffix}", folder / f"out{case.suffix}"
+    pid = os.fork()  # what makes the data is a process of its own, so that its memory is given back
+    if pid == 0:
+        case.make(source)
+        os._exit(0)
+    if os.waitpid(pid, 0)[1]:
+        raise SystemExit(f"the data of `{case.name}` could not be made")
+    subprocess.run(["cat", source], stdout=subprocess.DEVNULL, check=True)  # warm
+    script = folder / "script.py"
+    script.write_text(LOAD + case.script + SAVE)
+    statex = shutil.which("statex", path=str(Path(sys.executable).parent)) or "statex"
+    commands = {
+        "cp": ["cp", str(source), str(destination)],
+        "statex": [statex, "apply", "-e", case.rules, str(source), str(destination)],
+        "torch": [sys.executable, str(script), str(source), str(destination)],
+    }
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    memory: dict[str, float] = dict.fromkeys(commands, 0.0)
+    for number in range(rounds):
+        for name, command in commands.items():
+            if name == "torch" and number >= torch_rounds:
+                continue
+            destination.unlink(missing_ok=True)
+            os.sync()
+            seconds, peak = run(*command)
+            times[name].append(seconds)
+            memory[name] = max(memory[name], peak)
+    destination.unlink(missing_ok=True)
+    source.unlink()
+    cp, ours, theirs = (statistics.median(times[name] or [float("nan")]) for name in ("cp", "statex", "torch"))
+    return (
+        f"| {case.name} | {case.suffix} | {cp:.2f} s | {ours:.2f} s | {ours / cp:.2f} | {theirs / cp:.2f} "
+        f"| {memory['statex']:.0f} MB | {memory['torch']:.0f} MB |"
+    )
+
+
+def main() -> None:
+    """Run what is asked for and print the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", default="", help="cases with this text in their name or ending")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--torch-rounds", type=int, default=3, help="0 leaves the torch script out")
+    parser.add_argument("--folder", type=Path, default=None, help="where 12 GB are free")
+    options = parser.parse_args()
+    print(f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}")
+    print("| work | format | cp | statex | statex / cp | torch script / cp | statex, peak | torch script, peak |")
+    print("|---|---|---|---|---|---|---|---|", flush=True)
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        for case in CASES:
+            if options.only in f"{case.name} {case.suffix}":
+                print(measure(case, Path(folder), options.rounds, options.torch_rounds), flush=True)
+
+
+if __name__ == "__main__":
+    main()
