@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,3 +19,9 @@ def paused() -> Iterator[None]:
         yield
     finally:
         gc.enable()
+
+
+def leave() -> None:
+    """Leave the collector off for the rest of the process, one that ends soon, its end included."""
+    gc.disable()
+    atexit.register(gc.freeze)

@@ -49,7 +49,12 @@ class Moved(Blob):
 
     def __init__(self, runs: Sequence[Run], location: str = "cpu") -> None:
         self.runs = merged(runs)
-        super().__init__(sum(run.nbytes for run in self.runs), location)
+        super().__init__(sum([run.nbytes for run in self.runs]), location)
+
+    @classmethod
+    def whole(cls, stored: Stored) -> Moved:
+        """Return all the bytes of a storage."""
+        return cls((Run(stored, 0, stored.nbytes),), stored.location)
 
     def known_crc(self) -> int | None:
         """Return the CRC-32 from those recorded for whole storages."""
@@ -63,6 +68,8 @@ class Moved(Blob):
 
 def merged(runs: Sequence[Run]) -> tuple[Run, ...]:
     """Return runs with neighbours in one storage made one, and empty ones left out."""
+    if len(runs) == 1 and runs[0].nbytes:
+        return tuple(runs)
     found: list[Run] = []
     for run in runs:
         last = found[-1] if found else None

@@ -49,8 +49,9 @@ def _tensor(info: TensorInfo, blob: Blob, offset: int, stride: tuple[int, ...]) 
 
 
 def _grouped(stored: Stored, infos: list[TensorInfo], whole: bool) -> Iterator[tuple[TensorInfo, OutTensor]]:
-    if whole:
-        blob: Blob = Moved([Run(stored, 0, stored.nbytes)], stored.location)
+    first = infos[0]
+    if whole or (len(infos) == 1 and first.type.nbytes == stored.nbytes and first.is_contiguous):
+        blob: Blob = Moved.whole(stored)
         yield from ((info, _tensor(info, blob, info.offset, info.strides)) for info in infos)
         return
     for start, end, members in _components(infos):

@@ -7,17 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from statex.dtypes import BY_NAME, DType
 
 
-@dataclass(frozen=True, slots=True)
 class Global:
-    """A name of a module, such as `torch.float32`; it stands for itself."""
+    """A name of a module, such as `torch.float32`; it stands for itself, and there is one object for each name."""
+
+    __slots__ = ("module", "name")
+    _known: ClassVar[dict[tuple[str, str], Global]] = {}
 
     module: str
     name: str
+
+    def __new__(cls, module: str, name: str) -> Global:
+        """Return the object of a name."""
+        known = cls._known.get((module, name))
+        if known is None:
+            known = cls._known[module, name] = super().__new__(cls)
+            known.module, known.name = module, name
+        return known
 
     def __str__(self) -> str:
         return f"{self.module}.{self.name}"
@@ -129,15 +139,16 @@ FUNCTIONS = frozenset(
 )
 """What a file may call; torch's weights_only loading allows the same."""
 
-NAMES = frozenset(
-    [
+NAMES: Mapping[tuple[str, str], Global] = {
+    (one.module, one.name): one
+    for one in (
         *FUNCTIONS,
         *STORAGES,
         *(Global("torch", name) for name in {*_DTYPES, *_QSCHEMES, *_LAYOUTS}),
         Global("torch", "Tensor"),
         Global("torch.nn.parameter", "Parameter"),
-    ]
-)
+    )
+}
 """What a file may name."""
 
 KINDS: Mapping[str, str] = {

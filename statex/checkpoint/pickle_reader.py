@@ -11,7 +11,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
-from statex.checkpoint.objects import FUNCTIONS, NAMES, Call, Global
+from statex.checkpoint.objects import FUNCTIONS, NAMES, TENSOR_V2, Call, Global
+from statex.checkpoint.pickled_tensors import read_tensor
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.header import OpaqueInfo
@@ -132,9 +133,9 @@ class PickleReader:
     # --- names and calls ---------------------------------------------------------------------------------------
 
     def _global(self, module: str, name: str) -> None:
-        found = Global(module, name)
-        if found not in NAMES:
-            unsafe(self.label, str(found))
+        found = NAMES.get((module, name))
+        if found is None:
+            unsafe(self.label, f"{module}.{name}")
         self._stack.append(found)
 
     def _reduce(self) -> None:
@@ -169,6 +170,14 @@ class PickleReader:
         if cls not in FUNCTIONS:
             unsafe(self.label, str(cls))
         self._stack.append(self._build(cls, arguments))
+
+    def _get(self) -> None:
+        value = self._memo[self._bytes(1)[0]]
+        if value is TENSOR_V2:
+            read = read_tensor(self.data, self.at, self._memo, self._persistent, self._build)
+            if read is not None:
+                value, self.at = read
+        self._stack.append(value)
 
     def _memoize(self, place: int) -> None:
         self._memo[place] = self._stack[-1]
@@ -245,7 +254,7 @@ def _protocol(reader: PickleReader) -> None:
 
 
 _STEPS: Mapping[bytes, Callable[[PickleReader], None]] = {
-    b"h": lambda r: r._push(r._memo[r._bytes(1)[0]]),
+    b"h": PickleReader._get,
     b"j": lambda r: r._push(r._memo[r._number(_U4)]),
     b"q": lambda r: r._memoize(r._bytes(1)[0]),
     b"r": lambda r: r._memoize(r._number(_U4)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from statex.checkpoint.contents import Blob, OutTensor
@@ -25,6 +26,7 @@ from statex.checkpoint.objects import (
 )
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
+from statex.dtypes import DType
 from statex.header import OpaqueInfo
 
 _BATCH = 1000
@@ -44,6 +46,7 @@ class PickleWriter:
         self._kept: list[object] = []
         self._places = 0
         self._shared: set[int] = set()
+        self._frames: dict[tuple[DType, str], tuple[Global, bytes, bytes, bytes]] = {}
 
     def write(self, tree: Any) -> bytes:
         """Return the pickle of a tree of plain values, `OutTensor`s and calls.
@@ -200,6 +203,36 @@ class PickleWriter:
     # --- tensors -----------------------------------------------------------------------------------------------
 
     def _tensor(self, tensor: OutTensor) -> None:
+        frame = self._frames.get((tensor.type.dtype, tensor.blob.location))
+        plain = not tensor.requires_grad and not tensor.is_parameter and tensor.blob not in self._numbers
+        if frame is not None and plain:
+            self._framed(tensor, *frame)
+            return
+        self._spelled_out(tensor)
+        if plain:
+            self._add_frame(tensor)
+
+    def _add_frame(self, tensor: OutTensor) -> None:
+        """Keep what all plain tensors of one dtype and device have in common, once its words are in the memo."""
+        dtype, location = tensor.type.dtype, tensor.blob.location
+        typed = STORAGE_OF.get(dtype.name)
+        if typed is not None:
+            memo = self._memo
+            head = memo[TENSOR_V2] + b"((" + memo["storage"] + memo[typed]
+            self._frames[dtype, location] = (typed, head, memo[location], b"\x89" + memo[ORDERED_DICT] + b")RtR")
+
+    def _framed(self, tensor: OutTensor, typed: Global, head: bytes, location: bytes, tail: bytes) -> None:
+        count = len(self.blobs)
+        self._numbers[tensor.blob] = (count, typed)
+        self.blobs.append(tensor.blob)
+        key = b"%d" % count
+        numel = number(tensor.blob.nbytes // tensor.type.dtype.itemsize)
+        self._parts += (
+            head, b"X", struct.pack("<I", len(key)), key, location, numel, b"tQ", number(tensor.offset),
+            sizes(tensor.type.shape), sizes(tensor.stride), tail,
+        )  # fmt: skip
+
+    def _spelled_out(self, tensor: OutTensor) -> None:
         if tensor.is_parameter:
             self._name(PARAMETER)
             self._parts.append(b"(")
@@ -224,8 +257,7 @@ class PickleWriter:
 
     def _geometry(self, tensor: OutTensor) -> None:
         self._parts.append(number(tensor.offset))
-        self._tuple(tensor.type.shape)
-        self._tuple(tensor.stride)
+        self._parts += (sizes(tensor.type.shape), sizes(tensor.stride))
         self._parts.append(b"\x88" if tensor.requires_grad and not tensor.is_parameter else b"\x89")
         self._name(ORDERED_DICT)
         self._parts.append(b")R")
@@ -244,6 +276,15 @@ class PickleWriter:
         self._text(str(known[0]))
         self._word(blob.location)
         self._parts.append(number(numel) + b"tQ")
+
+
+@lru_cache(maxsize=4096)
+def sizes(value: tuple[int, ...]) -> bytes:
+    """Return a tuple of ints as a pickle writes it."""
+    data = b"".join(map(number, value))
+    if len(value) > 3:
+        return b"(" + data + b"t"
+    return data + {0: b")", 1: b"\x85", 2: b"\x86", 3: b"\x87"}[len(value)]
 
 
 def number(value: int) -> bytes:

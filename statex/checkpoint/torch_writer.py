@@ -13,7 +13,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
-from statex.checkpoint.contents import Blob, Moved, Run
+from statex.checkpoint.contents import Blob, Moved
 from statex.checkpoint.objects import Storage
 from statex.checkpoint.output_file import OutputFile
 from statex.checkpoint.pickle_writer import PickleWriter
@@ -58,8 +58,7 @@ class TorchWriter:
         whole: dict[Storage, Blob] = {}
 
         def blob_of(storage: Storage) -> Blob:
-            stored = storage.handle
-            return whole.setdefault(storage, Moved([Run(stored, 0, stored.nbytes)], storage.location))
+            return whole.setdefault(storage, Moved.whole(storage.handle))
 
         pickler = PickleWriter(blob_of)
         self._bytes("data.pkl", pickler.write(tree))

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from statex import garbage
 from statex.cli.commands.apply import apply
 from statex.cli.commands.check import check
 from statex.cli.commands.explain import explain
@@ -50,7 +51,9 @@ def _options(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:
+        arguments = sys.argv[1:]
+        garbage.leave()
     try:
         app(arguments, standalone_mode=True)
     except StatexError as error:

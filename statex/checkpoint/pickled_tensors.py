@@ -1,0 +1,87 @@
+"""Recognises the opcodes in which torch.save writes a tensor, as a whole: checkpoints of 100,000 tensors are common.
+
+What is not written just so is left to the machine of `pickle_reader`, which knows every opcode by itself.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from statex.checkpoint.objects import ORDERED_DICT, TENSOR_V2, Global
+
+_GET = rb"(h.|j.{4})"
+_PUT = rb"(q.|r.{4})"
+_INT = rb"(K.|M..|J.{4})"
+_SIZES = rb"(?:\)|(\(?(?:K.|M..|J.{4})+[\x85\x86\x87t])(?:q.|r.{4}))"
+_TENSOR = re.compile(
+    rb"\(\(" + _GET + _GET + rb"(?:X(.{4})([0-9]{1,18})" + _PUT + rb"|" + _GET + rb")" + _GET + _INT
+    + rb"t" + _PUT + rb"Q" + _INT + _SIZES + _SIZES + rb"([\x88\x89])" + _GET + rb"\)R" + _PUT + rb"t" + _PUT + rb"R",
+    re.DOTALL,
+)  # fmt: skip
+"""From the mark after the function to its call: ((storage, class, key, device, numel)Q, offset, shape, strides, …)."""
+_U4 = struct.Struct("<I")
+_BY_COUNT = {1: 0x85, 2: 0x86, 3: 0x87}
+
+
+def read_tensor(
+    data: bytes, at: int, memo: dict[int, Any], persistent: Callable[[Any], Any], build: Callable[[Global, Any], Any]
+) -> tuple[Any, int] | None:
+    """Return the tensor whose arguments begin at a place and where they end; `None` where they are written otherwise.
+
+    The memo gets what the opcodes put there, but for the shapes and strides, which nothing refers to.
+    """
+    found = _TENSOR.match(data, at)
+    if found is None:
+        return None
+    word, cls, length, digits, put, known, device, numel, outer, offset, shape, stride, grad, hooks, *puts = (
+        found.groups()
+    )
+    if known is not None:
+        key = memo.get(_place(known))
+    else:
+        key = digits.decode("ascii")
+        if _U4.unpack(length)[0] != len(key):
+            return None
+    sizes, strides = _sizes(shape), _sizes(stride)
+    if memo.get(_place(word)) != "storage" or memo.get(_place(hooks)) is not ORDERED_DICT:
+        return None
+    if sizes is None or strides is None or key is None:
+        return None
+    id = ("storage", memo.get(_place(cls)), key, memo.get(_place(device)), _number(numel))
+    none: OrderedDict[Any, Any] = OrderedDict()
+    arguments = (persistent(id), _number(offset), sizes, strides, grad == b"\x88", none)
+    if put is not None:
+        memo[_place(put)] = key
+    for place, value in zip((outer, *puts), (id, none, arguments), strict=True):
+        memo[_place(place)] = value
+    return build(TENSOR_V2, arguments), found.end()
+
+
+def _place(operand: bytes) -> int:
+    """Return the place in the memo that an opcode with its operand names."""
+    return operand[1] if len(operand) == 2 else int(_U4.unpack_from(operand, 1)[0])
+
+
+def _number(operand: bytes) -> int:
+    return int.from_bytes(operand[1:], "little", signed=operand[:1] == b"J")
+
+
+@lru_cache(maxsize=4096)
+def _sizes(opcodes: bytes | None) -> tuple[int, ...] | None:
+    """Return the ints of a tuple's opcodes; `None` where their number is not what the last opcode takes."""
+    if opcodes is None:
+        return ()
+    marked = opcodes[:1] == b"("
+    at, end = int(marked), len(opcodes) - 1
+    found = []
+    while at < end:
+        width = {0x4B: 2, 0x4D: 3, 0x4A: 5}[opcodes[at]]
+        found.append(_number(opcodes[at : at + width]))
+        at += width
+    fits = opcodes[end] == (0x74 if marked else _BY_COUNT.get(len(found)))
+    return tuple(found) if fits else None
