@@ -8,7 +8,8 @@
 Nothing here imports torch before tensors are touched.
 """
 
-from statex.api import Conversion, Rules, compile, convert, load, read_header, verify
+from statex.api import Rules, compile, load, read_header, verify
+from statex.convert import Conversion, convert
 from statex.diagnostics import Diagnostic, StatexError
 from statex.dsl.plan import Plan
 

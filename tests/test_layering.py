@@ -28,6 +28,8 @@ ROOMS = {
     "statex.execute": "execute",
     "statex.recipe": "api",
     "statex.api": "api",
+    "statex.convert": "api",
+    "statex.job": "api",
     "statex": "api",
     "statex.cli": "cli",
     "statex.__main__": "main",

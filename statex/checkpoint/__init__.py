@@ -1,7 +1,21 @@
 """Checkpoint files: one module for each format behind a small reader and a small writer. No rules are known here."""
 
-from statex.checkpoint.formats import FORMATS, Options, format_for, open_checkpoint, write_checkpoint
-from statex.checkpoint.output import check_output
+from statex.checkpoint.formats import FORMATS, format_for, format_of_name, open_checkpoint
+from statex.checkpoint.output import check_output, check_space
 from statex.checkpoint.reader import Reader
+from statex.checkpoint.sharded import other_files
+from statex.checkpoint.writer import Options, arrange, write_checkpoint
 
-__all__ = ["FORMATS", "Options", "Reader", "check_output", "format_for", "open_checkpoint", "write_checkpoint"]
+__all__ = [
+    "FORMATS",
+    "Options",
+    "Reader",
+    "arrange",
+    "check_output",
+    "check_space",
+    "format_for",
+    "format_of_name",
+    "open_checkpoint",
+    "other_files",
+    "write_checkpoint",
+]

@@ -86,6 +86,8 @@ class Made(Blob):
     def __init__(self, nbytes: int, buffers: Callable[[], Iterator[Buffer]], location: str = "cpu") -> None:
         super().__init__(nbytes, location)
         self.buffers = buffers
+        self.crc: int | None = None
+        """The CRC-32 of what was written, where somebody wants it."""
 
 
 @dataclass(slots=True, eq=False)

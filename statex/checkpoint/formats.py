@@ -1,30 +1,20 @@
-"""Which format a file has, by its content, and which one an output gets, by its name."""
+"""Which format an input has, by its content, and which one an output gets, by its name."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from statex.checkpoint import layout
 from statex.checkpoint.input_file import InputFile
 from statex.checkpoint.legacy_file import MAGIC, LegacyReader, looks_like_pickle, refuse_pickle
-from statex.checkpoint.output import write_atomically
-from statex.checkpoint.output_file import OutputFile
 from statex.checkpoint.reader import Reader
-from statex.checkpoint.safetensors_file import (
-    SafetensorsReader,
-    check_holdable,
-    looks_like_safetensors,
-    write_safetensors,
-)
+from statex.checkpoint.safetensors_file import SafetensorsReader, looks_like_safetensors
+from statex.checkpoint.sharded import INDEX, ShardedReader, in_folder
 from statex.checkpoint.torch_file import ZIP, TorchReader
-from statex.checkpoint.torch_writer import TorchWriter
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
-from statex.header import TensorInfo
 
 FORMATS: Mapping[str, tuple[str, ...]] = {
     "torch": (".pth", ".pt", ".bin", ".ckpt"),
@@ -56,7 +46,10 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Reader:
     """
     path = Path(path)
     if path.is_dir():
-        fail(codes.NOT_A_CHECKPOINT, f"`{path}` is a folder", help="name a file in it")
+        inside = in_folder(path)
+        return open_checkpoint(inside)
+    if path.name.endswith(INDEX):
+        return ShardedReader(path, open_checkpoint)
     file = InputFile(path)
     try:
         return _reader(path, file)
@@ -94,7 +87,7 @@ def _refuse(path: Path, head: bytes) -> NoReturn:
 
 
 def format_for(path: str | os.PathLike[str], explicit: str | None = None) -> str:
-    """Return the format an output gets: the one asked for, or else what its ending means.
+    """Return the format an output file gets: the one asked for, or else what its ending means.
 
     Raises:
         StatexError: SX613.
@@ -103,60 +96,21 @@ def format_for(path: str | os.PathLike[str], explicit: str | None = None) -> str
         if explicit not in FORMATS:
             fail(codes.UNKNOWN_FORMAT, f"there is no format `{explicit}`", help=f"formats are {', '.join(FORMATS)}")
         return explicit
-    suffix = Path(path).suffix.lower()
-    for name, suffixes in FORMATS.items():
-        if suffix in suffixes:
-            return name
+    found = format_of_name(path)
+    if found is not None:
+        return found
     known = ", ".join(s for suffixes in FORMATS.values() for s in suffixes)
     fail(
         codes.UNKNOWN_FORMAT,
         f"the ending of `{Path(path).name}` says no format",
-        help=f"end it in one of {known}, or give `--format`",
+        help=[
+            f"end it in one of {known}, or give `--format`",
+            "a name that ends in / is a folder of shards",
+        ],
     )
 
 
-@dataclass(frozen=True)
-class Options:
-    """How an output is written: `check` compares every input byte that has a checksum with it, `notes` are texts that
-    safetensors keeps beside the tensors, `progress` is told of bytes as they are written."""
-
-    format: str
-    force: bool = False
-    check: bool = False
-    notes: Mapping[str, str] = field(default_factory=dict)
-    progress: Callable[[int], None] | None = None
-
-
-def write_checkpoint(path: str | os.PathLike[str], tree: Any, options: Options, verify: Callable[[], None]) -> None:
-    """Write a tree whose tensors are `TensorInfo` (of inputs) or `OutTensor`; the file appears whole or not at all.
-
-    `verify` is called when all is written and before it appears; it raises where something is wrong.
-
-    Raises:
-        StatexError: SX610 where it exists and `force` is false, SX612 where it cannot be written, SX614 where the
-            format cannot hold it, SX604 where an input's checksums do not agree.
-    """
-    if options.format == "safetensors":
-        check_holdable(tree)
-        flat = {key: layout.alone(v) if isinstance(v, TensorInfo) else v for key, v in tree.items()}
-    else:
-        tree = layout.for_torch(tree)
-
-    def write(temporary: Path) -> None:
-        file = OutputFile(temporary, options.progress)
-        try:
-            if options.format == "safetensors":
-                write_safetensors(file, flat, options.notes, options.check)
-            else:
-                TorchWriter(file, _folder(Path(path)), check=options.check).write(tree)
-            file.finish()
-        finally:
-            file.close()
-        verify()
-
-    write_atomically(Path(path), write, force=options.force)
-
-
-def _folder(path: Path) -> str:
-    """Return the name of the folder inside an archive, as torch.save makes it of the file's name."""
-    return path.name.rpartition(".")[0] or path.name or "archive"
+def format_of_name(path: str | os.PathLike[str]) -> str | None:
+    """Return the format a name's ending means, if any."""
+    suffix = Path(path).suffix.lower()
+    return next((name for name, suffixes in FORMATS.items() if suffix in suffixes), None)

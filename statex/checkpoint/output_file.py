@@ -25,9 +25,12 @@ _RUN = 1 << 26
 
 
 class OutputFile:
-    """A file open for writing; `progress` is told of bytes as they are written."""
+    """A file open for writing; `progress` is told of bytes as they are written.
 
-    def __init__(self, path: Path, progress: Callable[[int], None] | None = None) -> None:
+    With `keep_crc` computed blobs get the CRC-32 of their bytes whatever the format needs.
+    """
+
+    def __init__(self, path: Path, progress: Callable[[int], None] | None = None, *, keep_crc: bool = False) -> None:
         self.path = path
         self.fd = os.open(path, os.O_WRONLY | getattr(os, "O_CLOEXEC", 0))
         self.position = 0
@@ -38,6 +41,7 @@ class OutputFile:
         self._kernel_copies = True
         self._sends = True
         self._progress = progress
+        self._keep_crc = keep_crc
         self._writeback = Writeback(self.fd)
 
     def write(self, data: Buffer) -> None:
@@ -76,8 +80,9 @@ class OutputFile:
                 value = self._write_run(run, value, crc and known is None, check or known is None)
         elif isinstance(blob, Made):
             for buffer in blob.buffers():
-                value = zlib.crc32(buffer, value) if crc else 0
+                value = zlib.crc32(buffer, value) if crc or self._keep_crc else 0
                 self.write(buffer)
+            blob.crc = value
         if self.position - start != blob.nbytes:
             raise AssertionError(f"{self.position - start} bytes were made where {blob.nbytes} were planned")
         return known if known is not None else value

@@ -1,5 +1,29 @@
 """The command line: one module a command, built on the public API alone."""
 
-from statex.cli.app import main
+from __future__ import annotations
+
+import sys
 
 __all__ = ["main"]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and end the process with its exit code."""
+    if arguments is not None:
+        from statex.cli.app import run
+
+        run(arguments)
+        return
+    # Before anything that takes time to import: a signal may come at once.
+    from statex.cli.signals import Stopped, install
+
+    install()
+    try:
+        from statex import garbage
+        from statex.cli.app import run
+
+        garbage.leave()
+        run(sys.argv[1:])
+    except Stopped as stopped:
+        print(f"statex: stopped by {stopped.name}", file=sys.stderr)
+        sys.exit(128 + stopped.number)

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from statex import garbage
 from statex.cli.commands.apply import apply
 from statex.cli.commands.check import check
 from statex.cli.commands.explain import explain
@@ -49,19 +48,13 @@ def _options(
     pass
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and end the process with its exit code."""
-    if arguments is None:
-        arguments = sys.argv[1:]
-        garbage.leave()
+def run(arguments: list[str]) -> None:
+    """Run a command and end the process with its exit code."""
     try:
         app(arguments, standalone_mode=True)
     except StatexError as error:
         report_error(error, as_json="--json" in arguments)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("statex: interrupted", file=sys.stderr)
-        sys.exit(130)
     except BrokenPipeError:
         # The reader of our output has gone; what is left in the buffer cannot be written either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

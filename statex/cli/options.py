@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,10 +11,11 @@ from typing import Annotated, Any
 import typer
 
 import statex
-from statex.api import Rules, resolve_target
+from statex.api import Rules
 from statex.diagnostics import fail
 from statex.diagnostics.codes import names as codes
 from statex.dsl.parameters import Given, from_text
+from statex.job import resolve_target
 
 Expressions = Annotated[
     list[str] | None,
@@ -49,6 +51,26 @@ Root = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the report, and errors, as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+MaxMemory = Annotated[
+    str | None, typer.Option("--max-memory", metavar="SIZE", help="Refuse to start where more may be used: 2GB, 500MB.")
+]
+ShardSize = Annotated[
+    str | None, typer.Option("--shard-size", metavar="SIZE", help="Write a folder of files of at most this size.")
+]
+
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+          "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
+
+
+def size(text: str | None, option: str) -> int | None:
+    """Return a number of bytes written as 5GB, 500 MB or 2GiB."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", text)
+    if found is None or found[2].upper() not in _UNITS or not float(found[1]):
+        raise typer.BadParameter(f"`{option}` takes a size such as 5GB, 500MB or 2GiB, and got `{text}`")
+    return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
 def rules_and_paths(

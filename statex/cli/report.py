@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 from statex.cli.output import columns, counted, escape, show_bytes
 from statex.diagnostics.render import to_json
 from statex.dsl.graph import Call, Source
-from statex.dsl.plan import Change, Plan, Step
+from statex.dsl.plan import Change, Cost, Plan, Step
 from statex.header import TensorInfo
 
 
@@ -22,7 +23,8 @@ def plan_lines(plan: Plan, *, keys: bool) -> list[str]:
             lines += ["      " + _change(change, plan) for change in step.changes]
     if keys:
         lines += _fates(plan)
-    return [*lines, totals(plan)]
+    cost = [f"  {_cost(plan.cost)}"] if plan.cost is not None else []
+    return [*lines, *cost, totals(plan)]
 
 
 def _place(step: Step) -> str:
@@ -74,6 +76,13 @@ def totals(plan: Plan) -> str:
     return f"{keys}: {', '.join(parts)}"
 
 
+def _cost(cost: Cost) -> str:
+    return (
+        f"reads {show_bytes(cost.read)}, copies {show_bytes(cost.copied)}, computes {show_bytes(cost.computed)}, "
+        f"writes {show_bytes(cost.written)}, with at most {show_bytes(cost.memory)} of memory"
+    )
+
+
 def plan_json(plan: Plan) -> dict[str, Any]:
     """Return the whole plan as plain data: statements and changes, outputs and what they are made of, the account."""
     return {
@@ -85,6 +94,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             str(key): {"fate": fate.kind, "results": list(fate.results), "step": fate.step if fate.step >= 0 else None}
             for key, fate in plan.account.items()
         },
+        "cost": asdict(plan.cost) if plan.cost is not None else None,
         "warnings": [to_json(warning) for warning in plan.warnings],
     }
 

@@ -79,6 +79,17 @@ class Fate:
     step: int
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What carrying out a plan over files takes, in bytes: `memory` is the largest resident set of the process."""
+
+    read: int
+    copied: int
+    computed: int
+    written: int
+    memory: int
+
+
 @dataclass(frozen=True)
 class Plan:
     """A program compiled over headers: `outputs` in order, the graph of their values, and the account."""
@@ -95,6 +106,8 @@ class Plan:
     reads: Mapping[SourceKey, int]
     parameters: Mapping[str, object]
     """The values the program's parameters had."""
+    cost: Cost | None = None
+    """What it takes to carry it out, where the checkpoint is a file."""
 
     def info(self, key: SourceKey) -> TensorInfo | OpaqueInfo:
         """Return the header's entry of a source."""

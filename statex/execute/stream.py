@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from statex.checkpoint.contents import Blob, Buffer, Made, Moved, OutTensor
 from statex.checkpoint.input_file import Stored
+from statex.checkpoint.layout import leaves
 from statex.dsl.graph import Call, SourceKey
-from statex.dsl.plan import Output, Plan
+from statex.dsl.plan import Cost, Output, Plan
 from statex.execute import kernels
 from statex.execute.chunks import Chunks, as_bytes
+from statex.execute.cost import cost, live_set
 from statex.execute.ranges import Ranges, Runs
 from statex.execute.values import Values
 from statex.header import OpaqueInfo, TensorInfo, TensorType, contiguous
@@ -45,6 +47,30 @@ class Stream:
         if self._plan.metadata is not None:
             result._metadata = self._plan.metadata  # type: ignore[attr-defined]
         return result
+
+    def cost(self, output: Any) -> Cost:
+        """Return what it takes to write a tree of `OutTensor`s and whatever else is there."""
+        blobs = {id(leaf.blob): leaf.blob for leaf in leaves(output) if isinstance(leaf, OutTensor)}.values()
+        computed = [o for o in self._plan.outputs.values() if o.origin is None and o.value is not None]
+        ids = [o.value for o in computed if o.value is not None and self._ranges.of(o.value) is None]
+        whole = [id for id in ids if self._is_whole(id)]
+        chunked = [id for id in ids if self._chunks.can(id)]
+        turned = [found[1].nbytes for id in ids if (found := self._transposed(id)) is not None]
+        gathered = any(isinstance(blob, Made) for blob in blobs)
+        return cost(
+            blobs,
+            self._read(ids),
+            max([live_set(self._plan.graph, self._whole()), *(n + (n >> 3) for n in turned)]),
+            keys=len(self._plan.header.entries) + len(self._plan.outputs),
+            numpy=bool(chunked or turned or gathered),
+            torch=bool(whole) or any(self._chunks.needs_torch(id) for id in chunked),
+        )
+
+    def _read(self, ids: Iterable[int]) -> Iterable[Stored]:
+        """Return the storages that computed values are made of."""
+        keys = {self._plan.graph[s].key for id in ids for s in self._plan.graph.sources(id)}  # type: ignore[union-attr]
+        infos = [self._info_of(key) for key in keys]
+        return {info.handle for info in infos if isinstance(info, TensorInfo) and isinstance(info.handle, Stored)}
 
     def _moved(self, key: SourceKey) -> Any:
         info = self._info_of(key)

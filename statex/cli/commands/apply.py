@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import statex
-from statex.cli import options
+from statex.cli import options, progress
 from statex.cli.output import escape, print_diagnostics, print_json
 from statex.cli.report import plan_json, plan_lines, totals
 
@@ -28,6 +28,17 @@ def apply(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, compute and write nothing.")] = False,
+    shard_size: options.ShardSize = None,
+    copy_files: Annotated[
+        bool, typer.Option("--copy-files", help="Take along what is not weights in the folder of the input.")
+    ] = False,
+    max_memory: options.MaxMemory = None,
+    check_input: Annotated[
+        bool, typer.Option("--check-input", help="Compare every byte with the checksums of the input.")
+    ] = False,
+    verify_written: Annotated[
+        bool, typer.Option("--verify-written", help="Read the output again and compare it before it appears.")
+    ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -37,20 +48,28 @@ def apply(
     statex apply rules.sx in.pth out.pth --target mypkg.models:MyModel
     statex apply rules.sx in.pth out.safetensors -D heads=32 --like reference.safetensors
     statex apply -e "rename prefix 'module.' -> ''" in.pth out.pth
+    statex apply rules.sx llama-folder/ converted/ --shard-size 5GB --copy-files
     """
     rules, (source, destination) = options.rules_and_paths(paths, expressions, ["IN", "OUT"])
-    done = statex.convert(
-        source,
-        destination,
-        rules,
-        inputs=options.inputs(inputs),
-        target=options.target(target, target_arg, like),
-        root=root,
-        params=options.parameters(definitions, params),
-        format=format,
-        force=force,
-        dry_run=dry_run,
-    )
+    with progress.shown(not quiet and not json) as shown:
+        done = statex.convert(
+            source,
+            destination,
+            rules,
+            inputs=options.inputs(inputs),
+            target=options.target(target, target_arg, like),
+            root=root,
+            params=options.parameters(definitions, params),
+            format=format,
+            force=force,
+            dry_run=dry_run,
+            shard_size=options.size(shard_size, "--shard-size"),
+            copy_files=copy_files,
+            max_memory=options.size(max_memory, "--max-memory"),
+            check_input=check_input,
+            verify_written=verify_written,
+            progress=shown,
+        )
     if json:
         print_json(plan_json(done.plan) | {"output": str(done.path) if done.path else None})
         return

@@ -112,6 +112,30 @@ UNKNOWN_FORMAT = declare(
     example="statex apply rules.sx in.pth out.weights",
     mend="End the name in .pth, .pt, .bin, .ckpt or .safetensors, or give `--format torch` or `--format safetensors`.",
 )
+NO_SPACE = declare(
+    "SX615",
+    "not enough free space",
+    exit=3,
+    meaning="The output would not fit on its disk, which is seen before anything is written.",
+    example="statex apply rules.sx in.pth /small-disk/out.pth",
+    mend="Free some space, or write elsewhere. Even with `--force` the old output stays until the new one is whole.",
+)
+NO_MEMORY = declare(
+    "SX616",
+    "more memory than allowed",
+    exit=3,
+    meaning="The plan says that more memory would be used than `--max-memory` allows; nothing was done.",
+    example="statex apply rules.sx in.pth out.pth --max-memory 100MB",
+    mend="Allow more, or compute with smaller tensors: `statex plan` says what is used.",
+)
+WRITTEN_DIFFERS = declare(
+    "SX617",
+    "an output that reads back otherwise",
+    exit=3,
+    meaning="With `--verify-written` the output was read again before it got its name, and its bytes had changed.",
+    example="statex apply rules.sx in.pth out.pth --verify-written   # on a failing disk",
+    mend="Look for errors of the disk in the system's log, and write to another one.",
+)
 CANNOT_HOLD = declare(
     "SX614",
     "a format that cannot hold the result",

@@ -1,0 +1,148 @@
+"""Sharded sets as Hugging Face saves them: an index of keys beside the files that hold them.
+
+Format: `{"metadata": {"total_size": bytes}, "weight_map": {key: file name}}`, in `model.safetensors.index.json` or
+`pytorch_model.bin.index.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from statex.checkpoint.input_file import InputFile
+from statex.checkpoint.reader import Reader
+from statex.diagnostics import fail
+from statex.diagnostics.codes import files as codes
+
+INDEX = ".index.json"
+NAMES: Mapping[str, tuple[str, str]] = {
+    "safetensors": ("model", ".safetensors"),
+    "torch": ("pytorch_model", ".bin"),
+}
+"""The names of the files of a set, for each format."""
+WEIGHTS = (".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".h5", ".msgpack", ".gguf")
+"""Endings of files that hold weights."""
+_LARGEST_INDEX = 256 << 20
+
+Open = Callable[[Path], Reader]
+
+
+class ShardedReader(Reader):
+    """A set of files under an index; `open` opens one of them."""
+
+    def __init__(self, index: Path, open: Open) -> None:
+        file = InputFile(index)
+        super().__init__(index, [file])
+        self._shards: dict[str, Reader] = {}
+        try:
+            weights = self._weight_map(file)
+            for name in dict.fromkeys(weights.values()):
+                self._shards[name] = self._open_shard(name, open)
+            self._tree = self._merged(weights)
+        except BaseException:
+            self.close()
+            raise
+        self.format = next((r.format for r in self._shards.values()), "safetensors")
+        self.notes = next((r.notes for r in self._shards.values()), {})
+
+    @property
+    def tree(self) -> Any:
+        """The tensors by key, in the order of the index."""
+        return self._tree
+
+    def _weight_map(self, file: InputFile) -> dict[str, str]:
+        if file.size > _LARGEST_INDEX:
+            self._damaged(f"it has {file.size} bytes")
+        try:
+            content = json.loads(file.read(0, file.size).decode("utf-8"), object_pairs_hook=self._unique)
+        except (ValueError, RecursionError) as error:
+            self._damaged(f"it is no JSON: {error}")
+        weights = content.get("weight_map") if isinstance(content, dict) else None
+        if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights.values()):
+            self._damaged("it has no `weight_map` of keys to file names")
+        return weights
+
+    def _unique(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            names = [name for name, _ in pairs]
+            self._damaged(f"it names `{next(n for n in names if names.count(n) > 1)}` twice")
+        return found
+
+    def _open_shard(self, name: str, open: Open) -> Reader:
+        """Open a shard, which has to be in the folder of the index itself."""
+        folder = self.path.parent
+        path = folder / name
+        if os.path.basename(name) != name or name in ("", ".", ".."):
+            fail(codes.UNSAFE, f"`{self.path}` names `{name}`, which is not in its own folder")
+        if path.is_symlink() and Path(os.path.realpath(path)).parent != Path(os.path.realpath(folder)):
+            fail(
+                codes.UNSAFE,
+                f"`{path}` is a link to outside of its folder",
+                help=f"copy what it points to: cp -rL '{folder}' elsewhere",
+            )
+        if not path.exists():
+            self._damaged(f"its shard `{name}` is missing")
+        reader = open(path)
+        self.files += reader.files
+        if not isinstance(reader.tree, Mapping):
+            self._damaged(f"its shard `{name}` holds no dict of tensors")
+        return reader
+
+    def _merged(self, weights: Mapping[str, str]) -> dict[str, Any]:
+        for name, reader in self._shards.items():
+            for key in reader.tree:
+                if weights.get(key) != name:
+                    where = f"in `{weights[key]}`" if key in weights else "nowhere"
+                    self._damaged(f"`{key}` is in `{name}`, and the index has it {where}")
+        merged: dict[str, Any] = {}
+        for key, name in weights.items():
+            if key not in self._shards[name].tree:
+                self._damaged(f"`{key}` is not in `{name}`, where the index has it")
+            merged[key] = self._shards[name].tree[key]
+        return merged
+
+    def _damaged(self, why: str) -> NoReturn:
+        fail(codes.DAMAGED, f"`{self.path}` is damaged: {why}")
+
+
+def in_folder(folder: Path) -> Path:
+    """Return the file in a folder that stands for the checkpoint: an index, or else the only file of weights.
+
+    Raises:
+        StatexError: SX602 where there is none, or no single one.
+    """
+    names = sorted(entry.name for entry in folder.iterdir())
+    for format in NAMES.values():
+        if format[0] + format[1] + INDEX in names:
+            return folder / (format[0] + format[1] + INDEX)
+    found = [name for name in names if name.endswith(INDEX)]
+    found = found or [n for n in ("".join(format) for format in NAMES.values()) if n in names][:1]
+    found = found or [name for name in names if name.endswith(WEIGHTS[:5])]
+    if len(found) == 1:
+        return folder / found[0]
+    if not found:
+        fail(codes.NOT_A_CHECKPOINT, f"the folder `{folder}` holds neither an index nor a file of weights")
+    fail(
+        codes.NOT_A_CHECKPOINT,
+        f"the folder `{folder}` holds several checkpoints: which one is meant?",
+        rows=[(f"  {name}",) for name in found[:12]],
+        help=f"name one: '{folder / found[0]}'",
+    )
+
+
+def other_files(folder: Path) -> list[Path]:
+    """Return the files of a folder that are not weights nor their index: configuration, tokenizer, texts."""
+    return [
+        entry
+        for entry in sorted(folder.iterdir())
+        if entry.is_file() and not entry.name.startswith(".") and not is_weights(entry.name)
+    ]
+
+
+def is_weights(name: str) -> bool:
+    """Say whether a file's name is one of weights, or of an index of them."""
+    return name.endswith((*WEIGHTS, INDEX))

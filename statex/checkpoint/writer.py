@@ -1,0 +1,158 @@
+"""Outputs: one file, or a folder with a set of files and their index."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from statex.checkpoint import layout
+from statex.checkpoint.contents import OutTensor
+from statex.checkpoint.output import folder_atomically, write_atomically
+from statex.checkpoint.output_file import OutputFile
+from statex.checkpoint.safetensors_file import check_holdable, write_safetensors
+from statex.checkpoint.sharded import INDEX, NAMES
+from statex.checkpoint.torch_writer import TorchWriter
+from statex.diagnostics import fail
+from statex.diagnostics.codes import files as codes
+from statex.header import TensorInfo
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an output is written.
+
+    `folder` makes it a folder, in files of at most `shard_size` bytes (a larger tensor has one of its own). `check`
+    compares every input byte that has a checksum with it, `keep_crc` keeps those of computed bytes for
+    `compare_written`. `notes` are texts that safetensors keeps beside the tensors.
+    `copy` are files that go into the folder as they are. `progress` is told of bytes as they are written.
+    """
+
+    format: str
+    force: bool = False
+    folder: bool = False
+    shard_size: int | None = None
+    check: bool = False
+    keep_crc: bool = False
+    notes: Mapping[str, str] = field(default_factory=dict)
+    copy: Sequence[Path] = ()
+    progress: Callable[[int], None] | None = None
+
+
+def arrange(tree: Any, options: Options) -> Any:
+    """Return a tree with `OutTensor`s in place of the tensors of inputs, as the format lays them out.
+
+    Raises:
+        StatexError: SX614 for what the format cannot hold.
+    """
+    if options.format == "safetensors":
+        check_holdable(tree)
+        return {key: layout.alone(v) if isinstance(v, TensorInfo) else v for key, v in tree.items()}
+    if options.folder:
+        _check_flat(tree)
+    return layout.for_torch(tree)
+
+
+def _check_flat(tree: Any) -> None:
+    items = tree.items() if isinstance(tree, Mapping) else [("", tree)]
+    odd = [key for key, value in items if not isinstance(value, TensorInfo | OutTensor)]
+    if odd:
+        fail(
+            codes.CANNOT_HOLD,
+            f"a sharded set holds named tensors only, and `{odd[0]}` is none",
+            help="take the bare state: root 'state_dict' -> ''   or write one file",
+        )
+
+
+def write_checkpoint(
+    path: str | os.PathLike[str], tree: Any, options: Options, verify: Callable[[Path], None] = lambda path: None
+) -> None:
+    """Write an arranged tree; it appears whole or not at all.
+
+    `verify` gets what was written (a file or a folder) before it appears, and raises where something is wrong.
+
+    Raises:
+        StatexError: SX610 where it exists and `force` is false, SX612 where it cannot be written, SX604 where an
+            input's checksums do not agree.
+    """
+    final = Path(path)
+
+    def write_folder(temporary: Path) -> None:
+        _write_set(temporary, tree, options)
+        verify(temporary)
+
+    def write_file(temporary: Path) -> None:
+        _write_file(temporary, tree, options, final.name)
+        verify(temporary)
+
+    if options.folder:
+        folder_atomically(final, write_folder, force=options.force)
+    else:
+        write_atomically(final, write_file, force=options.force)
+
+
+def _write_file(path: Path, tree: Any, options: Options, name: str) -> None:
+    file = OutputFile(path, options.progress, keep_crc=options.keep_crc)
+    try:
+        if options.format == "safetensors":
+            write_safetensors(file, tree, options.notes, options.check)
+        else:
+            # torch.save names the folder inside an archive after the file.
+            TorchWriter(file, name.rpartition(".")[0] or name or "archive", check=options.check).write(tree)
+        file.finish()
+    finally:
+        file.close()
+
+
+def _write_set(folder: Path, tree: Mapping[str, OutTensor], options: Options) -> None:
+    shards = shards_of(tree, options.shard_size)
+    stem, ending = NAMES[options.format]
+    names = [
+        f"{stem}{ending}" if len(shards) == 1 else f"{stem}-{number:05d}-of-{len(shards):05d}{ending}"
+        for number in range(1, len(shards) + 1)
+    ]
+    for name, keys in zip(names, shards, strict=True):
+        _create(folder / name)
+        _write_file(folder / name, {key: tree[key] for key in keys}, options, name)
+    for source in options.copy:
+        _write_bytes(folder / source.name, source.read_bytes())
+    if len(shards) > 1:
+        weights = {key: name for name, keys in zip(names, shards, strict=True) for key in keys}
+        ordered = {key: weights[key] for key in tree}
+        total = sum(tensor.type.nbytes for tensor in tree.values())
+        text = json.dumps({"metadata": {"total_size": total}, "weight_map": ordered}, indent=2, ensure_ascii=False)
+        _write_bytes(folder / f"{stem}{ending}{INDEX}", text.encode("utf-8") + b"\n")
+
+
+def shards_of(tree: Mapping[str, OutTensor], limit: int | None) -> list[list[str]]:
+    """Return the keys of each file: in their order, files filled up to the limit, shared storage in one file."""
+    together: dict[int, list[str]] = {}
+    for key, tensor in tree.items():
+        together.setdefault(id(tensor.blob), []).append(key)
+    shards: list[list[str]] = [[]]
+    filled = 0
+    for keys in together.values():
+        size = tree[keys[0]].blob.nbytes
+        if limit is not None and shards[-1] and filled + size > limit:
+            shards.append([])
+            filled = 0
+        shards[-1] += keys
+        filled += size
+    return shards
+
+
+def _create(path: Path) -> None:
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    _create(path)
+    file = OutputFile(path)
+    try:
+        file.write(data)
+        file.finish()
+    finally:
+        file.close()

@@ -1,0 +1,65 @@
+"""Reads an output again and compares it with what it was to hold."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NoReturn
+
+from statex.checkpoint.contents import Blob, Made, Moved, OutTensor
+from statex.checkpoint.crc import combined
+from statex.checkpoint.input_file import Stored
+from statex.checkpoint.layout import leaves
+from statex.checkpoint.reader import Reader
+from statex.diagnostics import fail
+from statex.diagnostics.codes import files as codes
+from statex.header import TensorInfo
+
+
+def compare_written(reader: Reader, output: Any) -> None:
+    """Compare a reopened output with the arranged tree that was written: every tensor's type and every byte.
+
+    Bytes that moved are compared with the input's, computed ones with the checksum taken when they were made.
+
+    Raises:
+        StatexError: SX617.
+    """
+    for file in reader.files:
+        if hasattr(os, "posix_fadvise"):
+            # What is only in memory is let go, so that the disk itself is asked.
+            os.posix_fadvise(file.fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    found, wanted = list(leaves(reader.tree)), list(leaves(output))
+    if len(found) != len(wanted):
+        _differs(reader.path, f"it holds {len(found)} values, and {len(wanted)} were written")
+    seen: set[Blob] = set()
+    for read, written in zip(found, wanted, strict=True):
+        if not isinstance(written, OutTensor):
+            continue
+        if not isinstance(read, TensorInfo) or read.type != written.type or read.strides != written.stride:
+            _differs(reader.path, f"{written.type} is read back as {read.type if hasattr(read, 'type') else read}")
+        if written.blob in seen or not written.blob.nbytes:
+            continue
+        seen.add(written.blob)
+        stored = read.handle
+        assert isinstance(stored, Stored)
+        if stored.extent.file.crc32(stored.extent.offset, stored.nbytes) != _crc(written.blob):
+            _differs(reader.path, f"the bytes of `{stored.name}` are not those that were written")
+
+
+def _crc(blob: Blob) -> int | None:
+    if isinstance(blob, Made):
+        return blob.crc
+    assert isinstance(blob, Moved)
+    value = 0
+    for run in blob.runs:
+        extent = run.extent
+        value = combined(value, extent.file.crc32(extent.offset, extent.nbytes), extent.nbytes)
+    return value
+
+
+def _differs(path: Path, why: str) -> NoReturn:
+    fail(
+        codes.WRITTEN_DIFFERS,
+        f"the output is not what was written: {why}",
+        help="the disk or its driver is at fault: check the system's log",
+    )

@@ -1,0 +1,323 @@
+"""A program at work on opened checkpoints: headers, plan, target, contents of the output."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from statex import garbage, nesting
+from statex.checkpoint import (
+    Options,
+    Reader,
+    arrange,
+    layout,
+    open_checkpoint,
+)
+from statex.checkpoint.input_file import Stored
+from statex.diagnostics import StatexError, diagnostic, fail
+from statex.diagnostics.codes import names as name_codes
+from statex.diagnostics.codes import target as target_codes
+from statex.dsl.check import Checked
+from statex.dsl.compile import compile_plan
+from statex.dsl.graph import SourceKey
+from statex.dsl.parameters import Given
+from statex.dsl.plan import Plan
+from statex.grammar import tree
+from statex.header import Header, OpaqueInfo, TensorInfo
+from statex.rulefiles import read_include
+
+if TYPE_CHECKING:
+    from statex.execute.stream import Stream
+    from statex.execute.target import Target
+    from statex.execute.verify import Comparison
+
+PathLike = str | os.PathLike[str]
+State = Mapping[str, Any] | PathLike
+"""A state_dict (or nested checkpoint) in memory, or the path of a checkpoint."""
+
+
+def resolve_target(target: Any, like: State | None = None, arguments: Mapping[str, Any] | None = None) -> Target | None:
+    """Return what a result is verified against.
+
+    `target` is a module, `"module:callable"`, a state_dict or the path of a checkpoint.
+
+    Raises:
+        StatexError: SX505 where both are given, SX502 and SX503 where a model cannot be had.
+    """
+    from statex.execute.target import Target, build_target, module_target
+
+    if target is not None and like is not None:
+        fail(target_codes.TARGET_KEYS, "both a target and a checkpoint to compare with are given")
+    if like is not None:
+        label = Path(like).name if isinstance(like, str | os.PathLike) else "the other state"
+        return Target(label, Opened(like, label).header(None))
+    if target is None or isinstance(target, Target):
+        return target
+    if isinstance(target, str) and ":" in target and not os.path.exists(target):
+        return build_target(target, arguments)
+    if isinstance(target, str | os.PathLike | Mapping):
+        return resolve_target(None, target)
+    return module_target(target)
+
+
+class Opened:
+    """A state given in memory or as a path: its tree, and how its data is had."""
+
+    def __init__(self, state: State, label: str) -> None:
+        self.reader: Reader | None = None
+        if isinstance(state, str | os.PathLike):
+            self.reader = open_checkpoint(state)
+            self.tree, self.label = self.reader.tree, self.reader.path.name
+        else:
+            from statex.execute.live import describe
+
+            self.tree, self.label = describe(state), label
+
+    def header(self, root: str | None) -> Header:
+        """Return the header of the state, at a root or where it is found."""
+        found = nesting.find_root(self.tree, self.label) if root is None else root
+        return nesting.state_header(self.tree, found, self.label)
+
+    def load(self, info: TensorInfo | OpaqueInfo) -> Any:
+        """Return the data of an entry."""
+        return info.handle if self.reader is None else self.reader.load(info)
+
+    def close(self) -> None:
+        """Close the file, if it is one."""
+        if self.reader is not None:
+            self.reader.close()
+
+
+class Job:
+    """A program, its opened inputs and its plan; a context manager that closes the files."""
+
+    def __init__(
+        self,
+        program: tree.Program,
+        checked: Checked,
+        folder: str,
+        state: State,
+        inputs: Mapping[str, State | Sequence[State]] | None,
+        target: Target | None,
+        root: str | None,
+        params: Mapping[str, Any],
+    ) -> None:
+        self.target = target
+        self._opened: list[Opened] = []
+        self._comparison: Comparison | None = None
+        try:
+            with garbage.paused():
+                self._prepare(program, checked, folder, state, inputs or {}, root, params)
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(
+        self,
+        program: tree.Program,
+        checked: Checked,
+        folder: str,
+        state: State,
+        inputs: Mapping[str, State | Sequence[State]],
+        root: str | None,
+        params: Mapping[str, Any],
+    ) -> None:
+        self._main = self._open(state, "the checkpoint")
+        stated, self.root_target = _root_statement(program)
+        wanted = root if root is not None else stated
+        self.tree = self._main.tree
+        self.root = nesting.find_root(self.tree, self._main.label) if wanted is None else wanted
+        self.header = nesting.state_header(self.tree, self.root, self._main.label)
+        roots = {s.name.name: s.root.value for s in checked.inputs if s.root is not None}
+        self._members = {name: [self._open(one, name) for one in as_members(given)] for name, given in inputs.items()}
+        headers = {n: tuple(m.header(roots.get(n)) for m in members) for n, members in self._members.items()}
+        given = {n: v if isinstance(v, Given) else Given(v, typed=True) for n, v in params.items()}
+        self.plan = compile_plan(
+            program,
+            self.header,
+            inputs=headers,
+            target=self.target.header if self.target is not None else None,
+            given=given,
+            load=read_include,
+            folder=folder,
+        )
+
+    def _open(self, state: State, label: str) -> Opened:
+        opened = Opened(state, label)
+        self._opened.append(opened)
+        return opened
+
+    def __enter__(self) -> Job:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files that were opened."""
+        for opened in self._opened:
+            opened.close()
+
+    def check_target(self) -> Comparison | None:
+        """Compare the plan with the target, if there is one.
+
+        Raises:
+            StatexError: SX501.
+        """
+        if self.target is None:
+            return None
+        from statex.execute.verify import verify_types
+
+        types = {key: output.type for key, output in self.plan.outputs.items()}
+        self._comparison = verify_types(types, self.target, self.plan.is_allowed, self._origin)
+        return self._comparison
+
+    def _origin(self, key: str) -> str:
+        step = self.plan.outputs[key].step
+        if step < 0:
+            return "untouched since the input"
+        span = self.plan.steps[step].span
+        return f"from {span.source.name}:{span.line}"
+
+    def state(self) -> OrderedDict[str, Any]:
+        """Return the result as a flat state_dict."""
+        from statex.execute.memory import execute
+
+        return execute(self.plan, self._load)
+
+    def execute(self) -> Any:
+        """Return the result with what is around the state, after the target has loaded it.
+
+        Raises:
+            StatexError: SX504.
+        """
+        state = self.state()
+        self._load_for_real(state)
+        return nesting.rebuild(self.tree, self.root, self.root_target, state, self.plan.metadata, self._main.load)
+
+    def _load_for_real(self, state: Mapping[str, Any]) -> None:
+        comparison = self._comparison or self.check_target()
+        if self.target is None or comparison is None:
+            return
+        from statex.execute.verify import load_for_real
+
+        given = OrderedDict(state)
+        given._metadata = self.plan.metadata  # type: ignore[attr-defined]
+        load_for_real(self.target, given, comparison)
+
+    @property
+    def format(self) -> str:
+        """The format of the checkpoint's file."""
+        return self._main.reader.format if self._main.reader is not None else "torch"
+
+    def contents(self) -> Any:
+        """Return what the output shall hold, for `arrange`, after the target has loaded it.
+
+        Nothing is computed yet; a target loads tensors without data.
+
+        Raises:
+            StatexError: SX504.
+        """
+        state = self._stream.state()
+        if self.target is not None and self.target.module is not None:
+            self._load_for_real({key: self._without_data(leaf) for key, leaf in state.items()})
+        return nesting.rebuild(self.tree, self.root, self.root_target, state, self.plan.metadata, lambda leaf: leaf)
+
+    @cached_property
+    def _stream(self) -> Stream:
+        from statex.execute.stream import Stream
+
+        return Stream(self.plan, self.plan.info, self._load_alone)
+
+    def priced(self, output: Any = None) -> Plan:
+        """Return the plan with what it takes to write `output`, an arranged tree; that of the input's format."""
+        if self._main.reader is None:
+            return self.plan
+        if output is None:
+            state = self._stream.state()
+            alone = self.format == "safetensors"
+            output = [_alone(leaf) for leaf in state.values()] if alone else arrange(state, Options("torch"))
+        return replace(self.plan, cost=self._stream.cost(output))
+
+    def check_written(self, path: Path, output: Any) -> None:
+        """Read what was written again and compare it with the arranged tree.
+
+        Raises:
+            StatexError: SX617.
+        """
+        from statex.checkpoint.written import compare_written
+
+        with open_checkpoint(path) as reader:
+            compare_written(reader, output)
+
+    def check_unchanged(self) -> None:
+        """Refuse to go on where an input has been written to since it was opened.
+
+        Raises:
+            StatexError: SX609.
+        """
+        for opened in self._opened:
+            if opened.reader is not None:
+                opened.reader.check_unchanged()
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """The texts that the checkpoint's format keeps beside the tensors."""
+        return self._main.reader.notes if self._main.reader is not None else {}
+
+    def _load(self, key: SourceKey) -> Any:
+        opened = self._members[key.input][key.member] if key.input else self._main
+        return opened.load(self.plan.info(key))
+
+    def _load_alone(self, key: SourceKey) -> Any:
+        """Return a tensor's data without keeping it, nor more of its storage than it reaches."""
+        info = self.plan.info(key)
+        if isinstance(info, TensorInfo) and isinstance(info.handle, Stored):
+            from statex.checkpoint.materialize import Materializer
+
+            return Materializer(keep=False).tensor(info).detach()
+        return self._load(key).detach()
+
+    def _without_data(self, leaf: Any) -> Any:
+        if isinstance(leaf, OpaqueInfo):
+            return self._main.load(leaf)
+        import torch
+
+        dtype = getattr(torch, leaf.type.dtype.name)
+        tensor = torch.empty(leaf.type.shape, dtype=dtype, device="meta")
+        return torch.nn.Parameter(tensor, requires_grad=leaf.requires_grad) if leaf.is_parameter else tensor
+
+
+def _alone(leaf: Any) -> Any:
+    return layout.alone(leaf) if isinstance(leaf, TensorInfo) else leaf
+
+
+def as_members(given: State | Sequence[State]) -> list[State]:
+    """Return the checkpoints of an input: one, or those of a family."""
+    if isinstance(given, str | os.PathLike | Mapping):
+        return [given]
+    return list(given)
+
+
+def _root_statement(program: tree.Program) -> tuple[str | None, str | None]:
+    found = [s for s in program.statements if isinstance(s, tree.Root)]
+    if len(found) > 1:
+        first, second, *_ = found
+        raise StatexError(
+            [
+                diagnostic(
+                    name_codes.MISPLACED_ROOT,
+                    "the root is named twice",
+                    second.span,
+                    also=[(first.span, "first here")],
+                )
+            ]
+        )
+    if not found:
+        return None, None
+    return found[0].path.value, found[0].target.value if found[0].target is not None else None
