@@ -22,12 +22,13 @@ _ENCRYPTED = 0x1
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member of an archive: its data's size and CRC-32, and where its local header is."""
+    """A member of an archive: its data's size and CRC-32, where its local header is, whether it is stored as it is."""
 
     name: str
     size: int
     crc: int
     header: int
+    plain: bool
 
 
 class ZipDirectory:
@@ -77,25 +78,9 @@ class ZipDirectory:
         for _ in range(count):
             if at + _ENTRY.size > size:
                 file.damaged("its zip directory ends too early")
-            (
-                mark,
-                _,
-                _,
-                flags,
-                method,
-                _,
-                _,
-                crc,
-                packed,
-                length,
-                name_size,
-                extra_size,
-                comment_size,
-                _,
-                _,
-                _,
-                header,
-            ) = _ENTRY.unpack_from(data, at)
+            fields = _ENTRY.unpack_from(data, at)
+            mark, _, _, flags, method, _, _, crc, packed, length, name_size, extra_size, comment_size = fields[:13]
+            header = fields[16]
             at += _ENTRY.size
             if mark != b"PK\x01\x02" or at + name_size + extra_size + comment_size > size:
                 file.damaged("its zip directory is broken")
@@ -104,26 +89,15 @@ class ZipDirectory:
                 extra = data[at + name_size : at + name_size + extra_size]
                 length, packed, header = self._wide(name, extra, length, packed, header)
             at += name_size + extra_size + comment_size
-            self._check(name, members, flags, method, packed, length, header, offset)
-            members[name] = Member(name, length, crc, header)
+            self._check(name, members, packed, header, offset)
+            plain = not method and not flags & _ENCRYPTED and packed == length
+            members[name] = Member(name, length, crc, header, plain)
         return members
 
-    def _check(
-        self,
-        name: str,
-        members: Mapping[str, Member],
-        flags: int,
-        method: int,
-        packed: int,
-        size: int,
-        header: int,
-        end: int,
-    ) -> None:
+    def _check(self, name: str, members: Mapping[str, Member], packed: int, header: int, end: int) -> None:
         if name in members:
             self.file.damaged(f"it has two members `{name}`")
-        if method or flags & _ENCRYPTED or packed != size:
-            self.file.damaged(f"its member `{name}` is compressed or encrypted, which torch.save never does")
-        if header + _LOCAL.size + size > end:
+        if header + _LOCAL.size + packed > end:
             self.file.damaged(f"its member `{name}` reaches into the directory")
 
     def _wide(self, name: str, extra: bytes, size: int, packed: int, header: int) -> tuple[int, int, int]:
@@ -150,6 +124,8 @@ class ZipDirectory:
         Raises:
             StatexError: SX604.
         """
+        if not member.plain:
+            self.file.damaged(f"its member `{member.name}` is compressed or encrypted, which torch.save never does")
         mark, _, _, _, _, _, _, _, _, name_size, extra_size = _LOCAL.unpack(self.file.read(member.header, _LOCAL.size))
         start = member.header + _LOCAL.size + int(name_size) + int(extra_size)
         name = member.name.encode()
