@@ -64,7 +64,8 @@ def _grouped(stored: Stored, infos: list[TensorInfo], whole: bool) -> Iterator[t
             continue
         blob = Moved([Run(stored, start, end - start)], stored.location)
         for info in members:
-            yield info, _tensor(info, blob, info.offset - start // info.type.dtype.itemsize, info.strides)
+            offset = info.offset - start // info.type.dtype.itemsize if info.span else 0
+            yield info, _tensor(info, blob, offset, info.strides)
 
 
 def _components(infos: list[TensorInfo]) -> Iterator[tuple[int, int, list[TensorInfo]]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -98,12 +99,16 @@ class ShardedReader(Reader):
                 if weights.get(key) != name:
                     where = f"in `{weights[key]}`" if key in weights else "nowhere"
                     self._damaged(f"`{key}` is in `{name}`, and the index has it {where}")
-        merged: dict[str, Any] = {}
+        merged: Any = {}
+        metadata = next((m for r in self._shards.values() if (m := getattr(r.tree, "_metadata", None))), None)
+        if metadata is not None:
+            merged = OrderedDict()
+            merged._metadata = metadata
         for key, name in weights.items():
             if key not in self._shards[name].tree:
                 self._damaged(f"`{key}` is not in `{name}`, where the index has it")
             merged[key] = self._shards[name].tree[key]
-        return merged
+        return merged  # type: ignore[no-any-return]
 
     def _damaged(self, why: str) -> NoReturn:
         fail(codes.DAMAGED, f"`{self.path}` is damaged: {why}")

@@ -81,6 +81,11 @@ class TorchObjects:
             self.damaged("bytes are made of what is no text")
         return arguments[0].encode("latin-1")
 
+    def _no_bytes(self, arguments: tuple[Any, ...]) -> Any:
+        if arguments:
+            self.damaged("bytes are made of something")
+        return b""
+
     def _complex(self, arguments: tuple[Any, ...]) -> Any:
         if not all(isinstance(a, int | float) for a in arguments) or len(arguments) > 2:
             self.damaged("a complex number is made of what are no numbers")
@@ -121,7 +126,8 @@ class TorchObjects:
             self.damaged("a tensor's requires_grad is no bool")
         if dtype is None or dtype.kind is Kind.QUANTIZED:
             return None
-        reach = offset + 1 + sum((n - 1) * s for n, s in zip(shape, stride, strict=True)) if 0 not in shape else offset
+        # A tensor without elements may be anywhere, as the rest of a view may be.
+        reach = offset + 1 + sum((n - 1) * s for n, s in zip(shape, stride, strict=True)) if 0 not in shape else 0
         if offset < 0 or min(shape, default=0) < 0 or min(stride, default=0) < 0:
             self.damaged(f"a tensor over the storage `{storage.key}` has negative sizes")
         if reach * dtype.itemsize > storage.nbytes:
@@ -176,6 +182,7 @@ _MAKERS: Mapping[Global, Callable[[TorchObjects, tuple[Any, ...]], Any]] = {
     objects.TENSOR_V3: TorchObjects._tensor_v3,
     objects.PARAMETER: TorchObjects._parameter,
     **{Global(m, "set"): TorchObjects._set for m in ("builtins", "__builtin__")},
+    **{Global(m, "bytes"): TorchObjects._no_bytes for m in ("builtins", "__builtin__")},
     **{Global(m, "complex"): TorchObjects._complex for m in ("builtins", "__builtin__")},
 }
 """Makers give `None` for what is kept as a call."""

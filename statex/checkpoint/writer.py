@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,7 +117,7 @@ def _write_set(folder: Path, tree: Mapping[str, OutTensor], options: Options) ->
     ]
     for name, keys in zip(names, shards, strict=True):
         _create(folder / name)
-        _write_file(folder / name, {key: tree[key] for key in keys}, options, name)
+        _write_file(folder / name, _part(tree, keys), options, name)
     for source in options.copy:
         _write_bytes(folder / source.name, source.read_bytes())
     if len(shards) > 1:
@@ -125,6 +126,15 @@ def _write_set(folder: Path, tree: Mapping[str, OutTensor], options: Options) ->
         total = sum(tensor.type.nbytes for tensor in tree.values())
         text = json.dumps({"metadata": {"total_size": total}, "weight_map": ordered}, indent=2, ensure_ascii=False)
         _write_bytes(folder / f"{stem}{ending}{INDEX}", text.encode("utf-8") + b"\n")
+
+
+def _part(tree: Mapping[str, OutTensor], keys: Sequence[str]) -> Mapping[str, OutTensor]:
+    """Return the entries of a file, with the `_metadata` of the whole state."""
+    metadata = getattr(tree, "_metadata", None)
+    part: Any = {key: tree[key] for key in keys} if metadata is None else OrderedDict((key, tree[key]) for key in keys)
+    if metadata is not None:
+        part._metadata = metadata
+    return part  # type: ignore[no-any-return]
 
 
 def shards_of(tree: Mapping[str, OutTensor], limit: int | None) -> list[list[str]]:

@@ -15,7 +15,7 @@ _MB = 1 << 20
 _BASE, _NUMPY, _TORCH = 52 * _MB, 32 * _MB, 270 * _MB
 """The resident set of the process, and what numpy and torch add to it; measured on Linux, rounded up."""
 _KEY = 2560
-"""What the headers, the plan and the output's header take for each key of input and output; measured with 100,000 keys, rounded up."""
+"""What headers and plan take for each key of input and output; measured with 100,000 keys, rounded up."""
 _BUFFERS = 12 * _MB
 
 

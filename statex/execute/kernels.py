@@ -31,7 +31,7 @@ def casts(source: DType, target: DType) -> Callable[[Array], Array] | None:
         # A cast of f64 or f16 goes by way of f32 in torch too.
         return lambda array: _to_bfloat16(_widened(array, source))
     if source.name == "bfloat16":
-        return lambda array: _widened(array, source).astype(NUMPY[target.name])
+        return lambda array: _quiet(_widened(array, source), NUMPY[target.name])
     if target.name == "float16":
         # By way of f32, as in torch: a double is rounded twice.
         return lambda array: _quiet(_quiet(array, "<f4"), "<f2")

@@ -1,0 +1,392 @@
+"""Random states through every pair of formats, and computed results against torch's own, to the bit."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import zipfile
+from collections import OrderedDict
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+import statex
+from statex import StatexError
+
+NOTHING = statex.compile("rename? prefix 'nothing' -> ''")
+DTYPES = [
+    torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2,
+    torch.float8_e4m3fnuz, torch.float8_e5m2fnuz, torch.float8_e8m0fnu, torch.int64, torch.int32, torch.int16,
+    torch.int8, torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.bool, torch.complex64, torch.complex128,
+    torch.complex32,
+]  # fmt: skip
+UNTYPED = ("torch.uint16", "torch.uint32", "torch.uint64", "torch.complex32")
+IN_SAFETENSORS = [
+    d for d in DTYPES
+    if d not in (torch.float8_e4m3fnuz, torch.float8_e5m2fnuz, torch.complex128, torch.complex32)
+]  # fmt: skip
+pytestmark = pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
+
+
+def bits(tensor: torch.Tensor) -> bytes:
+    """Return the bytes of a tensor in the order of its elements."""
+    plain = torch.empty(tensor.numel(), dtype=tensor.dtype)
+    return plain.copy_(tensor.detach().reshape(-1)).view(torch.uint8).numpy().tobytes()
+
+
+def same(one: Any, other: Any) -> bool:
+    """Say whether two values are equal: tensors to the bit, and of one kind."""
+    if isinstance(one, torch.Tensor):
+        return (
+            type(one) is type(other)
+            and one.dtype == other.dtype
+            and one.shape == other.shape
+            and one.requires_grad == other.requires_grad
+            and bits(one) == bits(other)
+        )
+    if isinstance(one, dict):
+        return (
+            type(one) is type(other)
+            and list(one) == list(other)
+            and all(same(value, other[key]) for key, value in one.items())
+            and getattr(one, "_metadata", None) == getattr(other, "_metadata", None)
+        )
+    if isinstance(one, list | tuple):
+        return type(one) is type(other) and len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, float) and math.isnan(one):
+        return isinstance(other, float) and math.isnan(other)
+    return type(one) is type(other) and bool(one == other)
+
+
+def ties(state: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return which tensors of a state share memory, with where they are in it relative to one another."""
+    groups: dict[int, list[str]] = {}
+    for key, tensor in state.items():
+        if isinstance(tensor, torch.Tensor) and tensor.numel():
+            groups.setdefault(tensor.untyped_storage().data_ptr(), []).append(key)
+    return sorted(tuple(keys) for keys in groups.values() if len(keys) > 1)
+
+
+@st.composite
+def tensors(draw: st.DrawFn, dtypes: list[torch.dtype]) -> torch.Tensor:
+    """A tensor of random bytes: views, strides, zero lengths, no dimensions."""
+    dtype = draw(st.sampled_from(dtypes))
+    shape = draw(st.lists(st.integers(0, 5), max_size=4))
+    count = math.prod(shape) + draw(st.integers(0, 3))
+    if dtype == torch.bool:
+        base = torch.tensor(draw(st.lists(st.booleans(), min_size=count, max_size=count)), dtype=torch.bool)
+    else:
+        size = count * dtype.itemsize
+        data = bytearray(draw(st.binary(min_size=size, max_size=size)))
+        base = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+    tensor = base[base.numel() - math.prod(shape) :].reshape(shape)
+    how = draw(st.integers(0, 4))
+    if how == 1 and tensor.ndim >= 2:
+        tensor = tensor.transpose(0, 1)
+    elif how == 2 and tensor.ndim >= 1:
+        tensor = tensor[::2]
+    elif how == 3 and tensor.ndim >= 1:
+        tensor = tensor[..., :1].expand(tensor.shape)
+    return tensor
+
+
+@st.composite
+def states(draw: st.DrawFn, dtypes: list[torch.dtype] = DTYPES) -> OrderedDict[str, Any]:
+    """A state: Parameters, ties, overlapping views, `_metadata`."""
+    state: OrderedDict[str, Any] = OrderedDict()
+    for number in range(draw(st.integers(0, 5))):
+        tensor = draw(tensors(dtypes))
+        if tensor.is_floating_point() and draw(st.booleans()):
+            state[f"m.{number}.weight"] = torch.nn.Parameter(tensor, requires_grad=draw(st.booleans()))
+        else:
+            state[f"m.{number}.weight"] = tensor
+        kind = draw(st.integers(0, 5))
+        if kind == 0:
+            state[f"m.{number}.tied"] = state[f"m.{number}.weight"]
+        elif kind == 1 and tensor.ndim and tensor.shape[0] > 1:
+            state[f"m.{number}.view"] = tensor[1:]
+    if draw(st.booleans()):
+        state._metadata = OrderedDict([("", {"version": 1}), ("m", {"version": 2})])  # type: ignore[attr-defined]
+    return state
+
+
+plain = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.text(max_size=5)
+    | st.binary(min_size=1, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=3) | st.integers(), inner, max_size=3)
+        | st.tuples(inner, inner)
+    ),
+    max_leaves=8,
+)
+quick = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@quick
+@given(states(), plain, st.booleans())
+def test_torch_files_come_back_as_they_were(tmp_path: Path, state: Any, around: Any, old: bool) -> None:
+    source, target = tmp_path / "in.pth", tmp_path / "out.pth"
+    content = {"epoch": around, "model": state}
+    # torch itself cannot load a legacy file with these.
+    old = old and not any("float8" in str(t.dtype) or str(t.dtype) in UNTYPED for t in state.values())
+    torch.save(content, source, _use_new_zipfile_serialization=not old)
+    statex.convert(source, target, NOTHING, root="model", force=True, verify_written=True)
+    wanted = torch.load(source, weights_only=True)
+    for mmap in (False, True):
+        for weights_only in (False, True):
+            found = torch.load(target, weights_only=weights_only, mmap=mmap)
+            assert same(found, wanted)
+            assert ties(found["model"]) == ties(wanted["model"])
+    assert zipfile.ZipFile(target).testzip() is None
+
+
+@quick
+@given(states(IN_SAFETENSORS))
+def test_states_come_back_through_safetensors(tmp_path: Path, state: Any) -> None:
+    source, middle, target = tmp_path / "in.pth", tmp_path / "mid.safetensors", tmp_path / "out.pth"
+    torch.save(state, source)
+    statex.convert(source, middle, NOTHING, root="", force=True, verify_written=True)
+    found = load_file(middle)
+    assert found.keys() == state.keys()
+    assert all(bits(found[key]) == bits(tensor) for key, tensor in state.items())
+    statex.convert(middle, target, NOTHING, root="", force=True, verify_written=True)
+    again = torch.load(target)
+    assert list(again) == list(state)
+    assert all(
+        same(again[key], torch.Tensor(tensor.detach()) if False else found[key]) for key, tensor in state.items()
+    )
+
+
+@quick
+@given(states(IN_SAFETENSORS), st.sampled_from(["torch", "safetensors"]), st.integers(1, 60))
+def test_states_come_back_through_shards(tmp_path: Path, state: Any, format: str, size: int) -> None:
+    source, folder, target = tmp_path / "in.pth", tmp_path / "set", tmp_path / "out.pth"
+    torch.save(state, source)
+    statex.convert(
+        source, f"{folder}/", NOTHING, root="", format=format, shard_size=size, force=True, verify_written=True
+    )
+    files = sorted(folder.iterdir())
+    assert len(files) == 1 or any(f.name.endswith(".index.json") for f in files)
+    statex.convert(folder, target, NOTHING, root="", force=True)
+    found = torch.load(target)
+    assert list(found) == list(state)
+    assert all(bits(found[key]) == bits(tensor) for key, tensor in state.items())
+
+
+@pytest.mark.parametrize("dtype", sorted(set(DTYPES) - set(IN_SAFETENSORS), key=str), ids=str)
+def test_what_safetensors_cannot_hold_is_named(tmp_path: Path, dtype: torch.dtype) -> None:
+    torch.save({"fine": torch.ones(1), "odd.one": torch.zeros(2, dtype=dtype)}, tmp_path / "in.pth")
+    with pytest.raises(StatexError) as caught:
+        statex.convert(tmp_path / "in.pth", tmp_path / "out.safetensors", NOTHING)
+    assert "odd.one" in str(caught.value)
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor", "ignore:TypedStorage is deprecated")
+@pytest.mark.parametrize("make", ["sparse", "quantized", "conjugate", "extra", "size", "set"])
+def test_what_is_no_plain_tensor_comes_through(tmp_path: Path, make: str) -> None:
+    value: Any = {
+        "sparse": lambda: torch.eye(3).to_sparse(),
+        "quantized": lambda: torch.quantize_per_tensor(torch.arange(4.0), 0.5, 1, torch.quint8),
+        "conjugate": lambda: torch.ones(3, dtype=torch.complex64).conj(),
+        "extra": lambda: {"step": torch.tensor(3), "names": ["a", ("b", 2)]},
+        "size": lambda: torch.Size([2, 3]),
+        "set": lambda: {1, "a"},
+    }[make]()
+    torch.save({"w": torch.ones(2), "m._extra_state": value}, tmp_path / "in.pth")
+    statex.convert(tmp_path / "in.pth", tmp_path / "out.pth", statex.compile("rename w -> v"))
+    wanted = torch.load(tmp_path / "in.pth", weights_only=make != "set")["m._extra_state"]
+    found = torch.load(tmp_path / "out.pth", weights_only=make != "set")["m._extra_state"]
+    applied = NOTHING.apply(tmp_path / "in.pth")["m._extra_state"]
+    assert type(found) is type(wanted) is type(applied)
+    for one in (found, applied):
+        if make == "sparse":
+            assert torch.equal(one.to_dense(), wanted.to_dense())
+        elif make == "quantized":
+            assert torch.equal(one.int_repr(), wanted.int_repr())
+            assert (one.q_scale(), one.q_zero_point()) == (0.5, 1)
+        elif make == "conjugate":
+            assert one.is_conj()
+            assert torch.equal(one, wanted)
+        else:
+            assert same(one, wanted)
+
+
+def test_notes_of_safetensors_stay(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(1)}, tmp_path / "in.safetensors", metadata={"format": "pt", "made by": "somebody"})
+    statex.convert(tmp_path / "in.safetensors", tmp_path / "out.safetensors", statex.compile("rename a -> b"))
+    with safe_open(tmp_path / "out.safetensors", "pt") as found:
+        assert found.metadata() == {"format": "pt", "made by": "somebody"}
+
+
+def test_torch_finds_the_offsets_of_storages(tmp_path: Path) -> None:
+    torch.save({f"k{i}": torch.arange(float(i * 37)) for i in range(20)}, tmp_path / "in.pth")
+    statex.convert(tmp_path / "in.pth", tmp_path / "out.pth", statex.compile("drop k3, k7\nrename k9 -> z"))
+    script = (
+        "import sys, torch; from torch.utils.serialization import config;"
+        "config.load.calculate_storage_offsets = True;"
+        "print(sum(t.sum().item() for t in torch.load(sys.argv[1], mmap=True).values()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "out.pth"], capture_output=True, text=True, check=True,
+        env={"TORCH_SERIALIZATION_DEBUG": "1", "PATH": ""},
+    )  # fmt: skip
+    wanted = sum(sum(range(i * 37)) for i in range(20) if i not in (3, 7))
+    assert float(done.stdout) == wanted
+
+
+def test_archives_are_laid_out_as_torch_lays_them_out(tmp_path: Path) -> None:
+    state = {f"k{i}": torch.arange(float(i * 11)) for i in range(6)} | {"p": torch.nn.Parameter(torch.ones(3))}
+    torch.save(state, tmp_path / "in.pth")
+    statex.convert(tmp_path / "in.pth", tmp_path / "out.pth", NOTHING)
+    torch.save(torch.load(tmp_path / "out.pth"), tmp_path / "ref.pth")
+    ours, theirs = (zipfile.ZipFile(tmp_path / name).infolist() for name in ("out.pth", "ref.pth"))
+    assert [i.filename.partition("/")[2] for i in ours] == [i.filename.partition("/")[2] for i in theirs]
+    assert [(i.flag_bits, i.CRC, i.file_size) for i in ours[1:-1]] == [
+        (i.flag_bits, i.CRC, i.file_size) for i in theirs[1:-1]
+    ]
+    # Where the pickle ends differs; from the first aligned record on, every distance is the same.
+    gaps = [[b.header_offset - a.header_offset for a, b in pairwise(z[2:])] for z in (ours, theirs)]
+    assert gaps[0] == gaps[1]
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_files_above_four_gigabytes(tmp_path: Path, suffix: str) -> None:
+    """Sparse files: nearly all of these bytes are holes."""
+    count = (4 << 30) // 4 + 1000
+    big = torch.empty(count, dtype=torch.float32, device="meta")
+    header = {"big": big, "small": torch.arange(3.0)}
+    source = tmp_path / f"in{suffix}"
+    _sparse(source, header, count)
+    target = tmp_path / f"out{suffix}"
+    statex.convert(source, target, statex.compile("rename big -> large\nset small = it * 2\nadd last = ones([2])"))
+    found = statex.read_header(target).entries
+    assert found["large"].type.shape == (count,)  # type: ignore[union-attr]
+    if suffix == ".pth":
+        loaded = torch.load(target, mmap=True)
+    else:
+        with safe_open(target, "pt") as file:
+            loaded = {key: file.get_slice(key)[:10] for key in file.keys()}  # noqa: SIM118
+    assert loaded["large"][:3].tolist() == [0.0, 0.0, 0.0]
+    assert loaded["small"].tolist() == [0.0, 2.0, 4.0]
+    assert loaded["last"].tolist() == [1.0, 1.0]
+
+
+def _sparse(path: Path, header: dict[str, Any], count: int) -> None:
+    import json
+    import struct
+
+    if path.suffix == ".safetensors":
+        text = json.dumps(
+            {
+                "small": {"dtype": "F32", "shape": [3], "data_offsets": [0, 12]},
+                "big": {"dtype": "F32", "shape": [count], "data_offsets": [12, 12 + 4 * count]},
+            }
+        ).encode()
+        with path.open("wb") as file:
+            file.write(struct.pack("<Q", len(text)) + text + header["small"].numpy().tobytes())
+            file.truncate(8 + len(text) + 12 + 4 * count)
+        return
+    with torch.serialization.skip_data():
+        torch.save({"big": torch.empty(count), "small": header["small"]}, path)
+    # `skip_data` leaves holes, and no checksums; the small one is filled in.
+    with zipfile.ZipFile(path) as archive:
+        place = next(i for i in archive.infolist() if i.filename.endswith("data/1")).header_offset
+    with path.open("r+b") as file:
+        file.seek(place)
+        sizes = struct.unpack("<2H", file.read(30)[26:30])
+        file.seek(place + 30 + sum(sizes))
+        file.write(header["small"].numpy().tobytes())
+
+
+# --- computed results -------------------------------------------------------------------------------------------
+
+PROGRAMS = [
+    "set a = cast(bf16)", "set a = cast(f16)", "set a = cast(f64)", "set a = cast(f64) | cast(bf16)",
+    "set a = it * 3 + 1", "set a = -it / 7", "set a = abs(it) | sqrt", "set a = it - ::b", "set a = it * ::b + it",
+    "set a = clamp(-1, 1)", "set a = it > 0", "set a = round(it)", "set a = it ** 3", "set a = exp(it)",
+    "set a = transpose", "set a = permute(1, 0)", "set a = it @ transpose(::b)", "set a = it[1:3]", "set a = it[-1]",
+    "set a = it[:, 1:]", "set a = it[[2, 0]]", "set a = flip(0)", "set a = zeros_like", "set a = full_like(0.1)",
+    "set a = ones([3, 70000])", "set a = narrow(0, 1, 2)", "set a = narrow(0, -2, 1)",
+    "set a = index_select(0, [3, 1, 1])", "set a = reshape(-1)", "set a = unsqueeze(0)",
+    "set a = (it | flatten)[5:77]", "set a = transpose | reshape(-1)", "merge a, b -> c = cat",
+    "merge a, b -> c = stack", "merge a, b -> c = cat(dim=1)", "merge a, b -> c = stack(dim=-1)",
+    "split a -> x, y = chunk(2)", "split a -> x, y = chunk(2, dim=1)", "split a -> x, y = sections([1, 3])",
+    "split a over e -> x.{e} = unstack", "set a, b = it * 2", "copy a -> d\nset a = it * 2",
+    "add d = it + 1 for a\nset a = transpose\nset b = (it | transpose) * 2",
+    "set a = rearrange('(x y) z -> y (x z)', x=2)", "set a = mean(dim=0)", "set a = sum(it) + ::b",
+    "set a = pad([1, 1])", "set ** = cast(f16)\nset a = cast(f32)", "set a = cat(it[:1], ::b[2:], it[3:])",
+    "add s = cat(::a, ::b)[2:6] * 2",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("kind", ["plain", "views", "safetensors"])
+def test_streamed_results_are_those_of_torch(tmp_path: Path, dtype: torch.dtype, kind: str) -> None:
+    generator = torch.Generator().manual_seed(1)
+    rows, columns = 4, 70_001  # more than a chunk, and no multiple of it
+    a = torch.randn(rows, columns, generator=generator, dtype=torch.float64).to(dtype)
+    a[0, :9] = torch.tensor([0.0, -0.0, math.inf, -math.inf, 1e-45, 65504.0, 3e38, 1e-8, 2.0], dtype=torch.float64).to(
+        dtype
+    )
+    b = torch.randn(rows, columns, generator=generator, dtype=torch.float64).to(dtype)
+    state = {"a": a, "b": b, "n": torch.arange(5)}
+    if kind == "views":
+        both = torch.stack([a, b], dim=1)
+        state = {"a": both[:, 0], "b": both[:, 1], "n": torch.arange(20)[::2]}
+    source = tmp_path / ("in.safetensors" if kind == "safetensors" else "in.pth")
+    (save_file if kind == "safetensors" else torch.save)(state, source)
+    for number, program in enumerate(PROGRAMS):
+        rules = statex.compile(program)
+        try:
+            wanted = rules.apply(dict(state))
+        except StatexError:
+            continue  # not for this dtype
+        for target in (tmp_path / f"{number}.pth", tmp_path / f"{number}.safetensors"):
+            statex.convert(source, target, rules, verify_written=number % 5 == 0)
+            found = torch.load(target) if target.suffix == ".pth" else load_file(target)
+            assert found.keys() == wanted.keys(), program
+            for key, tensor in wanted.items():
+                assert found[key].dtype == tensor.dtype, program
+                assert found[key].shape == tensor.shape, program
+                assert bits(found[key]) == bits(tensor), (program, key)
+            target.unlink()
+
+
+@pytest.mark.parametrize("source", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("target", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_casts_without_torch_are_those_of_torch(source: torch.dtype, target: torch.dtype) -> None:
+    from statex.dtypes import BY_NAME
+    from statex.execute import kernels
+
+    if source == target:
+        return
+    name = {d: str(d).removeprefix("torch.") for d in (source, target)}
+    if source.itemsize == 2:
+        every = torch.arange(65536, dtype=torch.int32).to(torch.uint16).view(source)
+    else:
+        generator = torch.Generator().manual_seed(0)
+        words = torch.randint(-(2**63), 2**63 - 1, (1 << 19,), generator=generator)
+        every = words.view(source)
+    cast = kernels.casts(BY_NAME[name[source]], BY_NAME[name[target]])
+    assert cast is not None
+    given_ = (every.view(torch.uint16) if source == torch.bfloat16 else every).numpy()
+    found = torch.from_numpy(cast(given_).copy())
+    found = found.view(target) if target == torch.bfloat16 else found
+    wanted = every.to(target)
+    nan = wanted.isnan()
+    assert torch.equal(found.isnan(), nan)
+    assert bits(found[~nan]) == bits(wanted[~nan])
