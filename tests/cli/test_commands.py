@@ -161,7 +161,8 @@ class TestPlan:
         lines = ended.out.splitlines()
         assert re.match(r"  <-e>:1  rename prefix '' -> 'ds' +7 renamed$", lines[0])
         assert re.match(r"  <-e>:2  drop dsbn\.\*\* +5 dropped$", lines[1])
-        assert lines[2:] == ["7 keys in, 2 out (220 B): 0 computed, 2 moved, 0 untouched, 5 dropped"]
+        assert lines[2].split(", with")[0] == "  reads 220 B, copies 220 B, computes 0 B, writes 220 B"
+        assert lines[3:] == ["7 keys in, 2 out (220 B): 0 computed, 2 moved, 0 untouched, 5 dropped"]
 
     def test_keys(self, run: Run, net: Net) -> None:
         text = run("plan", "--keys", "-e", "rename prefix '' -> 'ds'", "net.pth").out

@@ -1,0 +1,256 @@
+"""What can go wrong on the way: at the final path there is always the old file or the complete new one."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import statex
+from statex import StatexError
+from statex.checkpoint import output_file, writeback
+
+RENAME = "rename prefix '' -> 'x.'"
+STATEX = [sys.executable, "-m", "statex"]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A checkpoint of 40 MB, so that there is time to disturb its conversion."""
+    path = tmp_path / "in.safetensors"
+    save_file({f"k{number}": torch.full((1 << 18,), float(number)) for number in range(40)}, path)
+    return path
+
+
+def litter(folder: Path) -> list[str]:
+    return [p.name for p in folder.iterdir() if ".statex-tmp" in p.name]
+
+
+def is_whole(path: Path, key: str) -> bool:
+    """Say whether a file is a complete checkpoint that has this key."""
+    state = torch.load(path)
+    return key in state and all(t[0] == t[-1] for t in state.values())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_kill_at_any_moment_leaves_the_old_file_or_the_new_one(source: Path, seed: int) -> None:
+    target = source.with_name("out.pth")
+    torch.save({"old": torch.ones(2)}, target)
+    process = subprocess.Popen([*STATEX, "apply", "-q", "-e", RENAME, source, target, "--force"])
+    time.sleep(random.Random(seed).uniform(0.2, 0.8))
+    process.kill()
+    process.wait()
+    assert is_whole(target, "old") or is_whole(target, "x.k0")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("wait", [0.05, 0.3, 0.6])
+def test_signals_end_with_their_number_and_leave_nothing(source: Path, number: signal.Signals, wait: float) -> None:
+    target = source.with_name("out.pth")
+    process = subprocess.Popen(
+        # Slow on purpose: each tensor is computed by torch.
+        [*STATEX, "apply", "-q", "-e", "set ** = exp(it)\nset ** = flip(0)", source, target],
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    time.sleep(wait)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    if process.returncode == 0:
+        assert is_whole(target, "k0")
+        return
+    assert process.returncode in (128 + number, -number)  # before Python is up, the system ends it
+    assert not target.exists()
+    assert litter(source.parent) == []
+    if process.returncode > 0:
+        assert said == f"statex: stopped by {number.name}\n"
+
+
+def _limited() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10 << 20, 10 << 20))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+
+def test_a_full_disk_is_one_line(source: Path) -> None:
+    target = source.with_name("out.pth")
+    torch.save({"old": torch.ones(2)}, target)
+    done = subprocess.run(
+        [*STATEX, "apply", "-q", "-e", RENAME, source, target, "--force"],
+        capture_output=True, text=True, preexec_fn=_limited,
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert done.stderr.count("\n") <= 2
+    assert "SX612" in done.stderr
+    assert "out.pth" in done.stderr
+    assert is_whole(target, "old")
+    assert litter(source.parent) == []
+
+
+def test_too_little_space_is_seen_before_anything_is_written(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000})())
+    with pytest.raises(StatexError) as caught:
+        statex.convert(source, source.with_name("out.pth"), statex.compile(RENAME))
+    assert [d.code.id for d in caught.value.diagnostics] == ["SX615"]
+    assert litter(source.parent) == []
+
+
+@pytest.mark.parametrize("where", ["fsync", "fdatasync", "rename", "write", "copy_file_range"])
+def test_errors_of_the_system_leave_the_old_file(source: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    target = source.with_name("out.pth")
+    torch.save({"old": torch.ones(2)}, target)
+
+    def fails(*arguments: Any, **named: Any) -> Any:
+        raise OSError(5, "Input/output error")
+
+    if where == "copy_file_range":  # only bytes whose checksum is known are copied without being read
+        torch.save({f"k{number}": torch.full((1 << 18,), float(number)) for number in range(4)}, source)
+    monkeypatch.setattr(writeback, "_STEP", 1 << 20)
+    monkeypatch.setattr(os, "replace" if where == "rename" else where, fails)
+    with pytest.raises(StatexError) as caught:
+        statex.convert(source, target, statex.compile(RENAME), force=True)
+    monkeypatch.undo()
+    assert [d.code.id for d in caught.value.diagnostics] == ["SX612"]
+    assert "Input/output error" in str(caught.value)
+    assert is_whole(target, "old")
+    assert litter(source.parent) == []
+
+
+@pytest.mark.parametrize("missing", [("copy_file_range",), ("copy_file_range", "sendfile")])
+def test_file_systems_that_cannot_copy_by_themselves(
+    source: Path, monkeypatch: pytest.MonkeyPatch, missing: tuple[str, ...]
+) -> None:
+    def unsupported(*arguments: Any, **named: Any) -> Any:
+        raise OSError(95, "Operation not supported")
+
+    torch.save({f"k{number}": torch.full((1 << 18,), float(number)) for number in range(40)}, source)
+    for name in missing:
+        monkeypatch.setattr(os, name, unsupported)
+    statex.convert(source, source.with_name("out.pth"), statex.compile(RENAME), verify_written=True)
+    assert is_whole(source.with_name("out.pth"), "x.k39")
+
+
+@pytest.mark.parametrize("how", ["cut", "touched", "replaced"])
+@pytest.mark.parametrize("rules", [RENAME, "set ** = cast(bf16)", "set ** = exp(it)"])
+def test_an_input_that_changes_meanwhile_is_noticed(
+    source: Path, monkeypatch: pytest.MonkeyPatch, how: str, rules: str
+) -> None:
+    target = source.with_name("out.pth")
+    flush = output_file.OutputFile.flush
+    done = []
+
+    def disturb(file: output_file.OutputFile) -> None:
+        flush(file)
+        if not done and file.position > 1 << 20:
+            done.append(how)
+            if how == "cut":
+                os.truncate(source, 5 << 20)
+            elif how == "touched":
+                os.utime(source, (1, 1))
+            else:
+                # Who replaces a file leaves the opened one as it was: the result is that of the old input.
+                save_file({"k0": torch.zeros(3)}, source.with_name("new"))
+                os.replace(source.with_name("new"), source)
+
+    monkeypatch.setattr(output_file.OutputFile, "flush", disturb)
+    if how == "replaced":
+        statex.convert(source, target, statex.compile(rules))
+        assert len(torch.load(target)) == 40
+        return
+    with pytest.raises(StatexError) as caught:
+        statex.convert(source, target, statex.compile(rules))
+    assert done
+    assert caught.value.diagnostics[0].code.id in ("SX609", "SX604")
+    assert not target.exists()
+    assert litter(source.parent) == []
+
+
+def test_bytes_that_change_on_the_disk_are_noticed_when_asked(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = source.with_name("out.pth")
+    finish = output_file.OutputFile.finish
+
+    def spoil(file: output_file.OutputFile) -> None:
+        finish(file)
+        with file.path.open("r+b") as opened:
+            opened.seek(10 << 20)
+            opened.write(b"spoilt")
+
+    monkeypatch.setattr(output_file.OutputFile, "finish", spoil)
+    with pytest.raises(StatexError) as caught:
+        statex.convert(source, target, statex.compile(RENAME), verify_written=True)
+    assert [d.code.id for d in caught.value.diagnostics] == ["SX617"]
+    assert not target.exists()
+
+
+def test_an_output_may_replace_its_input(source: Path) -> None:
+    hard, soft = source.with_name("hard.safetensors"), source.with_name("soft.safetensors")
+    os.link(source, hard)
+    soft.symlink_to(source.name)
+    rules = statex.compile(RENAME)
+    for name in (source, hard, soft):
+        with pytest.raises(StatexError) as caught:
+            statex.convert(source, name, rules)
+        assert [d.code.id for d in caught.value.diagnostics] == ["SX611"]
+    statex.convert(source, source, rules, force=True)
+    assert "x.k0" in statex.read_header(source).entries
+    assert "k0" in statex.read_header(hard).entries
+    statex.convert(source, soft, rules, force=True)
+    assert soft.is_symlink()
+    assert "x.x.k0" in statex.read_header(source).entries
+
+
+def test_modes_follow_the_umask_or_the_file_replaced(source: Path) -> None:
+    target = source.with_name("out.pth")
+    old = os.umask(0o027)
+    try:
+        statex.convert(source, target, statex.compile(RENAME))
+        assert target.stat().st_mode & 0o777 == 0o640
+        target.chmod(0o604)
+        statex.convert(source, target, statex.compile(RENAME), force=True)
+        assert target.stat().st_mode & 0o777 == 0o604
+    finally:
+        os.umask(old)
+
+
+def test_a_folder_is_replaced_as_a_whole_and_only_if_nothing_else_is_lost(source: Path) -> None:
+    folder = source.with_name("set")
+    rules = statex.compile(RENAME)
+    statex.convert(source, f"{folder}/", rules, shard_size=10 << 20)
+    assert len(list(folder.glob("*.safetensors"))) == 4
+    with pytest.raises(StatexError) as caught:
+        statex.convert(source, f"{folder}/", rules)
+    assert [d.code.id for d in caught.value.diagnostics] == ["SX610"]
+    statex.convert(source, f"{folder}/", rules, force=True)
+    assert [p.name for p in folder.iterdir()] == ["model.safetensors"]
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(StatexError) as caught:
+        statex.convert(source, f"{folder}/", rules, force=True)
+    assert "notes.txt" in str(caught.value)
+    assert sorted(p.name for p in folder.iterdir()) == ["model.safetensors", "notes.txt"]
+    assert litter(source.parent) == []
+
+
+def test_other_files_of_a_folder_are_taken_along_when_asked(source: Path) -> None:
+    folder = source.with_name("model")
+    folder.mkdir()
+    os.rename(source, folder / "model.safetensors")
+    (folder / "config.json").write_text("{}")
+    (folder / "tokenizer.model").write_bytes(b"\0\1")
+    (folder / "pytorch_model.bin").write_bytes(b"old weights")
+    rules = statex.compile(RENAME)
+    statex.convert(folder, source.with_name("plain"), rules)
+    assert [p.name for p in source.with_name("plain").iterdir()] == ["model.safetensors"]
+    statex.convert(folder, source.with_name("full"), rules, copy_files=True)
+    found = sorted(p.name for p in source.with_name("full").iterdir())
+    assert found == ["config.json", "model.safetensors", "tokenizer.model"]
+    assert (source.with_name("full") / "tokenizer.model").read_bytes() == b"\0\1"
