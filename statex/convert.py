@@ -121,7 +121,7 @@ _SHARD = 5_000_000_000
 def _is_folder(source: PathLike, destination: PathLike, format: str | None, shard_size: int | None) -> bool:
     """Say whether the output is a folder."""
     name = os.fspath(destination)
-    if name.endswith(("/", os.sep)):
+    if name.endswith(("/", os.sep)) or format == "dcp":
         return True
     wanted = shard_size is not None or Path(source).is_dir() or os.fspath(source).endswith(".index.json")
     if format_of_name(name) is not None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from statex.checkpoint.distributed import HEADER, DistributedReader
 from statex.checkpoint.input_file import InputFile
 from statex.checkpoint.legacy_file import MAGIC, LegacyReader, looks_like_pickle, refuse_pickle
 from statex.checkpoint.reader import Reader
@@ -19,8 +20,9 @@ from statex.diagnostics.codes import files as codes
 FORMATS: Mapping[str, tuple[str, ...]] = {
     "torch": (".pth", ".pt", ".bin", ".ckpt"),
     "safetensors": (".safetensors",),
+    "dcp": (),
 }
-"""The formats that are written, with the endings that mean them."""
+"""The formats that are written, with the endings that mean them; `dcp` is a folder of torch.distributed.checkpoint."""
 
 _HEAD = 512
 
@@ -46,6 +48,8 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Reader:
     """
     path = Path(path)
     if path.is_dir():
+        if (path / HEADER).exists():
+            return DistributedReader(path)
         inside = in_folder(path)
         return open_checkpoint(inside)
     if path.name.endswith(INDEX):

@@ -134,7 +134,11 @@ FUNCTIONS = frozenset(
         Global("torch", "device"),
         Global("torch.serialization", "_get_layout"),
         Global("torch._tensor", "_rebuild_from_type_v2"),
-        *(Global(module, name) for module in ("builtins", "__builtin__") for name in ("set", "bytearray", "complex", "bytes")),
+        *(
+            Global(module, name)
+            for module in ("builtins", "__builtin__")
+            for name in ("set", "bytearray", "complex", "bytes")
+        ),
     ]
 )
 """What a file may call; torch's weights_only loading allows the same."""

@@ -29,14 +29,23 @@ Persistent = Callable[[Any], Any]
 
 
 class PickleReader:
-    """One pickle in a buffer; `label` is how messages call the file."""
+    """One pickle in a buffer; `label` is how messages call the file, `names` are those that it may name."""
 
-    def __init__(self, data: bytes, label: str, persistent: Persistent, build: Build, start: int = 0) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        label: str,
+        persistent: Persistent,
+        build: Build,
+        start: int = 0,
+        names: Mapping[tuple[str, str], Global] = NAMES,
+    ) -> None:
         self.data = data
         self.label = label
         self.at = start
         self._persistent = persistent
         self._build = build
+        self._names = names
         self._stack: list[Any] = []
         self._marks: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
@@ -127,13 +136,13 @@ class PickleReader:
     def _check_key(self, key: Any) -> None:
         """Refuse keys that are no plain values: to hash a deeply nested tuple can end the process."""
         parts = key if type(key) is tuple else (key,)
-        if not all(isinstance(part, str | int | float | bytes | Global | None) for part in parts):
+        if not all(isinstance(part, str | int | float | bytes | Global | Call | None) for part in parts):
             self.damaged(f"a key is a {type(key).__name__}")
 
     # --- names and calls ---------------------------------------------------------------------------------------
 
     def _global(self, module: str, name: str) -> None:
-        found = NAMES.get((module, name))
+        found = self._names.get((module, name))
         if found is None:
             unsafe(self.label, f"{module}.{name}")
         self._stack.append(found)
@@ -142,7 +151,7 @@ class PickleReader:
         arguments, function = self._stack.pop(), self._stack.pop()
         if type(arguments) is not tuple or type(function) is not Global:
             self.damaged("a call is none")
-        if function not in FUNCTIONS:
+        if function not in FUNCTIONS and self._names is NAMES:
             unsafe(self.label, str(function))
         self._stack.append(self._build(function, arguments))
 
@@ -167,7 +176,7 @@ class PickleReader:
         arguments, cls = self._stack.pop(), self._stack.pop()
         if type(cls) is not Global or type(arguments) is not tuple:
             self.damaged("an object has no class")
-        if cls not in FUNCTIONS:
+        if cls not in FUNCTIONS and self._names is NAMES:
             unsafe(self.label, str(cls))
         self._stack.append(self._build(cls, arguments))
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from statex.checkpoint import layout
 from statex.checkpoint.contents import OutTensor
+from statex.checkpoint.distributed import refuse_unread, write_distributed
 from statex.checkpoint.output import folder_atomically, write_atomically
 from statex.checkpoint.output_file import OutputFile
 from statex.checkpoint.safetensors_file import check_holdable, write_safetensors
@@ -49,10 +50,11 @@ def arrange(tree: Any, options: Options) -> Any:
     Raises:
         StatexError: SX614 for what the format cannot hold.
     """
+    refuse_unread(layout.leaves(tree))
     if options.format == "safetensors":
         check_holdable(tree)
         return {key: layout.alone(v) if isinstance(v, TensorInfo) else v for key, v in tree.items()}
-    if options.folder:
+    if options.folder and options.format == "torch":
         _check_flat(tree)
     return layout.for_torch(tree)
 
@@ -82,7 +84,10 @@ def write_checkpoint(
     final = Path(path)
 
     def write_folder(temporary: Path) -> None:
-        _write_set(temporary, tree, options)
+        if options.format == "dcp":
+            write_distributed(temporary, tree, options.progress)
+        else:
+            _write_set(temporary, tree, options)
         verify(temporary)
 
     def write_file(temporary: Path) -> None:

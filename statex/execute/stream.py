@@ -75,8 +75,8 @@ class Stream:
     def _moved(self, key: SourceKey) -> Any:
         info = self._info_of(key)
         if isinstance(info, TensorInfo) and not isinstance(info.handle, Stored):
-            tensor = info.handle
-            blob = Made(info.type.nbytes, lambda: iter([_tensor_bytes(tensor)]))
+            # It is in memory, or read by a library of its own.
+            blob = Made(info.type.nbytes, lambda: iter([_tensor_bytes(self._load(key))]))
             return OutTensor(info.type, blob, 0, contiguous(info.type.shape), info.is_parameter, info.requires_grad)
         return info
 

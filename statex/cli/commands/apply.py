@@ -24,7 +24,8 @@ def apply(
     like: options.Like = None,
     root: options.Root = None,
     format: Annotated[
-        str | None, typer.Option("--format", metavar="torch|safetensors", help="The output's format, by its ending.")
+        str | None,
+        typer.Option("--format", metavar="torch|safetensors|dcp", help="The output's format."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, compute and write nothing.")] = False,
