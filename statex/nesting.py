@@ -36,7 +36,7 @@ def _named_dicts(tree: Tree, path: str = "", depth: int = 0) -> Iterator[tuple[s
         return
     yield path, tree
     for key, value in tree.items():
-        if not is_extra_state(key):
+        if isinstance(value, Mapping) and not is_extra_state(key):
             yield from _named_dicts(value, f"{path}.{key}" if path else key, depth + 1)
 
 
@@ -156,7 +156,7 @@ def is_extra_state(key: object) -> bool:
 
 def _is_inner(key: str, value: Any) -> bool:
     """Say whether a value is a dict whose tensors belong to the state."""
-    if is_extra_state(key) or not _is_named(value):
+    if not isinstance(value, Mapping) or is_extra_state(key) or not _is_named(value):
         return False
     return any(_is_tensor(item) or _is_inner(name, item) for name, item in value.items())
 
@@ -165,6 +165,8 @@ def _plain_values(tree: Tree, path: str = "", depth: int = 0) -> Iterator[tuple[
     if not isinstance(tree, Mapping) or depth > _DEPTH:
         return
     for key, value in tree.items():
+        if isinstance(value, TensorInfo):
+            continue
         name = f"{path}.{key}" if path else str(key)
         if isinstance(value, str | int | float | bool | None) or (
             isinstance(value, list | tuple) and all(isinstance(v, str | int | float | bool | None) for v in value)
@@ -194,7 +196,9 @@ def _nested(old: Mapping[str, Any], state: Mapping[str, Any], metadata: object) 
     inner = {key: value for key, value in old.items() if _is_inner(key, value)}
     result: Any = OrderedDict() if isinstance(old, OrderedDict) or metadata is not None else {}
     parts: dict[str, dict[str, Any]] = {key: {} for key in inner}
-    for key, value in state.items():
+    if not inner:
+        result.update(state)
+    for key, value in state.items() if inner else ():
         owner = next((name for name in inner if key.startswith(name + ".")), None)
         if owner is None:
             result[key] = value

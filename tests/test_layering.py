@@ -54,7 +54,7 @@ ALLOWED = {
     FOUNDATIONS: room(),
     "grammar": room(FOUNDATIONS, "lark"),
     "dsl": room(f"{FOUNDATIONS} grammar", "regex einops"),
-    "checkpoint": room(FOUNDATIONS, "torch safetensors numpy"),
+    "checkpoint": room(FOUNDATIONS, "torch numpy isal"),
     "execute": room(f"{FOUNDATIONS} dsl checkpoint", "torch numpy"),
     "api": room(f"{FOUNDATIONS} grammar dsl checkpoint execute", "torch yaml"),
     "cli": room(f"{FOUNDATIONS} grammar dsl checkpoint execute api", "typer rich yaml torch"),

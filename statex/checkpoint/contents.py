@@ -10,7 +10,7 @@ from statex.checkpoint.input_file import Extent, Stored
 from statex.header import TensorType
 
 Buffer = bytes | bytearray | memoryview
-"""Bytes; what is mutable may be used again once the next buffer is asked for."""
+"""Bytes; who made a mutable buffer does not change it afterwards."""
 
 
 class Blob:

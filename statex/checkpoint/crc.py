@@ -1,12 +1,19 @@
-"""CRC-32 of joined bytes from the CRCs of the parts, without the bytes.
+"""CRC-32: of bytes, by isal where it is installed (several times as fast as zlib), and of joined bytes.
 
-Method: Mark Adler's crc32_combine of zlib (https://github.com/madler/zlib): appending zero bytes is a linear map
-over GF(2), and its powers are found by squaring.
+Method for joined bytes, from the CRCs of the parts alone: Mark Adler's crc32_combine of zlib
+(https://github.com/madler/zlib): appending zero bytes is a linear map over GF(2), whose powers are found by squaring.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+
+try:
+    from isal.isal_zlib import crc32
+except ImportError:
+    from zlib import crc32
+
+__all__ = ["combined", "crc32"]
 
 _POLYNOMIAL = 0xEDB88320
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import stat
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from statex.checkpoint.crc import crc32
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 
@@ -76,7 +76,7 @@ class InputFile:
         while offset < end:
             part = buffer[: min(SLICE, end - offset)]
             self.read_into(offset, part)
-            crc = zlib.crc32(part, crc)
+            crc = crc32(part, crc)
             offset += len(part)
         return crc
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-import zlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
+from statex.checkpoint.crc import crc32
 from statex.checkpoint.input_file import Stored
 from statex.checkpoint.objects import FUNCTIONS, STORAGES, Call, Global, Storage
 from statex.diagnostics import fail
@@ -88,7 +88,7 @@ class Materializer:
             data = bytearray(stored.nbytes)
             stored.extent.file.read_into(stored.extent.offset, memoryview(data))
             if stored.crc is not None:
-                stored.compare(zlib.crc32(data))
+                stored.compare(crc32(data))
             known = (
                 torch.frombuffer(data, dtype=torch.uint8).untyped_storage()
                 if data

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 from statex.checkpoint.contents import Blob, Buffer, Made, Moved, Run
-from statex.checkpoint.crc import combined
+from statex.checkpoint.crc import combined, crc32
 from statex.checkpoint.input_file import SLICE, Extent
 from statex.checkpoint.writeback import Writeback
 
@@ -80,7 +79,7 @@ class OutputFile:
                 value = self._write_run(run, value, crc and known is None, check or known is None)
         elif isinstance(blob, Made):
             for buffer in blob.buffers():
-                value = zlib.crc32(buffer, value) if crc or self._keep_crc else 0
+                value = crc32(buffer, value) if crc or self._keep_crc else 0
                 self.write(buffer)
             blob.crc = value
         if self.position - start != blob.nbytes:
@@ -152,7 +151,7 @@ class OutputFile:
         if extent.nbytes < _SMALL:
             data = extent.file.read(extent.offset, extent.nbytes)
             self.write(data)
-            return zlib.crc32(data, crc)
+            return crc32(data, crc)
         self.flush()
         self.position += extent.nbytes
         return self._slices(extent, crc)
@@ -166,7 +165,7 @@ class OutputFile:
             part = buffer[: min(SLICE, extent.nbytes - done)]
             extent.file.read_into(extent.offset + done, part)
             if crc is not None:
-                value = zlib.crc32(part, value)
+                value = crc32(part, value)
             self._all(part)
             done += len(part)
         return value

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import struct
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
 from statex.checkpoint.contents import Blob, Moved
+from statex.checkpoint.crc import crc32
 from statex.checkpoint.objects import Storage
 from statex.checkpoint.output_file import OutputFile
 from statex.checkpoint.pickle_writer import PickleWriter
@@ -79,7 +79,7 @@ class TorchWriter:
 
     def _bytes(self, name: str, data: bytes) -> None:
         record = self._begin(name, len(data))
-        record.crc = zlib.crc32(data)
+        record.crc = crc32(data)
         self._file.write(data)
         self._end(record)
 

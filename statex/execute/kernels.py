@@ -94,9 +94,8 @@ def transposed(data: memoryview, rows: int, columns: int, itemsize: int) -> Iter
     matrix = numpy.frombuffer(data, dtype={1: "u1", 2: "<u2", 4: "<u4", 8: "<u8", 16: "<c16"}[itemsize])
     matrix = matrix.reshape(rows, columns)
     width = max(1, _PANEL * 2 // itemsize)
-    panel = numpy.empty((width, rows), matrix.dtype)
     for start in range(0, columns, width):
-        part = panel[: min(width, columns - start)]
+        part = numpy.empty((min(width, columns - start), rows), matrix.dtype)
         for top in range(0, rows, _ROWS):
             part[:, top : top + _ROWS] = matrix[top : top + _ROWS, start : start + len(part)].T
         yield part.view("u1").reshape(-1).data
