@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint types clean
+.PHONY: demo test bench lint types clean
 
 demo: $(VENV)/run.stamp
 	PATH="$(CURDIR)/$(BIN):$$PATH" examples/card/demo.sh
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest $(PYTEST)
+
+bench: $(VENV)/dev.stamp
+	$(BIN)/python benchmarks/run.py $(BENCH)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
