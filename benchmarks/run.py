@@ -4,8 +4,8 @@
     python benchmarks/run.py --only rename      what has this in its name
     python benchmarks/run.py --rounds 3 --folder /somewhere/fast
 
-Each round runs `cp`, `cp` with a `sync` of the copy, statex (which syncs what it writes) and the torch script (which does
-not) one after the other, so that the noise of the machine meets all of them.
+Each round runs `cp`, `cp` with a `sync` of the copy, statex (which syncs what it writes) and the torch script (which
+does not) one after the other, so that the noise of the machine meets all of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path

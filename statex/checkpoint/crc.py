@@ -6,14 +6,23 @@ Method for joined bytes, from the CRCs of the parts alone: Mark Adler's crc32_co
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Callable
 from functools import lru_cache
-
-try:
-    from isal.isal_zlib import crc32
-except ImportError:
-    from zlib import crc32
+from importlib import import_module
 
 __all__ = ["combined", "crc32"]
+
+
+def _fastest() -> Callable[..., int]:
+    try:
+        return import_module("isal.isal_zlib").crc32  # type: ignore[no-any-return]
+    except ImportError:
+        return zlib.crc32
+
+
+crc32 = _fastest()
+"""As zlib's: the bytes, and the CRC that they go on from (0 at the start)."""
 
 _POLYNOMIAL = 0xEDB88320
 
