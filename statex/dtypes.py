@@ -20,9 +20,12 @@ class Kind(Enum):
     """Numbers with a scale and a zero point beside them; moved, never computed with."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class DType:
-    """One dtype: torch's name, the short name, bytes an element, and its kind."""
+    """One dtype: torch's name, the short name, bytes an element, and its kind.
+
+    Each exists once, as one of `ALL`, and is compared by identity, also after copying and pickling.
+    """
 
     name: str
     short: str
@@ -31,6 +34,9 @@ class DType:
 
     def __str__(self) -> str:
         return self.short
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _named, (self.name,)
 
     @property
     def is_floating_point(self) -> bool:
@@ -72,6 +78,11 @@ ALL: tuple[DType, ...] = (
 
 BY_NAME: dict[str, DType] = {d.name: d for d in ALL} | {d.short: d for d in ALL}
 """Every dtype under torch's name and under its short name."""
+
+
+def _named(name: str) -> DType:
+    return BY_NAME[name]
+
 
 FLOAT32 = BY_NAME["float32"]
 INT64 = BY_NAME["int64"]

@@ -8,9 +8,10 @@ from functools import lru_cache
 from math import prod
 
 from statex.dtypes import DType
+from statex.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TensorType:
     """A dtype and a shape."""
 
@@ -36,7 +37,7 @@ class TensorType:
         return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TensorInfo:
     """A tensor in a header.
 
@@ -89,7 +90,7 @@ def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(reversed(found))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OpaqueInfo:
     """An entry that is no tensor (an `_extra_state`, a number): carried along, never computed with."""
 

@@ -19,6 +19,7 @@ ROOMS = {
     "statex.dtypes": FOUNDATIONS,
     "statex.header": FOUNDATIONS,
     "statex.garbage": FOUNDATIONS,
+    "statex.record": FOUNDATIONS,
     "statex.nesting": FOUNDATIONS,
     "statex.rulefiles": FOUNDATIONS,
     "statex.diagnostics": FOUNDATIONS,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statex.checkpoint.crc import combined
 from statex.checkpoint.input_file import Extent, Stored
 from statex.header import TensorType
+from statex.record import record
 
 Buffer = bytes | bytearray | memoryview
 """Bytes; who made a mutable buffer does not change it afterwards."""
@@ -25,7 +26,7 @@ class Blob:
         return None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Run:
     """A run of bytes of a storage of an input."""
 

@@ -14,9 +14,12 @@ from typing import NoReturn
 from statex.checkpoint.crc import crc32
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
+from statex.record import record
 
 SLICE = 256 * 1024
 """Bytes that are read at a time where a whole region need not be in memory: they stay in the processor's cache."""
+_NEAR, _WINDOW = 2048, 16384
+"""A read of so few bytes takes as many as the second number says: those behind are mostly wanted next."""
 
 
 class InputFile:
@@ -33,6 +36,8 @@ class InputFile:
             os.close(self.fd)
             fail(codes.NOT_A_CHECKPOINT, f"`{path}` is no regular file")
         self.size = self._opened.st_size
+        self._window = b""
+        self._window_start = 0
 
     def read(self, offset: int, count: int) -> bytes:
         """Return exactly `count` bytes from `offset` on.
@@ -42,6 +47,15 @@ class InputFile:
         """
         if offset < 0 or count < 0 or offset + count > self.size:
             self.damaged(f"bytes {offset} to {offset + count} are beyond its end at {self.size}")
+        if count > _NEAR:
+            return self._read(offset, count)
+        at = offset - self._window_start
+        if at < 0 or at + count > len(self._window):
+            self._window = self._read(offset, min(_WINDOW, self.size - offset))
+            self._window_start, at = offset, 0
+        return self._window[at : at + count]
+
+    def _read(self, offset: int, count: int) -> bytes:
         try:
             found = os.pread(self.fd, count, offset)
             while len(found) < count:
@@ -102,7 +116,7 @@ class InputFile:
             self.fd = -1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Extent:
     """A run of bytes in an input file."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from statex.dtypes import BY_NAME, DType
+from statex.record import record
 
 
 class Global:
@@ -50,7 +51,7 @@ class StorageType:
     dtype: DType | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Storage:
     """One storage of a file, as a tensor names it: its key, class, length in elements, and device."""
 

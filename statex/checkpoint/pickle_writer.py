@@ -6,7 +6,7 @@ Format: Python's `pickletools`, torch/_utils.py (`_rebuild_tensor_v2`, `_rebuild
 from __future__ import annotations
 
 import struct
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -301,7 +301,8 @@ def number(value: int) -> bytes:
 
 def _shared_ids(tree: Any) -> set[int]:
     """Return the ids of tensors, calls and containers that the tree holds in several places."""
-    seen: Counter[int] = Counter()
+    seen: set[int] = set()
+    shared: set[int] = set()
     pending = [tree]
     while pending:
         value = pending.pop()
@@ -310,9 +311,10 @@ def _shared_ids(tree: Any) -> set[int]:
         if not isinstance(value, OutTensor | Call | dict | list | set):
             pending.extend(value if isinstance(value, tuple) else ())
             continue
-        seen[id(value)] += 1
-        if seen[id(value)] > 1:
+        if id(value) in seen:
+            shared.add(id(value))
             continue
+        seen.add(id(value))
         if isinstance(value, dict):
             pending.extend(value.values())
             pending.extend(vars(value).values() if isinstance(value, OrderedDict) else ())
@@ -320,4 +322,4 @@ def _shared_ids(tree: Any) -> set[int]:
             pending.extend((*value.arguments, value.state))
         elif isinstance(value, list):
             pending.extend(value)
-    return {key for key, count in seen.items() if count > 1}
+    return shared

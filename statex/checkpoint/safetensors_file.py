@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from math import prod
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +91,19 @@ class SafetensorsReader(Reader):
         self._file.damaged(f"its header holds {name}")
 
     def _entries(self, header: dict[str, Any], start: int) -> dict[str, TensorInfo]:
+        self._check_counts(header)
         size = self._file.size - start
+        types: dict[tuple[str, tuple[int, ...]], TensorType] = {}
         entries: dict[str, TensorInfo] = {}
         ranges: list[tuple[int, int, str]] = []
         for name, given in header.items():
-            kind, first, end = self._entry(name, given, size)
+            described = given["dtype"], tuple(given["shape"])
+            kind = types.get(described)
+            if kind is None:
+                kind = types[described] = self._type(name, *described)
+            first, end = given["data_offsets"]
+            if not first <= end <= size or end - first != kind.nbytes:
+                self._file.damaged(f"`{name}` is {kind} and its bytes {first} to {end} of {size} do not fit")
             stored = Stored(Extent(self._file, start + first, end - first), None, name)
             entries[name] = TensorInfo(kind, handle=stored)
             ranges.append((first, end, name))
@@ -108,33 +116,35 @@ class SafetensorsReader(Reader):
             self._file.damaged(f"its tensors end at byte {reach}, and its data has {size}")
         return entries
 
-    def _entry(self, name: str, given: Any, size: int) -> tuple[TensorType, int, int]:
-        file = self._file
-        if type(given) is not dict or given.keys() != _FIELDS:
-            file.damaged(f"`{name}` is described by other than dtype, shape and data_offsets")
-        dtype = DTYPES.get(given["dtype"]) if type(given["dtype"]) is str else None
-        if dtype is None:
-            file.damaged(f"`{name}` has the unknown dtype {given['dtype']!r}")
-        shape, offsets = given["shape"], given["data_offsets"]
-        if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
-            file.damaged(f"`{name}` has no proper shape and offsets")
-        first, end = offsets
-        if not first <= end <= size or end - first != prod(shape) * dtype.itemsize:
-            file.damaged(f"`{name}` is {dtype}{shape} and its bytes {first} to {end} of {size} do not fit")
-        return TensorType(dtype, tuple(shape)), first, end
+    def _check_counts(self, header: dict[str, Any]) -> None:
+        """Refuse tensors that are not described by a dtype, a shape and offsets."""
+        for name, given in header.items():
+            if type(given) is not dict or given.keys() != _FIELDS or type(given["dtype"]) is not str:
+                self._file.damaged(f"`{name}` is described by other than dtype, shape and data_offsets")
+        shapes = [given["shape"] for given in header.values()]
+        offsets = [given["data_offsets"] for given in header.values()]
+        # All at once, as there may be hundreds of thousands; one by one only to name the one at fault.
+        lists = set(map(type, shapes + offsets)) <= {list} and set(map(len, offsets)) <= {2}
+        few = lists and max(map(len, shapes), default=0) <= _MOST_DIMS
+        if few and _are_counts(list(chain.from_iterable(shapes + offsets))):
+            return
+        for name, shape, place in zip(header, shapes, offsets, strict=True):
+            lists = type(shape) is list and type(place) is list and len(place) == 2 and len(shape) <= _MOST_DIMS
+            if not lists or not _are_counts(shape + place):
+                self._file.damaged(f"`{name}` has no proper shape and offsets")
+
+    def _type(self, name: str, dtype: str, shape: tuple[int, ...]) -> TensorType:
+        if dtype not in DTYPES:
+            self._file.damaged(f"`{name}` has the unknown dtype {dtype!r}")
+        return TensorType(DTYPES[dtype], shape)
 
 
 _FIELDS = {"dtype", "shape", "data_offsets"}
+_MOST_DIMS = 64
 
 
-def _are_counts(value: Any) -> bool:
-    if type(value) is not list or len(value) > 64:
-        return False
-    # By sets and minima rather than item by item: a header may have hundreds of thousands of these.
-    return not value or (set(map(type, value)) == _INT and min(value) >= 0 and max(value) < 2**63)
-
-
-_INT = {int}
+def _are_counts(numbers: list[Any]) -> bool:
+    return not numbers or (set(map(type, numbers)) == {int} and min(numbers) >= 0 and max(numbers) < 2**63)
 
 
 def check_holdable(tree: Any) -> None:
@@ -176,19 +186,15 @@ def write_safetensors(file: OutputFile, state: Mapping[str, OutTensor], notes: M
     The data is sorted by the size of elements, largest first, so that all of them are aligned.
     """
     order = sorted(state.items(), key=lambda item: -item[1].type.dtype.itemsize)
-    places: dict[str, int] = {}
+    places: dict[str, list[int]] = {}
     reach = 0
     for key, tensor in order:
-        places[key] = reach
-        reach += tensor.blob.nbytes
+        start, reach = reach, reach + tensor.blob.nbytes
+        places[key] = [start, reach]
     header: dict[str, Any] = {_NOTES: {"format": "pt", **notes}}
     for key, tensor in state.items():
-        kind, start = tensor.type, places[key]
-        header[key] = {
-            "dtype": NAMES[kind.dtype],
-            "shape": list(kind.shape),
-            "data_offsets": [start, start + tensor.blob.nbytes],
-        }
+        kind = tensor.type
+        header[key] = {"dtype": NAMES[kind.dtype], "shape": kind.shape, "data_offsets": places[key]}
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
     text += b" " * _padding(len(text), order[0][1] if order else None)
     if len(text) > _LARGEST_HEADER:

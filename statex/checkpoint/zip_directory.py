@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from statex.checkpoint.input_file import InputFile
+from statex.record import record
 
 _END = struct.Struct("<4s4H2LH")
 _END_LOCATOR64 = struct.Struct("<4sLQL")
 _END64 = struct.Struct("<4sQ2H2L4Q")
-_ENTRY = struct.Struct("<4s6H3L5H2L")
-_LOCAL = struct.Struct("<4s5H3L2H")
+_ENTRY = struct.Struct("<4s4x2H4x3L3H8xL")
+"""Of an entry: mark, flags, method, CRC, packed size, size, lengths of name, extra field and comment, local header."""
+_LOCAL = struct.Struct("<4s22x2H")
+"""Of a local header: mark, lengths of name and extra field."""
 _NONE16, _NONE32 = 0xFFFF, 0xFFFFFFFF
 _ENCRYPTED = 0x1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Member:
     """A member of an archive: its data's size and CRC-32, where its local header is, whether it is stored as it is."""
 
@@ -78,9 +80,9 @@ class ZipDirectory:
         for _ in range(count):
             if at + _ENTRY.size > size:
                 file.damaged("its zip directory ends too early")
-            fields = _ENTRY.unpack_from(data, at)
-            mark, _, _, flags, method, _, _, crc, packed, length, name_size, extra_size, comment_size = fields[:13]
-            header = fields[16]
+            mark, flags, method, crc, packed, length, name_size, extra_size, comment_size, header = _ENTRY.unpack_from(
+                data, at
+            )
             at += _ENTRY.size
             if mark != b"PK\x01\x02" or at + name_size + extra_size + comment_size > size:
                 file.damaged("its zip directory is broken")
@@ -126,8 +128,8 @@ class ZipDirectory:
         """
         if not member.plain:
             self.file.damaged(f"its member `{member.name}` is compressed or encrypted, which torch.save never does")
-        mark, _, _, _, _, _, _, _, _, name_size, extra_size = _LOCAL.unpack(self.file.read(member.header, _LOCAL.size))
-        start = member.header + _LOCAL.size + int(name_size) + int(extra_size)
+        mark, name_size, extra_size = _LOCAL.unpack(self.file.read(member.header, _LOCAL.size))
+        start: int = member.header + _LOCAL.size + name_size + extra_size
         name = member.name.encode()
         if mark != b"PK\x03\x04" or name_size != len(name):
             self.file.damaged(f"there is no member `{member.name}` at byte {member.header}")

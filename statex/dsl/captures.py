@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from statex.grammar.tree import Choice
+from statex.record import record
 
 
 class CaptureKind(Enum):
@@ -41,7 +42,7 @@ class CaptureType:
         return Captured(text, int(rendered) if self.is_int else rendered, rendered)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Captured:
     """A captured text, the value it stands for in expressions, and what a plain `{name}` puts into a key."""
 

@@ -23,6 +23,7 @@ from statex.dsl.templates import Template, compile_template
 from statex.dsl.values import UNKNOWN, TensorValue, Value
 from statex.grammar import tree
 from statex.header import Header, OpaqueInfo
+from statex.record import record
 from statex.source import Source, Span
 
 TARGET = "target"
@@ -33,7 +34,7 @@ Runner = Callable[["Compiler", Sequence[tree.Statement], Scope], None]
 """Carries out statements; handed in, as the statements are built on the compiler."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Match:
     """A key a pattern matched: its captures, what stands there (a tuple for a family), and how messages name it."""
 
@@ -115,7 +116,8 @@ class Compiler:
         done = tuple(changes)
         for change in done:
             if change.kind != "set":
-                self.gone.update((key, change) for key in change.before)
+                for key in change.before:
+                    self.gone[key] = change
         self.steps.append(Step(verb, span, done, scope.used_at))
 
     def tie(self, roots: Hashable, value: TensorValue | None) -> Hashable:

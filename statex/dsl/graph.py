@@ -6,14 +6,14 @@ Equal calls on equal values are one value, so the graph is also what tells commo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from statex.dsl.values import TensorValue
 from statex.header import TensorInfo, TensorType
+from statex.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SourceKey:
     """A tensor of an input: `input` is `''` for the checkpoint itself, `member` counts the files of a family."""
 
@@ -25,7 +25,7 @@ class SourceKey:
         return f"{self.input}::{self.key}" if self.input else self.key
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Source:
     """The data of a tensor as it stands in an input; of tied tensors, the first is meant."""
 
@@ -33,14 +33,14 @@ class Source:
     type: TensorType
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Ref:
     """A value as an argument of a call."""
 
     id: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Call:
     """An operation on arguments: values as `Ref`, everything else plain and hashable."""
 
@@ -49,7 +49,7 @@ class Call:
     type: TensorType | tuple[TensorType, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Piece:
     """One result of a call that has several."""
 

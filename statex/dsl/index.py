@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 
 from statex.dsl.captures import Bindings
 from statex.dsl.patterns import Pattern
 from statex.dsl.reading import Element, Literal, Many, Mixed, segment_test
 from statex.grammar.tree import PatternKind
+from statex.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Found:
     """A key that a pattern matches, its captures, and a second reading where there is one."""
 

@@ -11,10 +11,11 @@ from statex.diagnostics import Diagnostic
 from statex.dsl.graph import Graph, Source, SourceKey
 from statex.dsl.patterns import Pattern
 from statex.header import Header, OpaqueInfo, TensorInfo, TensorType
+from statex.record import record
 from statex.source import Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Change:
     """What a statement did to some keys: `renamed`, `set`, `added`, `copied`, `dropped`, `split`, `merged`."""
 
@@ -45,7 +46,7 @@ class Allowed:
     pattern: Pattern
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Output:
     """What stands under a key of the result.
 
@@ -66,7 +67,7 @@ class Output:
     """The key of the input it follows (its device, its module), `None` for what was added."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fate:
     """What became of a tensor of an input.
 

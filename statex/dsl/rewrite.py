@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 import regex
@@ -16,9 +15,10 @@ from statex.dsl.reading import Element, Many
 from statex.dsl.templates import Template, compile_template
 from statex.grammar import tree
 from statex.grammar.tree import PatternKind, PatternNode
+from statex.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Rewritten:
     """A key after one pass: the rows that replaced something, and a row with two readings where there is one."""
 
@@ -100,11 +100,14 @@ class AffixTable:
     def __init__(self, mode: AffixMode, rows: Sequence[tuple[str, str]]) -> None:
         self._mode = mode
         self._rows = list(rows)
+        self._any = tuple(old for old, _ in rows)
 
     def row_for(self, key: str) -> int | None:
         """Return the first row that matches a key, or `None`."""
         fits = key.startswith if self._mode is AffixMode.PREFIX else key.endswith
-        return next((number for number, (old, _) in enumerate(self._rows) if fits(old)), None)
+        if not fits(self._any):
+            return None
+        return next(number for number, old in enumerate(self._any) if fits(old)) if len(self._any) > 1 else 0
 
     def replace(self, key: str, row: int) -> str:
         """Return the key after a row that matches it."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from statex.dsl.graph import Graph, SourceKey
 from statex.dsl.index import KeyIndex
 from statex.dsl.values import TensorValue
 from statex.header import Header, OpaqueInfo, TensorInfo, TensorType
+from statex.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Entry:
     """What stands under a key.
 

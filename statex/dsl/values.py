@@ -10,9 +10,10 @@ from statex.dsl.ops.base import show_value
 from statex.dtypes import DType
 from statex.grammar.tree import PatternNode
 from statex.header import TensorType
+from statex.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TensorValue(TensorType):
     """A tensor of the plan: its type and the id of its value in the graph."""
 

@@ -43,6 +43,11 @@ def move(compiler: Compiler, verb: str, span: Span, moves: Moves, scope: Scope) 
 
 
 def _without_collisions(compiler: Compiler, moves: Moves) -> Moves:
+    """Return the moves that can be made, and report the others."""
+    names = {new for new, _ in moves.values()}
+    distinct = len(names) == len(moves) and (names & compiler.state.entries.keys()) <= moves.keys()
+    if distinct and ".." not in "." + ".\n.".join(names) + ".":
+        return moves
     good: Moves = {}
     taken: dict[str, str] = {}
     for old, (new, span) in moves.items():
