@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from statex.checkpoint.objects import FUNCTIONS, NAMES, TENSOR_V2, Call, Global
-from statex.checkpoint.pickled_tensors import read_tensor
+from statex.checkpoint.pickled_tensors import MakeTensor, read_tensor
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.header import OpaqueInfo
@@ -22,14 +22,23 @@ DEPTH = 100
 _VISITS = 4_000_000
 """How many values a tree may have, a value that is in several places counted in each."""
 
+_NOTHING = object()
+
 Build = Callable[[Global, tuple[Any, ...]], Any]
 """Makes the result of a call that the file asks for."""
 Persistent = Callable[[Any], Any]
 """Makes the storage that a persistent id names."""
 
 
+class _AgainError(Exception):
+    """Something refers to a part of a tensor that was recognised as a whole."""
+
+
 class PickleReader:
-    """One pickle in a buffer; `label` is how messages call the file, `names` are those that it may name."""
+    """One pickle in a buffer; `label` is how messages call the file, `names` are those that it may name.
+
+    `tensor` makes the tensors that are recognised as a whole, where that is wanted.
+    """
 
     def __init__(
         self,
@@ -39,16 +48,24 @@ class PickleReader:
         build: Build,
         start: int = 0,
         names: Mapping[tuple[str, str], Global] = NAMES,
+        tensor: MakeTensor | None = None,
     ) -> None:
         self.data = data
         self.label = label
-        self.at = start
+        self.at = self._start = start
         self._persistent = persistent
         self._build = build
         self._names = names
+        self._tensor = tensor
+        self._begin()
+
+    def _begin(self) -> None:
+        self.at = self._start
         self._stack: list[Any] = []
         self._marks: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
+        self._skipped = False
+        """True once the memo lacks parts of tensors that were recognised as a whole."""
         self._done = False
 
     def read(self) -> Any:
@@ -57,12 +74,13 @@ class PickleReader:
         Raises:
             StatexError: SX603 for a name that is not allowed, SX604 for a broken pickle.
         """
-        data, table = self.data, _TABLE
         try:
-            while not self._done:
-                step = table[data[self.at]]
-                self.at += 1
-                step(self)
+            try:
+                self._run()
+            except _AgainError:
+                self._tensor = None
+                self._begin()
+                self._run()
             result = self._stack.pop()
         except (IndexError, KeyError, struct.error, ValueError, TypeError) as error:
             self.damaged(f"at byte {self.at} ({error or type(error).__name__})")
@@ -70,6 +88,13 @@ class PickleReader:
             self.damaged("values are left over at its end")
         check_tree(result, self.damaged)
         return result
+
+    def _run(self) -> None:
+        data, table = self.data, _TABLE
+        while not self._done:
+            step = table[data[self.at]]
+            self.at += 1
+            step(self)
 
     def damaged(self, why: str) -> NoReturn:
         """Raise the diagnostic of a broken pickle."""
@@ -180,15 +205,24 @@ class PickleReader:
             unsafe(self.label, str(cls))
         self._stack.append(self._build(cls, arguments))
 
-    def _get(self) -> None:
-        value = self._memo[self._bytes(1)[0]]
-        if value is TENSOR_V2:
-            read = read_tensor(self.data, self.at, self._memo, self._persistent, self._build)
+    def _get(self, place: int) -> None:
+        value = self._memo.get(place, _NOTHING)
+        if value is TENSOR_V2 and self._tensor is not None:
+            read = read_tensor(self.data, self.at, self._memo, self._tensor)
             if read is not None:
                 value, self.at = read
+                self._skipped = True
+        elif value is _NOTHING:
+            if self._skipped:
+                raise _AgainError
+            raise KeyError(place)
         self._stack.append(value)
 
-    def _memoize(self, place: int) -> None:
+    def _memoize(self, place: int | None = None) -> None:
+        if place is None:
+            if self._skipped:
+                raise _AgainError
+            place = len(self._memo)
         self._memo[place] = self._stack[-1]
 
     def _push(self, value: Any) -> None:
@@ -263,11 +297,11 @@ def _protocol(reader: PickleReader) -> None:
 
 
 _STEPS: Mapping[bytes, Callable[[PickleReader], None]] = {
-    b"h": PickleReader._get,
-    b"j": lambda r: r._push(r._memo[r._number(_U4)]),
+    b"h": lambda r: r._get(r._bytes(1)[0]),
+    b"j": lambda r: r._get(r._number(_U4)),
     b"q": lambda r: r._memoize(r._bytes(1)[0]),
     b"r": lambda r: r._memoize(r._number(_U4)),
-    b"\x94": lambda r: r._memoize(len(r._memo)),
+    b"\x94": PickleReader._memoize,
     b"K": lambda r: r._push(r._bytes(1)[0]),
     b"M": lambda r: r._push(r._number(_U2)),
     b"J": lambda r: r._push(r._number(_I4)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from statex.checkpoint import objects
@@ -49,6 +50,13 @@ class TorchObjects:
         nbytes = numel * STORAGES[cls].itemsize
         found = self.storages[key] = Storage(key, cls, numel, location, self._place(key, nbytes, location))
         return found
+
+    def plain(
+        self, cls: Any, key: Any, location: Any, numel: int, offset: int, shape: Any, stride: Any, requires_grad: bool
+    ) -> TensorInfo | None:
+        """Return a tensor with nothing but its geometry; `None` where it is kept as a call."""
+        storage = self.storage(("storage", cls, key, location, numel))
+        return self._tensor(storage, offset, shape, stride, requires_grad=requires_grad)
 
     # --- calls -------------------------------------------------------------------------------------------------
 
@@ -126,16 +134,16 @@ class TorchObjects:
             self.damaged("a tensor's requires_grad is no bool")
         if dtype is None or dtype.kind is Kind.QUANTIZED:
             return None
-        # A tensor without elements may be anywhere, as the rest of a view may be.
-        reach = offset + 1 + sum((n - 1) * s for n, s in zip(shape, stride, strict=True)) if 0 not in shape else 0
-        if offset < 0 or min(shape, default=0) < 0 or min(stride, default=0) < 0:
+        span = _span(shape, stride)
+        if offset < 0 or span is None:
             self.damaged(f"a tensor over the storage `{storage.key}` has negative sizes")
-        if reach * dtype.itemsize > storage.nbytes:
+        # A tensor without elements may be anywhere.
+        if span and (offset + span) * dtype.itemsize > storage.nbytes:
             self.damaged(f"a tensor reaches beyond its storage `{storage.key}`: {shape} with strides {stride}")
         stored = storage.handle
         return TensorInfo(
-            TensorType(dtype, shape),
-            storage=stored if 0 not in shape else None,
+            _type(dtype, shape),
+            storage=stored if span else None,
             offset=offset,
             stride=stride,
             requires_grad=requires_grad,
@@ -152,6 +160,17 @@ class TorchObjects:
     def damaged(self, why: str) -> NoReturn:
         """Raise the diagnostic of a file whose objects do not fit together."""
         fail(codes.DAMAGED, f"`{self.label}` is damaged: {why}", help="fetch the file again, and compare its size")
+
+
+@lru_cache(maxsize=4096)
+def _span(shape: tuple[int, ...], stride: tuple[int, ...]) -> int | None:
+    """Return how many elements a tensor reaches over; `None` for negative sizes."""
+    if min(shape, default=0) < 0 or min(stride, default=0) < 0:
+        return None
+    return 1 + sum((n - 1) * s for n, s in zip(shape, stride, strict=True)) if 0 not in shape else 0
+
+
+_type = lru_cache(maxsize=4096)(TensorType)
 
 
 def _is_pair(value: Any) -> bool:
