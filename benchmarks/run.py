@@ -4,8 +4,8 @@
     python benchmarks/run.py --only rename      what has this in its name
     python benchmarks/run.py --rounds 3 --folder /somewhere/fast
 
-Each round runs `cp`, `cp` with a `sync` of the copy, statex (which syncs what it writes) and the torch script (which
-does not) one after the other, so that the noise of the machine meets all of them.
+Each round runs `cp`, `cp` with a `sync` of the copy, statex (which syncs what it writes), the torch script (which
+does not) and `statex plan` one after the other, so that the noise of the machine meets all of them.
 """
 
 from __future__ import annotations
@@ -172,6 +172,7 @@ def measure(case: Case, folder: Path, rounds: int, torch_rounds: int) -> str:
         "cp, sync": ["sh", "-c", f"cp {source} {destination} && sync {destination}"],
         "statex": [statex, "apply", "-e", case.rules, str(source), str(destination)],
         "torch": [sys.executable, str(script), str(source), str(destination)],
+        "plan": [statex, "plan", "-e", case.rules, str(source)],
     }
     times: dict[str, list[float]] = {name: [] for name in commands}
     memory: dict[str, float] = dict.fromkeys(commands, 0.0)
@@ -186,10 +187,11 @@ def measure(case: Case, folder: Path, rounds: int, torch_rounds: int) -> str:
             memory[name] = max(memory[name], peak)
     destination.unlink(missing_ok=True)
     source.unlink()
-    cp, synced, ours, theirs = (statistics.median(times[name] or [float("nan")]) for name in commands)
+    cp, synced, ours, theirs, plan = (statistics.median(times[name] or [float("nan")]) for name in commands)
     return (
         f"| {case.name} | {case.suffix} | {cp:.2f} s | {synced:.2f} s | {ours:.2f} s | {ours / cp:.2f} "
-        f"| {ours / synced:.2f} | {theirs / cp:.2f} | {memory['statex']:.0f} MB | {memory['torch']:.0f} MB |"
+        f"| {ours / synced:.2f} | {theirs / cp:.2f} | {memory['statex']:.0f} MB | {memory['torch']:.0f} MB "
+        f"| {plan:.2f} s |"
     )
 
 
@@ -201,9 +203,12 @@ def main() -> None:
     parser.add_argument("--torch-rounds", type=int, default=3, help="0 leaves the torch script out")
     parser.add_argument("--folder", type=Path, default=None, help="where 12 GB are free")
     options = parser.parse_args()
+    # Installed packages come with their bytecode; without it every run would compile statex anew, and not torch.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     print(f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}")
-    print("| work | format | cp | cp, sync | statex | / cp | / (cp, sync) | torch script / cp | peak | script's peak |")
-    print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
+    print("| work | format | cp | cp, sync | statex | / cp | / (cp, sync) | torch script / cp | peak | script's peak "
+          "| statex plan |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         for case in CASES:
             if options.only in f"{case.name} {case.suffix}":

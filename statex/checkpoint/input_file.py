@@ -147,13 +147,18 @@ class Stored:
         """The number of bytes."""
         return self.extent.nbytes
 
+    @property
+    def due(self) -> bool:
+        """True where a recorded CRC has not been compared yet."""
+        return self.crc is not None and not self.checked
+
     def check(self) -> None:
         """Compare the bytes with the recorded CRC, if there is one, unless that is done.
 
         Raises:
             StatexError: SX604.
         """
-        if self.crc is not None and not self.checked:
+        if self.due:
             self.compare(self.extent.file.crc32(self.extent.offset, self.extent.nbytes))
 
     def compare(self, crc: int) -> None:

@@ -89,7 +89,7 @@ class OutputFile:
     def _write_run(self, run: Run, value: int, compute: bool, check: bool) -> int:
         """Append a run; return the CRC-32 that `value` goes on to, if it is to be computed."""
         stored = run.stored
-        due = check and stored.crc is not None and not stored.checked
+        due = check and stored.due
         if due and run.is_whole:
             own = self._copy_read(run.extent, 0)
             stored.compare(own)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from statex.checkpoint.contents import Blob, Buffer, Made, Moved, OutTensor
+from statex.checkpoint.crc import crc32
 from statex.checkpoint.input_file import Stored
 from statex.checkpoint.layout import leaves
 from statex.dsl.graph import Call, SourceKey
@@ -125,8 +126,12 @@ def _turned(runs: Runs, kind: TensorType) -> Iterator[Buffer]:
     data = memoryview(bytearray(kind.nbytes))
     at = 0
     for run in runs:
-        run.stored.check()
-        run.extent.file.read_into(run.extent.offset, data[at : at + run.nbytes])
+        part = data[at : at + run.nbytes]
+        run.extent.file.read_into(run.extent.offset, part)
+        if not run.is_whole:
+            run.stored.check()
+        elif run.stored.due:
+            run.stored.compare(crc32(part))
         at += run.nbytes
     rows, columns = kind.shape
     yield from kernels.transposed(data, rows, columns, kind.dtype.itemsize)
