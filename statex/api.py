@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from statex import nesting
 from statex.checkpoint import (
+    known_format,
     open_checkpoint,
 )
 from statex.diagnostics import StatexError, fail
@@ -98,19 +99,21 @@ class Rules:
         like: State | None = None,
         root: str | None = None,
         params: Mapping[str, Any] | None = None,
+        format: str | None = None,
         **keywords: Any,
     ) -> Plan:
         """Check the program against a state's header, and against the target where one is given; read no data.
 
         `inputs` are the further inputs by name, several for a family. `target` is a module, or `"module:callable"`;
-        `like` another checkpoint. Parameters are given in `params` or as keyword arguments.
+        `like` another checkpoint. Parameters are given in `params` or as keyword arguments. `format` is what would be
+        written (`torch`, `safetensors` or `dcp`), by default the format of the input.
 
         Raises:
             StatexError: every error of the program on this state, or the mismatch with the target (SX501).
         """
         with self.open(state, inputs, resolve_target(target, like), root, {**(params or {}), **keywords}) as job:
             job.check_target()
-            return job.priced()
+            return job.priced(known_format(format) if format is not None else None)
 
     def apply(
         self,

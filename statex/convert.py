@@ -20,6 +20,7 @@ from statex.checkpoint import (
     write_checkpoint,
 )
 from statex.diagnostics import fail
+from statex.diagnostics.amounts import show_bytes
 from statex.diagnostics.codes import files as file_codes
 from statex.dsl.plan import Plan
 from statex.job import PathLike, State, as_members, resolve_target
@@ -75,7 +76,8 @@ def convert(
         StatexError: as `Rules.apply`, and 6xx for files.
     """
     folder = _is_folder(source, destination, format, shard_size)
-    destination = Path(os.path.abspath(destination)) if folder else Path(destination)
+    shown = Path(destination)
+    destination = Path(os.path.abspath(destination)) if folder else shown
     given = [os.fspath(source), *(os.fspath(p) for p in _paths(inputs or {}))]
     check_output(destination, force, given, folder=folder)
     kind = None if folder and format is None else format_for(destination, format)
@@ -92,13 +94,14 @@ def convert(
             notes=job.notes,
             copy=other_files(_folder_of(Path(source))) if copy_files else (),
         )
-        output = arrange(job.contents(), options)
-        plan = job.priced(output)
+        output = arrange(job.contents(options.format), options)
+        plan = job.priced(options.format, output)
         assert plan.cost is not None
         if max_memory is not None and plan.cost.memory > max_memory:
             fail(
                 file_codes.NO_MEMORY,
-                f"this would take up to {plan.cost.memory / 1e6:.0f} MB, and {max_memory / 1e6:.0f} MB are allowed",
+                f"this would take up to {show_bytes(plan.cost.memory)} of memory, and {show_bytes(max_memory)} "
+                "are allowed",
             )
         if dry_run:
             return Conversion(plan, comparison, None, around)
@@ -112,7 +115,7 @@ def convert(
                 job.check_written(written, output)
 
         write_checkpoint(destination, output, options, verify)
-        return Conversion(plan, comparison, destination, around)
+        return Conversion(plan, comparison, shown, around)
 
 
 _SHARD = 5_000_000_000

@@ -6,7 +6,6 @@ import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,7 @@ from statex.dsl.parameters import Given
 from statex.dsl.plan import Plan
 from statex.grammar import tree
 from statex.header import Header, OpaqueInfo, TensorInfo
+from statex.losses import losses
 from statex.rulefiles import read_include
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ class Job:
         self.target = target
         self._opened: list[Opened] = []
         self._comparison: Comparison | None = None
+        self._streams: dict[str, Stream] = {}
         try:
             with garbage.paused():
                 self._prepare(program, checked, folder, state, inputs or {}, root, params)
@@ -215,34 +216,40 @@ class Job:
         """The format of the checkpoint's file."""
         return self._main.reader.format if self._main.reader is not None else "torch"
 
-    def contents(self) -> Any:
-        """Return what the output shall hold, for `arrange`, after the target has loaded it.
+    def contents(self, format: str) -> Any:
+        """Return what an output of a format shall hold, for `arrange`, after the target has loaded it.
 
         Nothing is computed yet; a target loads tensors without data.
 
         Raises:
             StatexError: SX504.
         """
-        state = self._stream.state()
+        state = self._stream(format).state()
         if self.target is not None and self.target.module is not None:
             self._load_for_real({key: self._without_data(leaf) for key, leaf in state.items()})
         return nesting.rebuild(self.tree, self.root, self.root_target, state, self.plan.metadata, lambda leaf: leaf)
 
-    @cached_property
-    def _stream(self) -> Stream:
+    def _stream(self, format: str) -> Stream:
         from statex.execute.stream import Stream
 
-        return Stream(self.plan, self.plan.info, self._load_alone)
+        if format not in self._streams:
+            self._streams[format] = Stream(self.plan, self.plan.info, self._load_alone, shares=format == "torch")
+        return self._streams[format]
 
-    def priced(self, output: Any = None) -> Plan:
-        """Return the plan with what it takes to write `output`, an arranged tree; that of the input's format."""
+    def priced(self, format: str | None = None, output: Any = None) -> Plan:
+        """Return the plan with what it takes to write a format, and with warnings of what that has no place for.
+
+        `output` is the arranged tree where that is known, `format` by default that of the input.
+        """
         if self._main.reader is None:
             return self.plan
+        format = format or self.format
         if output is None:
-            state = self._stream.state()
-            alone = self.format == "safetensors"
+            state = self._stream(format).state()
+            alone = format != "torch"
             output = [_alone(leaf) for leaf in state.values()] if alone else arrange(state, Options("torch"))
-        return replace(self.plan, cost=self._stream.cost(output))
+        warnings = (*self.plan.warnings, *losses(self.plan, format, self.notes))
+        return replace(self.plan, cost=self._stream(format).cost(output), warnings=warnings)
 
     def check_written(self, path: Path, output: Any) -> None:
         """Read what was written again and compare it with the arranged tree.

@@ -31,6 +31,7 @@ ROOMS = {
     "statex.api": "api",
     "statex.convert": "api",
     "statex.job": "api",
+    "statex.losses": "api",
     "statex": "api",
     "statex.cli": "cli",
     "statex.__main__": "main",

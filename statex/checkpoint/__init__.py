@@ -1,6 +1,6 @@
 """Checkpoint files: one module for each format behind a small reader and a small writer. No rules are known here."""
 
-from statex.checkpoint.formats import FORMATS, format_for, format_of_name, open_checkpoint
+from statex.checkpoint.formats import FORMATS, format_for, format_of_name, known_format, open_checkpoint
 from statex.checkpoint.output import check_output, check_space
 from statex.checkpoint.reader import Reader
 from statex.checkpoint.sharded import other_files
@@ -15,6 +15,7 @@ __all__ = [
     "check_space",
     "format_for",
     "format_of_name",
+    "known_format",
     "open_checkpoint",
     "other_files",
     "write_checkpoint",

@@ -97,9 +97,7 @@ def format_for(path: str | os.PathLike[str], explicit: str | None = None) -> str
         StatexError: SX613.
     """
     if explicit is not None:
-        if explicit not in FORMATS:
-            fail(codes.UNKNOWN_FORMAT, f"there is no format `{explicit}`", help=f"formats are {', '.join(FORMATS)}")
-        return explicit
+        return known_format(explicit)
     found = format_of_name(path)
     if found is not None:
         return found
@@ -112,6 +110,17 @@ def format_for(path: str | os.PathLike[str], explicit: str | None = None) -> str
             "a name that ends in / is a folder of shards",
         ],
     )
+
+
+def known_format(name: str) -> str:
+    """Return the name of a format.
+
+    Raises:
+        StatexError: SX613 where there is none of this name.
+    """
+    if name not in FORMATS:
+        fail(codes.UNKNOWN_FORMAT, f"there is no format `{name}`", help=f"formats are {', '.join(FORMATS)}")
+    return name
 
 
 def format_of_name(path: str | os.PathLike[str]) -> str | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from statex.checkpoint.sharded import is_weights
 from statex.diagnostics import fail
+from statex.diagnostics.amounts import show_bytes
 from statex.diagnostics.codes import files as codes
 
 _SUFFIX = ".statex-tmp"
@@ -66,7 +67,7 @@ def check_space(path: Path, nbytes: int) -> None:
     if nbytes > free:
         fail(
             codes.NO_SPACE,
-            f"`{path}` would take {nbytes / 1e9:.1f} GB, and its disk has {free / 1e9:.1f} GB left",
+            f"`{path}` would take {show_bytes(nbytes)}, and its disk has {show_bytes(free)} left",
         )
 
 

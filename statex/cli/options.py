@@ -45,6 +45,7 @@ Like = Annotated[
     Path | None,
     typer.Option("--like", metavar="FILE", help="A checkpoint whose keys, shapes and dtypes the result has to have."),
 ]
+Format = Annotated[str | None, typer.Option("--format", metavar="torch|safetensors|dcp", help="The output's format.")]
 Root = Annotated[
     str | None,
     typer.Option("--root", metavar="PATH", help="The dotted path of the state in a nested checkpoint ('' the whole)."),

@@ -55,28 +55,11 @@ def columns(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:
     ]
 
 
-def show_bytes(count: int) -> str:
-    """Write a number of bytes in the unit that fits, powers of 1024."""
-    size = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if size < 1024 or unit == "TiB":
-            return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    raise AssertionError
-
-
-def counted(count: int, what: str) -> str:
-    """Write `1 key`, `2 keys`."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
-
-
 __all__ = [
     "columns",
-    "counted",
     "escape",
     "has_colour",
     "print_diagnostics",
     "print_json",
     "report_error",
-    "show_bytes",
 ]

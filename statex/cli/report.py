@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
-from statex.cli.output import columns, counted, escape, show_bytes
+from statex.cli.output import columns, escape
+from statex.diagnostics.amounts import counted, show_bytes
 from statex.diagnostics.render import to_json
 from statex.dsl.graph import Call, Source
 from statex.dsl.plan import Change, Cost, Plan, Step

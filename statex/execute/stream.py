@@ -23,10 +23,14 @@ InfoOf = Callable[[SourceKey], TensorInfo | OpaqueInfo]
 
 
 class Stream:
-    """A plan over files; `info_of` gives the header of an input's tensor, `load` its data as a torch tensor."""
+    """A plan over files; `info_of` gives the header of an input's tensor, `load` its data as a torch tensor.
 
-    def __init__(self, plan: Plan, info_of: InfoOf, load: Callable[[SourceKey], Any]) -> None:
+    `shares` is true for an output in which tied tensors are written once.
+    """
+
+    def __init__(self, plan: Plan, info_of: InfoOf, load: Callable[[SourceKey], Any], *, shares: bool) -> None:
         self._plan = plan
+        self._shares = shares
         self._info_of = info_of
         self._load = load
         self._ranges = Ranges(plan.graph, info_of)
@@ -51,7 +55,9 @@ class Stream:
 
     def cost(self, output: Any) -> Cost:
         """Return what it takes to write a tree of `OutTensor`s and whatever else is there."""
-        blobs = {id(leaf.blob): leaf.blob for leaf in leaves(output) if isinstance(leaf, OutTensor)}.values()
+        blobs = [leaf.blob for leaf in leaves(output) if isinstance(leaf, OutTensor)]
+        if self._shares:
+            blobs = list({id(blob): blob for blob in blobs}.values())
         computed = [o for o in self._plan.outputs.values() if o.origin is None and o.value is not None]
         ids = [o.value for o in computed if o.value is not None and self._ranges.of(o.value) is None]
         whole = [id for id in ids if self._is_whole(id)]
@@ -99,13 +105,13 @@ class Stream:
         return Made(kind.nbytes, lambda: iter([_tensor_bytes(self._values.take(id))]))
 
     def _whole(self) -> list[int]:
-        """Return the values that are computed as whole tensors, once for each tie."""
-        ties: dict[object, int] = {}
-        for output in self._plan.outputs.values():
+        """Return the values that are computed as whole tensors, as often as they are written."""
+        written: dict[object, int] = {}
+        for key, output in self._plan.outputs.items():
             id = output.value
             if output.origin is None and id is not None and self._is_whole(id):
-                ties[output.tie] = id
-        return list(ties.values())
+                written[output.tie if self._shares else key] = id
+        return list(written.values())
 
     def _is_whole(self, id: int) -> bool:
         return self._ranges.of(id) is None and not self._chunks.can(id) and self._transposed(id) is None

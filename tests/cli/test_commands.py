@@ -155,6 +155,18 @@ class TestApply:
 
 
 class TestPlan:
+    def test_of_another_format(self, run: Run) -> None:
+        weight = torch.ones(4, 4)
+        torch.save({"a": weight, "b": weight}, "tied.pth")
+        ended = run("plan", "-e", "rename a -> c", "tied.pth", "--format", "safetensors")
+        assert ended.exit_code == 0
+        assert "writes 128 B" in ended.out
+        assert "`c` and `b` share their storage, and safetensors holds each in full" in ended.err
+        plain = run("plan", "-e", "rename a -> c", "tied.pth")
+        assert "writes 64 B" in plain.out
+        assert plain.err == ""
+        assert run("plan", "-e", "rename a -> c", "tied.pth", "--format", "onnx").exit_code == 2
+
     def test_statements_with_counts_and_totals(self, run: Run, net: Net) -> None:
         ended = run("plan", "-e", "rename prefix '' -> 'ds'", "-e", "drop dsbn.**", "net.pth")
         assert (ended.exit_code, ended.err) == (0, "")

@@ -23,10 +23,7 @@ def apply(
     target_arg: options.TargetArguments = None,
     like: options.Like = None,
     root: options.Root = None,
-    format: Annotated[
-        str | None,
-        typer.Option("--format", metavar="torch|safetensors|dcp", help="The output's format."),
-    ] = None,
+    format: options.Format = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, compute and write nothing.")] = False,
     shard_size: options.ShardSize = None,

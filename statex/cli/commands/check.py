@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from statex.cli import options
-from statex.cli.output import counted, print_diagnostics, print_json
+from statex.cli.output import print_diagnostics, print_json
 from statex.diagnostics import Diagnostic
+from statex.diagnostics.amounts import counted
 from statex.diagnostics.render import to_json
 
 

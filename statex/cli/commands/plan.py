@@ -21,6 +21,7 @@ def plan(
     target_arg: options.TargetArguments = None,
     like: options.Like = None,
     root: options.Root = None,
+    format: options.Format = None,
     keys: Annotated[bool, typer.Option("--keys", help="List every key, and what becomes of every tensor.")] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -38,6 +39,7 @@ def plan(
         target=options.target(target, target_arg, like),
         root=root,
         params=options.parameters(definitions, params),
+        format=format,
     )
     if json:
         print_json(plan_json(found))

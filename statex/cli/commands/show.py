@@ -11,7 +11,8 @@ import typer
 
 import statex
 from statex.cli import options
-from statex.cli.output import columns, counted, escape, print_json, show_bytes
+from statex.cli.output import columns, escape, print_json
+from statex.diagnostics.amounts import counted, show_bytes
 from statex.header import Header, OpaqueInfo, TensorInfo
 
 

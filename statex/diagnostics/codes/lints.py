@@ -28,3 +28,21 @@ INPUT_UNREAD = declare(
     example="input lora   # and only some of its tensors are used",
     mend="Read them, or say that they are left out on purpose: `drop lora::PATTERN`.",
 )
+SHARED_IN_FULL = declare(
+    "SX904",
+    "shared tensors are written in full",
+    exit=0,
+    meaning="Keys that are one memory in the input go to a format without sharing: each gets bytes of its own, and "
+    "whoever loads them has tensors of their own.",
+    example="statex apply rules.sx tied.pth out.safetensors",
+    mend="Drop all but one where the model ties them itself, or write a .pth.",
+)
+NOTES_LOST = declare(
+    "SX905",
+    "notes that the output has no place for",
+    exit=0,
+    meaning="A safetensors file keeps texts beside its tensors (`__metadata__`), and the output's format has no place "
+    "for them.",
+    example="statex apply rules.sx in.safetensors out.pth",
+    mend="Write a .safetensors if they are needed.",
+)

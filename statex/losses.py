@@ -1,0 +1,52 @@
+"""What the format of an output has no place for: said in the plan, as nobody would see it in the result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from statex.diagnostics import diagnostic
+from statex.diagnostics.amounts import show_bytes
+from statex.diagnostics.codes import lints
+from statex.diagnostics.model import Diagnostic
+from statex.diagnostics.suggest import join_words
+from statex.dsl.plan import Output, Plan
+
+
+def losses(plan: Plan, format: str, notes: Mapping[str, str]) -> Iterator[Diagnostic]:
+    """Yield warnings: of tensors that share storage, and of the texts that a safetensors file keeps beside tensors."""
+    if format != "torch":
+        yield from _untied(plan, format)
+    lost = sorted(set(notes) - {"format"})
+    if lost and format != "safetensors":
+        yield diagnostic(
+            lints.NOTES_LOST,
+            f"the `__metadata__` of `{plan.header.label}` has no place in this format: "
+            f"{join_words([f'`{name}`' for name in lost], limit=3)}",
+        )
+
+
+def _untied(plan: Plan, format: str) -> Iterator[Diagnostic]:
+    groups: dict[object, list[tuple[str, Output]]] = {}
+    for key, output in plan.outputs.items():
+        if output.type is not None and output.type.numel:
+            groups.setdefault(output.tie, []).append((key, output))
+    shared = [group for group in groups.values() if len(group) > 1]
+    if not shared:
+        return
+    once = {output.value: output for group in shared for _, output in group}
+    more = sum(_nbytes(output) for group in shared for _, output in group) - sum(map(_nbytes, once.values()))
+    keys = [[f"`{key}`" for key, _ in group] for group in shared]
+    yield diagnostic(
+        lints.SHARED_IN_FULL,
+        f"{join_words(keys[0], limit=3)} share their storage, and {_NAMES[format]} holds each in full",
+        values=[f"{len(shared) - 1} more such groups of tensors"] if len(shared) > 1 else (),
+        notes=[f"{show_bytes(more)} are written again"] if more else (),
+        help=f"where the model ties them itself: drop {shared[0][-1][0]}",
+    )
+
+
+_NAMES = {"safetensors": "safetensors", "dcp": "torch.distributed.checkpoint"}
+
+
+def _nbytes(output: Output) -> int:
+    return output.type.nbytes if output.type is not None else 0
