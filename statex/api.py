@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from statex import nesting
 from statex.checkpoint import (
     known_format,
-    open_checkpoint,
 )
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import target as target_codes
@@ -18,7 +17,7 @@ from statex.dsl.check import Checked, check_program
 from statex.dsl.plan import Plan
 from statex.grammar import parse, tree
 from statex.header import Header
-from statex.job import Job, PathLike, State, resolve_target
+from statex.job import Job, Opened, PathLike, State, resolve_target
 from statex.rulefiles import read_include, read_rules
 from statex.source import Source
 
@@ -166,6 +165,5 @@ def read_header(path: PathLike, *, root: str | None = None) -> Header:
     Raises:
         StatexError: 6xx.
     """
-    with open_checkpoint(path) as reader:
-        found = nesting.find_root(reader.tree, reader.path.name) if root is None else root
-        return nesting.state_header(reader.tree, found, reader.path.name)
+    with closing(Opened(path)) as opened:
+        return opened.header(root)

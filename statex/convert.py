@@ -40,6 +40,8 @@ class Conversion:
     """`None` after a dry run."""
     dropped_around: tuple[str, ...] = ()
     """What stood around the state and is not in the output, because of `root … -> …`."""
+    left_files: tuple[str, ...] = ()
+    """What is not weights in the source's folder, and was not taken along into the output's."""
 
 
 def convert(
@@ -76,13 +78,22 @@ def convert(
         StatexError: as `Rules.apply`, and 6xx for files.
     """
     folder = _is_folder(source, destination, format, shard_size)
-    shown = Path(destination)
-    destination = Path(os.path.abspath(destination)) if folder else shown
+    destination = Path(destination)
+    if destination.name in ("", ".."):  # of the current folder, and of the one above it
+        destination = Path(os.path.abspath(destination))
     given = [os.fspath(source), *(os.fspath(p) for p in _paths(inputs or {}))]
     check_output(destination, force, given, folder=folder)
+    if copy_files and not folder:
+        fail(
+            file_codes.NO_FOLDER,
+            f"files can be taken along into a folder, and `{destination}` is a file",
+            help=f"name a folder: {os.path.splitext(destination)[0]}/",
+        )
+    others = other_files(_folder_of(Path(source))) if folder else []
     kind = None if folder and format is None else format_for(destination, format)
     with rules.open(source, inputs, resolve_target(target, like), root, params or {}) as job:
         comparison = job.check_target()
+        left = () if copy_files or not _is_set(source) else tuple(path.name for path in others)
         around = tuple(nesting.dropped_by(job.tree, job.root, job.root_target))
         options = Options(
             format=kind or job.format,
@@ -92,7 +103,7 @@ def convert(
             check=check_input,
             keep_crc=verify_written,
             notes=job.notes,
-            copy=other_files(_folder_of(Path(source))) if copy_files else (),
+            copy=others if copy_files else (),
         )
         output = arrange(job.contents(options.format), options)
         plan = job.priced(options.format, output)
@@ -104,7 +115,7 @@ def convert(
                 "are allowed",
             )
         if dry_run:
-            return Conversion(plan, comparison, None, around)
+            return Conversion(plan, comparison, None, around, left)
         check_space(destination, plan.cost.written)
         if progress is not None:
             options = replace(options, progress=_counted(progress, plan.cost.written))
@@ -115,7 +126,7 @@ def convert(
                 job.check_written(written, output)
 
         write_checkpoint(destination, output, options, verify)
-        return Conversion(plan, comparison, shown, around)
+        return Conversion(plan, comparison, destination, around, left)
 
 
 _SHARD = 5_000_000_000
@@ -126,7 +137,7 @@ def _is_folder(source: PathLike, destination: PathLike, format: str | None, shar
     name = os.fspath(destination)
     if name.endswith(("/", os.sep)) or format == "dcp":
         return True
-    wanted = shard_size is not None or Path(source).is_dir() or os.fspath(source).endswith(".index.json")
+    wanted = shard_size is not None or _is_set(source) or Path(destination).is_dir()
     if format_of_name(name) is not None:
         if shard_size is not None:
             fail(
@@ -136,6 +147,10 @@ def _is_folder(source: PathLike, destination: PathLike, format: str | None, shar
             )
         return False
     return wanted
+
+
+def _is_set(source: PathLike) -> bool:
+    return Path(source).is_dir() or os.fspath(source).endswith(".index.json")
 
 
 def _folder_of(source: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,8 @@ def resolve_target(target: Any, like: State | None = None, arguments: Mapping[st
         fail(target_codes.TARGET_KEYS, "both a target and a checkpoint to compare with are given")
     if like is not None:
         label = Path(like).name if isinstance(like, str | os.PathLike) else "the other state"
-        return Target(label, Opened(like, label).header(None))
+        with closing(Opened(like, label)) as opened:
+            return Target(label, opened.header(None))
     if target is None or isinstance(target, Target):
         return target
     if isinstance(target, str) and ":" in target and not os.path.exists(target):
@@ -68,11 +70,11 @@ def resolve_target(target: Any, like: State | None = None, arguments: Mapping[st
 class Opened:
     """A state given in memory or as a path: its tree, and how its data is had."""
 
-    def __init__(self, state: State, label: str) -> None:
+    def __init__(self, state: State, label: str = "") -> None:
         self.reader: Reader | None = None
         if isinstance(state, str | os.PathLike):
             self.reader = open_checkpoint(state)
-            self.tree, self.label = self.reader.tree, self.reader.path.name
+            self.tree, self.label = self.reader.tree, Path(os.path.abspath(state)).name
         else:
             from statex.execute.live import describe
 

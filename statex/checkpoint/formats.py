@@ -30,10 +30,10 @@ _LOOKS: tuple[tuple[Callable[[bytes], bool], str, str], ...] = (
     (lambda b: b.startswith(b"version https://git-lfs"), "a git-lfs pointer, not the file itself", "git lfs pull"),
     (lambda b: b.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")), "an HTML page",
      "the download gave a page instead of the file: check the address, or log in"),
-    (lambda b: b.startswith(b"\x1f\x8b"), "gzip data", "unpack it first: gunzip"),
+    (lambda b: b.startswith(b"\x1f\x8b"), "gzip data", "unpack it first: gunzip '{name}'"),
     (lambda b: b.startswith(b"GGUF"), "a GGUF file, which statex does not read", "convert from the original weights"),
     (lambda b: b[257:262] == b"ustar", "a tar archive",
-     "unpack it first: tar -xf; torch's own tar files, from before 0.1.10, load in torch and can be saved again there"),
+     "unpack it first: tar -xf '{name}'; torch's own, from before 0.1.10, load in torch and can be saved again there"),
     (lambda b: b.startswith(b"\x89HDF"), "an HDF5 file, which statex does not read", ""),
     (lambda b: b.lstrip().startswith(b"{"), "JSON text", "name the file that holds the weights"),
 )  # fmt: skip
@@ -81,7 +81,7 @@ def _reader(path: Path, file: InputFile) -> Reader:
 def _refuse(path: Path, head: bytes) -> NoReturn:
     for test, what, mend in _LOOKS:
         if test(head):
-            fail(codes.NOT_A_CHECKPOINT, f"`{path}` is {what}", help=mend or ())
+            fail(codes.NOT_A_CHECKPOINT, f"`{path}` is {what}", help=mend.format(name=path.name) or ())
     fail(
         codes.NOT_A_CHECKPOINT,
         f"`{path}` is neither a torch file nor safetensors",

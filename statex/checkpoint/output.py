@@ -53,6 +53,12 @@ def _check_folder(path: Path, force: bool) -> None:
         return
     if not path.is_dir() or path.is_symlink():
         fail(codes.UNWRITABLE, f"`{path}` is no folder, and a folder is to be written")
+    if path.samefile(os.curdir):
+        fail(
+            codes.UNWRITABLE,
+            f"`{path}` is the current folder, and a folder is written as a whole: it would be replaced",
+            help="name a new folder, or run this from outside",
+        )
     if any(path.iterdir()) and not force:
         fail(codes.EXISTS, f"the folder `{path}` has files in it", help="add --force to replace it, or name a new one")
 

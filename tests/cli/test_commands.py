@@ -154,6 +154,39 @@ class TestApply:
         assert "bn.num_batches_tracked: i64[] -> f16[]" in ended.err
 
 
+class TestFolders:
+    @pytest.fixture(autouse=True)
+    def folder(self, run: Run) -> None:
+        Path("in").mkdir()
+        save_file({"a": torch.ones(2)}, "in/model.safetensors")
+        Path("in/config.json").write_text("{}")
+        Path("in/vocab.txt").write_text("a b c")
+
+    def test_what_is_not_weights_is_said(self, run: Run) -> None:
+        ended = run("apply", "-e", "", "in", "out/")
+        assert ended.exit_code == 0
+        assert ended.out.splitlines()[1:] == [
+            "not taken along: config.json and vocab.txt (--copy-files)",
+            "wrote out",
+        ]
+        assert [path.name for path in Path("out").iterdir()] == ["model.safetensors"]
+        taken = run("apply", "-e", "", "in", "out", "--copy-files", "--force")
+        assert "not taken along" not in taken.out
+        assert Path("out/config.json").read_bytes() == Path("in/config.json").read_bytes()
+        lost = run("apply", "-e", "", "in", "out", "--force")
+        assert lost.exit_code == 3
+        assert "holds files that would be lost: config.json, vocab.txt" in lost.err
+
+    def test_files_are_not_taken_along_into_a_file(self, run: Run) -> None:
+        ended = run("apply", "-e", "", "in", "out.pth", "--copy-files")
+        assert (ended.exit_code, ended.out) == (2, "")
+        assert ended.err.startswith("error[SX618]")
+        assert not Path("out.pth").exists()
+
+    def test_messages_name_the_folder(self, run: Run) -> None:
+        assert run("show", "in").out.splitlines()[-1] == "1 tensor, 8 B: in"
+
+
 class TestPlan:
     def test_of_another_format(self, run: Run) -> None:
         weight = torch.ones(4, 4)

@@ -11,6 +11,7 @@ import statex
 from statex.cli import options, progress
 from statex.cli.output import escape, print_diagnostics, print_json
 from statex.cli.report import plan_json, plan_lines, totals
+from statex.diagnostics.suggest import join_words
 
 
 def apply(
@@ -82,6 +83,9 @@ def _outcome(done: statex.Conversion, destination: Path) -> str:
     lines = []
     if done.dropped_around:
         lines.append(f"left out around the state: {', '.join(escape(p) for p in done.dropped_around)}")
+    if done.left_files:
+        names = join_words([escape(name) for name in done.left_files], limit=3)
+        lines.append(f"not taken along: {names} (--copy-files)")
     if done.comparison is not None:
         verb = "fits" if done.path is None else "verified against"
         lines.append(f"{verb} {escape(done.comparison.target)}: all {done.comparison.agreeing} keys agree")

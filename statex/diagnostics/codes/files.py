@@ -145,3 +145,12 @@ CANNOT_HOLD = declare(
     example="statex apply rules.sx lightning.ckpt out.safetensors",
     mend="Take the bare state (`root 'state_dict' -> ''`), `drop` the entries named, or write a .pth.",
 )
+NO_FOLDER = declare(
+    "SX618",
+    "files taken along into a file",
+    exit=2,
+    meaning="`--copy-files` copies what is not weights (configuration, tokenizer) into the folder that is written, and "
+    "the output is a single file.",
+    example="statex apply rules.sx model/ out.pth --copy-files",
+    mend="End the output's name in `/`, or leave the option out.",
+)

@@ -1,0 +1,56 @@
+"""Folders as Hugging Face saves them: in, out, and loaded again by transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+import statex
+from statex import StatexError
+
+SOME = torch.arange(12).reshape(2, 6)
+
+
+@pytest.fixture(scope="module")
+def model() -> GPT2LMHeadModel:
+    torch.manual_seed(0)
+    config = GPT2Config(n_embd=32, n_layer=2, n_head=2, vocab_size=50, n_positions=16, tie_word_embeddings=True)
+    return GPT2LMHeadModel(config).eval()
+
+
+@pytest.mark.parametrize("size", ["1GB", "20KB"])
+@pytest.mark.parametrize("format", ["safetensors", "torch"])
+def test_a_folder_goes_in_and_comes_out(model: GPT2LMHeadModel, tmp_path: Path, size: str, format: str) -> None:
+    model.save_pretrained(tmp_path / "in", max_shard_size=size)
+    rules = statex.compile("set **.ln_1.bias = it + 1")
+    limit = 20_000 if size == "20KB" else None
+    statex.convert(
+        tmp_path / "in",
+        f"{tmp_path}/out/",
+        rules,
+        format=format,
+        shard_size=limit,
+        copy_files=True,
+        verify_written=True,
+    )
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"config.json", "generation_config.json"} <= names
+    assert any(name.endswith(".index.json") for name in names) == (size == "20KB")
+    again = GPT2LMHeadModel.from_pretrained(tmp_path / "out").eval()
+    wanted = GPT2LMHeadModel.from_pretrained(tmp_path / "in").eval()
+    with torch.no_grad():
+        for block in wanted.transformer.h:
+            block.ln_1.bias += 1
+        assert torch.equal(again(SOME).logits, wanted(SOME).logits)
+
+
+def test_the_current_folder_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save({"a": torch.ones(2)}, tmp_path / "in.pth")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(StatexError, match="is the current folder"):
+        statex.convert(tmp_path / "in.pth", ".", statex.compile(""))
+    assert list(Path().iterdir()) == []
