@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from statex.diagnostics import diagnostic
@@ -26,10 +27,11 @@ def losses(plan: Plan, format: str, notes: Mapping[str, str]) -> Iterator[Diagno
 
 
 def _untied(plan: Plan, format: str) -> Iterator[Diagnostic]:
-    groups: dict[object, list[tuple[str, Output]]] = {}
-    for key, output in plan.outputs.items():
-        if output.type is not None and output.type.numel:
-            groups.setdefault(output.tie, []).append((key, output))
+    counts = Counter([output.tie for output in plan.outputs.values()])
+    groups: dict[object, list[tuple[str, Output]]] = {tie: [] for tie, count in counts.items() if count > 1}
+    for key, output in plan.outputs.items() if groups else ():
+        if output.tie in groups and output.type is not None and output.type.numel:
+            groups[output.tie].append((key, output))
     shared = [group for group in groups.values() if len(group) > 1]
     if not shared:
         return

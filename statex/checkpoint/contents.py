@@ -37,7 +37,7 @@ class Run:
     @property
     def extent(self) -> Extent:
         """Where the bytes are."""
-        return self.stored.extent.part(self.start, self.nbytes)
+        return self.stored.extent if self.is_whole else self.stored.extent.part(self.start, self.nbytes)
 
     @property
     def is_whole(self) -> bool:

@@ -16,6 +16,8 @@ from statex.checkpoint.input_file import Stored
 from statex.checkpoint.objects import Call, Storage
 from statex.header import OpaqueInfo, TensorInfo, contiguous
 
+_CONTAINERS = (dict, list, tuple, Call)
+
 
 def for_torch(tree: Any) -> Any:
     """Return a tree with `OutTensor`s in place of the tensors of inputs; what shared storage goes on sharing it."""
@@ -28,6 +30,10 @@ def for_torch(tree: Any) -> Any:
             groups.setdefault(leaf.handle, []).append(leaf)
     made: dict[int, OutTensor] = {}
     for stored, infos in groups.items():
+        if len(infos) == 1 and (stored in whole or _is_all_of(infos[0], stored)):
+            info = infos[0]
+            made[id(info)] = _tensor(info, Moved.whole(stored), info.offset, info.strides)
+            continue
         for info, tensor in _grouped(stored, infos, stored in whole):
             made[id(info)] = tensor
     return mapped(tree, lambda leaf: made.get(id(leaf), leaf))
@@ -48,9 +54,12 @@ def _tensor(info: TensorInfo, blob: Blob, offset: int, stride: tuple[int, ...]) 
     return OutTensor(info.type, blob, offset, stride, info.is_parameter, info.requires_grad)
 
 
+def _is_all_of(info: TensorInfo, stored: Stored) -> bool:
+    return info.type.nbytes == stored.nbytes and info.is_contiguous
+
+
 def _grouped(stored: Stored, infos: list[TensorInfo], whole: bool) -> Iterator[tuple[TensorInfo, OutTensor]]:
-    first = infos[0]
-    if whole or (len(infos) == 1 and first.type.nbytes == stored.nbytes and first.is_contiguous):
+    if whole:
         blob: Blob = Moved.whole(stored)
         yield from ((info, _tensor(info, blob, info.offset, info.strides)) for info in infos)
         return
@@ -96,7 +105,7 @@ def leaves(tree: Any) -> Iterator[Any]:
         value = pending.pop()
         if isinstance(value, OpaqueInfo):
             value = value.handle
-        if not isinstance(value, dict | list | tuple | Call):
+        if not isinstance(value, _CONTAINERS):
             yield value
             continue
         if id(value) in seen:
@@ -121,7 +130,7 @@ def mapped(tree: Any, change: Callable[[Any], Any]) -> Any:
     def walk(value: Any) -> Any:
         if isinstance(value, OpaqueInfo):
             value = value.handle
-        if not isinstance(value, dict | list | tuple | Call):
+        if not isinstance(value, _CONTAINERS):
             return change(value)
         if id(value) not in made:
             made[id(value)] = build(value)

@@ -353,6 +353,9 @@ def _unknown(reader: PickleReader) -> None:
 _TABLE: tuple[Callable[[PickleReader], None], ...] = tuple(_STEPS.get(bytes([code]), _unknown) for code in range(256))
 
 
+_NESTED = (dict, list, tuple, set, Call, OpaqueInfo)
+
+
 def check_tree(tree: Any, damaged: Callable[[str], NoReturn]) -> None:
     """Refuse trees that are nested too deep, hold themselves, or repeat their parts beyond measure."""
     pending: list[tuple[Any, int]] = [(tree, 0)]
@@ -363,7 +366,7 @@ def check_tree(tree: Any, damaged: Callable[[str], NoReturn]) -> None:
             damaged(f"it is nested more than {DEPTH} levels deep, or holds itself")
         for part in _parts(value):
             visits += 1
-            if isinstance(part, dict | list | tuple | set | Call | OpaqueInfo):
+            if isinstance(part, _NESTED):
                 pending.append((part, depth + 1))
         if visits > _VISITS:
             damaged(f"it repeats its parts to more than {_VISITS} values")

@@ -299,6 +299,9 @@ def number(value: int) -> bytes:
     return b"\x8a" + bytes([len(data)]) + data
 
 
+_SHARED = (OutTensor, Call, dict, list, set)
+
+
 def _shared_ids(tree: Any) -> set[int]:
     """Return the ids of tensors, calls and containers that the tree holds in several places."""
     seen: set[int] = set()
@@ -308,7 +311,7 @@ def _shared_ids(tree: Any) -> set[int]:
         value = pending.pop()
         if isinstance(value, OpaqueInfo):
             value = value.handle
-        if not isinstance(value, OutTensor | Call | dict | list | set):
+        if not isinstance(value, _SHARED):
             pending.extend(value if isinstance(value, tuple) else ())
             continue
         if id(value) in seen:

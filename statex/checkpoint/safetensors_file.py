@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -186,22 +187,36 @@ def write_safetensors(file: OutputFile, state: Mapping[str, OutTensor], notes: M
     The data is sorted by the size of elements, largest first, so that all of them are aligned.
     """
     order = sorted(state.items(), key=lambda item: -item[1].type.dtype.itemsize)
-    places: dict[str, list[int]] = {}
+    places: dict[str, tuple[int, int]] = {}
     reach = 0
     for key, tensor in order:
         start, reach = reach, reach + tensor.blob.nbytes
-        places[key] = [start, reach]
-    header: dict[str, Any] = {_NOTES: {"format": "pt", **notes}}
-    for key, tensor in state.items():
-        kind = tensor.type
-        header[key] = {"dtype": NAMES[kind.dtype], "shape": kind.shape, "data_offsets": places[key]}
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+        places[key] = (start, reach)
+    text = _header({"format": "pt", **notes}, state, places).encode("utf-8")
     text += b" " * _padding(len(text), order[0][1] if order else None)
     if len(text) > _LARGEST_HEADER:
         fail(codes.CANNOT_HOLD, f"the header would have {len(text)} bytes, and safetensors allows {_LARGEST_HEADER}")
     file.write(len(text).to_bytes(8, "little") + text)
     for _, tensor in order:
         file.write_blob(tensor.blob, crc=False, check=check)
+
+
+def _header(notes: Mapping[str, str], state: Mapping[str, OutTensor], places: Mapping[str, tuple[int, int]]) -> str:
+    """Return the header as JSON, put together from texts: there may be hundreds of thousands of tensors."""
+    parts = [f"{_json(_NOTES)}:{_json(notes)}"]
+    for key, tensor in state.items():
+        start, end = places[key]
+        parts.append(f"{_json(key)}:{_described(tensor.type)}[{start},{end}]}}")
+    return "{" + ",".join(parts) + "}"
+
+
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+@lru_cache(maxsize=4096)
+def _described(kind: TensorType) -> str:
+    """Return all of a tensor's description but for its offsets."""
+    return _json({"dtype": NAMES[kind.dtype], "shape": kind.shape})[:-1] + ',"data_offsets":'
 
 
 def _padding(length: int, first: OutTensor | None) -> int:

@@ -50,13 +50,18 @@ def arrange(tree: Any, options: Options) -> Any:
     Raises:
         StatexError: SX614 for what the format cannot hold.
     """
-    refuse_unread(layout.leaves(tree))
+    if not _holds_tensors_alone(tree):
+        refuse_unread(layout.leaves(tree))
     if options.format == "safetensors":
         check_holdable(tree)
         return {key: layout.alone(v) if isinstance(v, TensorInfo) else v for key, v in tree.items()}
     if options.folder and options.format == "torch":
         _check_flat(tree)
     return layout.for_torch(tree)
+
+
+def _holds_tensors_alone(tree: Any) -> bool:
+    return isinstance(tree, Mapping) and set(map(type, tree.values())) <= {TensorInfo, OutTensor}
 
 
 def _check_flat(tree: Any) -> None:

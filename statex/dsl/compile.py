@@ -68,7 +68,7 @@ def _check_inputs(compiler: Compiler) -> None:
 
 def _plan(compiler: Compiler, scope: Scope) -> Plan:
     entries = [(key, compiler.state.entries[key]) for key in compiler.state.in_order()]
-    outputs = OrderedDict((key, _output(entry)) for key, entry in entries)
+    outputs = OrderedDict([(key, _output(entry)) for key, entry in entries])
     header = compiler.header
     born = [(key, entry.born) for key, entry in entries if entry.born is not None]
     metadata = None if header.metadata is None else follow(header.metadata, header.entries, born)
@@ -82,6 +82,7 @@ def _plan(compiler: Compiler, scope: Scope) -> Plan:
         allowed=tuple(compiler.allowed),
         warnings=compiler.found.warnings,
         dropped=compiler.dropped,
+        replaced=compiler.replaced,
         reads=compiler.reads,
         parameters=scope.names(),
     )

@@ -62,12 +62,16 @@ class InputState:
 
 @dataclass(slots=True)
 class Clause:
-    """What several patterns of one statement share: its captures so far, its condition, and whether none is fine."""
+    """What several patterns of one statement share: its captures so far, its condition, and whether none is fine.
+
+    `maybe` is how the rule file would say that none is fine: `drop?`.
+    """
 
     scope: Scope
     where: tree.Expr | None = None
     optional: bool = False
     known: dict[str, CaptureType] = field(default_factory=dict)
+    maybe: str = ""
 
 
 class Compiler:
@@ -93,6 +97,7 @@ class Compiler:
         self.steps: list[Step] = []
         self.allowed: list[Allowed] = []
         self.dropped: dict[SourceKey, int] = {}
+        self.replaced: dict[SourceKey, int] = {}
         self.reads: dict[SourceKey, int] = {}
         self.gone: dict[str, Change] = {}
         self._ties: dict[Hashable, Hashable] = {}
@@ -223,7 +228,7 @@ class Compiler:
         kept = [m for m in matched if not tensors or m.entry.is_tensor]
         chosen = [m for m in kept if self._holds(m, clause)]
         if not chosen and len(matched) == len(found) and not optional:
-            self.found.add(no_match(node, index, pattern, matched, kept, clause.where, self.gone))
+            self.found.add(no_match(node, index, pattern, matched, kept, clause, self.gone))
         return chosen
 
     def _match(self, node: tree.PatternNode, scope: Scope, key: str, bindings: Bindings) -> Match:

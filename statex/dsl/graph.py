@@ -6,15 +6,15 @@ Equal calls on equal values are one value, so the graph is also what tells commo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+from statex.dsl.ops import OPERATIONS
 from statex.dsl.values import TensorValue
 from statex.header import TensorInfo, TensorType
 from statex.record import record
 
 
-@record
-class SourceKey:
+class SourceKey(NamedTuple):
     """A tensor of an input: `input` is `''` for the checkpoint itself, `member` counts the files of a family."""
 
     input: str
@@ -104,19 +104,36 @@ class Graph:
             return tuple(ref for _, argument in node.arguments for ref in _refs(argument))
         return ()
 
+    def read(self, id: int) -> tuple[int, ...]:
+        """Return the ids of the operands whose data a value is made of: of `ones_like(x)`, none."""
+        node = self._nodes[id]
+        return () if isinstance(node, Call) and not OPERATIONS[node.operation].takes_data else self.operands(id)
+
+    def has_source(self, id: int) -> bool:
+        """Say whether a tensor of an input goes into a value, be it with its type and device alone."""
+        pending, seen = [id], {id}
+        while pending:
+            one = pending.pop()
+            if isinstance(self._nodes[one], Source):
+                return True
+            fresh = [operand for operand in self.operands(one) if operand not in seen]
+            pending += fresh
+            seen.update(fresh)
+        return False
+
     def sources(self, id: int) -> frozenset[int]:
-        """Return the ids of all sources a value is made of."""
+        """Return the ids of all sources whose data a value is made of."""
         pending = [id]
         while pending:
             top = pending[-1]
-            todo = [o for o in self.operands(top) if o not in self._sources]
+            todo = [o for o in self.read(top) if o not in self._sources]
             if todo and top not in self._sources:
                 pending.extend(todo)
                 continue
             pending.pop()
             if top not in self._sources:
                 own = frozenset([top]) if isinstance(self._nodes[top], Source) else frozenset()
-                self._sources[top] = own.union(*(self._sources[o] for o in self.operands(top)))
+                self._sources[top] = own.union(*(self._sources[o] for o in self.read(top)))
         return self._sources[id]
 
     def _intern(self, identity: object, node: Node) -> int:

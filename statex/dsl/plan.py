@@ -104,6 +104,7 @@ class Plan:
     allowed: tuple[Allowed, ...]
     warnings: tuple[Diagnostic, ...]
     dropped: Mapping[SourceKey, int]
+    replaced: Mapping[SourceKey, int]
     reads: Mapping[SourceKey, int]
     parameters: Mapping[str, object]
     """The values the program's parameters had."""
@@ -159,6 +160,8 @@ class Plan:
             return Fate("used", tuple(used), self.outputs[used[0]].step)
         if key in self.dropped:
             return Fate("dropped", (), self.dropped[key])
+        if key in self.replaced:
+            return Fate("replaced", (), self.replaced[key])
         if key in self.reads:
             return Fate("used", (), self.reads[key])
         if key.input:

@@ -17,7 +17,7 @@ from statex.grammar import tree
 from statex.source import Span
 
 if TYPE_CHECKING:
-    from statex.dsl.compiler import Match
+    from statex.dsl.compiler import Clause, Match
 
 
 def no_match(
@@ -26,7 +26,7 @@ def no_match(
     pattern: Pattern,
     matched: Sequence[Match],
     tensors: Sequence[Match],
-    where: tree.Expr | None,
+    clause: Clause,
     gone: Mapping[str, Change],
 ) -> Diagnostic:
     """Return the diagnostic for a pattern with nothing to do, and why: no key, no tensor, or none left by `where`."""
@@ -38,11 +38,11 @@ def no_match(
             cases=[m.key for m in matched],
             help="such entries can be renamed, copied, dropped and kept",
         )
-    if matched and where is not None:
+    if matched and clause.where is not None:
         return diagnostic(
             codes.WHERE_NONE,
             f"the condition holds for none of the {_keys(len(tensors))} the pattern matches",
-            where.span,
+            clause.where.span,
             also=[(node.span, f"matches {_keys(len(tensors))}")],
             values=[f"{m.visible}: {m.entry.type}" for m in tensors[:3]],
         )
@@ -53,7 +53,7 @@ def no_match(
         node.span,
         at=at,
         notes=_how_far(index, pattern, gone),
-        help=_instead(index, pattern),
+        help=_instead(index, pattern, clause.maybe),
     )
 
 
@@ -68,13 +68,13 @@ def _how_far(index: KeyIndex, pattern: Pattern, gone: Mapping[str, Change]) -> I
         yield f"the keys begin with {join_words(following, limit=6)}"
 
 
-def _instead(index: KeyIndex, pattern: Pattern) -> str:
+def _instead(index: KeyIndex, pattern: Pattern, maybe: str) -> Iterable[str]:
     near = index.near(pattern)
-    return (
-        f"did you mean `{near}`? if it may be absent: write `?` after the verb"
-        if near
-        else ("if it may be absent, write `?` after the verb: `rename?`, `drop?`, `set?`")
-    )
+    absent = f"if it may be absent: `{maybe}`" if maybe else ""
+    if near:
+        yield f"did you mean `{near}`?{' ' if absent else ''}{absent}"
+    elif absent:
+        yield absent
 
 
 def went(key: str, change: Change) -> str:

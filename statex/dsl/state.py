@@ -112,7 +112,7 @@ def source_entry(key: SourceKey, info: TensorInfo | OpaqueInfo, graph: Graph) ->
     if isinstance(info, OpaqueInfo):
         return Entry(None, ("opaque", key), ("opaque", key), key, born, info)
     value = graph.source(key, info)
-    tie: Hashable = ("source", key.input, key.member, info.storage) if info.storage is not None else ("own", key)
+    tie: Hashable = ("source", key.input, key.member, info.storage) if info.storage is not None else key
     return Entry(
         value, tie, tie, key, born, is_parameter=info.is_parameter, requires_grad=info.requires_grad
     )  # fmt: skip

@@ -76,15 +76,10 @@ class Chunks:
             if runs is not None:
                 yield runs
                 continue
-            for operand in self._fed(one):
+            for operand in self._graph.read(one):
                 if operand not in seen:
                     seen.add(operand)
                     pending.append(operand)
-
-    def _fed(self, id: int) -> tuple[int, ...]:
-        """Return the operands whose data is needed: of a fill, none."""
-        node = self._graph[id]
-        return () if isinstance(node, Call) and node.operation in _FILLS else self._graph.operands(id)
 
     def buffers(self, id: int) -> Iterator[Buffer]:
         """Yield the bytes of a value."""

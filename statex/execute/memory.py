@@ -76,7 +76,7 @@ class _Run:
         if output.born is not None:
             return self.load(SourceKey("", 0, output.born)).device
         assert output.value is not None
-        if self.plan.graph.sources(output.value):
+        if self.plan.graph.has_source(output.value):
             return None
         if self._default_device is None:
             first = next((key for key, o in self.plan.header.entries.items() if hasattr(o, "type")), None)

@@ -188,6 +188,36 @@ class TestFolders:
 
 
 class TestPlan:
+    def test_a_value_that_takes_only_the_shape(self, run: Run, net: Net) -> None:
+        ended = run("plan", "--keys", "-e", "set linear.weight = ones_like", "net.pth")
+        assert re.search(r"linear\.weight +f32\[5, 10\] +replaced by <-e>:1", ended.out)
+        assert "reads 108 B, copies 108 B, computes 200 B, writes 308 B" in ended.out
+
+    @pytest.mark.parametrize(
+        ("rule", "maybe"),
+        [
+            ("keep x.y", "keep?"),
+            ("drop x.y", "drop?"),
+            ("rename x.y -> z", "rename?"),
+            ("rename { x.y -> z\n bn.weight -> w }", "->?"),
+            ("rename prefix 'x' -> 'z'", "rename?"),
+            ("renumber x.{i:int}", "renumber?"),
+            ("copy x.y -> z", "copy?"),
+            ("set x.y = zeros_like", "set?"),
+            ("add z = it for x.y", "add?"),
+            ("split x.y -> z.{p:a|b} = chunk(2)", "split?"),
+            ("merge x.{p:a|b} over p -> z = cat", "merge?"),
+        ],
+    )
+    def test_what_may_be_absent_is_said_in_the_statements_words(
+        self, run: Run, net: Net, rule: str, maybe: str
+    ) -> None:
+        ended = run("plan", "-e", rule, "net.pth")
+        assert ended.exit_code == 1
+        assert f"if it may be absent: `{maybe}`" in ended.err
+        optional = rule.replace(" -> z\n", " ->? z\n") if maybe == "->?" else rule.replace(maybe[:-1], maybe, 1)
+        assert run("plan", "-e", optional, "net.pth").exit_code == 0
+
     def test_of_another_format(self, run: Run) -> None:
         weight = torch.ones(4, 4)
         torch.save({"a": weight, "b": weight}, "tied.pth")

@@ -102,6 +102,8 @@ class Operation:
     infer: ClassVar[Callable[..., Result]]
     run: ClassVar[Callable[..., Any]]
     invert: ClassVar[Callable[..., Inverse | None] | None] = None
+    takes_data: ClassVar[bool] = True
+    """False where the types and devices of its tensors matter alone."""
 
     @classmethod
     def leading(cls) -> Parameter | None:

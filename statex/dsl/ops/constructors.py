@@ -83,6 +83,7 @@ class ZerosLike(Operation):
 
     name = "zeros_like"
     category = _CATEGORY
+    takes_data = False
     parameters = (_X, _SAME)
     example = "set **.bias = zeros_like"
 
@@ -101,6 +102,7 @@ class OnesLike(Operation):
 
     name = "ones_like"
     category = _CATEGORY
+    takes_data = False
     parameters = (_X, _SAME)
     example = "set linear.weight = ones_like"
 
@@ -119,6 +121,7 @@ class FullLike(Operation):
 
     name = "full_like"
     category = _CATEGORY
+    takes_data = False
     parameters = (_X, _FILL, _SAME)
     example = "set bn.running_var = full_like(1.0)"
 

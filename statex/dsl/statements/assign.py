@@ -57,7 +57,7 @@ def _note_used(compiler: Compiler, old: Entry, value: TensorValue | None) -> Non
     if old.origin is not None and old.value is not None and value is not None:
         used = compiler.graph.sources(value.id)
         if not compiler.graph.sources(old.value.id) & used:
-            compiler.dropped.setdefault(old.origin, compiler.step)
+            compiler.replaced.setdefault(old.origin, compiler.step)
 
 
 def _lint_cast(compiler: Compiler, node: tree.Set, match: Match, value: TensorValue) -> None:
@@ -79,7 +79,7 @@ def _lint_cast(compiler: Compiler, node: tree.Set, match: Match, value: TensorVa
 def _targets(compiler: Compiler, node: tree.Set, scope: Scope) -> Iterable[Match]:
     chosen: dict[str, Match] = {}
     for pattern in node.targets:
-        for match in compiler.matches(pattern, Clause(scope, node.where, node.optional), tensors=True):
+        for match in compiler.matches(pattern, Clause(scope, node.where, node.optional, maybe="set?"), tensors=True):
             chosen.setdefault(match.key, match)
     return chosen.values()
 
@@ -87,7 +87,7 @@ def _targets(compiler: Compiler, node: tree.Set, scope: Scope) -> Iterable[Match
 def _targets_of_each(compiler: Compiler, node: tree.Set, scope: Scope) -> Iterable[Match]:
     """Return the existing keys a `set … for` writes, each with the captures of the match that leads to it."""
     assert node.each is not None
-    clause = Clause(scope, node.where, node.optional)
+    clause = Clause(scope, node.where, node.optional, maybe="set?")
     each = compiler.matches(node.each, clause, tensors=True, stars=True, further=True)
     chosen: dict[str, Match] = {}
     for pattern in node.targets:
@@ -123,7 +123,7 @@ def _existing(compiler: Compiler, key: str, span: Span, match: Match, chosen: di
 
 def add(compiler: Compiler, node: tree.Add, scope: Scope) -> None:
     """Carry out an `add`: new keys at the end of the state, each with storage of its own."""
-    clause = Clause(scope, node.where, node.optional)
+    clause = Clause(scope, node.where, node.optional, maybe="add?")
     try:
         matches = _added_for(compiler, node, clause)
         _check_bound(node, clause.known)

@@ -35,7 +35,7 @@ def rename(compiler: Compiler, node: tree.Rename, scope: Scope) -> None:
 def move(compiler: Compiler, verb: str, span: Span, moves: Moves, scope: Scope) -> None:
     """Give keys their new names at once, after checking that nothing is lost."""
     state = compiler.state
-    moves = {old: (new, at) for old, (new, at) in moves.items() if old != new}
+    moves = {old: to for old, to in moves.items() if to[0] != old}
     good = _without_collisions(compiler, moves)
     added = [(new, state.entries[old].at_step(compiler.step), state.rank(old)) for old, (new, _) in good.items()]
     state.change(list(good), added)
@@ -122,10 +122,14 @@ def _whole_keys(compiler: Compiler, node: tree.Rename, scope: Scope) -> Moves:
     return moves
 
 
+def _maybe(node: tree.Rename) -> str:
+    return "->?" if len(node.rows) > 1 else "rename?"
+
+
 def _row(
     compiler: Compiler, node: tree.Rename, row: tree.Row, scope: Scope
 ) -> tuple[list[Match], Callable[[Match], str]]:
-    clause = Clause(scope, node.where, node.optional or row.optional)
+    clause = Clause(scope, node.where, node.optional or row.optional, maybe=_maybe(node))
     try:
         main_only(row.source)
         compiler_pattern = compiler.pattern(row.source, scope)
@@ -212,7 +216,8 @@ def _holds(compiler: Compiler, where: tree.Expr, key: str, bindings: Bindings, s
 def _below(compiler: Compiler, node: tree.Rename, scope: Scope) -> Iterable[tuple[str, str, Bindings]]:
     """Return the keys in their order, what the statement sees of each, and the captures of the `within` around it."""
     if scope.prefix is None:
-        return [(key, key, {}) for key in compiler.state.in_order()]
+        nothing: Bindings = {}
+        return [(key, key, nothing) for key in compiler.state.in_order()]
     everything = tree.PatternNode(node.span, tree.PatternKind.BARE, "**", (tree.DoubleStar(node.span),))
     return [(m.key, m.visible, m.bindings) for m in compiler.matches(everything, Clause(scope, optional=True))]
 
@@ -244,7 +249,7 @@ def _unused_rows(compiler: Compiler, node: tree.Rename, scope: Scope, used: set[
                 row.source.span,
                 at=f"0 of {len(keys)} keys",
                 notes=[f"the keys are {join_words(keys, limit=3)}"] if keys else (),
-                help="if it may be absent: `->?` in a table, `rename?` for a single row",
+                help=f"if it may be absent: `{_maybe(node)}`",
             )
         )
 
@@ -356,7 +361,7 @@ def _starting_with(compiler: Compiler, node: tree.Renumber, scope: Scope) -> lis
     following = _followed(node.pattern)
     clause = Clause(scope, node.where, optional=True)
     found = {m.key: m for m in compiler.matches(following, clause, stars=True)}
-    exact = Clause(scope, node.where, optional=node.optional or bool(found))
+    exact = Clause(scope, node.where, optional=node.optional or bool(found), maybe="renumber?")
     found.update((m.key, m) for m in compiler.matches(node.pattern, exact, stars=True))
     return [found[key] for key in compiler.state.sort(found)]
 

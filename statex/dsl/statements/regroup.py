@@ -58,7 +58,7 @@ class _Slot:
 
 def split(compiler: Compiler, node: tree.Split, scope: Scope) -> None:
     """Carry out a `split`: the pieces stand where their source stood."""
-    clause = Clause(scope, node.where, node.optional)
+    clause = Clause(scope, node.where, node.optional, maybe="split?")
     matches = compiler.matches(node.source, clause, tensors=True, stars=True)
     try:
         slots = _slots(compiler, node, clause)
@@ -192,7 +192,7 @@ class _Group:
 
 def merge(compiler: Compiler, node: tree.Merge, scope: Scope) -> None:
     """Carry out a `merge`: the result stands where the first of its sources stood in the state."""
-    clause = Clause(scope, node.where, node.optional)
+    clause = Clause(scope, node.where, node.optional, maybe="merge?")
     over = node.over.name if node.over is not None else None
     try:
         groups = _gather(compiler, node, clause, over)
@@ -220,8 +220,7 @@ def _gather(compiler: Compiler, node: tree.Merge, clause: Clause, over: str | No
     groups: dict[GroupKey, _Group] = {}
     names = _shared_captures(compiler, node, clause, over)
     for number, source in enumerate(node.sources):
-        own = Clause(clause.scope, clause.where, clause.optional, clause.known)
-        for match in compiler.matches(source.pattern, own, tensors=True, stars=True):
+        for match in compiler.matches(source.pattern, clause, tensors=True, stars=True):
             bindings = {n: c for n, c in match.bindings.items() if n != over}
             identity = tuple((n, bindings[n].rendered) for n in names)
             group = groups.setdefault(identity, _Group(bindings, [{} for _ in node.sources]))

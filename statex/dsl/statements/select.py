@@ -20,7 +20,8 @@ def drop(compiler: Compiler, node: tree.Drop, scope: Scope) -> None:
     chosen: dict[str, Match] = {}
     for pattern in node.patterns:
         further = pattern.input is not None and pattern.input != TARGET and not node.keep
-        found = compiler.matches(pattern, Clause(scope, node.where, node.optional), further=further)
+        clause = Clause(scope, node.where, node.optional, maybe="keep?" if node.keep else "drop?")
+        found = compiler.matches(pattern, clause, further=further)
         if further:
             compiler.inputs[pattern.input].touched.update(m.key for m in found)  # type: ignore[index]
         else:
@@ -57,7 +58,7 @@ def _everything_below(compiler: Compiler, span: Span, scope: Scope) -> list[str]
 
 def copy(compiler: Compiler, node: tree.Copy, scope: Scope) -> None:
     """Carry out a `copy`: the same tensor under a second key, at the end of the state."""
-    clause = Clause(scope, node.where, node.optional)
+    clause = Clause(scope, node.where, node.optional, maybe="copy?")
     matches = compiler.matches(node.source, clause, stars=True, further=True)
     try:
         template = compiler.checked_template(node.target, clause)
