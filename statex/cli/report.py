@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
@@ -68,11 +67,13 @@ def _fates(plan: Plan) -> list[str]:
 def totals(plan: Plan) -> str:
     """Return the one line that sums a plan up."""
     outputs = plan.outputs.values()
-    kinds = Counter(fate.kind for key, fate in plan.account.items() if not key.input)
     computed = sum(1 for o in outputs if o.origin is None)
     moved = sum(1 for k, o in plan.outputs.items() if o.origin is not None and (o.origin.input or o.origin.key != k))
+    still = [o.origin for o in outputs if o.origin is not None and o.step < 0]
+    untouched = sum(1 for key in still if plan.fate(key).kind == "untouched")
+    dropped = sum(1 for key in plan.dropped if not key.input and plan.fate(key).kind == "dropped")
     size = sum(o.type.nbytes for o in outputs if o.type is not None)
-    parts = [f"{computed} computed", f"{moved} moved", f"{kinds['untouched']} untouched", f"{kinds['dropped']} dropped"]
+    parts = [f"{computed} computed", f"{moved} moved", f"{untouched} untouched", f"{dropped} dropped"]
     keys = f"{counted(len(plan.header.entries), 'key')} in, {len(plan.outputs)} out ({show_bytes(size)})"
     return f"{keys}: {', '.join(parts)}"
 

@@ -123,11 +123,7 @@ class Plan:
     @cached_property
     def account(self) -> Mapping[SourceKey, Fate]:
         """What became of every entry of every input, in their order."""
-        moved, used = self._results()
-        fates: dict[SourceKey, Fate] = {}
-        for key in self._source_keys():
-            fates[key] = self._fate(key, moved.get(key, ()), used.get(key, ()))
-        return fates
+        return {key: self.fate(key) for key in self._source_keys()}
 
     def _source_keys(self) -> list[SourceKey]:
         main = [SourceKey("", 0, key) for key in self.header.entries]
@@ -139,25 +135,30 @@ class Plan:
         ]
         return main + further
 
-    def _results(self) -> tuple[dict[SourceKey, list[str]], dict[SourceKey, list[str]]]:
-        moved: dict[SourceKey, list[str]] = {}
+    @cached_property
+    def _results(self) -> tuple[Mapping[SourceKey, tuple[str, ...]], Mapping[SourceKey, tuple[str, ...]]]:
+        """The keys that sources moved to, and those they are used for."""
+        moved: dict[SourceKey, tuple[str, ...]] = {}
         used: dict[SourceKey, list[str]] = {}
         for key, output in self.outputs.items():
-            if output.origin is not None:
-                moved.setdefault(output.origin, []).append(key)
+            origin = output.origin
+            if origin is not None:
+                moved[origin] = (*moved[origin], key) if origin in moved else (key,)
             elif output.value is not None:
                 for id in self.graph.sources(output.value):
                     node = self.graph[id]
                     assert isinstance(node, Source)
                     used.setdefault(node.key, []).append(key)
-        return moved, used
+        return moved, {key: tuple(results) for key, results in used.items()}
 
-    def _fate(self, key: SourceKey, moved: list[str] | tuple[()], used: list[str] | tuple[()]) -> Fate:
+    def fate(self, key: SourceKey) -> Fate:
+        """Return what became of an entry of an input."""
+        moved, used = (found.get(key, ()) for found in self._results)
         if moved:
-            same = not key.input and list(moved) == [key.key] and self.outputs[key.key].step < 0
-            return Fate("untouched" if same else "moved", tuple(moved), self.outputs[moved[0]].step)
+            same = not key.input and moved == (key.key,) and self.outputs[key.key].step < 0
+            return Fate("untouched" if same else "moved", moved, self.outputs[moved[0]].step)
         if used:
-            return Fate("used", tuple(used), self.outputs[used[0]].step)
+            return Fate("used", used, self.outputs[used[0]].step)
         if key in self.dropped:
             return Fate("dropped", (), self.dropped[key])
         if key in self.replaced:
