@@ -14,26 +14,9 @@ from safetensors.torch import load_file, save_file
 
 import statex
 from statex import StatexError
+from tests.checkpoint.states import bits
 
-NOTHING = statex.compile("rename? prefix 'nothing' -> ''")
-DTYPES = [
-    torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2,
-    torch.float8_e4m3fnuz, torch.float8_e5m2fnuz, torch.float8_e8m0fnu, torch.int64, torch.int32, torch.int16,
-    torch.int8, torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.bool, torch.complex64, torch.complex128,
-    torch.complex32,
-]  # fmt: skip
-UNTYPED = ("torch.uint16", "torch.uint32", "torch.uint64", "torch.complex32")
-IN_SAFETENSORS = [
-    d for d in DTYPES
-    if d not in (torch.float8_e4m3fnuz, torch.float8_e5m2fnuz, torch.complex128, torch.complex32)
-]  # fmt: skip
 pytestmark = pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
-
-
-def bits(tensor: torch.Tensor) -> bytes:
-    """Return the bytes of a tensor in the order of its elements."""
-    plain = torch.empty(tensor.numel(), dtype=tensor.dtype)
-    return plain.copy_(tensor.detach().reshape(-1)).view(torch.uint8).numpy().tobytes()
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
