@@ -17,6 +17,7 @@ from statex.checkpoint.contents import Moved, OutTensor
 from statex.checkpoint.input_file import Extent, InputFile, Stored
 from statex.checkpoint.output_file import OutputFile
 from statex.checkpoint.reader import Reader
+from statex.checkpoint.strict_json import parse
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.dtypes import BY_NAME, DType
@@ -72,24 +73,10 @@ class SafetensorsReader(Reader):
         length = int.from_bytes(file.read(0, 8), "little")
         if length > _LARGEST_HEADER or 8 + length > file.size:
             file.damaged(f"its header would be {length} bytes long, and the file has {file.size}")
-        try:
-            text = file.read(8, length).decode("utf-8")
-            header = json.loads(text, object_pairs_hook=self._unique, parse_constant=self._no_constant)
-        except (ValueError, RecursionError) as error:
-            file.damaged(f"its header is no JSON: {error}")
+        header = parse(file.read(8, length), "its header", file.damaged)
         if not isinstance(header, dict):
             file.damaged("its header is no mapping")
         return header, 8 + length
-
-    def _unique(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            names = [name for name, _ in pairs]
-            self._file.damaged(f"its header names `{next(n for n in names if names.count(n) > 1)}` twice")
-        return found
-
-    def _no_constant(self, name: str) -> None:
-        self._file.damaged(f"its header holds {name}")
 
     def _entries(self, header: dict[str, Any], start: int) -> dict[str, TensorInfo]:
         self._check_counts(header)

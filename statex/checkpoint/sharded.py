@@ -6,7 +6,6 @@ Format: `{"metadata": {"total_size": bytes}, "weight_map": {key: file name}}`, i
 
 from __future__ import annotations
 
-import json
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from typing import Any, NoReturn
 
 from statex.checkpoint.input_file import InputFile
 from statex.checkpoint.reader import Reader
+from statex.checkpoint.strict_json import parse
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 
@@ -57,21 +57,11 @@ class ShardedReader(Reader):
     def _weight_map(self, file: InputFile) -> dict[str, str]:
         if file.size > _LARGEST_INDEX:
             self._damaged(f"it has {file.size} bytes")
-        try:
-            content = json.loads(file.read(0, file.size).decode("utf-8"), object_pairs_hook=self._unique)
-        except (ValueError, RecursionError) as error:
-            self._damaged(f"it is no JSON: {error}")
+        content = parse(file.read(0, file.size), "it", self._damaged)
         weights = content.get("weight_map") if isinstance(content, dict) else None
         if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights.values()):
             self._damaged("it has no `weight_map` of keys to file names")
         return weights
-
-    def _unique(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            names = [name for name, _ in pairs]
-            self._damaged(f"it names `{next(n for n in names if names.count(n) > 1)}` twice")
-        return found
 
     def _open_shard(self, name: str, open: Open) -> Reader:
         """Open a shard, which has to be in the folder of the index itself."""

@@ -369,6 +369,12 @@ def test_headers_of_safetensors(tmp_path: Path, header: Any, data: bytes) -> Non
     refused(header_file(tmp_path / "bad.safetensors", header, data), "SX604")
 
 
+def test_one_of_many_names_comes_twice(tmp_path: Path) -> None:
+    names = ",".join(f'"{number}":0' for number in [*range(50_000), 49_999])
+    path = header_file(tmp_path / "bad.safetensors", f"{{{names}}}".encode(), b"")
+    refused(path, "SX604", "names `49999` twice")
+
+
 def test_a_header_longer_than_the_file(tmp_path: Path) -> None:
     path = tmp_path / "bad.safetensors"
     for length in (3, 10**6, 2**40, 2**63):
