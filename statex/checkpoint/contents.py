@@ -50,7 +50,8 @@ class Moved(Blob):
 
     def __init__(self, runs: Sequence[Run], location: str = "cpu") -> None:
         self.runs = merged(runs)
-        super().__init__(sum([run.nbytes for run in self.runs]), location)
+        alone = len(self.runs) == 1  # as nearly all are
+        super().__init__(self.runs[0].nbytes if alone else sum([run.nbytes for run in self.runs]), location)
 
     @classmethod
     def whole(cls, stored: Stored) -> Moved:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
+from statex.checkpoint.ahead import ahead
 from statex.checkpoint.contents import Blob, Buffer, Made, Moved, Run
 from statex.checkpoint.crc import combined, crc32
 from statex.checkpoint.input_file import SLICE, Extent
+from statex.checkpoint.reserve import reserve
 from statex.checkpoint.writeback import Writeback
 
 _UNSUPPORTED = frozenset(
@@ -21,6 +24,13 @@ _SMALL = SLICE // 4
 """Bytes below which a call of the kernel's copy costs more than to read and write."""
 _RUN = 1 << 26
 """Bytes the kernel copies in one call: enough to lose no time, little enough to report progress and hear signals."""
+_PAGE = 4096
+"""The kernel's copy takes whole pages over where they lie alike in both files; elsewhere it is slower than slices."""
+_ALIGNED = SLICE // 2
+"""Large writes begin at multiples of this: pages are made in groups that way. Larger slices measured slower, as the
+system then looks for larger groups of free pages."""
+_WORTH_AHEAD = 1 << 21
+"""Bytes from which on a blob is computed in a thread of its own, while what is done of it is written."""
 
 
 class OutputFile:
@@ -42,6 +52,14 @@ class OutputFile:
         self._progress = progress
         self._keep_crc = keep_crc
         self._writeback = Writeback(self.fd)
+
+    def reserve(self, nbytes: int) -> None:
+        """Say that so many bytes will follow at least.
+
+        Raises:
+            OSError: where the disk has no room for them.
+        """
+        reserve(self.fd, self.position + nbytes)
 
     def write(self, data: Buffer) -> None:
         """Append bytes."""
@@ -78,13 +96,20 @@ class OutputFile:
             for run in blob.runs:
                 value = self._write_run(run, value, crc and known is None, check or known is None)
         elif isinstance(blob, Made):
-            for buffer in blob.buffers():
-                value = crc32(buffer, value) if crc or self._keep_crc else 0
-                self.write(buffer)
-            blob.crc = value
+            value = blob.crc = self._write_made(blob, crc or self._keep_crc)
         if self.position - start != blob.nbytes:
             raise AssertionError(f"{self.position - start} bytes were made where {blob.nbytes} were planned")
         return known if known is not None else value
+
+    def _write_made(self, blob: Made, compute: bool) -> int:
+        """Append bytes as they are computed; return their CRC-32, if it is to be computed."""
+        value = 0
+        made = blob.buffers()
+        with ahead(made) if blob.nbytes >= _WORTH_AHEAD else nullcontext(made) as buffers:
+            for buffer in buffers:
+                value = crc32(buffer, value) if compute else 0
+                self.write(buffer)
+        return value
 
     def _write_run(self, run: Run, value: int, compute: bool, check: bool) -> int:
         """Append a run; return the CRC-32 that `value` goes on to, if it is to be computed."""
@@ -118,11 +143,13 @@ class OutputFile:
         region, self._region = self._region, None
         if region is None:
             return
-        done = 0
+        start, done = self.position - region.nbytes, 0
+        alike = (start - region.offset) % _PAGE == 0
         while done < region.nbytes:
-            moved = self._kernel(region, done, min(region.nbytes - done, _RUN))
+            count = min(region.nbytes - done, _RUN - (start + done) % _ALIGNED)
+            moved = self._kernel(region, done, count) if alike else 0
             if not moved:
-                self._slices(region.part(done, region.nbytes - done), None)
+                self._slices(region.part(done, region.nbytes - done), start + done, None)
                 return
             done += moved
             self._added(moved)
@@ -153,16 +180,17 @@ class OutputFile:
             self.write(data)
             return crc32(data, crc)
         self.flush()
+        start = self.position
         self.position += extent.nbytes
-        return self._slices(extent, crc)
+        return self._slices(extent, start, crc)
 
-    def _slices(self, extent: Extent, crc: int | None) -> int:
-        """Copy a region in slices that stay in the processor's cache."""
+    def _slices(self, extent: Extent, start: int, crc: int | None) -> int:
+        """Copy a region to byte `start` of the output, in slices that stay in the processor's cache."""
         value = crc or 0
-        buffer = memoryview(bytearray(min(SLICE, extent.nbytes)))
+        buffer = memoryview(bytearray(min(_ALIGNED, extent.nbytes)))
         done = 0
         while done < extent.nbytes:
-            part = buffer[: min(SLICE, extent.nbytes - done)]
+            part = buffer[: min(_ALIGNED - (start + done) % _ALIGNED, extent.nbytes - done)]
             extent.file.read_into(extent.offset + done, part)
             if crc is not None:
                 value = crc32(part, value)

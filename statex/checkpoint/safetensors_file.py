@@ -183,6 +183,7 @@ def write_safetensors(file: OutputFile, state: Mapping[str, OutTensor], notes: M
     text += b" " * _padding(len(text), order[0][1] if order else None)
     if len(text) > _LARGEST_HEADER:
         fail(codes.CANNOT_HOLD, f"the header would have {len(text)} bytes, and safetensors allows {_LARGEST_HEADER}")
+    file.reserve(8 + len(text) + reach)
     file.write(len(text).to_bytes(8, "little") + text)
     for _, tensor in order:
         file.write_blob(tensor.blob, crc=False, check=check)

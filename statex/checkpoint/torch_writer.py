@@ -61,7 +61,9 @@ class TorchWriter:
             return whole.setdefault(storage, Moved.whole(storage.handle))
 
         pickler = PickleWriter(blob_of)
-        self._bytes("data.pkl", pickler.write(tree))
+        pickled = pickler.write(tree)
+        self._file.reserve(len(pickled) + sum(blob.nbytes for blob in pickler.blobs))
+        self._bytes("data.pkl", pickled)
         self._bytes(".format_version", b"1")
         self._bytes(".storage_alignment", str(_ALIGNMENT).encode())
         self._bytes("byteorder", b"little")

@@ -67,12 +67,13 @@ def _fates(plan: Plan) -> list[str]:
 def totals(plan: Plan) -> str:
     """Return the one line that sums a plan up."""
     outputs = plan.outputs.values()
-    computed = sum(1 for o in outputs if o.origin is None)
-    moved = sum(1 for k, o in plan.outputs.items() if o.origin is not None and (o.origin.input or o.origin.key != k))
-    still = [o.origin for o in outputs if o.origin is not None and o.step < 0]
+    origins = [(key, output.origin) for key, output in plan.outputs.items() if output.origin is not None]
+    computed = len(outputs) - len(origins)
+    moved = sum([bool(origin.input) or origin.key != key for key, origin in origins])
+    still = [o.origin for o in outputs if o.step < 0 and o.origin is not None]
     untouched = sum(1 for key in still if plan.fate(key).kind == "untouched")
     dropped = sum(1 for key in plan.dropped if not key.input and plan.fate(key).kind == "dropped")
-    size = sum(o.type.nbytes for o in outputs if o.type is not None)
+    size = sum([o.type.nbytes for o in outputs if o.type is not None])
     parts = [f"{computed} computed", f"{moved} moved", f"{untouched} untouched", f"{dropped} dropped"]
     keys = f"{counted(len(plan.header.entries), 'key')} in, {len(plan.outputs)} out ({show_bytes(size)})"
     return f"{keys}: {', '.join(parts)}"

@@ -99,7 +99,8 @@ class Compiler:
         self.dropped: dict[SourceKey, int] = {}
         self.replaced: dict[SourceKey, int] = {}
         self.reads: dict[SourceKey, int] = {}
-        self.gone: dict[str, Change] = {}
+        self._gone: dict[str, Change] = {}
+        self._gone_steps = 0
         self._ties: dict[Hashable, Hashable] = {}
         self._fresh = 0
         self._patterns: dict[tuple[int, int], tuple[Pattern, object]] = {}
@@ -118,12 +119,15 @@ class Compiler:
 
     def finish_step(self, verb: str, span: Span, changes: Iterable[Change], scope: Scope) -> None:
         """Note what a statement did."""
-        done = tuple(changes)
-        for change in done:
-            if change.kind != "set":
-                for key in change.before:
-                    self.gone[key] = change
-        self.steps.append(Step(verb, span, done, scope.used_at))
+        self.steps.append(Step(verb, span, tuple(changes), scope.used_at))
+
+    @property
+    def gone(self) -> Mapping[str, Change]:
+        """What earlier statements did to the keys that are gone, for messages; put together when one asks."""
+        for step in self.steps[self._gone_steps :]:
+            self._gone.update((key, change) for change in step.changes if change.kind != "set" for key in change.before)
+        self._gone_steps = len(self.steps)
+        return self._gone
 
     def tie(self, roots: Hashable, value: TensorValue | None) -> Hashable:
         """Return the tie of a new value: equal operations on tied tensors stay tied."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from difflib import get_close_matches
+from itertools import count
 
 from statex.dsl.captures import Bindings
 from statex.dsl.patterns import Pattern
@@ -86,6 +87,12 @@ class KeyIndex:
         if len(removed) + len(added) > len(self._ranks) // 4:
             # To build the trie anew, when it is needed, costs less than so many changes.
             self._trie = None
+        if self._trie is None:
+            for key in removed:
+                del self._ranks[key]
+            self._ranks.update(zip(added, count(self._next)))
+            self._next += len(added)
+            return
         for key in removed:
             self.discard(key)
         for key in added:

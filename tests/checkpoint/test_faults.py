@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import random
 import resource
@@ -14,11 +16,11 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import statex
 from statex import StatexError
-from statex.checkpoint import output_file, writeback
+from statex.checkpoint import output_file, reserve, writeback
 
 RENAME = "rename prefix '' -> 'x.'"
 STATEX = [sys.executable, "-m", "statex"]
@@ -133,11 +135,31 @@ def test_file_systems_that_cannot_copy_by_themselves(
     def unsupported(*arguments: Any, **named: Any) -> Any:
         raise OSError(95, "Operation not supported")
 
-    torch.save({f"k{number}": torch.full((1 << 18,), float(number)) for number in range(40)}, source)
+    target = source.with_name("out.safetensors")
     for name in missing:
         monkeypatch.setattr(os, name, unsupported)
-    statex.convert(source, source.with_name("out.pth"), statex.compile(RENAME), verify_written=True)
-    assert is_whole(source.with_name("out.pth"), "x.k39")
+    statex.convert(source, target, statex.compile(RENAME), verify_written=True)
+    assert torch.equal(load_file(target)["x.k39"], torch.full((1 << 18,), 39.0))
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EOPNOTSUPP])
+def test_a_disk_without_room_is_known_at_once(source: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def fallocate(*arguments: Any) -> int:
+        ctypes.set_errno(code)
+        return -1
+
+    target = source.with_name("out.safetensors")
+    monkeypatch.setattr(reserve, "_WORTH", 1 << 20)
+    monkeypatch.setattr(ctypes, "CDLL", lambda *arguments, **named: type("libc", (), {"fallocate": fallocate}))
+    if code == errno.EOPNOTSUPP:  # the file system does without
+        statex.convert(source, target, statex.compile(RENAME))
+        return
+    monkeypatch.setattr(os, "write", lambda *arguments: pytest.fail("nothing is to be written"))
+    with pytest.raises(StatexError) as caught:
+        statex.convert(source, target, statex.compile(RENAME))
+    assert [d.code.id for d in caught.value.diagnostics] == ["SX612"]
+    assert os.strerror(code) in str(caught.value)
+    assert litter(source.parent) == []
 
 
 @pytest.mark.parametrize("how", ["cut", "touched", "replaced"])
