@@ -45,6 +45,10 @@ def _check_scalar(value: float, dtype: DType, argument: str) -> None:
         fillable(dtype, value, argument)
 
 
+_COMMUTATIVE = ("add", "mul")
+"""Numbers go to the right of these, as in `0.3 * x` of torch: on the left they are rounded to the dtype beforehand."""
+
+
 def _elementwise(name: str, sign: str, doc: str, *, kinds: str, torch_name: str, extra: Any = None) -> type[Operation]:
     def infer(x: Operand, y: Operand) -> TensorType:
         result = _operands(x, y, name, kinds)
@@ -53,7 +57,9 @@ def _elementwise(name: str, sign: str, doc: str, *, kinds: str, torch_name: str,
         return result
 
     def run(torch: Any, x: Any, y: Any) -> Any:
-        return getattr(torch, torch_name)(*_as_tensors(torch, x, y))
+        if name in _COMMUTATIVE and not isinstance(x, torch.Tensor):
+            x, y = y, x
+        return getattr(torch, torch_name)(x, y)
 
     members = {
         "__doc__": doc,
@@ -66,13 +72,6 @@ def _elementwise(name: str, sign: str, doc: str, *, kinds: str, torch_name: str,
         "run": staticmethod(run),
     }
     return type(name.title().replace("_", ""), (Operation,), members)
-
-
-def _as_tensors(torch: Any, x: Any, y: Any) -> tuple[Any, Any]:
-    """Make a number on the left a tensor of no dimensions, which takes part as the number does."""
-    if not isinstance(x, torch.Tensor):
-        return torch.tensor(x, device=y.device, dtype=y.dtype), y
-    return x, y
 
 
 def _no_int_division(x: Operand, y: Operand, result: TensorType) -> None:
@@ -118,12 +117,17 @@ ELEMENTWISE: tuple[type[Operation], ...] = (
 )  # fmt: skip
 
 
+_MIRRORED = {"eq": "eq", "ne": "ne", "lt": "gt", "le": "ge", "gt": "lt", "ge": "le"}
+"""The comparisons that say the same with their operands exchanged."""
+
+
 def _comparison(name: str, sign: str, doc: str, *, kinds: str) -> type[Operation]:
     def infer(x: Operand, y: Operand) -> TensorType:
         return TensorType(BOOL, _operands(x, y, name, kinds).shape)
 
     def run(torch: Any, x: Any, y: Any) -> Any:
-        return getattr(torch, name)(*_as_tensors(torch, x, y))
+        # torch compares with numbers on the right only.
+        return getattr(torch, name)(x, y) if isinstance(x, torch.Tensor) else getattr(torch, _MIRRORED[name])(y, x)
 
     members = {
         "__doc__": doc,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from typing import Any
 
@@ -179,6 +180,21 @@ def test_pieces_are_those_of_plain_indexing(name: str, arguments: dict[str, Any]
     }[name]
     found = OPERATIONS[name].run(torch, x34, **arguments)
     assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [("add", operator.add), ("sub", operator.sub), ("mul", operator.mul), ("div", torch.div), ("pow", operator.pow),
+     ("remainder", operator.mod), ("floor_divide", operator.floordiv), ("lt", operator.lt), ("ge", operator.ge),
+     ("eq", operator.eq), ("ne", operator.ne), ("gt", operator.gt), ("le", operator.le)],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+@pytest.mark.parametrize("number", [0.3, -0.1, 70000])
+def test_a_number_on_the_left_is_the_number_torch_takes(name: str, function: Any, dtype: Any, number: float) -> None:
+    x = (torch.randn(500, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 3).to(dtype)
+    x[0] = number
+    assert same_bits(OPERATIONS[name].run(torch, x=number, y=x), function(number, x))
 
 
 @settings(max_examples=200, deadline=None)
