@@ -6,6 +6,7 @@ Equal calls on equal values are one value, so the graph is also what tells commo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import copysign
 from typing import Any, NamedTuple
 
 from statex.dsl.ops import OPERATIONS
@@ -88,8 +89,7 @@ class Graph:
         """Return the value of a call, or one for each of its pieces."""
         plain = result if isinstance(result, tuple) else TensorType(result.dtype, result.shape)
         node = Call(operation, tuple((name, _as_argument(value)) for name, value in arguments.items()), plain)
-        # 1, 1.0 and True are equal to Python but not to torch, so their types are part of the identity.
-        id = self._intern((node, _python_types(node.arguments)), node)
+        id = self._intern((node, _told_apart(node.arguments)), node)
         if isinstance(plain, tuple):
             pieces = (Piece(id, i, TensorType(t.dtype, t.shape)) for i, t in enumerate(plain))
             return tuple(TensorValue(p.type.dtype, p.type.shape, self._intern(p, p)) for p in pieces)
@@ -155,8 +155,11 @@ def _as_argument(value: Any) -> Any:
     return value
 
 
-def _python_types(argument: Any) -> Any:
-    return tuple(_python_types(a) for a in argument) if isinstance(argument, tuple) else type(argument)
+def _told_apart(argument: Any) -> Any:
+    """Tell arguments apart that are equal to Python but not to torch: 1, 1.0 and True, 0.0 and -0.0."""
+    if isinstance(argument, tuple):
+        return tuple(_told_apart(a) for a in argument)
+    return copysign(1.0, argument) if isinstance(argument, float) else type(argument)
 
 
 def _refs(argument: Any) -> Iterator[int]:

@@ -208,3 +208,11 @@ def test_gradients_do_not_flow_into_results() -> None:
     model = nn.Linear(2, 2)
     done = statex.compile("set weight = it * 2").apply(model.state_dict(keep_vars=True))
     assert done["weight"].grad_fn is None
+
+
+def test_numbers_that_python_holds_for_equal_are_told_apart() -> None:
+    state = {"a": torch.tensor([1.0])}
+    done = statex.compile("add b = ::a * 0.0\nadd c = ::a * -0.0\nadd d = full([1], -0.0)\nadd e = zeros([1])").apply(
+        state
+    )
+    assert [str(done[key].item()) for key in "bcde"] == ["0.0", "-0.0", "-0.0", "0.0"]
