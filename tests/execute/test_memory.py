@@ -216,3 +216,11 @@ def test_numbers_that_python_holds_for_equal_are_told_apart() -> None:
         state
     )
     assert [str(done[key].item()) for key in "bcde"] == ["0.0", "-0.0", "-0.0", "0.0"]
+
+
+@pytest.mark.parametrize(("dtype", "power"), [("f16", "70000"), ("bf16", "1e39")])
+def test_a_power_the_dtype_cannot_hold(dtype: str, power: str) -> None:
+    rules = statex.compile(f"set a = cast({dtype}) | pow({power})")
+    with pytest.raises(StatexError) as caught:
+        rules.plan({"a": torch.ones(2)})
+    assert [d.code.id for d in caught.value.diagnostics] == ["SX406"]

@@ -89,9 +89,13 @@ def _no_int_zero(x: Operand, y: Operand, result: TensorType) -> None:
         raise Fault(codes.VALUE, "a division of ints by zero", "y")
 
 
-def _no_negative_power(x: Operand, y: Operand, result: TensorType) -> None:
-    if result.dtype.kind is Kind.INT and not isinstance(y, TensorType) and y < 0:
+def _a_power(x: Operand, y: Operand, result: TensorType) -> None:
+    if isinstance(y, TensorType):
+        return
+    if result.dtype.kind is Kind.INT and y < 0:
         raise Fault(codes.VALUE, f"ints have no power of {y}", "y", help="cast first: `cast(f32) | …`")
+    if result.dtype.name in ("float16", "bfloat16"):
+        fillable(result.dtype, y, "y")
 
 
 _ALL = "floats, ints, complex"
@@ -112,7 +116,7 @@ ELEMENTWISE: tuple[type[Operation], ...] = (
         kinds="floats, ints", torch_name="remainder", extra=_no_int_zero,
     ),
     _elementwise(
-        "pow", "**", "Raise to a power elementwise: `x ** y`.", kinds=_ALL, torch_name="pow", extra=_no_negative_power
+        "pow", "**", "Raise to a power elementwise: `x ** y`.", kinds=_ALL, torch_name="pow", extra=_a_power
     ),
 )  # fmt: skip
 
