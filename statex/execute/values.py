@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from statex.diagnostics import fail
 from statex.dsl.graph import Call, Graph, Piece, Ref, Source, SourceKey
 from statex.dsl.ops import OPERATIONS
-from statex.dsl.ops.base import ArgKind
+from statex.dsl.ops.base import ArgKind, Fault
 
 
 def count_uses(graph: Graph, roots: Iterable[int]) -> Counter[int]:
@@ -69,14 +70,21 @@ class Values:
 
 
 def run_call(node: Call, argument: Callable[[Any], Any]) -> Any:
-    """Return the result of a call; `argument` gives what stands for an argument, tensors for values."""
+    """Return the result of a call; `argument` gives what stands for an argument, tensors for values.
+
+    Raises:
+        StatexError: for the numbers in a tensor that the operation cannot take, which no header tells.
+    """
     import torch
 
     operation = OPERATIONS[node.operation]
     axes = {p.name for p in operation.parameters if p.kind is ArgKind.AXES}
     arguments = {name: dict(value) if name in axes else argument(value) for name, value in node.arguments}
     with torch.no_grad():
-        return operation.run(torch, **_on_one_device(arguments, torch))
+        try:
+            return operation.run(torch, **_on_one_device(arguments, torch))
+        except Fault as fault:
+            fail(fault.code, f"`{operation.name}`: {fault.headline}", help=fault.help or ())
 
 
 def _on_one_device(arguments: dict[str, Any], torch: Any) -> dict[str, Any]:

@@ -218,6 +218,18 @@ def test_numbers_that_python_holds_for_equal_are_told_apart() -> None:
     assert [str(done[key].item()) for key in "bcde"] == ["0.0", "-0.0", "-0.0", "0.0"]
 
 
+@pytest.mark.parametrize("value", ["it // ::b", "it % ::b", "7 // ::b", "7 % ::b"])
+def test_a_division_by_a_zero_no_header_tells_of(value: str) -> None:
+    state = {"a": torch.tensor([1, 2]), "b": torch.tensor([3, 0])}
+    with pytest.raises(StatexError) as caught:
+        statex.compile(f"set a = {value}").apply(state)
+    assert [d.code.id for d in caught.value.diagnostics] == ["SX406"]
+    fine = statex.compile(f"set a = {value}").apply({key: t.to("meta") for key, t in state.items()})
+    assert fine["a"].shape == (2,)
+    floats = statex.compile(f"set a = {value}").apply({key: t.float() for key, t in state.items()})
+    assert floats["a"].dtype == torch.float32
+
+
 @pytest.mark.parametrize(("dtype", "power"), [("f16", "70000"), ("bf16", "1e39")])
 def test_a_power_the_dtype_cannot_hold(dtype: str, power: str) -> None:
     rules = statex.compile(f"set a = cast({dtype}) | pow({power})")

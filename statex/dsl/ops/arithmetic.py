@@ -45,6 +45,12 @@ def _check_scalar(value: float, dtype: DType, argument: str) -> None:
         fillable(dtype, value, argument)
 
 
+def _check_divisors(y: Any) -> None:
+    if not y.is_floating_point() and not y.is_meta and bool((y == 0).any()):
+        raise Fault(codes.VALUE, "a division of ints by zero", "y")
+
+
+_ROUNDED_DOWN = ("floor_divide", "remainder")
 _COMMUTATIVE = ("add", "mul")
 """Numbers go to the right of these, as in `0.3 * x` of torch: on the left they are rounded to the dtype beforehand."""
 
@@ -57,6 +63,8 @@ def _elementwise(name: str, sign: str, doc: str, *, kinds: str, torch_name: str,
         return result
 
     def run(torch: Any, x: Any, y: Any) -> Any:
+        if name in _ROUNDED_DOWN and isinstance(y, torch.Tensor):
+            _check_divisors(y)
         if name in _COMMUTATIVE and not isinstance(x, torch.Tensor):
             x, y = y, x
         return getattr(torch, torch_name)(x, y)

@@ -89,7 +89,8 @@ class Operation:
     """One operation. The docstring of a class is its documentation: one sentence, then details.
 
     `infer` is the type rule: called with every parameter by name, a `TensorType` (or a tuple of them for `TENSORS`)
-    where execution has tensors; it raises `Fault`. `run` gets the torch module, then the same names with tensors.
+    where execution has tensors; it raises `Fault`. `run` gets the torch module, then the same names with tensors; it
+    raises `Fault` for numbers in them that the operation cannot take.
     `invert`, where there is one, gets the names too (types for tensors) and returns how to undo the call to the bit,
     or `None` where these arguments cannot be undone.
     """
