@@ -236,3 +236,8 @@ def test_a_power_the_dtype_cannot_hold(dtype: str, power: str) -> None:
     with pytest.raises(StatexError) as caught:
         rules.plan({"a": torch.ones(2)})
     assert [d.code.id for d in caught.value.diagnostics] == ["SX406"]
+
+
+def test_a_step_as_large_as_ints_go() -> None:
+    done = statex.compile("set a = it[1::9223372036854775807]").apply({"a": torch.arange(4)})
+    assert done["a"].tolist() == [1]

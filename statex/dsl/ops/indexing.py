@@ -74,7 +74,8 @@ def _length(x: TensorType, at: int, item: Any) -> list[int]:
 
 def _as_torch(torch: Any, item: Any, x: Any) -> Any:
     if isinstance(item, Index):
-        return slice(item.start, item.stop, item.step)
+        # A step near 2**63 makes torch count past the largest int.
+        return slice(item.start, item.stop, item.step and min(item.step, 2**62))
     if isinstance(item, tuple):
         return torch.tensor(item, dtype=torch.int64, device=x.device)
     return item
