@@ -149,6 +149,8 @@ def _keeps_order(shape: Sequence[int], order: Sequence[int]) -> bool:
 def _region(x: TensorType, index: Sequence[Any]) -> tuple[int, int] | None:
     """Return start and length in bytes of what an index takes, where that is one run."""
     start, size = 0, x.nbytes
+    if not size:
+        return 0, 0
     at, before = 0, 1
     for item in index:
         if item is None:

@@ -164,3 +164,18 @@ def test_tied_tensors_that_are_computed(tmp_path: Path, name: str, value: str) -
     tied = found["a.w"].data_ptr() == found["b.w"].data_ptr()
     assert tied == name.endswith("pth")
     assert [w.code.id for w in done.plan.warnings] == ([] if tied else ["SX904"])
+
+
+def _both_ways(tmp_path: Path, program: str, state: dict[str, torch.Tensor]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a program gives in memory and streamed."""
+    torch.save(state, tmp_path / "in.pth")
+    rules = statex.compile(program)
+    statex.convert(tmp_path / "in.pth", tmp_path / "out.pth", rules, force=True)
+    return rules.apply(state), torch.load(tmp_path / "out.pth")
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
+@pytest.mark.parametrize("index", ["::2", ":, ::2", "...", "1:1", "[]", "none, :, ::3"])
+def test_parts_of_nothing(tmp_path: Path, shape: tuple[int, ...], index: str) -> None:
+    wanted, found = _both_ways(tmp_path, f"set a = it[{index}]", {"a": torch.zeros(shape)})
+    assert found["a"].shape == wanted["a"].shape
