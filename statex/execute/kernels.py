@@ -77,9 +77,12 @@ def element(dtype: DType, value: float) -> bytes | None:
 
     if dtype.name not in NUMPY or dtype.kind is Kind.COMPLEX:
         return None
+    number = numpy.array([value])
+    if dtype.itemsize == 2 and dtype.is_floating_point:
+        number = _quiet(number, "<f4")  # by way of f32, as in torch: a double is rounded twice
     if dtype.name == "bfloat16":
-        return bytes(_to_bfloat16(_quiet(numpy.array([value], "<f8"), "<f4")).tobytes())
-    return bytes(_quiet(numpy.array([value]), NUMPY[dtype.name]).tobytes())
+        return bytes(_to_bfloat16(number).tobytes())
+    return bytes(_quiet(number, NUMPY[dtype.name]).tobytes())
 
 
 _PANEL = 64

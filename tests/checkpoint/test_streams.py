@@ -179,3 +179,13 @@ def _both_ways(tmp_path: Path, program: str, state: dict[str, torch.Tensor]) -> 
 def test_parts_of_nothing(tmp_path: Path, shape: tuple[int, ...], index: str) -> None:
     wanted, found = _both_ways(tmp_path, f"set a = it[{index}]", {"a": torch.zeros(shape)})
     assert found["a"].shape == wanted["a"].shape
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    # Between two numbers of the dtype: which one it becomes depends on what it is rounded to on the way.
+    [("1.0004882812501", "f16"), ("4629700691868286977", "bf16"), ("0.1", "f16"), ("65503", "f16"), ("-0.0", "f32")],
+)
+def test_a_fill_is_rounded_as_torch_does(tmp_path: Path, value: str, dtype: str) -> None:
+    wanted, found = _both_ways(tmp_path, f"add b = full([3], {value}, dtype={dtype})", {"a": torch.zeros(1)})
+    assert bits(found["b"]) == bits(wanted["b"])
