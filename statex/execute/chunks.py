@@ -193,5 +193,6 @@ def as_bytes(value: Any) -> Buffer:
     if hasattr(value, "untyped_storage"):
         import torch
 
-        value = value.contiguous().reshape(-1).view(torch.uint8).numpy()
+        # A single element may be contiguous with any stride, and is viewed as bytes only with a stride of 1.
+        value = value.contiguous().as_strided((value.numel(),), (1,)).view(torch.uint8).numpy()
     return memoryview(value).cast("B")

@@ -189,3 +189,8 @@ def test_parts_of_nothing(tmp_path: Path, shape: tuple[int, ...], index: str) ->
 def test_a_fill_is_rounded_as_torch_does(tmp_path: Path, value: str, dtype: str) -> None:
     wanted, found = _both_ways(tmp_path, f"add b = full([3], {value}, dtype={dtype})", {"a": torch.zeros(1)})
     assert bits(found["b"]) == bits(wanted["b"])
+
+
+def test_one_element_with_a_stride(tmp_path: Path) -> None:
+    wanted, found = _both_ways(tmp_path, "set a = (it ** 2)[4::2]", {"a": torch.arange(5.0)})
+    assert found["a"].tolist() == wanted["a"].tolist() == [16.0]
