@@ -117,21 +117,49 @@ class Chunks:
     # --- torch -------------------------------------------------------------------------------------------------
 
     def _by_torch(self, id: int) -> Step:
-        node = self._graph[id]
-        kind = node.type
-        assert isinstance(kind, TensorType)
-        runs = self._ranges.of(id)
-        if runs is not None:
-            return _torch_reader(runs, kind)
-        assert isinstance(node, Call)
-        if node.operation in _FILLS:
-            return _torch_fill(node, kind)
-        inner = {operand: self._by_torch(operand) for operand in self._graph.operands(id)}
+        """Return what computes each value that goes into this one once a chunk, and frees it after its last use."""
+        order = self._order(id)
+        last = {operand: one for one in order for operand in self._operands(one)}
+        leaves = {one: self._leaf(one) for one in order if not self._operands(one)}
 
         def step(start: int, count: int) -> Any:
-            return run_call(node, lambda a: inner[a.id](start, count) if isinstance(a, Ref) else a)
+            values: dict[int, Any] = {}
+            for one in order:
+                if one in leaves:
+                    values[one] = leaves[one](start, count)
+                    continue
+                values[one] = run_call(self._call(one), lambda a: values[a.id] if isinstance(a, Ref) else a)
+                for operand in self._operands(one):
+                    if last[operand] == one:
+                        values.pop(operand, None)
+            return values[id]
 
         return step
+
+    def _order(self, id: int) -> list[int]:
+        """Return a value and those it is computed from, operands first."""
+        pending, seen = [id], {id}
+        while pending:
+            fresh = [operand for operand in self._operands(pending.pop()) if operand not in seen]
+            pending += fresh
+            seen.update(fresh)
+        return sorted(seen)
+
+    def _operands(self, id: int) -> tuple[int, ...]:
+        """Return what a value is computed from; nothing where it stands in inputs or is a fill."""
+        if self._ranges.of(id) is not None or self._call(id).operation in _FILLS:
+            return ()
+        return self._graph.operands(id)
+
+    def _call(self, id: int) -> Call:
+        node = self._graph[id]
+        assert isinstance(node, Call)
+        return node
+
+    def _leaf(self, id: int) -> Step:
+        runs, kind = self._ranges.of(id), self._graph[id].type
+        assert isinstance(kind, TensorType)
+        return _torch_fill(self._call(id), kind) if runs is None else _torch_reader(runs, kind)
 
 
 def _fill_value(node: Call) -> float:

@@ -194,3 +194,11 @@ def test_a_fill_is_rounded_as_torch_does(tmp_path: Path, value: str, dtype: str)
 def test_one_element_with_a_stride(tmp_path: Path) -> None:
     wanted, found = _both_ways(tmp_path, "set a = (it ** 2)[4::2]", {"a": torch.arange(5.0)})
     assert found["a"].tolist() == wanted["a"].tolist() == [16.0]
+
+
+def test_a_value_used_twice_is_computed_once(tmp_path: Path) -> None:
+    """Computed anew for each use, thirty such statements would take hours."""
+    state = {"a": torch.ones(140_000), "b": torch.ones(140_000)}
+    wanted, found = _both_ways(tmp_path, "set a = it + it\nset b = ::a * ::b\n" * 15, state)
+    assert bits(found["a"]) == bits(wanted["a"])
+    assert bits(found["b"]) == bits(wanted["b"])
