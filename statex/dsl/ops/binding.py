@@ -35,13 +35,13 @@ def bind(operation: type[Operation], positional: Sequence[Any], named: Mapping[s
     """
     bound: dict[str, Any] = {}
     rest = list(positional)
-    for parameter in operation.parameters:
+    for number, parameter in enumerate(operation.parameters):
         if parameter.kind is ArgKind.AXES:
             bound[parameter.name] = _axes(operation, parameter, named)
         elif parameter.name in named:
             bound[parameter.name] = _checked(operation, parameter, named[parameter.name])
         elif rest and not parameter.keyword_only:
-            bound[parameter.name] = _take(operation, parameter, rest)
+            bound[parameter.name] = _take(operation, number, rest)
         elif parameter.default is REQUIRED:
             raise Fault(
                 codes.ARGUMENTS, f"`{operation.name}` lacks `{parameter.name}`", None, help=operation.signature()
@@ -80,14 +80,16 @@ def _axes(operation: type[Operation], parameter: Parameter, named: Mapping[str, 
     return axes
 
 
-def _take(operation: type[Operation], parameter: Parameter, rest: list[Any]) -> Any:
+def _take(operation: type[Operation], number: int, rest: list[Any]) -> Any:
+    parameter, *after = operation.parameters[number:]
     if parameter.kind is ArgKind.TENSORS:
         count = 0
         while count < len(rest) and _is_tensors(rest[count]):
             count += 1
         taken, rest[:] = rest[:count], rest[count:]
         return _checked(operation, parameter, tuple(taken) if len(taken) != 1 else taken[0])
-    if parameter.kind is ArgKind.INTS and type(rest[0]) is int:
+    one_each = bool(after) and after[0].kind is ArgKind.INTS  # roll(1, 0): a shift, and its dim
+    if parameter.kind is ArgKind.INTS and type(rest[0]) is int and not one_each:
         count = 0
         while count < len(rest) and type(rest[count]) is int:
             count += 1

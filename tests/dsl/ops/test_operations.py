@@ -221,6 +221,15 @@ def test_indexing_is_that_of_numpy(arguments: dict[str, Any]) -> None:
 # --- binding ----------------------------------------------------------------------------------------------------
 
 X = TensorType(BY_NAME["f32"], (2, 2))
+
+
+@pytest.mark.parametrize("given_", [(X, 1, 0), (X, (1,), 0), (X, 1, (0,)), (X, (1,), (0,))])
+def test_a_shift_and_its_dim_are_given_one_after_the_other(given_: tuple[Any, ...]) -> None:
+    from statex.dsl.ops import bind
+
+    assert bind(OPERATIONS["roll"], given_, {}) == {"x": X, "shifts": (1,), "dims": (0,)}
+
+
 WRONG: dict[ArgKind, list[Any]] = {
     ArgKind.TENSOR: [1, "a", (1, 2), True],
     ArgKind.TENSORS: [1, "a", (X, 1), ()],
