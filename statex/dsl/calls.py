@@ -8,6 +8,7 @@ from typing import Any
 
 from statex.diagnostics import fail
 from statex.diagnostics.codes import names as codes
+from statex.diagnostics.codes import types as type_codes
 from statex.dsl.graph import Graph
 from statex.dsl.ops import OPERATIONS, bind
 from statex.dsl.ops.base import REQUIRED, ArgKind, Fault, Operation
@@ -53,7 +54,7 @@ class CallSite:
 def call_operation(operation: type[Operation], site: CallSite, graph: Graph) -> Value:
     """Return the value of a call.
 
-    An operation of one tensor, given a tuple of them, maps over it.
+    An operation of one tensor, given a tuple of them, maps over it; of two tuples it takes pairs.
 
     Raises:
         StatexError: the code of the type rule (4xx) with the argument at fault, SX218 where no tensor is current,
@@ -65,10 +66,10 @@ def call_operation(operation: type[Operation], site: CallSite, graph: Graph) -> 
     operation = _for_several(operation, site)
     leading = operation.leading()
     if leading is not None and leading.kind is not ArgKind.TENSORS:
-        mapped = _mapped_position(site)
-        if mapped is not None:
-            items = site.positional[mapped][0]
-            return tuple(call_operation(operation, _replace_positional(site, mapped, item), graph) for item in items)
+        tuples = [given for given in (*site.positional, *site.named.values()) if is_tensors(given[0])]
+        if tuples:
+            count = _common_length(tuples)
+            return tuple(call_operation(operation, _item(site, number), graph) for number in range(count))
     return _typed_call(operation, site, graph)
 
 
@@ -114,14 +115,24 @@ def _for_several(operation: type[Operation], site: CallSite) -> type[Operation]:
     return OPERATIONS[other] if other is not None and several else operation
 
 
-def _mapped_position(site: CallSite) -> int | None:
-    return next((i for i, (value, _) in enumerate(site.positional[:2]) if is_tensors(value)), None)
+def _common_length(tuples: Sequence[Given]) -> int:
+    first = len(tuples[0][0])
+    for value, span in tuples[1:]:
+        if len(value) != first:
+            shown = [describe(given) for given, _ in tuples]
+            fail(type_codes.SHAPE, f"{first} and {len(value)} tensors make no pairs", span, values=shown)
+    return first
 
 
-def _replace_positional(site: CallSite, position: int, value: Value) -> CallSite:
-    given = list(site.positional)
-    given[position] = (value, given[position][1])
-    return replace(site, positional=given, piped=None)
+def _item(site: CallSite, number: int) -> CallSite:
+    """Return the call on one item of each tuple of tensors."""
+
+    def item(given: Given) -> Given:
+        value, span = given
+        return (value[number], span) if is_tensors(value) else given
+
+    named = {name: item(given) for name, given in site.named.items()}
+    return replace(site, positional=[item(given) for given in site.positional], named=named, piped=None)
 
 
 def _typed_call(operation: type[Operation], site: CallSite, graph: Graph) -> Value:

@@ -204,3 +204,32 @@ def test_what_cannot_be(program: str, code: str) -> None:
     assert {d.code.id for d in caught.value.diagnostics} == {code}
     assert all(before[key] is value for key, value in kept.items())
     assert list(before) == list(kept)
+
+
+def experts() -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(0)
+    return {f"e.{i}.{n}": torch.rand(3, 4 if n == "w" else 1, generator=generator) for i in range(3) for n in "ws"}
+
+
+@pytest.mark.parametrize(
+    ("value", "function"),
+    [
+        ("w * s", torch.mul),
+        ("w | mul(s)", torch.mul),
+        ("sub(x=w, y=s)", torch.sub),
+        ("weight_norm(w, s)", lambda w, s: torch._weight_norm(w, s, 0)),
+        ("weight_norm(v=w, g=s)", lambda w, s: torch._weight_norm(w, s, 0)),
+        ("rearrange(x=w, pattern='a b -> b a')", lambda w, _: w.T),
+    ],
+)
+def test_of_two_tuples_pairs_are_taken(value: str, function: Any) -> None:
+    given = experts()
+    done = run(f"merge e.{{i:int}}.w as w, e.{{i:int}}.s as s over i -> w = stack({value})", given)
+    assert torch.equal(done["w"], torch.stack([function(given[f"e.{i}.w"], given[f"e.{i}.s"]) for i in range(3)]))
+
+
+def test_tuples_of_other_lengths_make_no_pairs() -> None:
+    with pytest.raises(StatexError) as caught:
+        run("merge e.{i:int}.w as w, e.{i:int}.s as s over i -> w = stack(w * s[1:])", experts())
+    assert [d.code.id for d in caught.value.diagnostics] == ["SX401"]
+    assert caught.value.diagnostics[0].headline == "3 and 2 tensors make no pairs"
