@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 from statex.diagnostics.codes import types as codes
@@ -112,10 +113,9 @@ class Norm(Operation):
     @staticmethod
     def infer(x: TensorType, p: float, dim: tuple[int, ...] | None, keepdim: bool) -> TensorType:
         computable(x, "norm", kinds="floats", argument="x")
-        result = _reduced(x, x.dtype, dim, keepdim)
-        if p < 0 and x.numel == 0:
-            raise Fault(codes.SHAPE, f"there is no {p}-norm of no elements: {x}", "x")
-        return result
+        if p < 0 or p == inf:
+            return _extreme(x, f"{p}-norm", dim, keepdim)
+        return _reduced(x, x.dtype, dim, keepdim)
 
     @staticmethod
     def run(torch: Any, x: Any, p: float, dim: tuple[int, ...] | None, keepdim: bool) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 import torch
@@ -254,7 +255,7 @@ CALLS: Mapping[str, st.SearchStrategy[Arguments]] = {
     "matmul": products(),
     "cast": call(x=tensors(), dtype=dtypes) | call(x=tensors(st.sampled_from(COMMON)), dtype=st.sampled_from(COMMON)),
     **dict.fromkeys(("sum", "mean", "min", "max"), call(**_reduction)),
-    "norm": call(p=st.sampled_from([2, 1, 0, 3, 0.5, -1]), **_reduction),
+    "norm": call(p=st.sampled_from([2, 1, 0, 3, 0.5, -1, inf, -inf]), **_reduction),
     "weight_norm": weight_norms(),
 }
 """For the name of each operation, its calls."""
