@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import inf, isfinite, prod
+from math import inf, isfinite, isnan, prod
 from typing import Any
 
 from statex.diagnostics.codes import types as codes
@@ -133,7 +133,7 @@ _INFINITE = ("float64", "float32", "float16", "bfloat16", "float8_e5m2")
 def _holds(dtype: DType, value: float) -> bool:
     if dtype.name == "float8_e8m0fnu" and not value >= 2.0**-127:
         return False  # powers of two only: neither zero nor a sign
-    return abs(value) <= _FINITE[dtype.name] or (value in (inf, -inf) and dtype.name in _INFINITE)
+    return isnan(value) or abs(value) <= _FINITE[dtype.name] or (value in (inf, -inf) and dtype.name in _INFINITE)
 
 
 def computable(x: TensorType, what: str, *, kinds: str = "floats, ints", argument: str | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
+from math import nan
 from typing import Any
 
 import pytest
@@ -261,6 +262,13 @@ def test_a_wrong_argument_is_named(name: str, data: st.DataObject) -> None:
         bind(operation, (), {**arguments, parameter.name: value})
     assert caught.value.argument == parameter.name
     assert f"`{parameter.name}`" in caught.value.headline
+
+
+@pytest.mark.parametrize("dtype", [d for d in DTYPES if d.is_floating_point and d.short != "f8_e8m0fnu"], ids=str)
+def test_nan_is_a_number_of_floats(dtype: DType) -> None:
+    make = OPERATIONS["full"]
+    assert make.infer((1,), nan, dtype).dtype is dtype
+    assert make.run(torch, (1,), nan, dtype).to(torch.float64).isnan().all()
 
 
 @pytest.mark.parametrize("dtype", [d for d in DTYPES if d.is_floating_point], ids=str)
