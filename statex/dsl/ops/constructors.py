@@ -7,7 +7,7 @@ from typing import Any
 
 from statex.diagnostics.codes import types as codes
 from statex.dsl.ops.base import ArgKind, Fault, Operation, Parameter
-from statex.dsl.ops.typing import fillable, sized
+from statex.dsl.ops.typing import FLOAT8, fillable, sized
 from statex.dtypes import FLOAT32, DType, Kind
 from statex.header import TensorType
 
@@ -155,20 +155,33 @@ class Arange(Operation):
     @staticmethod
     def infer(start: float, end: float | None, step: float, dtype: DType) -> TensorType:
         first, last = (0, start) if end is None else (start, end)
-        if dtype.kind not in (Kind.FLOAT, Kind.INT) or dtype.itemsize < 2 or dtype.name.startswith("u"):
-            raise Fault(codes.DTYPE, f"`arange` makes floats and signed ints, not {dtype}", "dtype")
+        if dtype.kind not in (Kind.FLOAT, Kind.INT) or dtype.name.startswith((FLOAT8, "uint16", "uint32", "uint64")):
+            raise Fault(codes.DTYPE, f"`arange` makes no {dtype}", "dtype", help="cast it: `arange(…) | cast(…)`")
         if not all(isfinite(number) for number in (first, last, step)):
             raise Fault(codes.VALUE, f"{first} to {last} by {step} is no row of numbers", "start")
         if step == 0 or (last - first) / step < 0:
             raise Fault(codes.VALUE, f"no step of {step} leads from {first} to {last}", "step")
-        if dtype.kind is Kind.INT and any(n != int(n) for n in (first, last, step)):
-            raise Fault(codes.VALUE, f"numbers with fractions are no {dtype}", "dtype")
+        if dtype.kind is Kind.INT:
+            return sized(dtype, (_count_ints(first, last, step, dtype),))
         return sized(dtype, (ceil((last - first) / step),))
 
     @staticmethod
     def run(torch: Any, start: float, end: float | None, step: float, dtype: DType) -> Any:
         first, last = (0, start) if end is None else (start, end)
         return torch.arange(first, last, step, dtype=torch_dtype(torch, dtype))
+
+
+def _count_ints(first: float, last: float, step: float, dtype: DType) -> int:
+    """Return how many ints there are from `first` on before `last`; torch would wrap those the dtype cannot hold."""
+    if any(number != int(number) for number in (first, last, step)):
+        raise Fault(codes.VALUE, f"numbers with fractions are no {dtype}", "dtype")
+    numbers = range(int(first), int(last), int(step))
+    if abs(last - first) + abs(step) >= 2**63:
+        raise Fault(codes.VALUE, f"{first} to {last} by {step} is further than ints of 64 bits reach", "step")
+    if numbers:
+        fillable(dtype, numbers[0], "start")
+        fillable(dtype, numbers[-1], "start" if numbers[-1] < 0 else "end")
+    return len(numbers)
 
 
 class Eye(Operation):

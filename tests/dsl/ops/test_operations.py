@@ -264,6 +264,27 @@ def test_a_wrong_argument_is_named(name: str, data: st.DataObject) -> None:
     assert f"`{parameter.name}`" in caught.value.headline
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "step", "dtype", "fits"),
+    [
+        (0, 256, 1, "u8", True), (0, 257, 1, "u8", False), (5, -1, -1, "u8", True), (5, -2, -1, "u8", False),
+        (-128, 128, 1, "i8", True), (-129, 0, 1, "i8", False), (0, 32768, 1, "i16", True), (0, 32769, 1, "i16", False),
+        (300, 300, 1, "u8", True), (0, 300, 299, "u8", False), (2**63 - 9, 2**63 - 1, 3, "i64", True),
+        (0, 2**63 - 1, 2**62, "i64", False),
+    ],
+)  # fmt: skip
+def test_a_row_of_ints_is_not_wrapped(start: int, end: int, step: int, dtype: str, fits: bool) -> None:
+    make = OPERATIONS["arange"]
+    arguments = {"start": start, "end": end, "step": step, "dtype": BY_NAME[dtype]}
+    if not fits:
+        with pytest.raises(Fault):
+            make.infer(**arguments)
+        return
+    made = make.run(torch, **arguments)
+    assert made.tolist() == list(range(start, end, step))
+    assert make.infer(**arguments) == type_of(made)
+
+
 @pytest.mark.parametrize("dtype", [d for d in DTYPES if d.is_floating_point and d.short != "f8_e8m0fnu"], ids=str)
 def test_nan_is_a_number_of_floats(dtype: DType) -> None:
     make = OPERATIONS["full"]
