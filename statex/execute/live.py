@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from statex.dtypes import BY_NAME
@@ -55,10 +55,16 @@ def tensor_info(tensor: Any) -> TensorInfo | OpaqueInfo:
         return OpaqueInfo(f"{what} tensor", tensor)
     return TensorInfo(
         TensorType(dtype, tuple(tensor.shape)),
-        storage=tensor.untyped_storage()._cdata if tensor.numel() else None,
+        storage=_storage(tensor) if tensor.numel() else None,
         offset=tensor.storage_offset(),
         stride=tuple(tensor.stride()),
         is_parameter=isinstance(tensor, torch.nn.Parameter),
         requires_grad=tensor.requires_grad,
         handle=tensor,
     )
+
+
+def _storage(tensor: Any) -> Hashable:
+    """Return what says which tensors are one memory; the conjugate of a tensor, or its negative, is another one."""
+    memory = tensor.untyped_storage()._cdata
+    return (memory, tensor.is_conj(), tensor.is_neg()) if tensor.is_conj() or tensor.is_neg() else memory
