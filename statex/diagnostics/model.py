@@ -92,6 +92,9 @@ class StatexError(Exception):
         self.diagnostics: tuple[Diagnostic, ...] = tuple(diagnostics)
         super().__init__(*self.diagnostics)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.diagnostics,)
+
     def __str__(self) -> str:
         from statex.diagnostics.render import render_full
 

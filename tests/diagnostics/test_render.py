@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import re
 import unicodedata
 from textwrap import dedent
@@ -402,3 +404,11 @@ def test_no_rendering_holds_a_control_character(found: Diagnostic, width: int) -
     assert "\n" not in render_concise(found)
     # Two surrogates in a row are one character to a JSON reader.
     assert json.loads(render_json([found])) == [json.loads(json.dumps(to_json(found)))]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_errors_are_copied_and_pickled(count: int) -> None:
+    error = StatexError([diagnostic(NO_MATCH, f"number {n}") for n in range(count)])
+    for again in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
+        assert str(again) == str(error)
+        assert again.exit_code == error.exit_code
