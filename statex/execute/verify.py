@@ -128,19 +128,33 @@ def load_for_real(target: Target, state: Mapping[str, Any], found: Comparison) -
     try:
         outcome = target.module.load_state_dict(_private(state), strict=strict, assign=True)
     except Exception as error:
-        fail(codes.REFUSED, f"load_state_dict of {target.name} refuses the result", notes=str(error).splitlines()[:12])
+        fail(codes.REFUSED, f"load_state_dict of {target.name} refuses the result", notes=_lines(error))
     left = [k for k in (*outcome.missing_keys, *outcome.unexpected_keys) if k not in found.allowed]
     if left:
         fail(codes.REFUSED, f"load_state_dict of {target.name} reports further keys: {', '.join(left[:3])}")
 
 
+def _lines(error: Exception) -> list[str]:
+    return [line.expandtabs(2) for line in str(error).splitlines()[:12]]
+
+
 def _private(state: Mapping[str, Any]) -> OrderedDict[str, Any]:
-    """Return the state with a `_metadata` of its own: load_state_dict writes its `assign` into what it is given."""
-    copy: OrderedDict[str, Any] = OrderedDict(state)
+    """Return the state with Parameters and a `_metadata` of its own: load_state_dict writes into what it is given.
+
+    A Parameter takes the `requires_grad` of the one it replaces, `_metadata` the `assign`.
+    """
+    copy: OrderedDict[str, Any] = OrderedDict((key, _unbound(value)) for key, value in state.items())
     metadata = getattr(state, "_metadata", None)
     if metadata is not None:
         copy._metadata = OrderedDict((path, dict(noted)) for path, noted in metadata.items())  # type: ignore[attr-defined]
     return copy
+
+
+def _unbound(value: Any) -> Any:
+    import torch
+    from torch.nn.parameter import is_lazy
+
+    return value.detach() if isinstance(value, torch.Tensor) and not is_lazy(value) else value
 
 
 def verify_types(
