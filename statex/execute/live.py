@@ -46,9 +46,12 @@ def _describe_item(key: object, value: Any, torch: Any) -> Any:
 
 
 def tensor_info(tensor: Any) -> TensorInfo | OpaqueInfo:
-    """Describe a live tensor; one that is not strided (sparse, quantized, nested) is moved and never computed with."""
+    """Describe a live tensor; one without plain data (sparse, quantized, lazy) is moved and never computed with."""
     import torch
+    from torch.nn.parameter import is_lazy
 
+    if is_lazy(tensor):
+        return OpaqueInfo("uninitialized tensor", tensor)
     dtype = BY_NAME.get(str(tensor.dtype).removeprefix("torch."))
     if dtype is None or tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
         what = "quantized" if tensor.is_quantized else str(tensor.layout).removeprefix("torch.")

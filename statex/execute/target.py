@@ -28,16 +28,40 @@ class Target:
 
 
 def module_target(module: Any, name: str | None = None) -> Target:
-    """Return the target of a module; the module itself is not changed, and its data is not copied."""
+    """Return the target of a module; the module itself is not changed, and its data is not copied.
+
+    Raises:
+        StatexError: SX503 where it is no module, or one that cannot be copied.
+    """
     import torch
 
-    memo: dict[int, Any] = {}
-    for tensor in [*module.parameters(), *module.buffers()]:
-        on_meta = torch.empty_like(tensor, device="meta")
-        if isinstance(tensor, torch.nn.Parameter):
-            on_meta = torch.nn.Parameter(on_meta, requires_grad=tensor.requires_grad)
-        memo[id(tensor)] = on_meta
-    return _described(copy.deepcopy(module, memo), name or type(module).__name__)
+    if not isinstance(module, torch.nn.Module):
+        what = f"the class {module.__name__}" if isinstance(module, type) else f"of type {type(module).__name__}"
+        fail(codes.NOT_BUILT, f"a target is a module, and this is {what}", help="or a text: package.module:callable")
+    # Beside parameters and buffers: what is computed of them and kept, as `torch.nn.utils.weight_norm` does.
+    kept = [value for part in module.modules() for value in vars(part).values() if isinstance(value, torch.Tensor)]
+    memo = {id(tensor): _on_meta(tensor) for tensor in [*module.parameters(), *module.buffers(), *kept]}
+    try:
+        copied = copy.deepcopy(module, memo)
+    except Exception as error:
+        fail(
+            codes.NOT_BUILT,
+            f"the module {type(module).__name__} cannot be copied without its data: {type(error).__name__}: {error}",
+            help="name what builds it, as `package.module:callable`, or give a state_dict to compare with",
+        )
+    return _described(copied, name or type(module).__name__)
+
+
+def _on_meta(tensor: Any) -> Any:
+    import torch
+    from torch.nn.parameter import is_lazy
+
+    if is_lazy(tensor):
+        lazy: Any = type(tensor)
+        return lazy(requires_grad=tensor.requires_grad, device="meta", dtype=tensor.dtype)
+    empty = torch.empty_like(tensor, device="meta")
+    is_parameter = isinstance(tensor, torch.nn.Parameter)
+    return torch.nn.Parameter(empty, requires_grad=tensor.requires_grad) if is_parameter else empty
 
 
 def build_target(spec: str, arguments: Mapping[str, Any] | None = None) -> Target:
@@ -60,7 +84,7 @@ def build_target(spec: str, arguments: Mapping[str, Any] | None = None) -> Targe
         fail(
             codes.NOT_BUILT,
             f"`{spec}` could not be built: {type(error).__name__}: {error}",
-            notes=[_last_frame(error)],
+            notes=_last_frame(error),
             help="give its arguments with `--target-arg name=value`, or compare with a checkpoint: `--like FILE`",
         )
     if not isinstance(module, torch.nn.Module):
@@ -79,10 +103,13 @@ def _described(module: Any, name: str) -> Target:
     return Target(name, Header(entries, getattr(state, "_metadata", None), label=name), module)
 
 
-def _last_frame(error: BaseException) -> str:
+def _last_frame(error: BaseException) -> tuple[str, ...]:
+    """Say where a callable failed; nothing where it could not even be called."""
     frames = traceback.extract_tb(error.__traceback__)
     last = frames[-1]
-    return f"raised in {os.path.basename(last.filename)}, line {last.lineno}: {last.line}"
+    return (
+        () if len(frames) == 1 else (f"raised in {os.path.basename(last.filename)}, line {last.lineno}: {last.line}",)
+    )
 
 
 def _import(spec: str) -> Any:
