@@ -279,7 +279,8 @@ class Compiler:
         """Return the input a pattern or key is of.
 
         Raises:
-            StatexError: SX209 for an undeclared one, SX506 where the target is asked and none was given.
+            StatexError: SX209 for an undeclared one, SX506 where the target is asked and none was given; nothing to
+                report where no checkpoint was given for the input.
         """
         assert node.input is not None
         if node.input == TARGET:
@@ -299,6 +300,8 @@ class Compiler:
                 node.span,
                 help=f"declare it: input {node.input}",
             )
+        if not known.headers:
+            raise StatexError(())  # that no checkpoint was given is said where it is declared
         return known
 
     def index_of(self, node: tree.PatternNode) -> KeyIndex:

@@ -49,6 +49,9 @@ RULES = [
     ("mixed dtypes", "set layers.0.q.weight = it + layers.0.q.bias", 1, "SX402", "layers.0.q.bias = bf16[4]"),
     ("missing parameter", "param heads: int", 2, "SX204", "-D heads="),
     ("missing input", "input lora", 2, "SX210", "--in lora=PATH"),
+    ("missing input that is read", "input a\nset emb.weight = it + a::x.w", 2, "SX210", "--in a=PATH"),
+    ("missing input that is matched", "input a[]\nset x = it for a::**", 2, "SX210", "--in a=PATH"),
+    ("missing input whose order is taken", "input a\norder like a", 2, "SX210", "--in a=PATH"),
     (
         "gap in over",
         "drop layers.1.q.weight\nmerge layers.{i:int}.q.weight over i -> q = stack",
