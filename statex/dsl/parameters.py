@@ -101,9 +101,11 @@ def _type_of(value: Value) -> str | None:
 
 
 def from_python(value: Any) -> Value:
-    """Return a Python value as one of the language: lists as tuples, torch's dtypes as dtypes."""
+    """Return a Python value as one of the language: lists as tuples, torch's dtypes as dtypes, numpy's scalars."""
     if isinstance(value, list | tuple):
         return tuple(from_python(item) for item in value)
+    if type(value).__module__ == "numpy" and hasattr(value, "item") and value.shape == ():
+        return value.item()
     name = str(value)
     if not isinstance(value, str) and name.startswith("torch.") and name.removeprefix("torch.") in BY_NAME:
         return BY_NAME[name.removeprefix("torch.")]

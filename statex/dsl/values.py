@@ -102,4 +102,4 @@ def kind_of(value: Value) -> str:
     ):  # fmt: skip
         if isinstance(value, python):
             return name
-    return "unknown"
+    return "unknown" if value is UNKNOWN else f"of type {type(value).__name__}"
