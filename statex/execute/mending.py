@@ -1,26 +1,118 @@
-"""The lines that would make a result fit: renames between missing and unexpected keys, transposes, casts."""
+"""The lines that would make a result fit: renames between missing and unexpected keys, transposes, casts.
+
+Keys that differ in numbers alone (`layers.0.q`, `layers.1.q`) are one *family*: paired at once, and mended by one line.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from heapq import nsmallest
 
 from statex.diagnostics.suggest import did_you_mean
+from statex.dsl.suggestions import show_key, show_text
 from statex.header import TensorType
 
 Type = TensorType | None
+Types = Mapping[str, Type]
 Differing = Mapping[str, tuple[Type, Type]]
 
 _LINES = 3
 _PAIRED = 200
-"""Beyond this many keys, pairs by likeness cost more than they help; a common prefix is still found."""
+"""Beyond this many families, pairs by likeness cost more than they help; a common prefix is still found."""
+_NUMBER = re.compile(r"(?<![^.])(?:0|[1-9][0-9]*)(?![^.])")
+_LETTERS = "ijklmn"
 
 
-def partners(missing: Mapping[str, Type], unexpected: Mapping[str, Type]) -> dict[str, str]:
-    """Pair missing keys with unexpected ones of equal type whose name is near; each is used once."""
-    affix = _common_affix(missing, unexpected)
+@dataclass(frozen=True, slots=True)
+class Pairing:
+    """Which unexpected key a missing one probably is, and the renames that say so."""
+
+    partners: Mapping[str, str] = field(default_factory=dict)
+    lines: tuple[str, ...] = ()
+
+
+def pair(missing: Types, unexpected: Types, result: Collection[str]) -> Pairing:
+    """Pair missing keys with unexpected ones of equal type whose name is near; `result` are all keys there are."""
+    affix = _common_affix(missing, unexpected, result)
     if affix is not None:
         old, new = affix
-        return {key: old + key[len(new) :] for key in missing if key.startswith(new)}
+        pairs = {new + key[len(old) :]: key for key in unexpected if key.startswith(old)}
+        line = f"rename prefix {show_text(old)} -> {show_text(new)}"
+        return Pairing({key: pairs[key] for key in missing if key in pairs}, (line,))
+    paired = _paired_families(_families(missing), _families(unexpected))
+    lines: list[str] = []
+    for wanted, found in paired:
+        if len(lines) < _LINES:
+            lines += _lines(found, result, lambda row: f"rename {row[0]} -> {row[1]}", wanted)
+    partners = {one: other for wanted, found in paired for one, other in zip(wanted, found, strict=True)}
+    return Pairing(partners, tuple(lines[:_LINES]))
+
+
+def retypes(shapes: Differing, dtypes: Differing, result: Types) -> list[str]:
+    """Return statements that give keys their shape or dtype, a few of each kind."""
+    turned = [key for key, (one, other) in shapes.items() if one and other and one.shape == other.shape[::-1]]
+    lines = _values([key for key in turned if (kind := shapes[key][0]) and kind.ndim == 2], result, "transpose")
+    wanted = {key: kind.dtype for key, (_, kind) in dtypes.items() if kind}
+    if len(wanted) > _LINES and len(set(wanted.values())) == 1:
+        dtype = next(iter(wanted.values()))
+        floating = {key for key, kind in result.items() if kind and kind.dtype.is_floating_point}
+        others = [kind for key in floating - set(wanted) if (kind := result[key])]
+        if dtype.is_floating_point and floating >= set(wanted) and all(kind.dtype == dtype for kind in others):
+            return [*lines, f"set ** = cast({dtype}) where is_floating_point(it)"]
+    for dtype in dict.fromkeys(wanted.values()):
+        lines += _values([key for key, kind in wanted.items() if kind == dtype], result, f"cast({dtype})")
+    return lines
+
+
+def _values(keys: Iterable[str], result: Collection[str], value: str) -> list[str]:
+    lines: list[str] = []
+    for family in _families(dict.fromkeys(keys)).values():
+        if len(lines) < _LINES:
+            lines += _lines(list(family), result, lambda row: f"set {row[0]} = {value}")
+    return lines[:_LINES]
+
+
+def _families(keys: Types) -> dict[str, dict[str, Type]]:
+    """Group keys by what they are without their numbers; those that need quotes stand alone."""
+    found: dict[str, dict[str, Type]] = {}
+    for key, kind in keys.items():
+        found.setdefault(_NUMBER.sub("#", key) if show_key(key) == key else key, {})[key] = kind
+    return found
+
+
+def _numbers(key: str) -> tuple[str, ...]:
+    return tuple(_NUMBER.findall(key))
+
+
+def _paired_families(
+    missing: Mapping[str, Types], unexpected: Mapping[str, Types]
+) -> list[tuple[list[str], list[str]]]:
+    """Pair families with the same numbers and types, and what is left of them key by key; each is used once."""
+    alike: dict[object, list[str]] = {}
+    for name, family in unexpected.items():
+        alike.setdefault(_members(family), []).append(name)
+    free = dict(unexpected)
+    pairs: list[tuple[list[str], list[str]]] = []
+    left: dict[str, Type] = {}
+    for name, family in missing.items():
+        same = alike.get(_members(family), []) if len(family) > 1 and len(missing) <= _PAIRED else []
+        near = did_you_mean(name, [other for other in same if other in free])
+        if near:
+            found = {_numbers(key): key for key in free.pop(near[0])}
+            pairs.append((list(family), [found[_numbers(key)] for key in family]))
+        else:
+            left.update(family)
+    rest = {key: kind for family in free.values() for key, kind in family.items()}
+    return pairs + [([one], [other]) for one, other in _paired_keys(left, rest).items()]
+
+
+def _members(family: Types) -> frozenset[tuple[tuple[str, ...], Type]]:
+    return frozenset((_numbers(key), kind) for key, kind in family.items())
+
+
+def _paired_keys(missing: Types, unexpected: Types) -> dict[str, str]:
     if len(missing) > _PAIRED or len(unexpected) > _PAIRED:
         return {}
     pairs: dict[str, str] = {}
@@ -34,51 +126,50 @@ def partners(missing: Mapping[str, Type], unexpected: Mapping[str, Type]) -> dic
     return pairs
 
 
-def mends(
-    missing: Mapping[str, Type], unexpected: Mapping[str, Type], shapes: Differing, dtypes: Differing
+def _lines(
+    keys: list[str], result: Collection[str], write: Callable[[list[str]], str], beside: list[str] | None = None
 ) -> list[str]:
-    """Return statements that can be pasted, a few of each kind."""
-    affix = _common_affix(missing, unexpected)
-    if affix is not None:
-        lines = [f"rename prefix {_quote(affix[0])} -> {_quote(affix[1])}"]
-    else:
-        pairs = partners(missing, unexpected)
-        lines = [f"rename {show_key(old)} -> {show_key(new)}" for new, old in list(pairs.items())[:_LINES]]
-    for key, (actual, wanted) in list(shapes.items())[:_LINES]:
-        if actual and wanted and actual.ndim == 2 and actual.shape == wanted.shape[::-1]:
-            lines.append(f"set {show_key(key)} = transpose")
-    for key, (_, wanted) in list(dtypes.items())[:_LINES]:
-        if wanted:
-            lines.append(f"set {show_key(key)} = cast({wanted.dtype})")
-    return lines
+    """Write one line for a family where a pattern matches it and nothing else of the result, else one for each key.
+
+    `beside` are the keys that stand beside them in the line.
+    """
+    columns = [keys] if beside is None else [keys, beside]
+    if len(keys) > 1:
+        patterns = [_as_pattern(column) for column in columns]
+        matching = re.compile("[^.]+".join(map(re.escape, re.split(r"\{\w\}", patterns[0]))))
+        if sum(matching.fullmatch(key) is not None for key in result) == len(keys):
+            return [write(patterns)]
+    return [write([show_key(key) for key in row]) for row in zip(*columns, strict=True)]
 
 
-def _common_affix(missing: Mapping[str, Type], unexpected: Mapping[str, Type]) -> tuple[str, str] | None:
-    """Return the prefixes `(old, new)` that make every unexpected key a missing one of the same type, or `None`."""
-    if len(unexpected) < 2 or len(missing) < len(unexpected):
-        return None
-    first = next(iter(unexpected))
-    for key in missing:
-        shared = _common_suffix(first, key)
-        old, new = first[: len(first) - shared], key[: len(key) - shared]
-        if all(k.startswith(old) and missing.get(new + k[len(old) :], ...) == t for k, t in unexpected.items()):
-            return old, new
-    return None
+def _as_pattern(family: Collection[str]) -> str:
+    """Write a family as a pattern: a number that all have in common stays, the others are captures."""
+    numbers = [set(column) for column in zip(*map(_numbers, family), strict=True)]
+    letters = iter(_LETTERS)
+    written = iter([one.copy().pop() if len(one) == 1 else f"{{{next(letters)}}}" for one in numbers])
+    return _NUMBER.sub(lambda _: next(written), next(iter(family)))
 
 
-def _common_suffix(one: str, other: str) -> int:
-    count = 0
-    while count < min(len(one), len(other)) and one[-1 - count] == other[-1 - count]:
-        count += 1
-    return count
+def _common_affix(missing: Types, unexpected: Types, result: Collection[str]) -> tuple[str, str] | None:
+    """Return the prefixes `(old, new)` that make most unexpected keys missing ones of the same type, or `None`.
+
+    No key that is as it shall be begins with the old one, and no two keys become one.
+    """
+    keys = list(unexpected)
+    best: tuple[int, tuple[str, str] | None] = (max(1, len(keys) // 2), None)
+    for sample in {keys[0]: None, keys[len(keys) // 2]: None, keys[-1]: None} if len(keys) > 1 else ():
+        for old, new in nsmallest(
+            _LINES, {_prefixes(sample, key) for key in missing}, key=lambda one: len("".join(one))
+        ):
+            named = {key: new + key[len(old) :] for key in result if key.startswith(old)}
+            fitting = sum(missing.get(name, ...) == unexpected[key] for key, name in named.items() if key in unexpected)
+            if fitting > best[0] and all(key in unexpected and name not in result for key, name in named.items()):
+                best = fitting, (old, new)
+    return best[1]
 
 
-def _quote(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
-
-
-def show_key(key: str) -> str:
-    """Write a key as a pattern that matches it and nothing else."""
-    plain = all(part and part.isascii() and part.replace("_", "a").isalnum() for part in key.split("."))
-    return key if plain else _quote(key)
+def _prefixes(one: str, other: str) -> tuple[str, str]:
+    """Return what stands before the common end of two keys."""
+    shared = next((n for n, (a, b) in enumerate(zip(reversed(one), reversed(other), strict=False)) if a != b), None)
+    shared = min(len(one), len(other)) if shared is None else shared
+    return one[: len(one) - shared], other[: len(other) - shared]

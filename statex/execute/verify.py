@@ -9,7 +9,7 @@ from typing import Any
 
 from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
 from statex.diagnostics.codes import target as codes
-from statex.execute.mending import mends, partners
+from statex.execute.mending import pair, retypes
 from statex.execute.target import Target
 from statex.header import OpaqueInfo, TensorInfo, TensorType
 
@@ -68,8 +68,11 @@ def compare(
     )
 
 
-def mismatch(found: Comparison, origin: Callable[[str], str] = lambda key: "") -> Diagnostic:
-    """Return the one diagnostic for a comparison that does not fit; `origin(key)` says which rule made a key."""
+def mismatch(
+    found: Comparison, result: Mapping[str, Type], origin: Callable[[str], str] = lambda key: ""
+) -> Diagnostic:
+    """Return the one diagnostic for a result that does not fit; `origin(key)` says which rule made a key."""
+    paired = pair(found.missing, found.unexpected, result)
     parts = {
         "missing": len(found.missing),
         "unexpected": len(found.unexpected),
@@ -80,14 +83,13 @@ def mismatch(found: Comparison, origin: Callable[[str], str] = lambda key: "") -
     return diagnostic(
         codes.MISMATCH,
         f"the result does not fit {found.target}: {counts} ({found.agreeing} of {found.expected} keys agree)",
-        rows=_rows(found, origin),
+        rows=_rows(found, paired.partners, origin),
         notes=[f"`allow` forgives {len(found.allowed)} more"] if found.allowed else (),
-        help=mends(found.missing, found.unexpected, found.shapes, found.dtypes),
+        help=[*paired.lines, *retypes(found.shapes, found.dtypes, result)],
     )
 
 
-def _rows(found: Comparison, origin: Callable[[str], str]) -> list[tuple[str, ...]]:
-    pairs = partners(found.missing, found.unexpected)
+def _rows(found: Comparison, pairs: Mapping[str, str], origin: Callable[[str], str]) -> list[tuple[str, ...]]:
     back = {unexpected: missing for missing, unexpected in pairs.items()}
     rows: list[tuple[str, ...]] = []
     for number, (key, kind) in enumerate(found.missing.items()):
@@ -170,5 +172,5 @@ def verify_types(
     """
     found = compare(result, target, is_allowed)
     if not found.fits:
-        raise StatexError([mismatch(found, origin)])
+        raise StatexError([mismatch(found, result, origin)])
     return found

@@ -11,6 +11,8 @@ from torch import nn
 import statex
 from statex import StatexError
 
+State = dict[str, torch.Tensor]
+
 
 def refusal(state: object, target: object) -> str:
     with pytest.raises(StatexError) as caught:
@@ -78,3 +80,78 @@ def test_torch_s_own_words_are_readable() -> None:
     message = refusal({"more": torch.ones(1)}, Odd())
     assert 'Unexpected key(s) in state_dict: "more"' in message
     assert "\\x09" not in message
+
+
+class TestMends:
+    """What `help` says is pasted, and has to help."""
+
+    def pasted(self, state: State, target: State) -> tuple[list[str], str]:
+        """Return the lines of help, and what is said after they were carried out."""
+        with pytest.raises(StatexError) as caught:
+            statex.verify(state, target)
+        lines = [note.text for note in caught.value.diagnostics[0].notes if note.kind == "help"]
+        try:
+            statex.compile("\n".join(lines)).apply(state, like=target)
+        except StatexError as error:
+            return lines, str(error).splitlines()[0]
+        return lines, "fits"
+
+    def layers(self, *names: str, count: int = 30) -> State:
+        return {f"layers.{i}.{name}.weight": torch.ones(2) for i in range(count) for name in names}
+
+    def test_a_prefix_that_other_keys_have_too_is_kept(self) -> None:
+        z = torch.zeros(2)
+        lines, after = self.pasted({"a": z, "b.w": z, "c.w": z}, {"a": z, "x.b.w": z, "x.c.w": z})
+        assert lines == ["rename b.w -> x.b.w", "rename c.w -> x.c.w"]
+        assert after == "fits"
+
+    def test_a_prefix_of_most(self) -> None:
+        wanted = self.layers(*"qkvo")
+        state = {f"module.{key}": value for key, value in wanted.items()} | {"rope.freqs": torch.ones(4)}
+        lines, after = self.pasted(state, wanted)
+        assert lines == ["rename prefix 'module.' -> ''"]
+        assert "1 unexpected (120 of 120 keys agree)" in after
+
+    def test_a_prefix_that_would_make_two_keys_one(self) -> None:
+        z = torch.zeros(2)
+        lines, after = self.pasted({"m.a": z, "m.b": z, "m.c": z, "c": z}, {"a": z, "b": z, "c": z})
+        assert lines == ["rename m.a -> a", "rename m.b -> b"]
+        assert "1 unexpected" in after
+
+    def test_numbered_modules_are_one_line(self) -> None:
+        state, wanted = self.layers("q", "norm"), self.layers("query", "norm")
+        lines, after = self.pasted(state, wanted)
+        assert lines == ["rename layers.{i}.q.weight -> layers.{i}.query.weight"]
+        assert after == "fits"
+
+    def test_a_number_that_all_have_in_common_is_written(self) -> None:
+        state = {f"0.{i}.q.w": torch.ones(2) for i in range(3)} | {f"1.{i}.q.w": torch.ones(2) for i in range(3)}
+        wanted = {key.replace("q.w", "query.w") if key[0] == "0" else key: value for key, value in state.items()}
+        lines, after = self.pasted(state, wanted)
+        assert lines == ["rename 0.{i}.q.w -> 0.{i}.query.w"]
+        assert after == "fits"
+
+    def test_a_pattern_never_takes_a_key_that_agrees(self) -> None:
+        state = self.layers("q", count=4)
+        wanted = {key.replace("q", "query") if key[7] in "01" else key: value for key, value in state.items()}
+        lines, after = self.pasted(state, wanted)
+        assert lines == [f"rename layers.{i}.q.weight -> layers.{i}.query.weight" for i in (0, 1)]
+        assert after == "fits"
+
+    def test_casts_and_transposes_of_families(self) -> None:
+        state = self.layers("a") | {"b": torch.ones(2), "steps": torch.ones(2, dtype=torch.int64)}
+        lines, after = self.pasted(state, {k: v.half() if v.is_floating_point() else v for k, v in state.items()})
+        assert lines == ["set ** = cast(f16) where is_floating_point(it)"]
+        lines, after = self.pasted(state, {k: v.half() if k.endswith("weight") else v for k, v in state.items()})
+        assert lines == ["set layers.{i}.a.weight = cast(f16)"]
+        assert after == "fits"
+        matrices = {f"{i}.w": torch.ones(2, 3) for i in range(5)}
+        lines, after = self.pasted(matrices, {k: v.T for k, v in matrices.items()})
+        assert lines == ["set {i}.w = transpose"]
+        assert after == "fits"
+
+    def test_keys_that_need_quotes(self) -> None:
+        z = torch.zeros(2)
+        lines, after = self.pasted({"odd key.q'": z, "b": z}, {"odd key.quer'": z, "b": z})
+        assert lines == ["rename 'odd key.q\\'' -> 'odd key.quer\\''"]
+        assert after == "fits"
