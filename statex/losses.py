@@ -11,6 +11,7 @@ from statex.diagnostics.codes import lints
 from statex.diagnostics.model import Diagnostic
 from statex.diagnostics.suggest import join_words
 from statex.dsl.plan import Output, Plan
+from statex.dsl.written import show_key
 
 
 def losses(plan: Plan, format: str, notes: Mapping[str, str]) -> Iterator[Diagnostic]:
@@ -43,7 +44,7 @@ def _untied(plan: Plan, format: str) -> Iterator[Diagnostic]:
         f"{join_words(keys[0], limit=3)} share their storage, and {_NAMES[format]} holds each in full",
         values=[f"{len(shared) - 1} more such groups of tensors"] if len(shared) > 1 else (),
         notes=[f"{show_bytes(more)} are written again"] if more else (),
-        help=f"where the model ties them itself: drop {shared[0][-1][0]}",
+        help=f"where the model ties them itself: drop {show_key(shared[0][-1][0])}",
     )
 
 

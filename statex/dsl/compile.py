@@ -18,6 +18,7 @@ from statex.dsl.scope import Scope
 from statex.dsl.state import Entry
 from statex.dsl.statements import runner
 from statex.dsl.statements.program import check_given
+from statex.dsl.written import show_key
 from statex.grammar.tree import Program
 from statex.header import Header, OpaqueInfo
 from statex.source import Source
@@ -146,6 +147,6 @@ def _lint_unread(compiler: Compiler) -> None:
                     lints.INPUT_UNREAD,
                     f"nothing reads {len(unread)} of the {len(source.headers[0].entries)} tensors of `{name}`: "
                     f"{join_words([f'`{k}`' for k in unread], limit=3)}",
-                    help=f"if this is meant: drop {name}::{unread[0] if source.touched else '**'}",
+                    help=f"if this is meant: drop {name}::{show_key(unread[0]) if source.touched else '**'}",
                 )
             )

@@ -9,6 +9,7 @@ from itertools import count
 from statex.dsl.captures import Bindings
 from statex.dsl.patterns import Pattern
 from statex.dsl.reading import Element, Literal, Many, Mixed, segment_test
+from statex.dsl.written import is_plain, show_key
 from statex.grammar.tree import PatternKind
 from statex.record import record
 
@@ -191,7 +192,7 @@ class KeyIndex:
             names = list(dict.fromkeys(segment for node in nodes[:50] for segment in node.children))[:200]
             for mended in self._mended(elements, place, names):
                 if any(node.key is not None for node in self._walk(mended)):
-                    return ".".join(show_element(e, pattern) for e in mended)
+                    return _shown(mended, pattern)
         return None
 
     def _mended(self, elements: list[Element], place: int, names: list[str]) -> Iterator[tuple[Element, ...]]:
@@ -203,6 +204,15 @@ class KeyIndex:
             yield (*before, Literal(name), here, *after)
         if after:
             yield (*before, *after)
+
+
+def _shown(elements: Sequence[Element], pattern: Pattern) -> str:
+    """Write elements as a pattern, between quotes where they need them."""
+    text = ".".join(show_element(e, pattern) for e in elements)
+    if all(isinstance(e, Literal) for e in elements):
+        return show_key(text)
+    odd = not all(is_plain(e.text) for e in elements if isinstance(e, Literal))
+    return f'"{text}"' if odd else text
 
 
 def show_element(element: Element, pattern: Pattern) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from statex.diagnostics import Diagnostic, diagnostic
+from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import keys as codes
 from statex.diagnostics.suggest import join_words
 from statex.dsl.captures import Bindings
@@ -13,6 +14,7 @@ from statex.dsl.index import KeyIndex
 from statex.dsl.patterns import Pattern
 from statex.dsl.plan import Change
 from statex.dsl.suggestions import near_keys
+from statex.dsl.written import show_key, show_tensor
 from statex.grammar import tree
 from statex.source import Span
 
@@ -41,12 +43,12 @@ def no_match(
     if matched and clause.where is not None:
         return diagnostic(
             codes.WHERE_NONE,
-            f"the condition holds for none of the {_keys(len(tensors))} the pattern matches",
+            f"the condition holds for none of the {counted(len(tensors), 'key')} the pattern matches",
             clause.where.span,
-            also=[(node.span, f"matches {_keys(len(tensors))}")],
+            also=[(node.span, f"matches {counted(len(tensors), 'key')}")],
             values=[f"{m.visible}: {m.entry.type}" for m in tensors[:3]],
         )
-    at = f"0 of {_keys(len(index))}"
+    at = f"0 of {counted(len(index), 'key')}"
     return diagnostic(
         codes.NO_MATCH,
         "pattern matches no key",
@@ -63,7 +65,8 @@ def _how_far(index: KeyIndex, pattern: Pattern, gone: Mapping[str, Change]) -> I
         return
     text, count, following = index.longest_prefix(pattern)
     if count and text:
-        yield f"{_keys(count)} match up to `{text}`; the next segments there are {join_words(following, limit=6)}"
+        there = join_words(following, limit=6)
+        yield f"{counted(count, 'key')} match up to `{text}`; the next segments there are {there}"
     elif len(index):
         yield f"the keys begin with {join_words(following, limit=6)}"
 
@@ -104,20 +107,21 @@ def _capture(name: str) -> str:
 
 
 def missing_key(
-    span: Span, key: str, keys: Iterable[str], gone: Mapping[str, Change], input: str | None = None
+    span: Span,
+    key: str,
+    keys: Iterable[str],
+    gone: Mapping[str, Change],
+    input: str | None = None,
+    *,
+    read: bool = True,
 ) -> Diagnostic:
-    """Return the diagnostic for a tensor that is read or written and is not there."""
+    """Return the diagnostic for a tensor that is read (or else written) and is not there."""
     where = f"in `{input}`" if input else "in the state at this place of the program"
-    near = near_keys(key, keys)
-    mark = f"{input}::" if input else ""
+    near = [show_tensor(name, input) if read else show_key(name) for name in near_keys(key, keys)]
     return diagnostic(
         codes.NO_KEY,
         f"there is no `{key}` {where}",
         span,
         notes=[went(key, gone[key])] if key in gone else (),
-        help=[f"did you mean `{mark}{near[0]}`?"] if near else (),
+        help=[f"did you mean `{near[0]}`?"] if near else (),
     )
-
-
-def _keys(count: int) -> str:
-    return f"{count} key" if count == 1 else f"{count} keys"

@@ -1,4 +1,4 @@
-"""What was probably meant: near operations and near keys, and how keys are written in a rule file."""
+"""What was probably meant: near operations and near keys."""
 
 from __future__ import annotations
 
@@ -30,15 +30,3 @@ def unknown_operation(name: str, span: Span) -> Diagnostic:
 def near_keys(key: str, keys: Iterable[str]) -> list[str]:
     """Return up to one existing key that looks like this one."""
     return did_you_mean(key, list(keys))
-
-
-def show_key(key: str) -> str:
-    """Write a key as a pattern that matches it and nothing else."""
-    plain = all(part and part.isascii() and part.replace("_", "a").isalnum() for part in key.split("."))
-    return key if plain else show_text(key)
-
-
-def show_text(text: str) -> str:
-    """Write a text between single quotes."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from heapq import nsmallest
 
 from statex.diagnostics.suggest import did_you_mean
-from statex.dsl.suggestions import show_key, show_text
+from statex.dsl.written import is_plain, show_key, show_text
 from statex.header import TensorType
 
 Type = TensorType | None
@@ -78,7 +78,7 @@ def _families(keys: Types) -> dict[str, dict[str, Type]]:
     """Group keys by what they are without their numbers; those that need quotes stand alone."""
     found: dict[str, dict[str, Type]] = {}
     for key, kind in keys.items():
-        found.setdefault(_NUMBER.sub("#", key) if show_key(key) == key else key, {})[key] = kind
+        found.setdefault(_NUMBER.sub("#", key) if is_plain(key) else key, {})[key] = kind
     return found
 
 

@@ -110,7 +110,7 @@ def _targets_of_each(compiler: Compiler, node: tree.Set, scope: Scope) -> Iterab
 def _existing(compiler: Compiler, key: str, span: Span, match: Match, chosen: dict[str, Match], scope: Scope) -> Match:
     entry = compiler.state.entries.get(key)
     if entry is None:
-        raise StatexError([missing_key(span, key, compiler.state.entries, compiler.gone)])
+        raise StatexError([missing_key(span, key, compiler.state.entries, compiler.gone, read=False)])
     if key in chosen:
         fail(codes.COLLISION, f"two matches write `{key}`", span, values=[match.case, chosen[key].case])
     if not entry.is_tensor:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from statex.diagnostics import StatexError, diagnostic, fail
+from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import keys as codes
 from statex.diagnostics.suggest import join_words
 from statex.dsl.captures import Bindings, Captured, CaptureKind
@@ -16,6 +17,7 @@ from statex.dsl.reports import ambiguous
 from statex.dsl.rewrite import AffixMode, AffixTable, PartTable, TextTable, plain_text
 from statex.dsl.scope import Scope
 from statex.dsl.templates import compile_template
+from statex.dsl.written import show_key
 from statex.grammar import tree
 from statex.source import Span
 
@@ -74,7 +76,7 @@ def _without_collisions(compiler: Compiler, moves: Moves) -> Moves:
                         f"{old}: {compiler.state.entries[old].type or 'not a tensor'}   "
                         f"{new}: {compiler.state.entries[new].type or 'not a tensor'}"
                     ],
-                    help=f"drop {new}",
+                    help=f"drop {show_key(new)}",
                     cases=[old],
                 )
             )
@@ -247,7 +249,7 @@ def _unused_rows(compiler: Compiler, node: tree.Rename, scope: Scope, used: set[
                 codes.NO_MATCH,
                 f"no key {what}",
                 row.source.span,
-                at=f"0 of {len(keys)} keys",
+                at=f"0 of {counted(len(keys), 'key')}",
                 notes=[f"the keys are {join_words(keys, limit=3)}"] if keys else (),
                 help=f"if it may be absent: `{_maybe(node)}`",
             )

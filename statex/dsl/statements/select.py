@@ -11,6 +11,7 @@ from statex.dsl.compiler import TARGET, Clause, Compiler, Match
 from statex.dsl.plan import Change
 from statex.dsl.scope import Scope
 from statex.dsl.state import Entry
+from statex.dsl.written import show_key
 from statex.grammar import tree
 from statex.source import Span
 
@@ -110,7 +111,7 @@ def check_new(compiler: Compiler, key: str, span: Span, other: str | None) -> No
             f"`{key}` exists already",
             span,
             values=[f"{key}: {there.type}"] if there.type else (),
-            help=f"`set {key} = …` gives it a new value; `drop {key}` removes it first",
+            help=f"`set {show_key(key)} = …` gives it a new value; `drop {show_key(key)}` removes it first",
         )
 
 

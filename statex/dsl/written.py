@@ -1,0 +1,29 @@
+"""Keys as they are written in a rule file, for help that is pasted."""
+
+from __future__ import annotations
+
+
+def show_key(key: str) -> str:
+    """Write a key as a pattern that matches it and nothing else."""
+    return key if is_plain(key) else show_text(key)
+
+
+def show_tensor(key: str, input: str | None = None) -> str:
+    """Write a key, of the state or of an input, as the tensor it is in an expression."""
+    if input is not None:
+        return f"{input}::{show_key(key)}"
+    first, *others = key.split(".")
+    if others and is_plain(key) and not first.isdigit():
+        return key
+    return f"::{key}" if not others and key.isidentifier() and key.isascii() else f"::{show_text(key)}"
+
+
+def show_text(text: str) -> str:
+    """Write a text between single quotes."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def is_plain(key: str) -> bool:
+    """Say whether a key needs no quotes."""
+    return all(part and part.isascii() and part.replace("_", "a").isalnum() for part in key.split("."))
