@@ -13,6 +13,7 @@ import typer
 import statex
 from statex.api import Rules
 from statex.diagnostics import fail
+from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import names as codes
 from statex.dsl.parameters import Given, from_text
 from statex.job import resolve_target
@@ -81,8 +82,8 @@ def rules_and_paths(
     wanted = [*names] if expressions else ["RULES", *names]
     if len(paths) != len(wanted):
         form = " ".join(wanted)
-        also = "" if expressions else f", or with -e: {' '.join(names)}"
-        raise typer.BadParameter(f"{len(paths)} paths were given; this takes {form}{also}")
+        also = "" if expressions or not names else f", or with -e: {' '.join(names)}"
+        raise typer.BadParameter(f"this takes {form or 'no more paths'}{also}; {counted(len(paths), 'path')} given")
     if expressions:
         return statex.compile("\n".join(expressions), name="<-e>"), list(paths)
     return statex.load(paths[0]), list(paths[1:])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -12,7 +11,8 @@ import typer
 
 from statex.diagnostics import Diagnostic, StatexError
 from statex.diagnostics.escape import escape
-from statex.diagnostics.render import render_full, to_json
+from statex.diagnostics.render import json_text, render_full, to_json
+from statex.diagnostics.snippet import display_width
 
 
 def has_colour(stream: TextIO) -> bool:
@@ -41,7 +41,7 @@ def print_diagnostics(found: Iterable[Diagnostic]) -> None:
 
 def print_json(value: Any) -> None:
     """Print a JSON document to standard output."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=True, default=str).replace("\x7f", "\\u007f"))
+    typer.echo(json_text(value))
 
 
 def columns(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:
@@ -49,10 +49,11 @@ def columns(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:
     if not rows:
         return []
     width = max(len(row) for row in rows)
-    sizes = [max((len(row[i]) for row in rows if i < len(row)), default=0) for i in range(width)]
-    return [
-        (indent + "  ".join(cell.ljust(size) for cell, size in zip(row, sizes, strict=False))).rstrip() for row in rows
+    sizes = [max((display_width(row[i]) for row in rows if i < len(row)), default=0) for i in range(width)]
+    cells = [
+        [cell + " " * (size - display_width(cell)) for cell, size in zip(row, sizes, strict=False)] for row in rows
     ]
+    return [(indent + "  ".join(row)).rstrip() for row in cells]
 
 
 __all__ = [

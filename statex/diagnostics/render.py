@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from math import isfinite
 from typing import Any
 
 from statex.diagnostics.escape import escape
@@ -57,8 +58,24 @@ def to_json(diagnostic: Diagnostic) -> dict[str, Any]:
 
 def render_json(diagnostics: Iterable[Diagnostic]) -> str:
     """Return several diagnostics as the text of a JSON list, in plain ASCII."""
+    return json_text([to_json(one) for one in diagnostics])
+
+
+def json_text(value: Any) -> str:
+    """Return plain data as JSON in plain ASCII; numbers that JSON does not have are the texts `nan`, `inf` and `-inf`.
+
+    What is no plain data is written as its text.
+    """
     # JSON leaves DEL as it is; a terminal does not.
-    return json.dumps([to_json(one) for one in diagnostics], indent=2).replace("\x7f", "\\u007f")
+    return json.dumps(_finite(value), indent=2, default=str, allow_nan=False).replace("\x7f", "\\u007f")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _label_json(label: Label) -> dict[str, Any]:

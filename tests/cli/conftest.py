@@ -30,6 +30,10 @@ number = 3
 """
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError(f"`{constant}` is no JSON")
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a run ended, and what it printed."""
@@ -40,7 +44,7 @@ class Ended:
 
     @property
     def json(self) -> Any:
-        return json.loads(self.out)
+        return json.loads(self.out, parse_constant=_refuse)
 
 
 Run = Callable[..., Ended]

@@ -319,6 +319,18 @@ class TestShow:
         found = run("show", "--json", "net.pth").json["entries"]
         assert found["linear.weight"] == {"dtype": "float32", "shape": [5, 10], "bytes": 200, "parameter": False}
 
+    def test_json_has_no_numbers_that_json_does_not_have(self, run: Run) -> None:
+        torch.save({"model": {"a": torch.ones(1)}, "best": float("-inf"), "seen": [1.5, float("nan")]}, "best.pth")
+        values = run("show", "best.pth", "--json").json["values"]
+        assert values == {"best": "-inf", "seen": [1.5, "nan"]}
+        assert run("plan", "-e", "param p", "best.pth", "-D", "p=NaN", "--json").json["parameters"] == {"p": "nan"}
+
+    def test_wide_characters_keep_columns(self, run: Run) -> None:
+        torch.save({"模型.w": torch.ones(1), "abcdef": torch.ones(1)}, "wide.pth")
+        first, second, _ = run("show", "wide.pth").out.splitlines()
+        assert first == "  模型.w  f32[1]  4 B"
+        assert second == "  abcdef  f32[1]  4 B"
+
 
 class TestReference:
     def test_ops(self, run: Run) -> None:
@@ -330,6 +342,30 @@ class TestReference:
     def test_explain(self, run: Run) -> None:
         assert run("explain", "SX301").out.startswith("SX301: pattern matches no key\n")
         assert "SX501" in run("explain").out
+
+    def test_control_characters_in_names_of_files_are_escaped(self, run: Run, net: Net) -> None:
+        torch.save(net.state_dict(), "in\x1b[2J.pth")
+        for command in (
+            ["apply", "-e", "", "in\x1b[2J.pth", "o\x1b[2J.pth", "--dry-run"],
+            ["check", "-e", "", "in\x1b[2J.pth"],
+        ):
+            ended = run(*command)
+            assert ended.exit_code == 0
+            assert "\x1b" not in ended.out
+            assert r"\x1b[2J.pth" in ended.out
+
+    @pytest.mark.parametrize(
+        ("command", "said"),
+        [
+            (["apply", "in.pth"], "this takes RULES IN OUT, or with -e: IN OUT; 1 path given"),
+            (["check"], "this takes RULES; 0 paths given"),
+            (["plan", "-e", "", "a", "b"], "this takes IN; 2 paths given"),
+        ],
+    )
+    def test_the_number_of_paths(self, run: Run, command: list[str], said: str) -> None:
+        ended = run(*command)
+        assert ended.exit_code == 2
+        assert said in ended.err
 
     def test_version(self, run: Run) -> None:
         assert run("--version").out == f"statex {statex.__version__}\n"

@@ -89,5 +89,9 @@ def _outcome(done: statex.Conversion, destination: Path) -> str:
     if done.comparison is not None:
         verb = "fits" if done.path is None else "verified against"
         lines.append(f"{verb} {escape(done.comparison.target)}: all {done.comparison.agreeing} keys agree")
-    lines.append(f"dry run: {destination} was not written" if done.path is None else f"wrote {escape(str(done.path))}")
+    lines.append(
+        f"dry run: {escape(str(destination))} was not written"
+        if done.path is None
+        else f"wrote {escape(str(done.path))}"
+    )
     return "\n".join(lines)

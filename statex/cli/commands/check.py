@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from statex.cli import options
-from statex.cli.output import print_diagnostics, print_json
+from statex.cli.output import escape, print_diagnostics, print_json
 from statex.diagnostics import Diagnostic
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.render import to_json
@@ -50,5 +50,5 @@ def check(
         return
     print_diagnostics(warnings)
     if not quiet:
-        against = f" for {rest[0]}" if with_checkpoint else ""
+        against = f" for {escape(rest[0])}" if with_checkpoint else ""
         typer.echo(f"{counted(len(rules.program.statements), 'statement')}: no errors{against}")
