@@ -25,6 +25,7 @@ from statex.diagnostics.codes import target as target_codes
 from statex.dsl.check import Checked
 from statex.dsl.compile import compile_plan
 from statex.dsl.graph import SourceKey
+from statex.dsl.metadata import copied
 from statex.dsl.parameters import Given
 from statex.dsl.plan import Plan
 from statex.grammar import tree
@@ -201,7 +202,8 @@ class Job:
         """
         state = self.state()
         self._load_for_real(state)
-        return nesting.rebuild(self.tree, self.root, self.root_target, state, self.plan.metadata, self._main.load)
+        metadata = copied(self.plan.metadata) if self.plan.metadata is not None else None
+        return nesting.rebuild(self.tree, self.root, self.root_target, state, metadata, self._main.load)
 
     def _load_for_real(self, state: Mapping[str, Any]) -> None:
         comparison = self._comparison or self.check_target()

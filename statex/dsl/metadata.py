@@ -12,6 +12,15 @@ def _module(key: str) -> str:
     return key.rpartition(".")[0]
 
 
+def _name(module: str) -> str:
+    return module.rpartition(".")[2]
+
+
+def copied(metadata: Metadata) -> Metadata:
+    """Return a `_metadata` of its own: `load_state_dict(assign=True)` notes its `assign` in what it is given."""
+    return OrderedDict((path, dict(noted) if isinstance(noted, dict) else noted) for path, noted in metadata.items())
+
+
 def follow(metadata: Metadata, before: Iterable[str], born: Iterable[tuple[str, str]]) -> Metadata:
     """Return the `_metadata` of a result.
 
@@ -59,12 +68,17 @@ def _same_modules(before: Iterable[str], moves: Mapping[str, object]) -> bool:
 
 
 def _with_containers(moves: dict[str, dict[str, None]]) -> dict[str, dict[str, None]]:
-    """Add the modules around those that moved: `a.b -> x.b` says that `a` became `x`."""
+    """Add the modules around those that moved: `a.b -> x.b` says that `a` became `x`.
+
+    `a.b.c -> a.d` says nothing of `a.b`: it is not what `a` was.
+    """
     result = {old: dict(news) for old, news in moves.items()}
     taken = {new for news in moves.values() for new in news}
     for old, news in moves.items():
         for new in news:
             outer, inner = _module(old), _module(new)
+            if outer.startswith(f"{inner}.") and _name(old) != _name(new):
+                continue
             while outer and inner:
                 if outer not in moves and inner not in taken:
                     result.setdefault(outer, {}).setdefault(inner)

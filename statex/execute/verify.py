@@ -9,6 +9,7 @@ from typing import Any
 
 from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
 from statex.diagnostics.codes import target as codes
+from statex.dsl.metadata import copied
 from statex.execute.mending import pair, retypes
 from statex.execute.target import Target
 from statex.header import OpaqueInfo, TensorInfo, TensorType
@@ -148,7 +149,7 @@ def _private(state: Mapping[str, Any]) -> OrderedDict[str, Any]:
     copy: OrderedDict[str, Any] = OrderedDict((key, _unbound(value)) for key, value in state.items())
     metadata = getattr(state, "_metadata", None)
     if metadata is not None:
-        copy._metadata = OrderedDict((path, dict(noted)) for path, noted in metadata.items())  # type: ignore[attr-defined]
+        copy._metadata = copied(metadata)  # type: ignore[attr-defined]
     return copy
 
 

@@ -251,3 +251,22 @@ def test_conjugates_and_negatives_are_no_ties() -> None:
     done = statex.compile("set a, b = it * 2").apply({"a": torch.view_as_real(x)[..., 1], "b": negative})
     assert done["a"].tolist() == [4]
     assert done["b"].tolist() == [-4]
+
+
+def test_a_module_put_beside_the_one_around_it_says_nothing_of_that() -> None:
+    block = nn.Sequential(
+        OrderedDict(body=nn.Sequential(nn.Linear(2, 2), nn.ReLU()), act=nn.ReLU(), out=nn.Linear(2, 2))
+    )
+    state = nn.Sequential(block).state_dict()
+    for rules in ("rename part body.0 -> fc", "rename text 'body.0' -> 'body_0'"):
+        done = statex.compile(rules).apply(state)
+        known = set(state._metadata) | {"0.fc", "0.body_0"}  # type: ignore[attr-defined]
+        assert set(done._metadata) <= known
+        assert "0.act" in done._metadata
+
+
+def test_loading_the_result_leaves_the_metadata_of_the_state_alone() -> None:
+    state = nn.Linear(2, 2).state_dict()
+    before = copy.deepcopy(state._metadata)  # type: ignore[attr-defined]
+    nn.Linear(2, 2).load_state_dict(statex.compile("").apply(state), assign=True)
+    assert state._metadata == before  # type: ignore[attr-defined]
