@@ -20,6 +20,7 @@ from statex.checkpoint import (
 )
 from statex.checkpoint.input_file import Stored
 from statex.diagnostics import StatexError, diagnostic, fail
+from statex.diagnostics.codes import files as file_codes
 from statex.diagnostics.codes import names as name_codes
 from statex.diagnostics.codes import target as target_codes
 from statex.dsl.check import Checked
@@ -132,11 +133,16 @@ class Job:
         params: Mapping[str, Any],
     ) -> None:
         self._main = self._open(state, "the checkpoint")
-        stated, self.root_target = _root_statement(program)
-        wanted = root if root is not None else stated
+        stated = _root_statement(program)
+        self.root_target = stated.target.value if stated is not None and stated.target is not None else None
+        wanted = root if root is not None or stated is None else stated.path.value
         self.tree = self._main.tree
         self.root = nesting.find_root(self.tree, self._main.label) if wanted is None else wanted
         self.header = nesting.state_header(self.tree, self.root, self._main.label)
+        taken = nesting.occupied(self.tree, self.root, self.root_target)
+        if taken is not None and stated is not None:
+            what = f"`{self._main.label}` has something at `{taken}` already"
+            fail(file_codes.ROOT_TAKEN, what, stated.target.span if stated.target is not None else stated.span)
         roots = {s.name.name: s.root.value for s in checked.inputs if s.root is not None}
         self._members = {name: [self._open(one, name) for one in as_members(given)] for name, given in inputs.items()}
         headers = {n: tuple(m.header(roots.get(n)) for m in members) for n, members in self._members.items()}
@@ -315,7 +321,7 @@ def as_members(given: State | Sequence[State]) -> list[State]:
     return list(given)
 
 
-def _root_statement(program: tree.Program) -> tuple[str | None, str | None]:
+def _root_statement(program: tree.Program) -> tree.Root | None:
     found = [s for s in program.statements if isinstance(s, tree.Root)]
     if len(found) > 1:
         first, second, *_ = found
@@ -329,6 +335,4 @@ def _root_statement(program: tree.Program) -> tuple[str | None, str | None]:
                 )
             ]
         )
-    if not found:
-        return None, None
-    return found[0].path.value, found[0].target.value if found[0].target is not None else None
+    return found[0] if found else None

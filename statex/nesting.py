@@ -193,7 +193,8 @@ def rebuild(
 
 
 def _nested(old: Mapping[str, Any], state: Mapping[str, Any], metadata: object) -> Any:
-    inner = {key: value for key, value in old.items() if _is_inner(key, value)}
+    # Where a tensor of the new state has the name of a dict, what was in the dict keeps its joined keys.
+    inner = {key: value for key, value in old.items() if _is_inner(key, value) and key not in state}
     result: Any = OrderedDict() if isinstance(old, OrderedDict) or metadata is not None else {}
     parts: dict[str, dict[str, Any]] = {key: {} for key in inner}
     if not inner:
@@ -273,16 +274,31 @@ def _like(old: Any, items: dict[Any, Any]) -> Any:
 
 
 def with_data(tree: Tree, load: Callable[[Any], Any]) -> Any:
-    """Return a tree with each tensor's data in place of its description."""
+    """Return a tree with each tensor's data in place of its description; what holds no tensor is the same object."""
     if isinstance(tree, TensorInfo | OpaqueInfo):
         return load(tree)
     if isinstance(tree, Mapping):
-        return _like(tree, {key: with_data(value, load) for key, value in tree.items()})
-    if isinstance(tree, list):
-        return [with_data(value, load) for value in tree]
-    if isinstance(tree, tuple):
-        return tuple(with_data(value, load) for value in tree)
+        items = {key: with_data(value, load) for key, value in tree.items()}
+        return tree if all(items[key] is value for key, value in tree.items()) else _like(tree, items)
+    if isinstance(tree, list | tuple):
+        values = [with_data(value, load) for value in tree]
+        if all(new is old for new, old in zip(values, tree, strict=True)):
+            return tree
+        return values if isinstance(tree, list) else tuple(values)
     return tree
+
+
+def occupied(tree: Tree, root: str, target: str | None) -> str | None:
+    """Return the path of what stands where the state shall be put, or on the way there; `None` where nothing does."""
+    around: Any = _without(tree, root, lambda leaf: leaf) if target else {}
+    path = ""
+    for part in str(target).split(".") if target else ():
+        if not isinstance(around, Mapping):
+            return path
+        if part not in around:
+            return None
+        around, path = around[part], f"{path}.{part}" if path else part
+    return path or None
 
 
 def dropped_by(tree: Tree, root: str, target: str | None) -> list[str]:

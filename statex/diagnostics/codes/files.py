@@ -62,6 +62,13 @@ NO_ROOT = declare(
     example="statex show a.pth --root state_dict",
     mend="`statex show` without a root lists the candidates.",
 )
+ROOT_TAKEN = declare(
+    "SX619",
+    "a root that is in use",
+    meaning="`root … -> …` puts the state where the checkpoint holds something else, which would be lost in silence.",
+    example="root 'model' -> 'optimizer'   # the checkpoint has an optimizer",
+    mend="Choose another path, or take the bare state alone: `root 'model' -> ''`.",
+)
 JOINED_TWICE = declare(
     "SX608",
     "two entries that join to one key",
