@@ -11,7 +11,7 @@ from statex.diagnostics.suggest import did_you_mean
 from statex.dsl.compiler import TARGET, Compiler, InputState, main_only
 from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.parameters import Given, check_default, checked, known_type
-from statex.dsl.patterns import below
+from statex.dsl.patterns import below, spliced
 from statex.dsl.plan import Allowed
 from statex.dsl.scope import Definition, MacroDefinition, Scope
 from statex.dsl.values import PatternValue, Value, is_unknown
@@ -228,7 +228,10 @@ def _arguments(compiler: Compiler, node: tree.Use, macro: tree.Macro, scope: Sco
 
 def _argument(compiler: Compiler, argument: tree.Argument, scope: Scope) -> Value:
     value = Evaluator(compiler, scope, Context()).value(argument.value)
-    return value if isinstance(value, PatternValue) or is_unknown(value) else _plain(compiler, argument, scope)
+    if isinstance(value, PatternValue):
+        # What it splices is looked up here: in the macro the same name may stand for this very pattern.
+        return PatternValue(replace(value.node, pieces=tuple(spliced(value.node.pieces, scope.splice))))
+    return value if is_unknown(value) else _plain(compiler, argument, scope)
 
 
 def _plain(compiler: Compiler, argument: tree.Argument, scope: Scope) -> Value:
