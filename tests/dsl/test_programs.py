@@ -97,7 +97,7 @@ def states(draw: st.DrawFn) -> dict[str, Any]:
 def test_random_programs_give_a_diagnostic_or_what_was_planned() -> None:
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=800, deadline=None, derandomize=True)
+    @settings(max_examples=1200, deadline=None, derandomize=True)
     @given(programs, states())
     def holds(program: str, given_: dict[str, Any]) -> None:
         before = dict(given_)
