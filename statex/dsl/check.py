@@ -84,10 +84,10 @@ class _Checker:
         self._check_place(node)
         match node:
             case tree.Param():
-                if node.type is not None:
-                    known_type(node.type)
                 self.expressions(node, {})
                 self.define(node.name)
+                if node.type is not None:
+                    known_type(node.type)
             case tree.Let():
                 self.expressions(node, {})
                 self.define(node.name)

@@ -186,7 +186,7 @@ class Compiler:
 
     def constants(self, scope: Scope, key: str | None = None) -> dict[str, object]:
         """Return the names a template may use besides captures."""
-        names: dict[str, object] = {n: v for n, v in scope.names().items() if isinstance(v, int | str)}
+        names: dict[str, object] = {**scope.names()}
         if key is not None:
             names["key"] = key
         return names
@@ -230,8 +230,11 @@ class Compiler:
         if node.input is None:
             matched.sort(key=lambda m: self.state.rank(m.key))
         kept = [m for m in matched if not tensors or m.entry.is_tensor]
-        chosen = [m for m in kept if self._holds(m, clause)]
-        if not chosen and len(matched) == len(found) and not optional:
+        decided = [(m, self._holds(m, clause)) for m in kept]
+        chosen = [m for m, holds in decided if holds]
+        # Where an error was reported of a match, that none is left says nothing.
+        sound = len(matched) == len(found) and all(holds is not None for _, holds in decided)
+        if not chosen and sound and not optional:
             self.found.add(no_match(node, index, pattern, matched, kept, clause, self.gone))
         return chosen
 
@@ -245,7 +248,7 @@ class Compiler:
         """Return the match of a key of the state."""
         visible = key if scope.prefix is None else key[len(self.prefix_text(scope, bindings)) + 1 :]
         entry = self.state.entries[key]
-        return Match(key, visible, bindings, entry, entry.value, _case(key, bindings))
+        return Match(key, visible, bindings, entry, entry.current, _case(key, bindings))
 
     def prefix_text(self, scope: Scope, bindings: Bindings) -> str:
         """Return the text the `within` blocks around a scope stand for, given the captures of a match."""
@@ -256,14 +259,15 @@ class Compiler:
             self._templates[id(scope.prefix), id(scope)] = cached
         return cached[0].render(bindings, self.constants(scope))
 
-    def _holds(self, match: Match, clause: Clause) -> bool:
+    def _holds(self, match: Match, clause: Clause) -> bool | None:
+        """Say whether `where` holds for a match, `None` after an error."""
         if clause.where is None:
             return True
         try:
             return self.evaluator(match, clause.scope).condition(clause.where, "`where`")
         except StatexError as error:
             self.report(error, match.case)
-            return False
+            return None
 
     def evaluator(self, match: Match, scope: Scope) -> Evaluator:
         """Return what evaluates the expressions of a statement for a match."""

@@ -86,10 +86,13 @@ class Evaluator:
         self.context = context
 
     def condition(self, node: tree.Expr, what: str) -> bool:
-        """Return whether a condition holds; an unknown one does not."""
+        """Return whether a condition holds.
+
+        Raises:
+            StatexError: also without a diagnostic, where an error reported before makes it unknown.
+        """
         value = Evaluator(self.world, self.scope, replace(self.context, header_only=True)).value(node)
-        if is_unknown(value):
-            return False
+        _check_known(value)
         if has_tensor(value):
             _tensor_in_condition(what, node.span, value)
         return operators.truth(value, node.span, what)
@@ -231,8 +234,7 @@ class Evaluator:
 
     def _truth(self, node: tree.Expr, what: str) -> bool:
         value = self.value(node)
-        if is_unknown(value):
-            return False
+        _check_known(value)
         if has_tensor(value):
             _tensor_in_condition(what, node.span, value)
         return operators.truth(value, node.span, what)
@@ -241,6 +243,7 @@ class Evaluator:
         text = self.value(node.value)
         if isinstance(text, PatternValue):
             text = text.text
+        _check_known(text)
         if not isinstance(text, str):
             fail(codes.WRONG_KIND, f"`matches` needs text on its left, not {kind_of(text)}", node.value.span)
         return self.world.key_matches(text, node.pattern, self.scope, self.context)
@@ -272,6 +275,7 @@ class Evaluator:
             return Index(self._bound(node.start), self._bound(node.stop), self._bound(node.step))
         value = self.plain(node, "an index")
         items = value if isinstance(value, tuple) else (value,)
+        _check_known(value)
         if value is not None and not all(type(item) is int for item in items):
             fail(codes.WRONG_KIND, f"an index is an int, a slice or a list of ints, not {kind_of(value)}", node.span)
         return value
@@ -281,6 +285,7 @@ class Evaluator:
         if value is None or type(value) is int:
             return value
         assert node is not None
+        _check_known(value)
         fail(codes.WRONG_KIND, f"the bounds of a slice are ints, not {kind_of(value)}", node.span)
 
     def _apply(self, operation: str, span: Span, operands: list[tuple[Value, Span]]) -> Value:
@@ -295,6 +300,12 @@ def _pick(value: tuple[Value, ...] | str, index: Value, node: tree.Subscript) ->
         return value[index]
     what = f"{len(value)} tensors" if is_tensors(value) else f"{len(value)} items"
     fail(codes.WRONG_KIND, f"there is no item {describe(index)} among {what}", node.span, values=[describe(value)])
+
+
+def _check_known(value: Value) -> None:
+    """Refuse a value that an error made unknown, without a word: what is wrong with it has been said."""
+    if is_unknown(value):
+        raise StatexError(())
 
 
 def _no_current(name: str, span: Span) -> NoReturn:

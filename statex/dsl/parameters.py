@@ -10,7 +10,7 @@ from statex.diagnostics import fail
 from statex.diagnostics.codes import names as codes
 from statex.diagnostics.suggest import did_you_mean
 from statex.dsl.operators import bounded
-from statex.dsl.values import PatternValue, Value, describe, kind_of
+from statex.dsl.values import PatternValue, Value, describe, is_unknown, kind_of
 from statex.dtypes import BY_NAME, DType
 from statex.grammar import tree
 from statex.source import Span
@@ -58,6 +58,8 @@ def checked(node: tree.Param, type_name: str | None, given: Given, default: Valu
     """
     wanted = type_name or _type_of(default)
     value = from_python(given.value) if given.typed else from_text(given.value, wanted)
+    if is_unknown(value):
+        return value
     span = given.span or node.span
     return _fit(node, wanted, bounded(value, span), span)
 
@@ -69,7 +71,9 @@ def check_default(node: tree.Param, type_name: str | None, default: Value) -> Va
         StatexError: SX206.
     """
     assert node.default is not None
-    return default if type_name is None or default is None else _fit(node, type_name, default, node.default.span)
+    if type_name is None or default is None or is_unknown(default):
+        return default
+    return _fit(node, type_name, default, node.default.span)
 
 
 def _fit(node: tree.Param, wanted: str | None, value: Value, span: Span) -> Value:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from statex.diagnostics import Diagnostic, diagnostic, fail
+from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
 from statex.diagnostics.codes import names as codes
 from statex.diagnostics.suggest import did_you_mean
 from statex.dsl.ops import OPERATIONS, QUERIES, WORDS
-from statex.dsl.values import PatternValue, Value
+from statex.dsl.values import PatternValue, Value, is_unknown
 from statex.dtypes import BY_NAME
 from statex.grammar.tree import Macro, Name, PatternNode, Splice
 from statex.source import Span
@@ -137,6 +137,9 @@ class Scope:
                 help=f"did you mean `{{${near[0]}}}`?" if near else f"declare it: param {piece.name}: str",
             )
         value = definition.value
+        if is_unknown(value):
+            # What it lacks was reported where it is defined.
+            raise StatexError(())
         if isinstance(value, PatternValue):
             return value.node
         if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from statex.dsl.graph import Graph, SourceKey
 from statex.dsl.index import KeyIndex
-from statex.dsl.values import TensorValue
+from statex.dsl.values import UNKNOWN, TensorValue, Value
 from statex.header import Header, OpaqueInfo, TensorInfo, TensorType
 from statex.record import record
 
@@ -36,6 +36,11 @@ class Entry:
     def type(self) -> TensorType | None:
         """Dtype and shape of a tensor."""
         return self.value.type if self.value is not None else None
+
+    @property
+    def current(self) -> Value:
+        """What expressions know of it: `None` where it is no tensor, `UNKNOWN` after an error."""
+        return UNKNOWN if self.value is None and self.opaque is None else self.value
 
     def at_step(self, step: int) -> Entry:
         """Return the entry as moved by a statement."""

@@ -6,11 +6,12 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from statex.diagnostics import Diagnostic, diagnostic, fail
+from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
 from statex.diagnostics.codes import patterns as codes
 from statex.diagnostics.suggest import did_you_mean
 from statex.dsl.captures import Bindings, Captured, CaptureKind, CaptureType
 from statex.dsl.patterns import Splicer, spliced
+from statex.dsl.values import UNKNOWN, PatternValue
 from statex.grammar import tree
 from statex.source import Span
 
@@ -174,7 +175,19 @@ def _look_up(name: str, bindings: Bindings, constants: Mapping[str, object], spa
 def _as_text(value: object, name: str, span: Span) -> str:
     if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
         return str(value)
-    fail(codes.NOT_AN_INT, f"`{name}` cannot be part of a key: only text and ints can", span)
+    _check_known(value)
+    fail(
+        codes.NOT_AN_INT,
+        f"`{name}` cannot be part of a key: only text and ints can",
+        span,
+        help=f"`{{${name}}}` puts a pattern in" if isinstance(value, PatternValue) else (),
+    )
+
+
+def _check_known(value: object) -> None:
+    """Refuse a value that an error made unknown, without a word: what is wrong with it was said where it is defined."""
+    if value is UNKNOWN:
+        raise StatexError(())
 
 
 def _field(piece: tree.Field, bindings: Bindings, constants: Mapping[str, object]) -> str:
@@ -192,6 +205,7 @@ def _integer(node: tree.Expr, bindings: Bindings, constants: Mapping[str, object
     if isinstance(node, tree.Name):
         value = _look_up(node.name, bindings, constants, node.span)
         value = value.value if isinstance(value, Captured) else value
+        _check_known(value)
         if type(value) is not int:
             fail(
                 codes.NOT_AN_INT,

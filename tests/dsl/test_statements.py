@@ -233,3 +233,51 @@ def test_tuples_of_other_lengths_make_no_pairs() -> None:
         run("merge e.{i:int}.w as w, e.{i:int}.s as s over i -> w = stack(w * s[1:])", experts())
     assert [d.code.id for d in caught.value.diagnostics] == ["SX401"]
     assert caught.value.diagnostics[0].headline == "3 and 2 tensors make no pairs"
+@pytest.mark.parametrize(
+    "program",
+    [
+        "input ft\nset a.weight = ft::{key}",
+        "input ft[]\nset a.weight = cat(ft::{key})",
+        "input ft\ncopy ft::** -> b.**",
+        "input ft\nadd b = zeros(shape(ft::a.weight))",
+        "input ft\nif exists(ft::a.weight) { drop gone } else { drop gone }",
+        "input ft\nexpect count(ft::**) == 3\norder like ft",
+    ],
+)
+def test_an_input_that_was_not_given_is_said_once(program: str) -> None:
+    with pytest.raises(StatexError) as caught:
+        run(program)
+    assert [d.code.id for d in caught.value.diagnostics] == ["SX210"]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "rename l.{$n}.w -> x",
+        "rename l.{i:int}.w -> l.{i + n}.v",
+        "rename part l -> l{n}",
+        "rename text 'l' -> \"{$n}\"",
+        "let m = n + 1\nadd z = zeros([m, 2])",
+        "set a.bias = it[n:]\nset a.bias = it[n] * it",
+        "set a.weight = it * n\nset a.weight = size(it, 0) * it\nset a.weight = it where ndim == 2",
+        "if n > 3 { drop gone } else { drop gone }",
+        "expect n == 3\nexpect key matches l.{$n}",
+        "drop l.** where not (numel == n)",
+    ],
+)
+def test_of_what_hangs_on_an_error_nothing_more_is_said(use: str) -> None:
+    with pytest.raises(StatexError) as caught:
+        run(f"param n: int\n{use}")
+    assert [d.code.id for d in caught.value.diagnostics] == ["SX204"]
+
+
+def test_a_condition_that_is_at_fault_is_said_once() -> None:
+    with pytest.raises(StatexError) as caught:
+        run("drop l.{i}.w where i == 10")
+    assert [d.code.id for d in caught.value.diagnostics] == ["SX207"]
+
+
+def test_a_value_that_is_no_text_is_said_to_be_none() -> None:
+    with pytest.raises(StatexError) as caught:
+        run("param n: list\nrename l.0.w -> l.{n}", n=[1])
+    assert [d.headline for d in caught.value.diagnostics] == ["`n` cannot be part of a key: only text and ints can"]

@@ -118,7 +118,7 @@ def _existing(compiler: Compiler, key: str, span: Span, match: Match, chosen: di
     visible = key
     if scope.prefix is not None:
         visible = key[len(compiler.prefix_text(scope, match.bindings)) + 1 :]
-    return replace(match, key=key, visible=visible, entry=entry, value=entry.value)
+    return replace(match, key=key, visible=visible, entry=entry, value=entry.current)
 
 
 def add(compiler: Compiler, node: tree.Add, scope: Scope) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
@@ -13,8 +14,8 @@ from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.parameters import Given, check_default, checked, known_type
 from statex.dsl.patterns import below, spliced
 from statex.dsl.plan import Allowed
-from statex.dsl.scope import Definition, MacroDefinition, Scope
-from statex.dsl.values import PatternValue, Value, is_unknown
+from statex.dsl.scope import Definition, MacroDefinition, Scope, taken_by_language
+from statex.dsl.values import UNKNOWN, PatternValue, Value, is_unknown
 from statex.grammar import parse, tree
 from statex.source import Source, Span
 
@@ -24,6 +25,11 @@ Run = Callable[[Compiler, Sequence[tree.Statement], Scope], None]
 
 def param(compiler: Compiler, node: tree.Param, scope: Scope, given: dict[str, Given]) -> None:
     """Give a parameter its value: the one given from outside, or else its default."""
+    with _unknown_on_error(node.name, scope):
+        scope.define(node.name, _param_value(compiler, node, scope, given))
+
+
+def _param_value(compiler: Compiler, node: tree.Param, scope: Scope, given: dict[str, Given]) -> Value:
     name = node.name.name
     type_name = known_type(node.type) if node.type is not None else None
     default: Value = None
@@ -31,22 +37,32 @@ def param(compiler: Compiler, node: tree.Param, scope: Scope, given: dict[str, G
         default = Evaluator(compiler, scope, Context()).plain(node.default, "a default")
     outside = given.get(name)
     if outside is not None:
-        scope.define(node.name, checked(node, type_name, outside, default))
-    elif node.default is not None:
-        scope.define(node.name, check_default(node, type_name, default))
-    else:
-        fail(
-            codes.MISSING_PARAM,
-            f"the parameter `{name}` has no value",
-            node.span,
-            help=f"-D {name}=…   or a default: `{node.span.text.rstrip()} = …`",
-        )
+        return checked(node, type_name, outside, default)
+    if node.default is not None:
+        return check_default(node, type_name, default)
+    fail(
+        codes.MISSING_PARAM,
+        f"the parameter `{name}` has no value",
+        node.span,
+        help=f"-D {name}=…   or a default: `{node.span.text.rstrip()} = …`",
+    )
+
+
+@contextmanager
+def _unknown_on_error(name: tree.Name, scope: Scope) -> Iterator[None]:
+    """Give a name an unknown value where the one it should have cannot be told, so that only this is reported."""
+    try:
+        yield
+    except StatexError:
+        if scope.find(name.name) is None and taken_by_language(name.name) is None:
+            scope.define(name, UNKNOWN)
+        raise
 
 
 def let(compiler: Compiler, node: tree.Let, scope: Scope) -> None:
     """Give a name a value that is known from parameters and the header."""
-    value = Evaluator(compiler, scope, Context()).plain(node.value, "`let`")
-    scope.define(node.name, value)
+    with _unknown_on_error(node.name, scope):
+        scope.define(node.name, Evaluator(compiler, scope, Context()).plain(node.value, "`let`"))
 
 
 def input_(compiler: Compiler, node: tree.Input, scope: Scope) -> None:

@@ -17,7 +17,7 @@ from statex.dsl.scope import Scope
 from statex.dsl.state import Entry, Rank, computed
 from statex.dsl.statements.select import check_new
 from statex.dsl.templates import Template
-from statex.dsl.values import UNKNOWN, TensorValue, Value, describe, is_tensors, is_unknown
+from statex.dsl.values import TensorValue, Value, describe, is_tensors, is_unknown
 from statex.grammar import tree
 from statex.source import Span
 
@@ -324,16 +324,12 @@ def _merge_one(
 
 
 def _merge_context(node: tree.Merge, group: _Group, gathered: list[list[Match]], case: str, key: str) -> Context:
-    tuples = [tuple(_value(match) for match in found) for found in gathered]
+    tuples = [tuple(match.value for match in found) for found in gathered]
     values: list[Value] = [found if node.over is not None else found[0] for found in tuples]
     named = {s.name.name: v for s, v in zip(node.sources, values, strict=True) if s.name is not None}
     # With one source `it` is what `over` gathers; with several it is one of each.
     it = values[0] if node.over is not None and len(values) == 1 else tuple(values)
     return Context(it, key, group.bindings, named, case=case)
-
-
-def _value(match: Match) -> Value:
-    return match.value if match.value is not None else UNKNOWN
 
 
 def _check_complete(node: tree.Merge, group: _Group, case: str) -> None:
