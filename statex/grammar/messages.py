@@ -66,13 +66,20 @@ def _at_statement(expected: frozenset[str]) -> bool:
 
 def _verb(text: str, span: Span, found: str) -> Diagnostic:
     word = _WORD.match(found)
-    name = word.group() if word is not None else found
-    near = [_OTHER_WORDS[name.lower()]] if name.lower() in _OTHER_WORDS else did_you_mean(name, VERBS)
-    span = Span(span.source, span.start, span.start + max(len(name), 1))
     if word is None:
         return diagnostic(
-            codes.UNEXPECTED, f"`{found}` starts no statement", span, help="a statement starts with a verb: `rename …`"
+            codes.UNEXPECTED,
+            f"`{found}` starts no statement",
+            Span(span.source, span.start, span.start + max(len(found), 1)),
+            help="a statement starts with a verb: `rename …`",
         )
+    return unknown_verb(Span(span.source, span.start, span.start + len(word.group())))
+
+
+def unknown_verb(span: Span) -> Diagnostic:
+    """Return the diagnostic for a word that starts no statement."""
+    name = span.text
+    near = [_OTHER_WORDS[name.lower()]] if name.lower() in _OTHER_WORDS else did_you_mean(name, VERBS)
     return diagnostic(
         codes.UNKNOWN_VERB,
         f"there is no statement `{name}`",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from lark import Token
 from lark.lark import PostLex
 
-from statex.diagnostics import fail
+from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import syntax as codes
+from statex.grammar.messages import VERBS, unknown_verb
 from statex.source import Source, Span
 
 LIMIT = 100
@@ -36,7 +38,11 @@ class Newlines(PostLex):
         """Yield the tokens that count."""
         self.open = []
         last = ""
+        word: Token | None = None
         for token in stream:
+            if word is not None:
+                self._check_apart(word, token)
+            word = token if token.type == token.upper() and token.isalpha() else None
             if token.type == "_NL":
                 inside = self.open and self.open[-1].type != "LBRACE"
                 if not inside and last not in _GOES_ON:
@@ -48,6 +54,25 @@ class Newlines(PostLex):
                 self._pop(token)
             last = token.type
             yield token
+
+    def _check_apart(self, word: Token, token: Token) -> None:
+        """Refuse a word of the language with more letters behind it: `dropped` is not `drop ped`."""
+        assert token.start_pos is not None
+        if word.end_pos != token.start_pos or not re.match(r"\w", token):
+            return
+        assert self.source is not None
+        place = self.span(word)
+        rest = re.compile(r"\w*").match(self.source.text, token.start_pos)
+        assert rest is not None
+        whole = Span(self.source, place.start, rest.end())
+        if word in VERBS:
+            raise StatexError([unknown_verb(whole)])
+        fail(
+            codes.UNEXPECTED,
+            f"`{whole.text}` does not belong here",
+            whole,
+            help=f"write `{word} {whole.text[len(word) :]}`, if `{word}` is meant",
+        )
 
     def _push(self, token: Token) -> None:
         if len(self.open) >= LIMIT:

@@ -106,6 +106,23 @@ def test_several_errors_in_one_run(text: str, places: list[tuple[str, int, int]]
     assert found == places
 
 
+@pytest.mark.parametrize(
+    ("text", "code", "place"),
+    [
+        ("dropped.w", "SX102", "dropped"),
+        ("inputft", "SX102", "inputft"),
+        ("keeps a.w", "SX102", "keeps"),
+        ("drop a.w wherendim == 2", "SX101", "wherendim"),
+        ("add c = it forb", "SX101", "forb"),
+        ("drop a.w where 1 == 1 andndim == 2", "SX101", "andndim"),
+    ],
+)
+def test_words_of_the_language_end_where_the_word_ends(text: str, code: str, place: str) -> None:
+    with pytest.raises(StatexError) as caught:
+        parse_text(text)
+    assert [(d.code.id, d.span.text if d.span else "") for d in caught.value.diagnostics] == [(code, place)]
+
+
 def test_an_unclosed_bracket_is_reported_where_it_opened() -> None:
     (found,) = errors_of("set a.b = cat(it,\n  dim=0\ndrop c.d\n")
     assert found.code.id == "SX103"
