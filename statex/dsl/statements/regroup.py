@@ -299,7 +299,7 @@ def _merge_one(
     case: str,
 ) -> None:
     _check_complete(node, group, case)
-    gathered = [_in_order(node, found, number) for number, found in enumerate(group.found)]
+    gathered = [_in_order(node, group, number) for number in range(len(group.found))]
     matches = [match for found in gathered for match in found]
     first = min(matches, key=lambda m: compiler.state.rank(m.key))
     key = template.render(group.bindings, compiler.constants(scope))
@@ -345,12 +345,13 @@ def _check_complete(node: tree.Merge, group: _Group, case: str) -> None:
             )
 
 
-def _in_order(node: tree.Merge, found: dict[Hashable, Match], number: int) -> list[Match]:
-    """Return the matches of a source in the order of `over`, which must be complete."""
+def _in_order(node: tree.Merge, group: _Group, number: int) -> list[Match]:
+    """Return the matches of a source in the order of `over`, which must be complete, and as long as for the others."""
+    found = group.found[number]
     if node.over is None:
         return list(found.values())
     source = node.sources[number].pattern
-    wanted = _wanted(node, found)
+    wanted = _wanted(node, group)
     missing = [place for place in wanted if place not in found]
     if missing:
         fail(
@@ -358,20 +359,26 @@ def _in_order(node: tree.Merge, found: dict[Hashable, Match], number: int) -> li
             f"`over {node.over.name}` misses {join_words([str(m) for m in missing], limit=4)}",
             source.span,
             values=[f"present: {join_words([str(p) for p in _sorted(found)], limit=12)}"],
-            help="`renumber` closes gaps in the numbers" if all(isinstance(m, int) for m in missing) else (),
+            help="`renumber` closes gaps in the numbers" if _is_gap(node, group, missing) else (),
         )
     return [found[place] for place in wanted]
+
+
+def _is_gap(node: tree.Merge, group: _Group, missing: list[Hashable]) -> bool:
+    """Say whether numbers are missing that no source has, so that the others may move up."""
+    chosen = any(isinstance(p, tree.Capture) and p.choices for s in node.sources for p in s.pattern.pieces)
+    return not chosen and not any(place in found for found in group.found for place in missing)
 
 
 def _sorted(found: dict[Hashable, Match]) -> list[Hashable]:
     return sorted(found, key=lambda place: (not isinstance(place, int), place))
 
 
-def _wanted(node: tree.Merge, found: dict[Hashable, Match]) -> list[Hashable]:
+def _wanted(node: tree.Merge, group: _Group) -> list[Hashable]:
     assert node.over is not None
     for source in node.sources:
         for piece in source.pattern.pieces:
             if isinstance(piece, tree.Capture) and piece.name == node.over.name and piece.choices:
                 return [int(c.value) if c.value.isdecimal() else c.value for c in piece.choices]
-    highest = max((place for place in found if isinstance(place, int)), default=-1)
+    highest = max((place for found in group.found for place in found if isinstance(place, int)), default=-1)
     return list(range(highest + 1))
