@@ -281,3 +281,26 @@ def test_a_value_that_is_no_text_is_said_to_be_none() -> None:
     with pytest.raises(StatexError) as caught:
         run("param n: list\nrename l.0.w -> l.{n}", n=[1])
     assert [d.headline for d in caught.value.diagnostics] == ["`n` cannot be part of a key: only text and ints can"]
+
+
+def test_sources_gathered_over_a_number_are_equally_many() -> None:
+    given = {"l.0.a": T([0.0]), "l.1.a": T([1.0]), "l.0.b": T([2.0])}
+    with pytest.raises(StatexError) as caught:
+        run("merge l.{i:int}.a as a, l.{i}.b as b over i -> l.s = cat(stack(a), stack(b))", given)
+    assert [(d.code.id, d.span.text if d.span else "") for d in caught.value.diagnostics] == [("SX310", "l.{i}.b")]
+    # To renumber would put tensors together that do not belong together.
+    assert not [n for n in caught.value.diagnostics[0].notes if n.kind == "help"]
+
+
+@pytest.mark.parametrize(
+    ("program", "keys"),
+    [
+        ("set l.{i:int}.w, m.{i}.w = it * 0 where i in [2, 10]", {"l.2.w", "l.10.w", "m.2.w"}),
+        ("drop l.{i:int}.w, m.{i}.w where i in [2, 10]", {"l.2.w", "l.10.w", "m.2.w"}),
+        ("keep l.{i:int}.w, m.{i}.w where i == 0", {"l.2.w", "l.10.w", "m.2.w"}),
+    ],
+)
+def test_a_capture_has_the_type_of_its_first_mention(program: str, keys: set[str]) -> None:
+    given = {"l.0.w": T([1.0]), "l.2.w": T([2.0]), "l.10.w": T([3.0]), "m.0.w": T([4.0]), "m.2.w": T([5.0])}
+    result = run(program, given)
+    assert {key for key in given if key not in result or result[key] == 0} == keys

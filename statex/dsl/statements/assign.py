@@ -78,8 +78,9 @@ def _lint_cast(compiler: Compiler, node: tree.Set, match: Match, value: TensorVa
 
 def _targets(compiler: Compiler, node: tree.Set, scope: Scope) -> Iterable[Match]:
     chosen: dict[str, Match] = {}
+    clause = Clause(scope, node.where, node.optional, maybe="set?")
     for pattern in node.targets:
-        for match in compiler.matches(pattern, Clause(scope, node.where, node.optional, maybe="set?"), tensors=True):
+        for match in compiler.matches(pattern, clause, tensors=True):
             chosen.setdefault(match.key, match)
     return chosen.values()
 

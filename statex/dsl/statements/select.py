@@ -19,9 +19,9 @@ from statex.source import Span
 def drop(compiler: Compiler, node: tree.Drop, scope: Scope) -> None:
     """Carry out a `drop` or a `keep`."""
     chosen: dict[str, Match] = {}
+    clause = Clause(scope, node.where, node.optional, maybe="keep?" if node.keep else "drop?")
     for pattern in node.patterns:
         further = pattern.input is not None and pattern.input != TARGET and not node.keep
-        clause = Clause(scope, node.where, node.optional, maybe="keep?" if node.keep else "drop?")
         found = compiler.matches(pattern, clause, further=further)
         if further:
             compiler.inputs[pattern.input].touched.update(m.key for m in found)  # type: ignore[index]
