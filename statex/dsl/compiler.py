@@ -164,8 +164,8 @@ class Compiler:
         """Return the compiled template, below the `within` blocks around it."""
         cached = self._templates.get((id(node), id(scope)))
         if cached is None:
-            placed = below(scope.prefix, node) if scope.prefix is not None and node.input is None else node
-            cached = (compile_template(placed, splice=scope.splice), (node, scope))
+            prefix = scope.prefix if node.input is None else None
+            cached = (compile_template(node, splice=scope.splice, prefix=prefix), (node, scope))
             self._templates[id(node), id(scope)] = cached
         return cached[0]
 
@@ -246,16 +246,21 @@ class Compiler:
 
     def own_match(self, scope: Scope, key: str, bindings: Bindings) -> Match:
         """Return the match of a key of the state."""
-        visible = key if scope.prefix is None else key[len(self.prefix_text(scope, bindings)) + 1 :]
         entry = self.state.entries[key]
+        visible = self.visible(key, scope, bindings)
         return Match(key, visible, bindings, entry, entry.current, _case(key, bindings))
+
+    def visible(self, key: str, scope: Scope, bindings: Bindings) -> str:
+        """Return what the statements of a scope see of a key: without the prefix, which may be empty."""
+        prefix = self.prefix_text(scope, bindings) if scope.prefix is not None else ""
+        return key[len(prefix) + 1 :] if prefix else key
 
     def prefix_text(self, scope: Scope, bindings: Bindings) -> str:
         """Return the text the `within` blocks around a scope stand for, given the captures of a match."""
         assert scope.prefix is not None
         cached = self._templates.get((id(scope.prefix), id(scope)))
         if cached is None:
-            cached = (compile_template(below(scope.prefix, None), splice=scope.splice), scope)
+            cached = (compile_template(None, splice=scope.splice, prefix=scope.prefix), scope)
             self._templates[id(scope.prefix), id(scope)] = cached
         return cached[0].render(bindings, self.constants(scope))
 

@@ -10,7 +10,7 @@ from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
 from statex.diagnostics.codes import patterns as codes
 from statex.diagnostics.suggest import did_you_mean
 from statex.dsl.captures import Bindings, Captured, CaptureKind, CaptureType
-from statex.dsl.patterns import Splicer, spliced
+from statex.dsl.patterns import Splicer, below, spliced
 from statex.dsl.values import UNKNOWN, PatternValue
 from statex.grammar import tree
 from statex.source import Span
@@ -24,6 +24,8 @@ class Template:
 
     node: tree.PatternNode
     pieces: tuple[tree.Piece, ...]
+    prefix: int = 0
+    """So many of the pieces are those of the `within` around: of a choice they are the text, not what it stands for."""
 
     @cached_property
     def stars(self) -> int:
@@ -72,10 +74,12 @@ class Template:
         parts: list[str] = []
         stars = 0
         emptied = False
-        for piece in self.pieces:
+        for number, piece in enumerate(self.pieces):
             if isinstance(piece, tree.Star | tree.DoubleStar):
                 stars += 1
                 text = bindings[f"*{stars}"].rendered
+            elif number < self.prefix and isinstance(piece, tree.Capture) and piece.name in bindings:
+                text = bindings[piece.name].text
             else:
                 text = self._text(piece, bindings, constants)
             if emptied and text.startswith("."):
@@ -101,12 +105,20 @@ class Template:
         return _field(piece, bindings, constants)
 
 
-def compile_template(node: tree.PatternNode, *, splice: Splicer) -> Template:
-    """Compile a template; `splice` gives what stands for `{$name}`.
+def compile_template(
+    node: tree.PatternNode | None, *, splice: Splicer, prefix: tree.PatternNode | None = None
+) -> Template:
+    """Compile a template; `splice` gives what stands for `{$name}`, `prefix` is the pattern of the `within` around.
+
+    Without a node, it is the prefix alone.
 
     Raises:
         StatexError: SX159 for a regular expression, which stands for no text.
     """
+    before = () if prefix is None else tuple(spliced(below(prefix, None).pieces, splice))
+    if node is None:
+        assert prefix is not None
+        return Template(prefix, before, len(before))
     if node.kind is tree.PatternKind.REGEX:
         fail(
             codes.NOT_TEXT,
@@ -114,7 +126,10 @@ def compile_template(node: tree.PatternNode, *, splice: Splicer) -> Template:
             node.span,
             help='write a template: `"b.{1}"` takes the first group',
         )
-    return Template(node, tuple(spliced(node.pieces, splice)))
+    own = tuple(spliced(node.pieces, splice))
+    if prefix is None:
+        return Template(node, own)
+    return Template(node, (*before, tree.Text(prefix.span, "."), *own), len(before))
 
 
 def _is_segments(piece: tree.Piece, bindings: Bindings, stars: int) -> bool:

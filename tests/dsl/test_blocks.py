@@ -33,3 +33,21 @@ def refused(program: str, *given: str, **more: object) -> list[tuple[str, str]]:
 )
 def test_what_an_argument_splices_is_that_of_where_it_is_written(program: str, wanted: Sequence[str]) -> None:
     assert keys(program, "l.0.q.w", "l.1.q.w", "l.0.w") == wanted
+
+
+@pytest.mark.parametrize(
+    ("program", "wanted"),
+    [
+        ("within m.{p:query=q|key=k} { rename w -> {p}.w }", ["m.query.q.w", "m.key.k.w", "l.3.w"]),
+        ("within m.{p:query=q|key=k} { drop ** where key == 'w' and p == 'k' }", ["m.query.w", "l.3.w"]),
+        ("within {p:l=layers} { renumber {i:int} }", ["m.query.w", "m.key.w", "l.0.w"]),
+        ('macro f(x) { within {$x} { rename w -> {p} } }\nuse f("m.{p:query=q|key=k}")',
+         ["m.query.q", "m.key.k", "l.3.w"]),
+    ],
+)  # fmt: skip
+def test_the_prefix_of_a_block_stays_whatever_its_choices_stand_for(program: str, wanted: Sequence[str]) -> None:
+    assert keys(program, "m.query.w", "m.key.w", "l.3.w") == wanted
+
+
+def test_an_empty_prefix_takes_nothing_off() -> None:
+    assert keys("within {m:**} { drop a.{x} where key == 'a.w' }", "a.w", "b.a.w", "a.b") == ["a.b"]

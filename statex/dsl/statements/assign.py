@@ -116,9 +116,7 @@ def _existing(compiler: Compiler, key: str, span: Span, match: Match, chosen: di
         fail(codes.COLLISION, f"two matches write `{key}`", span, values=[match.case, chosen[key].case])
     if not entry.is_tensor:
         fail(codes.NOT_TENSOR, f"`{key}` is not a tensor", span)
-    visible = key
-    if scope.prefix is not None:
-        visible = key[len(compiler.prefix_text(scope, match.bindings)) + 1 :]
+    visible = compiler.visible(key, scope, match.bindings)
     return replace(match, key=key, visible=visible, entry=entry, value=entry.current)
 
 
