@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import types
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 
 import regex
 
-from statex.diagnostics import fail
+from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import patterns as codes
-from statex.dsl.captures import Bindings, Captured
+from statex.dsl.captures import Bindings, Captured, CaptureType
 from statex.dsl.patterns import REGEX_SECONDS, Pattern, Splicer, compile_pattern, spliced
 from statex.dsl.reading import Element, Many
 from statex.dsl.templates import Template, compile_template
@@ -25,6 +26,11 @@ class Rewritten:
     key: str
     used: tuple[int, ...]
     ambiguous: tuple[int, Bindings, Bindings] | None = None
+
+
+Holds = Callable[[int, Bindings], bool]
+
+_NOTHING: Bindings = {}
 
 
 class PartTable:
@@ -45,14 +51,19 @@ class PartTable:
                 )
         self._rows = [(pattern, _lengths(pattern), template) for pattern, template in rows]
 
-    def rewrite(self, key: str, constants: Mapping[str, object]) -> Rewritten:
-        """Rewrite a key, left to right; at each place the first row that matches there wins."""
+    def rewrite(
+        self, key: str, constants: Mapping[str, object], outer: Bindings = _NOTHING, holds: Holds | None = None
+    ) -> Rewritten:
+        """Rewrite a key, left to right; at each place the first row that matches there wins.
+
+        `outer` are the captures of the blocks around, `holds` says of a row and its captures whether they count.
+        """
         segments = key.split(".")
         result: list[str] = []
         used: list[int] = []
         place = 0
         while place < len(segments):
-            step = self._at(segments, place)
+            step = self._at(segments, place, outer, holds)
             if step is None:
                 result.append(segments[place])
                 place += 1
@@ -61,19 +72,22 @@ class PartTable:
             if len(found) > 1:
                 return Rewritten(key, (number,), (number, found[0], found[1]))
             template = self._rows[number][2]
-            text = template.render(found[0], {**constants, "key": key})
+            text = template.render({**outer, **found[0]}, {**constants, "key": key})
             result += text.split(".") if text else []
             used.append(number)
             place += length
         return Rewritten(".".join(result), tuple(dict.fromkeys(used)))
 
-    def _at(self, segments: Sequence[str], place: int) -> tuple[int, int, list[Bindings]] | None:
+    def _at(
+        self, segments: Sequence[str], place: int, outer: Bindings, holds: Holds | None
+    ) -> tuple[int, int, list[Bindings]] | None:
         for number, (pattern, lengths, template) in enumerate(self._rows):
+            pattern = pattern.bind(outer)
             for length in lengths:
                 if place + length <= len(segments):
                     text = ".".join(segments[place : place + length])
                     found = pattern.readings(text, stars=template.stars > 0)
-                    if found:
+                    if found and (holds is None or len(found) > 1 or holds(number, found[0])):
                         return number, length, found
         return None
 
@@ -124,8 +138,9 @@ class TextTable:
         *,
         splice: Splicer,
         constants: Mapping[str, object],
+        outer: Mapping[str, CaptureType] = types.MappingProxyType({}),
     ) -> None:
-        """Take the two sides of each row.
+        """Take the two sides of each row; `outer` are the captures of the blocks around.
 
         Raises:
             StatexError: SX162 for empty text, SX153 for an invalid regular expression, 15x for templates.
@@ -136,8 +151,9 @@ class TextTable:
             if source.kind is PatternKind.REGEX:
                 pattern = compile_pattern(source, splice=splice)
                 template = compile_template(target, splice=splice)
-                for problem in template.check(pattern.captures, constants):
-                    fail(problem.code, problem.headline, problem.span)
+                problems = template.check({**outer, **pattern.captures}, {*constants, "key"})
+                if problems:
+                    raise StatexError(problems)
                 assert pattern.regex is not None
                 self._rows.append((pattern.regex, template, source))
             else:
@@ -151,13 +167,16 @@ class TextTable:
                     )
                 self._rows.append((old, plain_text(target, splice), source))
 
-    def rewrite(self, key: str) -> Rewritten:
-        """Rewrite a key, left to right; at each place the first row that matches there wins."""
+    def rewrite(self, key: str, outer: Bindings = _NOTHING) -> Rewritten:
+        """Rewrite a key, left to right; at each place the first row that matches there wins.
+
+        `outer` are the captures of the blocks around.
+        """
         result: list[str] = []
         used: list[int] = []
         place = 0
         while place < len(key):
-            step = self._at(key, place)
+            step = self._at(key, place, outer)
             if step is None:
                 result.append(key[place])
                 place += 1
@@ -168,7 +187,7 @@ class TextTable:
             place += length
         return Rewritten("".join(result), tuple(dict.fromkeys(used)))
 
-    def _at(self, key: str, place: int) -> tuple[int, int, str] | None:
+    def _at(self, key: str, place: int, outer: Bindings) -> tuple[int, int, str] | None:
         for number, (old, new, node) in enumerate(self._rows):
             if isinstance(old, str):
                 if key.startswith(old, place):
@@ -182,7 +201,8 @@ class TextTable:
             # An empty match replaces nothing and would never let the pass go on.
             if found is not None and found.end() > place:
                 assert isinstance(new, Template)
-                return number, found.end() - place, new.render(_groups(found), self._constants)
+                text = new.render({**outer, **_groups(found)}, {**self._constants, "key": key})
+                return number, found.end() - place, text
         return None
 
 

@@ -51,3 +51,25 @@ def test_the_prefix_of_a_block_stays_whatever_its_choices_stand_for(program: str
 
 def test_an_empty_prefix_takes_nothing_off() -> None:
     assert keys("within {m:**} { drop a.{x} where key == 'a.w' }", "a.w", "b.a.w", "a.b") == ["a.b"]
+
+
+@pytest.mark.parametrize(
+    ("program", "wanted"),
+    [
+        ("within l.{i:int} { rename part a -> a{i + 1} }", ["l.0.a1.w", "l.0.0.w", "l.3.a4.w", "l.3.b.w"]),
+        ("within l.{i} { rename part {i} -> c }", ["l.0.a.w", "l.0.c.w", "l.3.a.w", "l.3.b.w"]),
+        ("within l.* { rename part *.w -> v.* }", ["l.0.v.a", "l.0.v.0", "l.3.v.a", "l.3.v.b"]),
+    ],
+)  # fmt: skip
+def test_the_captures_of_a_block_are_names_in_renames_of_parts(program: str, wanted: Sequence[str]) -> None:
+    assert keys(program, "l.0.a.w", "l.0.0.w", "l.3.a.w", "l.3.b.w") == wanted
+
+
+def test_the_captures_of_a_block_are_names_in_renames_of_text() -> None:
+    assert keys('within l.{i} { rename text /a/ -> "{i}x" }', "l.0.a.w", "l.3.ba") == ["l.0.0x.w", "l.3.b3x"]
+
+
+def test_numbers_are_closed_up_in_each_place_of_a_block() -> None:
+    given = ("l.0.e.5", "l.3.e.6", "l.3.e.7")
+    assert keys("within l.{j:int} { renumber e.{i:int} }", *given) == ["l.0.e.0", "l.3.e.0", "l.3.e.1"]
+    assert refused("within l.{j:int} { renumber e.{j} }", "l.0.e.0")[0][0] == "SX315"

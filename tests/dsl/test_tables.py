@@ -316,3 +316,16 @@ def test_bijections_and_their_reverse_give_the_state_back(keys: list[str], data:
         assert all(one is other for (_, one), other in zip(current, state.values(), strict=True))
     assert same(apply("\n".join([*there, *back]), state), list(state.items()))
     assert same(apply("\n".join(back), dict(current)), list(state.items()))
+
+
+@pytest.mark.parametrize(
+    ("program", "wanted"),
+    [
+        ("rename part {i:int} -> x{i} where i > 0", ["0.b", "x1.a", "x1.0.x3"]),
+        ("rename part { {i:int} -> x{i}; b -> c } where key matches *.b", ["x0.c", "1.a", "1.0.3"]),
+        ('rename part a -> "{key}"', ["0.b", "1.1.a", "1.0.3"]),
+    ],
+)
+def test_a_condition_and_a_template_of_parts_know_captures_and_key(program: str, wanted: list[str]) -> None:
+    state = {key: torch.zeros(1) for key in ("0.b", "1.a", "1.0.3")}
+    assert list(statex.compile(program).apply(state)) == wanted

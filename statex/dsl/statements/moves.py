@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from statex.diagnostics import StatexError, diagnostic, fail
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import keys as codes
 from statex.diagnostics.suggest import join_words
-from statex.dsl.captures import Bindings, Captured, CaptureKind
+from statex.dsl.captures import Bindings, Captured, CaptureKind, CaptureType
 from statex.dsl.compiler import Clause, Compiler, Match, main_only
 from statex.dsl.patterns import compile_pattern
 from statex.dsl.plan import Change
 from statex.dsl.reports import ambiguous
-from statex.dsl.rewrite import AffixMode, AffixTable, PartTable, TextTable, plain_text
+from statex.dsl.rewrite import AffixMode, AffixTable, Holds, PartTable, TextTable, plain_text
 from statex.dsl.scope import Scope
 from statex.dsl.templates import compile_template
 from statex.dsl.written import show_key
@@ -190,14 +190,13 @@ def _rewritten(compiler: Compiler, node: tree.Rename, scope: Scope) -> Moves:
         return {}
     moves: Moves = {}
     used: set[int] = set()
-    filtered: dict[int, int] = {}
+    filtered: set[int] = set()
     for key, visible, bindings in _below(compiler, node, scope):
+        holds = _condition(compiler, node, key, bindings, scope, filtered)
+        outer = _named(bindings)
         try:
-            new, rows = rewrite(visible)
+            new, rows = rewrite(visible, outer, holds)
             if not rows:
-                continue
-            if node.where is not None and not _holds(compiler, node.where, key, bindings, scope):
-                filtered.update(dict.fromkeys(rows, 1))
                 continue
         except StatexError as error:
             compiler.report(error, key)
@@ -206,13 +205,27 @@ def _rewritten(compiler: Compiler, node: tree.Rename, scope: Scope) -> Moves:
             continue
         used.update(rows)
         moves[key] = (key[: len(key) - len(visible)] + new, node.rows[min(rows)].span)
-    _unused_rows(compiler, node, scope, used, set(filtered))
+    _unused_rows(compiler, node, scope, used, filtered)
     return moves
 
 
-def _holds(compiler: Compiler, where: tree.Expr, key: str, bindings: Bindings, scope: Scope) -> bool:
-    match = compiler.own_match(scope, key, bindings)
-    return compiler.evaluator(match, scope).condition(where, "`where`")
+def _condition(
+    compiler: Compiler, node: tree.Rename, key: str, bindings: Bindings, scope: Scope, filtered: set[int]
+) -> Holds | None:
+    """Return what says of a row and its captures whether `where` holds; rows for which it did not are noted."""
+    where = node.where
+    if where is None:
+        return None
+
+    def holds(row: int, found: Bindings) -> bool:
+        match = compiler.own_match(scope, key, bindings)
+        match = replace(match, bindings={**bindings, **found})
+        result = compiler.evaluator(match, scope).condition(where, "`where`")
+        if not result:
+            filtered.add(row)
+        return result
+
+    return holds
 
 
 def _below(compiler: Compiler, node: tree.Rename, scope: Scope) -> Iterable[tuple[str, str, Bindings]]:
@@ -220,8 +233,8 @@ def _below(compiler: Compiler, node: tree.Rename, scope: Scope) -> Iterable[tupl
     if scope.prefix is None:
         nothing: Bindings = {}
         return [(key, key, nothing) for key in compiler.state.in_order()]
-    everything = tree.PatternNode(node.span, tree.PatternKind.BARE, "**", (tree.DoubleStar(node.span),))
-    return [(m.key, m.visible, m.bindings) for m in compiler.matches(everything, Clause(scope, optional=True))]
+    found = compiler.matches(_everything(node.span), Clause(scope, optional=True))
+    return [(m.key, m.visible, m.bindings) for m in found]
 
 
 def _unused_rows(compiler: Compiler, node: tree.Rename, scope: Scope, used: set[int], filtered: set[int]) -> None:
@@ -261,9 +274,10 @@ def _matched_alone(compiler: Compiler, node: tree.Rename, row: tree.Row, scope: 
     alone = replace(node, rows=(row,))
     rewrite = _rewriter(compiler, alone, scope)
     found = []
-    for key, visible, _ in _below(compiler, alone, scope):
+    for key, visible, bindings in _below(compiler, alone, scope):
+        outer = _named(bindings)
         try:
-            matched = bool(rewrite(visible)[1])
+            matched = bool(rewrite(visible, outer, None)[1])
         except StatexError:
             # It matches, and cannot be carried out.
             matched = True
@@ -272,7 +286,12 @@ def _matched_alone(compiler: Compiler, node: tree.Rename, row: tree.Row, scope: 
     return found
 
 
-Rewrite = Callable[[str], tuple[str, Iterable[int]]]
+def _named(bindings: Bindings) -> Bindings:
+    return {name: captured for name, captured in bindings.items() if name[0] not in "*%"}
+
+
+Rewrite = Callable[[str, Bindings, Holds | None], tuple[str, Sequence[int]]]
+"""Gives the new key and the rows that had a part in it; takes the captures of the blocks around, and a condition."""
 
 
 def _rewriter(compiler: Compiler, node: tree.Rename, scope: Scope) -> Rewrite:
@@ -283,40 +302,62 @@ def _rewriter(compiler: Compiler, node: tree.Rename, scope: Scope) -> Rewrite:
         return _parts(compiler, node, scope)
     if node.mode is tree.RenameMode.TEXT:
         table = TextTable(
-            [(row.source, row.target) for row in node.rows], splice=scope.splice, constants=compiler.constants(scope)
+            [(row.source, row.target) for row in node.rows],
+            splice=scope.splice,
+            constants=compiler.constants(scope),
+            outer=_outer_types(compiler, node.span, scope),
         )
 
-        def text(key: str) -> tuple[str, Iterable[int]]:
-            result = table.rewrite(key)
-            return result.key, result.used
+        def text(key: str, outer: Bindings, holds: Holds | None) -> tuple[str, Sequence[int]]:
+            result = table.rewrite(key, outer)
+            return _if_it_holds(key, result.key, result.used, holds)
 
         return text
     mode = AffixMode.PREFIX if node.mode is tree.RenameMode.PREFIX else AffixMode.SUFFIX
     rows = [(plain_text(r.source, scope.splice), plain_text(r.target, scope.splice)) for r in node.rows]
     affixes = AffixTable(mode, rows)
 
-    def affix(key: str) -> tuple[str, Iterable[int]]:
+    def affix(key: str, outer: Bindings, holds: Holds | None) -> tuple[str, Sequence[int]]:
         row = affixes.row_for(key)
-        return (key, ()) if row is None else (affixes.replace(key, row), (row,))
+        return (key, ()) if row is None else _if_it_holds(key, affixes.replace(key, row), (row,), holds)
 
     return affix
+
+
+def _if_it_holds(key: str, new: str, rows: Sequence[int], holds: Holds | None) -> tuple[str, Sequence[int]]:
+    """Return the new key where a condition on the whole key holds, else the key as it is."""
+    held = [holds is None or holds(row, {}) for row in rows]
+    return (new, rows) if all(held) else (key, ())
+
+
+def _outer_types(compiler: Compiler, span: Span, scope: Scope) -> Mapping[str, CaptureType]:
+    """Return the captures of the `within` blocks around."""
+    if scope.prefix is None:
+        return {}
+    captures = compiler.pattern(_everything(span), scope).captures
+    return {name: kind for name, kind in captures.items() if name[0] not in "*%"}
+
+
+def _everything(span: Span) -> tree.PatternNode:
+    return tree.PatternNode(span, tree.PatternKind.BARE, "**", (tree.DoubleStar(span),))
 
 
 def _parts(compiler: Compiler, node: tree.Rename, scope: Scope) -> Rewrite:
     rows = []
     problems = []
     constants = compiler.constants(scope)
+    outer_types = _outer_types(compiler, node.span, scope)
     for row in node.rows:
-        pattern = compile_pattern(row.source, splice=scope.splice)
+        pattern = compile_pattern(row.source, splice=scope.splice, known=outer_types)
         template = compile_template(row.target, splice=scope.splice)
-        problems += template.check(pattern.captures, {*constants})
+        problems += template.check({**outer_types, **pattern.captures}, {*constants, "key"})
         rows.append((pattern, template))
     if problems:
         raise StatexError(problems)
     table = PartTable(rows)
 
-    def parts(key: str) -> tuple[str, Iterable[int]]:
-        result = table.rewrite(key, constants)
+    def parts(key: str, outer: Bindings, holds: Holds | None) -> tuple[str, Sequence[int]]:
+        result = table.rewrite(key, constants, outer, holds)
         if result.ambiguous is not None:
             number, one, other = result.ambiguous
             raise StatexError([ambiguous(node.rows[number].source, key, one, other)])
@@ -333,13 +374,16 @@ def renumber(compiler: Compiler, node: tree.Renumber, scope: Scope) -> None:
     try:
         main_only(node.pattern)
         pattern = compiler.pattern(node.pattern, scope)
-        ints = [n for n, t in pattern.captures.items() if t.kind is CaptureKind.INT]
+        outer = _outer_types(compiler, node.span, scope)
+        ints = [n for n, t in pattern.captures.items() if t.kind is CaptureKind.INT and n not in outer]
         if len(ints) != 1:
             fail(
                 codes.RENUMBER,
                 f"`renumber` needs one int capture, and this pattern has {len(ints)}",
                 node.pattern.span,
-                help="declare the number: `renumber model.layers.{i:int}`",
+                help="declare only the number to close gaps in as an int: `renumber layers.{i}.experts.{e:int}`"
+                if ints
+                else "declare the number: `renumber model.layers.{i:int}`",
             )
         template = compiler.template(node.pattern, scope)
     except StatexError as error:
