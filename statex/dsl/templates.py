@@ -162,21 +162,28 @@ def _field_names(node: tree.Expr) -> Iterator[tuple[str, Span]]:
 
 
 def _check_arithmetic(piece: tree.Field, captures: Mapping[str, CaptureType]) -> list[Diagnostic]:
+    if isinstance(piece.value, tree.Number):
+        return _check_group(piece, str(piece.value.value), captures)
     found = []
     for name, span in _field_names(piece.value):
         kind = captures.get(name)
-        if kind is not None and not kind.is_int and kind.kind is not CaptureKind.GROUP:
-            found.append(_not_an_int(name, span))
+        if kind is not None and not kind.is_int:
+            found.append(_not_an_int(name, span, kind))
     return found
 
 
-def _not_an_int(name: str, span: Span) -> Diagnostic:
-    return diagnostic(
-        codes.NOT_AN_INT,
-        f"`{name}` is text, and this computes with it",
-        span,
-        help=f"declare it as an int where it is matched: `{{{name}:int}}`",
-    )
+def _check_group(piece: tree.Field, name: str, captures: Mapping[str, CaptureType]) -> list[Diagnostic]:
+    """Check a number alone, which is a group of a regular expression."""
+    if name not in captures:
+        return [_unbound(name, piece.span, captures)]
+    return [_not_an_int(name, piece.span, captures[name])] if piece.format is not None else []
+
+
+def _not_an_int(name: str, span: Span, kind: CaptureType) -> Diagnostic:
+    helps = f"declare it as an int where it is matched: `{{{name}:int}}`"
+    if kind.kind is CaptureKind.GROUP:
+        helps = "groups of a regular expression are text; a pattern with `{i:int}` captures a number"
+    return diagnostic(codes.NOT_AN_INT, f"`{name}` is text, and this computes with it", span, help=helps)
 
 
 def _look_up(name: str, bindings: Bindings, constants: Mapping[str, object], span: Span) -> object:
@@ -224,9 +231,8 @@ def _integer(node: tree.Expr, bindings: Bindings, constants: Mapping[str, object
         if type(value) is not int:
             fail(
                 codes.NOT_AN_INT,
-                f"`{node.name}` is text, and this computes with it",
+                f"`{node.name}` is no int, and this computes with it",
                 node.span,
-                help=f"declare it as an int where it is matched: `{{{node.name}:int}}`",
             )
         return value
     if isinstance(node, tree.Unary) and node.operator in "+-":

@@ -411,3 +411,20 @@ def test_matching_stays_fast_on_many_stars() -> None:
     pattern = pattern_of(".".join(["**", "*a*"] * 10))
     assert pattern.match(".".join(["aaaa"] * 40)) is not None
     assert pattern.match(".".join(["bbbb"] * 40)) is None
+
+
+@pytest.mark.parametrize(
+    ("program", "code", "place"),
+    [
+        ('rename /a.(\\d)/ -> "b.{2}"', "SX155", "{2}"),
+        ('rename text /(\\d)/ -> "b.{2}"', "SX155", "{2}"),
+        ("rename a.{x} -> b.{1}", "SX155", "{1}"),
+        ("set /a.(\\d)/ = b.{2}", "SX155", "{2}"),
+        ('rename /a.(\\d)/ -> "b.{1:02}"', "SX157", "{1:02}"),
+        ('rename /a.(?P<n>\\d)/ -> "b.{n + 1}"', "SX157", "n"),
+    ],
+)
+def test_numbers_in_templates_are_groups(program: str, code: str, place: str) -> None:
+    with pytest.raises(StatexError) as caught:
+        statex.compile(program).apply({"a.5": torch.zeros(1)})
+    assert [(d.code.id, d.span.text if d.span else "") for d in caught.value.diagnostics] == [(code, place)]
