@@ -6,7 +6,7 @@ in macros that are not used, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 
 from statex.diagnostics import Collector, Diagnostic, StatexError, diagnostic
@@ -24,7 +24,7 @@ from statex.dsl.suggestions import unknown_operation
 from statex.dsl.templates import compile_template
 from statex.dtypes import BY_NAME
 from statex.grammar import parse, tree
-from statex.source import Source
+from statex.source import Source, Span
 
 Load = Callable[[str, str], Source]
 
@@ -62,6 +62,8 @@ class _Checker:
         self.declared: list[tree.Input] = []
         self.macros: set[str] = set()
         self.blocks: frozenset[str] = frozenset()
+        self.prefix: frozenset[str] = frozenset()
+        """The captures of the `within` blocks around; to name one again asks for the same text."""
         self.broken = False
         """Whether a pattern of the statement at hand is wrong: what it would have bound is not known then."""
 
@@ -136,17 +138,21 @@ class _Checker:
         self.blocks = outside
 
     def define(self, name: tree.Name) -> None:
-        what = taken_by_language(name.name)
-        if what is not None:
-            self.found.add(
-                diagnostic(
-                    codes.NAME_CLASH,
-                    f"`{name.name}` already means something in every program: it is {what}",
-                    name.span,
-                    help=f"choose another name, such as `{name.name}_`",
-                )
-            )
+        self._check_free(name.name, name.span)
         self.names.add(name.name)
+
+    def _check_free(self, name: str, span: Span, taken: Container[str] = (), instead: str = "") -> None:
+        """Report a name that means something already, in the language or among those `taken`."""
+        what = taken_by_language(name)
+        if what is not None:
+            headline, instead = f"`{name}` already means something in every program: it is {what}", ""
+        elif name in taken:
+            headline = f"`{name}` is the name of something else already"
+        else:
+            return
+        self.found.add(
+            diagnostic(codes.NAME_CLASH, headline, span, help=f"{instead}choose another name, such as `{name}_`")
+        )
 
     def _macro(self, node: tree.Macro, folder: str, files: tuple[str, ...]) -> None:
         inner = self._inner("a macro")
@@ -157,6 +163,7 @@ class _Checker:
     def _inner(self, block: str) -> _Checker:
         inner = _Checker(self.load)
         inner.found, inner.names, inner.inputs = self.found, set(self.names), self.inputs
+        inner.prefix = self.prefix
         inner.macros, inner.declared, inner.blocks = set(self.macros), self.declared, self.blocks | {block}
         return inner
 
@@ -198,6 +205,7 @@ class _Checker:
         inner = self._inner("`within`")
         # The captures of the prefix are names for everything inside.
         inner.names |= set(captures)
+        inner.prefix = self.prefix | set(captures)
         inner.statements(node.body, folder, files)
 
     def _rename(self, node: tree.Rename) -> None:
@@ -214,10 +222,12 @@ class _Checker:
         for pattern in _binding_patterns(node):
             captures.update(self._captures(pattern, captures))
         if isinstance(node, tree.Split) and node.over is not None:
+            self._check_free(node.over.name, node.over.span, self.names)
             captures[node.over.name] = CaptureType(CaptureKind.INT)
         extra: set[str] = set()
-        if isinstance(node, tree.Merge):
-            extra = {s.name.name for s in node.sources if s.name is not None}
+        for name in (s.name for s in node.sources if s.name is not None) if isinstance(node, tree.Merge) else ():
+            self._check_free(name.name, name.span, {*self.names, *captures, *extra})
+            extra.add(name.name)
         for template in _templates(node):
             self._template(template, captures)
         self.expressions(node, captures, extra)
@@ -227,11 +237,16 @@ class _Checker:
     def _captures(self, node: tree.PatternNode, known: Mapping[str, CaptureType]) -> dict[str, CaptureType]:
         self._check_input(node)
         try:
-            return dict(compile_pattern(node, splice=self._splice, known=dict(known)).captures)
+            captures = dict(compile_pattern(node, splice=self._splice, known=dict(known)).captures)
         except StatexError as error:
             self.found.extend(error.diagnostics)
             self.broken = True
             return {}
+        spans = {p.name: p.span for p in node.pieces if isinstance(p, tree.Capture)}
+        for name in captures:
+            if name.isidentifier() and name not in known and name not in self.prefix:
+                self._check_free(name, spans.get(name, node.span), self.names, f"`{{${name}}}` puts its value in; or ")
+        return captures
 
     def _template(self, node: tree.PatternNode, captures: Mapping[str, CaptureType]) -> None:
         if self.inside_macro or self.broken:

@@ -73,3 +73,27 @@ def test_numbers_are_closed_up_in_each_place_of_a_block() -> None:
     given = ("l.0.e.5", "l.3.e.6", "l.3.e.7")
     assert keys("within l.{j:int} { renumber e.{i:int} }", *given) == ["l.0.e.0", "l.3.e.0", "l.3.e.1"]
     assert refused("within l.{j:int} { renumber e.{j} }", "l.0.e.0")[0][0] == "SX315"
+
+
+@pytest.mark.parametrize(
+    ("program", "place"),
+    [
+        ("param n: int = 0\ndrop l.{n}.w", "{n}"),
+        ("let i = 3\nrename l.{i:int}.w -> l.{i}.v", "{i:int}"),
+        ("macro f(i) { drop l.{i}.w }\nuse f(4)", "{i}"),
+        ("rename l.{key}.w -> {key}.v", "{key}"),
+        ("rename /l.(?P<norm>.).w/ -> x.{norm}", "/l.(?P<norm>.).w/"),
+        ("merge l.0.w as it -> b = it", "it"),
+        ("merge l.0.w as x, l.1.w as x -> b = x", "x"),
+        ("merge l.{x}.w as x -> {x} = x", "x"),
+        ("param e = 1\nsplit l.0.w over e -> x.{e} = unstack", "e"),
+    ],
+)
+def test_a_name_means_one_thing(program: str, place: str) -> None:
+    with pytest.raises(StatexError) as caught:
+        keys(program, "l.0.w", "l.1.w")
+    assert [(d.code.id, d.span.text if d.span else "") for d in caught.value.diagnostics] == [("SX201", place)]
+
+
+def test_a_capture_of_a_block_may_be_named_again_in_it() -> None:
+    assert keys("within l.{i} { rename w.{i} -> {i} }", "l.3.w.3", "l.3.w.4") == ["l.3.3", "l.3.w.4"]
