@@ -294,6 +294,13 @@ class TestVerify:
         found = run("verify", "net.pth", "--target", "models:Net", "--json").json
         assert found == {"ok": True, "target": "Net", "keys": 7}
 
+    def test_what_a_model_prints_is_not_in_the_report(self, run: Run, net: Net) -> None:
+        Path("loud.py").write_text(
+            "from models import Net\nprint('hello')\ndef build():\n    print('!')\n    return Net()"
+        )
+        ended = run("verify", "net.pth", "--target", "loud:build", "--json")
+        assert (ended.json["ok"], ended.err) == (True, "hello\n!\n")
+
 
 class TestShow:
     def test_numbered_modules_are_one_line(self, run: Run, state: dict[str, torch.Tensor]) -> None:
