@@ -62,7 +62,7 @@ def resolve_target(target: Any, like: State | None = None, arguments: Mapping[st
             return Target(label, opened.header(None))
     if target is None or isinstance(target, Target):
         return target
-    if isinstance(target, str) and ":" in target and not os.path.exists(target):
+    if isinstance(target, str) and not os.path.exists(target):
         return build_target(target, arguments)
     if isinstance(target, str | os.PathLike | Mapping):
         return resolve_target(None, target)

@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from statex.diagnostics.codes import target as codes
 from statex.diagnostics.suggest import did_you_mean
 from statex.execute.live import tensor_info
 from statex.header import Header, OpaqueInfo
+
+_SEARCHED = "modules are searched in the working directory and where Python finds them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +78,19 @@ def build_target(spec: str, arguments: Mapping[str, Any] | None = None) -> Targe
     if isinstance(factory, torch.nn.Module):
         return module_target(factory, spec.rpartition(":")[2])
     if not callable(factory):
-        fail(codes.NOT_BUILT, f"`{spec}` is no model and no callable that builds one, but a {type(factory).__name__}")
+        fail(codes.NOT_BUILT, f"`{spec}` is no model and no callable that builds one: it is `{type(factory).__name__}`")
     try:
         with torch.device("meta"):
             module = factory(**(arguments or {}))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         fail(
             codes.NOT_BUILT,
             f"`{spec}` could not be built: {type(error).__name__}: {error}",
-            notes=_last_frame(error),
+            notes=_raised_in(error),
             help="give its arguments with `--target-arg name=value`, or compare with a checkpoint: `--like FILE`",
         )
     if not isinstance(module, torch.nn.Module):
-        fail(codes.NOT_BUILT, f"`{spec}` gives a {type(module).__name__}, not a torch.nn.Module")
+        fail(codes.NOT_BUILT, f"`{spec}` gives `{type(module).__name__}`, not a torch.nn.Module")
     return _described(module, spec.rpartition(":")[2])
 
 
@@ -103,29 +105,51 @@ def _described(module: Any, name: str) -> Target:
     return Target(name, Header(entries, getattr(state, "_metadata", None), label=name), module)
 
 
-def _last_frame(error: BaseException) -> tuple[str, ...]:
-    """Say where a callable failed; nothing where it could not even be called."""
-    frames = traceback.extract_tb(error.__traceback__)
-    last = frames[-1]
-    return (
-        () if len(frames) == 1 else (f"raised in {os.path.basename(last.filename)}, line {last.lineno}: {last.line}",)
-    )
+def _raised_in(error: BaseException) -> Iterable[str]:
+    """Yield the last place in code that is not torch's, statex's or Python's own, where there is one."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_theirs(f.filename)]
+    if frames:
+        last = frames[-1]
+        yield f"raised in {os.path.basename(last.filename)}, line {last.lineno}: {last.line}"
+
+
+def _is_theirs(file: str) -> bool:
+    import torch
+
+    ours = (torch.__file__, os.path.dirname(__file__))
+    if file.startswith(("<", *(os.path.dirname(one) + os.sep for one in ours))):
+        return False
+    return "site-packages" in file or not file.startswith(os.path.dirname(os.__file__) + os.sep)
 
 
 def _import(spec: str) -> Any:
     name, colon, path = spec.partition(":")
     if not colon or not name or not path:
-        fail(codes.NOT_IMPORTED, f"`{spec}` is not of the form `package.module:callable`", help="--target models:Net")
+        fail(
+            codes.NOT_IMPORTED,
+            f"`{spec}` is not of the form `package.module:callable`, and there is no such file",
+            help="--target models:Net",
+        )
+    if os.path.isfile(name):
+        near = os.path.relpath(name).removesuffix(".py").split(os.sep)
+        importable = all(part.isidentifier() for part in near)
+        fail(
+            codes.NOT_IMPORTED,
+            f"`{name}` is a file, and a target names a module",
+            help=f"--target {'.'.join(near)}:{path}" if importable else _SEARCHED,
+        )
     folder = os.getcwd()
     if folder not in sys.path:
         sys.path.insert(0, folder)
     try:
         found: Any = importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        absent = isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}.")
         fail(
             codes.NOT_IMPORTED,
             f"the module `{name}` cannot be imported: {type(error).__name__}: {error}",
-            help="modules are searched in the working directory and where Python finds them",
+            notes=_raised_in(error),
+            help=_SEARCHED if absent else "compare with a checkpoint, which needs no code: `--like FILE`",
         )
     for part in path.split("."):
         if not hasattr(found, part):

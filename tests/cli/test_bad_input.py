@@ -124,6 +124,46 @@ def test_options(run: Run, output: Path, options: list[str], exit_code: int, cod
     assert_untouched(output)
 
 
+TARGETS = [
+    ("no colon", "models", "is not of the form `package.module:callable`", "--target models:Net"),
+    ("a file", "./models.py:Net", "is a file, and a target names a module", "--target models:Net"),
+    ("a file that is no module", "a-b.py:Net", "is a file, and a target names a module", "modules are searched"),
+    (
+        "a script that parses its arguments",
+        "script:Net",
+        "SystemExit: 2",
+        "script.py, line 2: argparse.ArgumentParser(",
+    ),
+    ("a module that needs another", "needs:Net", "No module named 'no_such_module'", "--like FILE"),
+    ("a callable that ends the program", "odd:ends", "SystemExit: 3", "odd.py, line 3: sys.exit(3)"),
+    ("no module comes of it", "odd:gives", "gives `int`, not a torch.nn.Module", ""),
+    ("an error inside torch", "odd:reads", "odd.py, line 7: return torch.nn.Linear(2, torch.ones(1).tolist()", ""),
+]
+
+
+@pytest.mark.parametrize(("spec", "says", "also"), [r[1:] for r in TARGETS], ids=[r[0] for r in TARGETS])
+def test_a_target_that_cannot_be_had(run: Run, output: Path, spec: str, says: str, also: str) -> None:
+    Path("a-b.py").touch()
+    Path("script.py").write_text("import argparse\nargparse.ArgumentParser().parse_args(['--lr'])\n")
+    Path("needs.py").write_text("import no_such_module\n")
+    Path("odd.py").write_text(
+        "import sys, torch\ndef ends():\n    sys.exit(3)\ndef gives():\n    return 3\n"
+        "def reads():\n    return torch.nn.Linear(2, torch.ones(1).tolist()[0])\n"
+    )
+    ended = run("apply", "-e", "drop emb.weight", "in.pth", output, "--force", "--target", spec)
+    assert re.findall(r"^error\[(SX50[23])\]", ended.err, re.M), ended.err
+    assert says in ended.err
+    assert also in ended.err
+    assert (ended.exit_code, ended.out) == (2, "")
+    assert_untouched(output)
+
+
+def test_a_target_that_lacks_an_argument_is_not_told_of_our_own_lines(run: Run, output: Path) -> None:
+    ended = run("apply", "-e", "", "in.pth", output, "--force", "--target", "torch.nn:Linear")
+    assert "SX503" in ended.err
+    assert "raised in" not in ended.err
+
+
 def test_missing_and_unexpected_keys_stand_side_by_side(run: Run, output: Path) -> None:
     torch.save({"lin.weight": torch.ones(5, 10), "linear.bias": torch.ones(5)}, "in.pth")
     ended = run("apply", "-e", "", "in.pth", output, "--force", "--target", "models:Net")
