@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from statex import nesting
 from statex.checkpoint import (
     Options,
     arrange,
@@ -94,7 +93,6 @@ def convert(
     with rules.open(source, inputs, resolve_target(target, like), root, params or {}) as job:
         comparison = job.check_target()
         left = () if copy_files or not _is_set(source) else tuple(path.name for path in others)
-        around = tuple(nesting.dropped_by(job.tree, job.root, job.root_target))
         options = Options(
             format=kind or job.format,
             force=force,
@@ -115,7 +113,7 @@ def convert(
                 "are allowed",
             )
         if dry_run:
-            return Conversion(plan, comparison, None, around, left)
+            return Conversion(plan, comparison, None, plan.left_around, left)
         check_space(destination, plan.cost.written)
         if progress is not None:
             options = replace(options, progress=_counted(progress, plan.cost.written))
@@ -126,7 +124,7 @@ def convert(
                 job.check_written(written, output)
 
         write_checkpoint(destination, output, options, verify)
-        return Conversion(plan, comparison, destination, around, left)
+        return Conversion(plan, comparison, destination, plan.left_around, left)
 
 
 _SHARD = 5_000_000_000

@@ -156,6 +156,7 @@ class Job:
             load=read_include,
             folder=folder,
         )
+        self.plan = replace(self.plan, left_around=tuple(nesting.dropped_by(self.tree, self.root, self.root_target)))
 
     def _open(self, state: State, label: str) -> Opened:
         opened = Opened(state, label)
@@ -234,9 +235,13 @@ class Job:
         Raises:
             StatexError: SX504.
         """
-        state = self._stream(format).state()
         if self.target is not None and self.target.module is not None:
+            state = self._stream(format).state()
             self._load_for_real({key: self._without_data(leaf) for key, leaf in state.items()})
+        return self._rebuilt(format)
+
+    def _rebuilt(self, format: str) -> Any:
+        state = self._stream(format).state()
         return nesting.rebuild(self.tree, self.root, self.root_target, state, self.plan.metadata, lambda leaf: leaf)
 
     def _stream(self, format: str) -> Stream:
@@ -250,9 +255,14 @@ class Job:
         """Return the plan with what it takes to write a format, and with warnings of what that has no place for.
 
         `output` is the arranged tree where that is known, `format` by default that of the input.
+
+        Raises:
+            StatexError: SX614 where safetensors is asked for, and cannot hold the result with what stays around it.
         """
         if self._main.reader is None:
             return self.plan
+        if output is None and format == "safetensors":
+            output = arrange(self._rebuilt(format), Options(format))
         format = format or self.format
         if output is None:
             state = self._stream(format).state()

@@ -24,7 +24,13 @@ def plan_lines(plan: Plan, *, keys: bool) -> list[str]:
     if keys:
         lines += _fates(plan)
     cost = [f"  {_cost(plan.cost)}"] if plan.cost is not None else []
-    return [*lines, *cost, totals(plan)]
+    return [*lines, *cost, totals(plan), *left_around(plan)]
+
+
+def left_around(plan: Plan) -> list[str]:
+    """Return the line that says what around the state is not in the output, where there is such."""
+    names = ", ".join(escape(name) for name in plan.left_around)
+    return [f"left out around the state: {names}"] if names else []
 
 
 def _place(step: Step) -> str:
@@ -97,6 +103,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             str(key): {"fate": fate.kind, "results": list(fate.results), "step": fate.step if fate.step >= 0 else None}
             for key, fate in plan.account.items()
         },
+        "left_around": list(plan.left_around),
         "cost": asdict(plan.cost) if plan.cost is not None else None,
         "warnings": [to_json(warning) for warning in plan.warnings],
     }

@@ -110,6 +110,8 @@ class Plan:
     """The values the program's parameters had."""
     cost: Cost | None = None
     """What it takes to carry it out, where the checkpoint is a file."""
+    left_around: tuple[str, ...] = ()
+    """What stands around the state and is not in the output, because of `root … -> …`."""
 
     def info(self, key: SourceKey) -> TensorInfo | OpaqueInfo:
         """Return the header's entry of a source."""

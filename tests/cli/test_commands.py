@@ -188,6 +188,22 @@ class TestFolders:
 
 
 class TestPlan:
+    def test_what_around_the_state_is_left_out(self, run: Run, net: Net) -> None:
+        torch.save({"epoch": 3, "model": net.state_dict()}, "nested.pth")
+        arguments = ["-e", "root 'model' -> ''", "nested.pth"]
+        assert run("plan", *arguments).out.endswith("\nleft out around the state: epoch\n")
+        assert run("apply", "--dry-run", *arguments, "b.pth").out.count("left out around the state: epoch\n") == 1
+        for command in (["plan", *arguments], ["apply", *arguments, "b.pth"]):
+            assert run(*command, "--json").json["left_around"] == ["epoch"]
+        assert run("plan", "-e", "", "nested.pth", "--json").json["left_around"] == []
+
+    def test_a_format_that_cannot_hold_what_is_around_the_state(self, run: Run, net: Net) -> None:
+        torch.save({"epoch": 3, "model": net.state_dict()}, "nested.pth")
+        ended = run("plan", "-e", "", "nested.pth", "--format", "safetensors")
+        assert (ended.exit_code, ended.out) == (3, "")
+        assert "SX614" in ended.err
+        assert run("plan", "-e", "root 'model' -> ''", "nested.pth", "--format", "safetensors").exit_code == 0
+
     def test_a_value_that_takes_only_the_shape(self, run: Run, net: Net) -> None:
         ended = run("plan", "--keys", "-e", "set linear.weight = ones_like", "net.pth")
         assert re.search(r"linear\.weight +f32\[5, 10\] +replaced by <-e>:1", ended.out)

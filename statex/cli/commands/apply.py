@@ -10,7 +10,7 @@ import typer
 import statex
 from statex.cli import options, progress
 from statex.cli.output import escape, print_diagnostics, print_json
-from statex.cli.report import plan_json, plan_lines, totals
+from statex.cli.report import left_around, plan_json, plan_lines, totals
 from statex.diagnostics.suggest import join_words
 
 
@@ -74,15 +74,13 @@ def apply(
         return
     print_diagnostics(done.plan.warnings)
     if not quiet:
-        for line in plan_lines(done.plan, keys=False) if dry_run else [totals(done.plan)]:
+        for line in plan_lines(done.plan, keys=False) if dry_run else [totals(done.plan), *left_around(done.plan)]:
             typer.echo(line)
         typer.echo(_outcome(done, Path(destination)))
 
 
 def _outcome(done: statex.Conversion, destination: Path) -> str:
     lines = []
-    if done.dropped_around:
-        lines.append(f"left out around the state: {', '.join(escape(p) for p in done.dropped_around)}")
     if done.left_files:
         names = join_words([escape(name) for name in done.left_files], limit=3)
         lines.append(f"not taken along: {names} (--copy-files)")
