@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from itertools import count
+from typing import TypeGuard
 
 from statex.dsl.captures import Bindings
 from statex.dsl.patterns import Pattern
@@ -158,29 +159,38 @@ class KeyIndex:
     # --- for messages ------------------------------------------------------------------------------------------
 
     def longest_prefix(self, pattern: Pattern) -> tuple[str, int, list[str]]:
-        """Return how far keys match: the pattern's text up to there, how many keys are there, what follows there."""
+        """Return how far keys match: the pattern's text up to there, how many keys are there, what follows there.
+
+        A `**` at the end of that is left off, as everything follows it.
+        """
         best: tuple[int, list[_Node], tuple[Element, ...]] = (0, [self._root], ())
         for elements in pattern.variants:
             for place in range(len(elements), 0, -1):
                 nodes = list(self._walk(elements[:place]))
-                if nodes and place >= best[0]:
+                if nodes and place >= best[0] and not isinstance(elements[place - 1], Many):
                     best = (place, nodes, elements)
                     break
         place, nodes, elements = best
         following = list(dict.fromkeys(segment for node in nodes for segment in node.children))
         text = ".".join(show_element(e, pattern) for e in elements[:place])
-        return (text + "." if text and following else text), sum(self._count(n) for n in nodes), following
+        return (text + "." if text and following else text), self._count(nodes), following
 
-    def _count(self, node: _Node) -> int:
-        count, pending = 0, [node]
+    def _count(self, nodes: Iterable[_Node]) -> int:
+        # After a `**` some nodes are below others.
+        seen: dict[int, _Node] = {}
+        pending = list(nodes)
         while pending:
             one = pending.pop()
-            count += one.key is not None
-            pending.extend(one.children.values())
-        return count
+            if id(one) not in seen:
+                seen[id(one)] = one
+                pending.extend(one.children.values())
+        return sum(one.key is not None for one in seen.values())
 
     def near(self, pattern: Pattern) -> str | None:
-        """Return the pattern with one segment replaced, put in or left out such that it matches keys, or `None`."""
+        """Return the pattern with one segment replaced, put in or left out such that it matches keys, or `None`.
+
+        Where nothing does, and keys have the whole of it inside, it is the pattern with `**` around.
+        """
         if len(pattern.variants) != 1:
             return None
         elements = list(pattern.variants[0])
@@ -191,19 +201,46 @@ class KeyIndex:
                 break
             names = list(dict.fromkeys(segment for node in nodes[:50] for segment in node.children))[:200]
             for mended in self._mended(elements, place, names):
-                if any(node.key is not None for node in self._walk(mended)):
+                if self._meets(mended):
                     return _shown(mended, pattern)
-        return None
+        return next((_shown(wide, pattern) for wide in _widened(elements) if self._meets(wide)), None)
+
+    def _meets(self, elements: tuple[Element, ...]) -> bool:
+        return any(node.key is not None for node in self._walk(elements))
 
     def _mended(self, elements: list[Element], place: int, names: list[str]) -> Iterator[tuple[Element, ...]]:
         here, before, after = elements[place], elements[:place], elements[place + 1 :]
         if isinstance(here, Literal):
             for name in get_close_matches(here.text, names, 3, 0.5):
                 yield (*before, Literal(name), *after)
-        for name in names:
-            yield (*before, Literal(name), here, *after)
-        if after:
+        if not _is_wild(here):
+            for name in names:
+                yield (*before, Literal(name), here, *after)
+        # Beside a wildcard a segment is what tells the keys that are meant from others.
+        if after and isinstance(after[0], Literal) and not (before and isinstance(before[-1], Many)):
             yield (*before, *after)
+
+
+def _is_wild(element: Element) -> TypeGuard[Mixed]:
+    """Say whether an element is one wildcard that takes any segment."""
+    if not isinstance(element, Mixed) or len(element.atoms) != 1:
+        return False
+    atom = element.atoms[0]
+    return not isinstance(atom, str) and not atom.digits and not atom.choices
+
+
+def _widened(elements: Sequence[Element]) -> Iterator[tuple[Element, ...]]:
+    last = elements[-1]
+    if _is_wild(last):
+        (atom,) = last.atoms
+        assert not isinstance(atom, str)
+        yield (*elements[:-1], Many(atom.name, 1))
+    if len(elements) > 1 and isinstance(elements[-1], Many):
+        yield tuple(elements[:-1])
+    if any(isinstance(element, Literal) for element in elements):
+        yield (*elements, Many(None, 1))
+        yield (Many(None), *elements)
+        yield (Many(None), *elements, Many(None, 1))
 
 
 def _shown(elements: Sequence[Element], pattern: Pattern) -> str:

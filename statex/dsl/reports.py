@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from statex.diagnostics import Diagnostic, diagnostic
@@ -54,24 +55,33 @@ def no_match(
         "pattern matches no key",
         node.span,
         at=at,
-        notes=_how_far(index, pattern, gone),
+        notes=_how_far(index, pattern, gone if node.input is None else {}),
         help=_instead(index, pattern, clause.maybe),
     )
 
 
+_SEARCHED = 20_000
+"""So many keys that are gone are tried."""
+
+
 def _how_far(index: KeyIndex, pattern: Pattern, gone: Mapping[str, Change]) -> Iterable[str]:
-    if pattern.literal is not None and pattern.literal in gone:
-        yield went(pattern.literal, gone[pattern.literal])
+    earlier = next((key for key in islice(gone, _SEARCHED) if pattern.match(key) is not None), None)
+    if earlier is not None:
+        yield went(earlier, gone[earlier])
         return
     text, count, following = index.longest_prefix(pattern)
     if count and text:
-        there = join_words(following, limit=6)
-        yield f"{counted(count, 'key')} match up to `{text}`; the next segments there are {there}"
+        verb = "matches" if count == 1 else "match"
+        segments = "segment there is" if len(following) == 1 else "segments there are"
+        then = f"; the next {segments} {join_words(following, limit=6)}" if following else ", and nothing follows there"
+        yield f"{counted(count, 'key')} {verb} up to `{text}`{then}"
     elif len(index):
         yield f"the keys begin with {join_words(following, limit=6)}"
 
 
 def _instead(index: KeyIndex, pattern: Pattern, maybe: str) -> Iterable[str]:
+    if pattern.node.kind is tree.PatternKind.LITERAL and any(mark in pattern.node.text for mark in "*{"):
+        yield "in '…' every character stands for itself; a pattern is written bare, or in \"…\""
     near = index.near(pattern)
     absent = f"if it may be absent: `{maybe}`" if maybe else ""
     if near:

@@ -233,6 +233,8 @@ def test_tuples_of_other_lengths_make_no_pairs() -> None:
         run("merge e.{i:int}.w as w, e.{i:int}.s as s over i -> w = stack(w * s[1:])", experts())
     assert [d.code.id for d in caught.value.diagnostics] == ["SX401"]
     assert caught.value.diagnostics[0].headline == "3 and 2 tensors make no pairs"
+
+
 @pytest.mark.parametrize(
     "program",
     [

@@ -241,6 +241,8 @@ def test_a_power_the_dtype_cannot_hold(dtype: str, power: str) -> None:
 def test_a_step_as_large_as_ints_go() -> None:
     done = statex.compile("set a = it[1::9223372036854775807]").apply({"a": torch.arange(4)})
     assert done["a"].tolist() == [1]
+
+
 def test_conjugates_and_negatives_are_no_ties() -> None:
     x = torch.tensor([1 + 2j])
     done = statex.compile("set a, b = it * 2").apply({"a": x, "b": x.conj()})
