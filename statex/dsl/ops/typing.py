@@ -133,7 +133,8 @@ _INFINITE = ("float64", "float32", "float16", "bfloat16", "float8_e5m2")
 def _holds(dtype: DType, value: float) -> bool:
     if dtype.name == "float8_e8m0fnu" and not value >= 2.0**-127:
         return False  # powers of two only: neither zero nor a sign
-    return isnan(value) or abs(value) <= _FINITE[dtype.name] or (value in (inf, -inf) and dtype.name in _INFINITE)
+    is_nan = isinstance(value, float) and isnan(value)  # an int may be too large to ask
+    return is_nan or abs(value) <= _FINITE[dtype.name] or (value in (inf, -inf) and dtype.name in _INFINITE)
 
 
 def computable(x: TensorType, what: str, *, kinds: str = "floats, ints", argument: str | None = None) -> None:
