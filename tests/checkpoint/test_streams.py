@@ -80,7 +80,7 @@ PROGRAMS = [
     "set a = index_select(0, [3, 1, 1])", "set a = reshape(-1)", "set a = unsqueeze(0)",
     "set a = (it | flatten)[5:77]", "set a = transpose | reshape(-1)", "merge a, b -> c = cat",
     "merge a, b -> c = stack", "merge a, b -> c = cat(dim=1)", "merge a, b -> c = stack(dim=-1)",
-    "split a -> x, y = chunk(2)", "split a -> x, y = chunk(2, dim=1)", "split a -> x, y = sections([1, 3])",
+    "split a -> x, y = chunk(2)", "split a -> x, y = sections([1, 70000], dim=1)", "split a -> x, y = sections([1, 3])",
     "split a over e -> x.{e} = unstack", "set a, b = it * 2", "copy a -> d\nset a = it * 2",
     "add d = it + 1 for a\nset a = transpose\nset b = (it | transpose) * 2",
     "set a = rearrange('(x y) z -> y (x z)', x=2)", "set a = mean(dim=0)", "set a = sum(it) + ::b",
@@ -110,6 +110,7 @@ def test_streamed_results_are_those_of_torch(tmp_path: Path, dtype: torch.dtype,
         try:
             wanted = rules.apply(dict(state))
         except StatexError:
+            assert dtype != torch.float32, program
             continue  # not for this dtype
         for target in (tmp_path / f"{number}.pth", tmp_path / f"{number}.safetensors"):
             statex.convert(source, target, rules, verify_written=number % 5 == 0)

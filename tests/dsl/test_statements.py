@@ -219,7 +219,7 @@ def experts() -> dict[str, Any]:
         ("sub(x=w, y=s)", torch.sub),
         ("weight_norm(w, s)", lambda w, s: torch._weight_norm(w, s, 0)),
         ("weight_norm(v=w, g=s)", lambda w, s: torch._weight_norm(w, s, 0)),
-        ("rearrange(x=w, pattern='a b -> b a')", lambda w, _: w.T),
+        ("rearrange(tensor=w, pattern='a b -> b a')", lambda w, _: w.T),
     ],
 )
 def test_of_two_tuples_pairs_are_taken(value: str, function: Any) -> None:
@@ -306,3 +306,14 @@ def test_a_capture_has_the_type_of_its_first_mention(program: str, keys: set[str
     given = {"l.0.w": T([1.0]), "l.2.w": T([2.0]), "l.10.w": T([3.0]), "m.0.w": T([4.0]), "m.2.w": T([5.0])}
     result = run(program, given)
     assert {key for key in given if key not in result or result[key] == 0} == keys
+    "value",
+    [
+        "rearrange('(x y) z -> y (x z)', x=2)",
+        "it | rearrange('(x y) z -> y (x z)', x=2)",
+        "rearrange(it, '(axes y) z -> y (axes z)', axes=2)",
+        "rearrange(tensor=it, pattern='(torch y) z -> y (torch z)', torch=2)",
+    ],
+)
+def test_an_axis_has_any_name_einops_takes(value: str) -> None:
+    wanted = torch.arange(12.0).reshape(2, 2, 3).permute(1, 0, 2).reshape(2, 6)
+    assert torch.equal(run(f"set a.weight = {value}")["a.weight"], wanted)

@@ -72,11 +72,11 @@ def _check_names(operation: type[Operation], positional: Sequence[Any], named: M
 
 
 def _axes(operation: type[Operation], parameter: Parameter, named: Mapping[str, Any]) -> dict[str, int]:
-    names = {p.name for p in operation.parameters}
+    names = {p.name for p in operation.parameters if p is not parameter}
     axes = {name: value for name, value in named.items() if name not in names}
     for name, value in axes.items():
         if type(value) is not int or value < 0:
-            raise Fault(codes.ARGUMENTS, f"the length of the axis `{name}` is an int", name)
+            raise Fault(codes.ARGUMENTS, f"the length of the axis `{name}` is an int of 0 or more", name)
     return axes
 
 

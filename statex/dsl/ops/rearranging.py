@@ -26,17 +26,17 @@ class Rearrange(Operation):
     name = "rearrange"
     category = "layout"
     parameters = (
-        Parameter("x", ArgKind.TENSOR),
+        Parameter("tensor", ArgKind.TENSOR),
         Parameter("pattern", ArgKind.TEXT),
         Parameter("axes", ArgKind.AXES, {}, doc="lengths of axes"),
     )
     example = "set **.q_proj.weight = rearrange('(h d two) c -> (h two d) c', h=heads, two=2)"
 
     @staticmethod
-    def infer(x: TensorType, pattern: str, axes: Mapping[str, int]) -> TensorType:
+    def infer(tensor: TensorType, pattern: str, axes: Mapping[str, int]) -> TensorType:
         left, right = parse(pattern)
-        lengths = _lengths(x, left, axes, pattern)
-        around = _ellipsis_dims(x, left)
+        lengths = _lengths(tensor, left, axes, pattern)
+        around = _ellipsis_dims(tensor, left)
         shape: list[int] = []
         for group in right:
             if group == (_ELLIPSIS,):
@@ -45,18 +45,18 @@ class Rearrange(Operation):
                 shape.append(prod(around) * prod(lengths[a] for a in group if a != _ELLIPSIS))
             else:
                 shape.append(prod(lengths[a] for a in group))
-        return TensorType(x.dtype, tuple(shape))
+        return TensorType(tensor.dtype, tuple(shape))
 
     @staticmethod
-    def run(torch: Any, x: Any, pattern: str, axes: Mapping[str, int]) -> Any:
+    def run(torch: Any, tensor: Any, pattern: str, axes: Mapping[str, int]) -> Any:
         from einops import rearrange
 
-        return rearrange(x, pattern, **axes)
+        return rearrange(tensor, pattern, **axes)
 
     @staticmethod
-    def invert(x: TensorType, pattern: str, axes: Mapping[str, int]) -> Inverse | None:
+    def invert(tensor: TensorType, pattern: str, axes: Mapping[str, int]) -> Inverse | None:
         left, _ = parse(pattern)
-        lengths = _lengths(x, left, axes, pattern)
+        lengths = _lengths(tensor, left, axes, pattern)
         if any(_ELLIPSIS in group and len(group) > 1 for group in parse(pattern)[1]):
             # Joined dims of an ellipsis have no names to be split by.
             return None
@@ -81,7 +81,8 @@ def parse(pattern: str) -> tuple[Groups, Groups]:
     try:
         left, right = (ParsedExpression(side) for side in sides)
     except (EinopsError, ValueError) as error:
-        raise Fault(codes.NOTATION, f"this is no rearrangement: {error}", "pattern") from None
+        reason = " ".join(str(error).split())
+        raise Fault(codes.NOTATION, f"this is no rearrangement: {reason}", "pattern") from None
     for side in (left, right):
         if side.has_non_unitary_anonymous_axes:
             raise Fault(codes.NOTATION, "a number in a rearrangement can only be 1", "pattern", help="name the axis")
@@ -136,7 +137,7 @@ def _matched_dims(x: TensorType, left: Groups, pattern: str) -> list[tuple[tuple
     named = [group for group in left if group != (_ELLIPSIS,)]
     exact = len(named) == len(left)
     if (exact and len(named) != x.ndim) or len(named) > x.ndim:
-        raise Fault(codes.NOTATION, f"`{pattern}` needs {len(named)} dimensions, and this is {x}", "x")
+        raise Fault(codes.NOTATION, f"`{pattern}` needs {len(named)} dimensions, and this is {x}", "tensor")
     at = left.index((_ELLIPSIS,)) if not exact else len(left)
     after = len(left) - at - 1 if not exact else 0
     shape = [*x.shape[:at], *(x.shape[x.ndim - after :] if after else ())]
@@ -155,7 +156,7 @@ def _fill(group: tuple[str, ...], length: int, lengths: dict[str, int], x: Tenso
     rest = prod(lengths[name] for name in group if name in lengths)
     if unknown:
         if rest == 0 or length % rest:
-            raise Fault(codes.NOTATION, f"a dim of length {length} does not divide by {rest}", "x")
+            raise Fault(codes.NOTATION, f"a dim of length {length} does not divide by {rest}", "tensor")
         lengths[unknown[0]] = length // rest
     elif rest != length:
-        raise Fault(codes.NOTATION, f"({' '.join(group).strip()}) is {rest}, and the dim has length {length}", "x")
+        raise Fault(codes.NOTATION, f"({' '.join(group).strip()}) is {rest}, and the dim has length {length}", "tensor")

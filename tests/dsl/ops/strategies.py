@@ -113,7 +113,7 @@ def rearrangements(draw: st.DrawFn) -> Arguments:
         right[at : at + 2] = [f"({right[at]} {right[at + 1]})"]
     if draw(bools):
         right.insert(draw(st.integers(0, len(right))), "1")
-    return {"x": x, "pattern": f"{' '.join(left)} -> {' '.join(right)}", "axes": axes}
+    return {"tensor": x, "pattern": f"{' '.join(left)} -> {' '.join(right)}", "axes": axes}
 
 
 @st.composite
