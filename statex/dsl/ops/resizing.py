@@ -7,7 +7,7 @@ from typing import Any
 
 from statex.diagnostics.codes import types as codes
 from statex.dsl.ops.base import ArgKind, Fault, Operation, Parameter
-from statex.dsl.ops.typing import fillable, sized
+from statex.dsl.ops.typing import FLOAT8, fillable, sized
 from statex.dtypes import Kind
 from statex.header import TensorType
 
@@ -39,8 +39,6 @@ class Pad(Operation):
     def infer(x: TensorType, pad: tuple[int, ...], mode: str, value: float) -> TensorType:
         if len(pad) % 2 or len(pad) > 2 * x.ndim:
             raise Fault(codes.ARGUMENTS, f"`pad` takes two ints for each padded dim of {x}, last dim first", "pad")
-        if x.dtype.name.startswith("float8") or x.dtype.name == "complex32":
-            raise Fault(codes.DTYPE, f"`pad` is not defined for {x.dtype}", "x", help="cast first: `cast(f32) | …`")
         fillable(x.dtype, value, "value")
         shape = list(x.shape)
         for number in range(len(pad) // 2):
@@ -61,8 +59,10 @@ class Pad(Operation):
 
 def _check_mode(x: TensorType, pad: tuple[int, ...], mode: str) -> None:
     dims = len(pad) // 2
-    if x.dtype.kind is not Kind.FLOAT:
-        raise Fault(codes.DTYPE, f"`pad` with {mode} is for floats, not {x.dtype}", "x")
+    if x.dtype.kind is not Kind.FLOAT or x.dtype.name.startswith(FLOAT8):
+        raise Fault(
+            codes.DTYPE, f"`pad` with {mode} is for floats, not {x.dtype}", "x", help="cast first: `cast(f32) | …`"
+        )
     if dims not in (1, 2, 3) or x.ndim not in (dims + 1, dims + 2) or 0 in x.shape:
         raise Fault(codes.SHAPE, f"`pad` with {mode} pads the last 1, 2 or 3 dims behind one or two others", "pad")
     for number in range(dims):

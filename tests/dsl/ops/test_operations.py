@@ -265,6 +265,15 @@ def test_a_wrong_argument_is_named(name: str, data: st.DataObject) -> None:
     assert f"`{parameter.name}`" in caught.value.headline
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_padding_of_every_dtype(dtype: DType) -> None:
+    x = torch.ones(2, 3).to(getattr(torch, dtype.name))
+    padding = {"pad": (1, 0, 0, 2), "mode": "constant", "value": 1}
+    found = OPERATIONS["pad"].run(torch, x=x, **padding)
+    assert OPERATIONS["pad"].infer(x=type_of(x), **padding) == type_of(found)
+    assert same_bits(found, torch.ones(4, 4).to(x.dtype))
+
+
 @pytest.mark.parametrize(
     ("start", "end", "step", "dtype", "fits"),
     [
