@@ -55,6 +55,11 @@ class TensorInfo:
     handle: object = field(default=None, compare=False)
 
     @property
+    def identity(self) -> Hashable:
+        """What tied tensors of one checkpoint have in common, and no others; `None` for a storage of its own."""
+        return None if self.storage is None else (self.storage, self.offset, self.stride, self.type)
+
+    @property
     def strides(self) -> tuple[int, ...]:
         """The strides in elements."""
         return self.stride if self.stride is not None else contiguous(self.type.shape)

@@ -13,6 +13,6 @@ def show_bytes(count: int) -> str:
     raise AssertionError
 
 
-def counted(count: int, what: str) -> str:
-    """Write `1 key`, `2 keys`."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+def counted(count: int, what: str, several: str = "") -> str:
+    """Write `1 key`, `2 keys`, or what several are called."""
+    return f"{count} {what}" if count == 1 else f"{count} {several or what + 's'}"

@@ -111,8 +111,8 @@ def _lint_ties(compiler: Compiler) -> None:
     """Say where keys that shared a tensor in the input hold different ones in the result."""
     together: dict[object, list[str]] = {}
     for key, info in compiler.header.entries.items():
-        if not isinstance(info, OpaqueInfo) and info.storage is not None:
-            together.setdefault((info.storage, info.offset, info.stride, info.type), []).append(key)
+        if not isinstance(info, OpaqueInfo) and info.identity is not None:
+            together.setdefault(info.identity, []).append(key)
     tied = {keys[0]: keys for keys in together.values() if len(keys) > 1}
     if not tied:
         return

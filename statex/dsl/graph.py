@@ -78,9 +78,7 @@ class Graph:
 
     def source(self, key: SourceKey, info: TensorInfo) -> TensorValue:
         """Return the value of an input's tensor; tied tensors are one value."""
-        identity: object = key
-        if info.storage is not None:
-            identity = (key.input, key.member, info.storage, info.offset, info.stride, info.type)
+        identity = key if info.identity is None else (key.input, key.member, info.identity)
         return TensorValue(info.type.dtype, info.type.shape, self._intern(identity, Source(key, info.type)))
 
     def call(

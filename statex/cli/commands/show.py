@@ -56,11 +56,10 @@ def _rows(header: Header, roles: Mapping[str, str]) -> list[Row]:
             rows.append((key, info.kind, "", roles.get(key, "")))
             continue
         remarks = [roles.get(key, "parameter" if info.is_parameter else "")]
-        if info.storage is not None:
-            identity = (info.storage, info.offset, info.stride, info.type)
-            if identity in first:
-                remarks.append(f"tied to {first[identity]}")
-            first.setdefault(identity, key)
+        if info.identity is not None:
+            if info.identity in first:
+                remarks.append(f"tied to {first[info.identity]}")
+            first.setdefault(info.identity, key)
         rows.append((key, str(info.type), show_bytes(info.type.nbytes), ", ".join(r for r in remarks if r)))
     return rows
 
@@ -98,7 +97,7 @@ def _total(header: Header) -> str:
     tensors = [info for info in header.entries.values() if isinstance(info, TensorInfo)]
     others = len(header.entries) - len(tensors)
     size = show_bytes(sum(info.type.nbytes for info in tensors))
-    more = f" and {counted(others, 'other entry' if others == 1 else 'other entrie')}" if others else ""
+    more = f" and {counted(others, 'other entry', 'other entries')}" if others else ""
     return f"{counted(len(tensors), 'tensor')}{more}, {size}: {escape(header.label)}"
 
 
