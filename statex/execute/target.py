@@ -143,7 +143,7 @@ def _import(spec: str) -> Any:
         sys.path.insert(0, folder)
     try:
         found: Any = importlib.import_module(name)
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # a script may end itself, and would end this one as if all was well
         absent = isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}.")
         fail(
             codes.NOT_IMPORTED,

@@ -162,6 +162,17 @@ def test_a_target_that_lacks_an_argument_is_not_told_of_our_own_lines(run: Run, 
     ended = run("apply", "-e", "", "in.pth", output, "--force", "--target", "torch.nn:Linear")
     assert "SX503" in ended.err
     assert "raised in" not in ended.err
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [("import sys\nsys.exit(0)", "SX502"), ("import sys\ndef Net():\n    sys.exit(0)", "SX503")],
+)
+def test_a_target_that_ends_the_process(run: Run, tmp_path: Path, output: Path, script: str, code: str) -> None:
+    name = f"ending_{code}"
+    (tmp_path / f"{name}.py").write_text(script)
+    ended = run("apply", "-e", "", "in.pth", output.name, "--target", f"{name}:Net")
+    assert ended.exit_code == 2
+    assert f"error[{code}]" in ended.err
+    assert "SystemExit: 0" in ended.err
 
 
 def test_missing_and_unexpected_keys_stand_side_by_side(run: Run, output: Path) -> None:
