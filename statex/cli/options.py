@@ -54,7 +54,7 @@ Root = Annotated[
     typer.Option("--root", metavar="PATH", help="The dotted path of the state in a nested checkpoint ('' the whole)."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the report, and errors, as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")]
 
 MaxMemory = Annotated[
     str | None, typer.Option("--max-memory", metavar="SIZE", help="Refuse to start where more may be used: 2GB, 500MB.")
@@ -145,7 +145,7 @@ def inputs(given: Sequence[str] | None) -> dict[str, list[str]]:
 
 
 def target(spec: str | None, arguments: Sequence[str] | None, like: Path | None) -> Any:
-    """Return the target the options name, or `None`."""
+    """Return the target the options name, or `None`; what its code prints goes to standard error."""
     if spec is None and arguments:
         raise typer.BadParameter("there is no --target these would be arguments of", param_hint="--target-arg")
     given = {name: _python(from_text(text, None)) for name, text in pairs(arguments, "--target-arg")}

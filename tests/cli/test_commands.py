@@ -390,6 +390,26 @@ class TestReference:
         assert ended.exit_code == 2
         assert said in ended.err
 
+    def test_what_a_target_prints_is_no_part_of_the_report(self, run: Run, net: Net) -> None:
+        Path("noisy.py").write_text(
+            "from models import Net as Quiet\ndef Net():\n    print('noise')\n    return Quiet()\n"
+        )
+        ended = run("verify", "net.pth", "--target", "noisy:Net", "--json")
+        assert ended.json["ok"] is True
+        assert ended.err == "noise\n"
+
+    def test_check_ignores_no_option(self, run: Run) -> None:
+        for option in (
+            ["--target", "models:Net"],
+            ["-D", "n=1"],
+            ["--like", "net.pth"],
+            ["--in", "a=b"],
+            ["--root", ""],
+        ):
+            ended = run("check", "-e", "", *option)
+            assert ended.exit_code == 2
+            assert "name IN as well" in ended.err
+
     def test_version(self, run: Run) -> None:
         assert run("--version").out == f"statex {statex.__version__}\n"
 
