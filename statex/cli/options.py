@@ -112,6 +112,7 @@ def parameters(definitions: Sequence[str] | None, files: Sequence[Path] | None) 
 
 
 def _read_params(path: Path) -> Mapping[str, Any]:
+    is_yaml = path.suffix in (".yaml", ".yml")
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -119,9 +120,11 @@ def _read_params(path: Path) -> Mapping[str, Any]:
     except UnicodeDecodeError as error:
         fail(codes.PARAMS_UNREADABLE, f"`{path}` is no UTF-8 text (byte {error.start})")
     try:
-        found = json.loads(text) if path.suffix != ".yaml" and path.suffix != ".yml" else _yaml(text)
+        found = _yaml(text) if is_yaml else json.loads(text)
     except ValueError as error:
-        fail(codes.PARAMS_UNREADABLE, f"`{path}` is no JSON: {error}")
+        fail(codes.PARAMS_UNREADABLE, f"`{path}` is no {'YAML' if is_yaml else 'JSON'}: {error}")
+    except RecursionError:
+        fail(codes.PARAMS_UNREADABLE, f"`{path}` is nested too deeply")
     if not isinstance(found, dict):
         fail(codes.PARAMS_UNREADABLE, f"`{path}` holds no mapping of names to values")
     return {str(name): value for name, value in found.items()}

@@ -372,3 +372,12 @@ def test_control_characters_do_not_reach_the_terminal(run: Run) -> None:
     ):
         ended = run(*arguments)
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", ended.out + ended.err), arguments
+
+
+@pytest.mark.parametrize("name", ["deep.json", "deep.yaml"])
+def test_parameters_nested_too_deeply(run: Run, tmp_path: Path, output: Path, name: str) -> None:
+    (tmp_path / name).write_text("[" * 20_000)
+    ended = run("apply", "-e", "", "in.pth", output.name, "--params", name)
+    assert ended.exit_code == 3
+    assert "error[SX223]" in ended.err
+    assert "nested too deeply" in ended.err
