@@ -152,7 +152,6 @@ def target(spec: str | None, arguments: Sequence[str] | None, like: Path | None)
     if spec is None and arguments:
         raise typer.BadParameter("there is no --target these would be arguments of", param_hint="--target-arg")
     given = {name: _python(from_text(text, None)) for name, text in pairs(arguments, "--target-arg")}
-    # What a model prints while it is built is no part of a report, which may be JSON.
     with redirect_stdout(sys.stderr):
         return resolve_target(spec, like, given)
 

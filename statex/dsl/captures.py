@@ -60,6 +60,10 @@ Bindings = Mapping[str, Captured]
 """Captures by name; the nth `*` or `**` is `*n`, the nth regex group `n`; names with `%` belong to a `within`."""
 
 
+MOST_DIGITS = 1000
+"""Python reads some thousands of digits at most, and takes the square of the time; keys are a stranger's."""
+
+
 def is_digits(text: str) -> bool:
-    """True for one or more ASCII digits."""
-    return text.isascii() and text.isdigit()
+    """True for one or more ASCII digits, as many as a number may have."""
+    return text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS

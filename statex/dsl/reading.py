@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from statex.dsl.captures import is_digits
+from statex.dsl.captures import MOST_DIGITS, is_digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,4 +255,4 @@ def atom_expression(atom: Atom) -> str:
         return re.escape(atom)
     if atom.choices:
         return "(?:" + "|".join(map(re.escape, atom.choices)) + ")"
-    return "[0-9]+" if atom.digits else "[^.]+"
+    return f"[0-9]{{1,{MOST_DIGITS}}}" if atom.digits else "[^.]+"

@@ -11,7 +11,7 @@ from lark.tree import Meta
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import syntax as codes
 from statex.grammar import tree
-from statex.grammar.pieces import parse_pieces
+from statex.grammar.pieces import parse_pieces, read_int
 from statex.source import Source, Span
 
 DEPTH = 150
@@ -320,7 +320,8 @@ class Builder(Transformer_NonRecursive[Token, Any]):
 
     def number(self, meta: Meta, items: Sequence[Any]) -> tree.Number:
         text = str(items[0])
-        return tree.Number(self._span(meta), int(text) if text.isdigit() else float(text))
+        span = self._span(meta)
+        return tree.Number(span, read_int(text, span) if text.isdigit() else float(text))
 
     def string(self, meta: Meta, items: Sequence[Any]) -> tree.String:
         return self._string(items[0])

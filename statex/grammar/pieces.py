@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from statex.diagnostics import fail
 from statex.diagnostics.codes import syntax as codes
+from statex.diagnostics.codes.names import NUMBER_RANGE
 from statex.diagnostics.suggest import did_you_mean
 from statex.grammar.tree import (
     Capture,
@@ -30,7 +31,9 @@ _TOKEN = re.compile(r"\*+|\{\{|\}\}|\{[^{}]*\}|[{}]|[^*{}]+")
 _NAME = re.compile(r"[A-Za-z_]\w*\Z")
 _SPLICE = re.compile(r"\$([A-Za-z_]\w*)\Z")
 _TYPED = re.compile(r"([A-Za-z_]\w*):(.*)\Z", re.DOTALL)
-_FORMAT = re.compile(r"0?[1-9][0-9]*\Z")
+_FORMAT = re.compile(r"0?[1-9][0-9]{0,2}\Z")
+_DIGITS = 1000
+"""More are no number; Python reads some thousands at most, and takes the square of the time."""
 _CHOICE = re.compile(r"[\w.$/-]+(?:=[\w.$/-]*)?\Z")
 
 
@@ -111,6 +114,17 @@ def _is_segments(piece: Piece) -> bool:
     return isinstance(piece, DoubleStar) or (isinstance(piece, Capture) and piece.kind is CaptureKind.SEGMENTS)
 
 
+def read_int(text: str, at: Span) -> int:
+    """Return the number that digits write.
+
+    Raises:
+        StatexError: SX217 where they are more than any number of the language has.
+    """
+    if len(text) > _DIGITS:
+        fail(NUMBER_RANGE, "the number has more than 64 bits", at)
+    return int(text)
+
+
 def _braces(inside: str, at: Span, inner: Span, field: ParseField) -> Piece:
     if _NAME.match(inside):
         return Capture(at, inside)
@@ -118,7 +132,7 @@ def _braces(inside: str, at: Span, inner: Span, field: ParseField) -> Piece:
     if splice is not None:
         return Splice(at, splice.group(1))
     if inside.isascii() and inside.isdigit():
-        return Field(at, Number(inner, int(inside)))
+        return Field(at, Number(inner, read_int(inside, inner)))
     typed = _TYPED.match(inside)
     if typed is not None:
         name, type_ = typed.groups()

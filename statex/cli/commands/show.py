@@ -64,12 +64,15 @@ def _rows(header: Header, roles: Mapping[str, str]) -> list[Row]:
     return rows
 
 
+_NUMBER = re.compile(r"(?<![^.])[0-9]{1,18}(?![^.])")
+
+
 def _folded(rows: list[Row]) -> list[Row]:
     """Make one row of those that differ in numbers alone: `layers.{i}.weight`, with the numbers it stands for."""
     groups: dict[tuple[str, ...], list[tuple[Row, list[int]]]] = {}
     for row in rows:
-        numbers = [int(n) for n in re.findall(r"(?<![^.])\d+(?![^.])", row[0])]
-        shape = re.sub(r"(?<![^.])\d+(?![^.])", "\0", row[0])
+        numbers = [int(n) for n in _NUMBER.findall(row[0])]
+        shape = _NUMBER.sub("\0", row[0])
         groups.setdefault((shape, row[1], row[3]), []).append((row, numbers))
     result: list[Row] = []
     for (shape, kind, remark), members in groups.items():

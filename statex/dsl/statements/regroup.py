@@ -9,7 +9,7 @@ from statex.diagnostics import StatexError, diagnostic, fail
 from statex.diagnostics.codes import keys as codes
 from statex.diagnostics.suggest import join_words
 from statex.dsl.calls import expect_tensor
-from statex.dsl.captures import Captured, CaptureKind, CaptureType
+from statex.dsl.captures import Captured, CaptureKind, CaptureType, is_digits
 from statex.dsl.compiler import Clause, Compiler, Match
 from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.plan import Change
@@ -379,6 +379,6 @@ def _wanted(node: tree.Merge, group: _Group) -> list[Hashable]:
     for source in node.sources:
         for piece in source.pattern.pieces:
             if isinstance(piece, tree.Capture) and piece.name == node.over.name and piece.choices:
-                return [int(c.value) if c.value.isdecimal() else c.value for c in piece.choices]
+                return [int(c.value) if is_digits(c.value) else c.value for c in piece.choices]
     highest = max((place for found in group.found for place in found if isinstance(place, int)), default=-1)
     return list(range(highest + 1))

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import keys as codes
+from statex.dsl.captures import is_digits
 from statex.dsl.compiler import TARGET, Clause, Compiler, Match
 from statex.dsl.plan import Change
 from statex.dsl.scope import Scope
@@ -135,4 +136,4 @@ def order(compiler: Compiler, node: tree.Order, scope: Scope) -> None:
 
 def _natural(key: str) -> list[tuple[int, int, str]]:
     """Return what sorts `layers.10` after `layers.9`."""
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", key)]
+    return [(0, int(part), "") if is_digits(part) else (1, 0, part) for part in re.split(r"(\d+)", key)]
