@@ -35,6 +35,10 @@ def check(
     given = list(paths or ())
     with_checkpoint = len(given) > (0 if expressions else 1)
     rules, rest = options.rules_and_paths(given, expressions, ["IN"] if with_checkpoint else [])
+    if not with_checkpoint and (definitions or params or inputs or target or like or root is not None):
+        raise typer.BadParameter(
+            "parameters, inputs, targets and roots are checked against a checkpoint: name IN as well"
+        )
     rules.check()
     warnings: tuple[Diagnostic, ...] = ()
     if with_checkpoint:
