@@ -7,9 +7,9 @@ in macros that are not used, too.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 
-from statex.diagnostics import Collector, Diagnostic, StatexError, diagnostic
+from statex.diagnostics import Collector, Diagnostic, Label, StatexError, diagnostic
 from statex.diagnostics.codes import names as codes
 from statex.diagnostics.codes import types as type_codes
 from statex.diagnostics.suggest import did_you_mean
@@ -156,6 +156,9 @@ class _Checker:
 
     def _macro(self, node: tree.Macro, folder: str, files: tuple[str, ...]) -> None:
         inner = self._inner("a macro")
+        for number, parameter in enumerate(node.parameters):
+            if parameter.name in {p.name for p in node.parameters[:number]}:
+                self.found.add(diagnostic(codes.NAME_CLASH, f"`{parameter.name}` is named twice", parameter.span))
         inner.names |= {p.name for p in node.parameters}
         inner.statements(node.body, folder, files)
         self.macros.add(node.name.name)
@@ -168,11 +171,15 @@ class _Checker:
         return inner
 
     def _include(self, node: tree.Include, folder: str, files: tuple[str, ...]) -> None:
+        given: set[str] = set()
         for binding in node.bindings:
             self._walk(binding.value, {})
+            if binding.name.name in given:
+                self.found.add(diagnostic(codes.NAME_CLASH, f"`{binding.name.name}` is given twice", binding.name.span))
+            given.add(binding.name.name)
         if node.path.value.startswith("/"):
             return
-        source = self.load(folder, node.path.value)
+        source = self._loaded(node, folder)
         if source.name in files:
             chain = " -> ".join((*files, source.name))
             self.found.add(
@@ -185,6 +192,14 @@ class _Checker:
         inner.blocks = (self.blocks - {"a macro"}) | {"an included file"}
         inner.statements(parse(source).statements, source.name.rpartition("/")[0] or ".", (*files, source.name))
         self.macros |= inner.macros
+
+    def _loaded(self, node: tree.Include, folder: str) -> Source:
+        """Return the file an `include` names; what is wrong with it is said of this place."""
+        try:
+            return self.load(folder, node.path.value)
+        except StatexError as error:
+            place = (Label(node.path.span),)
+            raise StatexError([replace(d, labels=d.labels or place) for d in error.diagnostics]) from None
 
     def _use(self, node: tree.Use) -> None:
         if node.name.name not in self.macros:
@@ -325,6 +340,10 @@ class _Checker:
         if operation is None:
             self.found.add(unknown_operation(node.function, node.name_span))
             return
+        named = [a for a in node.arguments if a.name is not None]
+        for number, argument in enumerate(named):
+            if argument.name in {a.name for a in named[:number]}:
+                self.found.add(diagnostic(codes.NAME_CLASH, f"`{argument.name}` is given twice", argument.span))
         if any(p.kind is ArgKind.AXES for p in operation.parameters):
             return
         names = [p.name for p in operation.parameters]

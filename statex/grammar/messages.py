@@ -24,7 +24,9 @@ _OTHER_WORDS = {
 }  # fmt: skip
 """Words other tools use, and the verb of this one."""
 
+_QUOTES = {"'": "text", '"': "pattern", "/": "regular expression"}
 _WORD = re.compile(r"[A-Za-z_]\w*")
+_QUOTED = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\"""")
 _TOKENISH = re.compile(r"[\w.:$*{}]+|->\??|[=!<>]=|&&|\|\||\*\*|//|\S")
 
 _NAMES = {
@@ -42,11 +44,13 @@ def explain(error: UnexpectedInput, source: Source, text: str, at: int, expected
     """Return the diagnostic for a syntax error at an offset, where the tokens `expected` would fit."""
     found = _found(text, at)
     span = Span(source, min(at, len(text)), min(at + max(len(found), 1), max(len(text), at)))
+    if at < len(text) and not text[at].isascii() and text[at].isspace():
+        return _blank(source, text, at)
     if _at_statement(expected):
         return _verb(text, span, found)
     if not found or text[at : at + 1] in "\r\n;":
         return _early(source, text, at, expected)
-    for rule in (_quote, _odd, _compared, _foreign_operator, _arrow):
+    for rule in (_quote, _brace, _optional_mode, _odd, _compared, _foreign_operator, _arrow):
         result = rule(source, text, at, span, found, expected)
         if result is not None:
             return result
@@ -99,24 +103,85 @@ def _early(source: Source, text: str, at: int, expected: frozenset[str]) -> Diag
     )
 
 
+def _blank(source: Source, text: str, at: int) -> Diagnostic:
+    return diagnostic(
+        codes.UNEXPECTED,
+        f"U+{ord(text[at]):04X} looks like a blank, and is none",
+        Span(source, at, at + 1),
+        help="write a plain blank or a new line; in a key, quote it",
+    )
+
+
 def _quote(source: Source, text: str, at: int, span: Span, found: str, expected: frozenset[str]) -> Diagnostic | None:
-    if found[0] in "'\"":
+    if found[0] in "“”‘’„«":
+        return diagnostic(codes.UNEXPECTED, f"`{found[0]}` is no quote of rules", span.at(0, 1), help="write ' or \"")
+    if found[0] in "'\"" or (found[0] == "/" and "REGEX" in expected):
         end = text.find("\n", at)
         line = Span(source, at, end if end >= 0 else len(text))
+        closed = _QUOTED.match(text, at)
+        if closed is not None:
+            return _wrong_quotes(Span(source, at, closed.end()), expected)
         return diagnostic(
             codes.UNCLOSED_TEXT,
-            f"this {'text' if found[0] == chr(39) else 'pattern'} is not closed on its line",
+            f"this {_QUOTES[found[0]]} is not closed on its line",
             line,
             help=f"close it with {found[0]}",
         )
     return None
 
 
+def _wrong_quotes(span: Span, expected: frozenset[str]) -> Diagnostic:
+    """Return the diagnostic for quoted text where it does not belong: often only the quotes are wrong."""
+    plain = span.text[0] == '"' and "STRING" in expected
+    return diagnostic(
+        codes.UNEXPECTED,
+        f"`{span.text}` is a pattern, and plain text is needed here" if plain else f"{span.text} does not belong here",
+        span,
+        notes=() if plain else _fitting(expected),
+        help=f"write '{span.text[1:-1]}'" if plain else (),
+    )
+
+
+def _brace(source: Source, text: str, at: int, span: Span, found: str, expected: frozenset[str]) -> Diagnostic | None:
+    """Recognise braces that are no capture: `a.{ i }`, `a.{}`, `a.{i`."""
+    brace = text.find("{", at, at + 2)
+    if brace < 0 or text[at:brace] not in ("", ".") or not re.match(r"[\w.}*]", text[at - 1 : at]):
+        return None
+    end = re.compile(r"\{[^{}\n]*\}?").match(text, brace)
+    assert end is not None
+    inside = end.group().strip("{} ")
+    near = f"`{{{inside}}}`" if _WORD.fullmatch(inside) else "`{i}`"
+    return diagnostic(
+        codes.BAD_CAPTURE,
+        f"`{end.group().rstrip()}` is no capture",
+        Span(source, brace, brace + len(end.group().rstrip())),
+        help=f"a capture is a name in braces, without blanks: {near}",
+    )
+
+
+def _optional_mode(
+    source: Source, text: str, at: int, span: Span, found: str, expected: frozenset[str]
+) -> Diagnostic | None:
+    """Recognise `rename part? …`: what is optional is the `rename`."""
+    mode = re.search(r"\brename[ \t]+(part|prefix|suffix|text|first)\Z", text[max(0, at - 80) : at])
+    if found[0] != "?" or mode is None:
+        return None
+    return diagnostic(
+        codes.UNEXPECTED, "`?` stands after the verb", span.at(0, 1), help=f"write `rename? {mode.group(1)} …`"
+    )
+
+
 def _odd(source: Source, text: str, at: int, span: Span, found: str, expected: frozenset[str]) -> Diagnostic | None:
     """Recognise a bare key with a character that needs quotes: `my-layer.weight`."""
     before = text[at - 1 : at]
-    joined = bool(before) and (before.isalnum() or before in "_.}*") and found[0] not in "=,|()[]{}<>!;:?"
-    if not joined or found.startswith("->") or expected & {"SIGN", "TIMES", "POWER"}:
+    joined = bool(before) and (before.isalnum() or before in "_.}*") and found[0] not in "=,|()[]{}<>!;?"
+    if (
+        not joined
+        or found.startswith("->")
+        or "_COLON" in expected
+        or "COLON" in expected
+        or expected & {"SIGN", "TIMES", "POWER"}
+    ):
         return None
     start = re.search(r"[^\s,=()\[\]|]*\Z", text[:at])
     end = re.compile(r"[^\s,=()\[\]|]*").match(text, at)
@@ -143,6 +208,9 @@ def _foreign_operator(
     source: Source, text: str, at: int, span: Span, found: str, expected: frozenset[str]
 ) -> Diagnostic | None:
     words = {"&&": "and", "||": "or", "!": "not", "&": "and"}
+    if found[0] == "|" and text[at - 1 : at] == "|":
+        both = Span(source, at - 1, at + 1)
+        return diagnostic(codes.UNEXPECTED, "`||` is no operator here", both, help="write `or`")
     if found in words:
         return diagnostic(codes.UNEXPECTED, f"`{found}` is no operator here", span, help=f"write `{words[found]}`")
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -97,3 +98,33 @@ def test_a_name_means_one_thing(program: str, place: str) -> None:
 
 def test_a_capture_of_a_block_may_be_named_again_in_it() -> None:
     assert keys("within l.{i} { rename w.{i} -> {i} }", "l.3.w.3", "l.3.w.4") == ["l.3.3", "l.3.w.4"]
+
+
+def test_what_is_wrong_with_an_include_is_said_where_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "part.sx").write_text("param n: int\n")
+    for line, code, place in [
+        ("include 'gone.sx'", "SX215", "'gone.sx'"),
+        ("include 'part.sx' with n = 1, n = 2", "SX201", "n"),
+    ]:
+        (tmp_path / "rules.sx").write_text(f"{line}\n")
+        with pytest.raises(StatexError) as caught:
+            statex.load(tmp_path / "rules.sx").check()
+        assert [(d.code.id, d.span.text if d.span else "") for d in caught.value.diagnostics] == [(code, place)]
+
+
+def test_a_parameter_of_an_included_file_is_given_by_with(tmp_path: Path) -> None:
+    (tmp_path / "part.sx").write_text("param n: int\n")
+    (tmp_path / "rules.sx").write_text("include 'part.sx'\n")
+    with pytest.raises(StatexError) as caught:
+        statex.load(tmp_path / "rules.sx").plan({})
+    assert "include 'part.sx' with n = …" in caught.value.diagnostics[0].notes[0].text
+
+
+@pytest.mark.parametrize(
+    ("program", "place"),
+    [("macro f(x, x) { drop {$x} }", "x"), ("add b = cat(a.w, a.w, dim=0, dim=1)", "dim=1")],
+)
+def test_nothing_is_given_twice(program: str, place: str) -> None:
+    with pytest.raises(StatexError) as caught:
+        statex.compile(program).check()
+    assert [(d.code.id, d.span.text if d.span else "") for d in caught.value.diagnostics] == [("SX201", place)]

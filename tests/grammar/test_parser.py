@@ -123,6 +123,30 @@ def test_words_of_the_language_end_where_the_word_ends(text: str, code: str, pla
     assert [(d.code.id, d.span.text if d.span else "") for d in caught.value.diagnostics] == [(code, place)]
 
 
+@pytest.mark.parametrize(
+    ("text", "code", "place", "help_"),
+    [
+        ('include "sub/x.sx"', "SX101", '"sub/x.sx"', "write 'sub/x.sx'"),
+        ('root "a"', "SX101", '"a"', "write 'a'"),
+        ("drop /a.w", "SX105", "/a.w", "close it with /"),
+        ("drop a.{ i }", "SX109", "{ i }", "a capture is a name in braces, without blanks: `{i}`"),
+        ("rename a.{i -> b", "SX109", "{i -> b", "a capture is a name in braces, without blanks: `{i}`"),
+        ("rename part? a -> b", "SX101", "?", "write `rename? part …`"),
+        ("drop a where ndim == 2 || ndim == 3", "SX101", "||", "write `or`"),
+        ("drop a\u00a0", "SX101", "\u00a0", "write a plain blank or a new line; in a key, quote it"),
+        ("drop a\u2028drop b", "SX101", "\u2028", "write a plain blank or a new line; in a key, quote it"),
+        ("drop “a”", "SX101", "“", "write ' or \""),
+        ("rename a:b -> c", "SX106", ":", "quote it: 'a:b'"),
+    ],
+)
+def test_common_slips_are_named(text: str, code: str, place: str, help_: str) -> None:
+    with pytest.raises(StatexError) as caught:
+        parse_text(text)
+    (found,) = caught.value.diagnostics
+    assert (found.code.id, found.span.text if found.span else "") == (code, place)
+    assert help_ in [note.text for note in found.notes if note.kind == "help"]
+
+
 def test_an_unclosed_bracket_is_reported_where_it_opened() -> None:
     (found,) = errors_of("set a.b = cat(it,\n  dim=0\ndrop c.d\n")
     assert found.code.id == "SX103"

@@ -44,8 +44,16 @@ def _param_value(compiler: Compiler, node: tree.Param, scope: Scope, given: dict
         codes.MISSING_PARAM,
         f"the parameter `{name}` has no value",
         node.span,
-        help=f"-D {name}=…   or a default: `{node.span.text.rstrip()} = …`",
+        help=f"{_given_by(name, scope)}   or a default: `{node.span.text.rstrip()} = …`",
     )
+
+
+def _given_by(name: str, scope: Scope) -> str:
+    """Return how a parameter is given: by `with` in an included file."""
+    if not scope.used_at:
+        return f"-D {name}=…"
+    path = scope.used_at[-1].text.partition(" with ")[0].strip()
+    return f"{path} with {name} = …"
 
 
 @contextmanager
