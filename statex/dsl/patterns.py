@@ -164,7 +164,7 @@ def _compile_regex(node: PatternNode) -> Pattern:
         compiled = regex.compile(node.text)
     except regex.error as error:
         at = getattr(error, "pos", None)
-        start = node.span.start + 1 + (at or 0)
+        start = node.span.start + node.span.text.index("/") + 1 + (at or 0)
         span = Span(node.span.source, min(start, node.span.end - 1), node.span.end) if at is not None else node.span
         fail(codes.BAD_REGEX, f"this is no regular expression: {error}", span)
     group = CaptureType(CaptureKind.GROUP)

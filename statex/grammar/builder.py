@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from statex.source import Source, Span
 DEPTH = 150
 """How deep an expression may be nested; whatever walks the tree may recurse so far."""
 
+_STEP = re.compile(r"(?:[0-9]+|[A-Za-z_]\w*)\Z")
 _ESCAPES = {"'": "'", '"': '"', "\\": "\\", "n": "\n", "t": "\t"}
 
 
@@ -249,9 +251,14 @@ class Builder(Transformer_NonRecursive[Token, Any]):
 
     def regex_pattern(self, meta: Meta, items: Sequence[Any]) -> tree.PatternNode:
         token = items[0]
+        name, _, text = str(token).partition("/")
         return tree.PatternNode(
-            self._token_span(token), tree.PatternKind.REGEX, str(token)[1:-1].replace("\\/", "/"), ()
-        )  # fmt: skip
+            self._token_span(token),
+            tree.PatternKind.REGEX,
+            text[:-1].replace("\\/", "/"),
+            (),
+            name.removesuffix("::") or None,
+        )
 
     def _bare(self, token: Token) -> tree.PatternNode:
         span = self._token_span(token)
@@ -387,6 +394,12 @@ class Builder(Transformer_NonRecursive[Token, Any]):
         if isinstance(node, tree.KeyRef) and node.span.text.startswith("::") and node.key.kind is tree.PatternKind.BARE:
             # `x[::n]`: what reads as the key `::n` elsewhere is a step here.
             return tree.Slice(node.span, None, None, tree.Name(node.span.at(2, len(node.span.text)), node.key.text))
+        if isinstance(node, tree.KeyRef) and node.key.input and _STEP.match(node.key.text):
+            # `x[n::2]`: no tensor is an index, so what reads as the key `2` of an input `n` is a start and a step.
+            start, text = tree.Name(node.span.at(0, len(node.key.input)), node.key.input), node.key.text
+            place = node.span.at(len(node.key.input) + 2, len(node.span.text))
+            step = tree.Number(place, int(text)) if text.isdigit() else tree.Name(place, text)
+            return tree.Slice(node.span, start, None, step)
         return node
 
     def ellipsis(self, meta: Meta, items: Sequence[Any]) -> tree.Ellipsis:

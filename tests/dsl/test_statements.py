@@ -73,6 +73,8 @@ def test_the_keys_and_their_order(program: str, keys: str) -> None:
     [
         ("set a.weight = transpose", "a.weight", torch.arange(12.0).reshape(4, 3).T),
         ("set a.weight = (it[:2] | transpose) * 2", "a.weight", torch.arange(6.0).reshape(2, 3).T * 2),
+        ("let n = 1\nset a.bias = it[n::2]", "a.bias", torch.arange(4.0)[1::2]),
+        ("let n = 1\nset a.weight = it[n::n, ::n]", "a.weight", torch.arange(12.0).reshape(4, 3)[1::1]),
         ("set a.bias = -it + 1", "a.bias", 1 - torch.arange(4.0)),
         ("set a.bias = (it - 1) ** 2 / 4", "a.bias", (torch.arange(4.0) - 1) ** 2 / 4),
         ("set a.bias = a.weight @ ones([3])", "a.bias", torch.arange(12.0).reshape(4, 3).sum(1)),
@@ -120,6 +122,15 @@ def test_further_inputs() -> None:
     lora = {"a.down": torch.ones(1, 3), "a.up": torch.ones(4, 1)}
     program = "input lora\nset {m}.weight = it + lora::{m}.up @ lora::{m}.down for lora::{m}.down"
     assert torch.equal(run(program, inputs={"lora": lora})["a.weight"], state()["a.weight"] + 1)
+
+
+def test_a_regular_expression_over_a_further_input() -> None:
+    ft = {"x/y": T(1.0), "x/z": T(2.0)}
+    result = run("input ft\ncopy ft::/x\\/(?P<k>.)/ -> ft.{k}\nexpect count(ft::/x.*/) == 2", inputs={"ft": ft})
+    assert [result["ft.y"].item(), result["ft.z"].item()] == [1.0, 2.0]
+    with pytest.raises(StatexError) as caught:
+        run("input ft\ndrop ft::/(/", inputs={"ft": ft})
+    assert caught.value.diagnostics[0].code.id == "SX153"
 
 
 def test_a_family_of_inputs_is_gathered() -> None:
