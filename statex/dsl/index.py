@@ -243,12 +243,14 @@ def _widened(elements: Sequence[Element]) -> Iterator[tuple[Element, ...]]:
         yield (Many(None), *elements, Many(None, 1))
 
 
-def _shown(elements: Sequence[Element], pattern: Pattern) -> str:
-    """Write elements as a pattern, between quotes where they need them."""
+def _shown(elements: Sequence[Element], pattern: Pattern) -> str | None:
+    """Write elements as a pattern, between quotes where they need them; `None` where none can be written."""
     text = ".".join(show_element(e, pattern) for e in elements)
     if all(isinstance(e, Literal) for e in elements):
         return show_key(text)
-    odd = not all(is_plain(e.text) for e in elements if isinstance(e, Literal))
+    odd = [e.text for e in elements if isinstance(e, Literal) and not is_plain(e.text)]
+    if any(char in text for text in odd for char in '*{}"\\'):
+        return None
     return f'"{text}"' if odd else text
 
 

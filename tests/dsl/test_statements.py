@@ -317,6 +317,9 @@ def test_a_capture_has_the_type_of_its_first_mention(program: str, keys: set[str
     given = {"l.0.w": T([1.0]), "l.2.w": T([2.0]), "l.10.w": T([3.0]), "m.0.w": T([4.0]), "m.2.w": T([5.0])}
     result = run(program, given)
     assert {key for key in given if key not in result or result[key] == 0} == keys
+
+
+@pytest.mark.parametrize(
     "value",
     [
         "rearrange('(x y) z -> y (x z)', x=2)",
@@ -328,3 +331,20 @@ def test_a_capture_has_the_type_of_its_first_mention(program: str, keys: set[str
 def test_an_axis_has_any_name_einops_takes(value: str) -> None:
     wanted = torch.arange(12.0).reshape(2, 2, 3).permute(1, 0, 2).reshape(2, 6)
     assert torch.equal(run(f"set a.weight = {value}")["a.weight"], wanted)
+
+
+@pytest.mark.parametrize(
+    ("program", "help_"),
+    [
+        ("rename a -> 'x y'", "drop 'x y'"),
+        ("copy a -> 'x y'", "`set 'x y' = …` gives it a new value; `drop 'x y'` removes it first"),
+        ("drop cd.w", "did you mean `'c-d.w'`? if it may be absent: `drop?`"),
+        ('drop "c-e.{p}"', 'did you mean `"c-d.{p}"`? if it may be absent: `drop?`'),
+        ("set a = it + ::'x z'", "did you mean `::'x y'`?"),
+        ("set a = it + ::aa", "did you mean `::a`?"),
+    ],
+)
+def test_keys_in_helps_are_written_as_rules_write_them(program: str, help_: str) -> None:
+    with pytest.raises(StatexError) as caught:
+        run(program, {"a": T(1.0), "x y": T(2.0), "c-d.w": T(3.0)})
+    assert [n.text for n in caught.value.diagnostics[0].notes if n.kind == "help"] == [help_]
