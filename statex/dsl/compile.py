@@ -140,12 +140,12 @@ def _lint_ties(compiler: Compiler) -> None:
 def _lint_unread(compiler: Compiler) -> None:
     """Say which tensors of further inputs no statement has read."""
     for name, source in compiler.inputs.items():
-        unread = [key for key in source.headers[0].entries if key not in source.touched]
+        unread = [key for key in source.index if key not in source.touched]
         if unread:
             compiler.found.add(
                 diagnostic(
                     lints.INPUT_UNREAD,
-                    f"nothing reads {len(unread)} of the {len(source.headers[0].entries)} tensors of `{name}`: "
+                    f"nothing reads {len(unread)} of the {len(source.index)} tensors of `{name}`: "
                     f"{join_words([f'`{k}`' for k in unread], limit=3)}",
                     help=f"if this is meant: drop {name}::{show_key(unread[0]) if source.touched else '**'}",
                 )

@@ -56,7 +56,8 @@ class InputState:
         """The rule file that declares it, `None` for the target."""
         self.headers = tuple(headers)
         self.family = family
-        self.index = KeyIndex(self.headers[0].entries) if self.headers else KeyIndex(())
+        # A family is all the keys of its members: one that some of them lack is to be noticed, too.
+        self.index = KeyIndex(dict.fromkeys(key for header in self.headers for key in header.entries))
         self.touched: set[str] = set()
 
 
@@ -72,6 +73,8 @@ class Clause:
     optional: bool = False
     known: dict[str, CaptureType] = field(default_factory=dict)
     maybe: str = ""
+    partly: bool = False
+    """Whether a tensor counts that only some members of a family have."""
 
 
 class Compiler:
@@ -226,7 +229,7 @@ class Compiler:
         for one in found:
             if one.other is not None:
                 self.found.add(ambiguous(node, one.key, one.bindings, one.other))
-        matched = [self._match(node, clause.scope, one.key, one.bindings) for one in found if one.other is None]
+        matched = [self._match(node, clause, one.key, one.bindings) for one in found if one.other is None]
         if node.input is None:
             matched.sort(key=lambda m: self.state.rank(m.key))
         kept = [m for m in matched if not tensors or m.entry.is_tensor]
@@ -238,10 +241,10 @@ class Compiler:
             self.found.add(no_match(node, index, pattern, matched, kept, clause, self.gone))
         return chosen
 
-    def _match(self, node: tree.PatternNode, scope: Scope, key: str, bindings: Bindings) -> Match:
+    def _match(self, node: tree.PatternNode, clause: Clause, key: str, bindings: Bindings) -> Match:
         if node.input is None:
-            return self.own_match(scope, key, bindings)
-        entry, value = self._input_entry(self.input(node), key)
+            return self.own_match(clause.scope, key, bindings)
+        entry, value = self._input_entry(self.input(node), key, node.span, clause.partly)
         return Match(key, key, bindings, entry, value, _case(key, bindings))
 
     def own_match(self, scope: Scope, key: str, bindings: Bindings) -> Match:
@@ -317,13 +320,16 @@ class Compiler:
         """Return the index of the keys a pattern is over."""
         return self.state.index if node.input is None else self.input(node).index
 
-    def _input_entry(self, source: InputState, key: str) -> tuple[Entry, Value]:
-        entries = []
-        for member, header in enumerate(source.headers):
-            info = header.entries.get(key)
-            if info is None:
-                fail(key_codes.FAMILY, f"`{source.name}[{member}]` has no `{key}`, and `{source.name}[0]` has")
-            entries.append(source_entry(SourceKey(source.name, member, key), info, self.graph))
+    def _input_entry(self, source: InputState, key: str, span: Span, partly: bool = False) -> tuple[Entry, Value]:
+        have = [member for member, header in enumerate(source.headers) if key in header.entries]
+        lack = [member for member in range(len(source.headers)) if member not in have]
+        if lack and not partly:
+            headline = f"`{source.name}[{lack[0]}]` has no `{key}`, and `{source.name}[{have[0]}]` has"
+            fail(key_codes.FAMILY, headline, span, cases=[key])
+        entries = [
+            source_entry(SourceKey(source.name, member, key), source.headers[member].entries[key], self.graph)
+            for member in have
+        ]
         return entries[0], tuple(e.value for e in entries) if source.family else entries[0].value
 
     def note_read(self, input: str | None, key: str) -> None:
@@ -348,9 +354,9 @@ class Compiler:
             value: Value = entry.value
         else:
             source = self.input(node.key)
-            if key not in source.headers[0].entries:
-                raise StatexError([missing_key(node.span, key, source.headers[0].entries, {}, source.name)])
-            entry, value = self._input_entry(source, key)
+            if key not in source.index:
+                raise StatexError([missing_key(node.span, key, source.index, {}, source.name)])
+            entry, value = self._input_entry(source, key, node.span)
             if node.key.input == TARGET and not context.header_only:
                 fail(
                     name_codes.TENSOR_IN_CONDITION,

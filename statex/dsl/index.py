@@ -61,6 +61,9 @@ class KeyIndex:
     def __len__(self) -> int:
         return len(self._ranks)
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ranks)
+
     def add(self, key: str) -> None:
         """Add a key."""
         if self._trie is not None:

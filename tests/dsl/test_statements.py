@@ -140,6 +140,18 @@ def test_a_family_of_inputs_is_gathered() -> None:
     assert torch.equal(result["a.weight"], T([[0.0] * 3, [0.0] * 3, [1.0] * 3, [2.0] * 3]))
 
 
+def test_what_only_some_of_a_family_have_is_noticed() -> None:
+    ranks = [{"a.weight": T([0.0]), "b": T([1.0])}, {"a.weight": T([2.0]), "c": T([3.0])}]
+    program = "input rank[]\nset a.weight = cat(rank::{key})"
+    (warning,) = statex.compile(program).plan(state(), inputs={"rank": ranks}).warnings
+    assert (warning.code.id, "`b` and `c`" in warning.headline) == ("SX903", True)
+    assert not statex.compile(f"{program}\ndrop rank::b, rank::c").plan(state(), inputs={"rank": ranks}).warnings
+    with pytest.raises(StatexError) as caught:
+        run("input rank[]\nadd c = cat(rank::c)", inputs={"rank": ranks})
+    (found,) = caught.value.diagnostics
+    assert (found.code.id, found.span.text if found.span else "") == ("SX321", "rank::c")
+
+
 def test_order_like_the_target() -> None:
     target = {"b": T(1.0), "a": T(2.0)}
     given = {"a": T(1.0), "b": T(2.0)}

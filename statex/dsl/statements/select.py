@@ -20,7 +20,7 @@ from statex.source import Span
 def drop(compiler: Compiler, node: tree.Drop, scope: Scope) -> None:
     """Carry out a `drop` or a `keep`."""
     chosen: dict[str, Match] = {}
-    clause = Clause(scope, node.where, node.optional, maybe="keep?" if node.keep else "drop?")
+    clause = Clause(scope, node.where, node.optional, maybe="keep?" if node.keep else "drop?", partly=True)
     for pattern in node.patterns:
         further = pattern.input is not None and pattern.input != TARGET and not node.keep
         found = compiler.matches(pattern, clause, further=further)
