@@ -31,7 +31,7 @@ _TOKEN = re.compile(r"\*+|\{\{|\}\}|\{[^{}]*\}|[{}]|[^*{}]+")
 _NAME = re.compile(r"[A-Za-z_]\w*\Z")
 _SPLICE = re.compile(r"\$([A-Za-z_]\w*)\Z")
 _TYPED = re.compile(r"([A-Za-z_]\w*):(.*)\Z", re.DOTALL)
-_FORMAT = re.compile(r"0?[1-9][0-9]{0,2}\Z")
+_FORMAT = re.compile(r"0[1-9][0-9]?\Z")
 _DIGITS = 1000
 """More are no number; Python reads some thousands at most, and takes the square of the time."""
 _CHOICE = re.compile(r"[\w.$/-]+(?:=[\w.$/-]*)?\Z")
@@ -151,6 +151,8 @@ def _choices(name: str, text: str, at: Span) -> tuple[Choice, ...]:
     parts = text.split("|")
     if len(parts) == 1 and "=" not in text:
         near = did_you_mean(text, ["int", "**"]) or (["int"] if text in ("integer", "digits", "number") else [])
+        if re.match(r"[1-9][0-9]?\Z", text):
+            near = [f"0{text}"]
         fail(
             codes.BAD_CAPTURE,
             f"`{text}` is no type of capture",

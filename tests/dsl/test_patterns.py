@@ -428,3 +428,10 @@ def test_numbers_in_templates_are_groups(program: str, code: str, place: str) ->
     with pytest.raises(StatexError) as caught:
         statex.compile(program).apply({"a.5": torch.zeros(1)})
     assert [(d.code.id, d.span.text if d.span else "") for d in caught.value.diagnostics] == [(code, place)]
+
+
+@pytest.mark.parametrize("field", ["{i:2}", "{i:0}", "{i:0999999999}", "{i + 1:2}", "{i + 1:0999999999}"])
+def test_numbers_are_padded_with_zeros_and_to_a_width_of_two_digits_at_most(field: str) -> None:
+    with pytest.raises(StatexError) as caught:
+        statex.compile(f"rename l.{{i:int}} -> l.{field}")
+    assert [d.code.id for d in caught.value.diagnostics] == ["SX109"]
