@@ -7,8 +7,9 @@ Format: `{"metadata": {"total_size": bytes}, "weight_map": {key: file name}}`, i
 from __future__ import annotations
 
 import os
+import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,6 +28,7 @@ NAMES: Mapping[str, tuple[str, str]] = {
 WEIGHTS = (".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".h5", ".msgpack", ".gguf")
 """Endings of files that hold weights."""
 _LARGEST_INDEX = 256 << 20
+_SHARD = re.compile(r"(.+)-\d+-of-(\d+)(\.\w+)")
 
 Open = Callable[[Path], Reader]
 
@@ -117,6 +119,7 @@ def in_folder(folder: Path) -> Path:
     found = [name for name in names if name.endswith(INDEX)]
     found = found or [n for n in ("".join(format) for format in NAMES.values()) if n in names][:1]
     found = found or [name for name in names if name.endswith(WEIGHTS[:5])]
+    _check_no_shards(folder, found)
     if len(found) == 1:
         return folder / found[0]
     if not found:
@@ -124,9 +127,22 @@ def in_folder(folder: Path) -> Path:
     fail(
         codes.NOT_A_CHECKPOINT,
         f"the folder `{folder}` holds several checkpoints: which one is meant?",
-        rows=[(f"  {name}",) for name in found[:12]],
+        rows=[(f"  {name}",) for name in found[:12]] + [(f"  and {n} more",) for n in [len(found) - 12] if n > 0],
         help=f"name one: '{folder / found[0]}'",
     )
+
+
+def _check_no_shards(folder: Path, names: Sequence[str]) -> None:
+    """Refuse shards without their index: one of them alone is a part of a checkpoint."""
+    shards = [_SHARD.fullmatch(name) for name in names]
+    shard = shards[0] if shards and all(shards) else None
+    if shard is not None and int(shard[2]) > 1:
+        fail(
+            codes.NOT_A_CHECKPOINT,
+            f"the folder `{folder}` holds shards, and no index that says what is in which",
+            notes=[f"`{shard[0]}` is one of {int(shard[2])}"],
+            help=f"fetch {shard[1]}{shard[3]}{INDEX} as well, or name one file to take its part alone",
+        )
 
 
 def other_files(folder: Path) -> list[Path]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import statex
@@ -45,6 +46,26 @@ def test_a_folder_goes_in_and_comes_out(model: GPT2LMHeadModel, tmp_path: Path, 
         for block in wanted.transformer.h:
             block.ln_1.bias += 1
         assert torch.equal(again(SOME).logits, wanted(SOME).logits)
+
+
+@pytest.mark.parametrize("names", [["model-00001-of-00002", "model-00002-of-00002"], ["model-00001-of-00002"]])
+def test_shards_without_their_index_are_no_checkpoints_of_their_own(tmp_path: Path, names: list[str]) -> None:
+    for name in names:
+        save_file({"x": SOME}, tmp_path / f"{name}.safetensors")
+    with pytest.raises(StatexError, match=r"SX602(.|\n)*fetch model\.safetensors\.index\.json as well"):
+        statex.compile("").plan(tmp_path)
+
+
+def test_one_shard_that_is_all_needs_no_index(tmp_path: Path) -> None:
+    save_file({"x": SOME}, tmp_path / "model-00001-of-00001.safetensors")
+    assert list(statex.compile("").plan(tmp_path).outputs) == ["x"]
+
+
+def test_a_folder_of_many_checkpoints_says_how_many_more_there_are(tmp_path: Path) -> None:
+    for number in range(14):
+        save_file({"x": SOME}, tmp_path / f"{number:02}.safetensors")
+    with pytest.raises(StatexError, match=r"11\.safetensors\n +and 2 more\n"):
+        statex.compile("").plan(tmp_path)
 
 
 def test_the_current_folder_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
