@@ -15,7 +15,6 @@ import typer
 import statex
 from statex.api import Rules
 from statex.diagnostics import fail
-from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import names as codes
 from statex.dsl.parameters import Given, from_text
 from statex.job import resolve_target
@@ -83,21 +82,22 @@ def rules_and_paths(
     """Return the program and the paths after it; `names` are what the paths are called in usage errors."""
     wanted = [*names] if expressions else ["RULES", *names]
     if len(paths) != len(wanted):
-        form = " ".join(wanted)
-        also = "" if expressions or not names else f", or with -e: {' '.join(names)}"
-        raise typer.BadParameter(f"this takes {form or 'no more paths'}{also}; {counted(len(paths), 'path')} given")
+        form, without = " ".join(wanted), " ".join(names) or "none"
+        takes = f"beside -e this takes {without}" if expressions else f"this takes {form}, or beside -e: {without}"
+        were = "1 path was" if len(paths) == 1 else f"{len(paths)} paths were"
+        raise typer.BadParameter(f"{were} given; {takes}")
     if expressions:
         return statex.compile("\n".join(expressions), name="<-e>"), list(paths)
     return statex.load(paths[0]), list(paths[1:])
 
 
-def pairs(given: Sequence[str] | None, option: str) -> list[tuple[str, str]]:
+def pairs(given: Sequence[str] | None, option: str, form: str = "NAME=VALUE") -> list[tuple[str, str]]:
     """Split `NAME=VALUE` texts."""
     found = []
     for text in given or ():
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise typer.BadParameter(f"`{text}` is not of the form NAME=VALUE", param_hint=option)
+            raise typer.BadParameter(f"`{text}` is not of the form {form}", param_hint=option)
         found.append((name, value))
     return found
 
@@ -142,7 +142,7 @@ def _yaml(text: str) -> Any:
 def inputs(given: Sequence[str] | None) -> dict[str, list[str]]:
     """Return the paths of further inputs by name."""
     found: dict[str, list[str]] = {}
-    for name, path in pairs(given, "--in"):
+    for name, path in pairs(given, "--in", "NAME=PATH"):
         found.setdefault(name, []).append(path)
     return found
 

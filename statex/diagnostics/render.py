@@ -170,7 +170,8 @@ def _by_source(labels: Sequence[tuple[Label, str]]) -> list[tuple[Source, list[t
 
 def _cases(cases: Sequence[str]) -> str:
     unique = list(dict.fromkeys(cases))
-    shown = ", ".join(unique[:_EXAMPLES])
+    # A case may name several captures, with commas between.
+    shown = ("; " if any(", " in case for case in unique) else ", ").join(unique[:_EXAMPLES])
     return shown + (f" (and {len(unique) - _EXAMPLES} more)" if len(unique) > _EXAMPLES else "")
 
 

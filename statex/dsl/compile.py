@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from statex.diagnostics import StatexError, diagnostic
 from statex.diagnostics.codes import lints
@@ -18,7 +19,7 @@ from statex.dsl.scope import Scope
 from statex.dsl.state import Entry
 from statex.dsl.statements import runner
 from statex.dsl.statements.program import check_given
-from statex.dsl.written import show_key
+from statex.dsl.written import is_plain
 from statex.grammar.tree import Program
 from statex.header import Header, OpaqueInfo
 from statex.source import Source
@@ -147,6 +148,17 @@ def _lint_unread(compiler: Compiler) -> None:
                     lints.INPUT_UNREAD,
                     f"nothing reads {len(unread)} of the {len(source.index)} tensors of `{name}`: "
                     f"{join_words([f'`{k}`' for k in unread], limit=3)}",
-                    help=f"if this is meant: drop {name}::{show_key(unread[0]) if source.touched else '**'}",
+                    help=f"if this is meant: drop {_meant(name, unread, source.touched)}",
                 )
             )
+
+
+def _meant(name: str, unread: Sequence[str], touched: Collection[str]) -> str:
+    """Return patterns over an input that match what is unread; all of them, where that is short."""
+    patterns = list(dict.fromkeys(re.sub(r"(?<![^.])\d+(?![^.])", "*", key) for key in unread))
+    if not touched or len(patterns) > _PATTERNS or not all(is_plain(one.replace("*", "_")) for one in patterns):
+        patterns = ["**"]
+    return ", ".join(f"{name}::{one}" for one in patterns)
+
+
+_PATTERNS = 4

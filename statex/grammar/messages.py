@@ -188,10 +188,26 @@ def _odd(source: Source, text: str, at: int, span: Span, found: str, expected: f
     assert start is not None
     assert end is not None
     key = Span(source, start.start(), end.end())
+    if found[0] == ".":
+        return _after_dot(source, text, at, span, key)
     quoted = f'"{key.text}"' if re.search(r"[{*]", key.text) else f"'{key.text}'"
     return diagnostic(
         codes.ODD_CHARACTER, f"`{found[0]}` cannot be part of a bare key", span.at(0, 1), help=f"quote it: {quoted}"
     )
+
+
+def _after_dot(source: Source, text: str, at: int, span: Span, key: Span) -> Diagnostic:
+    """Say what is wrong after a dot that does not go on with a segment: an end, or a character no segment has."""
+    after = text[at + 1 : at + 2]
+    if after.isalnum() or after == "_":
+        return diagnostic(codes.ODD_CHARACTER, "`.` cannot be part of a name", span.at(0, 1))
+    if not after.strip() or after in ",=":
+        return diagnostic(
+            codes.ODD_CHARACTER, "a bare key cannot end in `.`", span.at(0, 1), help=f"quote it: '{key.text}'"
+        )
+    several = ["one of several texts is written `{p:q|k|v}`"] if after == "[" else []
+    place = Span(source, at + 1, at + 2)
+    return diagnostic(codes.ODD_CHARACTER, f"`{after}` cannot be part of a bare key", place, help=several)
 
 
 def _compared(

@@ -75,6 +75,19 @@ RULES = [
     ("an input in a block", "within layers.{i} { input x }", 1, "SX216", "outside of any block"),
     ("an unknown operation", "set emb.weight = transpoze(0, 1)", 1, "SX203", "did you mean `transpose`?"),
     ("an expectation", "expect count(layers.{i}.q.weight) == 4", 1, "SX317", "count(layers.{i}.q.weight) = 3"),
+    ("sources that nothing gathers", "merge layers.{i}.{p:q|k}.weight -> layers.{i}.qk = cat", 1, "SX302", "over p"),
+    (
+        "a captured case",
+        "merge layers.{i}.{p:q|k}.weight -> layers.qk = cat",
+        1,
+        "SX302",
+        "0, p = k; i = 1, p =",
+    ),
+    ("renumber to the end", "renumber layers.{i:int}.**", 1, "SX315", "help: renumber layers.{i:int}\n"),
+    ("a prefix without its dot", "rename prefix 'emb' -> ''", 1, "SX316", "take the dot along"),
+    ("a list of numbers in a key", "drop layers.[0, 1].**", 1, "SX106", "`[` cannot be part of a bare key"),
+    ("a key that ends in a dot", "drop layers.", 1, "SX106", "help: quote it: 'layers.'"),
+    ("a name with a dot", "param a.b: int", 1, "SX106", "`.` cannot be part of a name"),
     ("a target that is not given", "order like target", 2, "SX506", "--target"),
 ]
 
@@ -183,6 +196,41 @@ def test_missing_and_unexpected_keys_stand_side_by_side(run: Run, output: Path) 
     assert re.search(r"missing +linear\.weight +f32\[5, 10\] +same type as unexpected `lin\.weight`", ended.err)
     assert re.search(r"unexpected +lin\.weight +f32\[5, 10\] +untouched since the input", ended.err)
     assert_untouched(output)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["plan", "-e", "drop x.y", "rules.sx", "in.pth"], "2 paths were given; beside -e this takes IN"),
+        (["plan", "in.pth"], "1 path was given; this takes RULES IN, or beside -e: IN"),
+        (["check"], "0 paths were given; this takes RULES, or beside -e: none"),
+        (["plan", "-e", "input x", "in.pth", "--in", "x.pth"], "`x.pth` is not of the form NAME=PATH"),
+        (["plan", "-e", "", "in.pth", "-D", "x"], "`x` is not of the form NAME=VALUE"),
+    ],
+)
+def test_wrong_usage_says_what_is_right(run: Run, arguments: list[str], says: str) -> None:
+    ended = run(*arguments)
+    assert (ended.exit_code, ended.out) == (2, "")
+    assert says in ended.err
+
+
+@pytest.mark.parametrize(
+    ("rules", "meant"),
+    [
+        ("set layers.{i}.q.weight = it + a::layers.{i}.q.weight", "a::layers.*.k.weight, a::emb.weight"),
+        ("", "a::**"),
+    ],
+)
+def test_the_help_for_tensors_that_nothing_reads_can_be_pasted(run: Run, rules: str, meant: str) -> None:
+    torch.save(
+        {f"layers.{i}.{n}.weight": torch.ones(4, 4) for i in range(12) for n in "qk"} | {"emb.weight": torch.ones(1)},
+        "a",
+    )
+    program = f"input a\n{rules}"
+    ended = run("plan", "-e", program, "a", "--in", "a=a")
+    assert f"help: if this is meant: drop {meant}\n" in ended.err
+    ended = run("plan", "-e", f"{program}\ndrop {meant}", "a", "--in", "a=a")
+    assert (ended.exit_code, ended.err) == (0, "")
 
 
 def test_a_cycle_of_includes(run: Run, output: Path) -> None:

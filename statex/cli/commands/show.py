@@ -21,7 +21,12 @@ def show(
     keys: Annotated[
         bool, typer.Option("--keys", help="List every key; without it, numbered modules are one line.")
     ] = False,
-    target: options.TargetSpec = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target", metavar="MODULE:CALLABLE", help="A model that tells parameters from buffers. Its code runs."
+        ),
+    ] = None,
     target_arg: options.TargetArguments = None,
     root: options.Root = None,
     json: options.Json = False,

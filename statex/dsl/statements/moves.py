@@ -88,6 +88,7 @@ def _without_collisions(compiler: Compiler, moves: Moves) -> Moves:
                     if new
                     else f"nothing is left of `{old}`",
                     span,
+                    help="take the dot along: `'x.' -> ''`" if new.startswith(".") or new.endswith(".") else (),
                     cases=[old],
                 )
             )
@@ -374,6 +375,13 @@ def renumber(compiler: Compiler, node: tree.Renumber, scope: Scope) -> None:
     try:
         main_only(node.pattern)
         pattern = compiler.pattern(node.pattern, scope)
+        if isinstance(node.pattern.pieces[-1], tree.DoubleStar):
+            fail(
+                codes.RENUMBER,
+                "`renumber` takes the keys up to the number, and this goes on after it",
+                node.pattern.span,
+                help=f"renumber {node.pattern.text.removesuffix('.**')}",
+            )
         outer = _outer_types(compiler, node.span, scope)
         ints = [n for n, t in pattern.captures.items() if t.kind is CaptureKind.INT and n not in outer]
         if len(ints) != 1:

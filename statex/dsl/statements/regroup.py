@@ -38,10 +38,10 @@ def _land(compiler: Compiler, verb: str, kind: str, span: Span, consumed: list[s
     compiler.finish_step(verb, span, changes, scope)
 
 
-def _check_made(compiler: Compiler, key: str, span: Span, made: Made, consumed: set[str]) -> None:
+def _check_made(compiler: Compiler, key: str, span: Span, made: Made, consumed: set[str], apart: str = "") -> None:
     if key in consumed and key not in made:
         return
-    check_new(compiler, key, span, made[key][2][0] if key in made else None)
+    check_new(compiler, key, span, made[key][2][0] if key in made else None, apart)
 
 
 # --- split ------------------------------------------------------------------------------------------------------
@@ -303,7 +303,9 @@ def _merge_one(
     matches = [match for found in gathered for match in found]
     first = min(matches, key=lambda m: compiler.state.rank(m.key))
     key = template.render(group.bindings, compiler.constants(scope))
-    _check_made(compiler, key, node.target.span, made, consumed)
+    lost = [name for name in group.bindings if name not in template.names and name[0] not in "*%"]
+    gather = f"gather them in one: `… over {lost[0]} -> …`" if lost and node.over is None else ""
+    _check_made(compiler, key, node.target.span, made, consumed, gather)
     context = _merge_context(node, group, gathered, case, key)
     try:
         value = expect_tensor(Evaluator(compiler, scope, context).value(node.value), node.value.span)

@@ -95,14 +95,16 @@ def _check_single(compiler: Compiler, source: tree.PatternNode) -> None:
         )
 
 
-def check_new(compiler: Compiler, key: str, span: Span, other: str | None) -> None:
+def check_new(compiler: Compiler, key: str, span: Span, other: str | None, apart: str = "") -> None:
     """Refuse a new key that exists, that another match makes too, or that has an empty segment.
+
+    `apart` is the help where another match makes it too.
 
     Raises:
         StatexError: SX303, SX302, SX316.
     """
     if other is not None:
-        fail(codes.COLLISION, f"two matches make `{key}`: the other one is `{other}`", span)
+        fail(codes.COLLISION, f"two matches make `{key}`: the other one is `{other}`", span, help=apart or ())
     if not all(key.split(".")):
         fail(codes.EMPTY_KEY, f"`{key}` has an empty segment", span)
     if key in compiler.state.entries:
