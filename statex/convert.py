@@ -13,6 +13,7 @@ from statex.checkpoint import (
     arrange,
     check_output,
     check_space,
+    folders_in,
     format_for,
     format_of_name,
     other_files,
@@ -40,7 +41,7 @@ class Conversion:
     dropped_around: tuple[str, ...] = ()
     """What stood around the state and is not in the output, because of `root … -> …`."""
     left_files: tuple[str, ...] = ()
-    """What is not weights in the source's folder, and was not taken along into the output's."""
+    """What is not weights in the source's folder, and was not taken along into the output's; folders end in `/`."""
 
 
 def convert(
@@ -92,7 +93,8 @@ def convert(
     kind = None if folder and format is None else format_for(destination, format)
     with rules.open(source, inputs, resolve_target(target, like), root, params or {}) as job:
         comparison = job.check_target()
-        left = () if copy_files or not _is_set(source) else tuple(path.name for path in others)
+        left = [] if copy_files or not _is_set(source) else [path.name for path in others]
+        left += folders_in(_folder_of(Path(source))) if _is_set(source) and folder else []
         options = Options(
             format=kind or job.format,
             force=force,
@@ -113,7 +115,7 @@ def convert(
                 "are allowed",
             )
         if dry_run:
-            return Conversion(plan, comparison, None, plan.left_around, left)
+            return Conversion(plan, comparison, None, plan.left_around, tuple(left))
         check_space(destination, plan.cost.written)
         if progress is not None:
             options = replace(options, progress=_counted(progress, plan.cost.written))
@@ -124,7 +126,7 @@ def convert(
                 job.check_written(written, output)
 
         write_checkpoint(destination, output, options, verify)
-        return Conversion(plan, comparison, destination, plan.left_around, left)
+        return Conversion(plan, comparison, destination, plan.left_around, tuple(left))
 
 
 _SHARD = 5_000_000_000

@@ -154,6 +154,11 @@ def other_files(folder: Path) -> list[Path]:
     ]
 
 
+def folders_in(folder: Path) -> list[str]:
+    """Return the names of the folders in a folder, each with a `/`; hidden ones are the business of tools."""
+    return [f"{e.name}/" for e in sorted(folder.iterdir()) if e.is_dir() and not e.name.startswith(".")]
+
+
 def is_weights(name: str) -> bool:
     """Say whether a file's name is one of weights, or of an index of them."""
     return name.endswith((*WEIGHTS, INDEX))

@@ -83,7 +83,9 @@ def _outcome(done: statex.Conversion, destination: Path) -> str:
     lines = []
     if done.left_files:
         names = join_words([escape(name) for name in done.left_files], limit=3)
-        lines.append(f"not taken along: {names} (--copy-files)")
+        folders = [name.endswith("/") for name in done.left_files]
+        takes = "" if all(folders) else " (--copy-files takes the files)" if any(folders) else " (--copy-files)"
+        lines.append(f"not taken along: {names}{takes}")
     if done.comparison is not None:
         verb = "fits" if done.path is None else "verified against"
         lines.append(f"{verb} {escape(done.comparison.target)}: all {done.comparison.agreeing} keys agree")
