@@ -39,12 +39,13 @@ def _untied(plan: Plan, format: str) -> Iterator[Diagnostic]:
     once = {output.value: output for group in shared for _, output in group}
     more = sum(_nbytes(output) for group in shared for _, output in group) - sum(map(_nbytes, once.values()))
     keys = [[f"`{key}`" for key, _ in group] for group in shared]
+    copy = show_key(shared[0][-1][0])
     yield diagnostic(
         lints.SHARED_IN_FULL,
         f"{join_words(keys[0], limit=3)} share their storage, and {_NAMES[format]} holds each in full",
         values=[f"{len(shared) - 1} more such groups of tensors"] if len(shared) > 1 else (),
         notes=[f"{show_bytes(more)} are written again"] if more else (),
-        help=f"where the model ties them itself: drop {show_key(shared[0][-1][0])}",
+        help=f"where the model ties them itself: drop {copy}; allow missing {copy}",
     )
 
 

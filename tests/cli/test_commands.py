@@ -147,6 +147,20 @@ class TestApply:
         assert list(read("out.pth")) == ["linear.weight", "linear.bias"]
         assert Path("out.pth").stat().st_mode & 0o777 == 0o640
 
+    def test_the_help_for_a_tie_can_be_pasted(self, run: Run, net: Net) -> None:
+        torch.save({**net.state_dict(), "linear.tied": net.linear.weight}, "tied.pth")
+        Path("tying.py").write_text(
+            "import models\ndef build():\n    net = models.Net()\n"
+            "    net.linear.tied = net.linear.weight\n    return net\n"
+        )
+        arguments = ["tied.pth", "out.safetensors", "--target", "tying:build"]
+        ended = run("apply", "-e", "", *arguments)
+        meant = "drop linear.tied; allow missing linear.tied"
+        assert ended.exit_code == 0
+        assert f"help: where the model ties them itself: {meant}\n" in ended.err
+        ended = run("apply", "--force", "-e", meant, *arguments)
+        assert (ended.exit_code, ended.err) == (0, "")
+
     def test_warnings_do_not_stop_it(self, run: Run, net: Net) -> None:
         ended = run("apply", "-e", "set ** = cast(f16)", "net.pth", "out.pth")
         assert ended.exit_code == 0
@@ -176,6 +190,15 @@ class TestFolders:
         lost = run("apply", "-e", "", "in", "out", "--force")
         assert lost.exit_code == 3
         assert "holds files that would be lost: config.json, vocab.txt" in lost.err
+
+    def test_folders_are_not_taken_along_and_that_is_said(self, run: Run) -> None:
+        Path("in/1_Pooling").mkdir()
+        Path("in/.cache").mkdir()
+        taken = run("apply", "-e", "", "in", "out/", "--copy-files")
+        assert "\nnot taken along: 1_Pooling/\n" in taken.out
+        left = run("apply", "-e", "", "in", "other/")
+        names = "config.json, vocab.txt and 1_Pooling/"
+        assert f"\nnot taken along: {names} (--copy-files takes the files)\n" in left.out
 
     def test_files_are_not_taken_along_into_a_file(self, run: Run) -> None:
         ended = run("apply", "-e", "", "in", "out.pth", "--copy-files")
