@@ -50,7 +50,7 @@ def explain(error: UnexpectedInput, source: Source, text: str, at: int, expected
         return _verb(text, span, found)
     if not found or text[at : at + 1] in "\r\n;":
         return _early(source, text, at, expected)
-    for rule in (_quote, _brace, _optional_mode, _odd, _compared, _foreign_operator, _arrow):
+    for rule in (_quote, _brace, _optional_mode, _method, _odd, _compared, _foreign_operator, _arrow):
         result = rule(source, text, at, span, found, expected)
         if result is not None:
             return result
@@ -169,6 +169,16 @@ def _optional_mode(
     return diagnostic(
         codes.UNEXPECTED, "`?` stands after the verb", span.at(0, 1), help=f"write `rename? {mode.group(1)} …`"
     )
+
+
+def _method(source: Source, text: str, at: int, span: Span, found: str, expected: frozenset[str]) -> Diagnostic | None:
+    """Recognise a call in Python's words: `it.reshape(4, -1)`, `torch.zeros_like(it)`."""
+    called = re.search(r"([\w.{}]+)\.(\w+)\Z", text[:at])
+    if found != "(" or called is None or "CMP" not in expected:
+        return None
+    name = Span(source, called.start(), at)
+    help = f"write `{called[2]}(…)`" if called[1] == "torch" else f"write `{called[1]} | {called[2]}(…)`"
+    return diagnostic(codes.UNEXPECTED, f"operations are no methods, and `{name.text}` is a key", name, help=help)
 
 
 def _odd(source: Source, text: str, at: int, span: Span, found: str, expected: frozenset[str]) -> Diagnostic | None:

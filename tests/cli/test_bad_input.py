@@ -88,6 +88,9 @@ RULES = [
     ("a list of numbers in a key", "drop layers.[0, 1].**", 1, "SX106", "`[` cannot be part of a bare key"),
     ("a key that ends in a dot", "drop layers.", 1, "SX106", "help: quote it: 'layers.'"),
     ("a name with a dot", "param a.b: int", 1, "SX106", "`.` cannot be part of a name"),
+    ("a method", "set emb.weight = it.reshape(4, -1)", 1, "SX101", "help: write `it | reshape(…)`"),
+    ("a function of torch", "set emb.weight = torch.zeros_like(it)", 1, "SX101", "help: write `zeros_like(…)`"),
+    ("a template in the wrong quotes", "rename /layers.(.*)/ -> '{1}'", 1, "SX302", "in '…' nothing is filled in"),
     ("a target that is not given", "order like target", 2, "SX506", "--target"),
 ]
 
@@ -175,6 +178,8 @@ def test_a_target_that_lacks_an_argument_is_not_told_of_our_own_lines(run: Run, 
     ended = run("apply", "-e", "", "in.pth", output, "--force", "--target", "torch.nn:Linear")
     assert "SX503" in ended.err
     assert "raised in" not in ended.err
+
+
 @pytest.mark.parametrize(
     ("script", "code"),
     [("import sys\nsys.exit(0)", "SX502"), ("import sys\ndef Net():\n    sys.exit(0)", "SX503")],

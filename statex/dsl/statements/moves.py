@@ -63,6 +63,7 @@ def _without_collisions(compiler: Compiler, moves: Moves) -> Moves:
                     span,
                     also=also,
                     values=[f"{first} -> {new}", f"{old} -> {new}"],
+                    help="in '…' nothing is filled in; a template is written bare, or in \"…\"" if "{" in new else (),
                     cases=[old],
                 )
             )
