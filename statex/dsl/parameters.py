@@ -88,7 +88,14 @@ def _fit(node: tree.Param, wanted: str | None, value: Value, span: Span) -> Valu
         f"the parameter `{node.name.name}` takes {_article(wanted)}, and this is {kind_of(value)}",
         span,
         values=[f"{node.name.name} = {describe(value)}"],
+        help=_WRITTEN.get(wanted, ()),
     )
+
+
+_WRITTEN = {
+    "list": "a list is written as in JSON: `[1, 2]`",
+    "dtype": "dtypes have torch's names, or short ones: `bfloat16`, `bf16`",
+}
 
 
 def _article(type_name: str) -> str:

@@ -47,8 +47,9 @@ def no_match(
             f"the condition holds for none of the {counted(len(tensors), 'key')} the pattern matches",
             clause.where.span,
             also=[(node.span, f"matches {counted(len(tensors), 'key')}")],
-            values=[f"{m.visible}: {m.entry.type}" for m in tensors[:3]],
+            values=[_seen(m) for m in tensors[:3]],
         )
+    around = clause.scope.prefix
     at = f"0 of {counted(len(index), 'key')}"
     return diagnostic(
         codes.NO_MATCH,
@@ -56,7 +57,7 @@ def no_match(
         node.span,
         at=at,
         notes=_how_far(index, pattern, gone if node.input is None else {}),
-        help=_instead(index, pattern, clause.maybe),
+        help=_instead(index, pattern, clause.maybe, around.text if around is not None and node.input is None else ""),
     )
 
 
@@ -79,10 +80,19 @@ def _how_far(index: KeyIndex, pattern: Pattern, gone: Mapping[str, Change]) -> I
         yield f"the keys begin with {join_words(following, limit=6)}"
 
 
-def _instead(index: KeyIndex, pattern: Pattern, maybe: str) -> Iterable[str]:
+def _seen(match: Match) -> str:
+    """Say what a condition sees of a match: its captures and its type."""
+    captured = "" if match.case in (match.key, match.visible) else f"   {match.case}"
+    return f"{match.visible}: {match.entry.type}{captured}"
+
+
+def _instead(index: KeyIndex, pattern: Pattern, maybe: str, prefix: str) -> Iterable[str]:
     if pattern.node.kind is tree.PatternKind.LITERAL and any(mark in pattern.node.text for mark in "*{"):
         yield "in '…' every character stands for itself; a pattern is written bare, or in \"…\""
     near = index.near(pattern)
+    if near and prefix:
+        # Inside of `within` patterns are written without what is around them.
+        near = near.removeprefix(f"{prefix}.")
     absent = f"if it may be absent: `{maybe}`" if maybe else ""
     if near:
         yield f"did you mean `{near}`?{' ' if absent else ''}{absent}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from statex.diagnostics.codes import types as codes
 from statex.diagnostics.suggest import did_you_mean
-from statex.dsl.ops.base import REQUIRED, ArgKind, Fault, Operation, Parameter
+from statex.dsl.ops.base import REQUIRED, ArgKind, Fault, Operation, Parameter, show_value
 from statex.dtypes import BY_NAME, DType
 from statex.header import TensorType
 
@@ -76,7 +76,11 @@ def _axes(operation: type[Operation], parameter: Parameter, named: Mapping[str, 
     axes = {name: value for name, value in named.items() if name not in names}
     for name, value in axes.items():
         if type(value) is not int or value < 0:
-            raise Fault(codes.ARGUMENTS, f"the length of the axis `{name}` is an int of 0 or more", name)
+            raise Fault(
+                codes.ARGUMENTS,
+                f"the length of the axis `{name}` is an int of 0 or more, and not {show_value(value)}",
+                name,
+            )
     return axes
 
 
