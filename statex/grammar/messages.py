@@ -185,13 +185,8 @@ def _odd(source: Source, text: str, at: int, span: Span, found: str, expected: f
     """Recognise a bare key with a character that needs quotes: `my-layer.weight`."""
     before = text[at - 1 : at]
     joined = bool(before) and (before.isalnum() or before in "_.}*") and found[0] not in "=,|()[]{}<>!;?"
-    if (
-        not joined
-        or found.startswith("->")
-        or "_COLON" in expected
-        or "COLON" in expected
-        or expected & {"SIGN", "TIMES", "POWER"}
-    ):
+    in_key = not expected & {"_COLON", "COLON", "SIGN", "TIMES", "POWER"}
+    if not joined or found.startswith("->") or not (in_key or found[0] == "."):
         return None
     start = re.search(r"[^\s,=()\[\]|]*\Z", text[:at])
     end = re.compile(r"[^\s,=()\[\]|]*").match(text, at)

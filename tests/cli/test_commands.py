@@ -403,9 +403,9 @@ class TestReference:
     @pytest.mark.parametrize(
         ("command", "said"),
         [
-            (["apply", "in.pth"], "this takes RULES IN OUT, or with -e: IN OUT; 1 path given"),
-            (["check"], "this takes RULES; 0 paths given"),
-            (["plan", "-e", "", "a", "b"], "this takes IN; 2 paths given"),
+            (["apply", "in.pth"], "1 path was given; this takes RULES IN OUT, or beside -e: IN OUT"),
+            (["check"], "0 paths were given; this takes RULES, or beside -e: none"),
+            (["plan", "-e", "", "a", "b"], "2 paths were given; beside -e this takes IN"),
         ],
     )
     def test_the_number_of_paths(self, run: Run, command: list[str], said: str) -> None:

@@ -34,7 +34,7 @@ def help_for(rules: str) -> list[str]:
         ("input a\nset m.w = it + a::'a-c'", "did you mean `a::'a-b'`?"),
         ("rename m.w -> 'odd key.w'", "drop 'odd key.w'"),
         ("copy m.w -> 'a-b'", "`set 'a-b' = …` gives it a new value; `drop 'a-b'` removes it first"),
-        ("input a\nset m.w = it + a::bias", "if this is meant: drop a::'odd key.w'"),
+        ("input a\nset m.w = it + a::bias", "if this is meant: drop a::**"),
     ],
 )
 def test_keys_are_quoted_where_they_have_to_be(rules: str, help: str) -> None:
