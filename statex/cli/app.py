@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -15,8 +17,9 @@ from statex.cli.commands.ops import ops
 from statex.cli.commands.plan import plan
 from statex.cli.commands.show import show
 from statex.cli.commands.verify import verify
-from statex.cli.output import report_error
-from statex.diagnostics import StatexError
+from statex.cli.output import report_error, report_usage
+from statex.diagnostics import StatexError, fail
+from statex.diagnostics.codes import files as codes
 
 app = typer.Typer(
     name="statex",
@@ -27,8 +30,32 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+
+
+class _ReaderGoneError(Exception):
+    """Who read our output has gone."""
+
+
+def _printing(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command that says by exceptions of its own that its output could not be printed."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **named: Any) -> None:
+        try:
+            command(*arguments, **named)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise _ReaderGoneError from None
+        except OSError as error:
+            # What commands do with files raises StatexError.
+            _drop_output()
+            fail(codes.UNWRITABLE, f"the report cannot be printed: {error.strerror or error}")
+
+    return run
+
+
 for command in (apply, plan, check, verify, show, ops, explain):
-    app.command()(command)
+    app.command()(_printing(command))
 
 
 def _version(wanted: bool) -> None:
@@ -50,12 +77,23 @@ def _options(
 
 def run(arguments: list[str]) -> None:
     """Run a command and end the process with its exit code."""
+    as_json, concise = "--json" in arguments, "--concise" in arguments
     try:
-        app(arguments, standalone_mode=True)
+        sys.exit(app(arguments, standalone_mode=False))
     except StatexError as error:
-        report_error(error, as_json="--json" in arguments)
+        report_error(error, as_json=as_json, concise=concise)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader of our output has gone; what is left in the buffer cannot be written either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except _ReaderGoneError:
+        _drop_output()
         sys.exit(141)
+    except Exception as error:
+        # Usage errors are of click's own classes, which typer gives no names to.
+        if not hasattr(error, "format_message"):
+            raise
+        report_usage(error, as_json=as_json)
+        sys.exit(2)
+
+
+def _drop_output() -> None:
+    """Let what is left in the buffer go nowhere: it cannot be written when the process ends either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -53,6 +53,7 @@ Root = Annotated[
     typer.Option("--root", metavar="PATH", help="The dotted path of the state in a nested checkpoint ('' the whole)."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the report, and errors, as JSON.")]
+Concise = Annotated[bool, typer.Option("--concise", help="Print each error and warning as one line.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")]
 
 MaxMemory = Annotated[

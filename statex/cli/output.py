@@ -11,7 +11,7 @@ import typer
 
 from statex.diagnostics import Diagnostic, StatexError
 from statex.diagnostics.escape import escape
-from statex.diagnostics.render import json_text, render_full, to_json
+from statex.diagnostics.render import json_text, render_concise, render_full, to_json
 from statex.diagnostics.snippet import display_width
 
 
@@ -20,23 +20,32 @@ def has_colour(stream: TextIO) -> bool:
     return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
-def report_error(error: StatexError, *, as_json: bool) -> None:
+def report_error(error: StatexError, *, as_json: bool, concise: bool = False) -> None:
     """Print the diagnostics of an error: JSON to standard output, or text to standard error."""
     if as_json:
         print_json({"ok": False, "diagnostics": [to_json(d) for d in error.diagnostics]})
         return
-    print_diagnostics(error.diagnostics)
+    print_diagnostics(error.diagnostics, concise=concise)
     count = len(error.diagnostics)
-    if count > 1:
+    if count > 1 and not concise:
         print(f"\n{count} errors", file=sys.stderr)
 
 
-def print_diagnostics(found: Iterable[Diagnostic]) -> None:
-    """Print diagnostics to standard error, a blank line between them."""
+def report_usage(error: Any, *, as_json: bool) -> None:
+    """Print an error of usage, one of click's: JSON to standard output, or text to standard error."""
+    if as_json:
+        print_json({"ok": False, "usage": error.format_message(), "diagnostics": []})
+    else:
+        error.show()
+
+
+def print_diagnostics(found: Iterable[Diagnostic], *, concise: bool = False) -> None:
+    """Print diagnostics to standard error: pages with a blank line between them, or one line each."""
     for number, one in enumerate(found):
-        if number:
+        if number and not concise:
             print(file=sys.stderr)
-        print(render_full(one, colour=has_colour(sys.stderr)), file=sys.stderr)
+        text = render_concise(one) if concise else render_full(one, colour=has_colour(sys.stderr))
+        print(text, file=sys.stderr)
 
 
 def print_json(value: Any) -> None:
@@ -63,4 +72,5 @@ __all__ = [
     "print_diagnostics",
     "print_json",
     "report_error",
+    "report_usage",
 ]

@@ -481,3 +481,40 @@ for arguments in (
     assert done.returncode == 0, done.stderr
     codes = [line for line in done.stdout.splitlines() if line in ("0", "1", "2", "3")]
     assert codes == ["0"] * 5 + ["1"] + ["0"] * 4, done.stdout + done.stderr
+
+
+class TestReports:
+    """How errors and reports are printed."""
+
+    def test_concise(self, run: Run, net: Net) -> None:
+        Path("bad.sx").write_text("drop zzz\nrename nothing.x -> y\n")
+        ended = run("check", "bad.sx", "net.pth", "--concise")
+        assert ended.exit_code == 1
+        assert ended.err.splitlines() == [
+            "bad.sx:1:6: error[SX301]: pattern matches no key",
+            "bad.sx:2:8: error[SX301]: pattern matches no key",
+        ]
+
+    def test_usage_as_json(self, run: Run) -> None:
+        ended = run("apply", "one", "--json")
+        assert ended.exit_code == 2
+        assert ended.json["ok"] is False
+        assert "1 path was given" in ended.json["usage"]
+
+    def test_a_reader_that_goes_away(self, run: Run) -> None:
+        torch.save({f"layer{n}.weight": torch.zeros(1) for n in range(20_000)}, "long.pth")
+        statex = [sys.executable, "-m", "statex", "show", "long.pth", "--keys"]
+        with subprocess.Popen(statex, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert b"layer0.weight" in process.stdout.readline()
+            process.stdout.close()
+            assert process.stderr.read() == b""
+        assert process.returncode == 141
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+    def test_a_report_that_cannot_be_printed(self) -> None:
+        with open("/dev/full", "w") as full:
+            ended = subprocess.run([sys.executable, "-m", "statex", "explain"], stdout=full, stderr=subprocess.PIPE)
+        assert ended.returncode == 3
+        assert ended.stderr == b"error[SX612]: the report cannot be printed: No space left on device\n"

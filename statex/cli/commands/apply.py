@@ -39,6 +39,7 @@ def apply(
         bool, typer.Option("--verify-written", help="Read the output again and compare it before it appears.")
     ] = False,
     json: options.Json = False,
+    concise: options.Concise = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Convert a checkpoint. The output appears whole and verified, or not at all.
@@ -72,7 +73,7 @@ def apply(
     if json:
         print_json(plan_json(done.plan) | {"output": str(done.path) if done.path else None})
         return
-    print_diagnostics(done.plan.warnings)
+    print_diagnostics(done.plan.warnings, concise=concise)
     if not quiet:
         for line in plan_lines(done.plan, keys=False) if dry_run else [totals(done.plan), *left_around(done.plan)]:
             typer.echo(line)

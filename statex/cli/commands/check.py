@@ -24,6 +24,7 @@ def check(
     like: options.Like = None,
     root: options.Root = None,
     json: options.Json = False,
+    concise: options.Concise = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Check rules: syntax and names, and against a checkpoint and a target where they are given.
@@ -52,7 +53,7 @@ def check(
     if json:
         print_json({"ok": True, "warnings": [to_json(w) for w in warnings]})
         return
-    print_diagnostics(warnings)
+    print_diagnostics(warnings, concise=concise)
     if not quiet:
         against = f" for {escape(rest[0])}" if with_checkpoint else ""
         typer.echo(f"{counted(len(rules.program.statements), 'statement')}: no errors{against}")

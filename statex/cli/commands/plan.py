@@ -24,6 +24,7 @@ def plan(
     format: options.Format = None,
     keys: Annotated[bool, typer.Option("--keys", help="List every key, and what becomes of every tensor.")] = False,
     json: options.Json = False,
+    concise: options.Concise = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Say what rules do to a checkpoint, from its header alone.
@@ -44,7 +45,7 @@ def plan(
     if json:
         print_json(plan_json(found))
         return
-    print_diagnostics(found.warnings)
+    print_diagnostics(found.warnings, concise=concise)
     if not quiet:
         for line in plan_lines(found, keys=keys):
             typer.echo(line)

@@ -30,6 +30,7 @@ def show(
     target_arg: options.TargetArguments = None,
     root: options.Root = None,
     json: options.Json = False,
+    concise: options.Concise = False,
 ) -> None:
     """Show what a checkpoint holds: keys, dtypes, shapes, sizes, and the plain values around the state.
 

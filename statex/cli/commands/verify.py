@@ -19,6 +19,7 @@ def verify(
     like: options.Like = None,
     root: options.Root = None,
     json: options.Json = False,
+    concise: options.Concise = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Compare a checkpoint with a model or another checkpoint: keys, shapes, dtypes, and load_state_dict itself.
