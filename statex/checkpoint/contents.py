@@ -83,11 +83,17 @@ def merged(runs: Sequence[Run]) -> tuple[Run, ...]:
 
 
 class Made(Blob):
-    """Bytes that are computed when they are written; `buffers` yields them in their order."""
+    """Bytes that are computed when they are written; `buffers` yields them in their order.
 
-    def __init__(self, nbytes: int, buffers: Callable[[], Iterator[Buffer]], location: str = "cpu") -> None:
+    `held` is how many bytes of inputs that has in memory at once, where it is more than a buffer.
+    """
+
+    def __init__(
+        self, nbytes: int, buffers: Callable[[], Iterator[Buffer]], location: str = "cpu", *, held: int = 0
+    ) -> None:
         super().__init__(nbytes, location)
         self.buffers = buffers
+        self.held = held
         self.crc: int | None = None
         """The CRC-32 of what was written, where somebody wants it."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from statex.checkpoint.contents import Blob, Made, Moved, OutTensor, Run
-from statex.checkpoint.gather import gathered
+from statex.checkpoint.gather import gathered, held
 from statex.checkpoint.input_file import Stored
 from statex.checkpoint.objects import Call, Storage
 from statex.header import OpaqueInfo, TensorInfo, contiguous
@@ -46,7 +46,7 @@ def alone(info: TensorInfo) -> OutTensor:
     if info.is_contiguous:
         blob: Blob = Moved([Run(stored, info.offset * size, info.type.nbytes)], stored.location)
     else:
-        blob = Made(info.type.nbytes, lambda: gathered(info), stored.location)
+        blob = Made(info.type.nbytes, lambda: gathered(info), stored.location, held=held(info))
     return _tensor(info, blob, 0, contiguous(info.type.shape))
 
 

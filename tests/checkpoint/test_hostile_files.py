@@ -80,6 +80,20 @@ def test_a_wrong_checksum_is_noticed_when_data_is_computed_with(good: Path, rule
     assert not good.with_name("out.pth").exists()
 
 
+def test_a_wrong_checksum_is_noticed_when_views_are_gathered(tmp_path: Path) -> None:
+    views = {"turned": torch.randn(20, 30).t(), "columns": torch.randn(20, 30)[:, 3:5]}
+    for name, view in views.items():
+        path = tmp_path / f"{name}.pth"
+        torch.save({"view": view}, path)
+        data = bytearray(path.read_bytes())
+        data[data.index(bytes(view.untyped_storage())) + 40] ^= 1
+        path.write_bytes(data)
+        for target in ("out.safetensors", "out.pth") if name == "columns" else ("out.safetensors",):
+            with pytest.raises(StatexError) as caught:
+                statex.convert(path, tmp_path / target, statex.compile(""))
+            assert [d.code.id for d in caught.value.diagnostics] == ["SX604"]
+
+
 def test_a_wrong_checksum_moves_along_unless_all_is_checked_or_the_format_has_none(good: Path) -> None:
     data = bytearray(good.read_bytes())
     data[data.index(struct.pack("<6f", *range(6))) + 5] ^= 1
