@@ -203,3 +203,38 @@ def test_a_value_used_twice_is_computed_once(tmp_path: Path) -> None:
     wanted, found = _both_ways(tmp_path, "set a = it + it\nset b = ::a * ::b\n" * 15, state)
     assert bits(found["a"]) == bits(wanted["a"])
     assert bits(found["b"]) == bits(wanted["b"])
+def test_a_value_that_is_used_often_is_computed_once(tmp_path: Path) -> None:
+    state = {"w": torch.rand(1000) + 0.5}
+    torch.save(state, tmp_path / "in.pth")
+    # Each statement uses the value before it twice: without sharing that would be 2 to the power of 30.
+    statex.convert(tmp_path / "in.pth", tmp_path / "out.pth", statex.compile("set w = it * 0.5 + it * 0.5\n" * 10))
+    wanted = state["w"]
+    for _ in range(10):
+        wanted = wanted * 0.5 + wanted * 0.5
+    assert torch.equal(torch.load(tmp_path / "out.pth")["w"], wanted)
+    statex.convert(tmp_path / "in.pth", tmp_path / "last.pth", statex.compile("set w = it * it\n" * 30))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.randn(1500, 1300).t(),
+        lambda: torch.randn(3000, 1000)[:, 7:400:3],
+        lambda: torch.randn(40, 300, 200).permute(2, 0, 1),
+        lambda: torch.randn(2, 2, 1200, 900)[:, 1:, :, 1:],
+        lambda: torch.randn(1, 1500, 1300).transpose(1, 2),
+        lambda: torch.randn(1000).expand(3000, 1000),
+        lambda: torch.randn(1500, 1).expand(1500, 1600),
+        lambda: torch.randn(3_000_000)[::2],
+        lambda: torch.randn(9, 2, dtype=torch.complex128)[:, 1],
+    ],
+)
+def test_views_are_gathered(tmp_path: Path, make: Any) -> None:
+    view = make()
+    torch.save({"view": view}, tmp_path / "in.pth")
+    statex.convert(tmp_path / "in.pth", tmp_path / "set", statex.compile("rename view -> v"), format="dcp")
+    statex.convert(tmp_path / "set", tmp_path / "out.pth", statex.compile(""))
+    assert torch.equal(torch.load(tmp_path / "out.pth")["v"], view)
+    if view.dtype != torch.complex128:
+        statex.convert(tmp_path / "in.pth", tmp_path / "out.safetensors", statex.compile(""))
+        assert torch.equal(load_file(tmp_path / "out.safetensors")["view"], view)
