@@ -241,8 +241,12 @@ class Job:
         return self._rebuilt(format)
 
     def _rebuilt(self, format: str) -> Any:
-        state = self._stream(format).state()
-        return nesting.rebuild(self.tree, self.root, self.root_target, state, self.plan.metadata, lambda leaf: leaf)
+        stream = self._stream(format)
+
+        def around(leaf: Any) -> Any:
+            return stream.readable(leaf, lambda: self._main.load(leaf)) if isinstance(leaf, TensorInfo) else leaf
+
+        return nesting.rebuild(self.tree, self.root, self.root_target, stream.state(), self.plan.metadata, around)
 
     def _stream(self, format: str) -> Stream:
         from statex.execute.stream import Stream
@@ -269,7 +273,10 @@ class Job:
             alone = format != "torch"
             output = [_alone(leaf) for leaf in state.values()] if alone else arrange(state, Options("torch"))
         warnings = (*self.plan.warnings, *losses(self.plan, format, self.notes))
-        return replace(self.plan, cost=self._stream(format).cost(output), warnings=warnings)
+        distributed = "dcp" in (format, *(o.reader.format for o in self._opened if o.reader is not None))
+        has_model = self.target is not None and self.target.module is not None
+        cost = self._stream(format).cost(output, torch=has_model, distributed=distributed)
+        return replace(self.plan, cost=cost, warnings=warnings)
 
     def check_written(self, path: Path, output: Any) -> None:
         """Read what was written again and compare it with the arranged tree.

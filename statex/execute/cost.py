@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 
 from statex.checkpoint.contents import Blob, Made, Moved
 from statex.checkpoint.input_file import Stored
-from statex.dsl.graph import Graph, Source
+from statex.dsl.graph import Call, Graph, Piece, Source
 from statex.dsl.plan import Cost
 from statex.execute.values import count_uses
 from statex.header import TensorType
 
 _MB = 1 << 20
-_BASE, _NUMPY, _TORCH = 52 * _MB, 32 * _MB, 270 * _MB
-"""The resident set of the process, and what numpy and torch add to it; measured on Linux, rounded up."""
+_BASE, _NUMPY, _TORCH, _DISTRIBUTED = 52 * _MB, 32 * _MB, 270 * _MB, 64 * _MB
+"""The resident set of the process, and what numpy, torch and its library of distributed checkpoints add to it;
+measured on Linux, rounded up."""
 _KEY = 2560
 """What headers and plan take for each key of input and output; measured with 100,000 keys, rounded up."""
 _BUFFERS = 12 * _MB
 
 
-def cost(blobs: Iterable[Blob], read: Iterable[Stored], live: int, *, keys: int, numpy: bool, torch: bool) -> Cost:
+def cost(
+    blobs: Iterable[Blob],
+    read: Iterable[Stored],
+    live: int,
+    *,
+    keys: int,
+    numpy: bool,
+    torch: bool,
+    distributed: bool = False,
+) -> Cost:
     """Return the cost of writing blobs, of which `live` bytes are in memory at once."""
     copied = computed = 0
     for blob in blobs:
@@ -29,43 +40,102 @@ def cost(blobs: Iterable[Blob], read: Iterable[Stored], live: int, *, keys: int,
             computed += blob.nbytes
     needed = sum(stored.nbytes for stored in read)
     memory = _BASE + _BUFFERS + keys * _KEY + live
-    memory += (_NUMPY if numpy or torch else 0) + (_TORCH if torch else 0)
+    memory += (_NUMPY if numpy or torch else 0) + (_TORCH if torch else 0) + (_DISTRIBUTED if distributed else 0)
     return Cost(read=copied + needed, copied=copied, computed=computed, written=copied + computed, memory=memory)
 
 
-def live_set(graph: Graph, roots: list[int]) -> int:
+_VIEWS = frozenset(
+    ["transpose", "permute", "unflatten", "squeeze", "unsqueeze", "expand", "narrow", "chunk", "sections", "unstack"]
+)
+"""Operations whose results keep the memory of what they are views of, whatever their own size."""
+_MAYBE_VIEWS = frozenset(["reshape", "flatten", "rearrange", "getitem", "resize", "pad", "cast"])
+"""Operations whose results are views or copies."""
+_IN_FLOAT32 = frozenset(["sum", "mean"])
+"""Operations that make copies in float32 of what is less exact."""
+
+
+def live_set(graph: Graph, roots: list[int], loaded: Callable[[Source], int]) -> int:
     """Return the bytes that are alive at once, at most, while values are computed one after the other.
 
-    A result is counted twice: an operation may need as much besides, and a view is made contiguous in the end.
+    `loaded` says how many bytes it takes to have a source. A result is counted twice: an operation may need as much
+    besides, and a view is made contiguous in the end.
     """
     uses = count_uses(graph, roots)
-    alive: dict[int, int] = {}
+    buffers = _Buffers(graph, loaded)
     highest = 0
 
     def use(id: int) -> None:
         uses[id] -= 1
         if uses[id] <= 0:
-            alive.pop(id, None)
+            buffers.free(id)
 
     for root in roots:
         pending = [root]
         while pending:
             id = pending[-1]
-            todo = [operand for operand in graph.operands(id) if operand not in alive]
-            if id not in alive and todo:
+            todo = [operand for operand in graph.operands(id) if operand not in buffers]
+            if id not in buffers and todo:
                 pending.extend(todo)
                 continue
             pending.pop()
-            if id in alive:
+            if id in buffers:
                 continue
-            size = _size(graph[id].type)
-            highest = max(highest, sum(alive.values()) + size * (1 if isinstance(graph[id], Source) else 2))
-            alive[id] = size
+            buffers.add(id)
+            highest = max(highest, buffers.size + _scratch(graph, id))
             for operand in graph.operands(id):
                 use(operand)
-        highest = max(highest, sum(alive.values()) + _size(graph[root].type))
+        highest = max(highest, buffers.size + _size(graph[root].type))
         use(root)
     return highest
+
+
+class _Buffers:
+    """The memory that values keep: each its own, and that of what it is a view of."""
+
+    def __init__(self, graph: Graph, loaded: Callable[[Source], int]) -> None:
+        self._graph = graph
+        self._loaded = loaded
+        self._kept: dict[int, frozenset[int]] = {}
+        self._sizes: dict[int, int] = {}
+        self._users: Counter[int] = Counter()
+        self.size = 0
+
+    def __contains__(self, id: int) -> bool:
+        return id in self._kept
+
+    def add(self, id: int) -> None:
+        node = self._graph[id]
+        operation = node.operation if isinstance(node, Call) else ""
+        is_view = isinstance(node, Piece) or operation in _VIEWS
+        kept: frozenset[int] = frozenset()
+        if is_view or operation in _MAYBE_VIEWS:
+            kept = kept.union(*(self._kept[operand] for operand in self._graph.operands(id)))
+        if not is_view:
+            kept |= {id}
+            self._sizes[id] = self._loaded(node) if isinstance(node, Source) else _size(node.type)
+        self._kept[id] = kept
+        for buffer in kept:
+            if not self._users[buffer]:
+                self.size += self._sizes[buffer]
+            self._users[buffer] += 1
+
+    def free(self, id: int) -> None:
+        for buffer in self._kept.pop(id, ()):
+            self._users[buffer] -= 1
+            if not self._users[buffer]:
+                self.size -= self._sizes[buffer]
+
+
+def _scratch(graph: Graph, id: int) -> int:
+    """Return the bytes that an operation needs while it works, at most."""
+    node = graph[id]
+    if not isinstance(node, Call):
+        return 0
+    needed = _size(node.type)
+    if node.operation in _IN_FLOAT32:
+        kinds = [graph[operand].type for operand in graph.operands(id)]
+        needed += sum(k.numel * 4 for k in kinds if isinstance(k, TensorType) and k.dtype.itemsize < 4)
+    return needed
 
 
 def _size(kind: TensorType | tuple[TensorType, ...]) -> int:

@@ -10,11 +10,12 @@ from statex.checkpoint.contents import Blob, Buffer, Made, Moved, OutTensor
 from statex.checkpoint.crc import crc32
 from statex.checkpoint.input_file import Stored
 from statex.checkpoint.layout import leaves
-from statex.dsl.graph import Call, SourceKey
+from statex.dsl.graph import Call, Source, SourceKey
 from statex.dsl.plan import Cost, Output, Plan
 from statex.execute import kernels
 from statex.execute.chunks import Chunks, as_bytes
 from statex.execute.cost import cost, live_set
+from statex.execute.heap import Heap
 from statex.execute.ranges import Ranges, Runs
 from statex.execute.values import Values
 from statex.header import OpaqueInfo, TensorInfo, TensorType, contiguous
@@ -37,6 +38,7 @@ class Stream:
         self._chunks = Chunks(plan.graph, self._ranges)
         self._blobs: dict[object, Blob] = {}
         self._values = Values(plan.graph, self._whole(), load)
+        self._heap = Heap()
 
     def state(self) -> OrderedDict[str, Any]:
         """Return the result: `TensorInfo` and `OpaqueInfo` of what moves, `OutTensor` of what is made."""
@@ -53,8 +55,12 @@ class Stream:
             result._metadata = self._plan.metadata  # type: ignore[attr-defined]
         return result
 
-    def cost(self, output: Any) -> Cost:
-        """Return what it takes to write a tree of `OutTensor`s and whatever else is there."""
+    def cost(self, output: Any, *, torch: bool, distributed: bool) -> Cost:
+        """Return what it takes to write a tree of `OutTensor`s and whatever else is there.
+
+        `torch` says that it is there for other reasons than to compute, `distributed` that its library of distributed
+        checkpoints reads or writes tensors, each as a whole.
+        """
         blobs = [leaf.blob for leaf in leaves(output) if isinstance(leaf, OutTensor)]
         if self._shares:
             blobs = list({id(blob): blob for blob in blobs}.values())
@@ -63,15 +69,31 @@ class Stream:
         whole = [id for id in ids if self._is_whole(id)]
         chunked = [id for id in ids if self._chunks.can(id)]
         turned = [found[1].nbytes for id in ids if (found := self._transposed(id)) is not None]
-        gathered = any(isinstance(blob, Made) for blob in blobs)
+        made = [blob for blob in blobs if isinstance(blob, Made)]
+        held = [n + (n >> 3) for n in turned] + [blob.held for blob in made]
+        if distributed:
+            held += [2 * blob.nbytes for blob in blobs]
         return cost(
             blobs,
             self._read(ids),
-            max([live_set(self._plan.graph, self._whole()), *(n + (n >> 3) for n in turned)]),
+            max([self._live(), *held]),
             keys=len(self._plan.header.entries) + len(self._plan.outputs),
-            numpy=bool(chunked or turned or gathered),
-            torch=bool(whole) or any(self._chunks.needs_torch(id) for id in chunked),
+            numpy=bool(made),
+            torch=torch or distributed or bool(whole) or any(self._chunks.needs_torch(id) for id in chunked),
+            distributed=distributed,
         )
+
+    def _live(self) -> int:
+        """Return the bytes that whole values take, in whichever of the formats' orders they are written."""
+        graph, roots = self._plan.graph, self._whole()
+        by_size = sorted(roots, key=lambda id: -graph[id].type.dtype.itemsize)  # type: ignore[union-attr]
+        orders = [roots] if self._shares or by_size == roots else [roots, by_size]
+        return max(live_set(graph, order, self._needed) for order in orders)
+
+    def _needed(self, source: Source) -> int:
+        info = self._info_of(source.key)
+        assert isinstance(info, TensorInfo)
+        return max(info.type.nbytes, info.span * info.type.dtype.itemsize)
 
     def _read(self, ids: Iterable[int]) -> Iterable[Stored]:
         """Return the storages that computed values are made of."""
@@ -81,11 +103,19 @@ class Stream:
 
     def _moved(self, key: SourceKey) -> Any:
         info = self._info_of(key)
-        if isinstance(info, TensorInfo) and not isinstance(info.handle, Stored):
-            # It is in memory, or read by a library of its own.
-            blob = Made(info.type.nbytes, lambda: iter([_tensor_bytes(self._load(key))]))
-            return OutTensor(info.type, blob, 0, contiguous(info.type.shape), info.is_parameter, info.requires_grad)
-        return info
+        return self.readable(info, lambda: self._load(key)) if isinstance(info, TensorInfo) else info
+
+    def readable(self, info: TensorInfo, load: Callable[[], Any]) -> TensorInfo | OutTensor:
+        """Return a tensor whose bytes a writer can get: itself, or what `load` gives where no reader of ours has it."""
+        if isinstance(info.handle, Stored):
+            return info
+        kind = info.type
+        blob = Made(kind.nbytes, lambda: self._loaded(kind, load), held=kind.nbytes)
+        return OutTensor(kind, blob, 0, contiguous(kind.shape), info.is_parameter, info.requires_grad)
+
+    def _loaded(self, kind: TensorType, load: Callable[[], Any]) -> Iterator[Buffer]:
+        yield _tensor_bytes(load())
+        self._heap.freed(2 * kind.nbytes)
 
     def _tensor(self, output: Output) -> OutTensor:
         assert output.value is not None
@@ -102,7 +132,12 @@ class Stream:
         turned = self._transposed(id)
         if turned is not None:
             return Made(kind.nbytes, lambda: _turned(*turned))
-        return Made(kind.nbytes, lambda: iter([_tensor_bytes(self._values.take(id))]))
+        return Made(kind.nbytes, lambda: self._computed(id))
+
+    def _computed(self, id: int) -> Iterator[Buffer]:
+        yield _tensor_bytes(self._values.take(id))
+        kinds = [self._plan.graph[one].type for one in (id, *self._plan.graph.sources(id))]
+        self._heap.freed(sum(kind.nbytes for kind in kinds if isinstance(kind, TensorType)))
 
     def _whole(self) -> list[int]:
         """Return the values that are computed as whole tensors, as often as they are written."""

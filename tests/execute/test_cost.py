@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,62 @@ def test_the_memory_that_is_stated_is_enough(folder: Path, suffix: str, rules: s
     # A statement that is far too high would hold as well, and help nobody.
     assert plan.cost.memory <= 3 * peak
     assert plan.cost.written == sum(o.type.nbytes for o in plan.outputs.values() if o.type is not None)
+
+
+@pytest.fixture(scope="module")
+def views(folder: Path) -> Path:
+    """Views of storages of 100 MB: a transpose, and few columns."""
+    big = torch.randn(4096, 6144)
+    torch.save({"turned": big.t()}, folder / "turned.pth")
+    torch.save({"columns": big[:, :10]}, folder / "columns.pth")
+    state = {f"l.{i}.w": torch.randn(2000, 2000) for i in range(10)}
+    torch.save(state, folder / "base.pth")
+    lora = {f"l.{i}.{name}": torch.randn(*size) for i in range(10) for name, size in _LORA.items()}
+    torch.save(lora, folder / "lora.pth")
+    torch.save({"short": torch.randn(8192, 6144).bfloat16()}, folder / "half.pth")
+    (folder / "model_of_cost.py").write_text(_MODEL)
+    return folder
+
+
+_LORA = {"A": (8, 2000), "B": (2000, 8)}
+_MODEL = """
+import torch
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_parameter("short", torch.nn.Parameter(torch.empty(8192, 6144, dtype=torch.bfloat16)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("rules", "source", "target", "more"),
+    [
+        ("", "turned.pth", "v.safetensors", []),
+        ("", "columns.pth", "v.safetensors", []),
+        ("set columns = it @ transpose(it)", "columns.pth", "v.pth", []),
+        ("merge l.{e:int}.w over e -> y = stack(exp(it) | narrow(0, 0, 1))", "base.pth", "v.pth", []),
+        ("input lora; set {m}.w = it + 0.5 * (lora::{m}.B @ lora::{m}.A) for lora::{m:**}.A", "base.pth", "v.pth",
+         ["--in", "lora={folder}/lora.pth"]),
+        ("set short = mean(it)", "half.pth", "v.pth", []),
+        ("", "base.pth", "v/", ["--format", "dcp"]),
+        ("", "v", "v.pth", []),
+        ("", "half.pth", "v.pth", ["--target", "model_of_cost:Model"]),
+    ],
+)  # fmt: skip
+def test_the_memory_that_is_stated_is_enough_for_views_and_libraries(
+    views: Path, rules: str, source: str, target: str, more: list[str]
+) -> None:
+    options = [text.format(folder=views) for text in more]
+    command = ["apply", "-e", rules, f"{views}/{source}", f"{views}/{target}", "--force", *options]
+    dry = subprocess.run(
+        [sys.executable, "-m", "statex", *command, "--dry-run", "--json"],
+        capture_output=True, text=True, check=True, cwd=views,
+    )  # fmt: skip
+    stated = json.loads(dry.stdout)["cost"]["memory"]
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, *command, "-q"], capture_output=True, text=True, check=True, cwd=views
+    )
+    assert int(done.stdout) <= stated <= 3 * int(done.stdout)
 
 
 def test_more_memory_than_allowed_is_refused_before_work_starts(folder: Path) -> None:
