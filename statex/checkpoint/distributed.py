@@ -6,6 +6,7 @@ names; it gets the very bytes in which only the names of the table below were fo
 
 from __future__ import annotations
 
+import ctypes
 import io
 import pickle
 import warnings
@@ -17,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from statex.checkpoint.contents import Blob, Made, Moved, OutTensor
+from statex.checkpoint.crc import crc32
 from statex.checkpoint.input_file import InputFile
 from statex.checkpoint.layout import mapped
 from statex.checkpoint.materialize import Materializer
 from statex.checkpoint.objects import NAMES, Call, Global
 from statex.checkpoint.pickle_reader import PickleReader
 from statex.checkpoint.reader import Reader
-from statex.diagnostics import fail
+from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.suggest import join_words
 from statex.dtypes import BY_NAME
@@ -83,8 +85,11 @@ class DistributedReader(Reader):
         try:
             with _quiet():
                 dcp.load({key: tensor}, storage_reader=self._storage_reader(dcp), no_dist=True)
-        except Exception as error:
-            fail(codes.DAMAGED, f"`{self.path}` is damaged: torch cannot read `{key}`: {error}")
+        except (Exception, dcp.api.CheckpointException) as error:
+            cause = _cause(error)
+            if not isinstance(cause, Exception):
+                raise cause from None
+            fail(codes.DAMAGED, f"`{self.path}` is damaged: torch cannot read `{key}`: {_first_line(cause)}")
         return tensor
 
     def _storage_reader(self, dcp: Any) -> Any:
@@ -97,6 +102,23 @@ def _library() -> Any:
     import torch.distributed.checkpoint
 
     return torch.distributed.checkpoint
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return what has happened, out of the exceptions that torch wraps it in."""
+    failures = getattr(error, "failures", None)
+    cause: BaseException = next(iter(failures.values()))[0] if failures else error
+    before: BaseException | None = cause
+    while before is not None:
+        if isinstance(before, OSError | StatexError):
+            # torch's writer of archives fails once more where the file under it has failed.
+            return before
+        before = before.__cause__ or before.__context__
+    return cause
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 @dataclass(frozen=True)
@@ -164,16 +186,18 @@ def _quiet() -> Iterator[None]:
 
 
 def write_distributed(folder: Path, tree: Any, added: Callable[[int], None] | None) -> None:
-    """Write a tree of plain values and `OutTensor`s by torch; each tensor is made when torch writes it.
+    """Write a tree of plain values and contiguous `OutTensor`s by torch; each tensor is made when torch writes it.
 
     Raises:
-        StatexError: SX604 for an input whose checksums do not agree.
+        StatexError: SX604 for an input whose checksums do not agree, SX612 where torch cannot write.
+        OSError: whatever the system refuses.
     """
     import torch
 
     dcp = _library()
     described: dict[int, tuple[Any, OutTensor]] = {}
     others = Materializer(keep=True)
+    last: list[Any] = []
 
     def placeholder(leaf: Any) -> Any:
         if not isinstance(leaf, OutTensor):
@@ -186,30 +210,38 @@ def write_distributed(folder: Path, tree: Any, added: Callable[[int], None] | No
         found = dcp.DefaultSavePlanner.lookup_object(planner, index)
         if id(found) not in described:
             return found
+        if last:
+            # torch keeps all tensors until the file is complete; what is in this one is written by now.
+            last.pop().untyped_storage().resize_(0)
         tensor = _tensor(described[id(found)][1], torch)
+        last.append(tensor)
         if added is not None:
             added(tensor.numel() * tensor.element_size())
         return tensor
 
     planner = type("Planner", (dcp.DefaultSavePlanner,), {"lookup_object": lookup_object})
-    with _quiet():
-        dcp.save(
-            mapped(tree, placeholder),
-            storage_writer=dcp.FileSystemWriter(folder, thread_count=1),
-            planner=planner(),
-            no_dist=True,
-        )
+    try:
+        with _quiet():
+            dcp.save(
+                mapped(tree, placeholder),
+                storage_writer=dcp.FileSystemWriter(folder, thread_count=1, per_thread_copy_ahead=0),
+                planner=planner(),
+                no_dist=True,
+            )
+    except dcp.api.CheckpointException as error:
+        cause = _cause(error)
+        if isinstance(cause, RuntimeError):
+            fail(codes.UNWRITABLE, f"torch cannot write `{folder.name}`: {_first_line(cause)}")
+        raise cause from None
 
 
 def _tensor(out: OutTensor, torch: Any) -> Any:
     """Return the tensor with its data."""
-    data = bytearray(out.blob.nbytes)
-    _fill(memoryview(data), out.blob)
-    dtype = getattr(torch, out.type.dtype.name)
-    if not out.type.numel:
-        return torch.empty(out.type.shape, dtype=dtype)
-    flat = torch.frombuffer(data, dtype=torch.uint8).view(dtype)
-    return flat.as_strided(out.type.shape, out.stride, out.offset)
+    data = torch.empty(out.blob.nbytes, dtype=torch.uint8)
+    # A storage that numpy has seen cannot be resized.
+    memory = (ctypes.c_ubyte * out.blob.nbytes).from_address(data.data_ptr())
+    _fill(memoryview(memory).cast("B"), out.blob)
+    return data.view(getattr(torch, out.type.dtype.name)).view(out.type.shape)
 
 
 def _fill(data: memoryview, blob: Blob) -> None:
@@ -223,3 +255,4 @@ def _fill(data: memoryview, blob: Blob) -> None:
         for buffer in blob.buffers():
             data[at : at + len(buffer)] = buffer
             at += len(buffer)
+        blob.crc = crc32(data)

@@ -13,6 +13,7 @@ from typing import Any
 from statex.checkpoint import layout
 from statex.checkpoint.contents import OutTensor
 from statex.checkpoint.distributed import refuse_unread, write_distributed
+from statex.checkpoint.input_file import Stored
 from statex.checkpoint.output import folder_atomically, write_atomically
 from statex.checkpoint.output_file import OutputFile
 from statex.checkpoint.safetensors_file import check_holdable, write_safetensors
@@ -55,6 +56,9 @@ def arrange(tree: Any, options: Options) -> Any:
     if options.format == "safetensors":
         check_holdable(tree)
         return {key: layout.alone(v) if isinstance(v, TensorInfo) else v for key, v in tree.items()}
+    if options.format == "dcp":
+        # Each tensor is saved by itself there, whatever it shares.
+        return layout.mapped(tree, lambda leaf: layout.alone(leaf) if _is_stored(leaf) else leaf)
     if options.folder and options.format == "torch":
         _check_flat(tree)
     return layout.for_torch(tree)
@@ -62,6 +66,10 @@ def arrange(tree: Any, options: Options) -> Any:
 
 def _holds_tensors_alone(tree: Any) -> bool:
     return isinstance(tree, Mapping) and set(map(type, tree.values())) <= {TensorInfo, OutTensor}
+
+
+def _is_stored(leaf: Any) -> bool:
+    return isinstance(leaf, TensorInfo) and isinstance(leaf.handle, Stored)
 
 
 def _check_flat(tree: Any) -> None:

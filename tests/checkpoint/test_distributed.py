@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch.distributed.checkpoint as dcp
 
 import statex
 from statex import StatexError
+from statex.checkpoint.distributed import DistributedReader
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:torch.distributed is"),
@@ -87,3 +89,61 @@ def test_a_header_that_names_code_is_refused(folder: Path) -> None:
         with pytest.raises(StatexError) as caught:
             statex.read_header(folder)
         assert [d.code.id for d in caught.value.diagnostics] == ["SX604"]
+
+
+def test_what_is_written_is_compared_when_asked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = torch.nn.Linear(3, 4).state_dict() | {"turned": torch.randn(3, 4).t(), "none": torch.zeros(0, 2)}
+    source, target = folder.with_name("in.pth"), folder.with_name("out")
+    torch.save(state, source)
+    rules = statex.compile("set bias = it * 2")
+    statex.convert(source, target, rules, format="dcp", verify_written=True)
+    statex.convert(target, folder.with_name("again.pth"), rules, verify_written=True)
+    load = DistributedReader.load
+    monkeypatch.setattr(DistributedReader, "load", lambda reader, info: load(reader, info) + 1)
+    with pytest.raises(StatexError, match="not those that were written"):
+        statex.convert(source, target, rules, format="dcp", verify_written=True, force=True)
+
+
+def test_what_stands_around_the_state_is_kept(folder: Path) -> None:
+    folder = folder.with_name("nested")
+    state = {"model": {"w": torch.ones(2)}, "optim": {"m": torch.full((3,), 2.0)}}
+    dcp.save(state, checkpoint_id=folder, no_dist=True)
+    target = folder.with_name("out.pth")
+    statex.convert(folder, target, statex.compile("rename w -> v"), root="model", verify_written=True)
+    found = torch.load(target)
+    assert torch.equal(found["model"]["v"], torch.ones(2))
+    assert torch.equal(found["optim"]["m"], torch.full((3,), 2.0))
+
+
+def test_damage_is_one_line(folder: Path) -> None:
+    for data in folder.glob("*.distcp"):
+        data.unlink()
+    with pytest.raises(StatexError) as caught:
+        statex.convert(folder, folder.with_name("out.pth"), statex.compile("root 'model' -> ''"))
+    (only,) = caught.value.diagnostics
+    assert only.code.id == "SX604"
+    assert "\n" not in only.headline
+
+
+def test_what_stops_torch_at_its_writing_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch wraps whatever happens inside; nothing is left behind, and the old folder stays."""
+    source, target = folder.with_name("in.pth"), folder.with_name("out")
+    torch.save({"w": torch.randn(300, 300)}, source)
+    data = bytearray(source.read_bytes())
+    data[len(data) // 2] ^= 1
+    folder.with_name("bad.pth").write_bytes(data)
+    statex.convert(source, target, statex.compile(""), format="dcp")
+    with pytest.raises(StatexError) as caught:
+        statex.convert(folder.with_name("bad.pth"), target, statex.compile(""), format="dcp", force=True)
+    assert [d.code.id for d in caught.value.diagnostics] == ["SX604"]
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StatexError, match="No space left") as caught:
+        statex.convert(source, target, statex.compile(""), format="dcp", force=True)
+    assert [d.code.id for d in caught.value.diagnostics] == ["SX612"]
+    monkeypatch.undo()
+    assert sorted(p.name for p in folder.parent.iterdir()) == ["bad.pth", "in", "in.pth", "out"]
+    assert list(statex.read_header(target).entries) == ["w"]
