@@ -47,7 +47,7 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Reader:
             SX604 where it is damaged.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         if (path / HEADER).exists():
             return DistributedReader(path)
         inside = in_folder(path)

@@ -3,33 +3,54 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable
+import stat
+from collections.abc import Callable, Iterable, Iterator, Set
+from contextlib import contextmanager
 from pathlib import Path
 
-from statex.checkpoint.sharded import is_weights
+from statex.checkpoint.sharded import is_of_set
 from statex.diagnostics import fail
 from statex.diagnostics.amounts import show_bytes
 from statex.diagnostics.codes import files as codes
+from statex.diagnostics.suggest import join_words
 
 _SUFFIX = ".statex-tmp"
-_HERE, _EXCHANGE = -100, 2
-"""AT_FDCWD and RENAME_EXCHANGE of Linux."""
+_HERE, _NO_REPLACE, _EXCHANGE = -100, 1, 2
+"""AT_FDCWD, RENAME_NOREPLACE and RENAME_EXCHANGE of Linux."""
+_NO_LINKS = frozenset([errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK])
+"""What a file system says that has no hard links, such as that of a USB stick."""
+_LONGEST = 255
+"""Bytes that the name of a file may have."""
 
 
 def check_output(
-    path: str | os.PathLike[str], force: bool, inputs: Iterable[str] = (), *, folder: bool = False
+    path: str | os.PathLike[str],
+    force: bool,
+    inputs: Iterable[str] = (),
+    *,
+    folder: bool = False,
+    taken: Iterable[str] = (),
 ) -> None:
     """Refuse an output that could not be written, before any work is done.
+
+    `taken` are the names of files that are taken along into a folder.
 
     Raises:
         StatexError: SX610 for an existing file (or a folder with files) without `force`, SX611 for one of the inputs
             without `force`, SX612 for a missing folder or one that cannot be written to, and for what is there and
             cannot be replaced.
     """
-    path = Path(path)
+    try:
+        _check_output(Path(path), force, inputs, folder, set(taken))
+    except OSError as error:
+        fail(codes.UNWRITABLE, f"`{path}` cannot be written: {error.strerror or error}")
+
+
+def _check_output(path: Path, force: bool, inputs: Iterable[str], folder: bool, taken: Set[str]) -> None:
     parent = path.parent
     if not parent.is_dir():
         fail(codes.UNWRITABLE, f"there is no folder `{parent}`", help=f"mkdir -p '{parent}'")
@@ -37,7 +58,7 @@ def check_output(
         if path.exists() and os.path.exists(source) and os.path.samefile(path, source) and not force:
             fail(codes.SAME_FILE, f"`{path}` is the input itself", help="choose another name, or add --force")
     if folder:
-        _check_folder(path, force)
+        _check_folder(path, force, taken)
     elif path.is_dir():
         fail(codes.UNWRITABLE, f"`{path}` is a folder", help="name a file")
     elif path.exists() and not path.is_file():
@@ -48,7 +69,7 @@ def check_output(
         fail(codes.UNWRITABLE, f"the folder `{parent}` cannot be written to")
 
 
-def _check_folder(path: Path, force: bool) -> None:
+def _check_folder(path: Path, force: bool, taken: Set[str]) -> None:
     if not os.path.lexists(path):
         return
     if not path.is_dir() or path.is_symlink():
@@ -59,8 +80,31 @@ def _check_folder(path: Path, force: bool) -> None:
             f"`{path}` is the current folder, and a folder is written as a whole: it would be replaced",
             help="name a new folder, or run this from outside",
         )
-    if any(path.iterdir()) and not force:
-        fail(codes.EXISTS, f"the folder `{path}` has files in it", help="add --force to replace it, or name a new one")
+    if os.path.ismount(path):
+        fail(
+            codes.UNWRITABLE,
+            f"`{path}` is where a disk begins, and a folder is written as a whole: it would be replaced",
+            help="name a folder inside",
+        )
+    if any(path.iterdir()):
+        _check_replaced(path, force, taken)
+        if not os.access(path, os.W_OK):
+            fail(codes.UNWRITABLE, f"the folder `{path}` cannot be written to")
+
+
+def _check_replaced(folder: Path, force: bool, fresh: Set[str]) -> None:
+    """Refuse to replace a folder without `force`, and where it holds more than a set and what is `fresh` in the new."""
+    if not force:
+        fail(
+            codes.EXISTS, f"the folder `{folder}` has files in it", help="add --force to replace it, or name a new one"
+        )
+    lost = sorted(e.name for e in folder.iterdir() if e.name not in fresh and not (e.is_file() and is_of_set(e.name)))
+    if lost:
+        fail(
+            codes.EXISTS,
+            f"the folder `{folder}` holds files that would be lost: {join_words(lost, limit=4)}",
+            help="name a new folder, or remove them",
+        )
 
 
 def check_space(path: Path, nbytes: int) -> None:
@@ -69,7 +113,7 @@ def check_space(path: Path, nbytes: int) -> None:
     Raises:
         StatexError: SX615.
     """
-    free = shutil.disk_usage(path.parent).free
+    free = shutil.disk_usage(os.path.dirname(os.path.realpath(path))).free
     if nbytes > free:
         fail(
             codes.NO_SPACE,
@@ -85,21 +129,17 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, force: bool) 
     """
     # A link that is written through stays a link.
     final = Path(os.path.realpath(path)) if path.is_symlink() and force else path
-    temporary = final.with_name(f".{final.name}.{secrets.token_hex(4)}{_SUFFIX}")
+    temporary = _beside(final)
     try:
-        _create(temporary)
-        try:
+        with _gone_after(temporary):
+            _create(temporary)
             write(temporary)
-            _copy_mode(final, temporary)
             if force:
+                _copy_mode(final, temporary)
                 os.replace(temporary, final)
             else:
-                # A link fails where the name is taken; a rename would replace what has appeared meanwhile.
-                os.link(temporary, final)
-                os.unlink(temporary)
+                _rename_new(temporary, final)
             _sync(final.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
     except FileExistsError:
         fail(codes.EXISTS, f"`{path}` exists", help="add --force to replace it")
     except OSError as error:
@@ -115,43 +155,60 @@ def folder_atomically(final: Path, write: Callable[[Path], None], *, force: bool
         StatexError: SX610 where the output exists and `force` is false or other files would be lost, SX612 for what
             the system refuses.
     """
-    temporary = final.with_name(f".{final.name}.{secrets.token_hex(4)}{_SUFFIX}")
+    temporary = _beside(final)
     try:
-        temporary.mkdir(0o777)
-        try:
+        with _gone_after(temporary):
+            temporary.mkdir(0o777)
             write(temporary)
             _sync(temporary)
             _put_folder(temporary, final, force)
             _sync(final.parent)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         fail(codes.UNWRITABLE, f"`{final}` cannot be written: {error.strerror or error}")
 
 
+def _beside(final: Path) -> Path:
+    """Return a name that nothing has yet, in the same folder; it says what it is for, as far as names may be long."""
+    ending = f".{secrets.token_hex(4)}{_SUFFIX}"
+    start = os.fsencode(final.name)[: _LONGEST - len(ending) - 1].decode(errors="ignore")
+    return final.with_name(f".{start}{ending}")
+
+
+@contextmanager
+def _gone_after(temporary: Path) -> Iterator[None]:
+    """Remove a file or folder at the end, if it is there."""
+    try:
+        yield
+    finally:
+        try:
+            _remove(temporary)
+        except BaseException:
+            # A signal came meanwhile; those after it are ignored.
+            _remove(temporary)
+            raise
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _put_folder(temporary: Path, final: Path, force: bool) -> None:
     """Give the folder its name; what had the name before gets that of the temporary one, and goes with it."""
+    if final.is_dir():
+        _copy_mode(final, temporary)
     if not final.is_dir() or not any(final.iterdir()):
         os.rename(temporary, final)  # an empty folder is replaced
         return
-    if not force:
-        fail(codes.EXISTS, f"the folder `{final}` has files in it", help="add --force to replace it")
-    fresh = {entry.name for entry in temporary.iterdir()}
-    lost = sorted(e.name for e in final.iterdir() if e.name not in fresh and not is_weights(e.name))
-    if lost:
-        fail(
-            codes.EXISTS,
-            f"the folder `{final}` holds files that would be lost: {', '.join(lost[:4])}",
-            help="name a new folder, or remove them",
-        )
+    _check_replaced(final, force, {entry.name for entry in temporary.iterdir()})
     exchange(temporary, final)
 
 
 def exchange(one: Path, other: Path) -> None:
     """Swap two names at once where the system can (renameat2 of Linux), else one after the other."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    renameat2 = getattr(libc, "renameat2", None)
-    if renameat2 is not None and not renameat2(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE):
+    if _renameat2(one, other, _EXCHANGE) == 0:
         return
     aside = one.with_name(one.name + "-old")
     os.rename(other, aside)
@@ -159,19 +216,46 @@ def exchange(one: Path, other: Path) -> None:
     os.rename(aside, one)
 
 
+def _rename_new(one: Path, other: Path) -> None:
+    """Rename a file to a name that has to be free.
+
+    Raises:
+        FileExistsError: where it is not.
+    """
+    try:
+        # A link fails where the name is taken; a rename would replace what has appeared meanwhile.
+        os.link(one, other)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        said = _renameat2(one, other, _NO_REPLACE)
+        if said == errno.EEXIST or (said != 0 and os.path.lexists(other)):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        if said != 0:
+            os.rename(one, other)
+        return
+    os.unlink(one)
+
+
+def _renameat2(one: Path, other: Path, flags: int) -> int:
+    """Rename as Linux can do it with flags; return the number of the error, or 0."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    call = getattr(libc, "renameat2", None)
+    if call is None:
+        return errno.ENOSYS
+    return ctypes.get_errno() if call(_HERE, os.fsencode(one), _HERE, os.fsencode(other), flags) else 0
+
+
 def _create(path: Path) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
 
 def _copy_mode(final: Path, temporary: Path) -> None:
-    """Give the new file the mode of the one it replaces, or what the umask allows."""
+    """Give what is new the mode of what it replaces, if there is something; else it has what the umask allows."""
     if final.exists():
-        mode = final.stat().st_mode & 0o7777
-    else:
-        umask = os.umask(0)
-        os.umask(umask)
-        mode = 0o666 & ~umask
-    os.chmod(temporary, mode)
+        mode = stat.S_IMODE(final.stat().st_mode)
+        if stat.S_IMODE(temporary.stat().st_mode) != mode:
+            os.chmod(temporary, mode)
 
 
 def _sync(path: Path) -> None:

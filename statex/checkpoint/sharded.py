@@ -27,8 +27,11 @@ NAMES: Mapping[str, tuple[str, str]] = {
 """The names of the files of a set, for each format."""
 WEIGHTS = (".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".h5", ".msgpack", ".gguf")
 """Endings of files that hold weights."""
+_WHOLE = frozenset("".join(parts) for parts in NAMES.values())
+_OF_SET = re.compile(r".+-\d{5}-of-\d{5}\.(safetensors|bin)|__\d+_\d+\.distcp", re.DOTALL)
 _LARGEST_INDEX = 256 << 20
 _SHARD = re.compile(r"(.+)-\d+-of-(\d+)(\.\w+)")
+"""A shard's name: what stands before its number, how many there are, the ending."""
 
 Open = Callable[[Path], Reader]
 
@@ -112,7 +115,7 @@ def in_folder(folder: Path) -> Path:
     Raises:
         StatexError: SX602 where there is none, or no single one.
     """
-    names = sorted(entry.name for entry in folder.iterdir())
+    names = [entry.name for entry in _entries(folder)]
     for format in NAMES.values():
         if format[0] + format[1] + INDEX in names:
             return folder / (format[0] + format[1] + INDEX)
@@ -145,18 +148,33 @@ def _check_no_shards(folder: Path, names: Sequence[str]) -> None:
         )
 
 
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        fail(codes.UNREADABLE, f"`{folder}` cannot be read: {error.strerror or error}")
+
+
 def other_files(folder: Path) -> list[Path]:
     """Return the files of a folder that are not weights nor their index: configuration, tokenizer, texts."""
     return [
         entry
-        for entry in sorted(folder.iterdir())
+        for entry in _entries(folder)
         if entry.is_file() and not entry.name.startswith(".") and not is_weights(entry.name)
     ]
 
 
 def folders_in(folder: Path) -> list[str]:
     """Return the names of the folders in a folder, each with a `/`; hidden ones are the business of tools."""
-    return [f"{e.name}/" for e in sorted(folder.iterdir()) if e.is_dir() and not e.name.startswith(".")]
+    return [f"{e.name}/" for e in _entries(folder) if e.is_dir() and not e.name.startswith(".")]
+
+
+def is_of_set(name: str) -> bool:
+    """Say whether a file's name is one that sets have: of a shard, a whole model as such folders call it, an index.
+
+    Other weights (`optimizer.pt`, a second model) may stand beside a set, and are none of it.
+    """
+    return name.endswith(INDEX) or name in _WHOLE or bool(_OF_SET.fullmatch(name)) or name == ".metadata"
 
 
 def is_weights(name: str) -> bool:

@@ -203,6 +203,8 @@ def test_a_value_used_twice_is_computed_once(tmp_path: Path) -> None:
     wanted, found = _both_ways(tmp_path, "set a = it + it\nset b = ::a * ::b\n" * 15, state)
     assert bits(found["a"]) == bits(wanted["a"])
     assert bits(found["b"]) == bits(wanted["b"])
+
+
 def test_a_value_that_is_used_often_is_computed_once(tmp_path: Path) -> None:
     state = {"w": torch.rand(1000) + 0.5}
     torch.save(state, tmp_path / "in.pth")
