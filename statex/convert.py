@@ -82,14 +82,14 @@ def convert(
     if destination.name in ("", ".."):  # of the current folder, and of the one above it
         destination = Path(os.path.abspath(destination))
     given = [os.fspath(source), *(os.fspath(p) for p in _paths(inputs or {}))]
-    check_output(destination, force, given, folder=folder)
+    others = other_files(_folder_of(Path(source))) if folder else []
+    check_output(destination, force, given, folder=folder, taken=[path.name for path in others] if copy_files else ())
     if copy_files and not folder:
         fail(
             file_codes.NO_FOLDER,
             f"files can be taken along into a folder, and `{destination}` is a file",
             help=f"name a folder: {os.path.splitext(destination)[0]}/",
         )
-    others = other_files(_folder_of(Path(source))) if folder else []
     kind = None if folder and format is None else format_for(destination, format)
     with rules.open(source, inputs, resolve_target(target, like), root, params or {}) as job:
         comparison = job.check_target()
@@ -116,11 +116,13 @@ def convert(
             )
         if dry_run:
             return Conversion(plan, comparison, None, plan.left_around, tuple(left))
-        check_space(destination, plan.cost.written)
+        check_space(destination, plan.cost.written + sum(path.stat().st_size for path in options.copy))
         if progress is not None:
             options = replace(options, progress=_counted(progress, plan.cost.written))
 
         def verify(written: Path) -> None:
+            if check_input:
+                job.check_stored()
             job.check_unchanged()
             if verify_written:
                 job.check_written(written, output)
@@ -137,7 +139,7 @@ def _is_folder(source: PathLike, destination: PathLike, format: str | None, shar
     name = os.fspath(destination)
     if name.endswith(("/", os.sep)) or format == "dcp":
         return True
-    wanted = shard_size is not None or _is_set(source) or Path(destination).is_dir()
+    wanted = shard_size is not None or _is_set(source) or os.path.isdir(destination)
     if format_of_name(name) is not None:
         if shard_size is not None:
             fail(
@@ -150,11 +152,11 @@ def _is_folder(source: PathLike, destination: PathLike, format: str | None, shar
 
 
 def _is_set(source: PathLike) -> bool:
-    return Path(source).is_dir() or os.fspath(source).endswith(".index.json")
+    return os.path.isdir(source) or os.fspath(source).endswith(".index.json")
 
 
 def _folder_of(source: Path) -> Path:
-    return source if source.is_dir() else source.parent
+    return source if os.path.isdir(source) else source.parent
 
 
 def _counted(progress: Callable[[int, int], None], total: int) -> Callable[[int], None]:

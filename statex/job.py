@@ -299,6 +299,18 @@ class Job:
             if opened.reader is not None:
                 opened.reader.check_unchanged()
 
+    def check_stored(self) -> None:
+        """Compare what inputs hold with the checksums they record, where that has not been done.
+
+        Raises:
+            StatexError: SX604.
+        """
+        for opened in self._opened:
+            for leaf in layout.leaves(opened.tree) if opened.reader is not None else ():
+                stored = getattr(leaf, "handle", None)
+                if isinstance(stored, Stored):
+                    stored.check()
+
     @property
     def notes(self) -> Mapping[str, str]:
         """The texts that the checkpoint's format keeps beside the tensors."""

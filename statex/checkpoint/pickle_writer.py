@@ -5,6 +5,7 @@ Format: Python's `pickletools`, torch/_utils.py (`_rebuild_tensor_v2`, `_rebuild
 
 from __future__ import annotations
 
+import pickle
 import struct
 from collections import OrderedDict
 from collections.abc import Callable
@@ -295,7 +296,7 @@ def number(value: int) -> bytes:
         return b"M" + struct.pack("<H", value)
     if -(2**31) <= value < 2**31:
         return b"J" + struct.pack("<i", value)
-    data = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
+    data = pickle.encode_long(value)
     return b"\x8a" + bytes([len(data)]) + data
 
 

@@ -142,7 +142,7 @@ def check_holdable(tree: Any) -> None:
         StatexError: SX614 with every entry at fault.
     """
     items = tree.items() if isinstance(tree, Mapping) else [("", tree)]
-    odd = [(str(key), _kind(value)) for key, value in items if not _holdable(key, value)]
+    odd = [(str(key), _kind(key, value)) for key, value in items if not _holdable(key, value)]
     if not odd:
         return
     shown = [(f"  {key}", kind) for key, kind in odd[:8]]
@@ -159,10 +159,23 @@ def check_holdable(tree: Any) -> None:
 
 def _holdable(key: Any, value: Any) -> bool:
     is_tensor = isinstance(value, TensorInfo | OutTensor) and value.type.dtype in NAMES
-    return is_tensor and isinstance(key, str) and key != _NOTES
+    return is_tensor and is_text(key) and key != _NOTES
 
 
-def _kind(value: Any) -> str:
+def is_text(key: object) -> bool:
+    """Say whether a key can be written as UTF-8: half of a surrogate pair cannot."""
+    if not isinstance(key, str):
+        return False
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _kind(key: object, value: Any) -> str:
+    if not is_text(key):
+        return "its name is no text"
     if isinstance(value, TensorInfo | OutTensor):
         return f"{value.type.dtype} tensor"
     return value.kind if hasattr(value, "kind") else type(value).__name__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from statex.checkpoint.distributed import refuse_unread, write_distributed
 from statex.checkpoint.input_file import Stored
 from statex.checkpoint.output import folder_atomically, write_atomically
 from statex.checkpoint.output_file import OutputFile
-from statex.checkpoint.safetensors_file import check_holdable, write_safetensors
+from statex.checkpoint.safetensors_file import check_holdable, is_text, write_safetensors
 from statex.checkpoint.sharded import INDEX, NAMES
 from statex.checkpoint.torch_writer import TorchWriter
 from statex.diagnostics import fail
@@ -74,6 +75,10 @@ def _is_stored(leaf: Any) -> bool:
 
 def _check_flat(tree: Any) -> None:
     items = tree.items() if isinstance(tree, Mapping) else [("", tree)]
+    items = list(items)
+    unnamed = [key for key, _ in items if not is_text(key)]
+    if unnamed:
+        fail(codes.CANNOT_HOLD, f"the key {unnamed[0]!r} is no text that an index can hold", help="rename it")
     odd = [key for key, value in items if not isinstance(value, TensorInfo | OutTensor)]
     if odd:
         fail(
@@ -119,15 +124,20 @@ def _write_file(path: Path, tree: Any, options: Options, name: str) -> None:
         if options.format == "safetensors":
             write_safetensors(file, tree, options.notes, options.check)
         else:
-            # torch.save names the folder inside an archive after the file.
-            TorchWriter(file, name.rpartition(".")[0] or name or "archive", check=options.check).write(tree)
+            TorchWriter(file, _folder_name(name), check=options.check).write(tree)
         file.finish()
     finally:
         file.close()
 
 
+def _folder_name(name: str) -> str:
+    """Return the name of the folder inside an archive: torch.save takes that of the file, where it is text."""
+    stem = name.rpartition(".")[0] or name
+    return stem if stem and is_text(stem) else "archive"
+
+
 def _write_set(folder: Path, tree: Mapping[str, OutTensor], options: Options) -> None:
-    shards = shards_of(tree, options.shard_size)
+    shards = shards_of(tree, options.shard_size, shares=options.format == "torch")
     stem, ending = NAMES[options.format]
     names = [
         f"{stem}{ending}" if len(shards) == 1 else f"{stem}-{number:05d}-of-{len(shards):05d}{ending}"
@@ -137,7 +147,7 @@ def _write_set(folder: Path, tree: Mapping[str, OutTensor], options: Options) ->
         _create(folder / name)
         _write_file(folder / name, _part(tree, keys), options, name)
     for source in options.copy:
-        _write_bytes(folder / source.name, source.read_bytes())
+        _copy_file(source, folder / source.name)
     if len(shards) > 1:
         weights = {key: name for name, keys in zip(names, shards, strict=True) for key in keys}
         ordered = {key: weights[key] for key in tree}
@@ -155,25 +165,36 @@ def _part(tree: Mapping[str, OutTensor], keys: Sequence[str]) -> Mapping[str, Ou
     return part  # type: ignore[no-any-return]
 
 
-def shards_of(tree: Mapping[str, OutTensor], limit: int | None) -> list[list[str]]:
-    """Return the keys of each file: in their order, files filled up to the limit, shared storage in one file."""
-    together: dict[int, list[str]] = {}
+def shards_of(tree: Mapping[str, OutTensor], limit: int | None, *, shares: bool) -> list[list[str]]:
+    """Return the keys of each file, in their order: files are filled up to the limit.
+
+    With `shares`, tensors over one storage are in one file, and count once.
+    """
+    together: dict[object, list[str]] = {}
     for key, tensor in tree.items():
-        together.setdefault(id(tensor.blob), []).append(key)
-    shards: list[list[str]] = [[]]
-    filled = 0
+        together.setdefault(tensor.blob if shares else key, []).append(key)
+    count, filled = 0, 0
+    places: dict[str, int] = {}
     for keys in together.values():
         size = tree[keys[0]].blob.nbytes
-        if limit is not None and shards[-1] and filled + size > limit:
-            shards.append([])
-            filled = 0
-        shards[-1] += keys
+        if limit is not None and filled and filled + size > limit:
+            count, filled = count + 1, 0
+        places.update(dict.fromkeys(keys, count))
         filled += size
+    shards: list[list[str]] = [[] for _ in range(count + 1)]
+    for key in tree:
+        shards[places[key]].append(key)
     return shards
 
 
 def _create(path: Path) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+    with target.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _write_bytes(path: Path, data: bytes) -> None:

@@ -7,10 +7,12 @@ import errno
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from safetensors.torch import load_file, save_file
 import statex
 from statex import StatexError
 from statex.checkpoint import output_file, reserve, writeback
+from statex.checkpoint import output, output_file, writeback
 
 RENAME = "rename prefix '' -> 'x.'"
 STATEX = [sys.executable, "-m", "statex"]
@@ -276,3 +279,108 @@ def test_other_files_of_a_folder_are_taken_along_when_asked(source: Path) -> Non
     found = sorted(p.name for p in source.with_name("full").iterdir())
     assert found == ["config.json", "model.safetensors", "tokenizer.model"]
     assert (source.with_name("full") / "tokenizer.model").read_bytes() == b"\0\1"
+
+
+def said(call: Callable[[], object]) -> tuple[str, str]:
+    with pytest.raises(StatexError) as caught:
+        call()
+    (only,) = caught.value.diagnostics
+    return only.code.id, str(caught.value)
+
+
+@pytest.mark.parametrize("other", ["optimizer.pt", "second.safetensors", "rng_state.pth", "nested.bin/"])
+def test_weights_that_are_no_part_of_a_set_are_not_lost(
+    source: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    folder = source.with_name("set")
+    rules = statex.compile(RENAME)
+    statex.convert(source, f"{folder}/", rules, shard_size=10 << 20)
+    (folder / other).mkdir() if other.endswith("/") else (folder / other).write_bytes(b"mine")
+    before = sorted(p.name for p in folder.iterdir())
+    # It is seen before anything is computed.
+    monkeypatch.setattr(output_file.OutputFile, "write", None)
+    code, text = said(lambda: statex.convert(source, f"{folder}/", rules, force=True))
+    assert code == "SX610"
+    assert other.rstrip("/") in text
+    assert sorted(p.name for p in folder.iterdir()) == before
+
+
+def test_a_folder_keeps_its_mode(source: Path) -> None:
+    folder = source.with_name("set")
+    statex.convert(source, f"{folder}/", statex.compile(RENAME))
+    folder.chmod(0o2750)
+    statex.convert(source, f"{folder}/", statex.compile(RENAME), force=True)
+    assert folder.stat().st_mode & 0o7777 == 0o2750
+
+
+def test_names_of_outputs(source: Path) -> None:
+    """As long as names may be, longer, and of bytes that are no text."""
+    rules = statex.compile("keep k0")
+    long = source.with_name("ä" * 125 + ".pth")
+    statex.convert(source, long, rules)
+    assert torch.load(long).keys() == {"k0"}
+    statex.convert(source, f"{source.parent}/{'y' * 255}/", rules)
+    raw = source.with_name(os.fsdecode(b"\xff.pth"))
+    statex.convert(source, raw, rules)
+    with raw.open("rb") as file:
+        assert torch.load(file).keys() == {"k0"}
+    assert said(lambda: statex.convert(source, source.with_name("x" * 252 + ".pth"), rules))[0] == "SX612"
+    assert said(lambda: statex.convert(source.with_name("x" * 300 + ".pth"), raw, rules, force=True))[0] == "SX601"
+    assert said(lambda: statex.convert(source.with_name("no") / "in.index.json", f"{raw}/", rules))[0] == "SX601"
+    assert said(lambda: statex.convert(source, "/", rules, force=True))[0] == "SX612"
+    assert litter(source.parent) == []
+
+
+def test_file_systems_without_hard_links(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*names: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refused)
+    target = source.with_name("out.pth")
+    rules = statex.compile(RENAME)
+    for renameat2 in (output._renameat2, lambda *arguments: errno.ENOSYS):
+        monkeypatch.setattr(output, "_renameat2", renameat2)
+        statex.convert(source, target, rules)
+        assert is_whole(target, "x.k0")
+
+        # It is not replaced where it appears while another is written.
+        def late(path: Path) -> None:
+            target.write_bytes(b"late")
+
+        target.unlink()
+        code, _ = said(lambda late=late: output.write_atomically(target, late, force=False))  # type: ignore[misc]
+        assert code == "SX610"
+        assert target.read_bytes() == b"late"
+        target.unlink()
+    assert litter(source.parent) == []
+
+
+def test_a_signal_while_the_old_folder_is_removed_leaves_nothing(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = source.with_name("set")
+    rules = statex.compile(RENAME)
+    statex.convert(source, f"{folder}/", rules, shard_size=10 << 20)
+    rmtree, calls = shutil.rmtree, []
+
+    def interrupted(path: Path, **options: Any) -> None:
+        calls.append(path)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        rmtree(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        statex.convert(source, f"{folder}/", rules, force=True)
+    assert litter(source.parent) == []
+    assert [p.name for p in folder.iterdir()] == ["model.safetensors"]
+
+
+def test_everything_is_checked_when_asked_also_what_is_dropped(tmp_path: Path) -> None:
+    source, target = tmp_path / "in.pth", tmp_path / "out.pth"
+    torch.save({"a": torch.ones(3), "b": torch.arange(1000.0)}, source)
+    data = bytearray(source.read_bytes())
+    data[data.index(torch.arange(1000.0).numpy().tobytes()) + 9] ^= 1
+    source.write_bytes(data)
+    for rules in ("drop b", "set b = zeros_like", "set b = it[:2]"):
+        code, _ = said(lambda rules=rules: statex.convert(source, target, statex.compile(rules), check_input=True))  # type: ignore[misc]
+        assert code == "SX604"
+        assert list(tmp_path.iterdir()) == [source]

@@ -75,3 +75,35 @@ def test_the_current_folder_is_not_replaced(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(StatexError, match="is the current folder"):
         statex.convert(tmp_path / "in.pth", ".", statex.compile(""))
     assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [None, 100])
+def test_ties_do_not_change_the_order(tmp_path: Path, size: int | None) -> None:
+    tied = torch.randn(4, 4)
+    state = {"a": tied, "b": torch.randn(3), "c": tied, "d": torch.ones(30)}
+    torch.save(state, tmp_path / "in.pth")
+    rules = statex.compile("")
+    statex.convert(tmp_path / "in.pth", tmp_path / "set", rules, format="torch", shard_size=size or 10**9,
+                   verify_written=True)  # fmt: skip
+    assert list(statex.read_header(tmp_path / "set").entries) == list(state)
+    statex.convert(tmp_path / "set", tmp_path / "out.pth", rules)
+    found = torch.load(tmp_path / "out.pth")
+    assert found["a"].data_ptr() == found["c"].data_ptr()
+
+
+def test_computed_ties_count_in_each_file_that_holds_them(tmp_path: Path) -> None:
+    tied = torch.randn(250)
+    torch.save({"a": tied, "b": tied}, tmp_path / "in.pth")
+    rules = statex.compile("set a, b = exp(it)")
+    statex.convert(tmp_path / "in.pth", tmp_path / "set", rules, format="safetensors", shard_size=1000)
+    assert len(list((tmp_path / "set").glob("*.safetensors"))) == 2
+
+
+@pytest.mark.parametrize("format", ["safetensors", "torch"])
+def test_keys_that_are_no_text(tmp_path: Path, format: str) -> None:
+    torch.save({"a\ud800": torch.ones(3), "b": torch.ones(3)}, tmp_path / "in.pth")
+    with pytest.raises(StatexError) as caught:
+        statex.convert(tmp_path / "in.pth", tmp_path / "set", statex.compile(""), format=format, shard_size=1)
+    assert [d.code.id for d in caught.value.diagnostics] == ["SX614"]
+    statex.convert(tmp_path / "in.pth", tmp_path / "out.pth", statex.compile(""))
+    assert "a\ud800" in torch.load(tmp_path / "out.pth")
