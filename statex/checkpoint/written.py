@@ -10,6 +10,7 @@ from statex.checkpoint.contents import Blob, Made, Moved, OutTensor
 from statex.checkpoint.crc import combined, crc32
 from statex.checkpoint.input_file import Stored
 from statex.checkpoint.layout import leaves
+from statex.checkpoint.objects import Storage
 from statex.checkpoint.reader import Reader
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
@@ -46,6 +47,22 @@ def compare_written(reader: Reader, output: Any) -> None:
             found_crc, name = _loaded_crc(reader.load(read)), str(stored)
         if found_crc != _crc(written.blob):
             _differs(reader.path, f"the bytes of `{name}` are not those that were written")
+    _compare_storages(reader, output)
+
+
+def _compare_storages(reader: Reader, output: Any) -> None:
+    """Compare the storages of quantized, sparse and other tensors that are no plain ones."""
+    found = [leaf.handle for leaf in leaves(reader.tree) if isinstance(leaf, Storage)]
+    wanted = [leaf.handle for leaf in leaves(output) if isinstance(leaf, Storage)]
+    if len(found) != len(wanted):
+        _differs(reader.path, f"it holds {len(found)} storages of odd tensors, and {len(wanted)} were written")
+    for read, written in dict.fromkeys(zip(found, wanted, strict=True)):
+        if read.nbytes != written.nbytes or _stored_crc(read) != _stored_crc(written):
+            _differs(reader.path, f"the bytes of `{read.name}` are not those that were written")
+
+
+def _stored_crc(stored: Stored) -> int:
+    return stored.extent.file.crc32(stored.extent.offset, stored.nbytes)
 
 
 def _loaded_crc(tensor: Any) -> int:

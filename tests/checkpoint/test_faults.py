@@ -24,6 +24,7 @@ import statex
 from statex import StatexError
 from statex.checkpoint import output_file, reserve, writeback
 from statex.checkpoint import output, output_file, writeback
+from statex.checkpoint import output, output_file, writeback, writer
 
 RENAME = "rename prefix '' -> 'x.'"
 STATEX = [sys.executable, "-m", "statex"]
@@ -384,3 +385,20 @@ def test_everything_is_checked_when_asked_also_what_is_dropped(tmp_path: Path) -
         code, _ = said(lambda rules=rules: statex.convert(source, target, statex.compile(rules), check_input=True))  # type: ignore[misc]
         assert code == "SX604"
         assert list(tmp_path.iterdir()) == [source]
+
+
+def test_written_bytes_of_odd_tensors_are_compared_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = tmp_path / "in.pth", tmp_path / "out.pth"
+    torch.save({"sparse": torch.eye(200).to_sparse(), "plain": torch.ones(3)}, source)
+    rules = statex.compile("rename plain -> p")
+    statex.convert(source, target, rules, verify_written=True)
+    write = writer._write_file
+
+    def damaged(path: Path, *arguments: Any) -> None:
+        write(path, *arguments)
+        data = bytearray(path.read_bytes())
+        data[data.index(b"out/data/0") + 500] ^= 1
+        path.write_bytes(data)
+
+    monkeypatch.setattr(writer, "_write_file", damaged)
+    assert said(lambda: statex.convert(source, target, rules, verify_written=True, force=True))[0] == "SX617"
