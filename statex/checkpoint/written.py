@@ -47,7 +47,8 @@ def compare_written(reader: Reader, output: Any) -> None:
             found_crc, name = _loaded_crc(reader.load(read)), str(stored)
         if found_crc != _crc(written.blob):
             _differs(reader.path, f"the bytes of `{name}` are not those that were written")
-    _compare_storages(reader, output)
+    if reader.format != "dcp":  # there they are pickled values, which are not read
+        _compare_storages(reader, output)
 
 
 def _compare_storages(reader: Reader, output: Any) -> None:
