@@ -146,6 +146,7 @@ class Job:
         roots = {s.name.name: s.root.value for s in checked.inputs if s.root is not None}
         self._members = {name: [self._open(one, name) for one in as_members(given)] for name, given in inputs.items()}
         headers = {n: tuple(m.header(roots.get(n)) for m in members) for n, members in self._members.items()}
+        self._further_keys = sum(len(header.entries) for members in headers.values() for header in members)
         given = {n: v if isinstance(v, Given) else Given(v, typed=True) for n, v in params.items()}
         self.plan = compile_plan(
             program,
@@ -275,7 +276,9 @@ class Job:
         warnings = (*self.plan.warnings, *losses(self.plan, format, self.notes))
         distributed = "dcp" in (format, *(o.reader.format for o in self._opened if o.reader is not None))
         has_model = self.target is not None and self.target.module is not None
-        cost = self._stream(format).cost(output, torch=has_model, distributed=distributed)
+        cost = self._stream(format).cost(
+            output, torch=has_model, distributed=distributed, further_keys=self._further_keys
+        )
         return replace(self.plan, cost=cost, warnings=warnings)
 
     def check_written(self, path: Path, output: Any) -> None:

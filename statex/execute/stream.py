@@ -55,11 +55,11 @@ class Stream:
             result._metadata = self._plan.metadata  # type: ignore[attr-defined]
         return result
 
-    def cost(self, output: Any, *, torch: bool, distributed: bool) -> Cost:
+    def cost(self, output: Any, *, torch: bool, distributed: bool, further_keys: int) -> Cost:
         """Return what it takes to write a tree of `OutTensor`s and whatever else is there.
 
         `torch` says that it is there for other reasons than to compute, `distributed` that its library of distributed
-        checkpoints reads or writes tensors, each as a whole.
+        checkpoints reads or writes tensors, each as a whole, `further_keys` how many keys further inputs have.
         """
         blobs = [leaf.blob for leaf in leaves(output) if isinstance(leaf, OutTensor)]
         if self._shares:
@@ -77,7 +77,7 @@ class Stream:
             blobs,
             self._read(ids),
             max([self._live(), *held]),
-            keys=len(self._plan.header.entries) + len(self._plan.outputs),
+            keys=len(self._plan.header.entries) + len(self._plan.outputs) + further_keys,
             numpy=bool(made),
             torch=torch or distributed or bool(whole) or any(self._chunks.needs_torch(id) for id in chunked),
             distributed=distributed,

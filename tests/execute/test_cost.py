@@ -130,3 +130,14 @@ def test_more_memory_than_allowed_is_refused_before_work_starts(folder: Path) ->
     assert not target.exists()
     statex.convert(folder / "in.pth", target, statex.compile("rename big -> large"), max_memory=100 << 20)
     assert target.exists()
+
+
+def test_the_keys_of_further_inputs_count(folder: Path) -> None:
+    many = {f"k{number}": torch.ones(1) for number in range(20_000)}
+    save_file(many, folder / "many.safetensors")
+    rules = statex.compile("input many\ndrop many::**")
+    plan = rules.plan(folder / "in.pth", inputs={"many": folder / "many.safetensors"})
+    alone = statex.compile("").plan(folder / "in.pth")
+    assert plan.cost is not None
+    assert alone.cost is not None
+    assert plan.cost.memory - alone.cost.memory >= 20_000 * 2048
