@@ -22,9 +22,7 @@ from safetensors.torch import load_file, save_file
 
 import statex
 from statex import StatexError
-from statex.checkpoint import output_file, reserve, writeback
-from statex.checkpoint import output, output_file, writeback
-from statex.checkpoint import output, output_file, writeback, writer
+from statex.checkpoint import output, output_file, reserve, writeback, writer
 
 RENAME = "rename prefix '' -> 'x.'"
 STATEX = [sys.executable, "-m", "statex"]
