@@ -5,13 +5,18 @@
     rules = statex.load("rules.sx")
     new_state = rules.apply(old_state, heads=32, target=model)
 
-Nothing here imports torch before tensors are touched.
+Nothing here imports torch before tensors are touched, and nothing of statex is imported before it is asked for: a
+command has its signals in hand before anything that takes time.
 """
 
-from statex.api import Rules, compile, load, read_header, verify
-from statex.convert import Conversion, convert
-from statex.diagnostics import Diagnostic, StatexError
-from statex.dsl.plan import Plan
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from statex.api import Rules, compile, load, read_header, verify
+    from statex.conversion import Conversion, convert
+    from statex.diagnostics import Diagnostic, StatexError
+    from statex.dsl.plan import Plan
 
 __version__ = "0.1.0"
 
@@ -28,3 +33,24 @@ __all__ = [
     "read_header",
     "verify",
 ]
+
+_OWNERS = {
+    "Conversion": "conversion",
+    "convert": "conversion",
+    "Diagnostic": "diagnostics",
+    "StatexError": "diagnostics",
+    "Plan": "dsl.plan",
+}
+"""The module that a name is of; all others are of `api`."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'statex' has no attribute {name!r}")
+    value = getattr(import_module(f"statex.{_OWNERS.get(name, 'api')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -109,11 +109,12 @@ class Header:
     """A state's header: its entries in order, `_metadata`, and the values of the file around it.
 
     `metadata` maps a module's path to what `state_dict()` noted of it, or is `None` where the state had none.
-    `values` maps the dotted paths of the plain numbers, texts and lists of the whole checkpoint to themselves.
-    `label` is how messages call the checkpoint.
+    `values` maps the dotted paths of the plain numbers, texts and lists of the whole checkpoint to themselves,
+    `around` are the paths of what stands around the state. `label` is how messages call the checkpoint.
     """
 
     entries: Mapping[str, TensorInfo | OpaqueInfo]
     metadata: Mapping[str, Mapping[str, object]] | None = None
     values: Mapping[str, object] = field(default_factory=dict)
     label: str = "the checkpoint"
+    around: tuple[str, ...] = ()

@@ -82,10 +82,11 @@ class Opened:
 
             self.tree, self.label = describe(state), label
 
-    def header(self, root: str | None) -> Header:
-        """Return the header of the state, at a root or where it is found."""
-        found = nesting.find_root(self.tree, self.label) if root is None else root
-        return nesting.state_header(self.tree, found, self.label)
+    def header(self, root: tree.String | str | None) -> Header:
+        """Return the header of the state, at a root (perhaps one that a rule file names) or where it is found."""
+        path, span = (root.value, root.span) if isinstance(root, tree.String) else (root, None)
+        found = nesting.find_root(self.tree, self.label) if path is None else path
+        return nesting.state_header(self.tree, found, self.label, span)
 
     def load(self, info: TensorInfo | OpaqueInfo) -> Any:
         """Return the data of an entry."""
@@ -135,15 +136,17 @@ class Job:
         self._main = self._open(state, "the checkpoint")
         stated = _root_statement(program)
         self.root_target = stated.target.value if stated is not None and stated.target is not None else None
-        wanted = root if root is not None or stated is None else stated.path.value
+        named = stated.path if stated is not None and root is None else None
+        wanted = named.value if named is not None else root
         self.tree = self._main.tree
         self.root = nesting.find_root(self.tree, self._main.label) if wanted is None else wanted
-        self.header = nesting.state_header(self.tree, self.root, self._main.label)
+        span = named.span if named is not None else None
+        self.header = nesting.state_header(self.tree, self.root, self._main.label, span)
         taken = nesting.occupied(self.tree, self.root, self.root_target)
         if taken is not None and stated is not None:
             what = f"`{self._main.label}` has something at `{taken}` already"
             fail(file_codes.ROOT_TAKEN, what, stated.target.span if stated.target is not None else stated.span)
-        roots = {s.name.name: s.root.value for s in checked.inputs if s.root is not None}
+        roots = {s.name.name: s.root for s in checked.inputs}
         self._members = {name: [self._open(one, name) for one in as_members(given)] for name, given in inputs.items()}
         headers = {n: tuple(m.header(roots.get(n)) for m in members) for n, members in self._members.items()}
         self._further_keys = sum(len(header.entries) for members in headers.values() for header in members)

@@ -14,6 +14,7 @@ from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.suggest import did_you_mean, join_words
 from statex.header import Header, OpaqueInfo, TensorInfo
+from statex.source import Span
 
 Tree = Any
 """Nested dicts, lists and plain values, with `TensorInfo` (or `OpaqueInfo`) for tensors."""
@@ -102,42 +103,47 @@ def _at(tree: Tree, path: str) -> Any:
     raise KeyError(path)
 
 
-def state_at(tree: Tree, root: str, label: str) -> Mapping[str, Any]:
-    """Return the dict at a path.
+def state_at(tree: Tree, root: str, label: str, span: Span | None = None) -> Mapping[str, Any]:
+    """Return the dict at a path; `span` is where a rule file names it.
 
     Raises:
         StatexError: SX607 where there is none.
     """
     try:
         found = _at(tree, root)
+        there = f", but a {type(found).__name__}"
     except KeyError:
-        found = None
+        found, there = None, ""
     if _is_named(found):
         return found  # type: ignore[no-any-return]
     known = [path for path, _ in _named_dicts(tree) if path]
     near = did_you_mean(root, known) or [p for p in candidates(tree) if p][:1]
     fail(
         codes.NO_ROOT,
-        f"`{label}` has no dict at `{root}`",
+        f"`{label}` has no dict of names at `{root}`{there}",
+        span,
         notes=[f"it has {join_words([f'`{p}`' for p in known], limit=8)}"] if known else ["it is one flat state"],
         help=f"did you mean `{near[0]}`?" if near else (),
     )
 
 
-def state_header(tree: Tree, root: str, label: str) -> Header:
+def state_header(tree: Tree, root: str, label: str, span: Span | None = None) -> Header:
     """Return the header of the state at a path: dicts inside it join their keys with dots.
+
+    `span` is where a rule file names the path.
 
     Raises:
         StatexError: SX607 for a wrong path, SX608 for two entries with one joined key.
     """
-    state = state_at(tree, root, label)
+    state = state_at(tree, root, label, span)
     entries: dict[str, TensorInfo | OpaqueInfo] = {}
     for key, value in _joined(state):
         if key in entries:
             fail(codes.JOINED_TWICE, f"`{label}` has `{key}` twice: once as a key, once as a dict in a dict")
         is_info = isinstance(value, TensorInfo | OpaqueInfo)
         entries[key] = value if is_info else OpaqueInfo(type(value).__name__, value)
-    return Header(entries, getattr(state, "_metadata", None), dict(_plain_values(tree)), label)
+    around = tuple(dropped_by(tree, root, ""))
+    return Header(entries, getattr(state, "_metadata", None), dict(_plain_values(tree)), label, around)
 
 
 def _joined(state: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:

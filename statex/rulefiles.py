@@ -29,7 +29,11 @@ def read_include(folder: str, path: str) -> Source:
     Raises:
         StatexError: SX215 where it cannot be read or is no text.
     """
-    return _read(Path(os.path.normpath(os.path.join(folder, path))), codes.INCLUDE_UNREADABLE)
+    found = Path(os.path.normpath(os.path.join(folder, path)))
+    if found.exists() and not found.is_file():
+        # Whoever runs a program may name a pipe; a stranger's rule file may not, which would wait for it.
+        fail(codes.INCLUDE_UNREADABLE, f"`{found.as_posix()}` is no file")
+    return _read(found, codes.INCLUDE_UNREADABLE)
 
 
 def _read(path: Path, code: Code) -> Source:

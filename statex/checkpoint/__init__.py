@@ -3,7 +3,7 @@
 from statex.checkpoint.formats import FORMATS, format_for, format_of_name, known_format, open_checkpoint
 from statex.checkpoint.output import check_output, check_space
 from statex.checkpoint.reader import Reader
-from statex.checkpoint.sharded import folders_in, other_files
+from statex.checkpoint.sharded import other_files
 from statex.checkpoint.writer import Options, arrange, write_checkpoint
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "arrange",
     "check_output",
     "check_space",
-    "folders_in",
     "format_for",
     "format_of_name",
     "known_format",

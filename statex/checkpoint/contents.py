@@ -85,14 +85,22 @@ def merged(runs: Sequence[Run]) -> tuple[Run, ...]:
 class Made(Blob):
     """Bytes that are computed when they are written; `buffers` yields them in their order.
 
-    `held` is how many bytes of inputs that has in memory at once, where it is more than a buffer.
+    `held` is how many bytes of inputs that has in memory at once, where it is more than a buffer. `in_parts` says that
+    the buffers are parts, so that one can be computed while another is written.
     """
 
     def __init__(
-        self, nbytes: int, buffers: Callable[[], Iterator[Buffer]], location: str = "cpu", *, held: int = 0
+        self,
+        nbytes: int,
+        buffers: Callable[[], Iterator[Buffer]],
+        location: str = "cpu",
+        *,
+        held: int = 0,
+        in_parts: bool = False,
     ) -> None:
         super().__init__(nbytes, location)
         self.buffers = buffers
+        self.in_parts = in_parts
         self.held = held
         self.crc: int | None = None
         """The CRC-32 of what was written, where somebody wants it."""

@@ -46,7 +46,7 @@ def alone(info: TensorInfo) -> OutTensor:
     if info.is_contiguous:
         blob: Blob = Moved([Run(stored, info.offset * size, info.type.nbytes)], stored.location)
     else:
-        blob = Made(info.type.nbytes, lambda: gathered(info), stored.location, held=held(info))
+        blob = Made(info.type.nbytes, lambda: gathered(info), stored.location, held=held(info), in_parts=True)
     return _tensor(info, blob, 0, contiguous(info.type.shape))
 
 

@@ -30,7 +30,7 @@ _ALIGNED = SLICE // 2
 """Large writes begin at multiples of this: pages are made in groups that way. Larger slices measured slower, as the
 system then looks for larger groups of free pages."""
 _WORTH_AHEAD = 1 << 21
-"""Bytes from which on a blob is computed in a thread of its own, while what is done of it is written."""
+"""Bytes from which on the parts of a blob are computed in a thread of their own, while those before are written."""
 
 
 class OutputFile:
@@ -105,7 +105,7 @@ class OutputFile:
         """Append bytes as they are computed; return their CRC-32, if it is to be computed."""
         value = 0
         made = blob.buffers()
-        with ahead(made) if blob.nbytes >= _WORTH_AHEAD else nullcontext(made) as buffers:
+        with ahead(made) if blob.in_parts and blob.nbytes >= _WORTH_AHEAD else nullcontext(made) as buffers:
             for buffer in buffers:
                 value = crc32(buffer, value) if compute else 0
                 self.write(buffer)

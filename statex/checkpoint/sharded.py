@@ -155,18 +155,29 @@ def _entries(folder: Path) -> list[Path]:
         fail(codes.UNREADABLE, f"`{folder}` cannot be read: {error.strerror or error}")
 
 
-def other_files(folder: Path) -> list[Path]:
-    """Return the files of a folder that are not weights nor their index: configuration, tokenizer, texts."""
-    return [
-        entry
-        for entry in _entries(folder)
-        if entry.is_file() and not entry.name.startswith(".") and not is_weights(entry.name)
-    ]
+def other_files(folder: Path) -> tuple[list[Path], list[str]]:
+    """Return what a folder has beside weights and their index: files that can be taken along, and names of the rest.
+
+    Those are configuration, tokenizer and texts, and folders (`name/`) and links to outside (`name@`), which a
+    stranger may have made of anything. Hidden ones are the business of tools.
+    """
+    files: list[Path] = []
+    rest: list[str] = []
+    for entry in _entries(folder):
+        if entry.name.startswith(".") or is_weights(entry.name):
+            continue
+        if _leads_out(entry, folder):
+            rest.append(f"{entry.name}@")
+        elif entry.is_dir():
+            rest.append(f"{entry.name}/")
+        elif entry.is_file():
+            files.append(entry)
+    return files, rest
 
 
-def folders_in(folder: Path) -> list[str]:
-    """Return the names of the folders in a folder, each with a `/`; hidden ones are the business of tools."""
-    return [f"{e.name}/" for e in _entries(folder) if e.is_dir() and not e.name.startswith(".")]
+def _leads_out(path: Path, folder: Path) -> bool:
+    # These say no, and do not raise, for names that no file can have.
+    return os.path.islink(path) and os.path.dirname(os.path.realpath(path)) != os.path.realpath(folder)
 
 
 def is_of_set(name: str) -> bool:

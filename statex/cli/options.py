@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,10 +13,9 @@ import typer
 
 import statex
 from statex.api import Rules
-from statex.diagnostics import fail
-from statex.diagnostics.codes import names as codes
 from statex.dsl.parameters import Given, from_text
 from statex.job import resolve_target
+from statex.paramfiles import read_params
 
 Expressions = Annotated[
     list[str] | None,
@@ -107,37 +105,9 @@ def parameters(definitions: Sequence[str] | None, files: Sequence[Path] | None) 
     """Return the values of parameters: of files, in order, and of `-D`, which wins."""
     given: dict[str, Given] = {}
     for path in files or ():
-        given.update((n, Given(v, typed=True, lenient=True)) for n, v in _read_params(path).items() if v is not None)
+        given.update((n, Given(v, typed=True, lenient=True)) for n, v in read_params(path).items() if v is not None)
     given.update((name, Given(text)) for name, text in pairs(definitions, "-D"))
     return given
-
-
-def _read_params(path: Path) -> Mapping[str, Any]:
-    is_yaml = path.suffix in (".yaml", ".yml")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        fail(codes.PARAMS_UNREADABLE, f"`{path}` cannot be read: {error.strerror}")
-    except UnicodeDecodeError as error:
-        fail(codes.PARAMS_UNREADABLE, f"`{path}` is no UTF-8 text (byte {error.start})")
-    try:
-        found = _yaml(text) if is_yaml else json.loads(text)
-    except ValueError as error:
-        fail(codes.PARAMS_UNREADABLE, f"`{path}` is no {'YAML' if is_yaml else 'JSON'}: {error}")
-    except RecursionError:
-        fail(codes.PARAMS_UNREADABLE, f"`{path}` is nested too deeply")
-    if not isinstance(found, dict):
-        fail(codes.PARAMS_UNREADABLE, f"`{path}` holds no mapping of names to values")
-    return {str(name): value for name, value in found.items()}
-
-
-def _yaml(text: str) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from None
 
 
 def inputs(given: Sequence[str] | None) -> dict[str, list[str]]:

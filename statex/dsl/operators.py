@@ -144,7 +144,7 @@ def _check_comparable(symbol: str, left: Value, right: Value, span: Span) -> Non
 def _mismatch(symbol: str, left: Value, right: Value, span: Span) -> NoReturn:
     helps = []
     for one, other in ((left, right), (right, left)):
-        if isinstance(one, str) and is_number(other):
+        if isinstance(one, str) and is_number(other) and (symbol != "in" or one is left):
             helps.append("a capture is text unless it is declared an int: `{i:int}`")
         if isinstance(one, str) and isinstance(other, DType):
             helps.append(f"a dtype is written without quotes: `{other}`")

@@ -139,7 +139,7 @@ def compile_pattern(node: PatternNode, *, splice: Splicer, known: Mapping[str, C
         StatexError: 15x and 16x for captures that clash, for arithmetic, and for invalid regular expressions.
     """
     if node.kind is PatternKind.REGEX:
-        return _compile_regex(node)
+        return _compile_regex(node, splice)
     if node.kind is PatternKind.LITERAL and all(isinstance(p, tree.Text) for p in node.pieces):
         return Pattern(node, {}, (tuple(Literal(s) for s in node.text.split(".")),))
     pieces = spliced(node.pieces, splice)
@@ -159,12 +159,26 @@ def compile_pattern(node: PatternNode, *, splice: Splicer, known: Mapping[str, C
     return Pattern(node, captures, tuple(variants))
 
 
-def _compile_regex(node: PatternNode) -> Pattern:
+_SPLICE = regex.compile(r"(?<!\\)\{\$(\w+)\}")
+
+
+def _compile_regex(node: PatternNode, splice: Splicer) -> Pattern:
+    inside = node.span.start + node.span.text.index("/") + 1
+
+    def value(found: regex.Match[str]) -> str:
+        """Return the text of a parameter as an expression that matches it."""
+        span = Span(node.span.source, inside + found.start(), inside + found.end())
+        text = spliced((tree.Splice(span, found[1]),), splice)
+        if not all(isinstance(piece, tree.Text) for piece in text):
+            fail(codes.NOT_TEXT, "a pattern with captures cannot stand in a regular expression", span)
+        return str(regex.escape("".join(piece.text for piece in text if isinstance(piece, tree.Text))))
+
+    written = _SPLICE.sub(value, node.text)
     try:
-        compiled = regex.compile(node.text)
+        compiled = regex.compile(written)
     except regex.error as error:
-        at = getattr(error, "pos", None)
-        start = node.span.start + node.span.text.index("/") + 1 + (at or 0)
+        at = getattr(error, "pos", None) if written == node.text else None
+        start = inside + (at or 0)
         span = Span(node.span.source, min(start, node.span.end - 1), node.span.end) if at is not None else node.span
         fail(codes.BAD_REGEX, f"this is no regular expression: {error}", span)
     group = CaptureType(CaptureKind.GROUP)

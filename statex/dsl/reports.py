@@ -44,7 +44,9 @@ def no_match(
     if matched and clause.where is not None:
         return diagnostic(
             codes.WHERE_NONE,
-            f"the condition holds for none of the {counted(len(tensors), 'key')} the pattern matches",
+            f"the condition holds for none of the {counted(len(tensors), 'key')} the pattern matches"
+            if len(tensors) > 1
+            else "the condition does not hold for the key the pattern matches",
             clause.where.span,
             also=[(node.span, f"matches {counted(len(tensors), 'key')}")],
             values=[_seen(m) for m in tensors[:3]],
@@ -111,7 +113,7 @@ def ambiguous(node: tree.PatternNode, key: str, one: Bindings, other: Bindings) 
     differing = [name for name in one if name in other and one[name].text != other[name].text]
 
     def reading(bindings: Bindings) -> str:
-        return ", ".join(f"{_capture(name)} = {bindings[name].text!r}" for name in differing)
+        return ", ".join(f"{_capture(name, node)} = {bindings[name].text!r}" for name in differing)
 
     return diagnostic(
         codes.AMBIGUOUS,
@@ -122,8 +124,23 @@ def ambiguous(node: tree.PatternNode, key: str, one: Bindings, other: Bindings) 
     )
 
 
-def _capture(name: str) -> str:
-    return f"the {name[1:]}. `*`" if name.startswith("*") else name
+LONGEST_KEY = 10_000
+"""Characters; a key is made of module names."""
+
+
+def long_key(key: str, span: Span, old: str = "") -> Diagnostic:
+    """Return the diagnostic for a key that no module can have."""
+    case = (f"{old[:60]}…" if len(old) > 60 else old,) if old else ()
+    return diagnostic(codes.LONG_KEY, f"`{key[:40]}…` would have {len(key)} characters", span, cases=case)
+
+
+def _capture(name: str, node: tree.PatternNode) -> str:
+    if not name.startswith("*"):
+        return name
+    number = int(name[1:])
+    stars = [piece for piece in node.pieces if isinstance(piece, tree.Star | tree.DoubleStar)]
+    several = number <= len(stars) and isinstance(stars[number - 1], tree.DoubleStar)
+    return f"wildcard {number}, `{'**' if several else '*'}`,"
 
 
 def missing_key(

@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+from statex.diagnostics import fail
+from statex.diagnostics.codes import files as codes
 from statex.dtypes import BY_NAME
 from statex.header import OpaqueInfo, TensorInfo, TensorType
 from statex.nesting import is_extra_state
@@ -21,12 +23,18 @@ def describe(value: Any) -> Any:
     return _describe(value, torch)
 
 
-def _describe(value: Any, torch: Any) -> Any:
+_DEPTH = 100
+"""Dicts that are nested deeper hold themselves, as a rule."""
+
+
+def _describe(value: Any, torch: Any, depth: int = 0) -> Any:
     if isinstance(value, torch.Tensor):
         return tensor_info(value)
     if not isinstance(value, Mapping):
         return value
-    items = {key: _describe_item(key, item, torch) for key, item in value.items()}
+    if depth > _DEPTH:
+        fail(codes.NO_STATE, f"the dicts of the state are nested more than {_DEPTH} levels deep, or hold themselves")
+    items = {key: _describe_item(key, item, torch, depth) for key, item in value.items()}
     if all(items[key] is item for key, item in value.items()):
         return value
     if not isinstance(value, OrderedDict):
@@ -38,11 +46,11 @@ def _describe(value: Any, torch: Any) -> Any:
     return result
 
 
-def _describe_item(key: object, value: Any, torch: Any) -> Any:
+def _describe_item(key: object, value: Any, torch: Any, depth: int) -> Any:
     # What a module keeps as its extra state is its own, whatever it is made of.
     if is_extra_state(key) and not isinstance(value, torch.Tensor):
         return value
-    return _describe(value, torch)
+    return _describe(value, torch, depth + 1)
 
 
 def tensor_info(tensor: Any) -> TensorInfo | OpaqueInfo:

@@ -128,10 +128,10 @@ class Stream:
         if runs is not None:
             return Moved(runs)
         if self._chunks.can(id):
-            return Made(kind.nbytes, lambda: self._chunks.buffers(id))
+            return Made(kind.nbytes, lambda: self._chunks.buffers(id), in_parts=True)
         turned = self._transposed(id)
         if turned is not None:
-            return Made(kind.nbytes, lambda: _turned(*turned))
+            return Made(kind.nbytes, lambda: _turned(*turned), in_parts=True)
         return Made(kind.nbytes, lambda: self._computed(id))
 
     def _computed(self, id: int) -> Iterator[Buffer]:

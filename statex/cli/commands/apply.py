@@ -71,7 +71,9 @@ def apply(
             progress=shown,
         )
     if json:
-        print_json(plan_json(done.plan) | {"output": str(done.path) if done.path else None})
+        verified = done.comparison and {"target": done.comparison.target, "keys": done.comparison.agreeing}
+        output = {"output": str(done.path) if done.path else None, "verified": verified, "left": list(done.left_files)}
+        print_json(plan_json(done.plan) | output)
         return
     print_diagnostics(done.plan.warnings, concise=concise)
     if not quiet:

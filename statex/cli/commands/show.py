@@ -48,6 +48,9 @@ def show(
         typer.echo(line)
     for name, value in header.values.items():
         typer.echo(f"  {escape(name)} = {escape(repr(value))[:80]}")
+    others = [name for name in header.around if name not in header.values]
+    if others:
+        typer.echo(f"  around the state: {', '.join(map(escape, others))}")
     typer.echo(_total(header))
 
 
@@ -122,4 +125,4 @@ def _as_json(header: Header, roles: Mapping[str, str]) -> dict[str, Any]:
                 "bytes": info.type.nbytes,
                 "parameter": info.is_parameter or roles.get(key) == "parameter",
             }
-    return {"ok": True, "entries": entries, "values": dict(header.values)}
+    return {"ok": True, "entries": entries, "values": dict(header.values), "around": list(header.around)}

@@ -124,6 +124,14 @@ EMPTY_KEY = declare(
     example="rename prefix 'a' -> ''   # over the key a",
     mend="Leave at least one character, or `drop` the key.",
 )
+LONG_KEY = declare(
+    "SX322",
+    "a key that is too long",
+    meaning="A statement would make a key of more than 10,000 characters. Templates that repeat a capture double keys "
+    "with every statement; a stranger's rule file could fill the memory with them.",
+    example="rename {x} -> {x}{x}   # after many others",
+    mend="Repeat captures less often.",
+)
 EXPECTATION = declare(
     "SX317",
     "an expectation is not met",

@@ -65,8 +65,11 @@ def _elementwise(name: str, sign: str, doc: str, *, kinds: str, torch_name: str,
     def run(torch: Any, x: Any, y: Any) -> Any:
         if name in _ROUNDED_DOWN and isinstance(y, torch.Tensor):
             _check_divisors(y)
-        if name in _COMMUTATIVE and not isinstance(x, torch.Tensor):
-            x, y = y, x
+        if not isinstance(x, torch.Tensor):
+            if name in _COMMUTATIVE:
+                x, y = y, x
+            elif name == "div":
+                return torch.reciprocal(y) * x  # as `3 / x` of torch, to the last bit
         return getattr(torch, torch_name)(x, y)
 
     members = {

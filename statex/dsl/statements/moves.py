@@ -13,7 +13,7 @@ from statex.dsl.captures import Bindings, Captured, CaptureKind, CaptureType
 from statex.dsl.compiler import Clause, Compiler, Match, main_only
 from statex.dsl.patterns import compile_pattern
 from statex.dsl.plan import Change
-from statex.dsl.reports import ambiguous
+from statex.dsl.reports import LONGEST_KEY, ambiguous, long_key
 from statex.dsl.rewrite import AffixMode, AffixTable, Holds, PartTable, TextTable, plain_text
 from statex.dsl.scope import Scope
 from statex.dsl.templates import compile_template
@@ -48,7 +48,8 @@ def _without_collisions(compiler: Compiler, moves: Moves) -> Moves:
     """Return the moves that can be made, and report the others."""
     names = {new for new, _ in moves.values()}
     distinct = len(names) == len(moves) and (names & compiler.state.entries.keys()) <= moves.keys()
-    if distinct and ".." not in "." + ".\n.".join(names) + ".":
+    short = max(map(len, names), default=0) <= LONGEST_KEY
+    if distinct and short and ".." not in "." + ".\n.".join(names) + ".":
         return moves
     good: Moves = {}
     taken: dict[str, str] = {}
@@ -81,6 +82,8 @@ def _without_collisions(compiler: Compiler, moves: Moves) -> Moves:
                     cases=[old],
                 )
             )
+        elif len(new) > LONGEST_KEY:
+            compiler.found.add(long_key(new, span, old))
         elif not all(new.split(".")):
             compiler.found.add(
                 diagnostic(

@@ -10,6 +10,7 @@ from statex.diagnostics.codes import keys as codes
 from statex.dsl.captures import is_digits
 from statex.dsl.compiler import TARGET, Clause, Compiler, Match
 from statex.dsl.plan import Change
+from statex.dsl.reports import LONGEST_KEY, long_key
 from statex.dsl.scope import Scope
 from statex.dsl.state import Entry
 from statex.dsl.written import show_key
@@ -105,6 +106,8 @@ def check_new(compiler: Compiler, key: str, span: Span, other: str | None, apart
     """
     if other is not None:
         fail(codes.COLLISION, f"two matches make `{key}`: the other one is `{other}`", span, help=apart or ())
+    if len(key) > LONGEST_KEY:
+        raise StatexError([long_key(key, span)])
     if not all(key.split(".")):
         fail(codes.EMPTY_KEY, f"`{key}` has an empty segment", span)
     if key in compiler.state.entries:

@@ -13,7 +13,6 @@ from statex.checkpoint import (
     arrange,
     check_output,
     check_space,
-    folders_in,
     format_for,
     format_of_name,
     other_files,
@@ -82,7 +81,7 @@ def convert(
     if destination.name in ("", ".."):  # of the current folder, and of the one above it
         destination = Path(os.path.abspath(destination))
     given = [os.fspath(source), *(os.fspath(p) for p in _paths(inputs or {}))]
-    others = other_files(_folder_of(Path(source))) if folder else []
+    others, left = other_files(_folder_of(Path(source))) if folder else ([], [])
     check_output(destination, force, given, folder=folder, taken=[path.name for path in others] if copy_files else ())
     if copy_files and not folder:
         fail(
@@ -93,8 +92,7 @@ def convert(
     kind = None if folder and format is None else format_for(destination, format)
     with rules.open(source, inputs, resolve_target(target, like), root, params or {}) as job:
         comparison = job.check_target()
-        left = [] if copy_files or not _is_set(source) else [path.name for path in others]
-        left += folders_in(_folder_of(Path(source))) if _is_set(source) and folder else []
+        left = [*([] if copy_files else [path.name for path in others]), *left] if _is_set(source) else []
         options = Options(
             format=kind or job.format,
             force=force,
