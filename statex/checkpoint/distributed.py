@@ -1,14 +1,14 @@
-"""Folders of torch.distributed.checkpoint: the header is read here as data, tensors go through torch's own API.
+"""Folders of torch.distributed.checkpoint: read as data, written by torch's own API.
 
-Format: torch/distributed/checkpoint/metadata.py, pickled as `.metadata`. torch unpickles that file without a limit to
-names; it gets the very bytes in which only the names of the table below were found.
+Reading is done here altogether: torch would unpickle `.metadata` without a limit to names, and leaves uninitialised
+memory where the pieces of a tensor do not cover it. Each piece is a file of torch.save within a file of the folder.
+
+Format: torch/distributed/checkpoint/metadata.py, pickled as `.metadata`, and filesystem.py.
 """
 
 from __future__ import annotations
 
 import ctypes
-import io
-import pickle
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +24,10 @@ from statex.checkpoint.layout import mapped
 from statex.checkpoint.materialize import Materializer
 from statex.checkpoint.objects import NAMES, Call, Global
 from statex.checkpoint.pickle_reader import PickleReader
+from statex.checkpoint.pieces import Box, Piece, Pieced, Places, check_boxes, sizes_of
 from statex.checkpoint.reader import Reader
+from statex.checkpoint.sharded import inside
+from statex.checkpoint.torch_file import TorchReader
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.suggest import join_words
@@ -45,20 +48,29 @@ _NAMES: Mapping[tuple[str, str], Global] = {**NAMES, **{name: Global(*name) for 
 
 
 class DistributedReader(Reader):
-    """A folder of torch.distributed.checkpoint; each tensor is loaded by its key when it is needed."""
+    """A folder of torch.distributed.checkpoint; each tensor is put together when it is needed."""
 
     format = "dcp"
 
     def __init__(self, folder: Path) -> None:
         file = InputFile(folder / HEADER)
         super().__init__(folder, [file])
+        self._opened: dict[str, InputFile] = {}
+        try:
+            self._read(file)
+        except BaseException:
+            self.close()
+            raise
+
+    def _read(self, file: InputFile) -> None:
         if file.size > _LARGEST:
             file.damaged(f"it has {file.size} bytes")
-        self._pickled = file.read(0, file.size)
-        label = str(file.path)
-        header = PickleReader(self._pickled, label, lambda id: file.damaged("it names storages"), Call, names=_NAMES)
+        data = file.read(0, file.size)
+        pickled = PickleReader(data, str(file.path), lambda id: file.damaged("it names storages"), Call, names=_NAMES)
         try:
-            self._tree = _tree_of(_state_of(header.read(), "Metadata"))
+            header = _state_of(pickled.read(), "Metadata")
+            places = _places(header["storage_data"])
+            self._tree = _tree_of(header, lambda key, kind, chunks: self._placed(key, kind, chunks, places))
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             file.damaged(f"it is no metadata of torch.distributed.checkpoint: {error or type(error).__name__}")
 
@@ -67,35 +79,58 @@ class DistributedReader(Reader):
         """The nested content, tensors as headers."""
         return self._tree
 
+    def _placed(self, key: str, kind: TensorType, chunks: Any, places: Places) -> Pieced:
+        """Return where the pieces of a tensor are, after it is clear that they make up all of it."""
+        boxes = [_box(chunk) for chunk in chunks]
+        check_boxes(key, kind.shape, boxes)
+        return Pieced(key, tuple(self._piece(key, kind, box, places) for box in boxes if prod(box.sizes)))
+
+    def _piece(self, key: str, kind: TensorType, box: Box, places: Places) -> Piece:
+        if (key, box.offsets) not in places:
+            raise ValueError(f"a piece of `{key}` is nowhere")
+        name, offset, length = places[key, box.offsets]
+        file = self._opened.get(name)
+        if file is None:
+            file = self._opened[name] = InputFile(inside(self.path, name, str(self.files[0].path)))
+            self.files.append(file)
+        if offset < 0 or length < 0 or offset + length > file.size:
+            file.damaged(f"`{key}` is said to be at the bytes {offset} to {offset + length}, and it has {file.size}")
+        if prod(box.sizes) * kind.dtype.itemsize > length:
+            file.damaged(
+                f"`{key}` is said to have {length} bytes, which is too few for {TensorType(kind.dtype, box.sizes)}"
+            )
+        return Piece(box, file, offset, length)
+
     def load(self, info: TensorInfo | OpaqueInfo) -> Any:
-        """Return a tensor, read by torch.
+        """Return a tensor.
 
         Raises:
-            StatexError: SX604 where torch cannot read it, SX614 for an entry that is no tensor.
+            StatexError: SX604 where its pieces are not what the header says, SX614 for an entry that is no tensor.
         """
-        if isinstance(info, OpaqueInfo):
+        if not isinstance(info.handle, Pieced):
             refuse_unread([info.handle])
             raise AssertionError("only pickled values are no tensors here")
         import torch
 
-        dcp = _library()
-
-        key = str(info.handle)
+        assert isinstance(info, TensorInfo)
+        pieces = info.handle.pieces
+        if len(pieces) == 1:
+            return self._load_piece(info, pieces[0])
         tensor = torch.empty(info.type.shape, dtype=getattr(torch, info.type.dtype.name))
-        try:
-            with _quiet():
-                dcp.load({key: tensor}, storage_reader=self._storage_reader(dcp), no_dist=True)
-        except (Exception, dcp.api.CheckpointException) as error:
-            cause = _cause(error)
-            if not isinstance(cause, Exception):
-                raise cause from None
-            fail(codes.DAMAGED, f"`{self.path}` is damaged: torch cannot read `{key}`: {_first_line(cause)}")
+        for piece in pieces:
+            place = tuple(slice(o, o + n) for o, n in zip(piece.box.offsets, piece.box.sizes, strict=True))
+            tensor[place] = self._load_piece(info, piece)
         return tensor
 
-    def _storage_reader(self, dcp: Any) -> Any:
-        reader = dcp.FileSystemReader(self.path)
-        reader.read_metadata = lambda *arguments, **named: pickle.load(io.BytesIO(self._pickled))
-        return reader
+    def _load_piece(self, info: TensorInfo, piece: Piece) -> Any:
+        part = piece.file.part(piece.offset, piece.length)
+        wanted = TensorType(info.type.dtype, piece.box.sizes)
+        found = TorchReader(piece.file.path, part).tree
+        if not isinstance(found, TensorInfo) or found.type != wanted:
+            is_tensor = isinstance(found, TensorInfo)
+            what = str(found.type) if is_tensor else f"a {type(found).__name__}"
+            piece.file.damaged(f"`{info.handle.key}` should be {wanted} there, and is {what}")  # type: ignore[attr-defined]
+        return Materializer(keep=False).tensor(found).detach()
 
 
 def _library() -> Any:
@@ -143,31 +178,62 @@ def refuse_unread(leaves: Iterable[Any]) -> None:
         )
 
 
-def _tree_of(header: Mapping[str, Any]) -> dict[str, Any]:
+Describe = Callable[[str, TensorType, Any], Pieced]
+"""Finds the pieces of a tensor by its key, its type, and the chunks that the header has of it."""
+
+
+def _tree_of(header: Mapping[str, Any], describe: Describe) -> dict[str, Any]:
     """Return the tree of the tensors and other entries, nested as they were when they were saved."""
     paths = header.get("planner_data") or {}
     tree: dict[str, Any] = {}
     for key, described in header["state_dict_metadata"].items():
+        if type(key) is not str:
+            raise ValueError(f"a key is a {type(key).__name__}")
         path = paths.get(key)
         plain = isinstance(path, tuple) and all(isinstance(part, str) for part in path)
         here = tree
         *outer, last = path if plain and path else (key,)
         for part in outer:
             here = here.setdefault(part, {})
-        here[last] = _entry(key, described)
+        if last in here:
+            raise ValueError(f"`{key}` is where another entry is")
+        here[last] = _entry(key, described, describe)
     return tree
 
 
-def _entry(key: str, described: Any) -> TensorInfo | OpaqueInfo:
+def _entry(key: str, described: Any, describe: Describe) -> TensorInfo | OpaqueInfo:
     if described.function.name == "BytesStorageMetadata":
         return OpaqueInfo("pickled value", Unread(key))
     state = _state_of(described, "TensorStorageMetadata")
     dtype, _, requires_grad, *_ = _state_of(state["properties"], "TensorProperties")
-    shape = state["size"].arguments[0] if isinstance(state["size"], Call) else state["size"]
-    if any(type(n) is not int or n < 0 for n in shape) or prod(shape) >= 2**60:
-        raise ValueError(f"`{key}` has the shape {shape}")
-    kind = TensorType(BY_NAME[dtype.name], tuple(shape))
-    return TensorInfo(kind, requires_grad=bool(requires_grad) and dtype.name.startswith(("float", "bf")), handle=key)
+    kind = TensorType(BY_NAME[dtype.name], sizes_of(state["size"]))
+    if kind.numel >= 2**60:
+        raise ValueError(f"`{key}` has the shape {kind.shape}")
+    grad = bool(requires_grad) and dtype.name.startswith(("float", "bf"))
+    return TensorInfo(kind, requires_grad=grad, handle=describe(key, kind, state["chunks"]))
+
+
+def _box(described: Any) -> Box:
+    state = _state_of(described, "ChunkStorageMetadata")
+    return Box(sizes_of(state["offsets"]), sizes_of(state["sizes"]))
+
+
+def _places(described: Any) -> Places:
+    """Return the file, offset and length of each piece by its key and its offsets in the tensor."""
+    found: dict[tuple[str, tuple[int, ...] | None], tuple[str, int, int]] = {}
+    for index, info in described.items():
+        named, stored = _state_of(index, "MetadataIndex"), _state_of(info, "_StorageInfo")
+        offsets = named.get("offset")
+        place = named["fqn"], None if offsets is None else sizes_of(offsets)
+        if place in found:
+            raise ValueError(f"`{place[0]}` is stored twice")
+        if stored.get("transform_descriptors"):
+            raise ValueError(f"`{place[0]}` is transformed, which statex does not read")
+        name, offset, length = stored["relative_path"], stored["offset"], stored["length"]
+        if type(name) is not str or type(offset) is not int or type(length) is not int:
+            raise ValueError(f"`{place[0]}` has no place")
+        found[place] = name, offset, length
+    return found
 
 
 def _state_of(value: Any, name: str) -> Any:

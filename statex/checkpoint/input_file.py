@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -36,8 +37,15 @@ class InputFile:
             os.close(self.fd)
             fail(codes.NOT_A_CHECKPOINT, f"`{path}` is no regular file")
         self.size = self._opened.st_size
+        self._base = 0
         self._window = b""
         self._window_start = 0
+
+    def part(self, start: int, count: int) -> InputFile:
+        """Return a part of the file as a file of its own, which is closed with it; only reading goes through it."""
+        part = copy(self)
+        part._base, part.size, part._window = self._base + start, count, b""
+        return part
 
     def read(self, offset: int, count: int) -> bytes:
         """Return exactly `count` bytes from `offset` on.
@@ -57,9 +65,9 @@ class InputFile:
 
     def _read(self, offset: int, count: int) -> bytes:
         try:
-            found = os.pread(self.fd, count, offset)
+            found = os.pread(self.fd, count, self._base + offset)
             while len(found) < count:
-                more = os.pread(self.fd, count - len(found), offset + len(found))
+                more = os.pread(self.fd, count - len(found), self._base + offset + len(found))
                 if not more:
                     self.check_unchanged()
                     self.damaged(f"it ends at byte {offset + len(found)}")
@@ -75,7 +83,7 @@ class InputFile:
             self.damaged(f"bytes {offset} to {offset + len(buffer)} are beyond its end at {self.size}")
         try:
             while done < len(buffer):
-                count = os.preadv(self.fd, [buffer[done:]], offset + done)
+                count = os.preadv(self.fd, [buffer[done:]], self._base + offset + done)
                 if not count:
                     self.check_unchanged()
                     self.damaged(f"it ends at byte {offset + done}")

@@ -70,18 +70,7 @@ class ShardedReader(Reader):
 
     def _open_shard(self, name: str, open: Open) -> Reader:
         """Open a shard, which has to be in the folder of the index itself."""
-        folder = self.path.parent
-        path = folder / name
-        if os.path.basename(name) != name or name in ("", ".", ".."):
-            fail(codes.UNSAFE, f"`{self.path}` names `{name}`, which is not in its own folder")
-        if path.is_symlink() and Path(os.path.realpath(path)).parent != Path(os.path.realpath(folder)):
-            fail(
-                codes.UNSAFE,
-                f"`{path}` is a link to outside of its folder",
-                help=f"copy what it points to: cp -rL '{folder}' elsewhere",
-            )
-        if not path.exists():
-            self._damaged(f"its shard `{name}` is missing")
+        path = inside(self.path.parent, name, str(self.path))
         reader = open(path)
         self.files += reader.files
         if not isinstance(reader.tree, Mapping):
@@ -107,6 +96,27 @@ class ShardedReader(Reader):
 
     def _damaged(self, why: str) -> NoReturn:
         fail(codes.DAMAGED, f"`{self.path}` is damaged: {why}")
+
+
+def inside(folder: Path, name: str, label: str) -> Path:
+    """Return the path of a file in a folder that a file of it names; `label` is how messages call that one.
+
+    Raises:
+        StatexError: SX603 for what is or leads elsewhere, SX604 where there is no such file.
+    """
+    path = folder / name
+    if os.path.basename(name) != name or name in ("", ".", ".."):
+        fail(codes.UNSAFE, f"`{label}` names `{name}`, which is not in its own folder")
+    # These say no, and do not raise, for names that no file can have.
+    if os.path.islink(path) and os.path.dirname(os.path.realpath(path)) != os.path.realpath(folder):
+        fail(
+            codes.UNSAFE,
+            f"`{path}` is a link to outside of its folder",
+            help=f"copy what it points to: cp -rL '{folder}' elsewhere",
+        )
+    if not os.path.exists(path):
+        fail(codes.DAMAGED, f"`{label}` is damaged: its shard `{name}` is missing")
+    return path
 
 
 def in_folder(folder: Path) -> Path:

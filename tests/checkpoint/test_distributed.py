@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import errno
+import _codecs
+import codecs
+import io
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, MetadataIndex
 
 import statex
 from statex import StatexError
@@ -147,3 +152,155 @@ def test_what_stops_torch_at_its_writing_is_said(folder: Path, monkeypatch: pyte
     monkeypatch.undo()
     assert sorted(p.name for p in folder.parent.iterdir()) == ["bad.pth", "in", "in.pth", "out"]
     assert list(statex.read_header(target).entries) == ["w"]
+def header_of(folder: Path) -> Any:
+    return pickle.loads((folder / ".metadata").read_bytes())
+
+
+class Turned(str):
+    """A text that a codec makes when it is unpickled: to a reader that calls nothing it is no text at all."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> Any:
+        return _codecs.encode, (codecs.encode(str(self), "rot13"), "rot13")
+
+
+class Evil:
+    """What leaves a marker when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.marker),)
+
+
+class Pairs:
+    """A dict that is pickled with one key twice."""
+
+    def __init__(self, *pairs: tuple[Any, Any]) -> None:
+        self.pairs = pairs
+
+
+class PairsPickler(pickle._Pickler):  # type: ignore[name-defined,misc]
+    """Pickles `Pairs`."""
+
+    dispatch: ClassVar[dict[type, Any]] = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
+
+    def save_pairs(self, value: Pairs) -> None:
+        self.write(pickle.EMPTY_DICT)
+        self.memoize(value)
+        self.write(pickle.MARK)
+        for pair in value.pairs:
+            self.save(pair[0])
+            self.save(pair[1])
+        self.write(pickle.SETITEMS)
+
+    dispatch[Pairs] = save_pairs
+
+
+def test_a_pickled_value_in_the_guise_of_a_tensor_is_not_unpickled(tmp_path: Path) -> None:
+    """To torch the second key is the first one, and the tensor a value to be unpickled without limits."""
+    folder, marker = tmp_path / "in", tmp_path / "marker"
+    dcp.save({"model": {"w": torch.ones(3)}, "junk": Evil(marker)}, checkpoint_id=folder, no_dist=True)
+    header = header_of(folder)
+    entries, key = header.state_dict_metadata, Turned("model.w")
+    header.storage_data[MetadataIndex("model.w", None)] = header.storage_data[MetadataIndex("junk")]
+    header.state_dict_metadata = Pairs(("model.w", entries["model.w"]), (key, entries["junk"]))
+    header.planner_data = Pairs(("model.w", ("model", "w")), (key, ("other", "x")))
+    buffer = io.BytesIO()
+    PairsPickler(buffer, 2).dump(header)
+    (folder / ".metadata").write_bytes(buffer.getvalue())
+    with pytest.raises(StatexError) as caught:
+        statex.convert(folder, tmp_path / "out.pth", statex.compile("root 'model' -> ''"))
+    assert [d.code.id for d in caught.value.diagnostics] == ["SX604"]
+    assert not marker.exists()
+
+
+INDEX = MetadataIndex("model.layer.weight", torch.Size([0, 0]))
+
+
+def _chunks(*boxes: tuple[tuple[int, int], tuple[int, int]]) -> Callable[[Any], None]:
+    def change(header: Any) -> None:
+        header.state_dict_metadata["model.layer.weight"].chunks = [
+            ChunkStorageMetadata(torch.Size(offsets), torch.Size(sizes)) for offsets, sizes in boxes
+        ]
+        place = header.storage_data[INDEX]
+        header.storage_data |= {MetadataIndex(INDEX.fqn, torch.Size(offsets)): place for offsets, _ in boxes}
+
+    return change
+
+
+def _place(**fields: Any) -> Callable[[Any], None]:
+    return lambda header: vars(header.storage_data[INDEX]).update(fields)
+
+
+def _dtype(header: Any) -> None:
+    header.state_dict_metadata["model.layer.weight"].properties.dtype = torch.int32
+
+
+def _nowhere(header: Any) -> None:
+    del header.storage_data[INDEX]
+
+
+def _swapped(header: Any) -> None:
+    header.storage_data[INDEX] = header.storage_data[MetadataIndex("model.layer.bias", torch.Size([0]))]
+
+
+def _same_path(header: Any) -> None:
+    header.planner_data["model.layer.bias"] = header.planner_data["model.layer.weight"]
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "words"),
+    [
+        (_chunks(), "SX604", "not all of it"),
+        (_chunks(((0, 0), (3, 6))), "SX604", "not all of it"),
+        (_chunks(((0, 0), (4, 5)), ((3, 0), (1, 4))), "SX604", "overlap"),
+        (_chunks(((0, 0), (2, 6)), ((3, 0), (2, 6))), "SX604", "outside"),
+        (_chunks(((0, 0), (4, 6)), ((0, 0), (4, 6))), "SX604", "not all of it"),
+        (_dtype, "SX604", "should be i32[4, 6] there, and is f32[4, 6]"),
+        (_nowhere, "SX604", "nowhere"),
+        (_swapped, "SX604", ""),
+        (_same_path, "SX604", "another entry"),
+        (_place(offset=-1), "SX604", "bytes"),
+        (_place(length=1 << 60), "SX604", "bytes"),
+        (_place(offset=1 << 62), "SX604", "bytes"),
+        (_place(length=10), "SX604", "too few"),
+        (_place(relative_path="../outside"), "SX603", "not in its own folder"),
+        (_place(relative_path="/dev/zero"), "SX603", "not in its own folder"),
+        (_place(relative_path="link"), "SX603", "link to outside"),
+        (_place(relative_path="fifo"), "SX602", "no regular file"),
+        (_place(relative_path="none"), "SX604", "missing"),
+        (_place(relative_path=5), "SX604", "no place"),
+        (_place(transform_descriptors=["stream.zstd"]), "SX604", "transformed"),
+    ],
+    ids=range(20),
+)
+def test_headers_that_lie(folder: Path, change: Callable[[Any], None], code: str, words: str) -> None:
+    (folder / "link").symlink_to("/dev/zero")
+    os.mkfifo(folder / "fifo")
+    header = header_of(folder)
+    change(header)
+    (folder / ".metadata").write_bytes(pickle.dumps(header))
+    with pytest.raises(StatexError) as caught:
+        statex.convert(folder, folder.with_name("out.pth"), statex.compile("root 'model' -> ''"))
+    assert [d.code.id for d in caught.value.diagnostics] == [code]
+    assert words in str(caught.value)
+    assert not folder.with_name("out.pth").exists()
+
+
+def test_a_tensor_in_pieces(folder: Path) -> None:
+    """As several ranks save it: each has a part, and some have none of it."""
+    whole = torch.randn(4, 6)
+    header = header_of(folder)
+    boxes = [((0, 0), (2, 4)), ((0, 4), (2, 2)), ((2, 0), (2, 6)), ((4, 0), (0, 6))]
+    _chunks(*boxes)(header)
+    for number, ((row, column), (rows, columns)) in enumerate(boxes):
+        name = f"__{number + 1}_0.distcp"
+        torch.save(whole[row : row + rows, column : column + columns].clone(), folder / name)
+        place = type(header.storage_data[INDEX])(name, 0, (folder / name).stat().st_size)
+        header.storage_data[MetadataIndex(INDEX.fqn, torch.Size([row, column]))] = place
+    (folder / ".metadata").write_bytes(pickle.dumps(header))
+    statex.convert(folder, folder.with_name("out.pth"), statex.compile("root 'model' -> ''"))
+    assert torch.equal(torch.load(folder.with_name("out.pth"))["layer.weight"], whole)
