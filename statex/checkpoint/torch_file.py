@@ -33,8 +33,8 @@ class TorchReader(Reader):
         self._file = file
         self._directory = ZipDirectory(file)
         self._prefix = self._find_prefix()
-        self._check_byteorder()
         self._ranges: list[tuple[int, int, str]] = []
+        self._check_byteorder()
         pickled = self._record("data.pkl", _LARGEST_PICKLE)
         made = TorchObjects(str(path), self._place)
         self._tree = PickleReader(pickled, str(path), made.storage, made.build, tensor=made.plain).read()
@@ -80,6 +80,7 @@ class TorchReader(Reader):
             self._file.damaged(f"its member `{member.name}` has {member.size} bytes")
         stored = self._stored(member, "cpu")
         stored.check()
+        self._use(member, stored)
         return self._file.read(stored.extent.offset, member.size)
 
     def _stored(self, member: Member, location: str) -> Stored:
@@ -95,8 +96,12 @@ class TorchReader(Reader):
         if member.size != nbytes:
             self._file.damaged(f"the storage `{key}` has {member.size} bytes, and its tensors say {nbytes}")
         stored = self._stored(member, location)
-        self._ranges.append((stored.extent.offset, stored.extent.offset + nbytes, member.name))
+        self._use(member, stored)
         return stored
+
+    def _use(self, member: Member, stored: Stored) -> None:
+        start = stored.extent.offset
+        self._ranges.append((start, start + member.size, member.name))
 
     def _check_overlap(self) -> None:
         reach, before = 0, ""

@@ -52,18 +52,28 @@ class ZipDirectory:
             file.damaged("its zip directory is missing: a download that was cut short looks like this")
         _, disk, _, _, count, size, offset, _ = _END.unpack_from(tail, at)
         place = file.size - tail_size + at
-        if _NONE16 in (disk, count) or _NONE32 in (size, offset):
-            place, count, size, offset = self._find64(place)
-        if offset + size > place:
-            file.damaged("its zip directory does not fit into it")
+        wide = self._find64(place)
+        if wide is not None:
+            # Some readers look at these alone, others only where a number has no room in the short ones.
+            short = (count, _NONE16), (size, _NONE32), (offset, _NONE32)
+            if any(s not in (w, none) for (s, none), w in zip(short, wide[1:], strict=True)):
+                file.damaged("its two zip directories are not the same")
+            place, count, size, offset = wide
+        elif _NONE16 in (disk, count) or _NONE32 in (size, offset):
+            file.damaged("its zip64 directory is missing")
+        if offset + size != place:
+            file.damaged("its zip directory is not where it says")
         return offset, size, count
 
-    def _find64(self, end: int) -> tuple[int, int, int, int]:
+    def _find64(self, end: int) -> tuple[int, int, int, int] | None:
+        """Return the place of the zip64 end record, and the count, size and offset that it has; `None` without one."""
         file = self.file
         if end < _END_LOCATOR64.size:
-            file.damaged("its zip64 directory is missing")
+            return None
         mark, _, offset, _ = _END_LOCATOR64.unpack(file.read(end - _END_LOCATOR64.size, _END_LOCATOR64.size))
-        if mark != b"PK\x06\x07" or offset + _END64.size > end:
+        if mark != b"PK\x06\x07":
+            return None
+        if offset + _END64.size > end:
             file.damaged("its zip64 directory is missing")
         mark, _, _, _, _, _, _, count, size, start = _END64.unpack(file.read(offset, _END64.size))
         if mark != b"PK\x06\x06":
@@ -76,6 +86,7 @@ class ZipDirectory:
             file.damaged(f"its zip directory has no room for {count} members")
         data = file.read(offset, size)
         members: dict[str, Member] = {}
+        names: set[bytes] = set()
         at = 0
         for _ in range(count):
             if at + _ENTRY.size > size:
@@ -86,21 +97,23 @@ class ZipDirectory:
             at += _ENTRY.size
             if mark != b"PK\x01\x02" or at + name_size + extra_size + comment_size > size:
                 file.damaged("its zip directory is broken")
-            name = data[at : at + name_size].decode("utf-8", "replace")
+            named = data[at : at + name_size]
+            name = named.decode("utf-8", "surrogateescape")
+            # torch finds members by their names without regard to case.
+            if named.lower() in names:
+                file.damaged(f"it has two members `{name}`")
+            names.add(named.lower())
             if _NONE32 in (packed, length, header):
                 extra = data[at + name_size : at + name_size + extra_size]
                 length, packed, header = self._wide(name, extra, length, packed, header)
             at += name_size + extra_size + comment_size
-            self._check(name, members, packed, header, offset)
+            if header + _LOCAL.size + packed > offset:
+                file.damaged(f"its member `{name}` reaches into the directory")
             plain = not method and not flags & _ENCRYPTED and packed == length
             members[name] = Member(name, length, crc, header, plain)
+        if at != size:
+            file.damaged("its zip directory has more in it than its members")
         return members
-
-    def _check(self, name: str, members: Mapping[str, Member], packed: int, header: int, end: int) -> None:
-        if name in members:
-            self.file.damaged(f"it has two members `{name}`")
-        if header + _LOCAL.size + packed > end:
-            self.file.damaged(f"its member `{name}` reaches into the directory")
 
     def _wide(self, name: str, extra: bytes, size: int, packed: int, header: int) -> tuple[int, int, int]:
         """Return the sizes and the offset that the zip64 extra field holds for those the entry has no room for."""
@@ -130,9 +143,12 @@ class ZipDirectory:
             self.file.damaged(f"its member `{member.name}` is compressed or encrypted, which torch.save never does")
         mark, name_size, extra_size = _LOCAL.unpack(self.file.read(member.header, _LOCAL.size))
         start: int = member.header + _LOCAL.size + name_size + extra_size
-        name = member.name.encode()
-        if mark != b"PK\x03\x04" or name_size != len(name):
+        name = member.name.encode("utf-8", "surrogateescape")
+        if mark != b"PK\x03\x04" or name_size != len(name) or self._named(member, name_size) != name:
             self.file.damaged(f"there is no member `{member.name}` at byte {member.header}")
         if start + member.size > self.start:
             self.file.damaged(f"its member `{member.name}` reaches into the directory")
         return start
+
+    def _named(self, member: Member, size: int) -> bytes:
+        return self.file.read(member.header + _LOCAL.size, size)
