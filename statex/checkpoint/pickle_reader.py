@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import struct
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from statex.checkpoint.objects import FUNCTIONS, NAMES, TENSOR_V2, Call, Global
 from statex.checkpoint.pickled_tensors import MakeTensor, read_tensor
+from statex.checkpoint.pickled_trees import DEPTH, TOO_DEEP, check_key, check_tree
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
-from statex.header import OpaqueInfo
 
-DEPTH = 100
-"""How deep containers may be nested."""
-_VISITS = 4_000_000
-"""How many values a tree may have, a value that is in several places counted in each."""
+_MOST_MARKS = 4 * DEPTH
+"""Marks that may be open at once: a level of nesting takes a few at most."""
 
 _NOTHING = object()
 
@@ -115,7 +113,10 @@ class PickleReader:
         return int(value)
 
     def _line(self) -> str:
-        end = self.data.index(b"\n", self.at)
+        end = self.data.find(b"\n", self.at)
+        if end < 0:
+            self.at = len(self.data)
+            self.damaged("it ends too early")
         line = self.data[self.at : end]
         self.at = end + 1
         return line.decode("utf-8")
@@ -129,6 +130,8 @@ class PickleReader:
         return items
 
     def _mark(self) -> None:
+        if len(self._marks) > _MOST_MARKS:
+            self.damaged(TOO_DEEP)
         self._marks.append(self._stack)
         self._stack = []
 
@@ -147,7 +150,7 @@ class PickleReader:
         for place in range(0, len(items), 2):
             key = items[place]
             if type(key) is not str:
-                self._check_key(key)
+                check_key(key, self.damaged)
             target[key] = items[place + 1]
 
     def _add_items(self, items: list[Any]) -> None:
@@ -155,14 +158,8 @@ class PickleReader:
         if type(target) is not set:
             self.damaged("items are added to what is no set")
         for item in items:
-            self._check_key(item)
+            check_key(item, self.damaged)
         target.update(items)
-
-    def _check_key(self, key: Any) -> None:
-        """Refuse keys that are no plain values: to hash a deeply nested tuple can end the process."""
-        parts = key if type(key) is tuple else (key,)
-        if not all(isinstance(part, str | int | float | bytes | Global | Call | None) for part in parts):
-            self.damaged(f"a key is a {type(key).__name__}")
 
     # --- names and calls ---------------------------------------------------------------------------------------
 
@@ -351,34 +348,3 @@ def _unknown(reader: PickleReader) -> None:
 
 
 _TABLE: tuple[Callable[[PickleReader], None], ...] = tuple(_STEPS.get(bytes([code]), _unknown) for code in range(256))
-
-
-_NESTED = (dict, list, tuple, set, Call, OpaqueInfo)
-
-
-def check_tree(tree: Any, damaged: Callable[[str], NoReturn]) -> None:
-    """Refuse trees that are nested too deep, hold themselves, or repeat their parts beyond measure."""
-    pending: list[tuple[Any, int]] = [(tree, 0)]
-    visits = 0
-    while pending:
-        value, depth = pending.pop()
-        if depth > DEPTH:
-            damaged(f"it is nested more than {DEPTH} levels deep, or holds itself")
-        for part in _parts(value):
-            visits += 1
-            if isinstance(part, _NESTED):
-                pending.append((part, depth + 1))
-        if visits > _VISITS:
-            damaged(f"it repeats its parts to more than {_VISITS} values")
-
-
-def _parts(value: Any) -> Iterator[Any]:
-    if isinstance(value, dict):
-        yield from value.values()
-        yield from vars(value).values() if isinstance(value, OrderedDict) else ()
-    elif isinstance(value, Call):
-        yield from (*value.arguments, value.state)
-    elif isinstance(value, OpaqueInfo):
-        yield value.handle
-    elif isinstance(value, list | tuple | set):
-        yield from value

@@ -5,7 +5,6 @@ Format: Python's `pickletools`, torch/_utils.py (`_rebuild_tensor_v2`, `_rebuild
 
 from __future__ import annotations
 
-import pickle
 import struct
 from collections import OrderedDict
 from collections.abc import Callable
@@ -106,7 +105,6 @@ class PickleWriter:
             return
         else:
             self._scalar(value)
-            return
         if shared:
             self._remember(id(value), value)
 
@@ -296,15 +294,24 @@ def number(value: int) -> bytes:
         return b"M" + struct.pack("<H", value)
     if -(2**31) <= value < 2**31:
         return b"J" + struct.pack("<i", value)
-    data = pickle.encode_long(value)
+    # ~value: the least number of a length has one bit more than others of that length.
+    data = value.to_bytes(max(value, ~value).bit_length() // 8 + 1, "little", signed=True)
     return b"\x8a" + bytes([len(data)]) + data
 
 
 _SHARED = (OutTensor, Call, dict, list, set)
+_LONG = 64
+"""Characters, bytes or bits from which on a value that is in several places is written once."""
+
+
+def _is_long(value: Any) -> bool:
+    if isinstance(value, str | bytes):
+        return len(value) >= _LONG
+    return isinstance(value, int) and value.bit_length() >= _LONG
 
 
 def _shared_ids(tree: Any) -> set[int]:
-    """Return the ids of tensors, calls and containers that the tree holds in several places."""
+    """Return the ids of tensors, calls, containers and long values that the tree holds in several places."""
     seen: set[int] = set()
     shared: set[int] = set()
     pending = [tree]
@@ -312,7 +319,7 @@ def _shared_ids(tree: Any) -> set[int]:
         value = pending.pop()
         if isinstance(value, OpaqueInfo):
             value = value.handle
-        if not isinstance(value, _SHARED):
+        if not isinstance(value, _SHARED) and not _is_long(value):
             pending.extend(value if isinstance(value, tuple) else ())
             continue
         if id(value) in seen:
@@ -321,9 +328,10 @@ def _shared_ids(tree: Any) -> set[int]:
         seen.add(id(value))
         if isinstance(value, dict):
             pending.extend(value.values())
+            pending.extend([key for key in value if type(key) is not str or len(key) >= _LONG])
             pending.extend(vars(value).values() if isinstance(value, OrderedDict) else ())
         elif isinstance(value, Call):
             pending.extend((*value.arguments, value.state))
-        elif isinstance(value, list):
+        elif isinstance(value, list | set):
             pending.extend(value)
     return shared

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from statex.checkpoint import objects
 from statex.checkpoint.input_file import Stored
 from statex.checkpoint.objects import KINDS, STORAGES, Call, Global, Storage
+from statex.checkpoint.pickled_trees import check_key
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.dtypes import BY_NAME, DType, Kind
@@ -40,8 +41,10 @@ class TorchObjects:
         _, cls, key, location, numel, *view = id
         if type(cls) is not Global or cls not in STORAGES or type(key) is not str or type(location) is not str:
             self.damaged("a storage has no class, key or device")
-        if type(numel) is not int or not 0 <= numel < 2**60 or any(v is not None for v in view):
+        if type(numel) is not int or not 0 <= numel < 2**60:
             self.damaged(f"the storage `{key}` has {numel} elements")
+        if any(v is not None for v in view):
+            self.damaged(f"the storage `{key}` is a view of another one, which torch has not written since 0.4")
         known = self.storages.get(key)
         if known is not None:
             if (known.type, known.numel, known.location) != (cls, numel, location):
@@ -80,8 +83,10 @@ class TorchObjects:
         return OrderedDict(pairs)
 
     def _set(self, arguments: tuple[Any, ...]) -> Any:
-        if len(arguments) != 1 or type(arguments[0]) is not list or not all(_is_plain(i) for i in arguments[0]):
-            self.damaged("a set is made of what are no plain values")
+        if len(arguments) != 1 or type(arguments[0]) is not list:
+            self.damaged("a set is made of what is no list")
+        for item in arguments[0]:
+            check_key(item, lambda why: self.damaged(f"in a set, {why}"))
         return set(arguments[0])
 
     def _bytes(self, arguments: tuple[Any, ...]) -> Any:
@@ -97,7 +102,10 @@ class TorchObjects:
     def _complex(self, arguments: tuple[Any, ...]) -> Any:
         if not all(isinstance(a, int | float) for a in arguments) or len(arguments) > 2:
             self.damaged("a complex number is made of what are no numbers")
-        return complex(*arguments)
+        try:
+            return complex(*arguments)
+        except OverflowError:
+            self.damaged("a complex number is made of numbers that are too large")
 
     def _tensor_v1(self, arguments: tuple[Any, ...]) -> Any:
         if len(arguments) != 4:
@@ -108,38 +116,37 @@ class TorchObjects:
         if len(arguments) not in (6, 7):
             self.damaged("a tensor has too few parts")
         storage, offset, shape, stride, requires_grad, hooks, *metadata = arguments
-        if hooks or any(metadata):
-            return None  # conjugated or with hooks: kept as the file says it
-        return self._tensor(storage, offset, shape, stride, requires_grad=requires_grad)
+        found = self._tensor(storage, offset, shape, stride, requires_grad=requires_grad)
+        # Conjugated or with hooks: kept as the file says it.
+        return None if hooks or any(metadata) else found
 
     def _tensor_v3(self, arguments: tuple[Any, ...]) -> Any:
         if len(arguments) not in (7, 8):
             self.damaged("a tensor has too few parts")
         storage, offset, shape, stride, requires_grad, hooks, named, *metadata = arguments
         dtype = BY_NAME.get(named.name) if type(named) is Global and named.module == "torch" else None
-        if hooks or any(metadata) or dtype is None:
+        if dtype is None:
+            size = _OTHER_SIZES.get(named.name, 1) if type(named) is Global else 1
+            self._sized(storage, offset, shape, stride, size)
             return None
-        return self._tensor(storage, offset, shape, stride, requires_grad=requires_grad, dtype=dtype)
+        found = self._tensor(storage, offset, shape, stride, requires_grad=requires_grad, dtype=dtype)
+        return None if hooks or any(metadata) else found
+
+    def _quantized(self, arguments: tuple[Any, ...]) -> Any:
+        if len(arguments) != 7:
+            self.damaged("a tensor has too few parts")
+        self._sized(*arguments[:4])
 
     def _tensor(
         self, storage: Any, offset: Any, shape: Any, stride: Any, *, requires_grad: Any, dtype: DType | None = None
     ) -> TensorInfo | None:
-        if type(storage) is not Storage:
-            self.damaged("a tensor has no storage")
+        size = dtype.itemsize if dtype is not None else None
+        shape, stride, span = self._sized(storage, offset, shape, stride, size)
         dtype = dtype or STORAGES[storage.type].dtype
-        shape, stride = _sizes(shape), _sizes(stride)
-        if shape is None or stride is None or len(shape) != len(stride) or type(offset) is not int:
-            self.damaged(f"a tensor over the storage `{storage.key}` has no proper shape and strides")
         if type(requires_grad) is not bool:
             self.damaged("a tensor's requires_grad is no bool")
         if dtype is None or dtype.kind is Kind.QUANTIZED:
             return None
-        span = _span(shape, stride)
-        if offset < 0 or span is None:
-            self.damaged(f"a tensor over the storage `{storage.key}` has negative sizes")
-        # A tensor without elements may be anywhere.
-        if span and (offset + span) * dtype.itemsize > storage.nbytes:
-            self.damaged(f"a tensor reaches beyond its storage `{storage.key}`: {shape} with strides {stride}")
         stored = storage.handle
         return TensorInfo(
             _type(dtype, shape),
@@ -149,6 +156,25 @@ class TorchObjects:
             requires_grad=requires_grad,
             handle=stored,
         )
+
+    def _sized(
+        self, storage: Any, offset: Any, shape: Any, stride: Any, itemsize: int | None = None
+    ) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+        """Return shape, strides, and the elements from the first to the last, all of them inside the storage."""
+        if type(storage) is not Storage:
+            self.damaged("a tensor has no storage")
+        shape, stride = _sizes(shape), _sizes(stride)
+        if shape is None or stride is None or len(shape) != len(stride) or type(offset) is not int:
+            self.damaged(f"a tensor over the storage `{storage.key}` has no proper shape and strides")
+        span = _span(shape, stride)
+        if offset < 0 or span is None:
+            self.damaged(f"a tensor over the storage `{storage.key}` has negative sizes")
+        packed = _PACKED.get(storage.type.name, 1)
+        size = itemsize or STORAGES[storage.type].itemsize
+        # A tensor without elements may be anywhere.
+        if span and -(-(offset + span) // packed) * size > storage.nbytes:
+            self.damaged(f"a tensor reaches beyond its storage `{storage.key}`: {shape} with strides {stride}")
+        return shape, stride, span
 
     def _parameter(self, arguments: tuple[Any, ...]) -> Any:
         if len(arguments) != 3 or arguments[2] or type(arguments[1]) is not bool:
@@ -172,13 +198,14 @@ def _span(shape: tuple[int, ...], stride: tuple[int, ...]) -> int | None:
 
 _type = lru_cache(maxsize=4096)(TensorType)
 
+_PACKED: Mapping[str, int] = {"QUInt4x2Storage": 2, "QUInt2x4Storage": 4}
+"""How many elements a byte has, where it has several."""
+_OTHER_SIZES: Mapping[str, int] = {"bits16": 2}
+"""Bytes an element of the dtypes that are only moved, where it is not one."""
+
 
 def _is_pair(value: Any) -> bool:
     return isinstance(value, tuple | list) and len(value) == 2 and isinstance(value[0], str | int | float)
-
-
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, str | int | float | bytes | None)
 
 
 def _sizes(value: Any) -> tuple[int, ...] | None:
@@ -200,6 +227,7 @@ _MAKERS: Mapping[Global, Callable[[TorchObjects, tuple[Any, ...]], Any]] = {
     objects.TENSOR_V2: TorchObjects._tensor_v2,
     objects.TENSOR_V3: TorchObjects._tensor_v3,
     objects.PARAMETER: TorchObjects._parameter,
+    objects.QUANTIZED: TorchObjects._quantized,
     **{Global(m, "set"): TorchObjects._set for m in ("builtins", "__builtin__")},
     **{Global(m, "bytes"): TorchObjects._no_bytes for m in ("builtins", "__builtin__")},
     **{Global(m, "complex"): TorchObjects._complex for m in ("builtins", "__builtin__")},

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import _codecs
 import codecs
+import errno
 import io
 import os
 import pickle

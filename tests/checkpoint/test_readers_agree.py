@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 import time
 import zlib
@@ -12,12 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 import statex
 from statex import StatexError
 from tests.checkpoint.archives import Record, archive, records_of, tensor_pickle
-from tests.checkpoint.states import NOTHING, bits
+from tests.checkpoint.states import NOTHING
 
 
 def refused(path: Path, code: str, words: str, out: str = "out.pth") -> None:
@@ -99,3 +97,89 @@ def test_a_pickle_inside_a_storage(tmp_path: Path) -> None:
     end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 2, 2, len(directory), len(data), 0)
     (tmp_path / "bad.pth").write_bytes(data + directory + end)
     refused(tmp_path / "bad.pth", "SX604", "overlap")
+
+
+# --- the pickle -------------------------------------------------------------------------------------------------
+
+
+def pickle_with(folder: Path, value: bytes) -> Path:
+    """Write a file with a tensor, and a value made of these opcodes beside it."""
+    pickled = tensor_pickle([{"cls": "FloatStorage", "numel": 4, "shape": (4,)}])[:-2]
+    pickled += b"X\x01\0\0\0x" + value + b"u."
+    (folder / "bad.pth").write_bytes(
+        archive([Record("bad/data.pkl", pickled), Record("bad/data/0", b"\0" * 16), Record("bad/data/1", b"\0" * 4)])
+    )
+    return folder / "bad.pth"
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (b")" + b"".join(b"q%ch%c\x86" % (n, n) for n in range(10, 60)), "more than"),
+        (b"(" * 2_000_000, "nested"),
+        (b"](" + b"N" * 4_000_001 + b"e", "more than"),
+        (b"]q\x05h\x05\x85a", "holds itself"),
+        (b"}" + b")" + b"".join(b"q%ch%c\x86" % (n, n) for n in range(10, 60)) + b"Ns", "a key is a tuple"),
+        (b"c__builtin__\ncomplex\n(\x8a\xff" + b"\0" * 254 + b"\x7ftR", "too large"),
+        (b"c__builtin__\nset\n(](]etR", "a key is a list"),
+        (b"ctorch", "ends too early"),
+    ],
+    ids=range(8),
+)
+def test_bombs(tmp_path: Path, value: bytes, words: str) -> None:
+    path = pickle_with(tmp_path, value)
+    started = time.monotonic()
+    refused(path, "SX604", words)
+    assert time.monotonic() - started < 4.0
+
+
+@pytest.mark.parametrize(
+    "once",
+    [
+        b"X\0\0\1\0" + b"y" * 65536,
+        b"c_codecs\nencode\n(X\0\0\1\0" + b"y" * 65536 + b"X\x06\0\0\0latin1tR",
+        b"\x8a\xff" + b"\1" * 255,
+    ],
+    ids=["text", "bytes", "int"],
+)
+def test_long_values_in_many_places_are_written_once(tmp_path: Path, once: bytes) -> None:
+    path = pickle_with(tmp_path, b"](" + once + b"q\x05" + b"h\x05" * 50_000 + b"e")
+    statex.convert(path, tmp_path / "out.pth", NOTHING, root="")
+    assert (tmp_path / "out.pth").stat().st_size < 400_000
+    found = torch.load(tmp_path / "out.pth")["x"]
+    assert len(found) == 50_001
+    assert len(set(found)) == 1
+
+
+@pytest.mark.parametrize(
+    "geometry", [((400,), (1,), 0), ((-4,), (1,), 0), ((4,), (-1,), 0), ((4,), (1,), 1), ((2,), (2**60,), 0)]
+)
+def test_quantized_geometry_that_does_not_fit(tmp_path: Path, geometry: Any) -> None:
+    plain = tensor_pickle([{"cls": "QInt8Storage", "numel": 4, "key": "1", "shape": geometry[0], "stride": geometry[1],
+                            "offset": geometry[2]}])  # fmt: skip
+    call = plain[plain.index(b"ctorch._utils") : -2].replace(b"_rebuild_tensor_v2", b"_rebuild_qtensor")
+    at = call.index(b"\x89ccoll")
+    call = call[:at] + b"(ctorch\nper_tensor_affine\nG?\xf0\0\0\0\0\0\0K\0t" + call[at:]
+    refused(pickle_with(tmp_path, call), "SX604", "storage `1`")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {(1, 2), (3, (4, None))},
+        {torch.float32},
+        {torch.Size([1])},
+        {1j, b"a", None},
+        {((1, 2), 3): 4},
+        {1j: 2},
+        -(2**2039),
+        2**2039 - 1,
+        -(2**63),
+        -(2**255),
+    ],
+    ids=str,
+)
+def test_values_that_are_rare(tmp_path: Path, value: Any) -> None:
+    found = converted({"w": torch.ones(1), "x": value}, tmp_path)["x"]
+    assert type(found) is type(value)
+    assert found == value
