@@ -63,7 +63,9 @@ def _grouped(stored: Stored, infos: list[TensorInfo], whole: bool) -> Iterator[t
         blob: Blob = Moved.whole(stored)
         yield from ((info, _tensor(info, blob, info.offset, info.strides)) for info in infos)
         return
-    for start, end, members in _components(infos):
+    for first_used, end, members in _components(infos):
+        # Tensors over one storage may have several dtypes; where it is cut, all their offsets stay whole numbers.
+        start = first_used - first_used % max(i.type.dtype.itemsize for i in members)
         geometries = {(i.type, i.offset, i.strides) for i in members}
         first = members[0]
         if len(geometries) == 1 and end - start > first.type.nbytes:

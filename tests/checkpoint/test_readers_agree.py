@@ -183,3 +183,14 @@ def test_values_that_are_rare(tmp_path: Path, value: Any) -> None:
     found = converted({"w": torch.ones(1), "x": value}, tmp_path)["x"]
     assert type(found) is type(value)
     assert found == value
+
+
+def test_a_storage_with_several_dtypes(tmp_path: Path) -> None:
+    """A cut storage begins where the offsets of all its tensors are whole."""
+    base = torch.arange(64, dtype=torch.uint8)
+    small, large = base.view(torch.uint16), base.view(torch.uint32)
+    state = {"a": small[1:5], "b": large[1:3], "c": base.view(torch.uint64)[5:6], "d": base.view(torch.uint64)[2:3]}
+    found = converted(state, tmp_path)
+    for key, tensor in state.items():
+        assert found[key].dtype == tensor.dtype
+        assert bits(found[key]) == bits(tensor)
