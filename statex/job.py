@@ -88,9 +88,11 @@ class Opened:
         found = nesting.find_root(self.tree, self.label) if path is None else path
         return nesting.state_header(self.tree, found, self.label, span)
 
-    def load(self, info: TensorInfo | OpaqueInfo) -> Any:
-        """Return the data of an entry."""
-        return info.handle if self.reader is None else self.reader.load(info)
+    def load(self, leaf: Any) -> Any:
+        """Return the data of an entry, or what else a leaf of the tree stands for."""
+        if self.reader is not None:
+            return self.reader.load(leaf)
+        return leaf.handle if isinstance(leaf, TensorInfo | OpaqueInfo) else leaf
 
     def close(self) -> None:
         """Close the file, if it is one."""

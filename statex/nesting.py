@@ -280,18 +280,20 @@ def _like(old: Any, items: dict[Any, Any]) -> Any:
 
 
 def with_data(tree: Tree, load: Callable[[Any], Any]) -> Any:
-    """Return a tree with each tensor's data in place of its description; what holds no tensor is the same object."""
-    if isinstance(tree, TensorInfo | OpaqueInfo):
-        return load(tree)
+    """Return a tree with what each leaf describes in its place: tensors, and what a file names, such as dtypes.
+
+    What describes nothing, all the way down, is the same object.
+    """
     if isinstance(tree, Mapping):
-        items = {key: with_data(value, load) for key, value in tree.items()}
-        return tree if all(items[key] is value for key, value in tree.items()) else _like(tree, items)
+        items = {key if type(key) is str else load(key): with_data(value, load) for key, value in tree.items()}
+        pairs = zip((*items, *items.values()), (*tree, *tree.values()), strict=False)
+        return tree if len(items) == len(tree) and all(new is old for new, old in pairs) else _like(tree, items)
     if isinstance(tree, list | tuple):
         values = [with_data(value, load) for value in tree]
         if all(new is old for new, old in zip(values, tree, strict=True)):
             return tree
         return values if isinstance(tree, list) else tuple(values)
-    return tree
+    return load(tree)
 
 
 def occupied(tree: Tree, root: str, target: str | None) -> str | None:

@@ -101,7 +101,7 @@ class DistributedReader(Reader):
             )
         return Piece(box, file, offset, length)
 
-    def load(self, info: TensorInfo | OpaqueInfo) -> Any:
+    def load(self, info: Any) -> Any:
         """Return a tensor.
 
         Raises:

@@ -36,12 +36,12 @@ class Materializer:
         if isinstance(value, Global):
             return _global(value)
         if isinstance(value, OrderedDict):
-            made = OrderedDict((key, self.value(item)) for key, item in value.items())
+            made = OrderedDict((self.value(key), self.value(item)) for key, item in value.items())
             vars(made).update({name: self.value(item) for name, item in vars(value).items()})
             return made
         if isinstance(value, dict):
-            return {key: self.value(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
+            return {self.value(key): self.value(item) for key, item in value.items()}
+        if isinstance(value, list | tuple | set):
             return type(value)(self.value(item) for item in value)
         return value
 

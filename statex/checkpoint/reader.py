@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from statex.checkpoint.input_file import InputFile
-from statex.header import OpaqueInfo, TensorInfo
 
 if TYPE_CHECKING:
     from statex.checkpoint.materialize import Materializer
@@ -35,8 +34,10 @@ class Reader(ABC):
     def tree(self) -> Any:
         """The nested content, tensors as headers."""
 
-    def load(self, info: TensorInfo | OpaqueInfo) -> Any:
-        """Return a tensor as torch's (a Parameter where it was saved as one); what shares storage goes on sharing it.
+    def load(self, info: Any) -> Any:
+        """Return what a leaf of the tree stands for; plain values are themselves.
+
+        A tensor is torch's (a Parameter where it was saved as one); what shares storage goes on sharing it.
 
         Raises:
             StatexError: SX601, SX604, SX609.

@@ -185,6 +185,21 @@ def test_values_that_are_rare(tmp_path: Path, value: Any) -> None:
     assert found == value
 
 
+def test_what_a_file_names_comes_out_as_it_is_in_memory(tmp_path: Path) -> None:
+    around = {
+        "dtype": torch.float32,
+        "keys": {torch.float32: 1, (torch.int8, 1): [torch.float16]},
+        "set": {torch.float16},
+        "size": torch.Size([1]),
+        "device": torch.device("cpu"),
+    }
+    torch.save({"state_dict": {"a": torch.ones(1)}, **around}, tmp_path / "in.pth")
+    found = statex.compile("root 'state_dict'").apply(tmp_path / "in.pth")
+    del found["state_dict"]
+    assert found == around
+    assert type(found["size"]) is torch.Size
+
+
 def test_a_storage_with_several_dtypes(tmp_path: Path) -> None:
     """A cut storage begins where the offsets of all its tensors are whole."""
     base = torch.arange(64, dtype=torch.uint8)
