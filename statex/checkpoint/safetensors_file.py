@@ -17,7 +17,7 @@ from statex.checkpoint.contents import Moved, OutTensor
 from statex.checkpoint.input_file import Extent, InputFile, Stored
 from statex.checkpoint.output_file import OutputFile
 from statex.checkpoint.reader import Reader
-from statex.checkpoint.strict_json import parse
+from statex.checkpoint.strict_json import is_text, parse
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.dtypes import BY_NAME, DType
@@ -37,6 +37,7 @@ DTYPES: Mapping[str, DType] = {
     }.items()
 }  # fmt: skip
 """The names of dtypes in headers."""
+_UNREAD = ("F8_E4M3FNUZ", "F8_E5M2FNUZ", "F6_E2M3", "F6_E3M2", "F4")
 NAMES: Mapping[DType, str] = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -122,6 +123,8 @@ class SafetensorsReader(Reader):
                 self._file.damaged(f"`{name}` has no proper shape and offsets")
 
     def _type(self, name: str, dtype: str, shape: tuple[int, ...]) -> TensorType:
+        if dtype in _UNREAD:
+            fail(codes.NOT_A_CHECKPOINT, f"`{name}` in `{self.path}` has the dtype {dtype}, which statex does not read")
         if dtype not in DTYPES:
             self._file.damaged(f"`{name}` has the unknown dtype {dtype!r}")
         return TensorType(DTYPES[dtype], shape)
@@ -159,22 +162,11 @@ def check_holdable(tree: Any) -> None:
 
 def _holdable(key: Any, value: Any) -> bool:
     is_tensor = isinstance(value, TensorInfo | OutTensor) and value.type.dtype in NAMES
-    return is_tensor and is_text(key) and key != _NOTES
-
-
-def is_text(key: object) -> bool:
-    """Say whether a key can be written as UTF-8: half of a surrogate pair cannot."""
-    if not isinstance(key, str):
-        return False
-    try:
-        key.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return is_tensor and isinstance(key, str) and is_text(key) and key != _NOTES
 
 
 def _kind(key: object, value: Any) -> str:
-    if not is_text(key):
+    if not isinstance(key, str) or not is_text(key):
         return "its name is no text"
     if isinstance(value, TensorInfo | OutTensor):
         return f"{value.type.dtype} tensor"

@@ -17,8 +17,9 @@ from statex.checkpoint.distributed import refuse_unread, write_distributed
 from statex.checkpoint.input_file import Stored
 from statex.checkpoint.output import folder_atomically, write_atomically
 from statex.checkpoint.output_file import OutputFile
-from statex.checkpoint.safetensors_file import check_holdable, is_text, write_safetensors
+from statex.checkpoint.safetensors_file import check_holdable, write_safetensors
 from statex.checkpoint.sharded import INDEX, NAMES
+from statex.checkpoint.strict_json import is_text
 from statex.checkpoint.torch_writer import TorchWriter
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
@@ -76,7 +77,7 @@ def _is_stored(leaf: Any) -> bool:
 def _check_flat(tree: Any) -> None:
     items = tree.items() if isinstance(tree, Mapping) else [("", tree)]
     items = list(items)
-    unnamed = [key for key, _ in items if not is_text(key)]
+    unnamed = [key for key, _ in items if not isinstance(key, str) or not is_text(key)]
     if unnamed:
         fail(codes.CANNOT_HOLD, f"the key {unnamed[0]!r} is no text that an index can hold", help="rename it")
     odd = [key for key, value in items if not isinstance(value, TensorInfo | OutTensor)]

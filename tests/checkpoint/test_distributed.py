@@ -152,6 +152,8 @@ def test_what_stops_torch_at_its_writing_is_said(folder: Path, monkeypatch: pyte
     monkeypatch.undo()
     assert sorted(p.name for p in folder.parent.iterdir()) == ["bad.pth", "in", "in.pth", "out"]
     assert list(statex.read_header(target).entries) == ["w"]
+
+
 def header_of(folder: Path) -> Any:
     return pickle.loads((folder / ".metadata").read_bytes())
 

@@ -209,3 +209,40 @@ def test_a_storage_with_several_dtypes(tmp_path: Path) -> None:
     for key, tensor in state.items():
         assert found[key].dtype == tensor.dtype
         assert bits(found[key]) == bits(tensor)
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------
+
+
+def header_file(path: Path, header: str, data: bytes) -> Path:
+    path.write_bytes(struct.pack("<Q", len(header)) + header.encode() + data)
+    return path
+
+
+@pytest.mark.parametrize(
+    "start",
+    ['"\\ud800":', '"\\uDC00\\uD800":', '"__metadata__":{"a":"x\\udfff"},"a":', '"__metadata__":{"\\ud800":"a"},"a":'],
+)
+def test_halves_of_characters_are_no_text(tmp_path: Path, start: str) -> None:
+    header = "{" + start + '{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    refused(header_file(tmp_path / "bad.safetensors", header, b"\0" * 4), "SX604", "no JSON")
+
+
+def test_escaped_characters_are_text(tmp_path: Path) -> None:
+    header = '{"\\ud83d\\ude00":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    found = statex.read_header(header_file(tmp_path / "good.safetensors", header, b"\0" * 4))
+    assert list(found.entries) == ["\U0001f600"]
+
+
+def test_a_key_that_is_no_text_is_not_written_to_safetensors(tmp_path: Path) -> None:
+    torch.save({"a\ud800": torch.ones(1)}, tmp_path / "bad.pth")
+    refused(tmp_path / "bad.pth", "SX614", "cannot hold", "out.safetensors")
+    with pytest.raises(StatexError) as caught:
+        statex.convert(tmp_path / "bad.pth", f"{tmp_path}/set/", NOTHING, format="torch")
+    assert "is no text" in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", ["F4", "F8_E4M3FNUZ"])
+def test_dtypes_that_are_not_read(tmp_path: Path, dtype: str) -> None:
+    header = f'{{"a":{{"dtype":"{dtype}","shape":[2],"data_offsets":[0,2]}}}}'
+    refused(header_file(tmp_path / "bad.safetensors", header, b"\0" * 2), "SX602", f"the dtype {dtype}")
