@@ -48,12 +48,15 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Reader:
     """
     path = Path(path)
     if os.path.isdir(path):
-        if (path / HEADER).exists():
+        if os.path.exists(path / HEADER):
             return DistributedReader(path)
-        inside = in_folder(path)
-        return open_checkpoint(inside)
+        path = in_folder(path)
     if path.name.endswith(INDEX):
-        return ShardedReader(path, open_checkpoint)
+        return ShardedReader(path, _open_file)
+    return _open_file(path)
+
+
+def _open_file(path: Path) -> Reader:
     file = InputFile(path)
     try:
         return _reader(path, file)
@@ -68,7 +71,7 @@ def _reader(path: Path, file: InputFile) -> Reader:
     head = file.read(0, min(_HEAD, file.size))
     if head.startswith(ZIP):
         return TorchReader(path, file)
-    if head.startswith(MAGIC):
+    if MAGIC.match(head):
         return LegacyReader(path, file)
     if looks_like_safetensors(head, file.size):
         return SafetensorsReader(path, file)

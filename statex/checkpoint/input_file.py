@@ -30,8 +30,9 @@ class InputFile:
         self.path = path
         try:
             self.fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
-        except OSError as error:
-            fail(codes.UNREADABLE, f"`{path}` cannot be read: {error.strerror or error}")
+        except (OSError, ValueError) as error:  # ValueError: a name with a NUL
+            reason = error.strerror if isinstance(error, OSError) else None
+            fail(codes.UNREADABLE, f"`{path}` cannot be read: {reason or error}")
         self._opened = os.fstat(self.fd)
         if not stat.S_ISREG(self._opened.st_mode):
             os.close(self.fd)

@@ -7,6 +7,7 @@ is its number of elements in 8 bytes and its elements.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from statex.checkpoint.torch_objects import TorchObjects
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import files as codes
 
-MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-"""The pickled magic number."""
+MAGIC = re.compile(rb"\x80[\x02-\x05](?:\x95.{8})?\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19(?:\x94)?\.", re.DOTALL)
+"""The pickled magic number, in any protocol."""
 _VERSION = 1001
 _FIRST, _LARGEST = 1 << 20, 1 << 30
 """Bytes that are looked for pickles in at first, and at most."""
@@ -69,7 +70,9 @@ class LegacyReader(Reader):
             objects.storages.clear()
 
     def _read_from(self, data: bytes, objects: TorchObjects, readers: list[PickleReader]) -> tuple[Any, Any, int]:
-        at = len(MAGIC)
+        magic = MAGIC.match(data)
+        assert magic is not None
+        at = magic.end()
         found: list[Any] = []
         for _ in range(4):
             reader = PickleReader(data, str(self.path), objects.storage, objects.build, at)

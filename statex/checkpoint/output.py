@@ -52,16 +52,16 @@ def check_output(
 
 def _check_output(path: Path, force: bool, inputs: Iterable[str], folder: bool, taken: Set[str]) -> None:
     parent = path.parent
-    if not parent.is_dir():
+    if not os.path.isdir(parent):
         fail(codes.UNWRITABLE, f"there is no folder `{parent}`", help=f"mkdir -p '{parent}'")
     for source in inputs:
-        if path.exists() and os.path.exists(source) and os.path.samefile(path, source) and not force:
+        if os.path.exists(path) and os.path.exists(source) and os.path.samefile(path, source) and not force:
             fail(codes.SAME_FILE, f"`{path}` is the input itself", help="choose another name, or add --force")
     if folder:
         _check_folder(path, force, taken)
-    elif path.is_dir():
+    elif os.path.isdir(path):
         fail(codes.UNWRITABLE, f"`{path}` is a folder", help="name a file")
-    elif path.exists() and not path.is_file():
+    elif os.path.exists(path) and not os.path.isfile(path):
         fail(codes.UNWRITABLE, f"`{path}` is no regular file")
     elif os.path.lexists(path) and not force:
         fail(codes.EXISTS, f"`{path}` exists", help="add --force to replace it")

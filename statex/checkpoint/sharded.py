@@ -37,7 +37,7 @@ Open = Callable[[Path], Reader]
 
 
 class ShardedReader(Reader):
-    """A set of files under an index; `open` opens one of them."""
+    """A set of files under an index; `open` opens one of them, which is no set itself."""
 
     def __init__(self, index: Path, open: Open) -> None:
         file = InputFile(index)
@@ -108,7 +108,7 @@ def inside(folder: Path, name: str, label: str) -> Path:
     if os.path.basename(name) != name or name in ("", ".", ".."):
         fail(codes.UNSAFE, f"`{label}` names `{name}`, which is not in its own folder")
     # These say no, and do not raise, for names that no file can have.
-    if os.path.islink(path) and os.path.dirname(os.path.realpath(path)) != os.path.realpath(folder):
+    if _leads_out(path, folder):
         fail(
             codes.UNSAFE,
             f"`{path}` is a link to outside of its folder",

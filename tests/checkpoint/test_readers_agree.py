@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import time
 import zlib
@@ -11,11 +12,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import statex
 from statex import StatexError
 from tests.checkpoint.archives import Record, archive, records_of, tensor_pickle
-from tests.checkpoint.states import NOTHING
+from tests.checkpoint.states import NOTHING, bits
 
 
 def refused(path: Path, code: str, words: str, out: str = "out.pth") -> None:
@@ -211,6 +213,27 @@ def test_a_storage_with_several_dtypes(tmp_path: Path) -> None:
         assert bits(found[key]) == bits(tensor)
 
 
+# --- legacy files -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cut", range(0, 40, 3))
+def test_a_name_at_the_end_of_what_is_read_first(tmp_path: Path, cut: int) -> None:
+    state = {"s": "", "w": torch.arange(3.0)}
+    torch.save(state, tmp_path / "in.pth", _use_new_zipfile_serialization=False)
+    before = (tmp_path / "in.pth").read_bytes().index(b"torch._utils\n")
+    state["s"] = "x" * ((1 << 20) - before - cut)
+    found = converted(state, tmp_path, _use_new_zipfile_serialization=False)
+    assert found["s"] == state["s"]
+    assert found["w"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_legacy_files_of_every_protocol(tmp_path: Path, protocol: int) -> None:
+    state = {"w": torch.arange(3.0)}
+    found = converted(state, tmp_path, _use_new_zipfile_serialization=False, pickle_protocol=protocol)
+    assert bits(found["w"]) == bits(state["w"])
+
+
 # --- JSON -------------------------------------------------------------------------------------------------------
 
 
@@ -246,3 +269,31 @@ def test_a_key_that_is_no_text_is_not_written_to_safetensors(tmp_path: Path) -> 
 def test_dtypes_that_are_not_read(tmp_path: Path, dtype: str) -> None:
     header = f'{{"a":{{"dtype":"{dtype}","shape":[2],"data_offsets":[0,2]}}}}'
     refused(header_file(tmp_path / "bad.safetensors", header, b"\0" * 2), "SX602", f"the dtype {dtype}")
+
+
+# --- sharded sets -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "words"),
+    [
+        ("model.safetensors.index.json", "SX602", "JSON"),
+        ("other.index.json", "SX602", "JSON"),
+        ("inner", "SX602", "no regular file"),
+        ("x" * 5000, "SX604", "missing"),
+        ("a\0b", "SX604", "missing"),
+    ],
+    ids=range(5),
+)
+def test_shards_are_files(tmp_path: Path, name: str, code: str, words: str) -> None:
+    folder = tmp_path / "set"
+    (folder / "inner").mkdir(parents=True)
+    save_file({"b": torch.ones(1)}, folder / "inner" / "model.safetensors")
+    (folder / "other.index.json").write_text(json.dumps({"weight_map": {"b": "model.safetensors.index.json"}}))
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"b": name}}))
+    refused(folder, code, words)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+def test_names_that_no_file_can_have(tmp_path: Path, name: str) -> None:
+    refused(tmp_path / name, "SX601", "cannot be read")
