@@ -271,13 +271,12 @@ class Job:
         """
         if self._main.reader is None:
             return self.plan
-        if output is None and format == "safetensors":
-            output = arrange(self._rebuilt(format), Options(format))
-        format = format or self.format
+        asked, format = format == "safetensors", format or self.format
         if output is None:
-            state = self._stream(format).state()
-            alone = format != "torch"
-            output = [_alone(leaf) for leaf in state.values()] if alone else arrange(state, Options("torch"))
+            tree = self._rebuilt(format)
+            # What a format that nobody asked for cannot hold is no error yet.
+            whole = asked or format == "torch"
+            output = arrange(tree, Options(format)) if whole else [_alone(leaf) for leaf in layout.leaves(tree)]
         warnings = (*self.plan.warnings, *losses(self.plan, format, self.notes))
         distributed = "dcp" in (format, *(o.reader.format for o in self._opened if o.reader is not None))
         has_model = self.target is not None and self.target.module is not None

@@ -43,6 +43,7 @@ STATES: dict[str, Mapping[str, Any]] = {
     "SX316": {"a": ones(2), "b": ones(2)},
     "SX317": {"layers.0.attn.weight": ones(2)},
     "SX319": {"a.x": ones(2)},
+    "SX322": {"x" * 6000: ones(2)},
     "SX401": {"a.weight": ones(2, 3), "b.weight": ones(2, 4)},
     "SX402": {"a.weight": ones(2), "b.weight": ones(2, dtype=torch.bfloat16)},
     "SX403": {"bn.num_batches_tracked": torch.tensor(3)},

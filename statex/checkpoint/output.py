@@ -128,7 +128,7 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, force: bool) 
         StatexError: SX610 where the output exists and `force` is false, SX612 for what the system refuses.
     """
     # A link that is written through stays a link.
-    final = Path(os.path.realpath(path)) if path.is_symlink() and force else path
+    final = Path(os.path.realpath(path)) if os.path.islink(path) and force else path
     temporary = _beside(final)
     try:
         with _gone_after(temporary):

@@ -189,7 +189,7 @@ class TestFolders:
         assert Path("out/config.json").read_bytes() == Path("in/config.json").read_bytes()
         lost = run("apply", "-e", "", "in", "out", "--force")
         assert lost.exit_code == 3
-        assert "holds files that would be lost: config.json, vocab.txt" in lost.err
+        assert "holds files that would be lost: config.json and vocab.txt" in lost.err
 
     def test_folders_are_not_taken_along_and_that_is_said(self, run: Run) -> None:
         Path("in/1_Pooling").mkdir()
@@ -518,3 +518,38 @@ class TestReports:
             ended = subprocess.run([sys.executable, "-m", "statex", "explain"], stdout=full, stderr=subprocess.PIPE)
         assert ended.returncode == 3
         assert ended.stderr == b"error[SX612]: the report cannot be printed: No space left on device\n"
+
+
+class TestAroundTheState:
+    """Nested checkpoints: what stands around the state is shown, and a root in the rules is found at its place."""
+
+    @pytest.fixture
+    def nested(self, run: Run, net: Net) -> None:
+        torch.save(
+            {"epoch": 3, "state_dict": net.state_dict(), "optimizer_states": [{"lr": [torch.ones(2)]}]}, "nested.ckpt"
+        )
+
+    def test_show(self, run: Run, nested: None) -> None:
+        ended = run("show", "nested.ckpt")
+        assert "  epoch = 3\n  around the state: optimizer_states\n" in ended.out
+        assert run("show", "nested.ckpt", "--json").json["around"] == ["epoch", "optimizer_states"]
+
+    @pytest.mark.parametrize(
+        ("root", "said"),
+        [
+            ("optimizer_states", "`nested.ckpt` has no dict of names at `optimizer_states`, but a list"),
+            ("state", "`nested.ckpt` has no dict of names at `state`"),
+        ],
+    )
+    def test_a_root_that_is_none(self, run: Run, nested: None, root: str, said: str) -> None:
+        ended = run("plan", "-e", f"root '{root}'", "nested.ckpt", "--json")
+        assert ended.exit_code == 2
+        (found,) = ended.json["diagnostics"]
+        assert (found["code"], found["headline"]) == ("SX607", said)
+        assert [label["column"] for label in found["labels"]] == [6]
+
+    def test_what_json_says_of_a_conversion(self, run: Run, net: Net) -> None:
+        done = run("apply", "-e", "", "net.pth", "out.pth", "--target", "models:Net", "--json").json
+        assert done["output"] == "out.pth"
+        assert done["verified"] == {"target": "Net", "keys": 7}
+        assert done["left"] == []

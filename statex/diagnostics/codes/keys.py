@@ -129,7 +129,7 @@ LONG_KEY = declare(
     "a key that is too long",
     meaning="A statement would make a key of more than 10,000 characters. Templates that repeat a capture double keys "
     "with every statement; a stranger's rule file could fill the memory with them.",
-    example="rename {x} -> {x}{x}   # after many others",
+    example="rename {x} -> {x}{x}   # of a key that others have made long",
     mend="Repeat captures less often.",
 )
 EXPECTATION = declare(
