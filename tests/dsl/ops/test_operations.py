@@ -188,8 +188,8 @@ def test_pieces_are_those_of_plain_indexing(name: str, arguments: dict[str, Any]
 @pytest.mark.parametrize(
     ("name", "function"),
     [("add", operator.add), ("sub", operator.sub), ("mul", operator.mul), ("div", operator.truediv),
-     ("pow", operator.pow), ("remainder", operator.mod), ("floor_divide", operator.floordiv), ("lt", operator.lt), ("ge", operator.ge),
-     ("eq", operator.eq), ("ne", operator.ne), ("gt", operator.gt), ("le", operator.le)],
+     ("pow", operator.pow), ("remainder", operator.mod), ("floor_divide", operator.floordiv), ("lt", operator.lt),
+     ("ge", operator.ge), ("eq", operator.eq), ("ne", operator.ne), ("gt", operator.gt), ("le", operator.le)],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
 @pytest.mark.parametrize("number", [0.3, -0.1, 70000])
