@@ -17,6 +17,7 @@ from statex.checkpoint.objects import Call, Storage
 from statex.header import OpaqueInfo, TensorInfo, contiguous
 
 _CONTAINERS = (dict, list, tuple, Call)
+_TENSORS = {TensorInfo, OutTensor}
 
 
 def for_torch(tree: Any) -> Any:
@@ -114,7 +115,11 @@ def leaves(tree: Any) -> Iterator[Any]:
             continue
         seen.add(id(value))
         if isinstance(value, dict):
-            pending.extend(reversed([*value.values(), *(vars(value).values() if _has_state(value) else ())]))
+            pending.extend(reversed(vars(value).values()) if _has_state(value) else ())
+            if set(map(type, value.values())) <= _TENSORS:  # at once, as there may be 100,000
+                yield from value.values()
+            else:
+                pending.extend(reversed(value.values()))
         elif isinstance(value, Call):
             pending.extend(reversed((*value.arguments, value.state)))
         else:

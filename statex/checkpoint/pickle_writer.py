@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -299,6 +299,17 @@ def number(value: int) -> bytes:
     return b"\x8a" + bytes([len(data)]) + data
 
 
+def _only_here(state: Mapping[Any, Any], seen: set[int]) -> bool:
+    """Say whether a dict holds tensors alone, each once and none that was seen, and note them as seen."""
+    if set(map(type, state.values())) != {OutTensor}:
+        return False
+    ids = set(map(id, state.values()))
+    if len(ids) < len(state) or not seen.isdisjoint(ids):
+        return False
+    seen |= ids
+    return True
+
+
 _SHARED = (OutTensor, Call, dict, list, set)
 _LONG = 64
 """Characters, bytes or bits from which on a value that is in several places is written once."""
@@ -327,7 +338,7 @@ def _shared_ids(tree: Any) -> set[int]:
             continue
         seen.add(id(value))
         if isinstance(value, dict):
-            pending.extend(value.values())
+            pending.extend(() if _only_here(value, seen) else value.values())
             pending.extend([key for key in value if type(key) is not str or len(key) >= _LONG])
             pending.extend(vars(value).values() if isinstance(value, OrderedDict) else ())
         elif isinstance(value, Call):

@@ -78,7 +78,8 @@ class Graph:
 
     def source(self, key: SourceKey, info: TensorInfo) -> TensorValue:
         """Return the value of an input's tensor; tied tensors are one value."""
-        identity = key if info.identity is None else (key.input, key.member, info.identity)
+        memory = info.identity
+        identity = key if memory is None else (key.input, key.member, memory)
         return TensorValue(info.type.dtype, info.type.shape, self._intern(identity, Source(key, info.type)))
 
     def call(

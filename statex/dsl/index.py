@@ -93,7 +93,9 @@ class KeyIndex:
             # To build the trie anew, when it is needed, costs less than so many changes.
             self._trie = None
         if self._trie is None:
-            for key in removed:
+            if len(removed) == len(self._ranks):
+                self._ranks = {}
+            for key in removed if self._ranks else ():
                 del self._ranks[key]
             self._ranks.update(zip(added, count(self._next)))
             self._next += len(added)

@@ -82,7 +82,7 @@ class PartTable:
         self, segments: Sequence[str], place: int, outer: Bindings, holds: Holds | None
     ) -> tuple[int, int, list[Bindings]] | None:
         for number, (pattern, lengths, template) in enumerate(self._rows):
-            pattern = pattern.bind(outer)
+            pattern = pattern.bind(outer) if outer else pattern
             for length in lengths:
                 if place + length <= len(segments):
                     text = ".".join(segments[place : place + length])

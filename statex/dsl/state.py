@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from statex.dsl.graph import Graph, SourceKey
@@ -70,14 +70,18 @@ class State:
         self.index = KeyIndex(self.entries)
         self._ranks: dict[str, Rank] = {key: (i,) for i, key in enumerate(self.entries)}
         self._next = len(self.entries)
+        self._order: list[str] | None = list(self.entries)
+        """The keys in their order, once that is known."""
 
     def rank(self, key: str) -> Rank:
         """Return what orders the key among the others."""
         return self._ranks[key]
 
-    def in_order(self) -> list[str]:
+    def in_order(self) -> Sequence[str]:
         """Return all keys in the order of the state."""
-        return sorted(self.entries, key=self._ranks.__getitem__)
+        if self._order is None:
+            self._order = self.sort(self.entries)
+        return self._order
 
     def sort(self, keys: Iterable[str]) -> list[str]:
         """Return the keys in the order of the state."""
@@ -87,12 +91,18 @@ class State:
         """Give the state the order of `keys`, which are all of its keys."""
         self._ranks = {key: (i,) for i, key in enumerate(keys)}
         self._next = len(self._ranks)
+        self._order = None
 
     def change(self, removed: Iterable[str], added: Iterable[tuple[str, Entry, Rank | None]]) -> None:
         """Remove keys and add others at once; a rank of `None` is the end of the state."""
         gone, new = list(removed), list(added)
-        for key in gone:
-            del self.entries[key], self._ranks[key]
+        self._order = None
+        if len(gone) == len(self.entries):
+            # As a rename of everything does: look-ups in large dicts are slow.
+            self.entries, self._ranks = {}, {}
+        else:
+            for key in gone:
+                del self.entries[key], self._ranks[key]
         for key, entry, rank in new:
             if rank is None:
                 rank = (self._next,)

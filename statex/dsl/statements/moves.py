@@ -196,9 +196,10 @@ def _rewritten(compiler: Compiler, node: tree.Rename, scope: Scope) -> Moves:
     moves: Moves = {}
     used: set[int] = set()
     filtered: set[int] = set()
+    spans = [row.span for row in node.rows]
     for key, visible, bindings in _below(compiler, node, scope):
-        holds = _condition(compiler, node, key, bindings, scope, filtered)
-        outer = _named(bindings)
+        holds = None if node.where is None else _condition(compiler, node.where, key, bindings, scope, filtered)
+        outer = _named(bindings) if bindings else bindings
         try:
             new, rows = rewrite(visible, outer, holds)
             if not rows:
@@ -209,18 +210,15 @@ def _rewritten(compiler: Compiler, node: tree.Rename, scope: Scope) -> Moves:
             used.update(range(len(node.rows)))
             continue
         used.update(rows)
-        moves[key] = (key[: len(key) - len(visible)] + new, node.rows[min(rows)].span)
+        moves[key] = (key[: len(key) - len(visible)] + new, spans[min(rows)])
     _unused_rows(compiler, node, scope, used, filtered)
     return moves
 
 
 def _condition(
-    compiler: Compiler, node: tree.Rename, key: str, bindings: Bindings, scope: Scope, filtered: set[int]
-) -> Holds | None:
+    compiler: Compiler, where: tree.Expr, key: str, bindings: Bindings, scope: Scope, filtered: set[int]
+) -> Holds:
     """Return what says of a row and its captures whether `where` holds; rows for which it did not are noted."""
-    where = node.where
-    if where is None:
-        return None
 
     def holds(row: int, found: Bindings) -> bool:
         match = compiler.own_match(scope, key, bindings)
@@ -331,7 +329,9 @@ def _rewriter(compiler: Compiler, node: tree.Rename, scope: Scope) -> Rewrite:
 
 def _if_it_holds(key: str, new: str, rows: Sequence[int], holds: Holds | None) -> tuple[str, Sequence[int]]:
     """Return the new key where a condition on the whole key holds, else the key as it is."""
-    held = [holds is None or holds(row, {}) for row in rows]
+    if holds is None:
+        return new, rows
+    held = [holds(row, {}) for row in rows]
     return (new, rows) if all(held) else (key, ())
 
 
