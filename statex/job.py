@@ -195,11 +195,19 @@ class Job:
         return self._comparison
 
     def _origin(self, key: str) -> str:
-        step = self.plan.outputs[key].step
-        if step < 0:
-            return "untouched since the input"
+        """Say where a key of the result comes from; of a key that is missing, what took the tensor of that name."""
+        output = self.plan.outputs.get(key)
+        if output is not None:
+            return f"from {self._place(output.step)}" if output.step >= 0 else "untouched since the input"
+        if key not in self.header.entries:
+            return ""
+        fate = self.plan.fate(SourceKey("", 0, key))
+        taken = fate.kind in ("dropped", "used") and fate.step >= 0
+        return f"{fate.kind} by {self._place(fate.step)}" if taken else ""
+
+    def _place(self, step: int) -> str:
         span = self.plan.steps[step].span
-        return f"from {span.source.name}:{span.line}"
+        return f"{span.source.name}:{span.line}"
 
     def state(self) -> OrderedDict[str, Any]:
         """Return the result as a flat state_dict."""

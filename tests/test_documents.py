@@ -33,7 +33,7 @@ def test_rules_are_right(rules: str) -> None:
 
 
 def test_the_blocks_are_found() -> None:
-    assert len(blocks(README, "sx")) == 2
+    assert len(blocks(README, "sx")) == 3
     assert len(blocks(LANGUAGE, "sx")) >= 6
     assert len(blocks(README, "console")) == 2
 

@@ -16,7 +16,7 @@ from statex.dsl.index import KeyIndex
 from statex.dsl.parameters import Given
 from statex.dsl.patterns import Pattern, below, compile_pattern
 from statex.dsl.plan import Allowed, Change, Step
-from statex.dsl.reports import ambiguous, missing_key, no_match
+from statex.dsl.reports import ambiguous, missing_key, no_match, of_prefix
 from statex.dsl.scope import Scope
 from statex.dsl.state import Entry, State, initial_state, source_entry
 from statex.dsl.templates import Template, compile_template
@@ -184,7 +184,8 @@ class Compiler:
         template = self.template(node, clause.scope)
         problems = template.check({**clause.known, **(extra or {})}, {*clause.scope.names(), "key"})
         if problems:
-            raise StatexError(problems)
+            around = clause.scope.prefix
+            raise StatexError([found if around is None else of_prefix(found, around, node) for found in problems])
         return template
 
     def constants(self, scope: Scope, key: str | None = None) -> dict[str, object]:

@@ -124,6 +124,20 @@ def ambiguous(node: tree.PatternNode, key: str, one: Bindings, other: Bindings) 
     )
 
 
+def of_prefix(found: Diagnostic, prefix: tree.PatternNode, node: tree.PatternNode) -> Diagnostic:
+    """Return a diagnostic of a template; where it is about a capture of the `within` around, at the template itself."""
+    span = found.span
+    if span is None or span.source is not prefix.span.source or not prefix.span.start <= span.start < prefix.span.end:
+        return found
+    return diagnostic(
+        found.code,
+        f"nothing says which `{span.text}` of the `within` around is meant",
+        node.span,
+        also=[(span, "captured here")],
+        help="the pattern after `for` is not below it: capture it there too, or write this outside of the block",
+    )
+
+
 LONGEST_KEY = 10_000
 """Characters; a key is made of module names."""
 

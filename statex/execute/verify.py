@@ -72,7 +72,7 @@ def compare(
 def mismatch(
     found: Comparison, result: Mapping[str, Type], origin: Callable[[str], str] = lambda key: ""
 ) -> Diagnostic:
-    """Return the one diagnostic for a result that does not fit; `origin(key)` says which rule made a key."""
+    """Return the one diagnostic for a result that does not fit; `origin(key)` says which rule made or took a key."""
     paired = pair(found.missing, found.unexpected, result)
     parts = {
         "missing": len(found.missing),
@@ -97,7 +97,8 @@ def _rows(found: Comparison, pairs: Mapping[str, str], origin: Callable[[str], s
         if number == EXAMPLES:
             rows.append(("missing", f"and {len(found.missing) - EXAMPLES} more"))
             break
-        rows.append(("missing", key, _show(kind), f"same type as unexpected `{pairs[key]}`" if key in pairs else ""))
+        said = [origin(key), f"same type as unexpected `{pairs[key]}`" if key in pairs else ""]
+        rows.append(("missing", key, _show(kind), "; ".join(s for s in said if s)))
     for number, (key, kind) in enumerate(found.unexpected.items()):
         if number == EXAMPLES:
             rows.append(("unexpected", f"and {len(found.unexpected) - EXAMPLES} more"))

@@ -553,3 +553,14 @@ class TestAroundTheState:
         assert done["output"] == "out.pth"
         assert done["verified"] == {"target": "Net", "keys": 7}
         assert done["left"] == []
+
+
+def test_what_took_a_missing_tensor_is_said(run: Run, net: Net) -> None:
+    rules = ["-e", "drop bn.bias", "-e", "split linear.weight -> a.w, b.w = sections([2, 3])"]
+    ended = run("plan", *rules, "net.pth", "--target", "models:Net")
+    assert ended.exit_code == 1
+    rows = [line.split() for line in ended.err.splitlines() if line.startswith("  missing")]
+    assert [(row[1], " ".join(row[-3:])) for row in rows] == [
+        ("linear.weight", "used by <-e>:2"),
+        ("bn.bias", "dropped by <-e>:1"),
+    ]

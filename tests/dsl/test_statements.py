@@ -360,3 +360,18 @@ def test_keys_in_helps_are_written_as_rules_write_them(program: str, help_: str)
     with pytest.raises(StatexError) as caught:
         run(program, {"a": T(1.0), "x y": T(2.0), "c-d.w": T(3.0)})
     assert [n.text for n in caught.value.diagnostics[0].notes if n.kind == "help"] == [help_]
+
+
+def test_a_for_over_an_input_does_not_say_where_in_the_block_it_writes() -> None:
+    given = {f"m.l.{i}.{j}.w": T(1.0) for i in range(2) for j in "ab"}
+    ft = {f"{j}.w": T(1.0) for j in "ab"}
+    rules = statex.compile("input ft\nwithin m.l.{i} { set {j}.w = it + ft::{j}.w for ft::{j}.w }")
+    with pytest.raises(StatexError) as caught:
+        rules.plan(given, inputs={"ft": ft})
+    (found,) = caught.value.diagnostics
+    assert (found.code.id, found.headline) == ("SX155", "nothing says which `{i}` of the `within` around is meant")
+    assert found.span is not None
+    assert found.span.text == "{j}.w"
+    rules = statex.compile("input ft\nwithin m.l.{i} { set {j}.w = it + ft::{i}.{j}.w for ft::{i}.{j}.w }")
+    result = rules.apply(given, inputs={"ft": {f"{i}.{j}.w": T(float(i)) for i in range(2) for j in "ab"}})
+    assert [float(tensor) for tensor in result.values()] == [1.0, 1.0, 2.0, 2.0]
