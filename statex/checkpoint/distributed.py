@@ -8,7 +8,6 @@ Format: torch/distributed/checkpoint/metadata.py, pickled as `.metadata`, and fi
 
 from __future__ import annotations
 
-import ctypes
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -303,6 +302,8 @@ def write_distributed(folder: Path, tree: Any, added: Callable[[int], None] | No
 
 def _tensor(out: OutTensor, torch: Any) -> Any:
     """Return the tensor with its data."""
+    import ctypes
+
     data = torch.empty(out.blob.nbytes, dtype=torch.uint8)
     # A storage that numpy has seen cannot be resized.
     memory = (ctypes.c_ubyte * out.blob.nbytes).from_address(data.data_ptr())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import secrets
@@ -239,6 +238,8 @@ def _rename_new(one: Path, other: Path) -> None:
 
 def _renameat2(one: Path, other: Path, flags: int) -> int:
     """Rename as Linux can do it with flags; return the number of the error, or 0."""
+    import ctypes
+
     libc = ctypes.CDLL(None, use_errno=True)
     call = getattr(libc, "renameat2", None)
     if call is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from statex.checkpoint.ahead import ahead
 from statex.checkpoint.contents import Blob, Buffer, Made, Moved, Run
 from statex.checkpoint.crc import combined, crc32
-from statex.checkpoint.input_file import SLICE, Extent
+from statex.checkpoint.input_file import SLICE, Extent, Stored
 from statex.checkpoint.reserve import reserve
 from statex.checkpoint.writeback import Writeback
 
@@ -52,6 +52,8 @@ class OutputFile:
         self._progress = progress
         self._keep_crc = keep_crc
         self._writeback = Writeback(self.fd)
+        self._parts: dict[Stored, tuple[int, int]] = {}
+        """Of storages that are written in parts: how far the parts follow one another, and their CRC-32."""
 
     def reserve(self, nbytes: int) -> None:
         """Say that so many bytes will follow at least.
@@ -119,12 +121,25 @@ class OutputFile:
             own = self._copy_read(run.extent, 0)
             stored.compare(own)
             return combined(value, own, run.nbytes) if compute else 0
-        if due:
-            stored.check()
+        if due and compute:
+            own = self._copy_read(run.extent, 0)
+            self._note_part(run, own)
+            return combined(value, own, run.nbytes)
         if compute:
             return self._copy_read(run.extent, value)
+        if due:
+            stored.check()
         self._copy(run.extent)
         return 0
+
+    def _note_part(self, run: Run, crc: int) -> None:
+        """Note the CRC-32 of a part of a storage: parts that follow one another make up that of the whole."""
+        reach, before = self._parts.get(run.stored, (0, 0))
+        if run.start == reach:
+            reach, before = reach + run.nbytes, combined(before, crc, run.nbytes)
+        if reach == run.stored.nbytes:
+            run.stored.compare(before)
+        self._parts[run.stored] = reach, before
 
     def _copy(self, extent: Extent) -> None:
         """Append a region of an input; neighbours are copied as one."""
@@ -211,8 +226,15 @@ class OutputFile:
             self._progress(count)
 
     def finish(self) -> None:
-        """Write what was gathered, and wait until all of it is on the disk."""
+        """Write what was gathered, compare the checksums that are due, and wait until all of it is on the disk.
+
+        Raises:
+            StatexError: SX604 where a storage of which parts were written does not have its checksum.
+            OSError: whatever the disk says.
+        """
         self.flush()
+        for stored in self._parts:
+            stored.check()
         self._writeback.finish()
 
     def close(self) -> None:

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from statex.checkpoint.contents import Buffer
-from statex.checkpoint.input_file import Extent
 from statex.dsl.graph import Call, Graph, Ref
 from statex.dtypes import BOOL, Kind
 from statex.execute import kernels
-from statex.execute.ranges import Ranges, Runs, cut
+from statex.execute.ranges import Ranges, Runs
+from statex.execute.sequential import SequentialBytes
 from statex.execute.values import run_call
 from statex.header import TensorType
 
@@ -67,25 +67,8 @@ class Chunks:
         """Say whether torch has to be imported to compute a value."""
         return self._by_numpy(id) is None
 
-    def stored(self, id: int) -> Iterator[Runs]:
-        """Yield the runs that a value is computed from."""
-        pending, seen = [id], {id}
-        while pending:
-            one = pending.pop()
-            runs = self._ranges.of(one)
-            if runs is not None:
-                yield runs
-                continue
-            for operand in self._graph.read(one):
-                if operand not in seen:
-                    seen.add(operand)
-                    pending.append(operand)
-
     def buffers(self, id: int) -> Iterator[Buffer]:
         """Yield the bytes of a value."""
-        for runs in self.stored(id):
-            for run in runs:
-                run.stored.check()
         kind = self._graph[id].type
         assert isinstance(kind, TensorType)
         step = self._by_numpy(id) or self._by_torch(id)
@@ -187,23 +170,13 @@ def _torch_fill(node: Call, kind: TensorType) -> Step:
     return lambda start, count: filled[:count]
 
 
-def _read(runs: Runs, start: int, nbytes: int) -> bytearray:
-    data = bytearray(nbytes)
-    view = memoryview(data)
-    at = 0
-    for run in cut(runs, start, nbytes):
-        extent: Extent = run.extent
-        extent.file.read_into(extent.offset, view[at : at + extent.nbytes])
-        at += extent.nbytes
-    return data
-
-
 def _numpy_reader(runs: Runs, kind: TensorType) -> Step:
     import numpy
 
     size = kind.dtype.itemsize
     name = kernels.NUMPY[kind.dtype.name]
-    return lambda start, count: numpy.frombuffer(_read(runs, start * size, count * size), dtype=name)
+    source = SequentialBytes(runs)
+    return lambda start, count: numpy.frombuffer(source.read(start * size, count * size), dtype=name)
 
 
 def _torch_reader(runs: Runs, kind: TensorType) -> Step:
@@ -211,9 +184,10 @@ def _torch_reader(runs: Runs, kind: TensorType) -> Step:
 
     size = kind.dtype.itemsize
     dtype = getattr(torch, kind.dtype.name)
+    source = SequentialBytes(runs)
     if kind.dtype == BOOL:
-        return lambda s, c: torch.frombuffer(_read(runs, s, c), dtype=torch.uint8).view(torch.bool)
-    return lambda start, count: torch.frombuffer(_read(runs, start * size, count * size), dtype=dtype)
+        return lambda start, count: torch.frombuffer(source.read(start, count), dtype=torch.uint8).view(torch.bool)
+    return lambda start, count: torch.frombuffer(source.read(start * size, count * size), dtype=dtype)
 
 
 def as_bytes(value: Any) -> Buffer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 _STEP = 8 << 20
@@ -21,6 +20,8 @@ class Heap:
         if self._free < _STEP:
             return
         self._free = 0
+        import ctypes
+
         trim: Any = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:  # other systems have other allocators
             trim(0)

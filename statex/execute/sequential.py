@@ -1,0 +1,50 @@
+"""The bytes of a value that stands in inputs, read from its start to its end, with checksums compared on the way."""
+
+from __future__ import annotations
+
+from statex.checkpoint.crc import crc32
+from statex.execute.ranges import Runs
+
+
+class SequentialBytes:
+    """Reads runs part after part, in their order and each part once; nothing is read before it is asked for.
+
+    The checksum of a storage is compared when its last byte was read; where only some of it is read, beforehand.
+    """
+
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
+        self._sums: dict[int, int] | None = None
+        """The CRC-32 so far of each run that is to be compared."""
+
+    def read(self, start: int, nbytes: int) -> bytearray:
+        """Return the next bytes, which begin at `start`.
+
+        Raises:
+            StatexError: SX604 where a storage does not have the checksum that is recorded.
+        """
+        if self._sums is None:
+            self._sums = self._due()
+        data = bytearray(nbytes)
+        view = memoryview(data)
+        at = 0
+        for number, run in enumerate(self._runs):
+            first, last = max(start, at), min(start + nbytes, at + run.nbytes)
+            if first < last:
+                part = view[first - start : last - start]
+                run.extent.file.read_into(run.extent.offset + first - at, part)
+                if number in self._sums:
+                    self._sums[number] = crc32(part, self._sums[number])
+                    if last == at + run.nbytes:
+                        run.stored.compare(self._sums.pop(number))
+            at += run.nbytes
+        return data
+
+    def _due(self) -> dict[int, int]:
+        sums = {}
+        for number, run in enumerate(self._runs):
+            if run.stored.due and run.is_whole:
+                sums[number] = 0
+            else:
+                run.stored.check()
+        return sums
