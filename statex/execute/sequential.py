@@ -17,16 +17,17 @@ class SequentialBytes:
         self._sums: dict[int, int] | None = None
         """The CRC-32 so far of each run that is to be compared."""
 
-    def read(self, start: int, nbytes: int) -> bytearray:
-        """Return the next bytes, which begin at `start`.
+    def read(self, start: int, nbytes: int) -> memoryview:
+        """Return the next bytes, which begin at `start`, in memory of their own.
 
         Raises:
             StatexError: SX604 where a storage does not have the checksum that is recorded.
         """
+        import numpy
+
         if self._sums is None:
             self._sums = self._due()
-        data = bytearray(nbytes)
-        view = memoryview(data)
+        view: memoryview = numpy.empty(nbytes, numpy.uint8).data  # a bytearray would be filled with zeros first
         at = 0
         for number, run in enumerate(self._runs):
             first, last = max(start, at), min(start + nbytes, at + run.nbytes)
@@ -38,7 +39,7 @@ class SequentialBytes:
                     if last == at + run.nbytes:
                         run.stored.compare(self._sums.pop(number))
             at += run.nbytes
-        return data
+        return view
 
     def _due(self) -> dict[int, int]:
         sums = {}
