@@ -76,6 +76,8 @@ def convert(
     Raises:
         StatexError: as `Rules.apply`, and 6xx for files.
     """
+    if format == "dcp" and shard_size is not None:
+        fail(file_codes.UNKNOWN_FORMAT, "a folder of torch.distributed.checkpoint has no shards of a size of yours")
     folder = _is_folder(source, destination, format, shard_size)
     destination = Path(destination)
     if destination.name in ("", ".."):  # of the current folder, and of the one above it

@@ -52,6 +52,7 @@ STATES: dict[str, Mapping[str, Any]] = {
     "SX901": (lambda shared: {"lm_head.weight": shared, "embed.weight": shared})(ones(2, 2)),
     "SX902": {"bn.weight": ones(2), "bn.num_batches_tracked": torch.tensor(3)},
 }
+STATES["SX906"] = {"a.weight": ones(2, 2, dtype=torch.bfloat16)}
 PROLOGUE = {
     "SX320": "input ft\n",
     "SX321": "input rank[]\n",

@@ -144,8 +144,8 @@ def _cause(error: BaseException) -> BaseException:
     cause: BaseException = next(iter(failures.values()))[0] if failures else error
     before: BaseException | None = cause
     while before is not None:
-        if isinstance(before, OSError | StatexError):
-            # torch's writer of archives fails once more where the file under it has failed.
+        if isinstance(before, OSError | StatexError) or not isinstance(before, Exception):
+            # torch's writer of archives fails once more where the file under it has failed, or a signal has come.
             return before
         before = before.__cause__ or before.__context__
     return cause

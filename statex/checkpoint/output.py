@@ -64,8 +64,12 @@ def _check_output(path: Path, force: bool, inputs: Iterable[str], folder: bool, 
         fail(codes.UNWRITABLE, f"`{path}` is no regular file")
     elif os.path.lexists(path) and not force:
         fail(codes.EXISTS, f"`{path}` exists", help="add --force to replace it")
-    if not os.access(parent, os.W_OK):
-        fail(codes.UNWRITABLE, f"the folder `{parent}` cannot be written to")
+    # What a link names is written where that is.
+    where = os.path.dirname(os.path.realpath(path)) if os.path.islink(path) else parent
+    if not os.path.isdir(where):
+        fail(codes.UNWRITABLE, f"`{path}` is a link into `{where}`, and there is no such folder")
+    if not os.access(where, os.W_OK):
+        fail(codes.UNWRITABLE, f"the folder `{where}` cannot be written to")
 
 
 def _check_folder(path: Path, force: bool, taken: Set[str]) -> None:
@@ -112,7 +116,10 @@ def check_space(path: Path, nbytes: int) -> None:
     Raises:
         StatexError: SX615.
     """
-    free = shutil.disk_usage(os.path.dirname(os.path.realpath(path))).free
+    try:
+        free = shutil.disk_usage(os.path.dirname(os.path.realpath(path))).free
+    except OSError as error:
+        fail(codes.UNWRITABLE, f"`{path}` cannot be written: {error.strerror or error}")
     if nbytes > free:
         fail(
             codes.NO_SPACE,

@@ -344,7 +344,7 @@ _STEPS: Mapping[bytes, Callable[[PickleReader], None]] = {
 
 def _unknown(reader: PickleReader) -> None:
     code = reader.data[reader.at - 1 : reader.at]
-    reader.damaged(f"it has the opcode {code!r} at byte {reader.at - 1}, which torch never writes")
+    reader.damaged(f"it has the opcode {code!r} at byte {reader.at - 1}, which is not read")
 
 
 _TABLE: tuple[Callable[[PickleReader], None], ...] = tuple(_STEPS.get(bytes([code]), _unknown) for code in range(256))

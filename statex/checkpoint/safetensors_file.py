@@ -184,7 +184,7 @@ def write_safetensors(file: OutputFile, state: Mapping[str, OutTensor], notes: M
     for key, tensor in order:
         start, reach = reach, reach + tensor.blob.nbytes
         places[key] = (start, reach)
-    text = _header({"format": "pt", **notes}, state, places).encode("utf-8")
+    text = _header({**notes, "format": "pt"}, state, places).encode("utf-8")
     text += b" " * _padding(len(text), order[0][1] if order else None)
     if len(text) > _LARGEST_HEADER:
         fail(codes.CANNOT_HOLD, f"the header would have {len(text)} bytes, and safetensors allows {_LARGEST_HEADER}")

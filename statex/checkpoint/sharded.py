@@ -25,7 +25,7 @@ NAMES: Mapping[str, tuple[str, str]] = {
     "torch": ("pytorch_model", ".bin"),
 }
 """The names of the files of a set, for each format."""
-WEIGHTS = (".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".h5", ".msgpack", ".gguf")
+WEIGHTS = (".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".h5", ".msgpack", ".gguf", ".distcp")
 """Endings of files that hold weights."""
 _WHOLE = frozenset("".join(parts) for parts in NAMES.values())
 _OF_SET = re.compile(r".+-\d{5}-of-\d{5}\.(safetensors|bin)|__\d+_\d+\.distcp", re.DOTALL)
@@ -52,7 +52,7 @@ class ShardedReader(Reader):
             self.close()
             raise
         self.format = next((r.format for r in self._shards.values()), "safetensors")
-        self.notes = next((r.notes for r in self._shards.values()), {})
+        self.notes = {name: text for r in reversed(self._shards.values()) for name, text in r.notes.items()}
 
     @property
     def tree(self) -> Any:

@@ -107,6 +107,8 @@ def write_checkpoint(
             write_distributed(temporary, tree, options.progress)
         else:
             _write_set(temporary, tree, options)
+        for source in options.copy:
+            _copy_file(source, temporary / source.name)
         verify(temporary)
 
     def write_file(temporary: Path) -> None:
@@ -147,8 +149,6 @@ def _write_set(folder: Path, tree: Mapping[str, OutTensor], options: Options) ->
     for name, keys in zip(names, shards, strict=True):
         _create(folder / name)
         _write_file(folder / name, _part(tree, keys), options, name)
-    for source in options.copy:
-        _copy_file(source, folder / source.name)
     if len(shards) > 1:
         weights = {key: name for name, keys in zip(names, shards, strict=True) for key in keys}
         ordered = {key: weights[key] for key in tree}

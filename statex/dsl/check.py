@@ -7,7 +7,7 @@ in macros that are not used, too.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 
 from statex.diagnostics import Collector, Diagnostic, Label, StatexError, diagnostic
 from statex.diagnostics.codes import names as codes
@@ -24,6 +24,7 @@ from statex.dsl.suggestions import unknown_operation
 from statex.dsl.templates import compile_template
 from statex.dtypes import BY_NAME
 from statex.grammar import parse, tree
+from statex.grammar.walk import nodes
 from statex.source import Source, Span
 
 Load = Callable[[str, str], Source]
@@ -308,7 +309,7 @@ class _Checker:
                 self._walk(expression, captures, frozenset(extra))
 
     def _walk(self, root: object, captures: Mapping[str, CaptureType], extra: frozenset[str] = frozenset()) -> None:
-        for node in _nodes(root):
+        for node in nodes(root):
             if isinstance(node, tree.Name):
                 self._name(node, captures, extra)
             elif isinstance(node, tree.Call):
@@ -386,15 +387,3 @@ def _templates(node: tree.Statement) -> Iterator[tree.PatternNode]:
             yield node.target
         case tree.Split():
             yield from node.targets
-
-
-def _nodes(root: object) -> Iterator[object]:
-    """Yield a node of an expression and all below it, but nothing inside patterns."""
-    pending = [root]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, tuple):
-            pending.extend(reversed(node))
-        elif is_dataclass(node) and not isinstance(node, tree.PatternNode | type):
-            yield node
-            pending.extend(getattr(node, field.name) for field in reversed(fields(node)) if field.name != "span")

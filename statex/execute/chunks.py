@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from statex.checkpoint.contents import Buffer
+from statex.checkpoint.contents import Buffer, Run
 from statex.dsl.graph import Call, Graph, Ref
 from statex.dtypes import BOOL, Kind
 from statex.execute import kernels
@@ -66,6 +66,11 @@ class Chunks:
     def needs_torch(self, id: int) -> bool:
         """Say whether torch has to be imported to compute a value."""
         return self._by_numpy(id) is None
+
+    def runs(self, id: int) -> list[Run]:
+        """Return the runs that are read for a value."""
+        found = [self._ranges.of(one) for one in self._order(id)]
+        return [run for runs in found if runs is not None for run in runs]
 
     def buffers(self, id: int) -> Iterator[Buffer]:
         """Yield the bytes of a value."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from statex.checkpoint.contents import Blob, Made, Moved
 from statex.checkpoint.input_file import Stored
@@ -22,26 +22,43 @@ _BUFFERS = 12 * _MB
 
 
 def cost(
-    blobs: Iterable[Blob],
-    read: Iterable[Stored],
+    blobs: Sequence[Blob],
+    read: int,
     live: int,
     *,
+    records: bool,
     keys: int,
     numpy: bool,
     torch: bool,
     distributed: bool = False,
 ) -> Cost:
-    """Return the cost of writing blobs, of which `live` bytes are in memory at once."""
+    """Return the cost of writing blobs; computing them reads `read` bytes, and has `live` in memory at once.
+
+    `records` says that the output records checksums.
+    """
     copied = computed = 0
     for blob in blobs:
         if isinstance(blob, Moved):
             copied += blob.nbytes
         elif isinstance(blob, Made):
             computed += blob.nbytes
-    needed = sum(stored.nbytes for stored in read)
+    read += copied + _read_again([blob for blob in blobs if isinstance(blob, Moved)], records)
     memory = _BASE + _BUFFERS + keys * _KEY + live
     memory += (_NUMPY if numpy or torch else 0) + (_TORCH if torch else 0) + (_DISTRIBUTED if distributed else 0)
-    return Cost(read=copied + needed, copied=copied, computed=computed, written=copied + computed, memory=memory)
+    return Cost(read=read, copied=copied, computed=computed, written=copied + computed, memory=memory)
+
+
+def _read_again(blobs: Iterable[Moved], records: bool) -> int:
+    """Return the bytes that are read for checksums alone: of storages of which parts move.
+
+    Where checksums are recorded, parts are read anyway, and those that follow one another make up the whole.
+    """
+    reach: dict[Stored, int] = {}
+    for run in (run for blob in blobs for run in blob.runs):
+        if run.stored.due and not run.is_whole:
+            before = reach.setdefault(run.stored, 0)
+            reach[run.stored] = before + run.nbytes if run.start == before else before
+    return sum(stored.nbytes for stored, end in reach.items() if not records or end < stored.nbytes)
 
 
 _VIEWS = frozenset(

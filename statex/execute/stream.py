@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from statex.checkpoint.contents import Blob, Buffer, Made, Moved, OutTensor
+from statex.checkpoint.contents import Blob, Buffer, Made, Moved, OutTensor, Run
 from statex.checkpoint.crc import crc32
 from statex.checkpoint.input_file import Stored
 from statex.checkpoint.layout import leaves
@@ -77,6 +77,7 @@ class Stream:
             blobs,
             self._read(ids),
             max([self._live(), *held]),
+            records=self._shares,
             keys=len(self._plan.header.entries) + len(self._plan.outputs) + further_keys,
             numpy=bool(made),
             torch=torch or distributed or bool(whole) or any(self._chunks.needs_torch(id) for id in chunked),
@@ -95,11 +96,18 @@ class Stream:
         assert isinstance(info, TensorInfo)
         return max(info.type.nbytes, info.span * info.type.dtype.itemsize)
 
-    def _read(self, ids: Iterable[int]) -> Iterable[Stored]:
-        """Return the storages that computed values are made of."""
-        keys = {self._plan.graph[s].key for id in ids for s in self._plan.graph.sources(id)}  # type: ignore[union-attr]
-        infos = [self._info_of(key) for key in keys]
-        return {info.handle for info in infos if isinstance(info, TensorInfo) and isinstance(info.handle, Stored)}
+    def _read(self, ids: Iterable[int]) -> int:
+        """Return the bytes that computing values reads: parts of inputs, and whole storages for their checksums."""
+        whole = [id for id in ids if self._is_whole(id)]
+        runs = [run for id in ids if self._chunks.can(id) for run in self._chunks.runs(id)]
+        runs += [run for id in ids if (turned := self._transposed(id)) is not None for run in turned[0]]
+        for key in {self._plan.graph[s].key for id in whole for s in self._plan.graph.sources(id)}:  # type: ignore[union-attr]
+            info = self._info_of(key)
+            if isinstance(info, TensorInfo) and isinstance(info.handle, Stored):
+                size = info.type.dtype.itemsize
+                runs.append(Run(info.handle, info.offset * size, info.span * size))
+        checked = {run.stored for run in runs if run.stored.due and not run.is_whole}
+        return sum(run.nbytes for run in runs) + sum(stored.nbytes for stored in checked)
 
     def _moved(self, key: SourceKey) -> Any:
         info = self._info_of(key)
@@ -164,7 +172,9 @@ class Stream:
 
 
 def _turned(runs: Runs, kind: TensorType) -> Iterator[Buffer]:
-    data = memoryview(bytearray(kind.nbytes))
+    import numpy
+
+    data: memoryview = numpy.empty(kind.nbytes, numpy.uint8).data
     at = 0
     for run in runs:
         part = data[at : at + run.nbytes]

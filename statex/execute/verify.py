@@ -36,6 +36,13 @@ class Comparison:
     """Keys that differ and are forgiven by `allow`."""
 
     @property
+    def agreement(self) -> str:
+        """How many keys agree, and how many `allow` forgives, in words."""
+        if not self.allowed:
+            return f"all {self.agreeing} keys agree"
+        return f"{self.agreeing} of {self.expected} keys agree, `allow` forgives {len(self.allowed)}"
+
+    @property
     def fits(self) -> bool:
         """True where nothing differs."""
         return not (self.missing or self.unexpected or self.shapes or self.dtypes)

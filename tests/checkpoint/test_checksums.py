@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -69,3 +71,30 @@ def test_checksums_that_move_along_tell_it_later(source: Path, rules: str) -> No
     assert [found.code.id for found in caught.value.diagnostics] == ["SX604"]
     with pytest.raises(StatexError):
         statex.convert(source, output, statex.compile(rules), force=True, check_input=True)
+
+
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+@pytest.mark.parametrize("rules", ["", "set ** = exp(it)", *RULES.values()], ids=["moved", "all computed", *RULES])
+def test_the_plan_says_what_is_read(source: Path, rules: str, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = source.with_name(f"out.{ending}")
+    compiled = statex.compile(rules)
+    plan = statex.convert(source, output, compiled, dry_run=True).plan
+    count = 0
+
+    def counted(name: str) -> None:
+        real = getattr(os, name)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            nonlocal count
+            found = real(*arguments, **named)
+            count += found if isinstance(found, int) else len(found)
+            return found
+
+        monkeypatch.setattr(os, name, call)
+
+    for name in ("pread", "preadv", "copy_file_range", "sendfile"):
+        counted(name)
+    statex.convert(source, output, compiled)
+    assert plan.cost is not None
+    headers = 150_000
+    assert plan.cost.read <= count <= plan.cost.read + headers

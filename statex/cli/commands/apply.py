@@ -91,7 +91,7 @@ def _outcome(done: statex.Conversion, destination: Path) -> str:
         lines.append(f"not taken along: {names}{takes}")
     if done.comparison is not None:
         verb = "fits" if done.path is None else "verified against"
-        lines.append(f"{verb} {escape(done.comparison.target)}: all {done.comparison.agreeing} keys agree")
+        lines.append(f"{verb} {escape(done.comparison.target)}: {done.comparison.agreement}")
     lines.append(
         f"dry run: {escape(str(destination))} was not written"
         if done.path is None

@@ -34,4 +34,4 @@ def verify(
     if json:
         print_json({"ok": True, "target": found.target, "keys": found.agreeing})
     elif not quiet:
-        typer.echo(f"{escape(path.name)} fits {escape(found.target)}: all {found.agreeing} keys agree")
+        typer.echo(f"{escape(path.name)} fits {escape(found.target)}: {found.agreement}")

@@ -46,3 +46,11 @@ NOTES_LOST = declare(
     example="statex apply rules.sx in.safetensors out.pth",
     mend="Write a .safetensors if they are needed.",
 )
+DTYPE_CHANGED = declare(
+    "SX906",
+    "a key gets another dtype",
+    exit=0,
+    meaning="A `set` gives a key a value of another dtype than it had, and says nothing of a dtype.",
+    example="set a.weight = zeros([2, 2])   # a.weight is bf16, and constructors make f32",
+    mend="Say which dtype is meant: `zeros([2, 2], dtype=dtype)`, or `… | cast(dtype)`.",
+)

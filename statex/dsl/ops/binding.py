@@ -148,7 +148,7 @@ def _converted(parameter: Parameter, value: Any) -> tuple[bool, Any]:
     if kind is ArgKind.WORD:
         return value in parameter.choices, value
     if kind is ArgKind.INDEX:
-        return True, value
+        return value is None or isinstance(value, int | tuple), (value,) if not isinstance(value, tuple) else value
     if kind is ArgKind.NUMBER:
         return number, value
     python = {ArgKind.INT: int, ArgKind.BOOL: bool, ArgKind.TEXT: str}[kind]

@@ -20,6 +20,7 @@ from statex.dsl.statements.select import check_new
 from statex.dsl.values import TensorValue
 from statex.dtypes import Kind
 from statex.grammar import tree
+from statex.grammar.walk import nodes
 from statex.source import Span
 
 
@@ -74,6 +75,27 @@ def _lint_cast(compiler: Compiler, node: tree.Set, match: Match, value: TensorVa
                 cases=[match.visible],
             )
         )
+    elif before != value.dtype and not _names_dtype(node.value):
+        compiler.found.add(
+            diagnostic(
+                lints.DTYPE_CHANGED,
+                f"this makes {value.dtype} of {before}, and names no dtype",
+                node.value.span,
+                values=[f"{match.visible}: {match.entry.type} -> {value}"],
+                help=f"`… | cast({before})` keeps the dtype, `… | cast({value.dtype})` says that it shall change",
+                cases=[match.visible],
+            )
+        )
+
+
+def _names_dtype(value: tree.Expr) -> bool:
+    """Say whether an expression casts, or says the dtype of what it makes."""
+    for node in nodes(value):
+        if isinstance(node, tree.Name) and node.name == "cast":
+            return True
+        if isinstance(node, tree.Call) and (node.function == "cast" or any(a.name == "dtype" for a in node.arguments)):
+            return True
+    return False
 
 
 def _targets(compiler: Compiler, node: tree.Set, scope: Scope) -> Iterable[Match]:

@@ -74,10 +74,7 @@ def _without_collisions(compiler: Compiler, moves: Moves) -> Moves:
                     codes.COLLISION,
                     f"`{old}` becomes `{new}`, and that key exists",
                     span,
-                    values=[
-                        f"{old}: {compiler.state.entries[old].type or 'not a tensor'}   "
-                        f"{new}: {compiler.state.entries[new].type or 'not a tensor'}"
-                    ],
+                    values=_operands(compiler, old, new),
                     help=f"drop {show_key(new)}",
                     cases=[old],
                 )
@@ -102,6 +99,13 @@ def _without_collisions(compiler: Compiler, moves: Moves) -> Moves:
     # A refused move keeps its old key, onto which another key may not move then.
     stuck = [old for old, (new, _) in good.items() if new in moves and new not in good]
     return good if not stuck else {old: to for old, to in good.items() if old not in stuck}
+
+
+def _operands(compiler: Compiler, *keys: str) -> list[str]:
+    """Return the one line that shows what keys hold, as far as that is known."""
+    entries = [(key, compiler.state.entries[key]) for key in keys]
+    known = [(key, entry) for key, entry in entries if entry.type is not None or entry.opaque is not None]
+    return ["   ".join(f"{key}: {entry.type or 'not a tensor'}" for key, entry in known)] if known else []
 
 
 # --- whole keys -------------------------------------------------------------------------------------------------

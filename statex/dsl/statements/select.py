@@ -31,8 +31,9 @@ def drop(compiler: Compiler, node: tree.Drop, scope: Scope) -> None:
             chosen.update((m.key, m) for m in found)
     if node.keep:
         visible = _everything_below(compiler, node.span, scope)
-        # A `keep` whose pattern is at fault would drop everything and be followed by errors that mean nothing.
-        removed = [key for key in visible if key not in chosen] if chosen or node.optional else []
+        # A `keep` whose pattern is at fault would drop everything and be followed by errors that mean nothing; `keep?`
+        # says that nothing to do is fine, not that nothing shall be kept.
+        removed = [key for key in visible if key not in chosen] if chosen else []
     else:
         removed = compiler.state.sort(chosen)
     _remove(compiler, "keep" if node.keep else "drop", node.span, removed, scope)
