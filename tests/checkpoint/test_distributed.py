@@ -8,13 +8,15 @@ import errno
 import io
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.filesystem import FileSystem
 from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, MetadataIndex
 
 import statex
@@ -306,3 +308,37 @@ def test_a_tensor_in_pieces(folder: Path) -> None:
     (folder / ".metadata").write_bytes(pickle.dumps(header))
     statex.convert(folder, folder.with_name("out.pth"), statex.compile("root 'model' -> ''"))
     assert torch.equal(torch.load(folder.with_name("out.pth"))["layer.weight"], whole)
+
+
+def test_a_signal_in_torchs_writer_is_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class StoppedByTestError(BaseException):
+        """What a signal raises."""
+
+    class Interrupted:
+        """A file whose third write is met by a signal."""
+
+        def __init__(self, file: Any) -> None:
+            self.file = file
+            self.count = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.file, name)
+
+        def write(self, data: Any) -> Any:
+            self.count += 1
+            if self.count == 3:
+                raise StoppedByTestError
+            return self.file.write(data)
+
+    real = FileSystem.create_stream
+
+    @contextmanager
+    def stream(self: Any, *arguments: Any) -> Iterator[Any]:
+        with real(self, *arguments) as file:
+            yield Interrupted(file) if "w" in arguments[-1] else file
+
+    torch.save({f"w{n}": torch.ones(100) for n in range(4)}, tmp_path / "in.pth")
+    monkeypatch.setattr(FileSystem, "create_stream", stream)
+    with pytest.raises(StoppedByTestError):
+        statex.convert(tmp_path / "in.pth", tmp_path / "out", statex.compile(""), format="dcp")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.pth"]

@@ -179,7 +179,7 @@ def test_quantized_geometry_that_does_not_fit(tmp_path: Path, geometry: Any) -> 
         -(2**63),
         -(2**255),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_values_that_are_rare(tmp_path: Path, value: Any) -> None:
     found = converted({"w": torch.ones(1), "x": value}, tmp_path)["x"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -564,3 +566,89 @@ def test_what_took_a_missing_tensor_is_said(run: Run, net: Net) -> None:
         ("linear.weight", "used by <-e>:2"),
         ("bn.bias", "dropped by <-e>:1"),
     ]
+
+
+def test_what_allow_forgives_is_said(run: Run, net: Net) -> None:
+    rules = "drop bn.bias; add extra.w = ones([2]); allow missing bn.bias; allow unexpected extra.**"
+    ended = run("apply", "-e", rules, "net.pth", "out.pth", "--target", "models:Net")
+    assert ended.exit_code == 0
+    assert "verified against Net: 6 of 7 keys agree, `allow` forgives 2\n" in ended.out
+
+
+def test_keep_of_nothing_is_not_drop_of_everything(run: Run, net: Net) -> None:
+    ended = run("apply", "-e", "keep? zz.x", "net.pth", "out.pth")
+    assert ended.exit_code == 0
+    assert len(read("out.pth")) == 7
+
+
+def test_what_is_unknown_after_an_error_is_not_called_anything(run: Run, net: Net) -> None:
+    ended = run(
+        "plan",
+        "-e",
+        "set linear.weight = it + nope.z",
+        "-e",
+        "rename linear.weight -> linear.bias",
+        "net.pth",
+        "--json",
+    )
+    assert [found["code"] for found in ended.json["diagnostics"]] == ["SX304", "SX302"]
+    assert ended.json["diagnostics"][1]["values"] == ["linear.bias: f32[5]"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "warned"),
+    [
+        ("set linear.weight = zeros([5, 10])", ["SX906"]),
+        ("set linear.weight = zeros([5, 10], dtype=f32)", []),
+        ("set linear.weight = zeros([5, 10]) | cast(dtype)", []),
+        ("set linear.weight = zeros_like", []),
+        ("set linear.weight = bn.weight[:, none] | expand([5, 10])", ["SX906"]),
+    ],
+)
+def test_a_dtype_that_changes_without_a_word_is_said(run: Run, net: Net, rules: str, warned: list[str]) -> None:
+    state = {key: t.half() if key == "linear.weight" else t for key, t in net.state_dict().items()}
+    torch.save(state, "half.pth")
+    ended = run("plan", "-e", rules, "half.pth", "--json")
+    assert [found["code"] for found in ended.json["warnings"]] == warned
+    assert ended.exit_code == 0
+
+
+def test_a_link_to_nowhere_is_no_output(run: Run, net: Net) -> None:
+    Path("dl.pth").symlink_to("nowhere/x.pth")
+    ended = run("apply", "-e", "", "net.pth", "dl.pth", "--force")
+    assert ended.exit_code == 3
+    assert "`dl.pth` is a link into" in ended.err
+
+
+def test_an_index_that_is_an_int(run: Run, net: Net) -> None:
+    ended = run("apply", "-e", "set linear.weight = getitem(it, 0)", "net.pth", "out.pth")
+    assert ended.exit_code == 0
+    assert read("out.pth")["linear.weight"].shape == (10,)
+
+
+class TestDistributed:
+    def test_files_are_taken_along_in_both_directions(self, run: Run, net: Net) -> None:
+        assert run("apply", "-e", "", "net.pth", "in/", "--format", "safetensors").exit_code == 0
+        Path("in/config.json").write_text("{}")
+        assert run("apply", "-e", "", "in", "dcp", "--format", "dcp", "--copy-files").exit_code == 0
+        assert sorted(os.listdir("dcp")) == [".metadata", "__0_0.distcp", "config.json"]
+        again = run("apply", "-e", "", "dcp", "dcp", "--format", "dcp", "--copy-files", "--force")
+        assert (again.exit_code, again.err) == (0, "")
+        assert run("apply", "-e", "", "dcp", "out/", "--format", "safetensors", "--copy-files").exit_code == 0
+        assert sorted(os.listdir("out")) == ["config.json", "model.safetensors"]
+
+    def test_it_has_no_shards(self, run: Run, net: Net) -> None:
+        ended = run("apply", "-e", "", "net.pth", "dcp", "--format", "dcp", "--shard-size", "1MB")
+        assert ended.exit_code == 2
+        assert not Path("dcp").exists()
+
+
+def test_notes_of_all_shards_are_kept(run: Run) -> None:
+    Path("set").mkdir()
+    save_file({"a": torch.ones(1)}, "set/one.safetensors", metadata={"format": "tf"})
+    save_file({"b": torch.ones(1)}, "set/two.safetensors", metadata={"format": "tf", "quant": "xyz"})
+    index = {"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}
+    Path("set/model.safetensors.index.json").write_text(json.dumps(index))
+    assert run("apply", "-e", "", "set", "out.safetensors").exit_code == 0
+    with safe_open("out.safetensors", framework="pt") as file:
+        assert file.metadata() == {"format": "pt", "quant": "xyz"}
