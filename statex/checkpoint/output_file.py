@@ -24,11 +24,9 @@ _SMALL = SLICE // 4
 """Bytes below which a call of the kernel's copy costs more than to read and write."""
 _RUN = 1 << 26
 """Bytes the kernel copies in one call: enough to lose no time, little enough to report progress and hear signals."""
-_PAGE = 4096
-"""The kernel's copy takes whole pages over where they lie alike in both files; elsewhere it is slower than slices."""
-_ALIGNED = SLICE // 2
-"""Large writes begin at multiples of this: pages are made in groups that way. Larger slices measured slower, as the
-system then looks for larger groups of free pages."""
+_ALIGNED = 1 << 16
+"""Large writes go from one multiple of this to the next, and so do the pieces that the kernel copies: ext4 makes pages
+in groups that way. Larger groups took up to three times as long where little memory was free in one piece."""
 _WORTH_AHEAD = 1 << 21
 """Bytes from which on the parts of a blob are computed in a thread of their own, while those before are written."""
 
@@ -44,6 +42,8 @@ class OutputFile:
         self.fd = os.open(path, os.O_WRONLY | getattr(os, "O_CLOEXEC", 0))
         self.position = 0
         """Bytes written or gathered so far."""
+        self._offset = 0
+        """Bytes written so far."""
         self._gathered: list[Buffer] = []
         self._waiting = 0
         self._region: Extent | None = None
@@ -158,13 +158,12 @@ class OutputFile:
         region, self._region = self._region, None
         if region is None:
             return
-        start, done = self.position - region.nbytes, 0
-        alike = (start - region.offset) % _PAGE == 0
+        done = 0
         while done < region.nbytes:
-            count = min(region.nbytes - done, _RUN - (start + done) % _ALIGNED)
-            moved = self._kernel(region, done, count) if alike else 0
+            count = min(region.nbytes - done, _RUN - self._offset % _ALIGNED)
+            moved = self._kernel(region, done, count)
             if not moved:
-                self._slices(region.part(done, region.nbytes - done), start + done, None)
+                self._slices(region.part(done, region.nbytes - done), None)
                 return
             done += moved
             self._added(moved)
@@ -195,17 +194,16 @@ class OutputFile:
             self.write(data)
             return crc32(data, crc)
         self.flush()
-        start = self.position
         self.position += extent.nbytes
-        return self._slices(extent, start, crc)
+        return self._slices(extent, crc)
 
-    def _slices(self, extent: Extent, start: int, crc: int | None) -> int:
-        """Copy a region to byte `start` of the output, in slices that stay in the processor's cache."""
+    def _slices(self, extent: Extent, crc: int | None) -> int:
+        """Copy a region in slices that stay in the processor's cache."""
         value = crc or 0
         buffer = memoryview(bytearray(min(_ALIGNED, extent.nbytes)))
         done = 0
         while done < extent.nbytes:
-            part = buffer[: min(_ALIGNED - (start + done) % _ALIGNED, extent.nbytes - done)]
+            part = buffer[: min(_ALIGNED - self._offset % _ALIGNED, extent.nbytes - done)]
             extent.file.read_into(extent.offset + done, part)
             if crc is not None:
                 value = crc32(part, value)
@@ -215,12 +213,13 @@ class OutputFile:
 
     def _all(self, data: Buffer) -> None:
         view = memoryview(data).cast("B")
-        count = len(view)
         while view:
-            view = view[os.write(self.fd, view) :]
-        self._added(count)
+            written = os.write(self.fd, view[: _ALIGNED - self._offset % _ALIGNED])
+            view = view[written:]
+            self._added(written)
 
     def _added(self, count: int) -> None:
+        self._offset += count
         self._writeback.add(count)
         if self._progress is not None:
             self._progress(count)
