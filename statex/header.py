@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from math import prod
 
@@ -104,7 +104,7 @@ class OpaqueInfo:
     handle: object = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Header:
     """A state's header: its entries in order, `_metadata`, and the values of the file around it.
 

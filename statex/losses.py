@@ -12,6 +12,7 @@ from statex.diagnostics.model import Diagnostic
 from statex.diagnostics.suggest import join_words
 from statex.dsl.plan import Output, Plan
 from statex.dsl.written import show_key
+from statex.header import TensorInfo
 
 
 def losses(plan: Plan, format: str, notes: Mapping[str, str]) -> Iterator[Diagnostic]:
@@ -36,7 +37,7 @@ def _untied(plan: Plan, format: str) -> Iterator[Diagnostic]:
     shared = [group for group in groups.values() if len(group) > 1]
     if not shared:
         return
-    once = {output.value: output for group in shared for _, output in group}
+    once = {_identity(plan, output): output for group in shared for _, output in group}
     more = sum(_nbytes(output) for group in shared for _, output in group) - sum(map(_nbytes, once.values()))
     keys = [[f"`{key}`" for key, _ in group] for group in shared]
     copy = show_key(shared[0][-1][0])
@@ -47,6 +48,12 @@ def _untied(plan: Plan, format: str) -> Iterator[Diagnostic]:
         notes=[f"{show_bytes(more)} are written again"] if more else (),
         help=f"where the model ties them itself: drop {copy}; allow missing {copy}",
     )
+
+
+def _identity(plan: Plan, output: Output) -> object:
+    """Return what outputs have in common that are the very same tensor, and no others."""
+    info = plan.info(output.origin) if output.origin is not None else None
+    return (output.tie, info.identity) if isinstance(info, TensorInfo) else output.value
 
 
 _NAMES = {"safetensors": "safetensors", "dcp": "torch.distributed.checkpoint"}

@@ -6,6 +6,8 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
 
+from statex.record import record
+
 
 @dataclass(frozen=True, eq=False)
 class Source:
@@ -32,7 +34,7 @@ class Source:
         return self.text[start:end].rstrip("\r\n")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Span:
     """The characters `start` up to `end` (exclusive) of a source."""
 

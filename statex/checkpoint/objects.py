@@ -43,7 +43,7 @@ class Call:
     state: Any = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StorageType:
     """A storage class of torch: how many bytes an element has, and its dtype where tensors can be computed with."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Set
@@ -175,7 +174,7 @@ def folder_atomically(final: Path, write: Callable[[Path], None], *, force: bool
 
 def _beside(final: Path) -> Path:
     """Return a name that nothing has yet, in the same folder; it says what it is for, as far as names may be long."""
-    ending = f".{secrets.token_hex(4)}{_SUFFIX}"
+    ending = f".{os.urandom(4).hex()}{_SUFFIX}"
     start = os.fsencode(final.name)[: _LONGEST - len(ending) - 1].decode(errors="ignore")
     return final.with_name(f".{start}{ending}")
 

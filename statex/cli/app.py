@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from statex.cli.command import Command, Group
 from statex.cli.commands.apply import apply
 from statex.cli.commands.check import check
 from statex.cli.commands.explain import explain
@@ -23,6 +24,7 @@ from statex.diagnostics.codes import files as codes
 
 app = typer.Typer(
     name="statex",
+    cls=Group,
     help="Change PyTorch checkpoints by rules that are checked before any data is read, and verified after.",
     no_args_is_help=True,
     add_completion=False,
@@ -55,7 +57,7 @@ def _printing(command: Callable[..., None]) -> Callable[..., None]:
 
 
 for command in (apply, plan, check, verify, show, ops, explain):
-    app.command()(_printing(command))
+    app.command(cls=Command)(_printing(command))
 
 
 def _version(wanted: bool) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from typing import NoReturn
 
 from statex.diagnostics.codes import Code
+from statex.record import record
 from statex.source import Span
 
 
@@ -18,7 +19,7 @@ class Severity(Enum):
     WARNING = "warning"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Label:
     """A place in a rule text and what is to be said right there."""
 
@@ -26,7 +27,7 @@ class Label:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Note:
     """A sentence below the snippet, after its kind: `note`, `help` (something to paste) or `value` (an operand)."""
 
@@ -34,7 +35,7 @@ class Note:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Diagnostic:
     """One finding.
 

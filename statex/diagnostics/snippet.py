@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
 
 from statex.diagnostics.escape import escape
+from statex.record import record
 from statex.source import Span
 
 _TAB = " " * 4
@@ -30,7 +30,7 @@ def _shown(character: str) -> str:
     return _TAB if character == "\t" else escape(character)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Snippet:
     """The characters `first` up to `last` (exclusive) of the line `text`: as much of it as there is room for."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from statex.diagnostics import fail
@@ -23,6 +23,7 @@ from statex.dsl.values import (
     is_tensors,
     is_unknown,
 )
+from statex.record import record
 from statex.source import Span
 
 Given = tuple[Value, Span]
@@ -34,7 +35,7 @@ OVER_SEVERAL: Mapping[str, str] = {"mean": "average"}
 """Operations of one tensor that mean another one when given several."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CallSite:
     """A call as written, and what is current there: `it`, and the value piped into it (`None` where there is none)."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 
 from statex.grammar.tree import Choice
@@ -20,7 +19,7 @@ class CaptureKind(Enum):
     GROUP = "group"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CaptureType:
     """The kind of a capture and, for a choice, its alternatives."""
 

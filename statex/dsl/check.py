@@ -7,7 +7,7 @@ in macros that are not used, too.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import is_dataclass, replace
 
 from statex.diagnostics import Collector, Diagnostic, Label, StatexError, diagnostic
 from statex.diagnostics.codes import names as codes
@@ -25,12 +25,13 @@ from statex.dsl.templates import compile_template
 from statex.dtypes import BY_NAME
 from statex.grammar import parse, tree
 from statex.grammar.walk import nodes
+from statex.record import record
 from statex.source import Source, Span
 
 Load = Callable[[str, str], Source]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Checked:
     """What a static check finds: everything that is wrong, and the inputs that are declared, of included files too."""
 

@@ -11,7 +11,6 @@ from statex.diagnostics.codes import lints
 from statex.diagnostics.codes import names as name_codes
 from statex.diagnostics.suggest import join_words
 from statex.dsl.compiler import Compiler
-from statex.dsl.graph import Graph
 from statex.dsl.metadata import follow
 from statex.dsl.parameters import Given
 from statex.dsl.plan import Output, Plan
@@ -71,7 +70,7 @@ def _check_inputs(compiler: Compiler) -> None:
 
 def _plan(compiler: Compiler, scope: Scope) -> Plan:
     entries = [(key, compiler.state.entries[key]) for key in compiler.state.in_order()]
-    outputs = OrderedDict([(key, _output(entry, compiler.graph)) for key, entry in entries])
+    outputs = OrderedDict([(key, _output(entry)) for key, entry in entries])
     header = compiler.header
     born = [(key, entry.born) for key, entry in entries if entry.born is not None]
     metadata = None if header.metadata is None else follow(header.metadata, header.entries, born)
@@ -91,21 +90,13 @@ def _plan(compiler: Compiler, scope: Scope) -> Plan:
     )
 
 
-def _output(entry: Entry, graph: Graph) -> Output:
-    id = entry.value.id if entry.value is not None else None
-    kind = graph[id].type if id is not None else None
-    assert not isinstance(kind, tuple)
+def _output(entry: Entry) -> Output:
+    # By position, as there may be hundreds of thousands.
     return Output(
-        value=id,
-        type=kind,
-        tie=entry.tie,
-        origin=entry.origin,
-        opaque=entry.opaque,
-        is_parameter=entry.is_parameter,
-        requires_grad=entry.requires_grad,
-        step=entry.step,
-        born=entry.born,
-    )
+        entry.known.id if entry.origin is None and entry.known is not None else None,
+        entry.type, entry.tie, entry.origin, entry.opaque, entry.is_parameter, entry.requires_grad, entry.step,
+        entry.born,
+    )  # fmt: skip
 
 
 def _lint_ties(compiler: Compiler) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import NoReturn, Protocol
 
 from statex.diagnostics import StatexError, fail
@@ -30,6 +30,7 @@ from statex.dsl.values import (
 )
 from statex.dtypes import BY_NAME
 from statex.grammar import tree
+from statex.record import record
 from statex.source import Span
 
 OPERATORS: Mapping[str, str] = {
@@ -57,7 +58,7 @@ class World(Protocol):
         """Return a plain value of the checkpoint; KeyError where it has none."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Context:
     """What the current match gives to its expressions.
 

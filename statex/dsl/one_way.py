@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from statex.dsl.reading import Element, Literal, Many, Mixed, Texts, Wild, atom_expression
+from statex.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OneWay:
     """The expression of a pattern; `names` are its captures by group, `fixed` those whose text is known."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from statex.diagnostics import fail
@@ -13,12 +12,13 @@ from statex.dsl.operators import bounded
 from statex.dsl.values import PatternValue, Value, describe, is_unknown, kind_of
 from statex.dtypes import BY_NAME, DType
 from statex.grammar import tree
+from statex.record import record
 from statex.source import Span
 
 TYPES = ("int", "float", "bool", "str", "dtype", "list")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Given:
     """A value for a parameter.
 

@@ -24,7 +24,7 @@ class Change:
     after: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Step:
     """A statement that was carried out, and its changes; `used_at` are the `use`s and `include`s that led to it."""
 
@@ -38,7 +38,7 @@ class Step:
         return dict(Counter(change.kind for change in self.changes))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Allowed:
     """A pattern of `allow missing` or `allow unexpected`; `kind` is that word."""
 
@@ -50,7 +50,7 @@ class Allowed:
 class Output:
     """What stands under a key of the result.
 
-    `value` is the id of its value in the graph (`None` for `opaque` entries). Outputs with an equal `tie` share their
+    `value` is the id of a computed value in the graph. Outputs with an equal `tie` share their
     storage. `origin` is set where it is still a tensor (or entry) of an input, moved or not: in memory the very same
     object. `step` is the number of the statement that made or moved it last, -1 for none.
     """
@@ -80,7 +80,7 @@ class Fate:
     step: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Cost:
     """What carrying out a plan over files takes, in bytes: `memory` is the largest resident set of the process."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 from statex.dsl.captures import MOST_DIGITS, is_digits
+from statex.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Wild:
     """One or more characters of a segment; `choices` narrows them to some texts, `digits` to ASCII digits.
 
@@ -32,21 +32,21 @@ class Wild:
 Atom = str | Wild
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Literal:
     """A segment as it is written."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Mixed:
     """A segment of texts and wildcards."""
 
     atoms: tuple[Atom, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Many:
     """Whole segments, `least` of them or more."""
 

@@ -12,6 +12,7 @@ from statex.dsl.ops import OPERATIONS, QUERIES, WORDS
 from statex.dsl.values import PatternValue, Value, is_unknown
 from statex.dtypes import BY_NAME
 from statex.grammar.tree import Macro, Name, PatternNode, Splice
+from statex.record import record
 from statex.source import Span
 
 CURRENT = ("it", "key", "dtype", "shape", "ndim", "numel")
@@ -50,7 +51,7 @@ class Definition:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MacroDefinition:
     """A macro and the scope it was written in, which is what its body sees."""
 

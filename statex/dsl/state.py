@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from statex.dsl.graph import Graph, SourceKey
 from statex.dsl.index import KeyIndex
 from statex.dsl.values import UNKNOWN, TensorValue, Value
 from statex.header import Header, OpaqueInfo, TensorInfo, TensorType
-from statex.record import record
 
 
-@record
+@dataclass(slots=True, eq=False)
 class Entry:
-    """What stands under a key.
+    """What stands under a key; nobody assigns to its fields.
 
-    `value` is `None` for an entry that is no tensor (then `opaque` is set) and for one that an error made unknown.
+    `info` is the header's for an entry that is of an input, moved or not; its value is put into `graph` when somebody
+    asks for it, which renames never do. `known` is the value of a tensor that was computed, and `None` where an error
+    made it unknown. `opaque` is set for an entry that is no tensor.
+
     Two entries with an equal `tie` share their storage in the result. `origin` is the tensor that this entry still
     is, moved or not; `None` once it is computed. `born` is the source whose module it follows in `_metadata`, `roots`
     the tie it had in the input. `step` is the number of the statement that made or moved it, -1 for none.
     """
 
-    value: TensorValue | None
     tie: Hashable
     roots: Hashable
     origin: SourceKey | None = None
+    info: TensorInfo | None = None
+    graph: Graph | None = None
+    known: TensorValue | None = None
     born: str | None = None
     opaque: OpaqueInfo | None = None
     is_parameter: bool = False
@@ -33,21 +37,33 @@ class Entry:
     step: int = -1
 
     @property
+    def value(self) -> TensorValue | None:
+        """The value of a tensor, `None` for what is no tensor and for one that an error made unknown."""
+        if self.known is None and self.info is not None:
+            assert self.graph is not None
+            assert self.origin is not None
+            self.known = self.graph.source(self.origin, self.info)
+        return self.known
+
+    @property
     def type(self) -> TensorType | None:
         """Dtype and shape of a tensor."""
-        return self.value.type if self.value is not None else None
+        if self.info is not None:
+            return self.info.type
+        return self.known.type if self.known is not None else None
 
     @property
     def current(self) -> Value:
         """What expressions know of it: `None` where it is no tensor, `UNKNOWN` after an error."""
-        return UNKNOWN if self.value is None and self.opaque is None else self.value
+        value = self.value
+        return UNKNOWN if value is None and self.opaque is None else value
 
     def at_step(self, step: int) -> Entry:
         """Return the entry as moved by a statement."""
         # Spelled out, as `dataclasses.replace` costs several times as much, and renames do this for every key.
         return Entry(
-            self.value, self.tie, self.roots, self.origin, self.born, self.opaque, self.is_parameter,
-            self.requires_grad, step,
+            self.tie, self.roots, self.origin, self.info, self.graph, self.known, self.born, self.opaque,
+            self.is_parameter, self.requires_grad, step,
         )  # fmt: skip
 
     @property
@@ -125,17 +141,14 @@ def source_entry(key: SourceKey, info: TensorInfo | OpaqueInfo, graph: Graph) ->
     """Return the entry of an input's tensor as it is."""
     born = key.key if not key.input else None
     if isinstance(info, OpaqueInfo):
-        return Entry(None, ("opaque", key), ("opaque", key), key, born, info)
-    value = graph.source(key, info)
-    tie: Hashable = ("source", key.input, key.member, info.storage) if info.storage is not None else key
-    return Entry(
-        value, tie, tie, key, born, is_parameter=info.is_parameter, requires_grad=info.requires_grad
-    )  # fmt: skip
+        tie: Hashable = ("opaque", key)
+        return Entry(tie, tie, key, born=born, opaque=info)
+    tie = ("source", key.input, key.member, info.storage) if info.storage is not None else key
+    return Entry(tie, tie, key, info, graph, None, born, None, info.is_parameter, info.requires_grad)
 
 
 def computed(entry: Entry, value: TensorValue | None, tie: Hashable, step: int) -> Entry:
     """Return the entry with another value: it stays a Parameter, unless its new dtype cannot have a gradient."""
     floating = value is None or value.dtype.is_floating_point or value.dtype.is_complex
-    return replace(
-        entry, value=value, tie=tie, origin=None, step=step, requires_grad=entry.requires_grad and floating
-    )  # fmt: skip
+    grad = entry.requires_grad and floating
+    return replace(entry, origin=None, info=None, known=value, tie=tie, step=step, requires_grad=grad)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 from statex.dsl.ops.base import show_value
@@ -28,7 +27,7 @@ class TensorValue(TensorType):
         return str(self.type)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PatternValue:
     """A macro argument written in double quotes: a pattern to splice, or plain text elsewhere."""
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from heapq import nsmallest
 
 from statex.diagnostics.suggest import did_you_mean
 from statex.dsl.written import is_plain, show_key, show_text
 from statex.header import TensorType
+from statex.record import record
 
 Type = TensorType | None
 Types = Mapping[str, Type]
@@ -25,7 +26,7 @@ _NUMBER = re.compile(r"(?<![^.])(?:0|[1-9][0-9]*)(?![^.])")
 _LETTERS = "ijklmn"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pairing:
     """Which unexpected key a missing one probably is, and the renames that say so."""
 

@@ -8,7 +8,6 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from statex.diagnostics import fail
@@ -16,11 +15,12 @@ from statex.diagnostics.codes import target as codes
 from statex.diagnostics.suggest import did_you_mean
 from statex.execute.live import tensor_info
 from statex.header import Header, OpaqueInfo
+from statex.record import record
 
 _SEARCHED = "modules are searched in the working directory and where Python finds them"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Target:
     """What a result has to fit: a header, and the model on the meta device where there is one."""
 

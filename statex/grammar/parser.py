@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.resources import files
+from pkgutil import get_data
 from typing import Any, cast
 
 from lark import Lark, TextSlice, UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken, lexer
@@ -40,7 +40,7 @@ class _Parser:
         self.builder = Builder(parse_field)
         with _terminals_compared(strict):
             self.lark = Lark(
-                files("statex.grammar").joinpath("statex.lark").read_text("utf-8"),
+                _grammar(),
                 parser="lalr",
                 start=start,
                 propagate_positions=True,
@@ -58,6 +58,12 @@ class _Parser:
             return self.builder.transform(parsed)
         except VisitError as error:
             raise error.orig_exc from None
+
+
+def _grammar() -> str:
+    data = get_data("statex.grammar", "statex.lark")
+    assert data is not None, "every loader of packages gives the files in them"
+    return data.decode("utf-8")
 
 
 @contextmanager

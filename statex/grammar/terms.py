@@ -5,15 +5,15 @@ As they were written; names are not looked up and keys are not matched here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
+from statex.record import node
 from statex.source import Span
 
 # --- patterns and templates -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Text:
     """Characters that stand for themselves (dots included)."""
 
@@ -21,14 +21,14 @@ class Text:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Star:
     """`*`: one or more characters of one segment."""
 
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class DoubleStar:
     """`**`: whole segments."""
 
@@ -44,7 +44,7 @@ class CaptureKind(Enum):
     CHOICE = "choice"
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Choice:
     """One alternative of `{p:query=q|key=k}`: it matches `text` and stands for `value`."""
 
@@ -52,7 +52,7 @@ class Choice:
     value: str
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Capture:
     """`{i}`, `{m:**}`, `{i:int}`, `{p:q|k|v}`; the name `_` is a wildcard without a name."""
 
@@ -62,7 +62,7 @@ class Capture:
     choices: tuple[Choice, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Splice:
     """`{$name}`: the value of a parameter or macro argument."""
 
@@ -70,7 +70,7 @@ class Splice:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Field:
     """`{i + 1}`, `{i:02}`, `{1}`: an integer expression with an optional format, in a template only."""
 
@@ -91,7 +91,7 @@ class PatternKind(Enum):
     REGEX = "regex"
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class PatternNode:
     """A pattern or a template: which of the two, its place in the statement tells.
 
@@ -109,7 +109,7 @@ class PatternNode:
 # --- expressions ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Number:
     """An integer or a float."""
 
@@ -117,7 +117,7 @@ class Number:
     value: int | float
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class String:
     """Quoted text. For `"…"` that is a well-formed pattern, `pattern` holds it (macro arguments splice it)."""
 
@@ -126,7 +126,7 @@ class String:
     pattern: PatternNode | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Name:
     """An undotted bare word."""
 
@@ -134,7 +134,7 @@ class Name:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class KeyRef:
     """A tensor by its key: `model.norm.weight`, `{m}.weight`, `ft::{key}`, `::bias`, `::'odd key'`."""
 
@@ -142,7 +142,7 @@ class KeyRef:
     key: PatternNode
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Argument:
     """An argument of a call, with its name if it was given by name."""
 
@@ -151,7 +151,7 @@ class Argument:
     value: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Call:
     """`f(x, dim=1)`; `name_span` is the span of `f` alone."""
 
@@ -161,7 +161,7 @@ class Call:
     arguments: tuple[Argument, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Pipe:
     """`value | stage`: the stage is a `Call` or a `Name`."""
 
@@ -170,7 +170,7 @@ class Pipe:
     stage: Call | Name
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Unary:
     """`-x`, `+x` or `not x`; `operator` is one of `-`, `+`, `not`."""
 
@@ -179,7 +179,7 @@ class Unary:
     operand: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Binary:
     """Two operands: `+ - * / // % ** @`, `== != < <= > >=`, `in`, `not in`, `and`, `or`."""
 
@@ -190,7 +190,7 @@ class Binary:
     right: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Matches:
     """`value matches PATTERN`."""
 
@@ -199,7 +199,7 @@ class Matches:
     pattern: PatternNode
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Query:
     """`exists(PATTERN)` or `count(PATTERN)`; `function` says which."""
 
@@ -208,7 +208,7 @@ class Query:
     pattern: PatternNode
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class ListExpr:
     """`[a, b]`."""
 
@@ -216,7 +216,7 @@ class ListExpr:
     items: tuple[Expr, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Slice:
     """`start:stop:step` inside a subscript."""
 
@@ -226,14 +226,14 @@ class Slice:
     step: Expr | None
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Ellipsis:
     """`...` inside a subscript."""
 
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Subscript:
     """`value[index, …]`."""
 

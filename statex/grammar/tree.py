@@ -5,7 +5,6 @@ The statements are here and their patterns and expressions in `terms`; this modu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from statex.grammar.terms import (
@@ -37,6 +36,7 @@ from statex.grammar.terms import (
     Text,
     Unary,
 )
+from statex.record import node
 from statex.source import Source, Span
 
 __all__ = [
@@ -108,7 +108,7 @@ class RenameMode(Enum):
     TEXT = "text"
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Row:
     """`from -> to`; `->?` makes it optional."""
 
@@ -118,7 +118,7 @@ class Row:
     optional: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Rename:
     """`rename …`: one row, or a table of them; `first` lets the first row that matches win."""
 
@@ -131,7 +131,7 @@ class Rename:
     where: Expr | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Renumber:
     """`renumber PATTERN`."""
 
@@ -141,7 +141,7 @@ class Renumber:
     where: Expr | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Set:
     """`set PATTERNS = EXPR [for PATTERN]`."""
 
@@ -153,7 +153,7 @@ class Set:
     where: Expr | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Add:
     """`add TEMPLATE = EXPR [for PATTERN]`."""
 
@@ -165,7 +165,7 @@ class Add:
     where: Expr | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Copy:
     """`copy PATTERN -> TEMPLATE`."""
 
@@ -176,7 +176,7 @@ class Copy:
     where: Expr | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Drop:
     """`drop PATTERNS`, or `keep PATTERNS` where `keep` is true."""
 
@@ -187,7 +187,7 @@ class Drop:
     where: Expr | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Split:
     """`split PATTERN [over e] -> TEMPLATES = EXPR`."""
 
@@ -200,7 +200,7 @@ class Split:
     where: Expr | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class MergeSource:
     """`PATTERN [as n]`."""
 
@@ -209,7 +209,7 @@ class MergeSource:
     name: Name | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Merge:
     """`merge PATTERN [as n], … [over e] -> TEMPLATE = EXPR`."""
 
@@ -222,7 +222,7 @@ class Merge:
     where: Expr | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Param:
     """`param NAME[: TYPE] [= DEFAULT]`."""
 
@@ -232,7 +232,7 @@ class Param:
     default: Expr | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Let:
     """`let NAME = EXPR`."""
 
@@ -241,7 +241,7 @@ class Let:
     value: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Input:
     """`input NAME`, `input NAME[]`, `input NAME root 'path'`."""
 
@@ -251,7 +251,7 @@ class Input:
     root: String | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Binding:
     """`name = value` of an `include … with`."""
 
@@ -260,7 +260,7 @@ class Binding:
     value: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Include:
     """`include 'other.sx' [with a = 1, …]`."""
 
@@ -269,7 +269,7 @@ class Include:
     bindings: tuple[Binding, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Macro:
     """`macro NAME(a, b) { … }`."""
 
@@ -279,7 +279,7 @@ class Macro:
     body: tuple[Statement, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Use:
     """`use NAME(…)`."""
 
@@ -288,7 +288,7 @@ class Use:
     arguments: tuple[Argument, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Within:
     """`within PATTERN { … }`."""
 
@@ -297,7 +297,7 @@ class Within:
     body: tuple[Statement, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class If:
     """`if COND { … } [else { … }]`; `else if` is an `If` alone in `otherwise`."""
 
@@ -307,7 +307,7 @@ class If:
     otherwise: tuple[Statement, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Root:
     """`root 'path' [-> 'path']`."""
 
@@ -316,7 +316,7 @@ class Root:
     target: String | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Order:
     """`order natural`, or `order like NAME` where `like` is set."""
 
@@ -324,7 +324,7 @@ class Order:
     like: Name | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class ExpectKeys:
     """`expect no key matches PATTERN` (`present` false) or `expect key matches PATTERN`."""
 
@@ -333,7 +333,7 @@ class ExpectKeys:
     present: bool
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class ExpectEach:
     """`expect shape PATTERN == EXPR` or `expect dtype PATTERN == EXPR`: holds for every match."""
 
@@ -344,7 +344,7 @@ class ExpectEach:
     value: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Expect:
     """`expect COND`; `expect count PATTERN == n` is `Binary` over a `Query` here."""
 
@@ -352,7 +352,7 @@ class Expect:
     condition: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Allow:
     """`allow missing PATTERNS` or `allow unexpected PATTERNS`; `kind` is that word."""
 
@@ -387,7 +387,7 @@ Statement = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Program:
     """A whole rule file."""
 

@@ -474,7 +474,7 @@ for arguments in (
         main(arguments)
     except SystemExit as ended:
         print(ended.code or 0)
-    loaded = {"torch", "numpy", "safetensors", "transformers"} & set(sys.modules)
+    loaded = {"torch", "numpy", "pydantic", "safetensors", "transformers"} & set(sys.modules)
     assert not loaded, (arguments, loaded)
 """
     done = subprocess.run(

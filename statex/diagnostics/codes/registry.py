@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib import import_module
+
+from statex.record import record
 
 FAMILIES = ("syntax", "patterns", "names", "keys", "types", "target", "files", "lints")
 """The modules that declare codes, in the order of their numbers."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Code:
     """A kind of diagnostic: what it is called, how the process ends with it, and its page.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar, Final
 
 from statex.diagnostics.codes import Code
 from statex.header import TensorType
+from statex.record import record
 
 
 class ArgKind(Enum):
@@ -39,7 +39,7 @@ class _Required(Enum):
 REQUIRED: Final = _Required.REQUIRED
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Parameter:
     """A parameter of an operation; one with `default` may be left out. `doc` is a phrase for `statex ops`."""
 
@@ -64,7 +64,7 @@ class Fault(Exception):
         self.help = help
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Index:
     """A slice in a subscript; the other indices are ints, tuples of ints, `None` and `Ellipsis`."""
 
@@ -73,7 +73,7 @@ class Index:
     step: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Inverse:
     """The call that takes a result back to the operand: the operation's name and its arguments but for the tensor."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from statex.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Query:
     """A question: how it is written, what it answers, and a statement that asks it."""
 

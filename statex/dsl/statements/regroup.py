@@ -19,6 +19,7 @@ from statex.dsl.statements.select import check_new
 from statex.dsl.templates import Template
 from statex.dsl.values import TensorValue, Value, describe, is_tensors, is_unknown
 from statex.grammar import tree
+from statex.record import record
 from statex.source import Span
 
 Made = dict[str, tuple[Entry, Rank, tuple[str, ...]]]
@@ -47,7 +48,7 @@ def _check_made(compiler: Compiler, key: str, span: Span, made: Made, consumed: 
 # --- split ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Slot:
     """A template and the captures that make it one piece's key; `{e}` of `over e` is counted while filling."""
 
