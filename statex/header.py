@@ -31,7 +31,7 @@ class TensorType:
     @property
     def nbytes(self) -> int:
         """The number of bytes of a compact copy."""
-        return self.numel * self.dtype.itemsize
+        return prod(self.shape) * self.dtype.itemsize
 
     def __str__(self) -> str:
         return f"{self.dtype}[{', '.join(map(str, self.shape))}]"

@@ -17,6 +17,8 @@ Buffer = bytes | bytearray | memoryview
 class Blob:
     """The bytes of one storage of an output, `Moved` or `Made`; its identity tells which tensors share it."""
 
+    __slots__ = ("location", "nbytes")
+
     def __init__(self, nbytes: int, location: str = "cpu") -> None:
         self.nbytes = nbytes
         self.location = location
@@ -42,29 +44,33 @@ class Run:
     @property
     def is_whole(self) -> bool:
         """True where it is all of the storage."""
-        return self.start == 0 and self.nbytes == self.stored.nbytes
+        return self.start == 0 and self.nbytes == self.stored.extent.nbytes
 
 
 class Moved(Blob):
     """Bytes that stand in inputs already, run after run."""
 
+    __slots__ = ("runs",)
+
     def __init__(self, runs: Sequence[Run], location: str = "cpu") -> None:
         self.runs = merged(runs)
-        alone = len(self.runs) == 1  # as nearly all are
-        super().__init__(self.runs[0].nbytes if alone else sum([run.nbytes for run in self.runs]), location)
+        # One alone is what nearly all have.
+        self.nbytes = runs[0].nbytes if len(runs) == 1 else sum([run.nbytes for run in runs])
+        self.location = location
 
     @classmethod
     def whole(cls, stored: Stored) -> Moved:
         """Return all the bytes of a storage."""
-        return cls((Run(stored, 0, stored.nbytes),), stored.location)
+        return cls((Run(stored, 0, stored.extent.nbytes),), stored.location)
 
     def known_crc(self) -> int | None:
         """Return the CRC-32 from those recorded for whole storages."""
         crc = 0
         for run in self.runs:
-            if not run.is_whole or run.stored.crc is None:
+            own = run.stored.crc
+            if own is None or not run.is_whole:
                 return None
-            crc = combined(crc, run.stored.crc, run.nbytes)
+            crc = combined(crc, own, run.nbytes) if crc else own
         return crc
 
 
@@ -88,6 +94,8 @@ class Made(Blob):
     `held` is how many bytes of inputs that has in memory at once, where it is more than a buffer. `in_parts` says that
     the buffers are parts, so that one can be computed while another is written.
     """
+
+    __slots__ = ("buffers", "crc", "held", "in_parts")
 
     def __init__(
         self,

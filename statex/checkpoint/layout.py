@@ -31,8 +31,8 @@ def for_torch(tree: Any) -> Any:
             groups.setdefault(leaf.handle, []).append(leaf)
     made: dict[int, OutTensor] = {}
     for stored, infos in groups.items():
-        if len(infos) == 1 and (stored in whole or _is_all_of(infos[0], stored)):
-            info = infos[0]
+        info = infos[0]
+        if len(infos) == 1 and (stored in whole or _is_all_of(info, stored)):
             made[id(info)] = _tensor(info, Moved.whole(stored), info.offset, info.strides)
             continue
         for info, tensor in _grouped(stored, infos, stored in whole):
@@ -42,13 +42,13 @@ def for_torch(tree: Any) -> Any:
 
 def alone(info: TensorInfo) -> OutTensor:
     """Return a tensor with contiguous bytes of its own."""
-    size = info.type.dtype.itemsize
+    kind = info.type
     stored: Stored = info.handle  # type: ignore[assignment]
-    if info.is_contiguous:
-        blob: Blob = Moved([Run(stored, info.offset * size, info.type.nbytes)], stored.location)
+    if info.stride is None or info.is_contiguous:
+        blob: Blob = Moved((Run(stored, info.offset * kind.dtype.itemsize, kind.nbytes),), stored.location)
     else:
-        blob = Made(info.type.nbytes, lambda: gathered(info), stored.location, held=held(info), in_parts=True)
-    return _tensor(info, blob, 0, contiguous(info.type.shape))
+        blob = Made(kind.nbytes, lambda: gathered(info), stored.location, held=held(info), in_parts=True)
+    return OutTensor(kind, blob, 0, contiguous(kind.shape), info.is_parameter, info.requires_grad)
 
 
 def _tensor(info: TensorInfo, blob: Blob, offset: int, stride: tuple[int, ...]) -> OutTensor:

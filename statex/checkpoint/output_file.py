@@ -65,17 +65,19 @@ class OutputFile:
 
     def write(self, data: Buffer) -> None:
         """Append bytes."""
-        self._copy_region()
-        self.position += len(data)
-        if not isinstance(data, bytes):
-            # Who made it may use it again, so it cannot wait.
-            self.flush()
-            self._all(data)
+        if self._region is not None:
+            self._copy_region()
+        count = len(data)
+        self.position += count
+        if isinstance(data, bytes):
+            self._gathered.append(data)
+            self._waiting += count
+            if self._waiting >= SLICE:
+                self.flush()
             return
-        self._gathered.append(data)
-        self._waiting += len(data)
-        if self._waiting >= SLICE:
-            self.flush()
+        # Who made it may use it again, so it cannot wait.
+        self.flush()
+        self._all(data)
 
     def flush(self) -> None:
         """Write what was gathered, and copy the region that waits."""
@@ -117,6 +119,9 @@ class OutputFile:
         """Append a run; return the CRC-32 that `value` goes on to, if it is to be computed."""
         stored = run.stored
         due = check and stored.due
+        if not due and not compute:
+            self._copy(run.extent)
+            return 0
         if due and run.is_whole:
             own = self._copy_read(run.extent, 0)
             stored.compare(own)

@@ -215,11 +215,22 @@ class PickleReader:
             raise KeyError(place)
         self._stack.append(value)
 
-    def _memoize(self, place: int | None = None) -> None:
-        if place is None:
-            if self._skipped:
-                raise _AgainError
-            place = len(self._memo)
+    def _get_far(self) -> None:
+        (place,) = _U4.unpack_from(self.data, self.at)
+        self.at += 4
+        self._get(place)
+
+    def _memoize(self) -> None:
+        if self._skipped:
+            raise _AgainError
+        self._memo[len(self._memo)] = self._stack[-1]
+
+    def _put(self) -> None:
+        self._memo[self._bytes(1)[0]] = self._stack[-1]
+
+    def _put_far(self) -> None:
+        (place,) = _U4.unpack_from(self.data, self.at)
+        self.at += 4
         self._memo[place] = self._stack[-1]
 
     def _push(self, value: Any) -> None:
@@ -265,7 +276,7 @@ _U2, _I4, _U4, _U8, _F8 = (struct.Struct(f) for f in ("<H", "<i", "<I", "<Q", ">
 
 
 def _text(reader: PickleReader, count: int) -> None:
-    reader._push(reader._bytes(count).decode("utf-8", "surrogatepass"))
+    reader._stack.append(reader._bytes(count).decode("utf-8", "surrogatepass"))
 
 
 def _tuple(count: int) -> Callable[[PickleReader], None]:
@@ -295,9 +306,9 @@ def _protocol(reader: PickleReader) -> None:
 
 _STEPS: Mapping[bytes, Callable[[PickleReader], None]] = {
     b"h": lambda r: r._get(r._bytes(1)[0]),
-    b"j": lambda r: r._get(r._number(_U4)),
-    b"q": lambda r: r._memoize(r._bytes(1)[0]),
-    b"r": lambda r: r._memoize(r._number(_U4)),
+    b"j": PickleReader._get_far,
+    b"q": PickleReader._put,
+    b"r": PickleReader._put_far,
     b"\x94": PickleReader._memoize,
     b"K": lambda r: r._push(r._bytes(1)[0]),
     b"M": lambda r: r._push(r._number(_U2)),

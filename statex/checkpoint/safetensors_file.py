@@ -84,7 +84,7 @@ class SafetensorsReader(Reader):
         size = self._file.size - start
         types: dict[tuple[str, tuple[int, ...]], TensorType] = {}
         entries: dict[str, TensorInfo] = {}
-        ranges: list[tuple[int, int, str]] = []
+        reach, in_order = 0, True
         for name, given in header.items():
             described = given["dtype"], tuple(given["shape"])
             kind = types.get(described)
@@ -95,15 +95,21 @@ class SafetensorsReader(Reader):
                 self._file.damaged(f"`{name}` is {kind} and its bytes {first} to {end} of {size} do not fit")
             stored = Stored(Extent(self._file, start + first, end - first), None, name)
             entries[name] = TensorInfo(kind, handle=stored)
-            ranges.append((first, end, name))
-        reach = 0
-        for first, end, name in sorted(ranges):
-            if first != reach:
-                self._file.damaged(f"there is a hole or an overlap before `{name}`")
-            reach = end
+            in_order, reach = in_order and first == reach, end
+        if not in_order:
+            reach = self._reach(header)
         if reach != size:
             self._file.damaged(f"its tensors end at byte {reach}, and its data has {size}")
         return entries
+
+    def _reach(self, header: dict[str, Any]) -> int:
+        """Return where the last tensor ends; they have to follow one another, in whatever order they are named."""
+        reach = 0
+        for first, end, name in sorted((*given["data_offsets"], name) for name, given in header.items()):
+            if first != reach:
+                self._file.damaged(f"there is a hole or an overlap before `{name}`")
+            reach = end
+        return reach
 
     def _check_counts(self, header: dict[str, Any]) -> None:
         """Refuse tensors that are not described by a dtype, a shape and offsets."""

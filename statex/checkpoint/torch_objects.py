@@ -39,12 +39,15 @@ class TorchObjects:
         if type(id) is not tuple or len(id) not in (5, 6) or id[0] != "storage":
             self.damaged("a persistent id names no storage")
         _, cls, key, location, numel, *view = id
+        if any(v is not None for v in view):
+            self.damaged(f"the storage `{key}` is a view of another one, which torch has not written since 0.4")
+        return self._named(cls, key, location, numel)
+
+    def _named(self, cls: Any, key: Any, location: Any, numel: Any) -> Storage:
         if type(cls) is not Global or cls not in STORAGES or type(key) is not str or type(location) is not str:
             self.damaged("a storage has no class, key or device")
         if type(numel) is not int or not 0 <= numel < 2**60:
             self.damaged(f"the storage `{key}` has {numel} elements")
-        if any(v is not None for v in view):
-            self.damaged(f"the storage `{key}` is a view of another one, which torch has not written since 0.4")
         known = self.storages.get(key)
         if known is not None:
             if (known.type, known.numel, known.location) != (cls, numel, location):
@@ -58,8 +61,10 @@ class TorchObjects:
         self, cls: Any, key: Any, location: Any, numel: int, offset: int, shape: Any, stride: Any, requires_grad: bool
     ) -> TensorInfo | None:
         """Return a tensor with nothing but its geometry; `None` where it is kept as a call."""
-        storage = self.storage(("storage", cls, key, location, numel))
-        return self._tensor(storage, offset, shape, stride, requires_grad=requires_grad)
+        storage = self._named(cls, key, location, numel)
+        if len(shape) != len(stride):
+            self.damaged(f"a tensor over the storage `{key}` has no proper shape and strides")
+        return self._info(storage, offset, shape, stride, self._span(storage, offset, shape, stride), requires_grad)
 
     # --- calls -------------------------------------------------------------------------------------------------
 
@@ -142,20 +147,25 @@ class TorchObjects:
     ) -> TensorInfo | None:
         size = dtype.itemsize if dtype is not None else None
         shape, stride, span = self._sized(storage, offset, shape, stride, size)
-        dtype = dtype or STORAGES[storage.type].dtype
         if type(requires_grad) is not bool:
             self.damaged("a tensor's requires_grad is no bool")
+        return self._info(storage, offset, shape, stride, span, requires_grad, dtype)
+
+    def _info(
+        self,
+        storage: Storage,
+        offset: int,
+        shape: tuple[int, ...],
+        stride: tuple[int, ...],
+        span: int,
+        requires_grad: bool,
+        dtype: DType | None = None,
+    ) -> TensorInfo | None:
+        dtype = dtype or STORAGES[storage.type].dtype
         if dtype is None or dtype.kind is Kind.QUANTIZED:
             return None
         stored = storage.handle
-        return TensorInfo(
-            _type(dtype, shape),
-            storage=stored if span else None,
-            offset=offset,
-            stride=stride,
-            requires_grad=requires_grad,
-            handle=stored,
-        )
+        return TensorInfo(_type(dtype, shape), stored if span else None, offset, stride, False, requires_grad, stored)
 
     def _sized(
         self, storage: Any, offset: Any, shape: Any, stride: Any, itemsize: int | None = None
@@ -166,6 +176,17 @@ class TorchObjects:
         shape, stride = _sizes(shape), _sizes(stride)
         if shape is None or stride is None or len(shape) != len(stride) or type(offset) is not int:
             self.damaged(f"a tensor over the storage `{storage.key}` has no proper shape and strides")
+        return shape, stride, self._span(storage, offset, shape, stride, itemsize)
+
+    def _span(
+        self,
+        storage: Storage,
+        offset: int,
+        shape: tuple[int, ...],
+        stride: tuple[int, ...],
+        itemsize: int | None = None,
+    ) -> int:
+        """Return the elements from the first to the last, all of them inside the storage."""
         span = _span(shape, stride)
         if offset < 0 or span is None:
             self.damaged(f"a tensor over the storage `{storage.key}` has negative sizes")
@@ -174,7 +195,7 @@ class TorchObjects:
         # A tensor without elements may be anywhere.
         if span and -(-(offset + span) // packed) * size > storage.nbytes:
             self.damaged(f"a tensor reaches beyond its storage `{storage.key}`: {shape} with strides {stride}")
-        return shape, stride, span
+        return span
 
     def _parameter(self, arguments: tuple[Any, ...]) -> Any:
         if len(arguments) != 3 or arguments[2] or type(arguments[1]) is not bool:

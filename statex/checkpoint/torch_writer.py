@@ -27,6 +27,7 @@ _ALIGNMENT = 64
 _LOCAL_SIZE = 30
 _NONE32, _NONE16 = 0xFFFFFFFF, 0xFFFF
 _UTF8, _DESCRIPTOR = 0x800, 0x8
+_PADDINGS = [b"FB" + struct.pack("<H", count) + b"Z" * count for count in range(_ALIGNMENT)]
 _VERSION_MADE, _VERSION_NEEDED, _VERSION_NEEDED64 = 0, 0, 45
 
 
@@ -102,8 +103,7 @@ class TorchWriter:
             # As miniz writes it: sizes first (zeros, as they follow in the descriptor), then the header's own place.
             wide = struct.pack(f"<2H{len(fields)}Q", 1, 8 * len(fields), *fields)
         fixed = start + _LOCAL_SIZE + len(full) + len(wide) + 4
-        padding = -fixed % _ALIGNMENT
-        extra = wide + b"FB" + struct.pack("<H", padding) + b"Z" * padding
+        extra = wide + _PADDINGS[-fixed % _ALIGNMENT]
         flags = _UTF8 | (_DESCRIPTOR if size else 0)
         self._file.write(
             _LOCAL.pack(b"PK\x03\x04", _VERSION_NEEDED, flags, 0, 0, 0, 0, 0, 0, len(full), len(extra)) + full + extra

@@ -141,14 +141,13 @@ class ZipDirectory:
         """
         if not member.plain:
             self.file.damaged(f"its member `{member.name}` is compressed or encrypted, which torch.save never does")
-        mark, name_size, extra_size = _LOCAL.unpack(self.file.read(member.header, _LOCAL.size))
-        start: int = member.header + _LOCAL.size + name_size + extra_size
         name = member.name.encode("utf-8", "surrogateescape")
-        if mark != b"PK\x03\x04" or name_size != len(name) or self._named(member, name_size) != name:
+        # The directory, which has the name as well, lies behind: there are that many bytes.
+        local = self.file.read(member.header, _LOCAL.size + len(name))
+        mark, name_size, extra_size = _LOCAL.unpack_from(local)
+        start: int = member.header + _LOCAL.size + name_size + extra_size
+        if mark != b"PK\x03\x04" or name_size != len(name) or not local.endswith(name):
             self.file.damaged(f"there is no member `{member.name}` at byte {member.header}")
         if start + member.size > self.start:
             self.file.damaged(f"its member `{member.name}` reaches into the directory")
         return start
-
-    def _named(self, member: Member, size: int) -> bytes:
-        return self.file.read(member.header + _LOCAL.size, size)

@@ -101,6 +101,10 @@ def _output(entry: Entry) -> Output:
 
 def _lint_ties(compiler: Compiler) -> None:
     """Say where keys that shared a tensor in the input hold different ones in the result."""
+    infos = [info for info in compiler.header.entries.values() if not isinstance(info, OpaqueInfo)]
+    storages = [info.storage for info in infos if info.storage is not None]
+    if len(set(storages)) == len(storages):
+        return
     together: dict[object, list[str]] = {}
     for key, info in compiler.header.entries.items():
         if not isinstance(info, OpaqueInfo) and info.identity is not None:

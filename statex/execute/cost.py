@@ -36,13 +36,10 @@ def cost(
 
     `records` says that the output records checksums.
     """
-    copied = computed = 0
-    for blob in blobs:
-        if isinstance(blob, Moved):
-            copied += blob.nbytes
-        elif isinstance(blob, Made):
-            computed += blob.nbytes
-    read += copied + _read_again([blob for blob in blobs if isinstance(blob, Moved)], records)
+    moved = [blob for blob in blobs if isinstance(blob, Moved)]
+    copied = sum([blob.nbytes for blob in moved])
+    computed = sum([blob.nbytes for blob in blobs if isinstance(blob, Made)])
+    read += copied + _read_again(moved, records)
     memory = _BASE + _BUFFERS + keys * _KEY + live
     memory += (_NUMPY if numpy or torch else 0) + (_TORCH if torch else 0) + (_DISTRIBUTED if distributed else 0)
     return Cost(read=read, copied=copied, computed=computed, written=copied + computed, memory=memory)
@@ -54,8 +51,8 @@ def _read_again(blobs: Iterable[Moved], records: bool) -> int:
     Where checksums are recorded, parts are read anyway, and those that follow one another make up the whole.
     """
     reach: dict[Stored, int] = {}
-    for run in (run for blob in blobs for run in blob.runs):
-        if run.stored.due and not run.is_whole:
+    for run in [run for blob in blobs for run in blob.runs]:
+        if not run.is_whole and run.stored.due:
             before = reach.setdefault(run.stored, 0)
             reach[run.stored] = before + run.nbytes if run.start == before else before
     return sum(stored.nbytes for stored, end in reach.items() if not records or end < stored.nbytes)

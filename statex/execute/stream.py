@@ -46,7 +46,9 @@ class Stream:
         result: OrderedDict[str, Any] = OrderedDict()
         for key, output in self._plan.outputs.items():
             if output.origin is not None:
-                result[key] = self._moved(output.origin)
+                info = self._info_of(output.origin)
+                known = type(info) is TensorInfo and type(info.handle) is Stored
+                result[key] = info if known else self._moved(output.origin, info)
             else:
                 if output.tie not in made:
                     made[output.tie] = self._tensor(output)
@@ -109,8 +111,7 @@ class Stream:
         checked = {run.stored for run in runs if run.stored.due and not run.is_whole}
         return sum(run.nbytes for run in runs) + sum(stored.nbytes for stored in checked)
 
-    def _moved(self, key: SourceKey) -> Any:
-        info = self._info_of(key)
+    def _moved(self, key: SourceKey, info: TensorInfo | OpaqueInfo) -> Any:
         return self.readable(info, lambda: self._load(key)) if isinstance(info, TensorInfo) else info
 
     def readable(self, info: TensorInfo, load: Callable[[], Any]) -> TensorInfo | OutTensor:

@@ -214,7 +214,8 @@ def _rewritten(compiler: Compiler, node: tree.Rename, scope: Scope) -> Moves:
             used.update(range(len(node.rows)))
             continue
         used.update(rows)
-        moves[key] = (key[: len(key) - len(visible)] + new, spans[min(rows)])
+        first = rows[0] if len(rows) == 1 else min(rows)
+        moves[key] = (new if visible is key else key[: len(key) - len(visible)] + new, spans[first])
     _unused_rows(compiler, node, scope, used, filtered)
     return moves
 
@@ -326,7 +327,10 @@ def _rewriter(compiler: Compiler, node: tree.Rename, scope: Scope) -> Rewrite:
 
     def affix(key: str, outer: Bindings, holds: Holds | None) -> tuple[str, Sequence[int]]:
         row = affixes.row_for(key)
-        return (key, ()) if row is None else _if_it_holds(key, affixes.replace(key, row), (row,), holds)
+        if row is None:
+            return key, ()
+        new = affixes.replace(key, row)
+        return (new, (row,)) if holds is None else _if_it_holds(key, new, (row,), holds)
 
     return affix
 
