@@ -15,6 +15,7 @@ from statex.checkpoint import (
     check_space,
     format_for,
     format_of_name,
+    is_large,
     other_files,
     write_checkpoint,
 )
@@ -117,8 +118,11 @@ def convert(
         if dry_run:
             return Conversion(plan, comparison, None, plan.left_around, tuple(left))
         check_space(destination, plan.cost.written + sum(path.stat().st_size for path in options.copy))
-        if progress is not None:
-            options = replace(options, progress=_counted(progress, plan.cost.written))
+        options = replace(
+            options,
+            large=is_large(destination.parent, plan.cost.written),
+            progress=_counted(progress, plan.cost.written) if progress is not None else None,
+        )
 
         def verify(written: Path) -> None:
             if check_input:

@@ -1,6 +1,7 @@
 """Checkpoint files: one module for each format behind a small reader and a small writer. No rules are known here."""
 
 from statex.checkpoint.formats import FORMATS, format_for, format_of_name, known_format, open_checkpoint
+from statex.checkpoint.large import is_large
 from statex.checkpoint.output import check_output, check_space
 from statex.checkpoint.reader import Reader
 from statex.checkpoint.sharded import other_files
@@ -15,6 +16,7 @@ __all__ = [
     "check_space",
     "format_for",
     "format_of_name",
+    "is_large",
     "known_format",
     "open_checkpoint",
     "other_files",

@@ -1,8 +1,7 @@
-"""An output file written from its start to its end: small writes gathered, moved bytes copied by the kernel."""
+"""An output file written from its start to its end: small writes gathered, neighbours in inputs copied as one."""
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -13,20 +12,10 @@ from statex.checkpoint.contents import Blob, Buffer, Made, Moved, Run
 from statex.checkpoint.crc import combined, crc32
 from statex.checkpoint.input_file import SLICE, Extent, Stored
 from statex.checkpoint.reserve import reserve
-from statex.checkpoint.writeback import Writeback
+from statex.checkpoint.sink import open_sink
 
-_UNSUPPORTED = frozenset(
-    code for name in ("EXDEV", "ENOSYS", "EOPNOTSUPP", "ENOTSUP", "EINVAL", "EPERM", "EBADF")
-    if (code := getattr(errno, name, None)) is not None
-)  # fmt: skip
-"""What a file system says that cannot copy between two files."""
 _SMALL = SLICE // 4
 """Bytes below which a call of the kernel's copy costs more than to read and write."""
-_RUN = 1 << 26
-"""Bytes the kernel copies in one call: enough to lose no time, little enough to report progress and hear signals."""
-_ALIGNED = 1 << 16
-"""Large writes go from one multiple of this to the next, and so do the pieces that the kernel copies: ext4 makes pages
-in groups that way. Larger groups took up to three times as long where little memory was free in one piece."""
 _WORTH_AHEAD = 1 << 21
 """Bytes from which on the parts of a blob are computed in a thread of their own, while those before are written."""
 
@@ -34,24 +23,27 @@ _WORTH_AHEAD = 1 << 21
 class OutputFile:
     """A file open for writing; `progress` is told of bytes as they are written.
 
-    With `keep_crc` computed blobs get the CRC-32 of their bytes whatever the format needs.
+    With `keep_crc` computed blobs get the CRC-32 of their bytes whatever the format needs. `large` is for one of an
+    output that is written past the page cache, where the file system lets us.
     """
 
-    def __init__(self, path: Path, progress: Callable[[int], None] | None = None, *, keep_crc: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        progress: Callable[[int], None] | None = None,
+        *,
+        keep_crc: bool = False,
+        large: bool = False,
+    ) -> None:
         self.path = path
         self.fd = os.open(path, os.O_WRONLY | getattr(os, "O_CLOEXEC", 0))
         self.position = 0
         """Bytes written or gathered so far."""
-        self._offset = 0
-        """Bytes written so far."""
         self._gathered: list[Buffer] = []
         self._waiting = 0
         self._region: Extent | None = None
-        self._kernel_copies = True
-        self._sends = True
-        self._progress = progress
         self._keep_crc = keep_crc
-        self._writeback = Writeback(self.fd)
+        self._sink = open_sink(path, self.fd, progress, large=large)
         self._parts: dict[Stored, tuple[int, int]] = {}
         """Of storages that are written in parts: how far the parts follow one another, and their CRC-32."""
 
@@ -77,13 +69,13 @@ class OutputFile:
             return
         # Who made it may use it again, so it cannot wait.
         self.flush()
-        self._all(data)
+        self._sink.append(data)
 
     def flush(self) -> None:
         """Write what was gathered, and copy the region that waits."""
         self._copy_region()
         if self._gathered:
-            self._all(self._gathered[0] if len(self._gathered) == 1 else b"".join(self._gathered))
+            self._sink.append(self._gathered[0] if len(self._gathered) == 1 else b"".join(self._gathered))
             self._gathered.clear()
             self._waiting = 0
 
@@ -161,36 +153,8 @@ class OutputFile:
 
     def _copy_region(self) -> None:
         region, self._region = self._region, None
-        if region is None:
-            return
-        done = 0
-        while done < region.nbytes:
-            count = min(region.nbytes - done, _RUN - self._offset % _ALIGNED)
-            moved = self._kernel(region, done, count)
-            if not moved:
-                self._slices(region.part(done, region.nbytes - done), None)
-                return
-            done += moved
-            self._added(moved)
-
-    def _kernel(self, extent: Extent, done: int, count: int) -> int:
-        """Return how many bytes the kernel has copied, 0 where it will not."""
-        offset = extent.offset + done
-        if self._kernel_copies and hasattr(os, "copy_file_range"):
-            try:
-                return os.copy_file_range(extent.file.fd, self.fd, count, offset_src=offset)
-            except OSError as error:
-                if error.errno not in _UNSUPPORTED:
-                    raise
-                self._kernel_copies = False
-        if self._sends and hasattr(os, "sendfile"):
-            try:
-                return os.sendfile(self.fd, extent.file.fd, offset, count)
-            except OSError as error:
-                if error.errno not in _UNSUPPORTED:
-                    raise
-                self._sends = False
-        return 0
+        if region is not None:
+            self._sink.copy(region)
 
     def _copy_read(self, extent: Extent, crc: int) -> int:
         """Append a region through memory; return the CRC-32 that `crc` goes on to."""
@@ -200,34 +164,7 @@ class OutputFile:
             return crc32(data, crc)
         self.flush()
         self.position += extent.nbytes
-        return self._slices(extent, crc)
-
-    def _slices(self, extent: Extent, crc: int | None) -> int:
-        """Copy a region in slices that stay in the processor's cache."""
-        value = crc or 0
-        buffer = memoryview(bytearray(min(_ALIGNED, extent.nbytes)))
-        done = 0
-        while done < extent.nbytes:
-            part = buffer[: min(_ALIGNED - self._offset % _ALIGNED, extent.nbytes - done)]
-            extent.file.read_into(extent.offset + done, part)
-            if crc is not None:
-                value = crc32(part, value)
-            self._all(part)
-            done += len(part)
-        return value
-
-    def _all(self, data: Buffer) -> None:
-        view = memoryview(data).cast("B")
-        while view:
-            written = os.write(self.fd, view[: _ALIGNED - self._offset % _ALIGNED])
-            view = view[written:]
-            self._added(written)
-
-    def _added(self, count: int) -> None:
-        self._offset += count
-        self._writeback.add(count)
-        if self._progress is not None:
-            self._progress(count)
+        return self._sink.copy_read(extent, crc)
 
     def finish(self) -> None:
         """Write what was gathered, compare the checksums that are due, and wait until all of it is on the disk.
@@ -239,11 +176,11 @@ class OutputFile:
         self.flush()
         for stored in self._parts:
             stored.check()
-        self._writeback.finish()
+        self._sink.finish()
 
     def close(self) -> None:
         """Close the file as it is; a second call does nothing."""
         if self.fd >= 0:
-            self._writeback.stop()
+            self._sink.close()
             os.close(self.fd)
             self.fd = -1

@@ -33,7 +33,8 @@ class Options:
     `folder` makes it a folder, in files of at most `shard_size` bytes (a larger tensor has one of its own). `check`
     compares every input byte that has a checksum with it, `keep_crc` keeps those of computed bytes for
     `compare_written`. `notes` are texts that safetensors keeps beside the tensors.
-    `copy` are files that go into the folder as they are. `progress` is told of bytes as they are written.
+    `copy` are files that go into the folder as they are. `large` writes past the page cache, where the file system
+    lets us. `progress` is told of bytes as they are written.
     """
 
     format: str
@@ -44,6 +45,7 @@ class Options:
     keep_crc: bool = False
     notes: Mapping[str, str] = field(default_factory=dict)
     copy: Sequence[Path] = ()
+    large: bool = False
     progress: Callable[[int], None] | None = None
 
 
@@ -122,7 +124,7 @@ def write_checkpoint(
 
 
 def _write_file(path: Path, tree: Any, options: Options, name: str) -> None:
-    file = OutputFile(path, options.progress, keep_crc=options.keep_crc)
+    file = OutputFile(path, options.progress, keep_crc=options.keep_crc, large=options.large)
     try:
         if options.format == "safetensors":
             write_safetensors(file, tree, options.notes, options.check)

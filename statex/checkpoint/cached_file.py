@@ -1,0 +1,111 @@
+"""The usual way to the disk: through the page cache, with bytes that only move copied by the kernel."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+
+from statex.checkpoint.contents import Buffer
+from statex.checkpoint.crc import crc32
+from statex.checkpoint.input_file import Extent
+from statex.checkpoint.writeback import Writeback
+
+_UNSUPPORTED = frozenset(
+    code for name in ("EXDEV", "ENOSYS", "EOPNOTSUPP", "ENOTSUP", "EINVAL", "EPERM", "EBADF")
+    if (code := getattr(errno, name, None)) is not None
+)  # fmt: skip
+"""What a file system says that cannot copy between two files."""
+_RUN = 1 << 26
+"""Bytes the kernel copies in one call: enough to lose no time, little enough to report progress and hear signals."""
+_ALIGNED = 1 << 16
+"""Large writes go from one multiple of this to the next, and so do the pieces that the kernel copies: ext4 makes pages
+in groups that way. Larger groups took up to three times as long where little memory was free in one piece."""
+
+
+class CachedFile:
+    """Appends to a file that is open for writing, and tells `progress` of bytes as they are written."""
+
+    def __init__(self, fd: int, progress: Callable[[int], None] | None) -> None:
+        self._fd = fd
+        self._progress = progress
+        self._offset = 0
+        """Bytes written so far."""
+        self._kernel_copies = True
+        self._sends = True
+        self._writeback = Writeback(fd)
+
+    def append(self, data: Buffer) -> None:
+        """Write bytes."""
+        view = memoryview(data).cast("B")
+        while view:
+            written = os.write(self._fd, view[: _ALIGNED - self._offset % _ALIGNED])
+            view = view[written:]
+            self._added(written)
+
+    def copy(self, extent: Extent) -> None:
+        """Write a region of an input."""
+        done = 0
+        while done < extent.nbytes:
+            count = min(extent.nbytes - done, _RUN - self._offset % _ALIGNED)
+            moved = self._kernel(extent, done, count)
+            if not moved:
+                self._slices(extent.part(done, extent.nbytes - done), None)
+                return
+            done += moved
+            self._added(moved)
+
+    def copy_read(self, extent: Extent, crc: int) -> int:
+        """Write a region of an input through memory; return the CRC-32 that `crc` goes on to."""
+        return self._slices(extent, crc)
+
+    def _kernel(self, extent: Extent, done: int, count: int) -> int:
+        """Return how many bytes the kernel has copied, 0 where it will not."""
+        offset = extent.offset + done
+        if self._kernel_copies and hasattr(os, "copy_file_range"):
+            try:
+                return os.copy_file_range(extent.file.fd, self._fd, count, offset_src=offset)
+            except OSError as error:
+                if error.errno not in _UNSUPPORTED:
+                    raise
+                self._kernel_copies = False
+        if self._sends and hasattr(os, "sendfile"):
+            try:
+                return os.sendfile(self._fd, extent.file.fd, offset, count)
+            except OSError as error:
+                if error.errno not in _UNSUPPORTED:
+                    raise
+                self._sends = False
+        return 0
+
+    def _slices(self, extent: Extent, crc: int | None) -> int:
+        """Copy a region in slices that stay in the processor's cache."""
+        value = crc or 0
+        buffer = memoryview(bytearray(min(_ALIGNED, extent.nbytes)))
+        done = 0
+        while done < extent.nbytes:
+            part = buffer[: min(_ALIGNED - self._offset % _ALIGNED, extent.nbytes - done)]
+            extent.file.read_into(extent.offset + done, part)
+            if crc is not None:
+                value = crc32(part, value)
+            self.append(part)
+            done += len(part)
+        return value
+
+    def _added(self, count: int) -> None:
+        self._offset += count
+        self._writeback.add(count)
+        if self._progress is not None:
+            self._progress(count)
+
+    def finish(self) -> None:
+        """Wait until all of it is on the disk.
+
+        Raises:
+            OSError: whatever the disk says.
+        """
+        self._writeback.finish()
+
+    def close(self) -> None:
+        """End what goes on beside; the file can be closed then."""
+        self._writeback.stop()

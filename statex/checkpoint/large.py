@@ -1,0 +1,41 @@
+"""Which outputs are large beside the memory, and are written past the page cache."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_SHARE = 4
+"""An output is large from this part of the available memory on: with its input it would take half of it."""
+_FILE_SYSTEMS = ("ext4",)
+"""Where this is known to pay. Others may share the blocks of two files, which is faster than any copy."""
+
+
+def is_large(folder: Path, nbytes: int) -> bool:
+    """Say whether an output of so many bytes in a folder is to be written past the page cache."""
+    memory = _available()
+    return memory is not None and nbytes > memory // _SHARE and _file_system(folder) in _FILE_SYSTEMS
+
+
+def _available() -> int | None:
+    """Return the bytes of memory that are free or can be freed; `None` where the system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def _file_system(folder: Path) -> str | None:
+    """Return the type of the file system of a folder; `None` where the system does not tell.
+
+    Format: proc_pid_mountinfo(5): number, parent, major:minor, …, `-`, type, ….
+    """
+    try:
+        device = os.stat(folder).st_dev
+        mounts = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return None
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    fields = (line.split() for line in mounts)
+    return next((one[one.index("-") + 1] for one in fields if one[2] == wanted), None)
