@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-_SHARE = 4
-"""An output is large from this part of the available memory on: with its input it would take half of it."""
+_SHARE = 5
+"""An output is large from this part of the available memory on: so much, and no more, Linux lets stand unwritten before
+it makes writers wait for the disk (vm.dirty_ratio)."""
 _FILE_SYSTEMS = ("ext4",)
 """Where this is known to pay. Others may share the blocks of two files, which is faster than any copy."""
 

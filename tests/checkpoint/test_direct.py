@@ -190,7 +190,7 @@ def test_what_is_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 < memory <= pages
     said = subprocess.run(["df", "--output=fstype", tmp_path], capture_output=True, text=True, check=True).stdout
     assert large._file_system(tmp_path) in (said.split()[1], None)
-    monkeypatch.setattr(large, "_available", lambda: 8 << 30)
+    monkeypatch.setattr(large, "_available", lambda: 10 << 30)
     monkeypatch.setattr(large, "_file_system", lambda folder: "ext4")
     assert large.is_large(tmp_path, (2 << 30) + 1)
     assert not large.is_large(tmp_path, 2 << 30)
