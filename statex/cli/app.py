@@ -19,6 +19,7 @@ from statex.cli.commands.plan import plan
 from statex.cli.commands.show import show
 from statex.cli.commands.verify import verify
 from statex.cli.output import report_error, report_usage
+from statex.cli.signals import heard
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import files as codes
 
@@ -81,7 +82,9 @@ def run(arguments: list[str]) -> None:
     """Run a command and end the process with its exit code."""
     as_json, concise = "--json" in arguments, "--concise" in arguments
     try:
-        sys.exit(app(arguments, standalone_mode=False))
+        with heard():
+            result = app(arguments, standalone_mode=False)
+        sys.exit(result)
     except StatexError as error:
         report_error(error, as_json=as_json, concise=concise)
         sys.exit(error.exit_code)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 _ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -17,6 +19,9 @@ class Stopped(BaseException):
         self.name = signal.Signals(number).name
 
 
+_received: list[Stopped] = []
+
+
 def install() -> None:
     """Let the ending signals raise `Stopped`; one that is ignored (as by nohup) stays so."""
     for number in _ENDING:
@@ -28,4 +33,26 @@ def _stop(number: int, frame: FrameType | None) -> None:
     # A second signal would interrupt the clean-up after the first.
     for other in _ENDING:
         signal.signal(other, signal.SIG_IGN)
-    raise Stopped(number)
+    stopped = Stopped(number)
+    _received.append(stopped)
+    raise stopped
+
+
+@contextmanager
+def heard() -> Iterator[None]:
+    """Let a signal that comes inside end it, whatever the code that it meets makes of it.
+
+    An import of torch, for one, may go on after it, or end in another error.
+    """
+    try:
+        yield
+    except Exception:
+        check()
+        raise
+    check()
+
+
+def check() -> None:
+    """Raise `Stopped` again for a signal that came before."""
+    if _received:
+        raise _received[0]

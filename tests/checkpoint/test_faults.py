@@ -79,6 +79,20 @@ def test_signals_end_with_their_number_and_leave_nothing(source: Path, number: s
         assert said == f"statex: stopped by {number.name}\n"
 
 
+@pytest.mark.parametrize("outcome", ["raise ImportError('cannot load module more than once per process')", "pass"])
+def test_a_signal_is_heard_whatever_the_code_it_meets_makes_of_it(source: Path, outcome: str) -> None:
+    source.with_name("models.py").write_text(
+        "import os, signal, torch\n"
+        f"try:\n    os.kill(os.getpid(), signal.SIGTERM)\nexcept BaseException:\n    {outcome}\n"
+        "class Model(torch.nn.Module):\n    pass\n"
+    )
+    done = subprocess.run(
+        [*STATEX, "apply", "-q", "-e", "drop **", source, "out.pth", "--target", "models:Model"],
+        cwd=source.parent, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "statex: stopped by SIGTERM\n")
+
+
 def _limited() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (10 << 20, 10 << 20))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
