@@ -8,21 +8,19 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from statex.checkpoint import (
-    known_format,
-)
+from statex.checkpoint import known_format
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import target as target_codes
 from statex.dsl.check import Checked, check_program
 from statex.dsl.plan import Plan
 from statex.grammar import parse, tree
 from statex.header import Header
-from statex.job import Job, Opened, PathLike, State, resolve_target
+from statex.job import Job
 from statex.rulefiles import read_include, read_rules
 from statex.source import Source
+from statex.subject import Opened, PathLike, State, Subject, resolve_target
 
 if TYPE_CHECKING:
-    from statex.execute.target import Target
     from statex.execute.verify import Comparison
 
 
@@ -74,20 +72,13 @@ class Rules:
             raise StatexError(found.diagnostics)
         return found
 
-    def open(
-        self,
-        state: State,
-        inputs: Mapping[str, State | Sequence[State]] | None,
-        target: Target | None,
-        root: str | None,
-        params: Mapping[str, Any],
-    ) -> Job:
+    def open(self, subject: Subject) -> Job:
         """Open a checkpoint and further inputs, and plan; the job closes the files.
 
         Raises:
             StatexError: every error of the program on this state, 6xx for files.
         """
-        return Job(self.program, self._checked(), self._folder, state, inputs, target, root, params)
+        return Job(self.program, self._checked(), self._folder, subject)
 
     def plan(
         self,
@@ -110,7 +101,8 @@ class Rules:
         Raises:
             StatexError: every error of the program on this state, or the mismatch with the target (SX501).
         """
-        with self.open(state, inputs, resolve_target(target, like), root, {**(params or {}), **keywords}) as job:
+        given = {**(params or {}), **keywords}
+        with self.open(Subject(state, inputs or {}, resolve_target(target, like), root, given)) as job:
             job.check_target()
             return job.priced(known_format(format) if format is not None else None)
 
@@ -133,7 +125,8 @@ class Rules:
         Raises:
             StatexError: as `plan`, and SX504 where the target's `load_state_dict` refuses the result.
         """
-        with self.open(state, inputs, resolve_target(target, like), root, {**(params or {}), **keywords}) as job:
+        given = {**(params or {}), **keywords}
+        with self.open(Subject(state, inputs or {}, resolve_target(target, like), root, given)) as job:
             job.check_target()
             return job.execute()
 
@@ -152,7 +145,7 @@ def verify(state: State, target: Any = None, *, like: State | None = None, root:
     if resolved is None:
         fail(target_codes.NO_TARGET, "there is nothing to verify against")
     nothing = Rules(tree.Program(Source("<nothing>", ""), ()))
-    with nothing.open(state, None, resolved, root, {}) as job:
+    with nothing.open(Subject(state, target=resolved, root=root)) as job:
         found = verify_types(types_of(job.header.entries), resolved)
         if resolved.module is not None:
             load_for_real(resolved, job.state(), found)

@@ -23,7 +23,7 @@ from statex.diagnostics import fail
 from statex.diagnostics.amounts import show_bytes
 from statex.diagnostics.codes import files as file_codes
 from statex.dsl.plan import Plan
-from statex.job import PathLike, State, as_members, resolve_target
+from statex.subject import PathLike, State, Subject, as_members, resolve_target
 
 if TYPE_CHECKING:
     from statex.api import Rules
@@ -38,8 +38,6 @@ class Conversion:
     comparison: Comparison | None
     path: Path | None
     """`None` after a dry run."""
-    dropped_around: tuple[str, ...] = ()
-    """What stood around the state and is not in the output, because of `root … -> …`."""
     left_files: tuple[str, ...] = ()
     """What is not weights in the source's folder, and was not taken along into the output's; folders end in `/`."""
 
@@ -93,7 +91,7 @@ def convert(
             help=f"name a folder: {os.path.splitext(destination)[0]}/",
         )
     kind = None if folder and format is None else format_for(destination, format)
-    with rules.open(source, inputs, resolve_target(target, like), root, params or {}) as job:
+    with rules.open(Subject(source, inputs or {}, resolve_target(target, like), root, params or {})) as job:
         comparison = job.check_target()
         left = [*([] if copy_files else [path.name for path in others]), *left] if _is_set(source) else []
         options = Options(
@@ -116,7 +114,7 @@ def convert(
                 "are allowed",
             )
         if dry_run:
-            return Conversion(plan, comparison, None, plan.left_around, tuple(left))
+            return Conversion(plan, comparison, None, tuple(left))
         check_space(destination, plan.cost.written + sum(path.stat().st_size for path in options.copy))
         options = replace(
             options,
@@ -132,7 +130,7 @@ def convert(
                 job.check_written(written, output)
 
         write_checkpoint(destination, output, options, verify)
-        return Conversion(plan, comparison, destination, plan.left_around, tuple(left))
+        return Conversion(plan, comparison, destination, tuple(left))
 
 
 _SHARD = 5_000_000_000

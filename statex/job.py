@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from statex import garbage, nesting
 from statex.checkpoint import (
     Options,
-    Reader,
     arrange,
     layout,
     open_checkpoint,
@@ -22,7 +19,6 @@ from statex.checkpoint.input_file import Stored
 from statex.diagnostics import StatexError, diagnostic, fail
 from statex.diagnostics.codes import files as file_codes
 from statex.diagnostics.codes import names as name_codes
-from statex.diagnostics.codes import target as target_codes
 from statex.dsl.check import Checked
 from statex.dsl.compile import compile_plan
 from statex.dsl.graph import SourceKey
@@ -30,116 +26,39 @@ from statex.dsl.metadata import copied
 from statex.dsl.parameters import Given
 from statex.dsl.plan import Plan
 from statex.grammar import tree
-from statex.header import Header, OpaqueInfo, TensorInfo
+from statex.header import OpaqueInfo, TensorInfo
 from statex.losses import losses
 from statex.rulefiles import read_include
+from statex.subject import Opened, State, Subject, as_members
 
 if TYPE_CHECKING:
     from statex.execute.stream import Stream
-    from statex.execute.target import Target
     from statex.execute.verify import Comparison
-
-PathLike = str | os.PathLike[str]
-State = Mapping[str, Any] | PathLike
-"""A state_dict (or nested checkpoint) in memory, or the path of a checkpoint."""
-
-
-def resolve_target(target: Any, like: State | None = None, arguments: Mapping[str, Any] | None = None) -> Target | None:
-    """Return what a result is verified against.
-
-    `target` is a module, `"module:callable"`, a state_dict or the path of a checkpoint.
-
-    Raises:
-        StatexError: SX505 where both are given, SX502 and SX503 where a model cannot be had.
-    """
-    from statex.execute.target import Target, build_target, module_target
-
-    if target is not None and like is not None:
-        fail(target_codes.TARGET_KEYS, "both a target and a checkpoint to compare with are given")
-    if like is not None:
-        label = Path(like).name if isinstance(like, str | os.PathLike) else "the other state"
-        with closing(Opened(like, label)) as opened:
-            return Target(label, opened.header(None))
-    if target is None or isinstance(target, Target):
-        return target
-    if isinstance(target, str) and not os.path.exists(target):
-        return build_target(target, arguments)
-    if isinstance(target, str | os.PathLike | Mapping):
-        return resolve_target(None, target)
-    return module_target(target)
-
-
-class Opened:
-    """A state given in memory or as a path: its tree, and how its data is had."""
-
-    def __init__(self, state: State, label: str = "") -> None:
-        self.reader: Reader | None = None
-        if isinstance(state, str | os.PathLike):
-            self.reader = open_checkpoint(state)
-            self.tree, self.label = self.reader.tree, Path(os.path.abspath(state)).name
-        else:
-            from statex.execute.live import describe
-
-            self.tree, self.label = describe(state), label
-
-    def header(self, root: tree.String | str | None) -> Header:
-        """Return the header of the state, at a root (perhaps one that a rule file names) or where it is found."""
-        path, span = (root.value, root.span) if isinstance(root, tree.String) else (root, None)
-        found = nesting.find_root(self.tree, self.label) if path is None else path
-        return nesting.state_header(self.tree, found, self.label, span)
-
-    def load(self, leaf: Any) -> Any:
-        """Return the data of an entry, or what else a leaf of the tree stands for."""
-        if self.reader is not None:
-            return self.reader.load(leaf)
-        return leaf.handle if isinstance(leaf, TensorInfo | OpaqueInfo) else leaf
-
-    def close(self) -> None:
-        """Close the file, if it is one."""
-        if self.reader is not None:
-            self.reader.close()
 
 
 class Job:
     """A program, its opened inputs and its plan; a context manager that closes the files."""
 
-    def __init__(
-        self,
-        program: tree.Program,
-        checked: Checked,
-        folder: str,
-        state: State,
-        inputs: Mapping[str, State | Sequence[State]] | None,
-        target: Target | None,
-        root: str | None,
-        params: Mapping[str, Any],
-    ) -> None:
-        self.target = target
+    def __init__(self, program: tree.Program, checked: Checked, folder: str, subject: Subject) -> None:
+        self.target = subject.target
         self._opened: list[Opened] = []
         self._comparison: Comparison | None = None
         self._streams: dict[str, Stream] = {}
         try:
             with garbage.paused():
-                self._prepare(program, checked, folder, state, inputs or {}, root, params)
+                self._find_state(program, subject)
+                self._open_inputs(checked, subject.inputs)
+                self.plan = self._plan(program, folder, subject.params)
         except BaseException:
             self.close()
             raise
 
-    def _prepare(
-        self,
-        program: tree.Program,
-        checked: Checked,
-        folder: str,
-        state: State,
-        inputs: Mapping[str, State | Sequence[State]],
-        root: str | None,
-        params: Mapping[str, Any],
-    ) -> None:
-        self._main = self._open(state, "the checkpoint")
+    def _find_state(self, program: tree.Program, subject: Subject) -> None:
+        self._main = self._open(subject.state, "the checkpoint")
         stated = _root_statement(program)
         self.root_target = stated.target.value if stated is not None and stated.target is not None else None
-        named = stated.path if stated is not None and root is None else None
-        wanted = named.value if named is not None else root
+        named = stated.path if stated is not None and subject.root is None else None
+        wanted = named.value if named is not None else subject.root
         self.tree = self._main.tree
         self.root = nesting.find_root(self.tree, self._main.label) if wanted is None else wanted
         span = named.span if named is not None else None
@@ -148,21 +67,23 @@ class Job:
         if taken is not None and stated is not None:
             what = f"`{self._main.label}` has something at `{taken}` already"
             fail(file_codes.ROOT_TAKEN, what, stated.target.span if stated.target is not None else stated.span)
+
+    def _open_inputs(self, checked: Checked, inputs: Mapping[str, State | Sequence[State]]) -> None:
         roots = {s.name.name: s.root for s in checked.inputs}
         self._members = {name: [self._open(one, name) for one in as_members(given)] for name, given in inputs.items()}
-        headers = {n: tuple(m.header(roots.get(n)) for m in members) for n, members in self._members.items()}
-        self._further_keys = sum(len(header.entries) for members in headers.values() for header in members)
-        given = {n: v if isinstance(v, Given) else Given(v, typed=True) for n, v in params.items()}
-        self.plan = compile_plan(
+        self._headers = {n: tuple(m.header(roots.get(n)) for m in members) for n, members in self._members.items()}
+
+    def _plan(self, program: tree.Program, folder: str, params: Mapping[str, Any]) -> Plan:
+        plan = compile_plan(
             program,
             self.header,
-            inputs=headers,
+            inputs=self._headers,
             target=self.target.header if self.target is not None else None,
-            given=given,
+            given={n: v if isinstance(v, Given) else Given(v, typed=True) for n, v in params.items()},
             load=read_include,
             folder=folder,
         )
-        self.plan = replace(self.plan, left_around=tuple(nesting.dropped_by(self.tree, self.root, self.root_target)))
+        return replace(plan, left_around=tuple(nesting.dropped_by(self.tree, self.root, self.root_target)))
 
     def _open(self, state: State, label: str) -> Opened:
         opened = Opened(state, label)
@@ -288,9 +209,8 @@ class Job:
         warnings = (*self.plan.warnings, *losses(self.plan, format, self.notes))
         distributed = "dcp" in (format, *(o.reader.format for o in self._opened if o.reader is not None))
         has_model = self.target is not None and self.target.module is not None
-        cost = self._stream(format).cost(
-            output, torch=has_model, distributed=distributed, further_keys=self._further_keys
-        )
+        further_keys = sum(len(header.entries) for headers in self._headers.values() for header in headers)
+        cost = self._stream(format).cost(output, torch=has_model, distributed=distributed, further_keys=further_keys)
         return replace(self.plan, cost=cost, warnings=warnings)
 
     def check_written(self, path: Path, output: Any) -> None:
@@ -356,13 +276,6 @@ class Job:
 
 def _alone(leaf: Any) -> Any:
     return layout.alone(leaf) if isinstance(leaf, TensorInfo) else leaf
-
-
-def as_members(given: State | Sequence[State]) -> list[State]:
-    """Return the checkpoints of an input: one, or those of a family."""
-    if isinstance(given, str | os.PathLike | Mapping):
-        return [given]
-    return list(given)
 
 
 def _root_statement(program: tree.Program) -> tree.Root | None:

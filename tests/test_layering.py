@@ -33,6 +33,7 @@ ROOMS = {
     "statex.job": "api",
     "statex.losses": "api",
     "statex.paramfiles": "api",
+    "statex.subject": "api",
     "statex": "api",
     "statex.cli": "cli",
     "statex.__main__": "main",

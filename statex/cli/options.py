@@ -14,8 +14,8 @@ import typer
 import statex
 from statex.api import Rules
 from statex.dsl.parameters import Given, from_text
-from statex.job import resolve_target
 from statex.paramfiles import read_params
+from statex.subject import resolve_target
 
 Expressions = Annotated[
     list[str] | None,
