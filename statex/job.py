@@ -30,6 +30,7 @@ from statex.header import OpaqueInfo, TensorInfo
 from statex.losses import losses
 from statex.rulefiles import read_include
 from statex.subject import Opened, State, Subject, as_members
+from statex.torch_dtypes import torch_dtype
 
 if TYPE_CHECKING:
     from statex.execute.stream import Stream
@@ -269,7 +270,7 @@ class Job:
             return self._main.load(leaf)
         import torch
 
-        dtype = getattr(torch, leaf.type.dtype.name)
+        dtype = torch_dtype(torch, leaf.type.dtype.name)
         tensor = torch.empty(leaf.type.shape, dtype=dtype, device="meta")
         return torch.nn.Parameter(tensor, requires_grad=leaf.requires_grad) if leaf.is_parameter else tensor
 

@@ -20,6 +20,7 @@ ROOMS = {
     "statex.header": FOUNDATIONS,
     "statex.garbage": FOUNDATIONS,
     "statex.record": FOUNDATIONS,
+    "statex.torch_dtypes": FOUNDATIONS,
     "statex.nesting": FOUNDATIONS,
     "statex.rulefiles": FOUNDATIONS,
     "statex.diagnostics": FOUNDATIONS,

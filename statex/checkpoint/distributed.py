@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from statex.diagnostics.codes import files as codes
 from statex.diagnostics.suggest import join_words
 from statex.dtypes import BY_NAME
 from statex.header import OpaqueInfo, TensorInfo, TensorType
+from statex.torch_dtypes import torch_dtype
 
 HEADER = ".metadata"
 _LARGEST = 1 << 30
@@ -115,7 +117,7 @@ class DistributedReader(Reader):
         pieces = info.handle.pieces
         if len(pieces) == 1:
             return self._load_piece(info, pieces[0])
-        tensor = torch.empty(info.type.shape, dtype=getattr(torch, info.type.dtype.name))
+        tensor = torch.empty(info.type.shape, dtype=torch_dtype(torch, info.type.dtype.name))
         for piece in pieces:
             place = tuple(slice(o, o + n) for o, n in zip(piece.box.offsets, piece.box.sizes, strict=True))
             tensor[place] = self._load_piece(info, piece)
@@ -267,7 +269,7 @@ def write_distributed(folder: Path, tree: Any, added: Callable[[int], None] | No
     def placeholder(leaf: Any) -> Any:
         if not isinstance(leaf, OutTensor):
             return others.value(leaf)
-        tensor = torch.empty(leaf.type.shape, dtype=getattr(torch, leaf.type.dtype.name), device="meta")
+        tensor = torch.empty(leaf.type.shape, dtype=torch_dtype(torch, leaf.type.dtype.name), device="meta")
         described[id(tensor)] = (tensor, leaf)
         return tensor
 
@@ -284,6 +286,8 @@ def write_distributed(folder: Path, tree: Any, added: Callable[[int], None] | No
             added(tensor.numel() * tensor.element_size())
         return tensor
 
+    # torch 2.6 does not have the word, and sees for itself that there is one process.
+    alone = {"no_dist": True} if "no_dist" in signature(dcp.save).parameters else {}
     planner = type("Planner", (dcp.DefaultSavePlanner,), {"lookup_object": lookup_object})
     try:
         with _quiet():
@@ -291,7 +295,7 @@ def write_distributed(folder: Path, tree: Any, added: Callable[[int], None] | No
                 mapped(tree, placeholder),
                 storage_writer=dcp.FileSystemWriter(folder, thread_count=1, per_thread_copy_ahead=0),
                 planner=planner(),
-                no_dist=True,
+                **alone,
             )
     except dcp.api.CheckpointException as error:
         cause = _cause(error)
@@ -308,7 +312,7 @@ def _tensor(out: OutTensor, torch: Any) -> Any:
     # A storage that numpy has seen cannot be resized.
     memory = (ctypes.c_ubyte * out.blob.nbytes).from_address(data.data_ptr())
     _fill(memoryview(memory).cast("B"), out.blob)
-    return data.view(getattr(torch, out.type.dtype.name)).view(out.type.shape)
+    return data.view(torch_dtype(torch, out.type.dtype.name)).view(out.type.shape)
 
 
 def _fill(data: memoryview, blob: Blob) -> None:

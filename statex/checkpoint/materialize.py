@@ -13,6 +13,7 @@ from statex.checkpoint.objects import FUNCTIONS, STORAGES, Call, Global, Storage
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.header import OpaqueInfo, TensorInfo
+from statex.torch_dtypes import torch_dtype
 
 
 class Materializer:
@@ -58,7 +59,7 @@ class Materializer:
         """Return a tensor."""
         import torch
 
-        dtype = getattr(torch, info.type.dtype.name)
+        dtype = torch_dtype(torch, info.type.dtype.name)
         shape = info.type.shape
         if not info.type.numel:
             tensor = torch.empty(shape, dtype=dtype)
@@ -109,7 +110,7 @@ class Materializer:
         if dtype is None and storage.type.name != "UntypedStorage":
             name = {"QUInt4x2Storage": "quint4x2", "QUInt2x4Storage": "quint2x4"}[storage.type.name]
         typed: Any = torch.storage.TypedStorage
-        return typed(wrap_storage=untyped, dtype=getattr(torch, name), _internal=True)
+        return typed(wrap_storage=untyped, dtype=torch_dtype(torch, name), _internal=True)
 
     def _call(self, call: Call) -> Any:
         import torch
@@ -137,7 +138,7 @@ def _global(name: Global) -> Any:
         return torch.nn.Parameter
     if name.module == "torch.storage":
         return torch.UntypedStorage
-    return getattr(torch, name.name)
+    return torch_dtype(torch, name.name)
 
 
 def _function(name: Global) -> Any:

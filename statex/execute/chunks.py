@@ -17,6 +17,7 @@ from statex.execute.ranges import Ranges, Runs
 from statex.execute.sequential import SequentialBytes
 from statex.execute.values import run_call
 from statex.header import TensorType
+from statex.torch_dtypes import torch_dtype
 
 CHUNK = 128 * 1024
 """Elements that are computed at a time."""
@@ -168,7 +169,7 @@ def _numpy_fill(node: Call, kind: TensorType) -> Step | None:
 def _torch_fill(node: Call, kind: TensorType) -> Step:
     import torch
 
-    dtype = getattr(torch, kind.dtype.name)
+    dtype = torch_dtype(torch, kind.dtype.name)
     filled = torch.full(
         (min(CHUNK, max(kind.numel, 1)),), dict(node.arguments).get("fill_value", _fill_value(node)), dtype=dtype
     )
@@ -188,7 +189,7 @@ def _torch_reader(runs: Runs, kind: TensorType) -> Step:
     import torch
 
     size = kind.dtype.itemsize
-    dtype = getattr(torch, kind.dtype.name)
+    dtype = torch_dtype(torch, kind.dtype.name)
     source = SequentialBytes(runs)
     if kind.dtype == BOOL:
         return lambda start, count: torch.frombuffer(source.read(start, count), dtype=torch.uint8).view(torch.bool)

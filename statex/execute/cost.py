@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
 
 from statex.checkpoint.contents import Blob, Made, Moved
 from statex.checkpoint.input_file import Stored
@@ -13,9 +15,11 @@ from statex.execute.values import count_uses
 from statex.header import TensorType
 
 _MB = 1 << 20
-_BASE, _NUMPY, _TORCH, _DISTRIBUTED = 52 * _MB, 32 * _MB, 270 * _MB, 64 * _MB
+_BASE, _NUMPY, _TORCH, _DISTRIBUTED = 52 * _MB, 32 * _MB, 270 * _MB, 128 * _MB
 """The resident set of the process, and what numpy, torch and its library of distributed checkpoints add to it;
 measured on Linux, rounded up."""
+_DEVICES, _FOR_DEVICES = ("cuda", "hip", "xpu"), 350 * _MB
+"""What a build of torch has libraries for, and what these add although nothing is computed with them."""
 _KEY = 2560
 """What headers and plan take for each key of input and output; measured with 100,000 keys, rounded up."""
 _BUFFERS = 12 * _MB
@@ -41,8 +45,16 @@ def cost(
     computed = sum([blob.nbytes for blob in blobs if isinstance(blob, Made)])
     read += copied + _read_again(moved, records)
     memory = _BASE + _BUFFERS + keys * _KEY + live
-    memory += (_NUMPY if numpy or torch else 0) + (_TORCH if torch else 0) + (_DISTRIBUTED if distributed else 0)
+    memory += (_NUMPY if numpy or torch else 0) + (_torch() if torch else 0) + (_DISTRIBUTED if distributed else 0)
     return Cost(read=read, copied=copied, computed=computed, written=copied + computed, memory=memory)
+
+
+def _torch() -> int:
+    """Return what the installed build of torch adds to the resident set; it is not imported for that."""
+    found = find_spec("torch")
+    folders = found.submodule_search_locations or [] if found is not None else []
+    libraries = [file.name for folder in folders for file in Path(folder, "lib").glob("*torch_*")]
+    return _TORCH + (_FOR_DEVICES if any(f"torch_{name}" in one for one in libraries for name in _DEVICES) else 0)
 
 
 def _read_again(blobs: Iterable[Moved], records: bool) -> int:

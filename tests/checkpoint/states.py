@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 import statex
 
 NOTHING = statex.compile("rename? prefix 'nothing' -> ''")
-DTYPES = [
-    torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2,
-    torch.float8_e4m3fnuz, torch.float8_e5m2fnuz, torch.float8_e8m0fnu, torch.int64, torch.int32, torch.int16,
-    torch.int8, torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.bool, torch.complex64, torch.complex128,
-    torch.complex32,
+NAMES = [
+    "float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz",
+    "float8_e8m0fnu", "int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64", "bool", "complex64",
+    "complex128", "complex32",
 ]  # fmt: skip
+DTYPES = [getattr(torch, name) for name in NAMES if hasattr(torch, name)]
+"""torch 2.6 does not have all of them."""
 UNTYPED = ("torch.uint16", "torch.uint32", "torch.uint64", "torch.complex32")
 IN_SAFETENSORS = [
     d for d in DTYPES

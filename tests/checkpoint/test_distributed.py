@@ -10,6 +10,7 @@ import os
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,6 +23,9 @@ from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, Metadata
 import statex
 from statex import StatexError
 from statex.checkpoint.distributed import DistributedReader
+
+ALONE: dict[str, Any] = {"no_dist": True} if "no_dist" in signature(dcp.save).parameters else {}
+"""That there is one process: torch 2.6 sees it by itself."""
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:torch.distributed is"),
@@ -43,7 +47,7 @@ def content() -> dict[str, Any]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder saved by torch."""
-    dcp.save(content() | {"epoch": 3}, checkpoint_id=tmp_path / "in", no_dist=True)
+    dcp.save(content() | {"epoch": 3}, checkpoint_id=tmp_path / "in", **ALONE)
     return tmp_path / "in"
 
 
@@ -51,7 +55,7 @@ def test_tensors_come_out_as_torch_loads_them(folder: Path) -> None:
     target = folder.with_name("out.pth")
     statex.convert(folder, target, statex.compile("root 'model' -> ''\nset layer.weight = transpose"))
     wanted = {"model": {k: torch.empty_like(v) for k, v in content()["model"].items()}}
-    dcp.load(wanted, checkpoint_id=folder, no_dist=True)
+    dcp.load(wanted, checkpoint_id=folder, **ALONE)
     found = torch.load(target)
     assert set(found) == set(wanted["model"])
     for key, tensor in wanted["model"].items():
@@ -65,7 +69,7 @@ def test_torch_loads_what_is_written(folder: Path) -> None:
     rules = statex.compile("rename layer.weight -> w\nset layer.bias = it * 2")
     statex.convert(folder.with_name("in.pth"), target, rules, format="dcp")
     wanted = {"model": {"w": torch.empty(4, 6), "layer.bias": torch.empty(6).bfloat16(), "steps": torch.tensor(0)}}
-    dcp.load(wanted, checkpoint_id=target, no_dist=True)
+    dcp.load(wanted, checkpoint_id=target, **ALONE)
     assert torch.equal(wanted["model"]["w"], state["model"]["layer.weight"])
     assert torch.equal(wanted["model"]["layer.bias"], state["model"]["layer.bias"] * 2)
     assert wanted["model"]["steps"].item() == 7
@@ -114,7 +118,7 @@ def test_what_is_written_is_compared_when_asked(folder: Path, monkeypatch: pytes
 def test_what_stands_around_the_state_is_kept(folder: Path) -> None:
     folder = folder.with_name("nested")
     state = {"model": {"w": torch.ones(2)}, "optim": {"m": torch.full((3,), 2.0)}}
-    dcp.save(state, checkpoint_id=folder, no_dist=True)
+    dcp.save(state, checkpoint_id=folder, **ALONE)
     target = folder.with_name("out.pth")
     statex.convert(folder, target, statex.compile("rename w -> v"), root="model", verify_written=True)
     found = torch.load(target)
@@ -206,7 +210,7 @@ class PairsPickler(pickle._Pickler):  # type: ignore[name-defined,misc]
 def test_a_pickled_value_in_the_guise_of_a_tensor_is_not_unpickled(tmp_path: Path) -> None:
     """To torch the second key is the first one, and the tensor a value to be unpickled without limits."""
     folder, marker = tmp_path / "in", tmp_path / "marker"
-    dcp.save({"model": {"w": torch.ones(3)}, "junk": Evil(marker)}, checkpoint_id=folder, no_dist=True)
+    dcp.save({"model": {"w": torch.ones(3)}, "junk": Evil(marker)}, checkpoint_id=folder, **ALONE)
     header = header_of(folder)
     entries, key = header.state_dict_metadata, Turned("model.w")
     header.storage_data[MetadataIndex("model.w", None)] = header.storage_data[MetadataIndex("junk")]

@@ -115,6 +115,7 @@ def test_what_safetensors_cannot_hold_is_named(tmp_path: Path, dtype: torch.dtyp
     "ignore:Sparse CSR tensor support",
     "ignore:torch.quantize_per_tensor",
     "ignore:TypedStorage is deprecated",
+    "ignore:Validating sparse tensor invariants",
 )
 @pytest.mark.parametrize("make", ["sparse", "csr", "quantized", "conjugate", "extra", "size", "set"])
 def test_what_is_no_plain_tensor_comes_through(tmp_path: Path, make: str) -> None:

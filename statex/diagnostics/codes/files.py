@@ -161,3 +161,12 @@ NO_FOLDER = declare(
     example="statex apply rules.sx model/ out.pth --copy-files",
     mend="End the output's name in `/`, or leave the option out.",
 )
+NO_SUCH_DTYPE = declare(
+    "SX621",
+    "a dtype that the installed torch does not have",
+    exit=3,
+    meaning="A tensor of this dtype has to be computed or loaded, and torch got the dtype only later: float8_e8m0fnu, "
+    "for one, in 2.7. Tensors that only move do not need torch.",
+    example="statex apply -e 'set ** = cast(f8_e8m0fnu)' in.safetensors out.safetensors   # with torch 2.6",
+    mend="Install a newer torch, or name the keys such that these tensors only move.",
+)

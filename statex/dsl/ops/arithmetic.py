@@ -10,6 +10,7 @@ from statex.dsl.ops.base import ArgKind, Fault, Inverse, Operation, Parameter
 from statex.dsl.ops.typing import broadcast, computable, fillable, one_dtype, sized
 from statex.dtypes import BOOL, DType, Kind
 from statex.header import TensorType
+from statex.torch_dtypes import torch_dtype
 
 Operand = TensorType | int | float
 
@@ -284,7 +285,7 @@ class Cast(Operation):
 
     @staticmethod
     def run(torch: Any, x: Any, dtype: DType) -> Any:
-        return x.to(getattr(torch, dtype.name))
+        return x.to(torch_dtype(torch, dtype.name))
 
     @staticmethod
     def invert(x: TensorType, dtype: DType) -> Inverse | None:

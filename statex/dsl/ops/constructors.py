@@ -10,6 +10,7 @@ from statex.dsl.ops.base import ArgKind, Fault, Operation, Parameter
 from statex.dsl.ops.typing import FLOAT8, fillable, sized
 from statex.dtypes import FLOAT32, DType, Kind
 from statex.header import TensorType
+from statex.torch_dtypes import torch_dtype
 
 _SIZE = Parameter("size", ArgKind.INTS, doc="the shape")
 _DTYPE = Parameter("dtype", ArgKind.DTYPE, FLOAT32, doc="the dtype, f32 unless given", keyword_only=True)
@@ -17,11 +18,6 @@ _SAME = Parameter("dtype", ArgKind.DTYPE, None, doc="another dtype than the tens
 _X = Parameter("x", ArgKind.TENSOR)
 _FILL = Parameter("fill_value", ArgKind.NUMBER)
 _CATEGORY = "constructors"
-
-
-def torch_dtype(torch: Any, dtype: DType) -> Any:
-    """Return torch's own dtype."""
-    return getattr(torch, dtype.name)
 
 
 class Zeros(Operation):
@@ -39,7 +35,7 @@ class Zeros(Operation):
 
     @staticmethod
     def run(torch: Any, size: tuple[int, ...], dtype: DType) -> Any:
-        return torch.zeros(size, dtype=torch_dtype(torch, dtype))
+        return torch.zeros(size, dtype=torch_dtype(torch, dtype.name))
 
 
 class Ones(Operation):
@@ -57,7 +53,7 @@ class Ones(Operation):
 
     @staticmethod
     def run(torch: Any, size: tuple[int, ...], dtype: DType) -> Any:
-        return torch.ones(size, dtype=torch_dtype(torch, dtype))
+        return torch.ones(size, dtype=torch_dtype(torch, dtype.name))
 
 
 class Full(Operation):
@@ -75,7 +71,7 @@ class Full(Operation):
 
     @staticmethod
     def run(torch: Any, size: tuple[int, ...], fill_value: float, dtype: DType) -> Any:
-        return torch.full(size, fill_value, dtype=torch_dtype(torch, dtype))
+        return torch.full(size, fill_value, dtype=torch_dtype(torch, dtype.name))
 
 
 class ZerosLike(Operation):
@@ -94,7 +90,9 @@ class ZerosLike(Operation):
 
     @staticmethod
     def run(torch: Any, x: Any, dtype: DType | None) -> Any:
-        return torch.zeros_like(x, dtype=dtype and torch_dtype(torch, dtype), memory_format=torch.contiguous_format)
+        return torch.zeros_like(
+            x, dtype=dtype and torch_dtype(torch, dtype.name), memory_format=torch.contiguous_format
+        )
 
 
 class OnesLike(Operation):
@@ -113,7 +111,7 @@ class OnesLike(Operation):
 
     @staticmethod
     def run(torch: Any, x: Any, dtype: DType | None) -> Any:
-        return torch.ones_like(x, dtype=dtype and torch_dtype(torch, dtype), memory_format=torch.contiguous_format)
+        return torch.ones_like(x, dtype=dtype and torch_dtype(torch, dtype.name), memory_format=torch.contiguous_format)
 
 
 class FullLike(Operation):
@@ -132,7 +130,7 @@ class FullLike(Operation):
 
     @staticmethod
     def run(torch: Any, x: Any, fill_value: float, dtype: DType | None) -> Any:
-        kind = dtype and torch_dtype(torch, dtype)
+        kind = dtype and torch_dtype(torch, dtype.name)
         return torch.full_like(x, fill_value, dtype=kind, memory_format=torch.contiguous_format)
 
 
@@ -168,7 +166,7 @@ class Arange(Operation):
     @staticmethod
     def run(torch: Any, start: float, end: float | None, step: float, dtype: DType) -> Any:
         first, last = (0, start) if end is None else (start, end)
-        return torch.arange(first, last, step, dtype=torch_dtype(torch, dtype))
+        return torch.arange(first, last, step, dtype=torch_dtype(torch, dtype.name))
 
 
 def _count_ints(first: float, last: float, step: float, dtype: DType) -> int:
@@ -201,4 +199,4 @@ class Eye(Operation):
 
     @staticmethod
     def run(torch: Any, n: int, m: int | None, dtype: DType) -> Any:
-        return torch.eye(n, n if m is None else m, dtype=torch_dtype(torch, dtype))
+        return torch.eye(n, n if m is None else m, dtype=torch_dtype(torch, dtype.name))

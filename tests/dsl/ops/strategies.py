@@ -15,7 +15,8 @@ from statex.header import TensorType
 
 Arguments = dict[str, Any]
 
-DTYPES = [d for d in ALL if d.kind is not Kind.QUANTIZED]
+DTYPES = [d for d in ALL if d.kind is not Kind.QUANTIZED and hasattr(torch, d.name)]
+"""torch 2.6 does not have all of them."""
 COMMON = [BY_NAME[name] for name in ("f32", "f64", "f16", "bf16", "i64", "i32", "i8", "u8", "bool", "c64")]
 FLOATS = [BY_NAME[name] for name in ("f32", "f64", "f16", "bf16")]
 

@@ -195,7 +195,7 @@ def test_pieces_are_those_of_plain_indexing(name: str, arguments: dict[str, Any]
 @pytest.mark.parametrize("number", [0.3, -0.1, 70000])
 def test_a_number_on_the_left_is_the_number_torch_takes(name: str, function: Any, dtype: Any, number: float) -> None:
     x = (torch.randn(500, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 3).to(dtype)
-    x[0] = number
+    x[0] = torch.tensor(number).to(dtype)
     assert same_bits(OPERATIONS[name].run(torch, x=number, y=x), function(number, x))
 
 
