@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from statex.diagnostics import fail
+from statex.diagnostics.codes import types as codes
 from statex.dsl.graph import Call, Graph, Piece, Ref, Source, SourceKey
 from statex.dsl.ops import OPERATIONS
 from statex.dsl.ops.base import ArgKind, Fault
@@ -73,7 +74,8 @@ def run_call(node: Call, argument: Callable[[Any], Any]) -> Any:
     """Return the result of a call; `argument` gives what stands for an argument, tensors for values.
 
     Raises:
-        StatexError: for the numbers in a tensor that the operation cannot take, which no header tells.
+        StatexError: for the numbers in a tensor that the operation cannot take, which no header tells; SX410 for what
+            torch refuses.
     """
     import torch
 
@@ -85,6 +87,9 @@ def run_call(node: Call, argument: Callable[[Any], Any]) -> Any:
             return operation.run(torch, **_on_one_device(arguments, torch))
         except Fault as fault:
             fail(fault.code, f"`{operation.name}`: {fault.headline}", help=fault.help or ())
+        except RuntimeError as error:
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            fail(codes.TORCH_REFUSES, f"torch cannot compute `{operation.name}`: {reason}")
 
 
 def _on_one_device(arguments: dict[str, Any], torch: Any) -> dict[str, Any]:

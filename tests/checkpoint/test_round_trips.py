@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import zipfile
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,12 @@ def test_notes_of_safetensors_stay(tmp_path: Path) -> None:
     assert "`made by`" in warning.headline
 
 
+as_torch_writes_now = pytest.mark.skipif(
+    find_spec("torch.utils.serialization") is None, reason="this torch is older than the records of today's archives"
+)
+
+
+@as_torch_writes_now
 def test_torch_finds_the_offsets_of_storages(tmp_path: Path) -> None:
     torch.save({f"k{i}": torch.arange(float(i * 37)) for i in range(20)}, tmp_path / "in.pth")
     statex.convert(tmp_path / "in.pth", tmp_path / "out.pth", statex.compile("drop k3, k7\nrename k9 -> z"))
@@ -174,6 +181,7 @@ def test_torch_finds_the_offsets_of_storages(tmp_path: Path) -> None:
     assert float(done.stdout) == wanted
 
 
+@as_torch_writes_now
 def test_archives_are_laid_out_as_torch_lays_them_out(tmp_path: Path) -> None:
     state = {f"k{i}": torch.arange(float(i * 11)) for i in range(6)} | {"p": torch.nn.Parameter(torch.ones(3))}
     torch.save(state, tmp_path / "in.pth")

@@ -99,6 +99,17 @@ def test_on_the_meta_device() -> None:
     assert done["bias"] is state["bias"]
 
 
+def test_what_torch_refuses_is_said() -> None:
+    state = {"data": torch.ones(2), "meta": torch.ones(2, device="meta")}
+    with pytest.raises(statex.StatexError) as caught:
+        statex.compile("set data = exp(it) + ::meta").apply(state)
+    (found,) = caught.value.diagnostics
+    assert found.code.id == "SX410"
+    assert "`add`" in found.headline
+    assert "meta tensor" in found.headline
+    assert "\n" not in found.headline
+
+
 def test_extra_state_and_other_values_pass_through() -> None:
     state = WithExtra().state_dict()
     done = statex.compile("rename prefix '' -> 'm.'").apply(state)

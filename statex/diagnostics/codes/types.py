@@ -70,3 +70,13 @@ TOO_LARGE = declare(
     example="add a = zeros([1000000000000, 1000000000000])",
     mend="Check the sizes.",
 )
+TORCH_REFUSES = declare(
+    "SX410",
+    "what the installed torch cannot compute",
+    meaning="Shapes and dtypes are right, and torch refused all the same when the values were computed: it lacks the "
+    "operation for a dtype, there is too little memory, or a tensor on the meta device meets one with data. Nothing is "
+    "written then.",
+    example="statex apply -e 'set ** = exp(it)' in.pth out.pth   # larger than the memory there is",
+    mend="The message has torch's reason; where a dtype is at fault, compute by way of another: "
+    "`cast(f32) | … | cast(f8_e5m2)`.",
+)

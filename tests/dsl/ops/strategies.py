@@ -158,7 +158,8 @@ def joins(draw: st.DrawFn) -> Arguments:
 @st.composite
 def paddings(draw: st.DrawFn) -> Arguments:
     mode = draw(st.sampled_from(["constant", "constant", "reflect", "replicate", "circular"]))
-    x = draw(tensors(shape=st.lists(st.integers(0, 4), max_size=5).map(tuple)))
+    # torch 2.6 refuses to pad what has a length of 0.
+    x = draw(tensors(shape=st.lists(st.integers(torch.__version__ < "2.7", 4), max_size=5).map(tuple)))
     pad = tuple(draw(st.lists(st.integers(-2, 3), max_size=2 * x.ndim)))
     return {"x": x, "pad": pad[: len(pad) // 2 * 2], "mode": mode, "value": draw(numbers)}
 
