@@ -102,6 +102,7 @@ def convert(
             check=check_input,
             keep_crc=verify_written,
             notes=job.notes,
+            index=job.index,
             copy=others if copy_files else (),
         )
         output = arrange(job.contents(options.format), options)

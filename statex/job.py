@@ -252,6 +252,11 @@ class Job:
         """The texts that the checkpoint's format keeps beside the tensors."""
         return self._main.reader.notes if self._main.reader is not None else {}
 
+    @property
+    def index(self) -> Mapping[str, Any]:
+        """What the index of the checkpoint, if it is a set, says of it besides."""
+        return self._main.reader.index if self._main.reader is not None else {}
+
     def _load(self, key: SourceKey) -> Any:
         opened = self._members[key.input][key.member] if key.input else self._main
         return opened.load(self.plan.info(key))

@@ -27,6 +27,8 @@ class Reader(ABC):
         self.files = list(files)
         self.notes: Mapping[str, str] = {}
         """Texts by name that the format keeps beside the tensors: `__metadata__` of safetensors."""
+        self.index: Mapping[str, Any] = {}
+        """What the index of a set says of it besides, which is JSON."""
         self._materializer: Materializer | None = None
 
     @property

@@ -66,6 +66,9 @@ class ShardedReader(Reader):
         weights = content.get("weight_map") if isinstance(content, dict) else None
         if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights.values()):
             self._damaged("it has no `weight_map` of keys to file names")
+        self.index = content.get("metadata") or {}
+        if not isinstance(self.index, dict):
+            self._damaged("its `metadata` is no mapping")
         return weights
 
     def _open_shard(self, name: str, open: Open) -> Reader:

@@ -32,7 +32,8 @@ class Options:
 
     `folder` makes it a folder, in files of at most `shard_size` bytes (a larger tensor has one of its own). `check`
     compares every input byte that has a checksum with it, `keep_crc` keeps those of computed bytes for
-    `compare_written`. `notes` are texts that safetensors keeps beside the tensors.
+    `compare_written`. `notes` are texts that safetensors keeps beside the tensors, `index` is what the index of the
+    input says besides.
     `copy` are files that go into the folder as they are. `large` writes past the page cache, where the file system
     lets us. `progress` is told of bytes as they are written.
     """
@@ -44,6 +45,7 @@ class Options:
     check: bool = False
     keep_crc: bool = False
     notes: Mapping[str, str] = field(default_factory=dict)
+    index: Mapping[str, Any] = field(default_factory=dict)
     copy: Sequence[Path] = ()
     large: bool = False
     progress: Callable[[int], None] | None = None
@@ -154,9 +156,19 @@ def _write_set(folder: Path, tree: Mapping[str, OutTensor], options: Options) ->
     if len(shards) > 1:
         weights = {key: name for name, keys in zip(names, shards, strict=True) for key in keys}
         ordered = {key: weights[key] for key in tree}
-        total = sum(tensor.type.nbytes for tensor in tree.values())
-        text = json.dumps({"metadata": {"total_size": total}, "weight_map": ordered}, indent=2, ensure_ascii=False)
+        text = json.dumps(
+            {"metadata": _counted(tree, options.index), "weight_map": ordered}, indent=2, ensure_ascii=False
+        )
         _write_bytes(folder / f"{stem}{ending}{INDEX}", text.encode("utf-8") + b"\n")
+
+
+def _counted(tree: Mapping[str, OutTensor], index: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the index of an input says with the numbers of the output."""
+    types = [tensor.type for tensor in tree.values()]
+    counted = dict(index) | {"total_size": sum(kind.nbytes for kind in types)}
+    if "total_parameters" in index:
+        counted["total_parameters"] = sum(kind.numel for kind in types)
+    return counted
 
 
 def _part(tree: Mapping[str, OutTensor], keys: Sequence[str]) -> Mapping[str, OutTensor]:

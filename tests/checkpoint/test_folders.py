@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,29 @@ def test_keys_that_are_no_text(tmp_path: Path, format: str) -> None:
     assert [d.code.id for d in caught.value.diagnostics] == ["SX614"]
     statex.convert(tmp_path / "in.pth", tmp_path / "out.pth", statex.compile(""))
     assert "a\ud800" in torch.load(tmp_path / "out.pth")
+
+
+@pytest.mark.parametrize("format", ["safetensors", "torch"])
+def test_what_an_index_says_besides_is_kept(model: GPT2LMHeadModel, tmp_path: Path, format: str) -> None:
+    model.save_pretrained(tmp_path / "in", max_shard_size="20KB")
+    index = tmp_path / "in" / "model.safetensors.index.json"
+    said = json.loads(index.read_text())
+    said["metadata"] |= {"made_by": {"name": "a trainer", "runs": [1, 2]}, "total_parameters": 7}
+    index.write_text(json.dumps(said))
+    statex.convert(
+        tmp_path / "in", f"{tmp_path}/out/", statex.compile("set ** = cast(f16)"), format=format, shard_size=20_000
+    )
+    (written,) = (tmp_path / "out").glob("*.index.json")
+    found = json.loads(written.read_text())["metadata"]
+    count = sum(tensor.numel() for tensor in model.state_dict().values()) - model.lm_head.weight.numel()
+    assert found == said["metadata"] | {"total_parameters": count, "total_size": 2 * count}
+
+
+def test_an_index_whose_metadata_is_none(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(2)}, tmp_path / "x.safetensors")
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text('{"metadata": 3, "weight_map": {"a": "x.safetensors"}}')
+    with pytest.raises(StatexError, match="its `metadata` is no mapping"):
+        statex.read_header(tmp_path)
+    index.write_text('{"metadata": null, "weight_map": {"a": "x.safetensors"}}')
+    assert list(statex.read_header(tmp_path).entries) == ["a"]
