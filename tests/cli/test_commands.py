@@ -390,6 +390,9 @@ class TestReference:
     def test_explain(self, run: Run) -> None:
         assert run("explain", "SX301").out.startswith("SX301: pattern matches no key\n")
         assert "SX501" in run("explain").out
+        one = json.loads(run("explain", "SX301", "--json").out)
+        assert (one["id"], one["title"], one["exit"]) == ("SX301", "pattern matches no key", 1)
+        assert one in json.loads(run("explain", "--json").out)
 
     def test_control_characters_in_names_of_files_are_escaped(self, run: Run, net: Net) -> None:
         torch.save(net.state_dict(), "in\x1b[2J.pth")
