@@ -20,9 +20,10 @@ def main(arguments: list[str] | None = None) -> None:
     install()
     try:
         from statex import garbage
+
+        garbage.leave()  # what is imported is kept as well
         from statex.cli.app import run
 
-        garbage.leave()
         run(sys.argv[1:])
     except Stopped as stopped:
         print(f"statex: stopped by {stopped.name}", file=sys.stderr)
