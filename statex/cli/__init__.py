@@ -15,16 +15,19 @@ def main(arguments: list[str] | None = None) -> None:
         run(arguments)
         return
     # Before anything that takes time to import: a signal may come at once.
-    from statex.cli.signals import Stopped, install
+    from statex.cli.signals import Stopped, install, leave
 
-    install()
     try:
-        from statex import garbage
+        try:
+            install()
+            from statex import garbage
 
-        garbage.leave()  # what is imported is kept as well
-        from statex.cli.app import run
+            garbage.leave()  # what is imported is kept as well
+            from statex.cli.app import run
 
-        run(sys.argv[1:])
+            run(sys.argv[1:])
+        finally:
+            leave()
     except Stopped as stopped:
         print(f"statex: stopped by {stopped.name}", file=sys.stderr)
         sys.exit(128 + stopped.number)

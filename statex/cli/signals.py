@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 _ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -27,15 +32,30 @@ def install() -> None:
     for number in _ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
+    sys.unraisablehook = _report_ignored
+
+
+def leave() -> None:
+    """Ignore the ending signals from now on: all is done and said, and the interpreter takes its time to end.
+
+    In the midst of that it would give them back to the system, which ends the process without a word.
+    """
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
     # A second signal would interrupt the clean-up after the first.
-    for other in _ENDING:
-        signal.signal(other, signal.SIG_IGN)
+    leave()
     stopped = Stopped(number)
     _received.append(stopped)
     raise stopped
+
+
+def _report_ignored(ignored: UnraisableHookArgs) -> None:
+    """Say nothing of a signal that met what may raise nothing, such as the end of an object: it is heard later."""
+    if not isinstance(ignored.exc_value, Stopped):
+        sys.__unraisablehook__(ignored)
 
 
 @contextmanager

@@ -93,6 +93,38 @@ def test_a_signal_is_heard_whatever_the_code_it_meets_makes_of_it(source: Path, 
     assert (done.returncode, done.stdout, done.stderr) == (143, "", "statex: stopped by SIGTERM\n")
 
 
+def test_a_signal_in_what_may_raise_nothing_is_heard_without_more_words(source: Path) -> None:
+    source.with_name("models.py").write_text(
+        "import os, signal, torch\n"
+        "class Ending:\n    def __del__(self):\n        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "Ending()\n"
+        "class Model(torch.nn.Module):\n    pass\n"
+    )
+    done = subprocess.run(
+        [*STATEX, "apply", "-q", "-e", "drop **", source, "out.pth", "--target", "models:Model"],
+        cwd=source.parent, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "statex: stopped by SIGTERM\n")
+    assert not source.with_name("out.pth").exists()
+
+
+@pytest.mark.parametrize("moment", ["atexit.register(end)", "torch.ending = Ending()"])
+def test_a_signal_that_comes_after_all_is_done_changes_nothing(source: Path, moment: str) -> None:
+    source.with_name("models.py").write_text(
+        "import atexit, os, signal, torch\n"
+        "def end(kill=os.kill, number=os.getpid(), sent=signal.SIGTERM):\n    kill(number, sent)\n"
+        "class Ending:\n    def __del__(self, end=end):\n        end()\n"
+        f"{moment}\n"
+        "class Model(torch.nn.Module):\n    pass\n"
+    )
+    done = subprocess.run(
+        [*STATEX, "apply", "-q", "-e", "drop **", source, "out.pth", "--target", "models:Model"],
+        cwd=source.parent, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert source.with_name("out.pth").exists()
+
+
 def _limited() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (10 << 20, 10 << 20))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
