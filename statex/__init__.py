@@ -12,13 +12,15 @@ command has its signals in hand before anything that takes time.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from statex.version import VERSION
+
 if TYPE_CHECKING:
-    from statex.api import Rules, compile, load, read_header, verify
-    from statex.conversion import Conversion, convert
+    from statex.api import Rules, compile, convert, load, read_header, verify
     from statex.diagnostics import Diagnostic, StatexError
     from statex.dsl.plan import Plan
+    from statex.session.conversion import Conversion
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "Conversion",
@@ -35,8 +37,7 @@ __all__ = [
 ]
 
 _OWNERS = {
-    "Conversion": "conversion",
-    "convert": "conversion",
+    "Conversion": "session.conversion",
     "Diagnostic": "diagnostics",
     "StatexError": "diagnostics",
     "Plan": "dsl.plan",

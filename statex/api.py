@@ -1,24 +1,27 @@
-"""The public functions: load rules, plan them, apply them, verify results."""
+"""The public functions: load rules, plan them, apply them, convert files, verify results."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from statex.checkpoint import known_format
-from statex.diagnostics import StatexError, fail
+from statex.diagnostics import fail
 from statex.diagnostics.codes import target as target_codes
-from statex.dsl.check import Checked, check_program
+from statex.dsl.parameters import Given
+from statex.dsl.parts import Outside, Part, stem_of
 from statex.dsl.plan import Plan
 from statex.grammar import parse, tree
 from statex.header import Header
-from statex.job import Job
-from statex.rulefiles import read_include, read_rules
+from statex.rulefiles import read_rules
+from statex.session.conversion import Conversion, carry_out
+from statex.session.opened import header_of
+from statex.session.request import InputSpec, OutputSpec, PathLike, Policy, Request, State, TargetSpec, as_members
+from statex.session.session import Session, check
 from statex.source import Source
-from statex.subject import Opened, PathLike, State, Subject, resolve_target
 
 if TYPE_CHECKING:
     from statex.execute.verify import Comparison
@@ -31,7 +34,7 @@ def load(path: PathLike) -> Rules:
         StatexError: 1xx with every syntax error, SX222 where the file cannot be read.
     """
     source = read_rules(path)
-    return Rules(parse(source), Path(path).parent.as_posix())
+    return Rules([Part(parse(source), Path(path).parent.as_posix(), stem_of(source.name))])
 
 
 def compile(text: str, *, name: str = "<rules>", folder: PathLike = ".") -> Rules:
@@ -40,23 +43,31 @@ def compile(text: str, *, name: str = "<rules>", folder: PathLike = ".") -> Rule
     Raises:
         StatexError: 1xx with every syntax error.
     """
-    return Rules(parse(Source(name, text)), os.fspath(folder))
+    return Rules([Part(parse(Source(name, text)), os.fspath(folder))])
 
 
 class Rules:
-    """A parsed program; it knows no checkpoint yet."""
+    """A parsed program: one text, or several that follow one another; it knows no checkpoint yet."""
 
-    def __init__(self, program: tree.Program, folder: str = ".") -> None:
-        self.program = program
-        self._folder = folder
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = tuple(parts)
 
     def __repr__(self) -> str:
-        return f"<statex.Rules {self.program.source.name}: {len(self.program.statements)} statements>"
+        names = " + ".join(part.program.source.name for part in self.parts)
+        return f"<statex.Rules {names}: {len(self.statements)} statements>"
+
+    def __add__(self, other: Rules) -> Rules:
+        return Rules((*self.parts, *other.parts)) if isinstance(other, Rules) else NotImplemented
+
+    @property
+    def statements(self) -> tuple[tree.Statement, ...]:
+        """The statements of all texts, in order."""
+        return tuple(statement for part in self.parts for statement in part.program.statements)
 
     @property
     def parameters(self) -> tuple[str, ...]:
         """The names of the parameters the program declares, in order."""
-        return tuple(s.name.name for s in self.program.statements if isinstance(s, tree.Param))
+        return tuple(dict.fromkeys(s.name.name for s in self.statements if isinstance(s, tree.Param)))
 
     def check(self) -> None:
         """Check everything that does not need a checkpoint: names, captures, operations, in every branch.
@@ -64,21 +75,7 @@ class Rules:
         Raises:
             StatexError: every such error at once.
         """
-        self._checked()
-
-    def _checked(self) -> Checked:
-        found = check_program(self.program, read_include, self._folder)
-        if found.diagnostics:
-            raise StatexError(found.diagnostics)
-        return found
-
-    def open(self, subject: Subject) -> Job:
-        """Open a checkpoint and further inputs, and plan; the job closes the files.
-
-        Raises:
-            StatexError: every error of the program on this state, 6xx for files.
-        """
-        return Job(self.program, self._checked(), self._folder, subject)
+        check(Request(InputSpec({}), self.parts))
 
     def plan(
         self,
@@ -101,10 +98,9 @@ class Rules:
         Raises:
             StatexError: every error of the program on this state, or the mismatch with the target (SX501).
         """
-        given = {**(params or {}), **keywords}
-        with self.open(Subject(state, inputs or {}, resolve_target(target, like), root, given)) as job:
-            job.check_target()
-            return job.priced(known_format(format) if format is not None else None)
+        with Session(_request(self, state, inputs, target, like, root, {**(params or {}), **keywords})) as session:
+            session.whole.check_target()
+            return session.priced(known_format(format) if format is not None else None)
 
     def apply(
         self,
@@ -125,10 +121,73 @@ class Rules:
         Raises:
             StatexError: as `plan`, and SX504 where the target's `load_state_dict` refuses the result.
         """
-        given = {**(params or {}), **keywords}
-        with self.open(Subject(state, inputs or {}, resolve_target(target, like), root, given)) as job:
-            job.check_target()
-            return job.execute()
+        with Session(_request(self, state, inputs, target, like, root, {**(params or {}), **keywords})) as session:
+            session.whole.check_target()
+            return session.whole.execute()
+
+
+def convert(
+    source: PathLike,
+    destination: PathLike,
+    rules: Rules,
+    *,
+    inputs: Mapping[str, State | Sequence[State]] | None = None,
+    target: Any = None,
+    like: State | None = None,
+    root: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    format: str | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+    shard_size: int | None = None,
+    copy_files: bool = False,
+    max_memory: int | None = None,
+    check_input: bool = False,
+    verify_written: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Conversion:
+    """Convert a checkpoint; the output appears whole and verified, or not at all.
+
+    A source is a file, an index of shards, or a folder that holds either. A destination whose name ends in `/` (or
+    has no ending of a file, where the source is a folder or `shard_size` is given) is a folder of shards of at most
+    `shard_size` bytes, 5 GB unless given; `copy_files` takes along what is not weights in the source's folder.
+    `format` is `torch` or `safetensors`, by default what the name's ending says. `force` replaces an existing output.
+    With `dry_run` everything is checked and nothing is computed or written. `max_memory` is in bytes. `check_input`
+    compares all input bytes with the checksums a torch file records for them, `verify_written` reads the output again
+    and compares it. `progress` is called with the bytes written so far and those to be written.
+
+    Raises:
+        StatexError: as `Rules.apply`, and 6xx for files.
+    """
+    request = _request(rules, source, inputs, target, like, root, params or {})
+    output = OutputSpec(destination, format=format, shard_size=shard_size, copy_files=copy_files)
+    policy = Policy(
+        replace="always" if force else "never",
+        max_memory=max_memory,
+        check_input=check_input,
+        verify_written=verify_written,
+        dry_run=dry_run,
+    )
+    return carry_out(replace(request, outputs=(output,), policy=policy), progress)
+
+
+def _request(
+    rules: Rules,
+    state: State,
+    inputs: Mapping[str, State | Sequence[State]] | None,
+    target: Any,
+    like: State | None,
+    root: str | None,
+    params: Mapping[str, Any],
+) -> Request:
+    given = {name: value if isinstance(value, Given) else Given(value, typed=True) for name, value in params.items()}
+    return Request(
+        InputSpec(state, root),
+        rules.parts,
+        {name: as_members(one) for name, one in (inputs or {}).items()},
+        Outside(given),
+        TargetSpec(target, like) if target is not None or like is not None else None,
+    )
 
 
 def verify(state: State, target: Any = None, *, like: State | None = None, root: str | None = None) -> Comparison:
@@ -139,17 +198,10 @@ def verify(state: State, target: Any = None, *, like: State | None = None, root:
     Raises:
         StatexError: SX501 with what is missing, unexpected, of wrong shape or dtype; SX504 where torch refuses.
     """
-    from statex.execute.verify import load_for_real, types_of, verify_types
-
-    resolved = resolve_target(target, like)
-    if resolved is None:
+    if target is None and like is None:
         fail(target_codes.NO_TARGET, "there is nothing to verify against")
-    nothing = Rules(tree.Program(Source("<nothing>", ""), ()))
-    with nothing.open(Subject(state, target=resolved, root=root)) as job:
-        found = verify_types(types_of(job.header.entries), resolved)
-        if resolved.module is not None:
-            load_for_real(resolved, job.state(), found)
-        return found
+    with Session(Request(InputSpec(state, root), target=TargetSpec(target, like))) as session:
+        return session.whole.verify()
 
 
 def read_header(path: PathLike, *, root: str | None = None) -> Header:
@@ -158,5 +210,4 @@ def read_header(path: PathLike, *, root: str | None = None) -> Header:
     Raises:
         StatexError: 6xx.
     """
-    with closing(Opened(path)) as opened:
-        return opened.header(root)
+    return header_of(path, root)

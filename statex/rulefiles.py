@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from statex.diagnostics import fail
@@ -10,29 +11,65 @@ from statex.diagnostics.codes import Code
 from statex.diagnostics.codes import names as codes
 from statex.source import Source
 
+ENDING = ".sx"
+LIBRARY = "statex:"
+"""What the name of a rule file begins with that comes with statex."""
 _LIMIT = 64 * 2**20
 """Bytes; a larger file is no rule file, and is not read to find out."""
+
+Load = Callable[[str, str], Source]
+"""Reads the rule file that a path in a folder names."""
 
 
 def read_rules(path: str | os.PathLike[str]) -> Source:
     """Read a rule file.
 
     Raises:
-        StatexError: SX222 where it cannot be read or is no text.
+        StatexError: SX222 if it cannot be read or is not text.
     """
+    name = os.fspath(path)
+    if name.startswith(LIBRARY):
+        fail(codes.RULES_UNREADABLE, f"there is no `{name}`: this version of statex comes without rule files")
     return _read(Path(path), codes.RULES_UNREADABLE)
 
 
 def read_include(folder: str, path: str) -> Source:
-    """Read the rule file a path names, relative to a folder.
+    """Read the rule file that a path names, at or below a folder.
 
     Raises:
-        StatexError: SX215 where it cannot be read or is no text.
+        StatexError: SX215 if it cannot be read, is not text, or lies elsewhere.
     """
+    return includes_from(())(folder, path)
+
+
+def includes_from(further: Sequence[str | os.PathLike[str]]) -> Load:
+    """Return what reads included files: at or below the folder of the including file, or else of one of `further`."""
+
+    def load(folder: str, path: str) -> Source:
+        if path.startswith(LIBRARY):
+            fail(codes.INCLUDE_UNREADABLE, f"there is no `{path}`: this version of statex comes without rule files")
+        if not path.endswith(ENDING):
+            fail(codes.INCLUDE_UNREADABLE, f"`{path}` does not end in {ENDING}, and only rule files can be included")
+        folders = [folder, *(os.fspath(one) for one in further)]
+        found = next((f for f in folders if os.path.lexists(os.path.join(f, path))), folder)
+        return _read_below(found, path)
+
+    return load
+
+
+def _read_below(folder: str, path: str) -> Source:
     found = Path(os.path.normpath(os.path.join(folder, path)))
+    base = os.path.realpath(folder)
+    if os.path.isabs(path) or os.path.commonpath([base, os.path.realpath(found)]) != base:
+        # A stranger's rule file could else show, in a message, what is in any file.
+        fail(
+            codes.INCLUDE_UNREADABLE,
+            f"`{path}` leads out of the folder of the file that includes it",
+            help="move it below that folder, or name its own with `--include-path DIR`",
+        )
     if found.exists() and not found.is_file():
         # Whoever runs a program may name a pipe; a stranger's rule file may not, which would wait for it.
-        fail(codes.INCLUDE_UNREADABLE, f"`{found.as_posix()}` is no file")
+        fail(codes.INCLUDE_UNREADABLE, f"`{found.as_posix()}` is not a file")
     return _read(found, codes.INCLUDE_UNREADABLE)
 
 
@@ -44,10 +81,19 @@ def _read(path: Path, code: Code) -> Source:
         data = path.read_bytes()
     except OSError as error:
         fail(code, f"`{name}` cannot be read: {error.strerror or error}")
+    return rules_of(name, data, code)
+
+
+def rules_of(name: str, data: bytes, code: Code = codes.RULES_UNREADABLE) -> Source:
+    """Return the source of rules in bytes.
+
+    Raises:
+        StatexError: `code` if they are not text.
+    """
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        fail(code, f"`{name}` is no UTF-8 text (byte {error.start})", help="name the rule file before the checkpoint")
+        fail(code, f"`{name}` is not UTF-8 text (byte {error.start})", help="name the rule file before the checkpoint")
     if "\0" in text:
         fail(code, f"`{name}` is a binary file, not rules", help="name the rule file before the checkpoint")
     return Source(name, text)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from statex.checkpoint.crc import combined
-from statex.checkpoint.input_file import Extent, Stored
+from statex.checkpoint.input_file import SLICE, Extent, InputFile, Stored
 from statex.header import TensorType
 from statex.record import record
 
@@ -95,7 +96,7 @@ class Made(Blob):
     the buffers are parts, so that one can be computed while another is written.
     """
 
-    __slots__ = ("buffers", "crc", "held", "in_parts")
+    __slots__ = ("buffers", "crc", "held", "in_parts", "place")
 
     def __init__(
         self,
@@ -112,6 +113,28 @@ class Made(Blob):
         self.held = held
         self.crc: int | None = None
         """The CRC-32 of what was written, where somebody wants it."""
+        self.place: tuple[Path, int] | None = None
+        """The file that it was written to, and where in it."""
+
+
+class Again(Made):
+    """Bytes that an output written before this one holds."""
+
+    __slots__ = ("before",)
+
+    def __init__(self, before: Made) -> None:
+        super().__init__(before.nbytes, self._buffers, before.location, in_parts=True)
+        self.before = before
+
+    def _buffers(self) -> Iterator[Buffer]:
+        assert self.before.place is not None, "outputs are written in their order"
+        path, at = self.before.place
+        file = InputFile(path)
+        try:
+            for start in range(at, at + self.nbytes, SLICE):
+                yield file.read(start, min(SLICE, at + self.nbytes - start))
+        finally:
+            file.close()
 
 
 @dataclass(slots=True, eq=False)

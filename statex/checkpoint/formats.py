@@ -46,14 +46,22 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Reader:
         StatexError: SX601 where it cannot be read, SX602 where it is no checkpoint, SX603 where it would run code,
             SX604 where it is damaged.
     """
-    path = Path(path)
+    path = entry_of(path)
     if os.path.isdir(path):
-        if os.path.exists(path / HEADER):
-            return DistributedReader(path)
-        path = in_folder(path)
+        return DistributedReader(path)
     if path.name.endswith(INDEX):
         return ShardedReader(path, _open_file)
     return _open_file(path)
+
+
+def entry_of(path: str | os.PathLike[str]) -> Path:
+    """Return the file that a checkpoint is read through: an index, the only file of a folder, a `dcp` folder.
+
+    Raises:
+        StatexError: SX602 for a folder that holds no checkpoint, or no single one.
+    """
+    path = Path(path)
+    return in_folder(path) if os.path.isdir(path) and not os.path.exists(path / HEADER) else path
 
 
 def _open_file(path: Path) -> Reader:

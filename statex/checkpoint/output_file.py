@@ -92,6 +92,7 @@ class OutputFile:
             for run in blob.runs:
                 value = self._write_run(run, value, crc and known is None, check or known is None)
         elif isinstance(blob, Made):
+            blob.place = self.path, start
             value = blob.crc = self._write_made(blob, crc or self._keep_crc)
         if self.position - start != blob.nbytes:
             raise AssertionError(f"{self.position - start} bytes were made where {blob.nbytes} were planned")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -186,6 +186,14 @@ def other_files(folder: Path) -> tuple[list[Path], list[str]]:
         elif entry.is_file():
             files.append(entry)
     return files, rest
+
+
+def holds_just(folder: Path, names: Set[str]) -> bool:
+    """Say whether a folder holds just these files."""
+    try:
+        return {entry.name for entry in folder.iterdir()} == names
+    except OSError:
+        return False
 
 
 def _leads_out(path: Path, folder: Path) -> bool:

@@ -16,6 +16,8 @@ from statex.cli.commands.check import check
 from statex.cli.commands.explain import explain
 from statex.cli.commands.ops import ops
 from statex.cli.commands.plan import plan
+from statex.cli.commands.run import run as run_recipe
+from statex.cli.commands.schema import schema
 from statex.cli.commands.show import show
 from statex.cli.commands.verify import verify
 from statex.cli.output import report_error, report_usage
@@ -57,7 +59,7 @@ def _printing(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for command in (apply, plan, check, verify, show, ops, explain):
+for command in (apply, run_recipe, plan, check, verify, show, schema, ops, explain):
     app.command(cls=Command)(_printing(command))
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from statex.cli.arguments import ORDER, in_order
+
 _Convert = Callable[[Any], Any]
 _AS_GIVEN: dict[object, _Convert] = {
     bool: bool, str: str, Path: Path, list[str]: list, list[Path]: lambda paths: [Path(path) for path in paths],
@@ -33,7 +35,12 @@ class _TakesAsGiven:
 
 
 class Command(_TakesAsGiven, TyperCommand):
-    """One of the program's commands."""
+    """One of the program's commands; it notes its arguments in the order they were given."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments, and note them in the context."""
+        ctx.meta[ORDER] = in_order(args, self.get_params(ctx))
+        return super().parse_args(ctx, args)
 
 
 class Group(_TakesAsGiven, TyperGroup):

@@ -1,29 +1,24 @@
-"""Options that several commands share, and what they mean."""
+"""Options that several commands share, in the groups that commands take them in."""
 
 from __future__ import annotations
 
-import re
-import sys
-from collections.abc import Sequence
-from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-import statex
-from statex.api import Rules
-from statex.dsl.parameters import Given, from_text
-from statex.paramfiles import read_params
-from statex.subject import resolve_target
-
 Expressions = Annotated[
     list[str] | None,
-    typer.Option("-e", metavar="RULE", help="A statement, instead of a rule file; may be given several times."),
+    typer.Option("-e", metavar="RULE", help="A rule, beside rule files or instead of one; may be given several times."),
 ]
 Definitions = Annotated[
     list[str] | None,
-    typer.Option("-D", metavar="NAME=VALUE", help="The value of a parameter; may be given several times."),
+    typer.Option(
+        "-D",
+        metavar="NAME=VALUE",
+        help="The value of a parameter (FILE.NAME: for one rule file only); repeatable.",
+    ),
 ]
 ParamFiles = Annotated[
     list[Path] | None,
@@ -50,82 +45,74 @@ Root = Annotated[
     str | None,
     typer.Option("--root", metavar="PATH", help="The dotted path of the state in a nested checkpoint ('' the whole)."),
 ]
+IncludePath = Annotated[
+    list[Path] | None,
+    typer.Option("--include-path", metavar="DIR", help="Where included rule files are looked for as well."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the report, and errors, as JSON.")]
 Concise = Annotated[bool, typer.Option("--concise", help="Print each error and warning as one line.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")]
-
+Warnings = Annotated[
+    list[str] | None,
+    typer.Option("-W", metavar="error|CODE=error|ignore", help="Make warnings errors, or leave them out."),
+]
 MaxMemory = Annotated[
     str | None, typer.Option("--max-memory", metavar="SIZE", help="Refuse to start where more may be used: 2GB, 500MB.")
 ]
 ShardSize = Annotated[
     str | None, typer.Option("--shard-size", metavar="SIZE", help="Write a folder of files of at most this size.")
 ]
-
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
-          "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
-
-
-def size(text: str | None, option: str) -> int | None:
-    """Return a number of bytes written as 5GB, 500 MB or 2GiB."""
-    if text is None:
-        return None
-    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", text)
-    if found is None or found[2].upper() not in _UNITS or not float(found[1]):
-        raise typer.BadParameter(f"`{option}` takes a size such as 5GB, 500MB or 2GiB, and got `{text}`")
-    return int(float(found[1]) * _UNITS[found[2].upper()])
+Force = Annotated[bool, typer.Option("--force", help="Replace existing outputs.")]
+ProgressEvents = Annotated[
+    str | None,
+    typer.Option("--progress", metavar="json", help="Print progress to standard error as JSON, one event a line."),
+]
 
 
-def rules_and_paths(
-    paths: Sequence[str], expressions: Sequence[str] | None, names: Sequence[str]
-) -> tuple[Rules, list[str]]:
-    """Return the program and the paths after it; `names` are what the paths are called in usage errors."""
-    wanted = [*names] if expressions else ["RULES", *names]
-    if len(paths) != len(wanted):
-        form, without = " ".join(wanted), " ".join(names) or "none"
-        takes = f"beside -e this takes {without}" if expressions else f"this takes {form}, or beside -e: {without}"
-        were = "1 path was" if len(paths) == 1 else f"{len(paths)} paths were"
-        raise typer.BadParameter(f"{were} given; {takes}")
-    if expressions:
-        return statex.compile("\n".join(expressions), name="<-e>"), list(paths)
-    return statex.load(paths[0]), list(paths[1:])
+@dataclass(frozen=True)
+class Program:
+    """What a program is made of and given."""
+
+    expressions: Expressions = None
+    definitions: Definitions = None
+    params: ParamFiles = None
+    inputs: Inputs = None
+    root: Root = None
+    include_path: IncludePath = None
 
 
-def pairs(given: Sequence[str] | None, option: str, form: str = "NAME=VALUE") -> list[tuple[str, str]]:
-    """Split `NAME=VALUE` texts."""
-    found = []
-    for text in given or ():
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise typer.BadParameter(f"`{text}` is not of the form {form}", param_hint=option)
-        found.append((name, value))
-    return found
+@dataclass(frozen=True)
+class Aim:
+    """What a result has to fit."""
+
+    target: TargetSpec = None
+    target_arg: TargetArguments = None
+    like: Like = None
 
 
-def parameters(definitions: Sequence[str] | None, files: Sequence[Path] | None) -> dict[str, Given]:
-    """Return the values of parameters: of files, in order, and of `-D`, which wins."""
-    given: dict[str, Given] = {}
-    for path in files or ():
-        given.update((n, Given(v, typed=True, lenient=True)) for n, v in read_params(path).items() if v is not None)
-    given.update((name, Given(text)) for name, text in pairs(definitions, "-D"))
-    return given
+@dataclass(frozen=True)
+class Saying:
+    """How a command says what it has to say."""
+
+    json: Json = False
+    concise: Concise = False
+    quiet: Quiet = False
+    warnings: Warnings = None
 
 
-def inputs(given: Sequence[str] | None) -> dict[str, list[str]]:
-    """Return the paths of further inputs by name."""
-    found: dict[str, list[str]] = {}
-    for name, path in pairs(given, "--in", "NAME=PATH"):
-        found.setdefault(name, []).append(path)
-    return found
+@dataclass(frozen=True)
+class Running:
+    """What is said of a recipe from outside, beside values and inputs."""
 
-
-def target(spec: str | None, arguments: Sequence[str] | None, like: Path | None) -> Any:
-    """Return the target the options name, or `None`; what its code prints goes to standard error."""
-    if spec is None and arguments:
-        raise typer.BadParameter("there is no --target these would be arguments of", param_hint="--target-arg")
-    given = {name: _python(from_text(text, None)) for name, text in pairs(arguments, "--target-arg")}
-    with redirect_stdout(sys.stderr):
-        return resolve_target(spec, like, given)
-
-
-def _python(value: Any) -> Any:
-    return [_python(item) for item in value] if isinstance(value, tuple) else value
+    out: Annotated[
+        list[str] | None,
+        typer.Option("--out", metavar="NAME=PATH", help="Where an output of a recipe goes; repeatable."),
+    ] = None
+    allow_import: Annotated[
+        bool, typer.Option("--allow-import", help="Import the models that a recipe names. Their code is run.")
+    ] = False
+    within: Annotated[
+        Path | None,
+        typer.Option("--within", metavar="DIR", help="Refuse a recipe that reads or writes anything outside of DIR."),
+    ] = None
+    max_memory: MaxMemory = None

@@ -50,11 +50,13 @@ class Diagnostic:
     notes: tuple[Note, ...] = ()
     cases: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
+    raised: bool = False
+    """Whether a warning is to stop the work, as whoever runs it has asked."""
 
     @property
     def severity(self) -> Severity:
-        """Codes of the 9xx family are warnings, all others errors."""
-        return Severity.WARNING if self.code.is_lint else Severity.ERROR
+        """Codes of the 9xx family are warnings unless they are raised, all others errors."""
+        return Severity.WARNING if self.code.is_lint and not self.raised else Severity.ERROR
 
     @property
     def span(self) -> Span | None:
@@ -104,7 +106,8 @@ class StatexError(Exception):
     @property
     def exit_code(self) -> int:
         """The exit code of the command line: the highest among the errors."""
-        return max((d.code.exit for d in self.diagnostics if d.severity is Severity.ERROR), default=1)
+        # A warning that was raised to an error has an exit code of 0.
+        return max((d.code.exit for d in self.diagnostics if d.severity is Severity.ERROR), default=1) or 1
 
 
 def fail(code: Code, headline: str, span: Span | None = None, **details: object) -> NoReturn:

@@ -18,6 +18,7 @@ from statex.dsl.compiler import TARGET
 from statex.dsl.ops import OPERATIONS, WORDS
 from statex.dsl.ops.base import ArgKind
 from statex.dsl.parameters import known_type
+from statex.dsl.parts import Outside, Part, stem_of
 from statex.dsl.patterns import compile_pattern
 from statex.dsl.scope import CONSTANTS, CURRENT, QUERY_NAMES, taken_by_language, unknown_name
 from statex.dsl.suggestions import unknown_operation
@@ -33,17 +34,51 @@ Load = Callable[[str, str], Source]
 
 @record
 class Checked:
-    """What a static check finds: everything that is wrong, and the inputs that are declared, of included files too."""
+    """What a static check finds: everything that is wrong, and what is declared, of included files too.
+
+    `files` are the scopes that parameters are given to, each with its stem (empty for what is no file) and the names
+    of its parameters; `used` are the names that the shared scope uses, `read` the inputs that any scope reads;
+    `included` are the texts of included files.
+    """
 
     diagnostics: tuple[Diagnostic, ...]
     inputs: tuple[tree.Input, ...]
+    files: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    used: frozenset[str] = frozenset()
+    read: frozenset[str] = frozenset()
+    included: tuple[Source, ...] = ()
 
 
-def check_program(program: tree.Program, load: Load, folder: str = ".") -> Checked:
-    """Return everything that is wrong with a program whatever the checkpoint, and the inputs it declares."""
-    checker = _Checker(load)
-    checker.statements(program.statements, folder, (program.source.name,))
-    return Checked(checker.found.diagnostics, tuple(checker.declared))
+def check_program(parts: Sequence[Part], load: Load, outside: Outside) -> Checked:
+    """Return everything that is wrong with a program whatever the checkpoint, and what it declares."""
+    notes = _Notes()
+    shared = _Checker(load, notes)
+    shared.names |= set(outside.params)
+    shared.inputs |= set(outside.inputs)
+    for part in parts:
+        checker = shared if part.shared else _Checker(load, notes)
+        checker.stem = part.stem
+        notes.files.setdefault(part.stem, {})
+        checker.statements(part.program.statements, part.folder, (part.program.source.name,))
+    return Checked(
+        notes.found.diagnostics,
+        tuple(notes.inputs),
+        tuple((stem, tuple(names)) for stem, names in notes.files.items()),
+        frozenset(shared.used),
+        frozenset(notes.read),
+        tuple(notes.included),
+    )
+
+
+class _Notes:
+    """What the check of a whole program finds, in all of its scopes."""
+
+    def __init__(self) -> None:
+        self.found = Collector()
+        self.inputs: list[tree.Input] = []
+        self.read: set[str] = set()
+        self.files: dict[str, dict[str, None]] = {}
+        self.included: list[Source] = []
 
 
 _BLOCKED: Mapping[str, tuple[type[tree.Statement], ...]] = {
@@ -56,12 +91,14 @@ _BLOCKED: Mapping[str, tuple[type[tree.Statement], ...]] = {
 
 
 class _Checker:
-    def __init__(self, load: Load) -> None:
+    def __init__(self, load: Load, notes: _Notes) -> None:
         self.load = load
-        self.found = Collector()
+        self.notes = notes
+        self.found = notes.found
+        self.stem = ""
         self.names: set[str] = set()
+        self.used: set[str] = set()
         self.inputs: set[str] = {TARGET}
-        self.declared: list[tree.Input] = []
         self.macros: set[str] = set()
         self.blocks: frozenset[str] = frozenset()
         self.prefix: frozenset[str] = frozenset()
@@ -90,6 +127,7 @@ class _Checker:
             case tree.Param():
                 self.expressions(node, {})
                 self.define(node.name)
+                self.notes.files.setdefault(self.stem, {})[node.name.name] = None
                 if node.type is not None:
                     known_type(node.type)
             case tree.Let():
@@ -97,7 +135,7 @@ class _Checker:
                 self.define(node.name)
             case tree.Input():
                 self.inputs.add(node.name.name)
-                self.declared.append(node)
+                self.notes.inputs.append(node)
             case tree.Macro():
                 self._macro(node, folder, files)
             case tree.Include():
@@ -111,6 +149,8 @@ class _Checker:
                 self._branches(node, folder, files)
             case tree.Rename():
                 self._rename(node)
+            case tree.Order() if node.like is not None:
+                self.notes.read.add(node.like.name)
             case tree.Root() | tree.Order():
                 pass
             case _:
@@ -166,10 +206,10 @@ class _Checker:
         self.macros.add(node.name.name)
 
     def _inner(self, block: str) -> _Checker:
-        inner = _Checker(self.load)
-        inner.found, inner.names, inner.inputs = self.found, set(self.names), self.inputs
+        inner = _Checker(self.load, self.notes)
+        inner.names, inner.inputs, inner.used, inner.stem = set(self.names), self.inputs, self.used, self.stem
         inner.prefix = self.prefix
-        inner.macros, inner.declared, inner.blocks = set(self.macros), self.declared, self.blocks | {block}
+        inner.macros, inner.blocks = set(self.macros), self.blocks | {block}
         return inner
 
     def _include(self, node: tree.Include, folder: str, files: tuple[str, ...]) -> None:
@@ -188,8 +228,10 @@ class _Checker:
                 diagnostic(codes.INCLUDE_CYCLE, f"`{node.path.value}` includes itself", node.path.span, notes=[chain])
             )
             return
-        inner = _Checker(self.load)
-        inner.found, inner.inputs, inner.declared = self.found, self.inputs, self.declared
+        self.notes.included.append(source)
+        inner = _Checker(self.load, self.notes)
+        inner.inputs, inner.stem = self.inputs, stem_of(source.name)
+        self.notes.files.setdefault(inner.stem, {})
         # A block around the `include` is one around all that is included.
         inner.blocks = (self.blocks - {"a macro"}) | {"an included file"}
         inner.statements(parse(source).statements, source.name.rpartition("/")[0] or ".", (*files, source.name))
@@ -266,6 +308,7 @@ class _Checker:
         return captures
 
     def _template(self, node: tree.PatternNode, captures: Mapping[str, CaptureType]) -> None:
+        self.used |= {one.name for piece in node.pieces for one in nodes(piece) if hasattr(one, "name")}
         if self.inside_macro or self.broken:
             # An argument spliced in may bring captures along: what is bound is known where the macro is used.
             return
@@ -278,6 +321,7 @@ class _Checker:
             self.found.extend(error.diagnostics)
 
     def _splice(self, piece: tree.Splice) -> str:
+        self.used.add(piece.name)
         if piece.name not in self.names:
             near = did_you_mean(piece.name, sorted(self.names))
             self.found.add(
@@ -291,6 +335,8 @@ class _Checker:
         return "_"
 
     def _check_input(self, node: tree.PatternNode) -> None:
+        if node.input is not None:
+            self.notes.read.add(node.input)
         if node.input is not None and node.input not in self.inputs:
             self.found.add(
                 diagnostic(
@@ -321,6 +367,7 @@ class _Checker:
 
     def _name(self, node: tree.Name, captures: Mapping[str, CaptureType], extra: frozenset[str]) -> None:
         name = node.name
+        self.used.add(name)
         known = name in self.names or name in captures or name in extra or name in CURRENT or name in CONSTANTS
         if (
             known

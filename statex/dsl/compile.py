@@ -1,4 +1,4 @@
-"""From a program and headers to a plan."""
+"""From the parts of a program and headers to a plan."""
 
 from __future__ import annotations
 
@@ -6,54 +6,67 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from statex.diagnostics import StatexError, diagnostic
+from statex.diagnostics import diagnostic
 from statex.diagnostics.codes import lints
 from statex.diagnostics.codes import names as name_codes
 from statex.diagnostics.suggest import join_words
+from statex.dsl.check import Checked
 from statex.dsl.compiler import Compiler
+from statex.dsl.given import check_outside, check_with, shared_scope
 from statex.dsl.metadata import follow
-from statex.dsl.parameters import Given
+from statex.dsl.parts import Outside, Part
 from statex.dsl.plan import Output, Plan
 from statex.dsl.scope import Scope
 from statex.dsl.state import Entry
 from statex.dsl.statements import runner
-from statex.dsl.statements.program import check_given
 from statex.dsl.written import is_plain
-from statex.grammar.tree import Program
 from statex.header import Header, OpaqueInfo
 from statex.source import Source
 
 
 def compile_plan(
-    program: Program,
+    parts: Sequence[Part],
+    checked: Checked,
     header: Header,
     *,
     inputs: Mapping[str, Sequence[Header]],
     target: Header | None,
-    given: Mapping[str, Given],
+    outside: Outside,
     load: Callable[[str, str], Source],
-    folder: str = ".",
 ) -> Plan:
-    """Run a program over headers and return the plan; no data is read.
+    """Run the parts of a program over headers, one after the other, and return the plan; no data is read.
 
-    `given` are the values of parameters from outside, `load` reads the rule file a path in a folder names, `folder`
-    is where the program's own includes start.
+    `checked` is what is known of the program without a checkpoint, `load` reads the rule file a path in a folder names.
 
     Raises:
         StatexError: all errors of the program on this checkpoint at once.
     """
-    compiler = Compiler(header, inputs, target, load, runner)
-    scope = Scope(folder=folder)
-    try:
-        check_given(program.statements, dict(given), None)
-    except StatexError as error:
-        compiler.report(error)
-    compiler.run_with(program.statements, scope, dict(given))
+    compiler = Compiler(header, inputs, target, load, runner, outside)
+    with compiler.reporting():
+        check_outside(checked, outside)
+    scope = Scope()
+    with compiler.reporting():
+        scope = shared_scope(outside, next((part.folder for part in parts if part.shared), "."))
+    scopes = [(part, scope if part.shared else Scope(folder=part.folder)) for part in parts]
+    for part, own in scopes:
+        with compiler.reporting():
+            check_with(part)
+        compiler.run_with(part.program.statements, own, outside.values_for(part.stem, part.given))
     _check_inputs(compiler)
     compiler.found.raise_errors()
     _lint_ties(compiler)
     _lint_unread(compiler)
-    return _plan(compiler, scope)
+    return _plan(compiler, _parameters(scope, scopes))
+
+
+def _parameters(shared: Scope, scopes: Sequence[tuple[Part, Scope]]) -> dict[str, object]:
+    """Return the values of the program's names; one that has several values in several files is `stem.name`."""
+    found: dict[str, object] = {**shared.names()}
+    for part, scope in scopes:
+        for name, value in scope.names().items() if not part.shared else ():
+            other = name in found and found[name] != value
+            found[f"{part.stem}.{name}" if other else name] = value
+    return found
 
 
 def _check_inputs(compiler: Compiler) -> None:
@@ -68,7 +81,7 @@ def _check_inputs(compiler: Compiler) -> None:
             )
 
 
-def _plan(compiler: Compiler, scope: Scope) -> Plan:
+def _plan(compiler: Compiler, parameters: Mapping[str, object]) -> Plan:
     entries = [(key, compiler.state.entries[key]) for key in compiler.state.in_order()]
     outputs = OrderedDict([(key, _output(entry)) for key, entry in entries])
     header = compiler.header
@@ -86,7 +99,7 @@ def _plan(compiler: Compiler, scope: Scope) -> Plan:
         dropped=compiler.dropped,
         replaced=compiler.replaced,
         reads=compiler.reads,
-        parameters=scope.names(),
+        parameters=parameters,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from statex.diagnostics import Collector, Diagnostic, StatexError, diagnostic, fail
@@ -14,6 +15,7 @@ from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.graph import Graph, SourceKey
 from statex.dsl.index import KeyIndex
 from statex.dsl.parameters import Given
+from statex.dsl.parts import Outside
 from statex.dsl.patterns import Pattern, below, compile_pattern
 from statex.dsl.plan import Allowed, Change, Step
 from statex.dsl.reports import ambiguous, missing_key, no_match, of_prefix
@@ -53,7 +55,7 @@ class InputState:
     def __init__(self, name: str, headers: Sequence[Header], family: bool, source: Source | None = None) -> None:
         self.name = name
         self.source = source
-        """The rule file that declares it, `None` for the target."""
+        """The rule text that declares it, `None` for the target and for what a recipe has."""
         self.headers = tuple(headers)
         self.family = family
         # A family is all the keys of its members: one that some of them lack is to be noticed, too.
@@ -87,15 +89,17 @@ class Compiler:
         target: Header | None,
         load: Callable[[str, str], Source],
         runner: Callable[[dict[str, Given]], Runner],
+        outside: Outside,
     ) -> None:
         self.header = header
+        self.outside = outside
         self.given_inputs = dict(inputs)
         self.target = InputState(TARGET, [target], False) if target is not None else None
         self.load = load
         self._runner = runner
         self.graph = Graph()
         self.state: State = initial_state(header, self.graph)
-        self.inputs: dict[str, InputState] = {}
+        self.inputs = {n: InputState(n, self.given_inputs[n], family) for n, family in outside.inputs.items()}
         self.found = Collector()
         self.steps: list[Step] = []
         self.allowed: list[Allowed] = []
@@ -140,6 +144,14 @@ class Compiler:
         """Return a tie that nothing else has."""
         self._fresh += 1
         return ("fresh", self._fresh)
+
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Take the diagnostics of an error that is raised inside, and go on after it."""
+        try:
+            yield
+        except StatexError as error:
+            self.report(error)
 
     def report(self, error: StatexError, case: str = "") -> None:
         """Take the diagnostics of an error, for one case."""

@@ -13,7 +13,7 @@ from statex.dsl.values import PatternValue, Value, describe, is_unknown, kind_of
 from statex.dtypes import BY_NAME, DType
 from statex.grammar import tree
 from statex.record import record
-from statex.source import Span
+from statex.source import Source, Span
 
 TYPES = ("int", "float", "bool", "str", "dtype", "list")
 
@@ -56,12 +56,27 @@ def checked(node: tree.Param, type_name: str | None, given: Given, default: Valu
     Raises:
         StatexError: SX206, SX217 for numbers of more than 64 bits.
     """
-    wanted = type_name or _type_of(default)
+    wanted = type_name or type_of(default)
     value = from_python(given.value) if given.typed else from_text(given.value, wanted)
     if is_unknown(value):
         return value
     span = given.span or node.span
-    return _fit(node, wanted, bounded(value, span), span)
+    return _fit(node.name.name, wanted, bounded(value, span), span)
+
+
+def overridden(name: str, declared: Given, given: Given | None) -> Value:
+    """Return the value of a parameter that is declared with one, and may be given another of the same type.
+
+    Raises:
+        StatexError: SX206, SX217 for numbers of more than 64 bits.
+    """
+    span = declared.span or Span(Source("<parameters>", name), 0, len(name))
+    value = bounded(from_python(declared.value), span)
+    if given is None:
+        return value
+    wanted = type_of(value)
+    other = from_python(given.value) if given.typed else from_text(given.value, wanted)
+    return _fit(name, wanted, bounded(other, given.span or span), given.span or span)
 
 
 def check_default(node: tree.Param, type_name: str | None, default: Value) -> Value:
@@ -73,21 +88,21 @@ def check_default(node: tree.Param, type_name: str | None, default: Value) -> Va
     assert node.default is not None
     if type_name is None or default is None or is_unknown(default):
         return default
-    return _fit(node, type_name, default, node.default.span)
+    return _fit(node.name.name, type_name, default, node.default.span)
 
 
-def _fit(node: tree.Param, wanted: str | None, value: Value, span: Span) -> Value:
+def _fit(name: str, wanted: str | None, value: Value, span: Span) -> Value:
     if wanted == "dtype" and isinstance(value, str) and value.removeprefix("torch.") in BY_NAME:
         return BY_NAME[value.removeprefix("torch.")]
     if wanted == "float" and type(value) is int:
         return float(value)
-    if wanted is None or _type_of(value) == wanted:
+    if wanted is None or type_of(value) == wanted:
         return value
     fail(
         codes.PARAM_VALUE,
-        f"the parameter `{node.name.name}` takes {_article(wanted)}, and this is {kind_of(value)}",
+        f"the parameter `{name}` takes {_article(wanted)}, and this is {kind_of(value)}",
         span,
-        values=[f"{node.name.name} = {describe(value)}"],
+        values=[f"{name} = {describe(value)}"],
         help=_WRITTEN.get(wanted, ()),
     )
 
@@ -102,7 +117,8 @@ def _article(type_name: str) -> str:
     return {"int": "an int", "str": "text"}.get(type_name, f"a {type_name}")
 
 
-def _type_of(value: Value) -> str | None:
+def type_of(value: Value) -> str | None:
+    """Return the name of the parameter type that a value has; `None` for none."""
     for python, name in (
         (bool, "bool"), (int, "int"), (float, "float"), (str | PatternValue, "str"), (DType, "dtype"), (tuple, "list"),
     ):  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from statex.checkpoint.contents import Blob, Made, Moved
+from statex.checkpoint.contents import Again, Blob, Made, Moved
 from statex.checkpoint.input_file import Stored
 from statex.dsl.graph import Call, Graph, Piece, Source
 from statex.dsl.plan import Cost
@@ -41,8 +41,10 @@ def cost(
     `records` says that the output records checksums.
     """
     moved = [blob for blob in blobs if isinstance(blob, Moved)]
-    copied = sum([blob.nbytes for blob in moved])
-    computed = sum([blob.nbytes for blob in blobs if isinstance(blob, Made)])
+    copied = sum([blob.nbytes for blob in blobs if isinstance(blob, Moved | Again)])
+    computed = sum([blob.nbytes for blob in blobs if isinstance(blob, Made)]) - sum(
+        [blob.nbytes for blob in blobs if isinstance(blob, Again)]
+    )
     read += copied + _read_again(moved, records)
     memory = _BASE + _BUFFERS + keys * _KEY + live
     memory += (_NUMPY if numpy or torch else 0) + (_torch() if torch else 0) + (_DISTRIBUTED if distributed else 0)

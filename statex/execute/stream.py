@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from statex.checkpoint.contents import Blob, Buffer, Made, Moved, OutTensor, Run
+from statex.checkpoint.contents import Again, Blob, Buffer, Made, Moved, OutTensor, Run
 from statex.checkpoint.crc import crc32
 from statex.checkpoint.input_file import Stored
 from statex.checkpoint.layout import leaves
@@ -26,17 +26,28 @@ InfoOf = Callable[[SourceKey], TensorInfo | OpaqueInfo]
 class Stream:
     """A plan over files; `info_of` gives the header of an input's tensor, `load` its data as a torch tensor.
 
-    `shares` is true for an output in which tied tensors are written once.
+    `shares` is true for an output in which tied tensors are written once. `earlier` are computed values, by their ids,
+    that outputs written before hold: they are read from there.
     """
 
-    def __init__(self, plan: Plan, info_of: InfoOf, load: Callable[[SourceKey], Any], *, shares: bool) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        info_of: InfoOf,
+        load: Callable[[SourceKey], Any],
+        *,
+        shares: bool,
+        earlier: Mapping[int, Made] | None = None,
+    ) -> None:
         self._plan = plan
+        self._earlier = earlier or {}
+        self.made: dict[int, Made] = {}
+        """What is computed for this output, by the ids of its values."""
         self._shares = shares
         self._info_of = info_of
         self._load = load
         self._ranges = Ranges(plan.graph, info_of)
         self._chunks = Chunks(plan.graph, self._ranges)
-        self._blobs: dict[object, Blob] = {}
         self._values = Values(plan.graph, self._whole(), load)
         self._heap = Heap()
 
@@ -66,10 +77,7 @@ class Stream:
         blobs = [leaf.blob for leaf in leaves(output) if isinstance(leaf, OutTensor)]
         if self._shares:
             blobs = list({id(blob): blob for blob in blobs}.values())
-        computed = [o for o in self._plan.outputs.values() if o.origin is None and o.value is not None]
-        ids = [o.value for o in computed if o.value is not None and self._ranges.of(o.value) is None]
-        whole = [id for id in ids if self._is_whole(id)]
-        chunked = [id for id in ids if self._chunks.can(id)]
+        ids = self._computed_ids()
         turned = [found[1].nbytes for id in ids if (found := self._transposed(id)) is not None]
         made = [blob for blob in blobs if isinstance(blob, Made)]
         held = [n + (n >> 3) for n in turned] + [blob.held for blob in made]
@@ -82,9 +90,20 @@ class Stream:
             records=self._shares,
             keys=len(self._plan.header.entries) + len(self._plan.outputs) + further_keys,
             numpy=bool(made),
-            torch=torch or distributed or bool(whole) or any(self._chunks.needs_torch(id) for id in chunked),
+            torch=torch or distributed or self.needs_torch,
             distributed=distributed,
         )
+
+    @property
+    def needs_torch(self) -> bool:
+        """True where torch computes some of the values."""
+        ids = self._computed_ids()
+        return any(self._is_whole(id) or (self._chunks.can(id) and self._chunks.needs_torch(id)) for id in ids)
+
+    def _computed_ids(self) -> list[int]:
+        """Return the values that are computed for this output."""
+        computed = [o.value for o in self._plan.outputs.values() if o.origin is None and o.value is not None]
+        return [id for id in computed if id not in self._earlier and self._ranges.of(id) is None]
 
     def _live(self) -> int:
         """Return the bytes that whole values take, in whichever of the formats' orders they are written."""
@@ -136,6 +155,12 @@ class Stream:
         runs = self._ranges.of(id)
         if runs is not None:
             return Moved(runs)
+        if id in self._earlier:
+            return Again(self._earlier[id])
+        self.made[id] = made = self._made(id, kind)
+        return made
+
+    def _made(self, id: int, kind: TensorType) -> Made:
         if self._chunks.can(id):
             return Made(kind.nbytes, lambda: self._chunks.buffers(id), in_parts=True)
         turned = self._transposed(id)
@@ -158,7 +183,8 @@ class Stream:
         return list(written.values())
 
     def _is_whole(self, id: int) -> bool:
-        return self._ranges.of(id) is None and not self._chunks.can(id) and self._transposed(id) is None
+        known = id in self._earlier or self._ranges.of(id) is not None
+        return not known and not self._chunks.can(id) and self._transposed(id) is None
 
     def _transposed(self, id: int) -> tuple[Runs, TensorType] | None:
         """Return the matrix that a value is the transpose of, where its bytes stand in inputs."""

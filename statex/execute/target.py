@@ -66,15 +66,17 @@ def _on_meta(tensor: Any) -> Any:
     return torch.nn.Parameter(empty, requires_grad=tensor.requires_grad) if is_parameter else empty
 
 
-def build_target(spec: str, arguments: Mapping[str, Any] | None = None) -> Target:
+def build_target(spec: str, arguments: Mapping[str, Any] | None = None, folder: str | None = None) -> Target:
     """Import `module:callable` and call it on the meta device.
+
+    Modules are looked for in `folder` if one is given, in the working directory, and where Python finds them.
 
     Raises:
         StatexError: SX502 where it cannot be imported, SX503 where it cannot be called or gives no module.
     """
     import torch
 
-    factory = _import(spec)
+    factory = _import(spec, [folder, os.getcwd()] if folder is not None else [os.getcwd()])
     if isinstance(factory, torch.nn.Module):
         return module_target(factory, spec.rpartition(":")[2])
     if not callable(factory):
@@ -122,7 +124,7 @@ def _is_theirs(file: str) -> bool:
     return "site-packages" in file or not file.startswith(os.path.dirname(os.__file__) + os.sep)
 
 
-def _import(spec: str) -> Any:
+def _import(spec: str, folders: list[str]) -> Any:
     name, colon, path = spec.partition(":")
     if not colon or not name or not path:
         fail(
@@ -138,9 +140,7 @@ def _import(spec: str) -> Any:
             f"`{name}` is a file, and a target names a module",
             help=f"--target {'.'.join(near)}:{path}" if importable else _SEARCHED,
         )
-    folder = os.getcwd()
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    sys.path[:0] = [folder for folder in folders if folder not in sys.path[: len(folders)]]
     try:
         found: Any = importlib.import_module(name)
     except (Exception, SystemExit) as error:  # a script may end itself, and would end this one as if all was well

@@ -192,7 +192,7 @@ def test_a_target_that_lacks_an_argument_is_not_told_of_our_own_lines(run: Run, 
 def test_a_target_that_ends_the_process(run: Run, tmp_path: Path, output: Path, script: str, code: str) -> None:
     name = f"ending_{code}"
     (tmp_path / f"{name}.py").write_text(script)
-    ended = run("apply", "-e", "", "in.pth", output.name, "--target", f"{name}:Net")
+    ended = run("apply", "-e", "", "in.pth", output.name, "--force", "--target", f"{name}:Net")
     assert ended.exit_code == 2
     assert f"error[{code}]" in ended.err
     assert "SystemExit: 0" in ended.err
@@ -211,9 +211,9 @@ def test_missing_and_unexpected_keys_stand_side_by_side(run: Run, output: Path) 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["plan", "-e", "drop x.y", "rules.sx", "in.pth"], "2 paths were given; beside -e this takes IN"),
+        (["plan", "-e", "drop x.y", "rules.txt", "in.pth"], "2 paths were given; beside -e this takes IN"),
         (["plan", "in.pth"], "1 path was given; this takes RULES IN, or beside -e: IN"),
-        (["check"], "0 paths were given; this takes RULES, or beside -e: none"),
+        (["check"], "0 paths were given; this takes RULES [IN], or beside -e: [IN]"),
         (["plan", "-e", "input x", "in.pth", "--in", "x.pth"], "`x.pth` is not of the form NAME=PATH"),
         (["plan", "-e", "", "in.pth", "-D", "x"], "`x` is not of the form NAME=VALUE"),
     ],
@@ -394,7 +394,7 @@ def test_states_in_files(run: Run, state: dict[str, torch.Tensor]) -> None:
         assert not list(Path.cwd().glob("out*"))
     ended = run("plan", "in.pth", "in.pth")
     assert ended.exit_code == 3
-    assert ended.err.startswith("error[SX222]: `in.pth` is no UTF-8 text")
+    assert ended.err.startswith("error[SX222]: `in.pth` is not UTF-8 text")
 
 
 USAGE = [

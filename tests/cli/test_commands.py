@@ -275,8 +275,8 @@ class TestPlan:
         ended = run("plan", "-e", "rename prefix '' -> 'ds'", "-e", "drop dsbn.**", "net.pth")
         assert (ended.exit_code, ended.err) == (0, "")
         lines = ended.out.splitlines()
-        assert re.match(r"  <-e>:1  rename prefix '' -> 'ds' +7 renamed$", lines[0])
-        assert re.match(r"  <-e>:2  drop dsbn\.\*\* +5 dropped$", lines[1])
+        assert re.match(r"  <-e 1>:1  rename prefix '' -> 'ds' +7 renamed$", lines[0])
+        assert re.match(r"  <-e 2>:1  drop dsbn\.\*\* +5 dropped$", lines[1])
         assert lines[2].split(", with")[0] == "  reads 220 B, copies 220 B, computes 0 B, writes 220 B"
         assert lines[3:] == ["7 keys in, 2 out (220 B): 0 computed, 2 moved, 0 untouched, 5 dropped"]
 
@@ -409,7 +409,7 @@ class TestReference:
         ("command", "said"),
         [
             (["apply", "in.pth"], "1 path was given; this takes RULES IN OUT, or beside -e: IN OUT"),
-            (["check"], "0 paths were given; this takes RULES, or beside -e: none"),
+            (["check"], "0 paths were given; this takes RULES [IN], or beside -e: [IN]"),
             (["plan", "-e", "", "a", "b"], "2 paths were given; beside -e this takes IN"),
         ],
     )
@@ -565,9 +565,9 @@ def test_what_took_a_missing_tensor_is_said(run: Run, net: Net) -> None:
     ended = run("plan", *rules, "net.pth", "--target", "models:Net")
     assert ended.exit_code == 1
     rows = [line.split() for line in ended.err.splitlines() if line.startswith("  missing")]
-    assert [(row[1], " ".join(row[-3:])) for row in rows] == [
-        ("linear.weight", "used by <-e>:2"),
-        ("bn.bias", "dropped by <-e>:1"),
+    assert [(row[1], " ".join(row[-4:])) for row in rows] == [
+        ("linear.weight", "used by <-e 2>:1"),
+        ("bn.bias", "dropped by <-e 1>:1"),
     ]
 
 

@@ -36,7 +36,7 @@ def test_a_pipe_is_not_included(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.sx")
     with pytest.raises(StatexError) as caught:
         statex.compile("include 'pipe.sx'", folder=tmp_path).check()
-    assert "is no file" in caught.value.diagnostics[0].headline
+    assert "is not a file" in caught.value.diagnostics[0].headline
 
 
 @pytest.mark.parametrize(("name", "matches"), [("1", True), ("[01]", False), (".", False), ("(", False)])

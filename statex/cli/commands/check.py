@@ -2,58 +2,75 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from typing import Annotated
 
 import typer
 
-from statex.cli import options
+from statex.cli import options, requests
+from statex.cli.groups import grouped
 from statex.cli.output import escape, print_diagnostics, print_json
 from statex.diagnostics import Diagnostic
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.render import to_json
+from statex.session.request import Request
+from statex.session.session import Session
+from statex.session.session import check as check_rules
+from statex.session.warnings import judged
 
 
+@grouped
 def check(
-    paths: Annotated[list[str] | None, typer.Argument(metavar="[RULES] [IN]", help="Rule file, checkpoint.")] = None,
-    expressions: options.Expressions = None,
-    definitions: options.Definitions = None,
-    params: options.ParamFiles = None,
-    inputs: options.Inputs = None,
-    target: options.TargetSpec = None,
-    target_arg: options.TargetArguments = None,
-    like: options.Like = None,
-    root: options.Root = None,
-    json: options.Json = False,
-    concise: options.Concise = False,
-    quiet: options.Quiet = False,
+    ctx: typer.Context,
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RULES…] [IN] | RECIPE", help="Rule files and checkpoint, or a recipe."),
+    ] = None,
+    *,
+    program: options.Program,
+    aim: options.Aim,
+    running: options.Running,
+    saying: options.Saying,
 ) -> None:
-    """Check rules: syntax and names, and against a checkpoint and a target where they are given.
+    """Check rules: syntax and names, and against a checkpoint and a target where they are given; or a whole recipe.
 
     \b
     statex check rules.sx
     statex check rules.sx in.safetensors --target mypkg.models:MyModel
+    statex check recipe.yaml
     """
-    given = list(paths or ())
-    with_checkpoint = len(given) > (0 if expressions else 1)
-    rules, rest = options.rules_and_paths(given, expressions, ["IN"] if with_checkpoint else [])
-    if not with_checkpoint and (definitions or params or inputs or target or like or root is not None):
+    found = requests.arguments(ctx, ["IN"], recipes=True, optional=1)
+    if found.recipe is not None:
+        from statex.cli.recipes import check_recipe
+
+        check_recipe(found.recipe, program, aim, running, saying)
+        return
+    requests.refuse_running(running)
+    source = found.paths[0] if found.paths else None
+    given = (program.definitions, program.params, program.inputs, aim.target, aim.like)
+    if source is None and (any(given) or program.root is not None):
         raise typer.BadParameter(
             "parameters, inputs, targets and roots are checked against a checkpoint: name IN as well"
         )
-    rules.check()
+    wanted = requests.request(found.rules, source, program, aim)
     warnings: tuple[Diagnostic, ...] = ()
-    if with_checkpoint:
-        warnings = rules.plan(
-            rest[0],
-            inputs=options.inputs(inputs),
-            target=options.target(target, target_arg, like),
-            root=root,
-            params=options.parameters(definitions, params),
-        ).warnings
-    if json:
+    if source is None:
+        check_rules(wanted)
+    else:
+        with redirect_stdout(sys.stderr):
+            warnings = judged(_warnings(wanted), requests.warnings(saying.warnings))
+    if saying.json:
         print_json({"ok": True, "warnings": [to_json(w) for w in warnings]})
         return
-    print_diagnostics(warnings, concise=concise)
-    if not quiet:
-        against = f" for {escape(rest[0])}" if with_checkpoint else ""
-        typer.echo(f"{counted(len(rules.program.statements), 'statement')}: no errors{against}")
+    print_diagnostics(warnings, concise=saying.concise)
+    if not saying.quiet:
+        against = f" for {escape(source)}" if source is not None else ""
+        count = sum(len(part.program.statements) for part in wanted.parts)
+        typer.echo(f"{counted(count, 'statement')}: no errors{against}")
+
+
+def _warnings(wanted: Request) -> tuple[Diagnostic, ...]:
+    with Session(wanted) as session:
+        session.whole.check_target()
+        return session.priced().warnings

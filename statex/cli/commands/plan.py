@@ -2,50 +2,65 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from statex.cli import options
+from statex.checkpoint import known_format
+from statex.cli import options, requests
+from statex.cli.groups import grouped
 from statex.cli.output import print_diagnostics, print_json
 from statex.cli.report import plan_json, plan_lines
+from statex.dsl.plan import Plan
+from statex.session.session import Session
+from statex.session.warnings import judged
 
 
+@grouped
 def plan(
-    paths: Annotated[list[str], typer.Argument(metavar="[RULES] IN", help="Rule file and checkpoint.")],
-    expressions: options.Expressions = None,
-    definitions: options.Definitions = None,
-    params: options.ParamFiles = None,
-    inputs: options.Inputs = None,
-    target: options.TargetSpec = None,
-    target_arg: options.TargetArguments = None,
-    like: options.Like = None,
-    root: options.Root = None,
+    ctx: typer.Context,
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="[RULES…] IN | RECIPE", help="Rule files and checkpoint, or a recipe.")
+    ] = None,
+    *,
+    program: options.Program,
+    aim: options.Aim,
     format: options.Format = None,
     keys: Annotated[bool, typer.Option("--keys", help="List every key, and what becomes of every tensor.")] = False,
-    json: options.Json = False,
-    concise: options.Concise = False,
-    quiet: options.Quiet = False,
+    running: options.Running,
+    saying: options.Saying,
 ) -> None:
-    """Say what rules do to a checkpoint, from its header alone.
+    """Say what rules do to a checkpoint, from its header alone; or what a recipe does, reads and writes.
 
     \b
     statex plan rules.sx in.safetensors
     statex plan rules.sx in.pth --keys --target mypkg.models:MyModel
+    statex plan recipe.yaml
     """
-    rules, (source,) = options.rules_and_paths(paths, expressions, ["IN"])
-    found = rules.plan(
-        source,
-        inputs=options.inputs(inputs),
-        target=options.target(target, target_arg, like),
-        root=root,
-        params=options.parameters(definitions, params),
-        format=format,
-    )
-    if json:
-        print_json(plan_json(found))
+    found = requests.arguments(ctx, ["IN"], recipes=True)
+    if found.recipe is not None:
+        from statex.cli.recipes import plan_recipe
+
+        plan_recipe(found.recipe, program, aim, running, saying, format=format, keys=keys)
         return
-    print_diagnostics(found.warnings, concise=concise)
-    if not quiet:
-        for line in plan_lines(found, keys=keys):
+    requests.refuse_running(running)
+    (source,) = found.paths
+    wanted = requests.request(found.rules, source, program, aim)
+    with redirect_stdout(sys.stderr), Session(wanted) as session:
+        session.whole.check_target()
+        planned = session.priced(known_format(format) if format is not None else None)
+    say_plan(replace(planned, warnings=judged(planned.warnings, requests.warnings(saying.warnings))), saying, keys=keys)
+
+
+def say_plan(planned: Plan, saying: options.Saying, *, keys: bool) -> None:
+    """Print a plan."""
+    if saying.json:
+        print_json(plan_json(planned))
+        return
+    print_diagnostics(planned.warnings, concise=saying.concise)
+    if not saying.quiet:
+        for line in plan_lines(planned, keys=keys):
             typer.echo(line)

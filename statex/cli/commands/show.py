@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import statex
-from statex.cli import options
+from statex.cli import options, requests
 from statex.cli.output import columns, escape, print_json
 from statex.diagnostics.amounts import counted, show_bytes
 from statex.header import Header, OpaqueInfo, TensorInfo
+from statex.session.targets import resolve
 
 
 def show(
@@ -39,7 +42,8 @@ def show(
     statex show lightning.ckpt --root state_dict --keys
     """
     header = statex.read_header(path, root=root)
-    roles = _roles(options.target(target, target_arg, None))
+    with redirect_stdout(sys.stderr):
+        roles = _roles(resolve(requests.target(options.Aim(target, target_arg))))
     if json:
         print_json(_as_json(header, roles))
         return

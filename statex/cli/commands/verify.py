@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-import statex
-from statex.cli import options
+from statex.cli import options, requests
+from statex.cli.groups import grouped
 from statex.cli.output import escape, print_json
+from statex.session.request import InputSpec, Request
+from statex.session.session import Session
 
 
+@grouped
 def verify(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="The checkpoint.")],
-    target: options.TargetSpec = None,
-    target_arg: options.TargetArguments = None,
-    like: options.Like = None,
+    *,
+    aim: options.Aim,
     root: options.Root = None,
-    json: options.Json = False,
-    concise: options.Concise = False,
-    quiet: options.Quiet = False,
+    saying: options.Saying,
 ) -> None:
     """Compare a checkpoint with a model or another checkpoint: keys, shapes, dtypes, and load_state_dict itself.
 
@@ -28,10 +30,12 @@ def verify(
     statex verify out.pth --target mypkg.models:MyModel
     statex verify out.safetensors --like reference.safetensors
     """
-    if target is None and like is None:
+    target = requests.target(aim)
+    if target is None:
         raise typer.BadParameter("name what to verify against: --target MODULE:CALLABLE or --like FILE")
-    found = statex.verify(path, options.target(target, target_arg, like), root=root)
-    if json:
+    with redirect_stdout(sys.stderr), Session(Request(InputSpec(path, root), target=target)) as session:
+        found = session.whole.verify()
+    if saying.json:
         print_json({"ok": True, "target": found.target, "keys": found.agreeing})
-    elif not quiet:
+    elif not saying.quiet:
         typer.echo(f"{escape(path.name)} fits {escape(found.target)}: {found.agreement}")

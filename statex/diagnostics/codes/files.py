@@ -170,3 +170,35 @@ NO_SUCH_DTYPE = declare(
     example="statex apply -e 'set ** = cast(f8_e8m0fnu)' in.safetensors out.safetensors   # with torch 2.6",
     mend="Install a newer torch, or name the keys such that these tensors only move.",
 )
+OTHER_FORMAT = declare(
+    "SX630",
+    "an input of another format than expected",
+    exit=3,
+    meaning="A recipe says which format an input has, and its content is of another one.",
+    example="inputs: {main: {path: in.pth, format: safetensors}}",
+    mend="Name the right file, or correct `format`.",
+)
+OUTPUTS_MEET = declare(
+    "SX631",
+    "outputs or inputs that meet",
+    exit=2,
+    meaning="Two outputs are one file, or one lies inside another or inside an input: writing one "
+    "would change what the other is, or what the next run reads.",
+    example="outputs: {a: out/, b: out/b.pth}",
+    mend="Give each output a place of its own, outside of the folders that are read.",
+)
+KEY_NOWHERE = declare(
+    "SX632",
+    "a key that no output holds",
+    meaning="Every output has a `keep`, and a key of the result is kept by none: it would be lost in silence.",
+    example="outputs: {head: {path: head.pth, keep: 'head.**'}}   # and the result has a body, too",
+    mend="Drop the key in the rules if it is not needed, or add an output that keeps it.",
+)
+WRONG_DIGEST = declare(
+    "SX633",
+    "an input with another digest than expected",
+    exit=3,
+    meaning="A recipe says which SHA-256 an input has, and its bytes have another one: it is another file, or damaged.",
+    example="inputs: {main: {path: in.pth, sha256: 0000…}}",
+    mend="Fetch the right file, or correct the digest if the new file is meant.",
+)

@@ -54,3 +54,12 @@ NO_TARGET = declare(
     example="if exists(target::lm_head.weight) { drop lm_head.weight }",
     mend="Name it: `--target package.module:Model` or `--like other.safetensors`.",
 )
+NOT_ALLOWED = declare(
+    "SX507",
+    "a target that is code, and may not be run",
+    exit=2,
+    meaning="A recipe names a model as its target. Importing that runs its code, which whoever runs the recipe has to "
+    "allow; a recipe may come from someone else.",
+    example="statex run recipe.yaml   # with target: {model: 'models:Net'}",
+    mend="Add `--allow-import` if you trust the code, or compare with a checkpoint: `target: {like: FILE}`.",
+)

@@ -11,13 +11,15 @@ from statex.diagnostics.codes import names as codes
 from statex.diagnostics.suggest import did_you_mean
 from statex.dsl.compiler import TARGET, Compiler, InputState, main_only
 from statex.dsl.evaluate import Context, Evaluator
+from statex.dsl.given import check_names
 from statex.dsl.parameters import Given, check_default, checked, known_type
+from statex.dsl.parts import stem_of
 from statex.dsl.patterns import below, spliced
 from statex.dsl.plan import Allowed
 from statex.dsl.scope import Definition, MacroDefinition, Scope, taken_by_language
 from statex.dsl.values import UNKNOWN, PatternValue, Value, is_unknown
 from statex.grammar import parse, tree
-from statex.source import Source, Span
+from statex.source import Source
 
 Run = Callable[[Compiler, Sequence[tree.Statement], Scope], None]
 """Carries out statements; handed in by the table of all statements."""
@@ -107,7 +109,7 @@ def _input_count(name: str, count: int, node: tree.Input) -> Diagnostic:
 
 
 def include(compiler: Compiler, node: tree.Include, scope: Scope, run: Run) -> None:
-    """Carry out another rule file, with parameters of its own; its macros are known afterwards."""
+    """Carry out another rule file, a scope of its own; its macros are known afterwards."""
     source = compiler.load(scope.folder, node.path.value) if _is_relative(node) else _absolute(node)
     _check_cycle(node, scope, source)
     given = {
@@ -116,8 +118,8 @@ def include(compiler: Compiler, node: tree.Include, scope: Scope, run: Run) -> N
     }
     program = parse(source)
     inner = Scope(None, scope.prefix, _folder(source.name), (*scope.used_at, node.span))
-    check_given(program.statements, given, node.span)
-    compiler.run_with(program.statements, inner, given)
+    check_names(program.statements, given, node.span)
+    compiler.run_with(program.statements, inner, compiler.outside.values_for(stem_of(source.name), given))
     scope.macros.update(inner.macros)
 
 
@@ -143,44 +145,6 @@ def _check_cycle(node: tree.Include, scope: Scope, source: Source) -> None:
 
 def _folder(name: str) -> str:
     return name.rpartition("/")[0] or "."
-
-
-def check_given(statements: Sequence[tree.Statement], given: dict[str, Given], span: Span | None) -> None:
-    """Refuse values for parameters that are not declared; those from a file of parameters may be more than needed.
-
-    Raises:
-        StatexError: SX205 with every such name.
-    """
-    declared = [p.name.name for p in _params(statements)]
-    problems = []
-    for name, value in given.items():
-        if name in declared or value.lenient:
-            continue
-        near = did_you_mean(name, declared)
-        known = (
-            f"the program declares {', '.join(f'`{d}`' for d in declared)}" if declared else "the program declares none"
-        )
-        problems.append(
-            diagnostic(
-                codes.UNKNOWN_PARAM,
-                f"there is no parameter `{name}`",
-                value.span or span,
-                help=f"did you mean `{near[0]}`?" if near else (),
-                notes=[known],
-            )
-        )
-    if problems:
-        raise StatexError(problems)
-
-
-def _params(statements: Sequence[tree.Statement]) -> list[tree.Param]:
-    found = []
-    for statement in statements:
-        if isinstance(statement, tree.Param):
-            found.append(statement)
-        elif isinstance(statement, tree.If):
-            found += _params(statement.then) + _params(statement.otherwise)
-    return found
 
 
 def macro(compiler: Compiler, node: tree.Macro, scope: Scope) -> None:

@@ -15,7 +15,7 @@ from statex.dsl.written import show_key
 from statex.header import TensorInfo
 
 
-def losses(plan: Plan, format: str, notes: Mapping[str, str]) -> Iterator[Diagnostic]:
+def format_warnings(plan: Plan, format: str, notes: Mapping[str, str]) -> Iterator[Diagnostic]:
     """Yield warnings: of tensors that share storage, and of the texts that a safetensors file keeps beside tensors."""
     if format != "torch":
         yield from _untied(plan, format)

@@ -1,0 +1,134 @@
+"""Recipes on the command line: what `run`, `plan` and `check` share; imported by what has one only."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import typer
+
+from statex.cli import options, requests
+from statex.cli.output import columns, escape, print_diagnostics, print_json
+from statex.cli.report import plan_lines
+from statex.cli.results import as_json, outcome
+from statex.diagnostics.amounts import counted
+from statex.diagnostics.render import to_json
+from statex.recipe.read import read_recipe
+from statex.recipe.request import Overrides, to_request
+from statex.rulefiles import includes_from
+from statex.session.conversion import Conversion, preview
+from statex.session.request import Request, TargetSpec
+
+
+def recipe_request(
+    path: str,
+    program: options.Program,
+    running: options.Running,
+    saying: options.Saying,
+    *,
+    force: bool = False,
+    skip: bool | None = None,
+    rehash: bool = False,
+    dry_run: bool = False,
+) -> Request:
+    """Return what a recipe asks for, with what the command line says of it."""
+    overrides = Overrides(
+        requests.parameters(program.definitions, program.params),
+        requests.inputs(program.inputs),
+        dict(requests.pairs(running.out, "--out", "NAME=PATH")),
+        requests.warnings(saying.warnings),
+        running.allow_import,
+        running.within,
+        requests.size(running.max_memory, "--max-memory"),
+        force,
+        skip,
+        rehash,
+        dry_run,
+        includes_from(program.include_path or ()),
+    )
+    return to_request(read_recipe(path), overrides)
+
+
+def plan_recipe(
+    path: str,
+    program: options.Program,
+    aim: options.Aim,
+    running: options.Running,
+    saying: options.Saying,
+    *,
+    format: str | None,
+    keys: bool,
+) -> None:
+    """Say what a recipe does, and all that it reads and writes."""
+    refuse_rules_options(program, aim, format)
+    wanted = recipe_request(path, program, running, saying)
+    with redirect_stdout(sys.stderr):
+        done = preview(wanted)
+    assert done.plan is not None
+    if saying.json:
+        print_json(as_json(wanted, done) | {"unchecked": held_back(wanted)})
+        return
+    print_diagnostics(done.plan.warnings, concise=saying.concise)
+    if not saying.quiet:
+        for line in (*plan_lines(done.plan, keys=keys), *places(wanted, done), *unchecked(wanted)):
+            typer.echo(line)
+
+
+def check_recipe(
+    path: str, program: options.Program, aim: options.Aim, running: options.Running, saying: options.Saying
+) -> None:
+    """Check a recipe against its checkpoints and targets."""
+    refuse_rules_options(program, aim, None)
+    wanted = recipe_request(path, program, running, saying)
+    with redirect_stdout(sys.stderr):
+        done = preview(wanted)
+    assert done.plan is not None
+    if saying.json:
+        print_json({"ok": True, "warnings": [to_json(w) for w in done.plan.warnings], "unchecked": held_back(wanted)})
+        return
+    print_diagnostics(done.plan.warnings, concise=saying.concise)
+    if not saying.quiet:
+        count = sum(len(part.program.statements) for part in wanted.parts)
+        typer.echo(f"{counted(count, 'statement')}, {counted(len(wanted.outputs), 'output')}: no errors")
+        for line in unchecked(wanted):
+            typer.echo(line)
+
+
+def refuse_rules_options(program: options.Program, aim: options.Aim, format: str | None) -> None:
+    """Refuse options that a recipe says itself."""
+    named = {"--root": program.root, "--target": aim.target, "--target-arg": aim.target_arg, "--like": aim.like,
+             "--format": format}  # fmt: skip
+    for name, value in named.items():
+        if value:
+            raise typer.BadParameter(f"the recipe says this itself: `{name}` is for rules", param_hint=name)
+
+
+def held_back(wanted: Request) -> list[str]:
+    """Return the targets that are code, and were not imported."""
+    targets = [wanted.target, *(one.target for one in wanted.outputs)]
+    return [str(one.model) for one in targets if isinstance(one, TargetSpec) and one.held_back]
+
+
+def unchecked(wanted: Request) -> Iterator[str]:
+    """Yield what was not checked, as it would run code."""
+    for model in held_back(wanted):
+        yield f"not checked against {escape(model)}, which is code: --allow-import imports it"
+
+
+def places(wanted: Request, done: Conversion) -> list[str]:
+    """Return a line for all that is read, and for all that is written."""
+    rows = [("reads", escape(str(one.path)), name or "main") for name, _, one in wanted.all_inputs]
+    rows += [("reads", escape(part.program.source.name), "rules") for part in wanted.parts if not part.shared]
+    rows += [("reads", escape(str(path)), "parameters") for path in wanted.read]
+    rows += [
+        ("reads", escape(str(one.like)), "target")
+        for one in (wanted.target, *(output.target for output in wanted.outputs))
+        if isinstance(one, TargetSpec) and one.like is not None
+    ]
+    for spec, one in zip(wanted.outputs, done.outputs, strict=True):
+        rows.append(("writes", escape(str(Path(spec.path))), f"{one.name}: {one.format}, {counted(one.keys, 'key')}"))
+    if wanted.report is not None:
+        rows.append(("writes", escape(str(wanted.report)), "report"))
+    return [*columns(rows), *(line for line in outcome(wanted, done) if "was not written" not in line)]

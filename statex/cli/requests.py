@@ -1,0 +1,144 @@
+"""What a command line asks for, as the one value that is carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from statex.cli import options
+from statex.cli.arguments import ORDER, Argument, Divided, divided
+from statex.diagnostics.codes import find_code
+from statex.diagnostics.suggest import did_you_mean
+from statex.dsl.parameters import Given, from_text
+from statex.dsl.parts import Outside, Part, stem_of
+from statex.grammar import parse
+from statex.paramfiles import read_params
+from statex.rulefiles import includes_from, read_rules
+from statex.session.request import InputSpec, OutputSpec, Policy, Request, TargetSpec
+from statex.session.warnings import ALL, WAYS
+from statex.sizes import parse_size
+from statex.source import Source
+
+
+def arguments(ctx: typer.Context, names: Sequence[str], *, recipes: bool = False, optional: int = 0) -> Divided:
+    """Return the arguments of a command by what they are; the arguments are those of `divided`."""
+    given: list[Argument] = ctx.meta[ORDER]
+    return divided(given, names, recipes=recipes, optional=optional)
+
+
+def request(
+    rules: Sequence[Argument],
+    source: str | None,
+    program: options.Program,
+    aim: options.Aim,
+    outputs: Sequence[OutputSpec] = (),
+    policy: Policy | None = None,
+) -> Request:
+    """Return the request of a command; without a `source` only what needs no checkpoint can be done with it."""
+    return Request(
+        InputSpec(source if source is not None else {}, program.root),
+        parts(rules),
+        {name: tuple(InputSpec(path) for path in paths) for name, paths in inputs(program.inputs).items()},
+        Outside(parameters(program.definitions, program.params)),
+        target(aim),
+        tuple(outputs),
+        policy or Policy(),
+        load=includes_from(program.include_path or ()),
+    )
+
+
+def parts(rules: Sequence[Argument]) -> tuple[Part, ...]:
+    """Return the parts of a program: each rule file is one, and so is each single rule."""
+    found: list[Part] = []
+    several = sum(one.is_rule for one in rules) > 1
+    for one in rules:
+        if one.is_rule:
+            name = f"<-e {1 + sum(part.shared for part in found)}>" if several else "<-e>"
+            found.append(Part(parse(Source(name, one.text)), shared=True))
+        else:
+            source = read_rules(one.text)
+            found.append(Part(parse(source), Path(one.text).parent.as_posix(), stem_of(source.name)))
+    return tuple(found)
+
+
+def pairs(given: Sequence[str] | None, option: str, form: str = "NAME=VALUE") -> list[tuple[str, str]]:
+    """Split `NAME=VALUE` texts."""
+    found = []
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"`{text}` is not of the form {form}", param_hint=option)
+        found.append((name, value))
+    return found
+
+
+def parameters(definitions: Sequence[str] | None, files: Sequence[Path] | None) -> dict[str, Given]:
+    """Return the values of parameters: of files, in order, and of `-D`, which wins."""
+    given: dict[str, Given] = {}
+    for path in files or ():
+        given.update((n, Given(v, typed=True, lenient=True)) for n, v in read_params(path).items() if v is not None)
+    given.update((name, Given(text)) for name, text in pairs(definitions, "-D"))
+    return given
+
+
+def inputs(given: Sequence[str] | None) -> dict[str, list[str]]:
+    """Return the paths of further inputs by name."""
+    found: dict[str, list[str]] = {}
+    for name, path in pairs(given, "--in", "NAME=PATH"):
+        found.setdefault(name, []).append(path)
+    return found
+
+
+def target(aim: options.Aim) -> TargetSpec | None:
+    """Return the target that options name, if any."""
+    if aim.target is None and aim.target_arg:
+        raise typer.BadParameter("there is no --target these would be arguments of", param_hint="--target-arg")
+    given = {name: _python(from_text(text, None)) for name, text in pairs(aim.target_arg, "--target-arg")}
+    return TargetSpec(aim.target, aim.like, given) if aim.target is not None or aim.like is not None else None
+
+
+def _python(value: Any) -> Any:
+    return [_python(item) for item in value] if isinstance(value, tuple) else value
+
+
+def size(text: str | None, option: str) -> int | None:
+    """Return a number of bytes written as 5GB, 500 MB or 2GiB."""
+    if text is None:
+        return None
+    found = parse_size(text)
+    if found is None:
+        raise typer.BadParameter(f"`{option}` takes a size such as 5GB, 500MB or 2GiB, and got `{text}`")
+    return found
+
+
+def warnings(given: Sequence[str] | None) -> Mapping[str, str]:
+    """Return what `-W` options say of warnings, by code; `*` stands for all that have none of their own."""
+    found: dict[str, str] = {}
+    for text in given or ():
+        code, equals, way = text.rpartition("=")
+        if way not in WAYS:
+            near = did_you_mean(way, WAYS)
+            hint = f"; did you mean `{near[0]}`?" if near else ""
+            raise typer.BadParameter(f"`-W {text}` says neither error, warn nor ignore{hint}", param_hint="-W")
+        found[_lint(code) if equals else ALL] = way
+    return found
+
+
+def _lint(name: str) -> str:
+    code = find_code(name)
+    if code is None:
+        raise typer.BadParameter(f"there is no code `{name}`; `statex explain` lists all", param_hint="-W")
+    if not code.is_lint:
+        raise typer.BadParameter(f"{code.id} is an error, and only warnings (SX9xx) can be set", param_hint="-W")
+    return code.id
+
+
+def refuse_running(running: options.Running) -> None:
+    """Refuse options that are for recipes, where there is none."""
+    named = {"--out": running.out, "--allow-import": running.allow_import, "--within": running.within}
+    for name, value in named.items():
+        if value:
+            raise typer.BadParameter(f"`{name}` is for recipes, and none was given", param_hint=name)

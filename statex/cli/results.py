@@ -1,0 +1,93 @@
+"""What commands say of a run: its warnings, its plan, and what became of its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from statex.cli.options import Saying
+from statex.cli.output import escape, print_diagnostics, print_json
+from statex.cli.report import left_around, plan_json, plan_lines, totals
+from statex.diagnostics.amounts import counted
+from statex.diagnostics.suggest import join_words
+from statex.session.conversion import Conversion, Written
+from statex.session.request import OutputSpec, Request
+
+
+def say_done(request: Request, done: Conversion, saying: Saying) -> None:
+    """Say what a run did, or what it would do."""
+    if saying.json:
+        print_json(as_json(request, done))
+        return
+    if done.plan is not None:
+        print_diagnostics(done.plan.warnings, concise=saying.concise)
+    if saying.quiet:
+        return
+    if done.plan is None:
+        typer.echo("nothing has changed since the last run: nothing to do")
+        return
+    for line in plan_lines(done.plan, keys=False) if request.policy.dry_run else _summary(done):
+        typer.echo(line)
+    for line in outcome(request, done):
+        typer.echo(line)
+
+
+def _summary(done: Conversion) -> list[str]:
+    assert done.plan is not None
+    return [totals(done.plan), *left_around(done.plan)]
+
+
+def outcome(request: Request, done: Conversion) -> Iterator[str]:
+    """Yield what became of the outputs."""
+    several = len(done.outputs) > 1
+    for spec, one in zip(request.outputs, done.outputs, strict=True):
+        yield from _of_output(spec, one, f"{one.name}: " if several else "")
+    if done.report is not None:
+        yield f"wrote the report {escape(str(done.report))}"
+
+
+def _of_output(spec: OutputSpec, one: Written, name: str) -> Iterator[str]:
+    if one.left_files:
+        names = join_words([escape(file) for file in one.left_files], limit=3)
+        folders = [file.endswith("/") for file in one.left_files]
+        takes = "" if all(folders) else " (--copy-files takes the files)" if any(folders) else " (--copy-files)"
+        yield f"{name}not taken along: {names}{takes}"
+    if one.comparison is not None:
+        verb = "fits" if one.path is None else "verified against"
+        yield f"{name}{verb} {escape(one.comparison.target)}: {one.comparison.agreement}"
+    elif spec.keep:
+        yield f"{name}unverified: it holds {counted(one.keys, 'key')} of the result, and has no target of its own"
+    if one.path is not None:
+        yield f"{name}wrote {escape(str(one.path))}"
+    elif not name:
+        yield f"dry run: {escape(str(Path(spec.path)))} was not written"
+    else:
+        yield f"{name}{escape(str(Path(spec.path)))} was not written (dry run)"
+
+
+def as_json(request: Request, done: Conversion) -> dict[str, Any]:
+    """Return a run as plain data: the plan, each output, and what was left."""
+    if done.plan is None:
+        return {"ok": True, "skipped": True, "report": str(done.report)}
+    outputs = [
+        {
+            "name": one.name or None,
+            "path": str(Path(spec.path)),
+            "written": one.path is not None,
+            "format": one.format,
+            "keys": one.keys,
+            "bytes": one.nbytes,
+            "verified": one.verified,
+            "left": list(one.left_files),
+        }
+        for spec, one in zip(request.outputs, done.outputs, strict=True)
+    ]
+    first = done.outputs[0]
+    alone = {"output": str(first.path) if first.path is not None else None, "verified": first.verified,
+             "left": list(first.left_files)}  # fmt: skip
+    plan = plan_json(done.plan)
+    said = {"keys": plan["outputs"], "outputs": outputs} if request.recipe is not None else alone
+    return plan | said | {"skipped": False, "report": str(done.report) if done.report is not None else None}

@@ -1,0 +1,191 @@
+"""Carries a request out: from its plan to outputs that appear together, whole and verified, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from statex.checkpoint import check_space, is_large
+from statex.dsl.plan import Plan
+from statex.session.digests import Digests
+from statex.session.folders import MadeFolders
+from statex.session.placing import Placed, check_apart, checked, place
+from statex.session.records import Records, included
+from statex.session.report import LastRun, make_report, read_report
+from statex.session.request import Request
+from statex.session.session import Session, check
+from statex.session.shipping import Shipment, check_held_back, counted_progress, priced, shipments
+from statex.session.unchanged import changes, is_own
+from statex.session.warnings import judged
+
+if TYPE_CHECKING:
+    from statex.execute.verify import Comparison
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Written:
+    """An output of a run: how it is called, where it is, and what it holds.
+
+    `path` is `None` where nothing was written. `comparison` is the one with its target, `None` where it has none.
+    `left_files` is what is not weights in the source's folder, and was not taken along; folders end in `/`.
+    """
+
+    name: str
+    path: Path | None
+    format: str
+    keys: int
+    nbytes: int
+    comparison: Comparison | None = None
+    left_files: tuple[str, ...] = ()
+
+    @property
+    def verified(self) -> dict[str, Any] | None:
+        """The target it fits and how many keys agree, as plain data."""
+        found = self.comparison
+        return {"target": found.target, "keys": found.agreeing} if found is not None else None
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a run did: the plan that was carried out (none, where nothing had changed), and the outputs."""
+
+    plan: Plan | None
+    outputs: tuple[Written, ...]
+    report: Path | None = None
+    unchecked: tuple[str, ...] = ()
+    """Targets that are code, and were not imported."""
+
+    @property
+    def skipped(self) -> bool:
+        """True where nothing was done, as nothing had changed since the last run."""
+        return self.plan is None
+
+    @property
+    def path(self) -> Path | None:
+        """The first output; `None` after a dry run."""
+        return self.outputs[0].path
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """The comparison of the first output with the target."""
+        return self.outputs[0].comparison
+
+    @property
+    def left_files(self) -> tuple[str, ...]:
+        """What was not taken along into the first output."""
+        return self.outputs[0].left_files
+
+
+def preview(request: Request) -> Conversion:
+    """Plan a run as `carry_out` would carry it out, whatever stands where its outputs are to be.
+
+    Raises:
+        StatexError: every error of the program on these checkpoints, and what keeps outputs from being written but for
+            what is there already.
+    """
+    outputs = _placed(request)
+    check_apart(outputs, request)
+    with Session(request) as session:
+        return _done(session, outputs, shipments(session, outputs, request.policy), wrote=False)
+
+
+def carry_out(request: Request, progress: Progress | None = None) -> Conversion:
+    """Write the outputs of a request and its report; all appear whole and verified, or none does.
+
+    Raises:
+        StatexError: every error of the program on these checkpoints, SX501 and SX504 for targets, 6xx for files.
+    """
+    check_held_back(request)
+    outputs = _placed(request)
+    last = read_report(request.report) if request.report is not None else None
+    if request.policy.skip and last is not None and changes(request, last, included(check(request), request)) is None:
+        return Conversion(None, tuple(_as_before(one) for one in outputs), request.report)
+    outputs = [_free(one, request, last) for one in outputs]
+    check_apart(outputs, request)
+    with Session(request) as session:
+        found = shipments(session, outputs, request.policy)
+        done = _done(session, outputs, found, wrote=not request.policy.dry_run)
+        if not request.policy.dry_run:
+            _write(session, found, done, progress)
+        return done
+
+
+def _placed(request: Request) -> list[Placed]:
+    return [place(one, request.state.path) for one in request.outputs]
+
+
+def _free(placed: Placed, request: Request, last: LastRun | None) -> Placed:
+    policy = request.policy
+    force = policy.replace == "always" or (policy.replace == "own" and is_own(request, placed.spec, last))
+    return checked(placed, request, force=force, makes_folders=policy.make_folders)
+
+
+def _as_before(placed: Placed) -> Written:
+    return Written(placed.spec.name, placed.path, placed.format or "", 0, 0)
+
+
+def _done(session: Session, outputs: Sequence[Placed], found: Sequence[Shipment], *, wrote: bool) -> Conversion:
+    policy = session.request.policy
+    plan = priced(session, found, policy)
+    plan = replace(plan, warnings=judged(plan.warnings, policy.warnings))
+    written = tuple(
+        Written(
+            one.placed.spec.name,
+            one.placed.path if wrote else None,
+            one.options.format,
+            one.keys,
+            sum(o.type.nbytes for o in one.delivery.plan.outputs.values() if o.type is not None),
+            one.comparison,
+            one.placed.left,
+        )
+        for one in found
+    )
+    return Conversion(plan, written, session.request.report if wrote else None)
+
+
+def _write(session: Session, found: Sequence[Shipment], done: Conversion, progress: Progress | None) -> None:
+    """Write all outputs under temporary names, then the report, and give them their names together."""
+    from statex.checkpoint.transaction import Transaction
+
+    request, plan = session.request, done.plan
+    assert plan is not None
+    assert plan.cost is not None
+    for one in found:
+        check_space(one.placed.path, one.nbytes + sum(path.stat().st_size for path in one.options.copy))
+    add = counted_progress(progress, plan.cost.written)
+    finals = [one.placed.path for one in found] + ([request.report] if request.report is not None else [])
+    with MadeFolders(finals), Digests() as digests, Transaction() as staging:
+        records = Records(session, digests)
+        for one in found:
+            large = is_large(one.placed.path.parent, one.nbytes)
+            options = replace(one.options, large=large, progress=add)
+            records.staged(one, staging.checkpoint(one.placed.path, one.tree, options, _verifier(session, one)))
+        prints = digests.taken()
+        records.check_expected(prints)
+        session.inputs.check_unchanged()
+        if request.report is not None:
+            report = make_report(request, plan, done.outputs, **records.said(prints))
+            staging.bytes(request.report, report, force=True)
+        staging.commit()
+
+
+def _verifier(session: Session, one: Shipment) -> Callable[[Path], None]:
+    """Return what looks at an output before it gets its name."""
+    policy = session.request.policy
+
+    def verify(written: Path) -> None:
+        if policy.check_input:
+            session.inputs.check_stored()
+        session.inputs.check_unchanged()
+        if policy.verify_written:
+            from statex.checkpoint import open_checkpoint
+            from statex.checkpoint.written import compare_written
+
+            with open_checkpoint(written) as reader:
+                compare_written(reader, one.tree)
+
+    return verify

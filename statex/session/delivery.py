@@ -1,0 +1,180 @@
+"""One output of a run: which keys it holds, whether these fit its target, and what its file is made of."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from statex import nesting
+from statex.checkpoint import layout
+from statex.checkpoint.contents import Made
+from statex.dsl.graph import SourceKey
+from statex.dsl.metadata import copied
+from statex.dsl.plan import Cost, Plan
+from statex.header import OpaqueInfo, TensorInfo
+from statex.session.opened import Inputs
+from statex.torch_dtypes import torch_dtype
+
+if TYPE_CHECKING:
+    from statex.execute.stream import Stream
+    from statex.execute.target import Target
+    from statex.execute.verify import Comparison
+
+
+class Delivery:
+    """A plan (of some of the keys of the whole one) on its way to a file, or to the caller.
+
+    `earlier` are computed values, by their ids, that outputs before this one hold.
+    """
+
+    def __init__(self, plan: Plan, inputs: Inputs, target: Target | None) -> None:
+        self.plan = plan
+        self.inputs = inputs
+        self.target = target
+        self._comparison: Comparison | None = None
+        self._streams: dict[str, Stream] = {}
+        self.earlier: Mapping[int, Made] = {}
+
+    def check_target(self) -> Comparison | None:
+        """Compare the plan with the target, if there is one.
+
+        Raises:
+            StatexError: SX501.
+        """
+        if self.target is None:
+            return None
+        if self._comparison is None:
+            from statex.execute.verify import verify_types
+
+            types = {key: output.type for key, output in self.plan.outputs.items()}
+            self._comparison = verify_types(types, self.target, self.plan.is_allowed, self._origin)
+        return self._comparison
+
+    def verify(self) -> Comparison:
+        """Compare with the target, which has to be there, and let its model load the tensors.
+
+        Raises:
+            StatexError: SX501, SX504.
+        """
+        from statex.execute.verify import types_of, verify_types
+
+        assert self.target is not None
+        found = self._comparison = verify_types(types_of(self.inputs.header.entries), self.target)
+        if self.target is not None and self.target.module is not None:
+            self._load_for_real(self.state())
+        return found
+
+    def _origin(self, key: str) -> str:
+        """Say where a key of the result comes from; of a key that is missing, what took the tensor of that name."""
+        output = self.plan.outputs.get(key)
+        if output is not None:
+            return f"from {self._place(output.step)}" if output.step >= 0 else "untouched since the input"
+        if key not in self.plan.header.entries:
+            return ""
+        fate = self.plan.fate(SourceKey("", 0, key))
+        taken = fate.kind in ("dropped", "used") and fate.step >= 0
+        return f"{fate.kind} by {self._place(fate.step)}" if taken else ""
+
+    def _place(self, step: int) -> str:
+        span = self.plan.steps[step].span
+        return f"{span.source.name}:{span.line}"
+
+    def state(self) -> OrderedDict[str, Any]:
+        """Return the result as a flat state_dict."""
+        from statex.execute.memory import execute
+
+        return execute(self.plan, self.inputs.load)
+
+    def execute(self) -> Any:
+        """Return the result with what is around the state, after the target has loaded it.
+
+        Raises:
+            StatexError: SX504.
+        """
+        state = self.state()
+        self._load_for_real(state)
+        metadata = copied(self.plan.metadata) if self.plan.metadata is not None else None
+        return self._around(state, metadata, self.inputs.main.load)
+
+    def _around(self, state: Mapping[str, Any], metadata: object, load: Callable[[Any], Any]) -> Any:
+        inputs = self.inputs
+        return nesting.rebuild(inputs.main.tree, inputs.root, inputs.root_target, state, metadata, load)
+
+    def _load_for_real(self, state: Mapping[str, Any]) -> None:
+        comparison = self.check_target()
+        if self.target is None or comparison is None:
+            return
+        from statex.execute.verify import load_for_real
+
+        given = OrderedDict(state)
+        given._metadata = self.plan.metadata  # type: ignore[attr-defined]
+        load_for_real(self.target, given, comparison)
+
+    def load_into_target(self, format: str) -> None:
+        """Let the target, if it is a model, load the result as an output of a format has it, its tensors without data.
+
+        Raises:
+            StatexError: SX504.
+        """
+        if self.target is not None and self.target.module is not None:
+            state = self.stream(format).state()
+            self._load_for_real({key: self._without_data(leaf) for key, leaf in state.items()})
+
+    def contents(self, format: str) -> Any:
+        """Return what an output of a format shall hold, for `arrange`; nothing is computed yet."""
+        stream, main = self.stream(format), self.inputs.main
+
+        def around(leaf: Any) -> Any:
+            return stream.readable(leaf, lambda: main.load(leaf)) if isinstance(leaf, TensorInfo) else leaf
+
+        return self._around(stream.state(), self.plan.metadata, around)
+
+    def stream(self, format: str) -> Stream:
+        """Return what carries the plan out for an output of a format."""
+        from statex.execute.stream import Stream
+
+        if format not in self._streams:
+            self._streams[format] = Stream(
+                self.plan, self.inputs.info, self.inputs.load_alone, shares=format == "torch", earlier=self.earlier
+            )
+        return self._streams[format]
+
+    def needs_torch(self, format: str) -> bool:
+        """Say whether torch computes for an output of a format, or builds its target."""
+        return (self.target is not None and self.target.module is not None) or self.stream(format).needs_torch
+
+    def cost(self, format: str, output: Any, *, torch: bool = False) -> Cost:
+        """Return what it takes to write an arranged tree; `torch` says that it is imported for something else."""
+        return self.stream(format).cost(
+            output,
+            torch=torch or self.needs_torch(format),
+            distributed="dcp" in (format, *(reader.format for reader in self.inputs.readers)),
+            further_keys=self.inputs.further_keys,
+        )
+
+    def _without_data(self, leaf: Any) -> Any:
+        if isinstance(leaf, OpaqueInfo):
+            return self.inputs.main.load(leaf)
+        import torch
+
+        dtype = torch_dtype(torch, leaf.type.dtype.name)
+        tensor = torch.empty(leaf.type.shape, dtype=dtype, device="meta")
+        return torch.nn.Parameter(tensor, requires_grad=leaf.requires_grad) if leaf.is_parameter else tensor
+
+
+def alone(tree: Any) -> list[Any]:
+    """Return the leaves of a tree, each tensor laid out by itself."""
+    return [layout.alone(leaf) if isinstance(leaf, TensorInfo) else leaf for leaf in layout.leaves(tree)]
+
+
+def only(plan: Plan, keys: Mapping[str, object]) -> Plan:
+    """Return a plan of some of the keys of its result."""
+    from statex.dsl.metadata import follow
+
+    outputs = OrderedDict((key, output) for key, output in plan.outputs.items() if key in keys)
+    born = [(key, output.born) for key, output in outputs.items() if output.born is not None]
+    metadata = plan.header.metadata
+    kept = None if metadata is None else follow(metadata, plan.header.entries, born)
+    return replace(plan, outputs=outputs, metadata=kept)

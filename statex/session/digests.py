@@ -1,0 +1,132 @@
+"""Files as a report records them: their digests, and what tells at a glance that they are still the same."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from statex.diagnostics import fail
+from statex.diagnostics.codes import files as codes
+
+_SLICE = 1 << 20
+_RACY = 2 * 10**9
+"""Nanoseconds: a file that was changed so shortly before its digest was taken may have been changed again after it
+without a difference in the times that its file system keeps."""
+
+
+@dataclass(frozen=True)
+class FilePrint:
+    """What a file was like when its digest was taken; `hashed_at` is that time, in nanoseconds since 1970.
+
+    `ctime` is 0 for an output: it gets its name later, which changes it.
+    """
+
+    size: int
+    mtime: int
+    ctime: int
+    inode: int
+    sha256: str
+    hashed_at: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return dict(self.__dict__)
+
+    @classmethod
+    def from_json(cls, found: object) -> FilePrint | None:
+        """Return it from plain data; `None` if that is something else."""
+        if not isinstance(found, dict):
+            return None
+        numbers = [found.get(name) for name in ("size", "mtime", "ctime", "inode", "hashed_at")]
+        digest = found.get("sha256")
+        if not all(type(number) is int for number in numbers) or not isinstance(digest, str):
+            return None
+        size, mtime, ctime, inode, hashed_at = numbers
+        return cls(size, mtime, ctime, inode, digest, hashed_at)  # type: ignore[arg-type]
+
+    def is_still(self, path: Path, *, rehash: bool = False, since: int | None = None) -> bool:
+        """Say whether a file is what it was: at a glance where that can tell, else by its digest.
+
+        `since` is the time after which an output got its name; one that was touched later is looked at closely.
+        """
+        try:
+            now = os.stat(path)
+        except OSError:
+            return False
+        if not stat.S_ISREG(now.st_mode) or now.st_size != self.size:
+            return False
+        same = (now.st_mtime_ns, now.st_ino) == (self.mtime, self.inode)
+        touched = now.st_ctime_ns != self.ctime if self.ctime else since is None or now.st_ctime_ns > since
+        racy = max(self.mtime, self.ctime) > self.hashed_at - _RACY
+        if same and not touched and not racy and not rehash:
+            return True
+        return file_print(path).sha256 == self.sha256
+
+
+def file_print(path: Path, fd: int | None = None, *, named: bool = True) -> FilePrint:
+    """Return what a file is like, its digest included.
+
+    `fd` is the descriptor under which it is open already, so that it is that file even where another has taken its
+    name meanwhile; `named` is false for one that has yet to get its name.
+
+    Raises:
+        StatexError: SX601 if it cannot be read, SX609 if it changes meanwhile.
+    """
+    try:
+        if fd is not None:
+            return _print(path, fd, named)
+        opened = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        try:
+            return _print(path, opened, named)
+        finally:
+            os.close(opened)
+    except OSError as error:
+        fail(codes.UNREADABLE, f"`{path}` cannot be read: {error.strerror or error}")
+
+
+def _print(path: Path, fd: int, named: bool) -> FilePrint:
+    before = os.fstat(fd)
+    digest = hashlib.sha256()
+    buffer, at = memoryview(bytearray(_SLICE)), 0
+    while count := os.preadv(fd, [buffer], at):
+        digest.update(buffer[:count])
+        at += count
+    now = os.fstat(fd)
+    if (before.st_size, before.st_mtime_ns) != (now.st_size, now.st_mtime_ns):
+        fail(codes.CHANGED, f"`{path}` was changed while it was read", help="run again when it is complete")
+    changed = now.st_ctime_ns if named else 0
+    return FilePrint(now.st_size, now.st_mtime_ns, changed, now.st_ino, digest.hexdigest(), time.time_ns())
+
+
+class Digests:
+    """The digests of files, taken by a thread while other work goes on; a context manager."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=1)
+        self._prints: dict[Path, Future[FilePrint]] = {}
+
+    def take(self, path: Path, fd: int | None = None, *, named: bool = True) -> None:
+        """Begin with a file; the arguments are those of `file_print`."""
+        if path not in self._prints:
+            self._prints[path] = self._pool.submit(file_print, path, fd, named=named)
+
+    def taken(self) -> Mapping[Path, FilePrint]:
+        """Return them all, when they are there.
+
+        Raises:
+            StatexError: SX601, SX609.
+        """
+        return {path: found.result() for path, found in self._prints.items()}
+
+    def __enter__(self) -> Digests:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)

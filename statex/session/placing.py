@@ -1,0 +1,176 @@
+"""Where outputs go: files or folders, their formats, and what may not be in their way; all before work begins."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from statex.checkpoint import check_output, format_for, format_of_name, other_files
+from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
+from statex.diagnostics.codes import files as codes
+from statex.session.request import OutputSpec, PathLike, Request
+from statex.source import Span
+
+_SHARD = 5_000_000_000
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An output and how it is to be written.
+
+    `format` is `None` where it is that of the input. `copy` are files that are taken along into a folder, `left` the
+    names of what stays behind. `force` says that what is there may be replaced.
+    """
+
+    spec: OutputSpec
+    path: Path
+    folder: bool
+    format: str | None
+    shard_size: int | None
+    copy: tuple[Path, ...]
+    left: tuple[str, ...]
+    force: bool = False
+
+
+def place(spec: OutputSpec, source: Path | None) -> Placed:
+    """Return how an output is to be written; `source` is the checkpoint that is converted, if it is a file or folder.
+
+    Raises:
+        StatexError: SX613 for a format that cannot be told, SX618 for files that would be taken along into a file.
+    """
+    if spec.format == "dcp" and spec.shard_size is not None:
+        fail(
+            codes.UNKNOWN_FORMAT,
+            "a folder of torch.distributed.checkpoint has no shards of a size of yours",
+            spec.span,
+        )
+    folder = _is_folder(spec, source)
+    path = Path(spec.path)
+    if path.name in ("", ".."):  # of the current folder, and of the one above it
+        path = Path(os.path.abspath(path))
+    others, left = other_files(_folder_of(source)) if folder and source is not None else ([], [])
+    if spec.copy_files and not folder:
+        fail(
+            codes.NO_FOLDER,
+            f"files can be taken along into a folder, and `{path}` is a file",
+            spec.span,
+            help=f"name a folder: {os.path.splitext(path)[0]}/",
+        )
+    kind = None if folder and spec.format is None else format_for(path, spec.format)
+    behind = [*([] if spec.copy_files else [other.name for other in others]), *left] if _is_set(source) else []
+    size = (spec.shard_size or _SHARD) if folder else None
+    return Placed(spec, path, folder, kind, size, tuple(others if spec.copy_files else ()), tuple(behind))
+
+
+def checked(placed: Placed, request: Request, *, force: bool, makes_folders: bool) -> Placed:
+    """Return an output that can be written as far as is known; `force` replaces what is there.
+
+    Raises:
+        StatexError: SX610 for an existing output without `force`, SX611 for an input, SX612 for one that cannot be
+            written.
+    """
+    if makes_folders and not os.path.lexists(placed.path.parent):
+        return placed
+    inputs = [os.fspath(one.path) for _, _, one in request.all_inputs if one.path is not None]
+    taken = [path.name for path in placed.copy]
+    try:
+        check_output(placed.path, force, inputs, folder=placed.folder, taken=taken)
+    except StatexError as error:
+        if placed.spec.span is None:
+            raise
+        raise StatexError([_at(found, placed.spec.span) for found in error.diagnostics]) from None
+    return replace(placed, force=force)
+
+
+def _at(found: Diagnostic, span: Span) -> Diagnostic:
+    return found if found.labels else replace(found, labels=diagnostic(found.code, "", span).labels)
+
+
+def check_apart(outputs: Iterable[Placed], request: Request) -> None:
+    """Refuse outputs of which one is, or lies in, another or an input, and inputs that lie in a folder to be replaced.
+
+    Raises:
+        StatexError: SX627.
+    """
+    places = [(f"the output `{one.spec.label}`", one.path, one.spec.span, one.folder) for one in outputs]
+    if request.report is not None:
+        places.append(("the report", request.report, None, False))
+    problems = list(_meeting(places))
+    for _, _, given in request.all_inputs:
+        if given.path is not None:
+            problems += _meets_input(places, given.path)
+    if problems:
+        raise StatexError(problems)
+
+
+_Place = tuple[str, Path, "Span | None", bool]
+
+
+def _meeting(places: list[_Place]) -> Iterator[Diagnostic]:
+    for number, (what, path, span, _) in enumerate(places):
+        for other, there, other_span, _ in places[:number]:
+            one, two = _real(path), _real(there)
+            if one == two:
+                also = [(other_span, "and here")] if other_span is not None else []
+                yield diagnostic(codes.OUTPUTS_MEET, f"{what} and {other} are both `{path}`", span, also=also)
+            elif _inside(one, two) or _inside(two, one):
+                inner, outer = (what, other) if _inside(one, two) else (other, what)
+                yield diagnostic(codes.OUTPUTS_MEET, f"{inner} lies inside {outer}", span)
+
+
+def _meets_input(places: list[_Place], given: Path) -> Iterator[Diagnostic]:
+    real = _real(given)
+    for what, path, span, folder in places:
+        out = _real(path)
+        if os.path.isdir(real) and _inside(out, real):
+            yield diagnostic(
+                codes.OUTPUTS_MEET,
+                f"{what} lies inside the input `{given}`",
+                span,
+                help="write it beside that folder",
+            )
+        elif folder and not os.path.isdir(real) and _inside(real, out):
+            yield diagnostic(
+                codes.OUTPUTS_MEET,
+                f"the input `{given}` lies inside {what}, which is written as a whole",
+                span,
+                help="name another folder",
+            )
+        elif what == "the report" and out == real:
+            yield diagnostic(codes.OUTPUTS_MEET, f"the report is the input `{given}`")
+
+
+def _real(path: Path) -> str:
+    return os.path.realpath(path)
+
+
+def _inside(path: str, folder: str) -> bool:
+    return path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _is_folder(spec: OutputSpec, source: Path | None) -> bool:
+    """Say whether the output is a folder."""
+    name = os.fspath(spec.path)
+    if name.endswith(("/", os.sep)) or spec.format == "dcp":
+        return True
+    wanted = spec.shard_size is not None or _is_set(source) or os.path.isdir(name)
+    if format_of_name(name) is not None:
+        if spec.shard_size is not None:
+            fail(
+                codes.UNKNOWN_FORMAT,
+                f"shards are written into a folder, and `{name}` is named like a file",
+                spec.span,
+                help=f"name a folder: {os.path.splitext(name)[0]}/",
+            )
+        return False
+    return wanted
+
+
+def _is_set(source: PathLike | None) -> bool:
+    return source is not None and (os.path.isdir(source) or os.fspath(source).endswith(".index.json"))
+
+
+def _folder_of(source: Path) -> Path:
+    return source if os.path.isdir(source) else source.parent

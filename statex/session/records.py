@@ -1,0 +1,174 @@
+"""What a run notes for its report: the files it read and wrote, and what each was like."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from statex.checkpoint import entry_of
+from statex.diagnostics import Diagnostic, StatexError, diagnostic
+from statex.diagnostics.codes import files as codes
+from statex.dsl.check import Checked
+from statex.session.digests import Digests, FilePrint
+from statex.session.report import Listed
+from statex.session.request import InputSpec, OutputSpec, Request, TargetSpec
+from statex.session.session import Session
+from statex.session.shipping import Shipment
+from statex.session.unchanged import copied_now, relative
+
+Prints = Mapping[Path, FilePrint]
+
+
+def included(found: Checked, request: Request) -> dict[str, str]:
+    """Return the digests of the rule files that rules include, by their names."""
+    return {
+        relative(Path(source.name), request.base): hashlib.sha256(source.text.encode("utf-8")).hexdigest()
+        for source in found.included
+    }
+
+
+class Records:
+    """The files of a run; their digests are taken while it goes on, if anybody wants them."""
+
+    def __init__(self, session: Session, digests: Digests) -> None:
+        self._session = session
+        self._request = request = session.request
+        self._digests = digests
+        self._outputs: dict[str, dict[Path, Path]] = {}
+        """Of each output the files by the paths they will have, and where they are until then."""
+        self._files = {
+            where: _files(opened) for where, opened in zip(_places(request), session.inputs.opened, strict=True)
+        }
+        self._further = list(dict.fromkeys(_further(session)))
+        self.wanted = request.policy.digests
+        for where, given in zip(_places(request), (one for _, _, one in request.all_inputs), strict=True):
+            if self.wanted or given.sha256 is not None:
+                for path, fd in self._files[where]:
+                    digests.take(path, fd)
+        for path in self._further if self.wanted else ():
+            digests.take(path)
+
+    def staged(self, one: Shipment, temporary: Path) -> None:
+        """Take the digests of an output that is written, and has yet to get its name."""
+        if not self.wanted:
+            return
+        final = Path(os.path.abspath(one.placed.path))
+        files = (
+            {final / name.name: name for name in sorted(temporary.iterdir())}
+            if one.options.folder
+            else {final: temporary}
+        )
+        self._outputs[one.placed.spec.name or "output"] = files
+        for path in files.values():
+            self._digests.take(path, named=False)
+
+    def check_expected(self, prints: Prints) -> None:
+        """Compare the digests of inputs with those that are expected.
+
+        Raises:
+            StatexError: SX633 with every input that has another one.
+        """
+        problems: list[Diagnostic] = []
+        for where, (_, _, given) in zip(_places(self._request), self._request.all_inputs, strict=True):
+            problems += _unexpected(given, [path for path, _ in self._files[where]], prints)
+        if problems:
+            raise StatexError(problems)
+
+    def said(self, prints: Prints) -> dict[str, Any]:
+        """Return what a report says of files: the arguments of `make_report`."""
+        request = self._request
+        inputs: dict[str, list[Listed]] = {}
+        for (name, _), (_, _, given) in zip(_places(request), request.all_inputs, strict=True):
+            paths = [path for path, _ in self._files[name, len(inputs.get(name, []))]]
+            inputs.setdefault(name, []).append(self._listed(given, paths, prints))
+        return {
+            "inputs": {name or "main": members for name, members in inputs.items()},
+            "further": Listed("", {self._relative(path): prints[path] for path in self._further}),
+            "copied": {one.name or "output": copied_now(request, one) for one in request.outputs},
+            "included": included(self._session.checked, request),
+            "outputs": {one.name or "output": self._made(one, prints) for one in request.outputs},
+        }
+
+    def _listed(self, given: InputSpec, paths: list[Path], prints: Prints) -> Listed:
+        if given.path is None:
+            return Listed("", {})
+        files = {self._relative(path): prints[path] for path in paths}
+        return Listed(self._relative(given.path), files, self._relative(entry_of(given.path)))
+
+    def _made(self, one: OutputSpec, prints: Prints) -> Listed:
+        files = self._outputs[one.name or "output"]
+        return Listed(
+            self._relative(Path(one.path)),
+            {self._relative(final): prints[temporary] for final, temporary in files.items()},
+        )
+
+    def _relative(self, path: Path) -> str:
+        return relative(path, self._request.base)
+
+
+def _places(request: Request) -> list[tuple[str, int]]:
+    return [(name, number) for name, number, _ in request.all_inputs]
+
+
+def _files(opened: Any) -> list[tuple[Path, int | None]]:
+    return [(file.path, file.fd) for file in opened.reader.files] if opened.reader is not None else []
+
+
+def _further(session: Session) -> Iterator[Path]:
+    """Yield the files besides inputs and rules that a result depends on."""
+    request = session.request
+    yield from request.read
+    for target in (request.target, *(one.target for one in request.outputs)):
+        if isinstance(target, TargetSpec):
+            yield from _target_files(target)
+    for one in request.outputs:
+        source = request.state.path
+        if one.copy_files and source is not None:
+            folder = source if os.path.isdir(source) else source.parent
+            yield from (folder / name for name in copied_now(request, one))
+
+
+def _target_files(target: TargetSpec) -> Iterator[Path]:
+    if target.like is not None and isinstance(target.like, str | os.PathLike):
+        from statex.checkpoint import open_checkpoint
+
+        with open_checkpoint(target.like) as reader:
+            yield from (file.path for file in reader.files)
+    elif target.is_code and not target.held_back:
+        module = sys.modules.get(str(target.model).partition(":")[0])
+        file = getattr(module, "__file__", None)
+        if file is not None:
+            yield Path(file)
+
+
+def _unexpected(given: InputSpec, paths: list[Path], prints: Prints) -> Iterator[Diagnostic]:
+    if given.sha256 is None:
+        return
+    wanted = given.sha256
+    if isinstance(wanted, str):
+        if len(paths) != 1:
+            yield diagnostic(
+                codes.WRONG_DIGEST,
+                f"`{given.path}` is read from {len(paths)} files, and one digest is expected",
+                given.span,
+                help="give one for each file: `sha256: {NAME: DIGEST, …}`",
+            )
+            return
+        wanted = {paths[0].name: wanted}
+    found = {path.name: prints[path].sha256 for path in paths}
+    for name, digest in wanted.items():
+        if name not in found:
+            yield diagnostic(codes.WRONG_DIGEST, f"`{given.path}` is not read from a file `{name}`", given.span)
+        elif found[name] != digest.lower():
+            yield diagnostic(
+                codes.WRONG_DIGEST,
+                f"`{name}` does not have the expected SHA-256",
+                given.span,
+                values=[f"expected {digest.lower()}", f"found    {found[name]}"],
+            )
+    for name in found.keys() - wanted.keys():
+        yield diagnostic(codes.WRONG_DIGEST, f"no digest is expected for `{name}` of `{given.path}`", given.span)

@@ -1,0 +1,144 @@
+"""What a run is asked to do: one value, built by Python calls, by the command line and by recipes alike."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from statex.dsl.parts import Outside, Part
+from statex.rulefiles import Load, read_include
+from statex.source import Source, Span
+
+if TYPE_CHECKING:
+    from statex.execute.target import Target
+
+PathLike = str | os.PathLike[str]
+State = Mapping[str, Any] | PathLike
+"""A state_dict (or nested checkpoint) in memory, or the path of a checkpoint."""
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """A checkpoint that is read.
+
+    `root` is the path of its state where that is said outside of the rules, `format` is the one that its content has to
+    have, `sha256` the digest of its file (of a folder, those of its files by name). `span` is where a recipe names it.
+    """
+
+    state: State
+    root: str | None = None
+    format: str | None = None
+    sha256: str | Mapping[str, str] | None = None
+    span: Span | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """The path, if it is not in memory."""
+        return Path(self.state) if isinstance(self.state, str | os.PathLike) else None
+
+
+@dataclass(frozen=True)
+class TargetSpec:
+    """What a result has to fit, as it is named.
+
+    `model` is a module, `"module:callable"` (with `arguments`; `folder` is where modules are looked for first), a
+    state or a path; `like` is a state or a path only. `held_back` is true for code that may not be imported, `span` is
+    where a recipe names it.
+    """
+
+    model: Any = None
+    like: State | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    folder: str | None = None
+    held_back: bool = False
+    span: Span | None = None
+
+    @property
+    def is_code(self) -> bool:
+        """True where it names a callable of a module."""
+        return isinstance(self.model, str) and not os.path.exists(self.model)
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """A file or folder that is written.
+
+    `keep` are patterns of the keys it holds (none: all), each with a source of its own; `target` is what these have to
+    fit. `span` is where a recipe names it.
+    """
+
+    path: PathLike
+    name: str = ""
+    format: str | None = None
+    shard_size: int | None = None
+    copy_files: bool = False
+    keep: Sequence[Source] = ()
+    target: TargetSpec | Target | None = None
+    span: Span | None = None
+
+    @property
+    def label(self) -> str:
+        """How messages call it."""
+        return self.name or os.fspath(self.path)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How a run goes about its work.
+
+    `replace` says which existing outputs may be replaced: `never` any, those that are this run's `own` (written by the
+    last one, as its report shows), or `always`. `warnings` are `error`, `warn` or `ignore` by code, `*` for all.
+    `max_memory` is in bytes. `skip` does nothing where nothing has changed since the last report, `rehash` then reads
+    all files again. `digests` asks for the SHA-256 of all that is read and written. `make_folders` makes the
+    folders that outputs stand in, where they are missing.
+    """
+
+    replace: str = "never"
+    max_memory: int | None = None
+    check_input: bool = False
+    verify_written: bool = False
+    warnings: Mapping[str, str] = field(default_factory=dict)
+    digests: bool = False
+    skip: bool = False
+    rehash: bool = False
+    dry_run: bool = False
+    make_folders: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """All that a run needs: the state and further inputs, the rules with what they are given, and what becomes of it.
+
+    `inputs` are the further inputs by name, each with its members. `root` is the path of the state where that is said
+    outside of the rules. `load` reads the rule files that rules include. `base` is the folder that names in a report
+    are relative to, `read` are files of parameters that went into the values given.
+    """
+
+    state: InputSpec
+    parts: tuple[Part, ...] = ()
+    inputs: Mapping[str, tuple[InputSpec, ...]] = field(default_factory=dict)
+    outside: Outside = field(default_factory=Outside)
+    target: TargetSpec | Target | None = None
+    outputs: tuple[OutputSpec, ...] = ()
+    policy: Policy = field(default_factory=Policy)
+    report: Path | None = None
+    load: Load = read_include
+    base: Path = Path()
+    read: tuple[Path, ...] = ()
+    recipe: Source | None = None
+
+    @property
+    def all_inputs(self) -> list[tuple[str, int, InputSpec]]:
+        """Every checkpoint that is read, with the name of its input (`''` for the state) and its number there."""
+        further = [(name, i, one) for name, members in self.inputs.items() for i, one in enumerate(members)]
+        return [("", 0, self.state), *further]
+
+
+def as_members(given: State | Sequence[State]) -> tuple[InputSpec, ...]:
+    """Return the checkpoints of an input: one, or those of a family."""
+    if isinstance(given, str | os.PathLike | Mapping):
+        return (InputSpec(given),)
+    return tuple(InputSpec(one) for one in given)

@@ -1,0 +1,91 @@
+"""A run: its checkpoints opened, its program planned, and the plan on its way to one or several outputs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from statex import garbage, nesting
+from statex.diagnostics import StatexError
+from statex.dsl.check import Checked, check_program
+from statex.dsl.compile import compile_plan
+from statex.dsl.plan import Plan
+from statex.session.delivery import Delivery, alone
+from statex.session.format_warnings import format_warnings
+from statex.session.opened import Inputs
+from statex.session.request import Request
+from statex.session.targets import resolve
+
+
+def check(request: Request) -> Checked:
+    """Check all that can be said of a program without its checkpoints.
+
+    Raises:
+        StatexError: every such error at once.
+    """
+    found = check_program(request.parts, request.load, request.outside)
+    if found.diagnostics:
+        raise StatexError(found.diagnostics)
+    return found
+
+
+class Session:
+    """A request at work; a context manager that closes the files.
+
+    Raises:
+        StatexError: every error of the program on these checkpoints, 6xx for files, SX502 and SX503 for a target.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.checked = check(request)
+        self.target = resolve(request.target)
+        with garbage.paused():
+            self.inputs = Inputs(request, self.checked)
+            try:
+                self.plan = self._plan()
+            except BaseException:
+                self.close()
+                raise
+        self.whole = Delivery(self.plan, self.inputs, self.target)
+
+    def _plan(self) -> Plan:
+        request, inputs = self.request, self.inputs
+        plan = compile_plan(
+            request.parts,
+            self.checked,
+            inputs.header,
+            inputs=inputs.headers,
+            target=self.target.header if self.target is not None else None,
+            outside=request.outside,
+            load=request.load,
+        )
+        return replace(plan, left_around=tuple(nesting.dropped_by(inputs.main.tree, inputs.root, inputs.root_target)))
+
+    def priced(self, format: str | None = None) -> Plan:
+        """Return the plan with what it takes to write a format, and with warnings of what that has no place for.
+
+        `format` is by default that of the input.
+
+        Raises:
+            StatexError: SX614 where safetensors is asked for, and cannot hold the result with what stays around it.
+        """
+        if self.inputs.main.reader is None:
+            return self.plan
+        from statex.checkpoint import Options, arrange
+
+        asked, format = format == "safetensors", format or self.inputs.main.format
+        tree = self.whole.contents(format)
+        # What a format that nobody asked for cannot hold is no error yet.
+        output = arrange(tree, Options(format)) if asked or format == "torch" else alone(tree)
+        warnings = (*self.plan.warnings, *format_warnings(self.plan, format, self.inputs.notes))
+        return replace(self.plan, cost=self.whole.cost(format, output), warnings=warnings)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files that were opened."""
+        self.inputs.close()

@@ -1,0 +1,229 @@
+"""The outputs of a run between plan and disk: which keys each holds, what it costs, and the trees that are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from statex.checkpoint import Options, arrange
+from statex.checkpoint.contents import Made, OutTensor
+from statex.checkpoint.layout import leaves
+from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
+from statex.diagnostics.amounts import counted, show_bytes
+from statex.diagnostics.codes import files as codes
+from statex.diagnostics.codes import keys as key_codes
+from statex.diagnostics.suggest import join_words
+from statex.dsl.given import shared_scope
+from statex.dsl.index import KeyIndex
+from statex.dsl.patterns import compile_pattern
+from statex.dsl.plan import Cost, Plan
+from statex.grammar import parse, tree
+from statex.session.delivery import Delivery, only
+from statex.session.format_warnings import format_warnings
+from statex.session.placing import Placed
+from statex.session.request import Policy, Request, TargetSpec
+from statex.session.session import Session
+from statex.session.targets import resolve
+from statex.source import Source
+
+if TYPE_CHECKING:
+    from statex.execute.verify import Comparison
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """An output that is ready to be written: `tree` is what it holds, laid out by its format."""
+
+    placed: Placed
+    delivery: Delivery
+    options: Options
+    tree: Any
+    comparison: Comparison | None
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of tensors that are written."""
+        blobs = [leaf.blob for leaf in leaves(self.tree) if isinstance(leaf, OutTensor)]
+        if self.options.format == "torch":
+            blobs = list({id(blob): blob for blob in blobs}.values())
+        return sum([blob.nbytes for blob in blobs])
+
+    @property
+    def keys(self) -> int:
+        """The number of its keys."""
+        return len(self.delivery.plan.outputs)
+
+
+def shipments(session: Session, outputs: Sequence[Placed], policy: Policy) -> list[Shipment]:
+    """Return the outputs ready to be written; what several of them compute is computed for the first.
+
+    Raises:
+        StatexError: SX301 for a pattern of keys that matches none, SX632 for keys that no output holds, SX501 and SX504
+            for targets, SX614 for what a format cannot hold.
+    """
+    plans = [_plan_of(session, one) for one in outputs]
+    _check_all_kept(session.plan, plans)
+    verified = session.whole.check_target()
+    if session.target is not None:
+        session.whole.load_into_target(outputs[0].format or session.inputs.main.format)
+    made: dict[int, Made] = {}
+    found = []
+    for one, plan in zip(outputs, plans, strict=True):
+        own = one.spec.target
+        delivery = Delivery(plan, session.inputs, resolve(own))
+        delivery.earlier = dict(made)
+        shipment = _shipment(session, one, delivery, policy)
+        if shipment.comparison is None and not one.spec.keep and own is None:
+            shipment = replace(shipment, comparison=verified)
+        found.append(shipment)
+        if shipment.options.format != "dcp":
+            # torch does not say where in its files it has put what.
+            made.update(delivery.stream(shipment.options.format).made)
+    return found
+
+
+def _shipment(session: Session, placed: Placed, delivery: Delivery, policy: Policy) -> Shipment:
+    inputs = session.inputs
+    options = Options(
+        format=placed.format or inputs.main.format,
+        force=placed.force,
+        folder=placed.folder,
+        shard_size=placed.shard_size,
+        check=policy.check_input,
+        keep_crc=policy.verify_written,
+        notes=inputs.notes,
+        index=inputs.index,
+        copy=placed.copy,
+    )
+    comparison = delivery.check_target()
+    delivery.load_into_target(options.format)
+    return Shipment(placed, delivery, options, arrange(delivery.contents(options.format), options), comparison)
+
+
+def _plan_of(session: Session, placed: Placed) -> Plan:
+    if not placed.spec.keep:
+        return session.plan
+    return only(session.plan, kept(session.plan, placed.spec.keep, session.request))
+
+
+def kept(plan: Plan, patterns: Sequence[Source], request: Request) -> Mapping[str, None]:
+    """Return the keys of a result that patterns match.
+
+    Raises:
+        StatexError: SX1xx for what is not a pattern, SX301 for a pattern that matches no key.
+    """
+    index = KeyIndex(dict.fromkeys(plan.outputs))
+    splice = shared_scope(request.outside, ".").splice
+    found: dict[str, None] = {}
+    for node in (node for text in patterns for node in _patterns(text)):
+        pattern = compile_pattern(node, splice=splice)
+        matches = index.find(pattern)
+        found.update((one.key, None) for one in matches)
+        if not matches:
+            near = index.near(pattern)
+            fail(
+                key_codes.NO_MATCH,
+                "pattern matches no key of the result",
+                node.span,
+                at=f"0 of {counted(len(plan.outputs), 'key')}",
+                help=f"did you mean `{near}`?" if near else (),
+            )
+    return found
+
+
+def _patterns(text: Source) -> tuple[tree.PatternNode, ...]:
+    program = parse(Source(text.name, "keep " + text.text))
+    first = program.statements[0] if program.statements else None
+    assert isinstance(first, tree.Drop)
+    return first.patterns
+
+
+def _check_all_kept(plan: Plan, plans: Sequence[Plan]) -> None:
+    if any(one is plan for one in plans):
+        return
+    held = {key for one in plans for key in one.outputs}
+    lost = [key for key in plan.outputs if key not in held]
+    if lost:
+        named = join_words([f"`{key}`" for key in lost], limit=3)
+        fail(
+            codes.KEY_NOWHERE,
+            f"no output holds {named}",
+            help=f"if {'it is' if len(lost) == 1 else 'they are'} not needed: drop {join_words(lost, limit=3)}",
+        )
+
+
+def priced(session: Session, found: Sequence[Shipment], policy: Policy) -> Plan:
+    """Return the whole plan with what all outputs take together, and with what their formats have no place for.
+
+    Raises:
+        StatexError: SX616 where that is more memory than allowed.
+    """
+    has_model = session.target is not None and session.target.module is not None
+    torch = has_model or any(one.delivery.needs_torch(one.options.format) for one in found)
+    costs = [one.delivery.cost(one.options.format, one.tree, torch=torch) for one in found]
+    read = sum(cost.read for cost in costs)
+    written = sum(cost.written for cost in costs)
+    if policy.digests:
+        read += sum(file.size for reader in session.inputs.readers for file in reader.files) + written
+    cost = Cost(
+        read=read,
+        copied=sum(cost.copied for cost in costs),
+        computed=sum(cost.computed for cost in costs),
+        written=written,
+        memory=max(cost.memory for cost in costs),
+    )
+    if policy.max_memory is not None and cost.memory > policy.max_memory:
+        fail(
+            codes.NO_MEMORY,
+            f"this would take up to {show_bytes(cost.memory)} of memory, and {show_bytes(policy.max_memory)} "
+            "are allowed",
+        )
+    return replace(session.plan, cost=cost, warnings=(*session.plan.warnings, *_losses(session, found)))
+
+
+def _losses(session: Session, found: Sequence[Shipment]) -> Iterator[Diagnostic]:
+    """Yield what formats have no place for, once for all outputs of a format."""
+    seen: set[object] = set()
+    for one in found:
+        for warning in format_warnings(one.delivery.plan, one.options.format, session.inputs.notes):
+            if (warning.code.id, warning.headline) not in seen:
+                seen.add((warning.code.id, warning.headline))
+                yield warning
+
+
+def counted_progress(progress: Callable[[int, int], None] | None, total: int) -> Callable[[int], None] | None:
+    """Return what adds up the bytes of all outputs for one who wants to know of them."""
+    if progress is None:
+        return None
+    done = 0
+
+    def add(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(done, total)
+
+    return add
+
+
+def check_held_back(request: Request) -> None:
+    """Refuse targets that are code, where that may not be imported.
+
+    Raises:
+        StatexError: SX507 with every such target.
+    """
+    targets = [request.target, *(one.target for one in request.outputs)]
+    held = [one for one in targets if isinstance(one, TargetSpec) and one.held_back]
+    if held:
+        raise StatexError([_not_allowed(one) for one in held])
+
+
+def _not_allowed(target: TargetSpec) -> Diagnostic:
+    from statex.diagnostics.codes import target as target_codes
+
+    return diagnostic(
+        target_codes.NOT_ALLOWED,
+        f"the target `{target.model}` is code, and recipes may not run any unless you say so",
+        target.span,
+        help="--allow-import   or compare with a checkpoint: `target: {like: FILE}`",
+    )

@@ -1,0 +1,54 @@
+"""Targets as requests name them: modules, callables of modules, states and checkpoints."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from statex.diagnostics import fail
+from statex.diagnostics.codes import target as codes
+from statex.session.opened import header_of
+from statex.session.request import State, TargetSpec
+
+if TYPE_CHECKING:
+    from statex.execute.target import Target
+
+
+def resolve(target: TargetSpec | Target | None) -> Target | None:
+    """Return what a result is verified against; `None` where nothing is named, or what is named may not be imported.
+
+    Raises:
+        StatexError: SX505 where a model and a checkpoint are both given, SX502 and SX503 where a model cannot be had,
+            6xx for a checkpoint.
+    """
+    if target is None or not isinstance(target, TargetSpec):
+        return target
+    if target.model is not None and target.like is not None:
+        fail(codes.TARGET_KEYS, "both a target and a checkpoint to compare with are given")
+    if target.like is not None:
+        return _of_state(target.like)
+    if target.model is None or target.held_back:
+        return None
+    return _of_model(target)
+
+
+def _of_state(state: State) -> Target:
+    from statex.execute.target import Target
+
+    label = Path(state).name if isinstance(state, str | os.PathLike) else "the other state"
+    return Target(label, header_of(state, label=label))
+
+
+def _of_model(target: TargetSpec) -> Target:
+    from statex.execute.target import Target, build_target, module_target
+
+    model: Any = target.model
+    if isinstance(model, Target):
+        return model
+    if target.is_code:
+        return build_target(model, target.arguments, target.folder)
+    if isinstance(model, str | os.PathLike | Mapping):
+        return _of_state(model)
+    return module_target(model)

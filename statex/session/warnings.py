@@ -1,0 +1,25 @@
+"""What becomes of warnings: they are said, are errors, or are not said, as whoever runs a program has asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from statex.diagnostics import Diagnostic, StatexError
+
+ALL = "*"
+"""Stands for every warning that is not named by its code."""
+WAYS = ("error", "warn", "ignore")
+
+
+def judged(found: Iterable[Diagnostic], policy: Mapping[str, str]) -> tuple[Diagnostic, ...]:
+    """Return the warnings that are to be said; `policy` maps codes (`*`: all others) to error, warn or ignore.
+
+    Raises:
+        StatexError: with every warning that is to be an error.
+    """
+    ways = [(one, policy.get(one.code.id, policy.get(ALL, "warn"))) for one in found]
+    errors = [replace(one, raised=True) for one, way in ways if way == "error"]
+    if errors:
+        raise StatexError(errors)
+    return tuple(one for one, way in ways if way == "warn")

@@ -1,0 +1,3 @@
+"""The version of statex."""
+
+VERSION = "0.1.0"
