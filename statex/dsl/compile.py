@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from statex.diagnostics import StatexError, diagnostic
 from statex.diagnostics.codes import lints
 from statex.diagnostics.codes import names as name_codes
 from statex.diagnostics.suggest import join_words
 from statex.dsl.compiler import Compiler
+from statex.dsl.ledger import unread
 from statex.dsl.metadata import follow
 from statex.dsl.parameters import Given
 from statex.dsl.plan import Output, Plan
@@ -52,8 +54,10 @@ def compile_plan(
     _check_inputs(compiler)
     compiler.found.raise_errors()
     _lint_ties(compiler)
-    _lint_unread(compiler)
-    return _plan(compiler, scope)
+    plan = _plan(compiler, scope)
+    for name, keys in unread(plan).items():
+        _lint_unread(compiler, name, keys)
+    return replace(plan, warnings=compiler.found.warnings)
 
 
 def _check_inputs(compiler: Compiler) -> None:
@@ -82,10 +86,7 @@ def _plan(compiler: Compiler, scope: Scope) -> Plan:
         metadata=metadata,
         steps=tuple(compiler.steps),
         allowed=tuple(compiler.allowed),
-        warnings=compiler.found.warnings,
-        dropped=compiler.dropped,
-        replaced=compiler.replaced,
-        reads=compiler.reads,
+        warnings=(),
         parameters=scope.names(),
     )
 
@@ -133,25 +134,24 @@ def _lint_ties(compiler: Compiler) -> None:
             )
 
 
-def _lint_unread(compiler: Compiler) -> None:
-    """Say which tensors of further inputs no statement has read."""
-    for name, source in compiler.inputs.items():
-        unread = [key for key in source.index if key not in source.touched]
-        if unread:
-            compiler.found.add(
-                diagnostic(
-                    lints.INPUT_UNREAD,
-                    f"nothing reads {len(unread)} of the {len(source.index)} tensors of `{name}`: "
-                    f"{join_words([f'`{k}`' for k in unread], limit=3)}",
-                    help=f"if this is meant: drop {_meant(name, unread, source.touched)}",
-                )
+def _lint_unread(compiler: Compiler, name: str, keys: Sequence[str]) -> None:
+    """Say which tensors of a further input no statement has read."""
+    count = len(compiler.inputs[name].index)
+    if keys:
+        compiler.found.add(
+            diagnostic(
+                lints.INPUT_UNREAD,
+                f"nothing reads {len(keys)} of the {count} tensors of `{name}`: "
+                f"{join_words([f'`{k}`' for k in keys], limit=3)}",
+                help=f"if this is meant: drop {_meant(name, keys, every=len(keys) == count)}",
             )
+        )
 
 
-def _meant(name: str, unread: Sequence[str], touched: Collection[str]) -> str:
+def _meant(name: str, keys: Sequence[str], every: bool) -> str:
     """Return patterns over an input that match what is unread; all of them, where that is short."""
-    patterns = list(dict.fromkeys(re.sub(r"(?<![^.])\d+(?![^.])", "*", key) for key in unread))
-    if not touched or len(patterns) > _PATTERNS or not all(is_plain(one.replace("*", "_")) for one in patterns):
+    patterns = list(dict.fromkeys(re.sub(r"(?<![^.])\d+(?![^.])", "*", key) for key in keys))
+    if every or len(patterns) > _PATTERNS or not all(is_plain(one.replace("*", "_")) for one in patterns):
         patterns = ["**"]
     return ", ".join(f"{name}::{one}" for one in patterns)
 
