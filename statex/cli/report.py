@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
-
 from statex.cli.output import columns, escape
 from statex.diagnostics.amounts import counted, show_bytes
-from statex.diagnostics.render import to_json
-from statex.dsl.graph import Call, Source
+from statex.dsl.ledger import label
 from statex.dsl.plan import Change, Cost, Plan, Step
 from statex.header import TensorInfo
 
@@ -62,27 +58,27 @@ def _fates(plan: Plan) -> list[str]:
     for key, fate in plan.account.items():
         where = ", ".join(escape(k) for k in fate.results[:3])
         where += f" and {len(fate.results) - 3} more" if len(fate.results) > 3 else ""
-        said = {"moved": f"-> {where}", "used": f"used by {where}" if where else "used", "untouched": "untouched"}
+        copied = f", copied: {where}" if len(fate.results) > 1 else ""
+        said = {
+            "moved": f"-> {where}",
+            "used": f"used by {where}" if where else "used",
+            "untouched": f"untouched{copied}",
+        }
         by = f" by {_place(plan.steps[fate.step])}" if fate.step >= 0 and fate.kind in ("dropped", "replaced") else ""
         info = plan.info(key)
         kind = str(info.type) if isinstance(info, TensorInfo) else info.kind
-        rows.append((escape(str(key)), kind, said.get(fate.kind, fate.kind) + by))
+        rows.append((escape(label(plan, key)), kind, said.get(fate.kind, fate.kind) + by))
     return ["", "  what becomes of each tensor:", *columns(rows, "    "), ""]
 
 
 def totals(plan: Plan) -> str:
     """Return the one line that sums a plan up."""
-    outputs = plan.outputs.values()
-    origins = [(key, output.origin) for key, output in plan.outputs.items() if output.origin is not None]
-    computed = len(outputs) - len(origins)
-    moved = sum([bool(origin.input) or origin.key != key for key, origin in origins])
-    still = [o.origin for o in outputs if o.step < 0 and o.origin is not None]
-    untouched = sum(1 for key in still if plan.fate(key).kind == "untouched")
-    dropped = sum(1 for key in plan.dropped if not key.input and plan.fate(key).kind == "dropped")
-    size = sum([o.type.nbytes for o in outputs if o.type is not None])
-    parts = [f"{computed} computed", f"{moved} moved", f"{untouched} untouched", f"{dropped} dropped"]
-    keys = f"{counted(len(plan.header.entries), 'key')} in, {len(plan.outputs)} out ({show_bytes(size)})"
-    return f"{keys}: {', '.join(parts)}"
+    found = plan.totals
+    size = sum([o.type.nbytes for o in plan.outputs.values() if o.type is not None])
+    parts = [f"{getattr(found, kind)} {kind}" for kind in ("computed", "moved", "untouched", "dropped")]
+    seldom = {"replaced": "replaced", "used": "used", "copied": "copied", "taken": "taken from inputs"}
+    parts += [f"{getattr(found, kind)} {said}" for kind, said in seldom.items() if getattr(found, kind)]
+    return f"{counted(found.keys_in, 'key')} in, {found.keys_out} out ({show_bytes(size)}): {', '.join(parts)}"
 
 
 def _cost(cost: Cost) -> str:
@@ -90,46 +86,3 @@ def _cost(cost: Cost) -> str:
         f"reads {show_bytes(cost.read)}, copies {show_bytes(cost.copied)}, computes {show_bytes(cost.computed)}, "
         f"writes {show_bytes(cost.written)}, with at most {show_bytes(cost.memory)} of memory"
     )
-
-
-def plan_json(plan: Plan) -> dict[str, Any]:
-    """Return the whole plan as plain data: statements and changes, outputs and what they are made of, the account."""
-    return {
-        "ok": True,
-        "parameters": plan.parameters,
-        "steps": [_step_json(step) for step in plan.steps],
-        "outputs": {key: _output_json(plan, key) for key in plan.outputs},
-        "account": {
-            str(key): {"fate": fate.kind, "results": list(fate.results), "step": fate.step if fate.step >= 0 else None}
-            for key, fate in plan.account.items()
-        },
-        "left_around": list(plan.left_around),
-        "cost": asdict(plan.cost) if plan.cost is not None else None,
-        "warnings": [to_json(warning) for warning in plan.warnings],
-    }
-
-
-def _step_json(step: Step) -> dict[str, Any]:
-    return {
-        "file": step.span.source.name,
-        "line": step.span.line,
-        "verb": step.verb,
-        "text": step.span.text,
-        "changes": [{"kind": c.kind, "before": list(c.before), "after": list(c.after)} for c in step.changes],
-    }
-
-
-def _output_json(plan: Plan, key: str) -> dict[str, Any]:
-    output = plan.outputs[key]
-    found: dict[str, Any] = {"step": output.step if output.step >= 0 else None}
-    if output.type is not None:
-        found |= {"dtype": output.type.dtype.name, "shape": list(output.type.shape)}
-    if output.origin is not None:
-        return found | {"from": str(output.origin)}
-    assert output.value is not None
-    sources = [plan.graph[id] for id in sorted(plan.graph.sources(output.value))]
-    node = plan.graph[output.value]
-    return found | {
-        "operation": node.operation if isinstance(node, Call) else None,
-        "sources": [str(source.key) for source in sources if isinstance(source, Source)],
-    }

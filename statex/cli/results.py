@@ -10,9 +10,10 @@ import typer
 
 from statex.cli.options import Saying
 from statex.cli.output import escape, print_diagnostics, print_json
-from statex.cli.report import left_around, plan_json, plan_lines, totals
+from statex.cli.report import left_around, plan_lines, totals
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.suggest import join_words
+from statex.dsl.plan_data import plan_data
 from statex.session.conversion import Conversion, Written
 from statex.session.request import OutputSpec, Request
 
@@ -88,6 +89,6 @@ def as_json(request: Request, done: Conversion) -> dict[str, Any]:
     first = done.outputs[0]
     alone = {"output": str(first.path) if first.path is not None else None, "verified": first.verified,
              "left": list(first.left_files)}  # fmt: skip
-    plan = plan_json(done.plan)
+    plan = plan_data(done.plan)
     said = {"keys": plan["outputs"], "outputs": outputs} if request.recipe is not None else alone
     return plan | said | {"skipped": False, "report": str(done.report) if done.report is not None else None}

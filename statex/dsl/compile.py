@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from statex.diagnostics import diagnostic
 from statex.diagnostics.codes import lints
@@ -13,6 +14,7 @@ from statex.diagnostics.suggest import join_words
 from statex.dsl.check import Checked
 from statex.dsl.compiler import Compiler
 from statex.dsl.given import check_outside, check_with, shared_scope
+from statex.dsl.ledger import unread
 from statex.dsl.metadata import follow
 from statex.dsl.parts import Outside, Part
 from statex.dsl.plan import Output, Plan
@@ -55,8 +57,10 @@ def compile_plan(
     _check_inputs(compiler)
     compiler.found.raise_errors()
     _lint_ties(compiler)
-    _lint_unread(compiler)
-    return _plan(compiler, _parameters(scope, scopes))
+    plan = _plan(compiler, _parameters(scope, scopes))
+    for name, keys in unread(plan).items():
+        _lint_unread(compiler, name, keys)
+    return replace(plan, warnings=compiler.found.warnings)
 
 
 def _parameters(shared: Scope, scopes: Sequence[tuple[Part, Scope]]) -> dict[str, object]:
@@ -95,10 +99,7 @@ def _plan(compiler: Compiler, parameters: Mapping[str, object]) -> Plan:
         metadata=metadata,
         steps=tuple(compiler.steps),
         allowed=tuple(compiler.allowed),
-        warnings=compiler.found.warnings,
-        dropped=compiler.dropped,
-        replaced=compiler.replaced,
-        reads=compiler.reads,
+        warnings=(),
         parameters=parameters,
     )
 
@@ -146,25 +147,24 @@ def _lint_ties(compiler: Compiler) -> None:
             )
 
 
-def _lint_unread(compiler: Compiler) -> None:
-    """Say which tensors of further inputs no statement has read."""
-    for name, source in compiler.inputs.items():
-        unread = [key for key in source.index if key not in source.touched]
-        if unread:
-            compiler.found.add(
-                diagnostic(
-                    lints.INPUT_UNREAD,
-                    f"nothing reads {len(unread)} of the {len(source.index)} tensors of `{name}`: "
-                    f"{join_words([f'`{k}`' for k in unread], limit=3)}",
-                    help=f"if this is meant: drop {_meant(name, unread, source.touched)}",
-                )
+def _lint_unread(compiler: Compiler, name: str, keys: Sequence[str]) -> None:
+    """Say which tensors of a further input no statement has read."""
+    count = len(compiler.inputs[name].index)
+    if keys:
+        compiler.found.add(
+            diagnostic(
+                lints.INPUT_UNREAD,
+                f"nothing reads {len(keys)} of the {count} tensors of `{name}`: "
+                f"{join_words([f'`{k}`' for k in keys], limit=3)}",
+                help=f"if this is meant: drop {_meant(name, keys, every=len(keys) == count)}",
             )
+        )
 
 
-def _meant(name: str, unread: Sequence[str], touched: Collection[str]) -> str:
+def _meant(name: str, keys: Sequence[str], every: bool) -> str:
     """Return patterns over an input that match what is unread; all of them, where that is short."""
-    patterns = list(dict.fromkeys(re.sub(r"(?<![^.])\d+(?![^.])", "*", key) for key in unread))
-    if not touched or len(patterns) > _PATTERNS or not all(is_plain(one.replace("*", "_")) for one in patterns):
+    patterns = list(dict.fromkeys(re.sub(r"(?<![^.])\d+(?![^.])", "*", key) for key in keys))
+    if every or len(patterns) > _PATTERNS or not all(is_plain(one.replace("*", "_")) for one in patterns):
         patterns = ["**"]
     return ", ".join(f"{name}::{one}" for one in patterns)
 

@@ -20,7 +20,7 @@ from statex.dsl.patterns import Pattern, below, compile_pattern
 from statex.dsl.plan import Allowed, Change, Step
 from statex.dsl.reports import ambiguous, missing_key, no_match, of_prefix
 from statex.dsl.scope import Scope
-from statex.dsl.state import Entry, State, initial_state, source_entry
+from statex.dsl.state import Entry, Outcome, State, initial_state, source_entry
 from statex.dsl.templates import Template, compile_template
 from statex.dsl.values import UNKNOWN, TensorValue, Value
 from statex.grammar import tree
@@ -50,7 +50,7 @@ class Match:
 
 
 class InputState:
-    """A further input (or a family of them): its headers, an index of its keys, and what was read of it."""
+    """A further input (or a family of them): its headers, and an index of its keys."""
 
     def __init__(self, name: str, headers: Sequence[Header], family: bool, source: Source | None = None) -> None:
         self.name = name
@@ -60,7 +60,6 @@ class InputState:
         self.family = family
         # A family is all the keys of its members: one that some of them lack is to be noticed, too.
         self.index = KeyIndex(dict.fromkeys(key for header in self.headers for key in header.entries))
-        self.touched: set[str] = set()
 
 
 @dataclass(slots=True)
@@ -103,9 +102,6 @@ class Compiler:
         self.found = Collector()
         self.steps: list[Step] = []
         self.allowed: list[Allowed] = []
-        self.dropped: dict[SourceKey, int] = {}
-        self.replaced: dict[SourceKey, int] = {}
-        self.reads: dict[SourceKey, int] = {}
         self._gone: dict[str, Change] = {}
         self._gone_steps = 0
         self._ties: dict[Hashable, Hashable] = {}
@@ -124,9 +120,10 @@ class Compiler:
         """The number of the statement at work."""
         return len(self.steps)
 
-    def finish_step(self, verb: str, span: Span, changes: Iterable[Change], scope: Scope) -> None:
-        """Note what a statement did."""
-        self.steps.append(Step(verb, span, tuple(changes), scope.used_at))
+    def apply(self, outcome: Outcome, scope: Scope) -> None:
+        """Carry out what a statement came to; nothing else changes the state, or adds a step."""
+        ended = self.state.apply(outcome)
+        self.steps.append(Step(outcome.verb, outcome.span, outcome.changes, scope.used_at, ended, outcome.named))
 
     @property
     def gone(self) -> Mapping[str, Change]:
@@ -295,7 +292,7 @@ class Compiler:
         return Evaluator(self, scope, Context(match.value, match.visible, match.bindings, case=match.case))
 
     def evaluate(self, match: Match, scope: Scope, node: tree.Expr) -> Value:
-        """Return the value of an expression for a match, unknown after an error; what it reads is noted."""
+        """Return the value of an expression for a match, unknown after an error."""
         return self.evaluator(match, scope).value(node)
 
     # --- inputs ------------------------------------------------------------------------------------------------
@@ -345,14 +342,17 @@ class Compiler:
         ]
         return entries[0], tuple(e.value for e in entries) if source.family else entries[0].value
 
-    def note_read(self, input: str | None, key: str) -> None:
-        """Note that an expression has used the data of a key."""
-        if input is None:
-            origin = self.state.entries[key].origin
-            if origin is not None:
-                self.reads.setdefault(origin, self.step)
-        elif input != TARGET:
-            self.inputs[input].touched.add(key)
+    def named(self, node: tree.PatternNode, matches: Iterable[Match]) -> tuple[SourceKey, ...]:
+        """Return the tensors of a further input that a pattern of a statement names by its matches."""
+        if node.input is None or node.input == TARGET:
+            return ()
+        headers = self.inputs[node.input].headers
+        return tuple(
+            SourceKey(node.input, member, match.key)
+            for match in matches
+            for member, header in enumerate(headers)
+            if match.key in header.entries
+        )
 
     # --- what expressions ask (World) --------------------------------------------------------------------------
 
@@ -379,8 +379,6 @@ class Compiler:
                 )
         if entry.opaque is not None:
             raise StatexError([_not_tensor(node.span, key, entry.opaque)])
-        if not context.header_only:
-            self.note_read(node.key.input, key)
         return value if value is not None else UNKNOWN
 
     def count(self, node: tree.PatternNode, scope: Scope, context: Context) -> int:

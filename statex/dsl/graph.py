@@ -5,7 +5,7 @@ Equal calls on equal values are one value, so the graph is also what tells commo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from math import copysign
 from typing import Any, NamedTuple
 
@@ -119,6 +119,40 @@ class Graph:
             pending += fresh
             seen.update(fresh)
         return False
+
+    def unreached(self, ids: Iterable[int], results: Iterable[int]) -> set[int]:
+        """Return those of some values whose data none of the results is made of."""
+        wanted = set(ids)
+        pending = list(results)
+        seen: set[int] = set()
+        below: list[int] = []
+        while wanted and (pending or below):
+            # What is behind a value that was looked for is looked at last: mostly nothing is wanted by then.
+            one = (pending or below).pop()
+            if one in wanted:
+                wanted.discard(one)
+                below.append(one)
+            elif one not in seen:
+                seen.add(one)
+                pending += self.read(one)
+        return wanted
+
+    def named(self, ids: Iterable[int]) -> dict[SourceKey, int]:
+        """Return the sources that go into some values, be it with their types alone, each with the first such value."""
+        found: dict[SourceKey, int] = {}
+        seen: set[int] = set()
+        for id in ids:
+            pending = [id]
+            while pending:
+                one = pending.pop()
+                if one in seen:
+                    continue
+                seen.add(one)
+                node = self._nodes[one]
+                if isinstance(node, Source):
+                    found[node.key] = id
+                pending += self.operands(one)
+        return found
 
     def sources(self, id: int) -> frozenset[int]:
         """Return the ids of all sources whose data a value is made of."""

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from statex.diagnostics import Diagnostic
-from statex.dsl.graph import Graph, Source, SourceKey
+from statex.dsl import ledger
+from statex.dsl.graph import Graph, SourceKey
+from statex.dsl.ledger import Fate, Totals
 from statex.dsl.patterns import Pattern
 from statex.header import Header, OpaqueInfo, TensorInfo, TensorType
 from statex.record import record
@@ -24,14 +26,25 @@ class Change:
     after: tuple[str, ...]
 
 
+Stood = SourceKey | int
+"""What a key holds: a tensor (or entry) of an input as it is, or the id of a computed value in the graph."""
+
+
 @record
 class Step:
-    """A statement that was carried out, and its changes; `used_at` are the `use`s and `include`s that led to it."""
+    """A statement that was carried out, and its changes; `used_at` are the `use`s and `include`s that led to it.
+
+    `ended` is what stood under the keys it took, where it did not go on as it was: what a `drop` took away, what a
+    `set`, a `split` or a `merge` made other values of or replaced. `named` are the tensors of further inputs that its
+    patterns name.
+    """
 
     verb: str
     span: Span
     changes: tuple[Change, ...]
     used_at: tuple[Span, ...] = ()
+    ended: tuple[Stood, ...] = ()
+    named: tuple[SourceKey, ...] = ()
 
     def counts(self) -> dict[str, int]:
         """Return how many changes of each kind there were."""
@@ -68,19 +81,6 @@ class Output:
 
 
 @record
-class Fate:
-    """What became of a tensor of an input.
-
-    `kind` is `untouched`, `moved` (to `results`), `used` (for `results`), `dropped` or `replaced` (by statement
-    `step`), or `unread` (of a further input).
-    """
-
-    kind: str
-    results: tuple[str, ...]
-    step: int
-
-
-@record
 class Cost:
     """What carrying out a plan over files takes, in bytes: `memory` is the largest resident set of the process."""
 
@@ -103,9 +103,6 @@ class Plan:
     steps: tuple[Step, ...]
     allowed: tuple[Allowed, ...]
     warnings: tuple[Diagnostic, ...]
-    dropped: Mapping[SourceKey, int]
-    replaced: Mapping[SourceKey, int]
-    reads: Mapping[SourceKey, int]
     parameters: Mapping[str, object]
     """The values the program's parameters had."""
     cost: Cost | None = None
@@ -125,48 +122,9 @@ class Plan:
     @cached_property
     def account(self) -> Mapping[SourceKey, Fate]:
         """What became of every entry of every input, in their order."""
-        return {key: self.fate(key) for key in self._source_keys()}
-
-    def _source_keys(self) -> list[SourceKey]:
-        main = [SourceKey("", 0, key) for key in self.header.entries]
-        further = [
-            SourceKey(name, member, key)
-            for name, headers in self.inputs.items()
-            for member, header in enumerate(headers)
-            for key in header.entries
-        ]
-        return main + further
+        return ledger.account(self)
 
     @cached_property
-    def _results(self) -> tuple[Mapping[SourceKey, tuple[str, ...]], Mapping[SourceKey, tuple[str, ...]]]:
-        """The keys that sources moved to, and those they are used for."""
-        moved: dict[SourceKey, tuple[str, ...]] = {}
-        used: dict[SourceKey, list[str]] = {}
-        for key, output in self.outputs.items():
-            origin = output.origin
-            if origin is not None:
-                moved[origin] = (*moved[origin], key) if origin in moved else (key,)
-            elif output.value is not None:
-                for id in self.graph.sources(output.value):
-                    node = self.graph[id]
-                    assert isinstance(node, Source)
-                    used.setdefault(node.key, []).append(key)
-        return moved, {key: tuple(results) for key, results in used.items()}
-
-    def fate(self, key: SourceKey) -> Fate:
-        """Return what became of an entry of an input."""
-        moved, used = (found.get(key, ()) for found in self._results)
-        if moved:
-            same = not key.input and moved == (key.key,) and self.outputs[key.key].step < 0
-            return Fate("untouched" if same else "moved", moved, self.outputs[moved[0]].step)
-        if used:
-            return Fate("used", used, self.outputs[used[0]].step)
-        if key in self.dropped:
-            return Fate("dropped", (), self.dropped[key])
-        if key in self.replaced:
-            return Fate("replaced", (), self.replaced[key])
-        if key in self.reads:
-            return Fate("used", (), self.reads[key])
-        if key.input:
-            return Fate("unread", (), -1)
-        return Fate("replaced", (), -1)
+    def totals(self) -> Totals:
+        """How many keys of the checkpoint and of the result there were of each kind."""
+        return ledger.totals(self)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from statex.dsl.graph import Graph, SourceKey
 from statex.dsl.index import KeyIndex
+from statex.dsl.plan import Change, Stood
 from statex.dsl.values import UNKNOWN, TensorValue, Value
 from statex.header import Header, OpaqueInfo, TensorInfo, TensorType
+from statex.record import record
+from statex.source import Span
 
 
 @dataclass(slots=True, eq=False)
@@ -58,6 +61,13 @@ class Entry:
         value = self.value
         return UNKNOWN if value is None and self.opaque is None else value
 
+    @property
+    def stood(self) -> Stood | None:
+        """What a plan says of it: the source it still is or the id of its value; `None` where that is unknown."""
+        if self.origin is not None:
+            return self.origin
+        return self.known.id if self.known is not None else None
+
     def at_step(self, step: int) -> Entry:
         """Return the entry as moved by a statement."""
         # Spelled out, as `dataclasses.replace` costs several times as much, and renames do this for every key.
@@ -73,6 +83,28 @@ class Entry:
 
 
 Rank = tuple[int, ...]
+
+Made = tuple[Entry, Rank | None, tuple[str, ...]]
+"""What a statement puts under a key: the entry, its place (`None` for the end of the state), and what it is made of."""
+
+
+@record
+class Outcome:
+    """What a statement does to the state, all at once; the state is changed by it and by nothing else.
+
+    `consumed` are the keys it takes, `produced` is what stands under which key afterwards (a key may be both). With
+    `goes_on`, what stood under each of the consumed keys stands as it was under one of the produced ones. `named` are
+    the tensors of further inputs that its patterns name. `order`, where it is set, has all keys in their new order.
+    """
+
+    verb: str
+    span: Span
+    changes: tuple[Change, ...] = ()
+    consumed: Collection[str] = ()
+    produced: Mapping[str, Made] = field(default_factory=dict)
+    goes_on: bool = False
+    named: tuple[SourceKey, ...] = ()
+    order: Sequence[str] | None = None
 
 
 class State:
@@ -103,33 +135,44 @@ class State:
         """Return the keys in the order of the state."""
         return sorted(keys, key=self._ranks.__getitem__)
 
-    def reorder(self, keys: Iterable[str]) -> None:
-        """Give the state the order of `keys`, which are all of its keys."""
-        self._ranks = {key: (i,) for i, key in enumerate(keys)}
-        self._next = len(self._ranks)
-        self._order = None
+    def apply(self, outcome: Outcome) -> tuple[Stood, ...]:
+        """Carry out what a statement came to, and return what its consumed keys held that does not go on as it was."""
+        entries = self.entries
+        ended = () if outcome.goes_on else tuple([entries[key].stood for key in outcome.consumed])
+        if outcome.order is not None:
+            self._ranks = {key: (i,) for i, key in enumerate(outcome.order)}
+            self._next = len(self._ranks)
+            self._order = None
+        elif len(outcome.consumed) == len(outcome.produced) and all(k in outcome.produced for k in outcome.consumed):
+            self._update(outcome.produced)
+        else:
+            self._change(outcome.consumed, outcome.produced)
+        return tuple([stood for stood in ended if stood is not None])
 
-    def change(self, removed: Iterable[str], added: Iterable[tuple[str, Entry, Rank | None]]) -> None:
-        """Remove keys and add others at once; a rank of `None` is the end of the state."""
-        gone, new = list(removed), list(added)
+    def _update(self, produced: Mapping[str, Made]) -> None:
+        """Give keys that exist other entries; the index stays as it is."""
+        for key, (entry, rank, _) in produced.items():
+            self.entries[key] = entry
+            if rank is not None and rank != self._ranks[key]:
+                self._ranks[key] = rank
+                self._order = None
+
+    def _change(self, consumed: Collection[str], produced: Mapping[str, Made]) -> None:
+        """Remove keys and put others in at once."""
         self._order = None
-        if len(gone) == len(self.entries):
+        if len(consumed) == len(self.entries):
             # As a rename of everything does: look-ups in large dicts are slow.
             self.entries, self._ranks = {}, {}
         else:
-            for key in gone:
+            for key in consumed:
                 del self.entries[key], self._ranks[key]
-        for key, entry, rank in new:
+        for key, (entry, rank, _) in produced.items():
             if rank is None:
                 rank = (self._next,)
                 self._next += 1
             self.entries[key] = entry
             self._ranks[key] = rank
-        self.index.change(gone, [key for key, _, _ in new])
-
-    def update(self, key: str, entry: Entry) -> None:
-        """Give a key that exists another entry."""
-        self.entries[key] = entry
+        self.index.change(consumed, produced.keys())
 
 
 def initial_state(header: Header, graph: Graph) -> State:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from statex.diagnostics.render import json_text, to_json
-from statex.dsl.ledger import account_json, counts
 from statex.dsl.plan import Plan
+from statex.dsl.plan_data import account_data, step_data
 from statex.session.digests import FilePrint
 from statex.session.identity import described, fingerprint, versions
 from statex.session.request import Request
@@ -100,8 +100,9 @@ def make_report(
         "parameters": dict(plan.parameters),
         "cost": asdict(plan.cost) if plan.cost is not None else None,
         "warnings": [to_json(warning) for warning in plan.warnings],
-        "counts": counts(plan),
-        "account": account_json(plan),
+        "steps": [step_data(step) for step in plan.steps],
+        "totals": asdict(plan.totals),
+        "account": account_data(plan),
     }
     return json_text(said).encode("ascii") + b"\n"
 

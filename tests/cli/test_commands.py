@@ -47,7 +47,7 @@ class TestApply:
         ended = run("apply", "-e", "set linear.weight = ones_like", "net.pth", "out.pth", "--target", "models:Net")
         assert (ended.exit_code, ended.err) == (0, "")
         assert ended.out.splitlines() == [
-            "7 keys in, 7 out (308 B): 1 computed, 0 moved, 6 untouched, 0 dropped",
+            "7 keys in, 7 out (308 B): 1 computed, 0 moved, 6 untouched, 0 dropped, 1 replaced",
             "verified against Net: all 7 keys agree",
             "wrote out.pth",
         ]

@@ -242,7 +242,7 @@ def experts() -> dict[str, Any]:
         ("sub(x=w, y=s)", torch.sub),
         ("weight_norm(w, s)", lambda w, s: torch._weight_norm(w, s, 0)),
         ("weight_norm(v=w, g=s)", lambda w, s: torch._weight_norm(w, s, 0)),
-        ("rearrange(tensor=w, pattern='a b -> b a')", lambda w, _: w.T),
+        ("matmul(y=s, x=rearrange(tensor=w, pattern='a b -> b a'))", lambda w, s: w.T @ s),
     ],
 )
 def test_of_two_tuples_pairs_are_taken(value: str, function: Any) -> None:

@@ -13,8 +13,9 @@ from statex.checkpoint import known_format
 from statex.cli import options, requests
 from statex.cli.groups import grouped
 from statex.cli.output import print_diagnostics, print_json
-from statex.cli.report import plan_json, plan_lines
+from statex.cli.report import plan_lines
 from statex.dsl.plan import Plan
+from statex.dsl.plan_data import plan_data
 from statex.session.session import Session
 from statex.session.warnings import judged
 
@@ -58,7 +59,7 @@ def plan(
 def say_plan(planned: Plan, saying: options.Saying, *, keys: bool) -> None:
     """Print a plan."""
     if saying.json:
-        print_json(plan_json(planned))
+        print_json(plan_data(planned))
         return
     print_diagnostics(planned.warnings, concise=saying.concise)
     if not saying.quiet:

@@ -132,6 +132,15 @@ LONG_KEY = declare(
     example="rename {x} -> {x}{x}   # of a key that others have made long",
     mend="Repeat captures less often.",
 )
+LOST_SOURCE = declare(
+    "SX323",
+    "a source reaches no result",
+    meaning="`split` and `merge` consume their sources, and no result of the statement is made of the data of this "
+    "one (its shape and dtype alone do not count): it would be lost in silence. What shall go is named by `drop`.",
+    example="merge bn.weight as x, bn.bias as y -> bn.both = x",
+    mend="Use it in the expression; or leave it out of the statement and, if it shall go, `drop` it. What is made of "
+    "other tensors is no piece of this one: `add` makes new keys.",
+)
 EXPECTATION = declare(
     "SX317",
     "an expectation is not met",

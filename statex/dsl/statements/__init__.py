@@ -1,4 +1,4 @@
-"""What each statement does to the state; `run` carries out a list of them."""
+"""What each statement comes to; `run` carries out a list of them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from statex.diagnostics import StatexError
 from statex.dsl.compiler import Compiler
 from statex.dsl.parameters import Given
 from statex.dsl.scope import Scope
+from statex.dsl.state import Outcome
 from statex.dsl.statements import assign, expect, moves, program, regroup, select
 from statex.grammar import tree
 
-_ON_STATE: Mapping[type, Callable[[Compiler, Any, Scope], None]] = {
+_ON_STATE: Mapping[type, Callable[[Compiler, Any, Scope], Outcome | None]] = {
     tree.Rename: moves.rename,
     tree.Renumber: moves.renumber,
     tree.Set: assign.set_,
@@ -22,6 +23,9 @@ _ON_STATE: Mapping[type, Callable[[Compiler, Any, Scope], None]] = {
     tree.Order: select.order,
     tree.Split: regroup.split,
     tree.Merge: regroup.merge,
+}
+
+_ON_PROGRAM: Mapping[type, Callable[[Compiler, Any, Scope], None]] = {
     tree.Expect: expect.expect,
     tree.ExpectKeys: expect.expect_keys,
     tree.ExpectEach: expect.expect_each,
@@ -57,7 +61,11 @@ def _one(
 ) -> None:
     kind = type(statement)
     if kind in _ON_STATE:
-        _ON_STATE[kind](compiler, statement, scope)
+        outcome = _ON_STATE[kind](compiler, statement, scope)
+        if outcome is not None:
+            compiler.apply(outcome, scope)
+    elif kind in _ON_PROGRAM:
+        _ON_PROGRAM[kind](compiler, statement, scope)
     elif kind in _WITH_BODY:
         _WITH_BODY[kind](compiler, statement, scope, run)
     elif isinstance(statement, tree.Param):

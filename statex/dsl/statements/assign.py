@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from statex.diagnostics import StatexError, diagnostic, fail
@@ -12,10 +12,11 @@ from statex.dsl.calls import expect_tensor
 from statex.dsl.captures import CaptureType
 from statex.dsl.compiler import Clause, Compiler, Match
 from statex.dsl.evaluate import Context, Evaluator
+from statex.dsl.graph import SourceKey
 from statex.dsl.plan import Change
 from statex.dsl.reports import missing_key
 from statex.dsl.scope import Scope
-from statex.dsl.state import Entry, computed
+from statex.dsl.state import Entry, Made, Outcome, computed
 from statex.dsl.statements.select import check_new
 from statex.dsl.values import TensorValue
 from statex.dtypes import Kind
@@ -24,18 +25,22 @@ from statex.grammar.walk import nodes
 from statex.source import Span
 
 
-def set_(compiler: Compiler, node: tree.Set, scope: Scope) -> None:
-    """Carry out a `set`: new values for keys that exist."""
-    matches = _targets_of_each(compiler, node, scope) if node.each is not None else _targets(compiler, node, scope)
-    results: dict[str, Entry] = {}
-    for match in matches:
-        results[match.key] = _new_entry(compiler, node, match, scope)
+def set_(compiler: Compiler, node: tree.Set, scope: Scope) -> Outcome:
+    """Return what a `set` comes to: new values for keys that exist."""
+    named: tuple[SourceKey, ...] = ()
+    if node.each is None:
+        matches = _targets(compiler, node, scope)
+    else:
+        matches, named = _targets_of_each(compiler, node, node.each, scope)
+    state = compiler.state
+    produced: dict[str, Made] = {}
     changes = []
-    for key, entry in results.items():
-        if entry is not compiler.state.entries[key]:
-            compiler.state.update(key, entry)
-        changes.append(Change("set", (key,), (key,)))
-    compiler.finish_step("set", node.span, changes, scope)
+    for match in matches:
+        entry, key = _new_entry(compiler, node, match, scope), (match.key,)
+        if entry is not match.entry:
+            produced[match.key] = (entry, state.rank(match.key), key)
+        changes.append(Change("set", key, key))
+    return Outcome("set", node.span, tuple(changes), produced.keys(), produced, named=named)
 
 
 def _new_entry(compiler: Compiler, node: tree.Set, match: Match, scope: Scope) -> Entry:
@@ -49,16 +54,7 @@ def _new_entry(compiler: Compiler, node: tree.Set, match: Match, scope: Scope) -
         if value.id == old.value.id:
             return old
         _lint_cast(compiler, node, match, value)
-    _note_used(compiler, old, value)
     return computed(old, value, compiler.tie(old.tie, value), compiler.step)
-
-
-def _note_used(compiler: Compiler, old: Entry, value: TensorValue | None) -> None:
-    """Note the tensor as replaced where its new value makes no use of it."""
-    if old.origin is not None and old.value is not None and value is not None:
-        used = compiler.graph.sources(value.id)
-        if not compiler.graph.sources(old.value.id) & used:
-            compiler.replaced.setdefault(old.origin, compiler.step)
 
 
 def _lint_cast(compiler: Compiler, node: tree.Set, match: Match, value: TensorValue) -> None:
@@ -107,27 +103,29 @@ def _targets(compiler: Compiler, node: tree.Set, scope: Scope) -> Iterable[Match
     return chosen.values()
 
 
-def _targets_of_each(compiler: Compiler, node: tree.Set, scope: Scope) -> Iterable[Match]:
-    """Return the existing keys a `set … for` writes, each with the captures of the match that leads to it."""
-    assert node.each is not None
+def _targets_of_each(
+    compiler: Compiler, node: tree.Set, pattern: tree.PatternNode, scope: Scope
+) -> tuple[Iterable[Match], tuple[SourceKey, ...]]:
+    """Return the existing keys a `set … for` writes, each with the captures of the match that leads to it.
+
+    With them are the tensors of a further input that the pattern after `for` names.
+    """
     clause = Clause(scope, node.where, node.optional, maybe="set?")
-    each = compiler.matches(node.each, clause, tensors=True, stars=True, further=True)
+    each = compiler.matches(pattern, clause, tensors=True, stars=True, further=True)
     chosen: dict[str, Match] = {}
-    for pattern in node.targets:
+    for target in node.targets:
         try:
-            template = compiler.checked_template(pattern, clause)
+            template = compiler.checked_template(target, clause)
         except StatexError as error:
             compiler.report(error)
             continue
         for match in each:
             try:
                 key = template.render(match.bindings, compiler.constants(scope, match.visible))
-                chosen[key] = _existing(compiler, key, pattern.span, match, chosen, scope)
-                if node.each.input is not None:
-                    compiler.note_read(node.each.input, match.key)
+                chosen[key] = _existing(compiler, key, target.span, match, chosen, scope)
             except StatexError as error:
                 compiler.report(error, match.case)
-    return chosen.values()
+    return chosen.values(), compiler.named(pattern, each)
 
 
 def _existing(compiler: Compiler, key: str, span: Span, match: Match, chosen: dict[str, Match], scope: Scope) -> Match:
@@ -142,16 +140,16 @@ def _existing(compiler: Compiler, key: str, span: Span, match: Match, chosen: di
     return replace(match, key=key, visible=visible, entry=entry, value=entry.current)
 
 
-def add(compiler: Compiler, node: tree.Add, scope: Scope) -> None:
-    """Carry out an `add`: new keys at the end of the state, each with storage of its own."""
+def add(compiler: Compiler, node: tree.Add, scope: Scope) -> Outcome | None:
+    """Return what an `add` comes to: new keys at the end of the state, each with storage of its own."""
     clause = Clause(scope, node.where, node.optional, maybe="add?")
     try:
-        matches = _added_for(compiler, node, clause)
+        matches, named = _added_for(compiler, node, clause)
         _check_bound(node, clause.known)
         template = compiler.checked_template(node.target, clause)
     except StatexError as error:
         compiler.report(error)
-        return
+        return None
     added: dict[str, tuple[Match | None, Entry]] = {}
     for match in matches:
         case = match.case if match is not None else ""
@@ -163,8 +161,9 @@ def add(compiler: Compiler, node: tree.Add, scope: Scope) -> None:
             added[key] = (match, _fresh_entry(compiler, node, match, key, scope))
         except StatexError as error:
             compiler.report(error, case)
-    compiler.state.change((), [(key, entry, None) for key, (_, entry) in added.items()])
-    compiler.finish_step("add", node.span, (Change("added", (), (key,)) for key in added), scope)
+    changes = tuple([Change("added", (), (key,)) for key in added])
+    produced: dict[str, Made] = {key: (entry, None, ()) for key, (_, entry) in added.items()}
+    return Outcome("add", node.span, changes, produced=produced, named=named)
 
 
 def _check_bound(node: tree.Add, known: dict[str, CaptureType]) -> None:
@@ -178,19 +177,19 @@ def _check_bound(node: tree.Add, known: dict[str, CaptureType]) -> None:
         )
 
 
-def _added_for(compiler: Compiler, node: tree.Add, clause: Clause) -> list[Match | None]:
+def _added_for(
+    compiler: Compiler, node: tree.Add, clause: Clause
+) -> tuple[Sequence[Match | None], tuple[SourceKey, ...]]:
+    """Return a match for each new key (`None` without one), and the tensors of a further input these name."""
     scope = clause.scope
     if node.each is not None:
         found = compiler.matches(node.each, clause, tensors=True, stars=True, further=True)
-        if node.each.input is not None:
-            for match in found:
-                compiler.note_read(node.each.input, match.key)
-        return list(found)
+        return found, compiler.named(node.each, found)
     if scope.prefix is not None and any(not isinstance(p, tree.Text) for p in scope.prefix.pieces):
-        return list(_places_of_prefix(compiler, node, clause))
+        return list(_places_of_prefix(compiler, node, clause)), ()
     if node.where is not None and not Evaluator(compiler, scope, Context()).condition(node.where, "`where`"):
-        return []
-    return [None]
+        return [], ()
+    return [None], ()
 
 
 def _places_of_prefix(compiler: Compiler, node: tree.Add, clause: Clause) -> Iterable[Match]:

@@ -16,6 +16,7 @@ from statex.dsl.plan import Change
 from statex.dsl.reports import LONGEST_KEY, ambiguous, long_key
 from statex.dsl.rewrite import AffixMode, AffixTable, Holds, PartTable, TextTable, plain_text
 from statex.dsl.scope import Scope
+from statex.dsl.state import Made, Outcome
 from statex.dsl.templates import compile_template
 from statex.dsl.written import show_key
 from statex.grammar import tree
@@ -25,23 +26,26 @@ Moves = dict[str, tuple[str, Span]]
 """New keys by old ones, with the row that says so."""
 
 
-def rename(compiler: Compiler, node: tree.Rename, scope: Scope) -> None:
-    """Carry out a `rename`."""
+def rename(compiler: Compiler, node: tree.Rename, scope: Scope) -> Outcome:
+    """Return what a `rename` comes to."""
     if node.mode is tree.RenameMode.KEY:
         moves = _whole_keys(compiler, node, scope)
     else:
         moves = _rewritten(compiler, node, scope)
-    move(compiler, "rename", node.span, moves, scope)
+    return move(compiler, "rename", node.span, moves)
 
 
-def move(compiler: Compiler, verb: str, span: Span, moves: Moves, scope: Scope) -> None:
-    """Give keys their new names at once, after checking that nothing is lost."""
-    state = compiler.state
+def move(compiler: Compiler, verb: str, span: Span, moves: Moves) -> Outcome:
+    """Return what giving keys new names at once comes to, after checking that nothing is lost."""
+    state, step = compiler.state, compiler.step
     moves = {old: to for old, to in moves.items() if to[0] != old}
     good = _without_collisions(compiler, moves)
-    added = [(new, state.entries[old].at_step(compiler.step), state.rank(old)) for old, (new, _) in good.items()]
-    state.change(list(good), added)
-    compiler.finish_step(verb, span, (Change("renamed", (old,), (new,)) for old, (new, _) in good.items()), scope)
+    changes = tuple([Change("renamed", (old,), (new,)) for old, (new, _) in good.items()])
+    produced: dict[str, Made] = {
+        change.after[0]: (state.entries[old].at_step(step), state.rank(old), change.before)
+        for old, change in zip(good, changes, strict=True)
+    }
+    return Outcome(verb, span, changes, good, produced, goes_on=True)
 
 
 def _without_collisions(compiler: Compiler, moves: Moves) -> Moves:
@@ -382,8 +386,8 @@ def _parts(compiler: Compiler, node: tree.Rename, scope: Scope) -> Rewrite:
 # --- renumber ---------------------------------------------------------------------------------------------------
 
 
-def renumber(compiler: Compiler, node: tree.Renumber, scope: Scope) -> None:
-    """Carry out a `renumber`: the numbers present become 0, 1, 2, … in their order, for each group of captures."""
+def renumber(compiler: Compiler, node: tree.Renumber, scope: Scope) -> Outcome | None:
+    """Return what a `renumber` comes to: for each group of captures, the numbers present become 0, 1, 2, …"""
     try:
         main_only(node.pattern)
         pattern = compiler.pattern(node.pattern, scope)
@@ -408,7 +412,7 @@ def renumber(compiler: Compiler, node: tree.Renumber, scope: Scope) -> None:
         template = compiler.template(node.pattern, scope)
     except StatexError as error:
         compiler.report(error)
-        return
+        return None
     matches = _starting_with(compiler, node, scope)
     name = ints[0]
     numbers = _new_numbers(matches, name)
@@ -419,7 +423,7 @@ def renumber(compiler: Compiler, node: tree.Renumber, scope: Scope) -> None:
         old = template.render(match.bindings, constants)
         new = template.render({**match.bindings, name: Captured.number(number)}, constants)
         moves[match.key] = (new + match.key[len(old) :], node.span)
-    move(compiler, "renumber", node.span, moves, scope)
+    return move(compiler, "renumber", node.span, moves)
 
 
 def _starting_with(compiler: Compiler, node: tree.Renumber, scope: Scope) -> list[Match]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from statex.diagnostics import StatexError, diagnostic, fail
@@ -14,35 +14,64 @@ from statex.dsl.compiler import Clause, Compiler, Match
 from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.plan import Change
 from statex.dsl.scope import Scope
-from statex.dsl.state import Entry, Rank, computed
+from statex.dsl.state import Made, Outcome, computed
 from statex.dsl.statements.select import check_new
 from statex.dsl.templates import Template
 from statex.dsl.values import TensorValue, Value, describe, is_tensors, is_unknown
+from statex.dsl.written import show_key
 from statex.grammar import tree
 from statex.record import record
 from statex.source import Span
 
-Made = dict[str, tuple[Entry, Rank, tuple[str, ...]]]
-"""New keys: the entry, its place in the order, and the keys it was made of."""
+_Sources = Iterable[tuple[tree.PatternNode, Sequence[Match]]]
+"""The patterns of what a statement consumes, each with what it matches."""
 
 
-def _land(compiler: Compiler, verb: str, kind: str, span: Span, consumed: list[str], made: Made, scope: Scope) -> None:
-    """Take the consumed keys away and put the new ones in, at once."""
-    compiler.state.change(consumed, [(key, entry, rank) for key, (entry, rank, _) in made.items()])
-    if kind == "merged":
-        changes = [Change(kind, before, (key,)) for key, (_, _, before) in made.items()]
-    else:
-        by_source: dict[tuple[str, ...], list[str]] = {}
-        for key, (_, _, before) in made.items():
-            by_source.setdefault(before, []).append(key)
-        changes = [Change(kind, before, tuple(after)) for before, after in by_source.items()]
-    compiler.finish_step(verb, span, changes, scope)
+@dataclass(slots=True)
+class _Work:
+    """What a statement consumes and has made so far; `failed` are the keys it consumes of which an error was found."""
+
+    consumed: Mapping[str, object]
+    made: dict[str, Made] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
+
+    def check_new(self, compiler: Compiler, key: str, span: Span, apart: str = "") -> None:
+        """Refuse a new key that others have, as `check_new` does; the keys that are consumed are free."""
+        if key in self.consumed and key not in self.made:
+            return
+        check_new(compiler, key, span, self.made[key][2][0] if key in self.made else None, apart)
 
 
-def _check_made(compiler: Compiler, key: str, span: Span, made: Made, consumed: set[str], apart: str = "") -> None:
-    if key in consumed and key not in made:
-        return
-    check_new(compiler, key, span, made[key][2][0] if key in made else None, apart)
+def _check_reached(
+    compiler: Compiler, verb: str, node: tree.Split | tree.Merge, work: _Work, sources: _Sources
+) -> None:
+    """Report the consumed keys whose data no result is made of: they would be gone without a word."""
+    entries = [entry for entry, _, _ in work.made.values()]
+    made_of = {key for entry, _, keys in work.made.values() if entry.known is not None for key in keys} - work.failed
+    values = {key: value.id for key in made_of if (value := compiler.state.entries[key].value) is not None}
+    lost = compiler.graph.unreached(values.values(), [e.known.id for e in entries if e.known is not None])
+    for pattern, matches in sources if lost else ():
+        found = [match for match in matches if values.get(match.key) in lost]
+        if found:
+            one = len(found) == 1
+            every = len(found) == len(matches) and node.where is None
+            keys = ", ".join([show_key(match.visible) for match in found[:_DROPPED]])
+            compiler.found.add(
+                diagnostic(
+                    codes.LOST_SOURCE,
+                    f"`{found[0].visible}` reaches no result of this `{verb}`, and would be lost"
+                    if one
+                    else f"sources of this `{verb}` reach none of its results, and would be lost",
+                    pattern.span,
+                    help=f"if {'it is' if one else 'they are'} meant to go, drop {'it' if one else 'them'} first: "
+                    f"`drop {pattern.span.text if every else keys}`",
+                    cases=[match.key for match in found],
+                )
+            )
+
+
+_DROPPED = 4
+"""So many keys are written out in a `drop` that is proposed."""
 
 
 # --- split ------------------------------------------------------------------------------------------------------
@@ -57,23 +86,28 @@ class _Slot:
     span: Span
 
 
-def split(compiler: Compiler, node: tree.Split, scope: Scope) -> None:
-    """Carry out a `split`: the pieces stand where their source stood."""
+def split(compiler: Compiler, node: tree.Split, scope: Scope) -> Outcome | None:
+    """Return what a `split` comes to: the pieces stand where their source stood."""
     clause = Clause(scope, node.where, node.optional, maybe="split?")
     matches = compiler.matches(node.source, clause, tensors=True, stars=True)
     try:
         slots = _slots(compiler, node, clause)
     except StatexError as error:
         compiler.report(error)
-        return
-    made: Made = {}
-    consumed = {match.key for match in matches}
+        return None
+    work = _Work(dict.fromkeys(match.key for match in matches))
     for match in matches:
         try:
-            _split_one(compiler, node, match, slots, made, consumed, scope)
+            _split_one(compiler, node, match, slots, work, scope)
         except StatexError as error:
             compiler.report(error, match.case)
-    _land(compiler, "split", "split", node.span, [m.key for m in matches], made, scope)
+            work.failed.add(match.key)
+    _check_reached(compiler, "split", node, work, [(node.source, matches)])
+    pieces: dict[tuple[str, ...], list[str]] = {}
+    for key, (_, _, source) in work.made.items():
+        pieces.setdefault(source, []).append(key)
+    changes = tuple([Change("split", source, tuple(keys)) for source, keys in pieces.items()])
+    return Outcome("split", node.span, changes, work.consumed, work.made)
 
 
 def _slots(compiler: Compiler, node: tree.Split, clause: Clause) -> list[_Slot]:
@@ -130,8 +164,7 @@ def _split_one(
     node: tree.Split,
     match: Match,
     slots: list[_Slot],
-    made: Made,
-    consumed: set[str],
+    work: _Work,
     scope: Scope,
 ) -> None:
     value = compiler.evaluate(match, scope, node.value)
@@ -139,7 +172,6 @@ def _split_one(
     if pieces is None:
         # The keys still come into being, so that later statements are checked against them.
         pieces = [None] * (1 if node.over is not None else len(slots))
-    compiler.note_read(None, match.key)
     constants = compiler.constants(scope, match.visible)
     for number, piece in enumerate(pieces):
         slot = slots[0] if node.over is not None else slots[number]
@@ -147,10 +179,10 @@ def _split_one(
         if node.over is not None:
             bindings[node.over.name] = Captured.number(number)
         key = slot.template.render(bindings, constants)
-        _check_made(compiler, key, slot.span, made, consumed)
+        work.check_new(compiler, key, slot.span)
         tie = compiler.tie((match.entry.tie, number), piece)
         entry = computed(match.entry, piece, tie, compiler.step)
-        made[key] = (entry, (*compiler.state.rank(match.key), number), (match.key,))
+        work.made[key] = (entry, (*compiler.state.rank(match.key), number), (match.key,))
 
 
 def _pieces(node: tree.Split, value: Value, slots: int, counted: bool) -> list[TensorValue | None] | None:
@@ -191,8 +223,8 @@ class _Group:
             yield from found.values()
 
 
-def merge(compiler: Compiler, node: tree.Merge, scope: Scope) -> None:
-    """Carry out a `merge`: the result stands where the first of its sources stood in the state."""
+def merge(compiler: Compiler, node: tree.Merge, scope: Scope) -> Outcome | None:
+    """Return what a `merge` comes to: the result stands where the first of its sources stood in the state."""
     clause = Clause(scope, node.where, node.optional, maybe="merge?")
     over = node.over.name if node.over is not None else None
     try:
@@ -201,20 +233,22 @@ def merge(compiler: Compiler, node: tree.Merge, scope: Scope) -> None:
         template = compiler.checked_template(node.target, Clause(scope, known=known))
     except StatexError as error:
         compiler.report(error)
-        return
-    made: Made = {}
-    consumed = {m.key for group in groups.values() for m in group.matches()}
+        return None
+    work = _Work(dict.fromkeys(m.key for group in groups.values() for m in group.matches()))
     for group in groups.values():
         case = _case(group)
         try:
-            _merge_one(compiler, node, group, template, made, consumed, scope, case)
+            _merge_one(compiler, node, group, template, work, scope, case)
         except StatexError as error:
             compiler.report(error, case)
-    for key in consumed:
-        entry = compiler.state.entries[key]
-        if entry.origin is not None:
-            compiler.reads.setdefault(entry.origin, compiler.step)
-    _land(compiler, "merge", "merged", node.span, list(consumed), made, scope)
+            work.failed.update(m.key for m in group.matches())
+    sources = (
+        (source.pattern, [m for group in groups.values() for m in group.found[number].values()])
+        for number, source in enumerate(node.sources)
+    )
+    _check_reached(compiler, "merge", node, work, sources)
+    changes = tuple([Change("merged", keys, (key,)) for key, (_, _, keys) in work.made.items()])
+    return Outcome("merge", node.span, changes, work.consumed, work.made)
 
 
 def _gather(compiler: Compiler, node: tree.Merge, clause: Clause, over: str | None) -> dict[GroupKey, _Group]:
@@ -294,8 +328,7 @@ def _merge_one(
     node: tree.Merge,
     group: _Group,
     template: Template,
-    made: Made,
-    consumed: set[str],
+    work: _Work,
     scope: Scope,
     case: str,
 ) -> None:
@@ -306,7 +339,7 @@ def _merge_one(
     key = template.render(group.bindings, compiler.constants(scope))
     lost = [name for name in group.bindings if name not in template.names and name[0] not in "*%"]
     gather = f"gather them in one: `… over {lost[0]} -> …`" if lost and node.over is None else ""
-    _check_made(compiler, key, node.target.span, made, consumed, gather)
+    work.check_new(compiler, key, node.target.span, gather)
     context = _merge_context(node, group, gathered, case, key)
     try:
         value = expect_tensor(Evaluator(compiler, scope, context).value(node.value), node.value.span)
@@ -319,7 +352,7 @@ def _merge_one(
         requires_grad=any(m.entry.requires_grad for m in matches),
     )
     tie = compiler.tie(tuple(m.entry.tie for m in matches), value)
-    made[key] = (
+    work.made[key] = (
         computed(whole, value, tie, compiler.step),
         compiler.state.rank(first.key),
         tuple(m.key for m in matches),

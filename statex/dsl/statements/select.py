@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import keys as codes
 from statex.dsl.captures import is_digits
 from statex.dsl.compiler import TARGET, Clause, Compiler, Match
+from statex.dsl.graph import SourceKey
 from statex.dsl.plan import Change
 from statex.dsl.reports import LONGEST_KEY, long_key
 from statex.dsl.scope import Scope
-from statex.dsl.state import Entry
+from statex.dsl.state import Made, Outcome
 from statex.dsl.written import show_key
 from statex.grammar import tree
 from statex.source import Span
 
 
-def drop(compiler: Compiler, node: tree.Drop, scope: Scope) -> None:
-    """Carry out a `drop` or a `keep`."""
+def drop(compiler: Compiler, node: tree.Drop, scope: Scope) -> Outcome:
+    """Return what a `drop` or a `keep` comes to."""
     chosen: dict[str, Match] = {}
+    named: tuple[SourceKey, ...] = ()
     clause = Clause(scope, node.where, node.optional, maybe="keep?" if node.keep else "drop?", partly=True)
     for pattern in node.patterns:
         further = pattern.input is not None and pattern.input != TARGET and not node.keep
         found = compiler.matches(pattern, clause, further=further)
         if further:
-            compiler.inputs[pattern.input].touched.update(m.key for m in found)  # type: ignore[index]
+            named += compiler.named(pattern, found)
         else:
             chosen.update((m.key, m) for m in found)
     if node.keep:
@@ -36,23 +37,8 @@ def drop(compiler: Compiler, node: tree.Drop, scope: Scope) -> None:
         removed = [key for key in visible if key not in chosen] if chosen else []
     else:
         removed = compiler.state.sort(chosen)
-    _remove(compiler, "keep" if node.keep else "drop", node.span, removed, scope)
-
-
-def _remove(compiler: Compiler, verb: str, span: Span, keys: list[str], scope: Scope) -> None:
-    for key in keys:
-        note_dropped(compiler, compiler.state.entries[key])
-    compiler.state.change(keys, ())
-    compiler.finish_step(verb, span, (Change("dropped", (key,), ()) for key in keys), scope)
-
-
-def note_dropped(compiler: Compiler, entry: Entry) -> None:
-    """Note that the statement at work is where the tensors an entry is made of went."""
-    if entry.origin is not None:
-        compiler.dropped.setdefault(entry.origin, compiler.step)
-    elif entry.value is not None:
-        for id in compiler.graph.sources(entry.value.id):
-            compiler.dropped.setdefault(compiler.graph[id].key, compiler.step)  # type: ignore[union-attr]
+    changes = tuple([Change("dropped", (key,), ()) for key in removed])
+    return Outcome("keep" if node.keep else "drop", node.span, changes, removed, named=named)
 
 
 def _everything_below(compiler: Compiler, span: Span, scope: Scope) -> list[str]:
@@ -60,15 +46,15 @@ def _everything_below(compiler: Compiler, span: Span, scope: Scope) -> list[str]
     return [m.key for m in compiler.matches(everything, Clause(scope, optional=True))]
 
 
-def copy(compiler: Compiler, node: tree.Copy, scope: Scope) -> None:
-    """Carry out a `copy`: the same tensor under a second key, at the end of the state."""
+def copy(compiler: Compiler, node: tree.Copy, scope: Scope) -> Outcome | None:
+    """Return what a `copy` comes to: the same tensor under a second key, at the end of the state."""
     clause = Clause(scope, node.where, node.optional, maybe="copy?")
     matches = compiler.matches(node.source, clause, stars=True, further=True)
     try:
         template = compiler.checked_template(node.target, clause)
     except StatexError as error:
         compiler.report(error)
-        return
+        return None
     added: dict[str, Match] = {}
     for match in matches:
         try:
@@ -78,13 +64,14 @@ def copy(compiler: Compiler, node: tree.Copy, scope: Scope) -> None:
             added[new] = match
             if node.source.input is not None:
                 _check_single(compiler, node.source)
-                compiler.note_read(node.source.input, match.key)
         except StatexError as error:
             compiler.report(error, match.case)
-    entries = [(new, replace(m.entry, step=compiler.step), None) for new, m in added.items()]
-    compiler.state.change((), entries)
-    changes = [Change("copied", (m.key,), (new,)) for new, m in added.items()]
-    compiler.finish_step("copy", node.span, changes, scope)
+    changes = tuple([Change("copied", (m.key,), (new,)) for new, m in added.items()])
+    produced: dict[str, Made] = {
+        new: (m.entry.at_step(compiler.step), None, change.before)
+        for (new, m), change in zip(added.items(), changes, strict=True)
+    }
+    return Outcome("copy", node.span, changes, produced=produced)
 
 
 def _check_single(compiler: Compiler, source: tree.PatternNode) -> None:
@@ -122,22 +109,19 @@ def check_new(compiler: Compiler, key: str, span: Span, other: str | None, apart
         )
 
 
-def order(compiler: Compiler, node: tree.Order, scope: Scope) -> None:
-    """Carry out an `order`: by the numbers in keys, or as another header has them."""
+def order(compiler: Compiler, node: tree.Order, scope: Scope) -> Outcome | None:
+    """Return what an `order` comes to: by the numbers in keys, or as another header has them."""
     keys = compiler.state.in_order()
     if node.like is None:
-        compiler.state.reorder(sorted(keys, key=_natural))
-    else:
-        name = node.like.name
-        pattern = tree.PatternNode(node.like.span, tree.PatternKind.BARE, "**", (), name)
-        try:
-            header = compiler.input(pattern).headers[0]
-        except StatexError as error:
-            compiler.report(error)
-            return
-        place = {key: i for i, key in enumerate(header.entries)}
-        compiler.state.reorder(sorted(keys, key=lambda key: place.get(key, len(place))))
-    compiler.finish_step("order", node.span, (), scope)
+        return Outcome("order", node.span, order=sorted(keys, key=_natural))
+    pattern = tree.PatternNode(node.like.span, tree.PatternKind.BARE, "**", (), node.like.name)
+    try:
+        header = compiler.input(pattern).headers[0]
+    except StatexError as error:
+        compiler.report(error)
+        return None
+    place = {key: i for i, key in enumerate(header.entries)}
+    return Outcome("order", node.span, order=sorted(keys, key=lambda key: place.get(key, len(place))))
 
 
 def _natural(key: str) -> list[tuple[int, int, str]]:
