@@ -16,6 +16,7 @@ from pathlib import Path
 
 from statex.checkpoint.atomic.entries import LARGEST, Entry, decode, encode_head, encode_moves, journal_of, refuse
 from statex.checkpoint.atomic.moves import Move
+from statex.checkpoint.atomic.renames import write_all
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 
@@ -40,14 +41,16 @@ class Journal:
     def note(self, moves: Sequence[Move]) -> None:
         """List all outputs of the run, and wait until that is on the disk."""
         assert self.entry is not None
-        _append(self._fd, encode_moves(moves))
+        write_all(self._fd, encode_moves(moves))
         self.entry = replace(self.entry, moves=tuple(moves))
 
     def remove(self) -> None:
         """Take it away, and give the lock back."""
-        if self._fd >= 0 and _names(self.path, self._fd):
-            self.path.unlink()
-        self.close()
+        try:
+            if self._fd >= 0 and _names(self.path, self._fd):
+                self.path.unlink()
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Give the lock back; a second call does nothing."""
@@ -76,7 +79,7 @@ def claim(final: Path, temporary: Path, run: str) -> Journal:
             _lock_new(fd)
             # Another process may have taken it for one that was left, before it was locked.
             if _names(path, fd):
-                _append(fd, encode_head(entry))
+                write_all(fd, encode_head(entry))
                 return journal
         except BaseException:
             journal.remove()
@@ -194,9 +197,3 @@ def _names(path: Path, fd: int) -> bool:
         return os.path.samestat(os.lstat(path), os.fstat(fd))
     except FileNotFoundError:
         return False
-
-
-def _append(fd: int, line: bytes) -> None:
-    while line:
-        line = line[os.write(fd, line) :]
-    os.fsync(fd)

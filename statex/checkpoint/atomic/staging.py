@@ -10,7 +10,7 @@ from pathlib import Path
 
 from statex.checkpoint.atomic.journal import Journal
 from statex.checkpoint.atomic.moves import Identity, identify
-from statex.checkpoint.atomic.renames import beside, create, remove, sync
+from statex.checkpoint.atomic.renames import beside, create, remove, sync, write_all
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 
@@ -61,9 +61,11 @@ class Staged:
         """Remove it, and its journal; a second call does nothing, nor one when its name is being given."""
         if self.is_handed_over:
             return
-        remove(self.temporary)
-        if self.journal is not None:
-            self.journal.remove()
+        try:
+            remove(self.temporary)
+        finally:
+            if self.journal is not None:
+                self.journal.remove()
 
 
 def staged(path: Path, *, is_folder: bool, force: bool) -> Staged:
@@ -76,11 +78,11 @@ def staged(path: Path, *, is_folder: bool, force: bool) -> Staged:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a small file, which is there and empty, and wait until it is on the disk."""
-    with path.open("r+b", buffering=0) as file:
-        view = memoryview(data)
-        while view:
-            view = view[file.write(view) :]
-        os.fsync(file.fileno())
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        write_all(fd, data)
+    finally:
+        os.close(fd)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from statex.checkpoint.atomic.commit import commit
@@ -72,16 +73,9 @@ class Transaction:
 
     def discard(self) -> None:
         """Remove what was written and has not got its name; a second call does nothing."""
-        try:
-            self._discard()
-        except BaseException:
-            # A signal came meanwhile; those after it are ignored.
-            self._discard()
-            raise
-
-    def _discard(self) -> None:
-        for one in self._staged:
-            one.discard()
+        with ExitStack() as every:
+            for one in self._staged:
+                every.callback(one.discard)
 
     def _stage(self, one: Staged, write: Write) -> Staged:
         self._check_apart(one)
