@@ -53,8 +53,8 @@ class System:
 
     def _counted(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*arguments: Any, **named: Any) -> Any:
-            self.before(self.count)
             self.count += 1
+            self.before(self.count - 1)
             return call(*arguments, **named)
 
         return counted
@@ -74,11 +74,11 @@ def dies_at(step: int) -> Callable[[int], None]:
     return before
 
 
-def fails_at(step: int) -> Callable[[int], None]:
-    """Return what makes one call fail."""
+def fails_at(step: int, calls: int = 1) -> Callable[[int], None]:
+    """Return what makes some calls fail."""
 
     def before(number: int) -> None:
-        if number == step:
+        if step <= number < step + calls:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     return before
@@ -221,12 +221,13 @@ def _age(path: Path, out: Out) -> str:
     return next((age for age in ("old", "new") if path.read_bytes() == _data(out, age)), "half")
 
 
-def listed(outputs: Transaction) -> list[Move]:
+def listed(outputs: Transaction, *, close: bool = True) -> list[Move]:
     """Write the journals of a run as they are right before its renames, and end it there."""
     found = [_move(one) for one in outputs.staged]
     for one in outputs.staged:
         assert one.journal is not None
         one.journal.note(found)
-        one.journal.close()
+        if close:
+            one.journal.close()
         one.is_handed_over = True
     return found

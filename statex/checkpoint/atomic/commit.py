@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from statex.checkpoint.atomic.journal import Journal, claim
@@ -46,6 +46,7 @@ def _rename(one: Staged) -> None:
             os.replace(one.temporary, one.final)  # an empty folder is replaced
         else:
             rename_new(one.temporary, one.final)
+        one.is_handed_over = True
         sync(one.final.parent)
 
 
@@ -61,10 +62,11 @@ def _rename_together(staged: Sequence[Staged], run: str) -> None:
                     journal.note(moves)
                     sync(one.final.parent)
             for one, move in zip(staged, moves, strict=True):
-                with _changes(one), refusals(one.path):
+                with refusals(one.path), _changes(one):
                     move.finish()
                     sync(one.final.parent)
-        with refusals(staged[0].path):
+        # All have their names. What is left a later command removes, as the journals stay then.
+        with suppress(OSError):
             tidy(moves, journals)
     finally:
         for journal in journals:
@@ -144,14 +146,15 @@ def finish(moves: Iterable[Move]) -> None:
     sync_folders_of(move.final for move in forward)
 
 
-def tidy(moves: Sequence[Move], journals: Iterable[Journal]) -> None:
+def tidy(moves: Collection[Move], journals: Iterable[Journal], *, once_more: bool = False) -> None:
     """Remove what is left under other names, and then the journals.
 
     Raises:
-        OSError: what the system says.
+        OSError: what the system says. What cannot be removed `once_more` is left for good.
     """
     for move in moves:
-        move.clean()
+        with suppress(OSError) if once_more else nullcontext():
+            move.clean()
     sync_folders_of(move.final for move in moves)
     for journal in journals:
         journal.remove()

@@ -6,7 +6,6 @@ import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
@@ -127,13 +126,15 @@ class Move:
             self._take_away()
 
     def clean(self) -> None:
-        """Remove what is left under other names, of the new one and of what it replaces; nobody else's."""
+        """Remove what is left under other names, of the new one and of what it replaces; nobody else's.
+
+        Raises:
+            OSError: what the system says.
+        """
         ours = {one.inode for one in (self.staged, self.previous) if one is not None}
         for path in self._others:
-            # What cannot be removed is left: its name says that it may go.
-            with suppress(OSError):
-                if os.lstat(path).st_ino in ours:
-                    remove(path)
+            if os.path.lexists(path) and os.lstat(path).st_ino in ours:
+                remove(path)
 
     @property
     def _others(self) -> tuple[Path, Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from statex.checkpoint.atomic.commit import finish, tidy, undo
@@ -113,7 +113,7 @@ def _settle(own: Journal, taken: Mapping[Path, Journal]) -> list[Recovered]:
     standings = {move: move.standing for move in ours}
     forward = _leads_forward(entry, standings)
     (finish if forward else undo)(ours)
-    tidy(tuple(ours), ours.values())
+    tidy(ours, ours.values(), once_more=True)
     begun = [j for j in taken.values() if j.entry is not None and j.entry.run == entry.run and not j.entry.moves]
     changed = tuple(str(move.final) for move, standing in standings.items() if standing is Standing.CHANGED)
     settled = (str(move.final) for move, standing in standings.items() if standing is not Standing.CHANGED)
@@ -147,7 +147,9 @@ def _forget(journals: Iterable[Journal]) -> tuple[str, ...]:
     forgotten = []
     for journal in journals:
         if journal.entry is not None:
-            remove(journal.entry.temporary)
+            # What cannot be removed is left for good: its name says that it may go.
+            with suppress(OSError):
+                remove(journal.entry.temporary)
             journal.remove()
             sync(journal.path.parent)
             forgotten.append(str(journal.entry.final))

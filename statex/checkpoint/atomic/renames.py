@@ -99,18 +99,13 @@ def renameat2(one: Path, other: Path, flags: int) -> int:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder with all that is in it, if it is there."""
-    try:
-        _remove(path)
-    except BaseException:
-        # A signal came meanwhile; those after it are ignored.
-        _remove(path)
-        raise
+    """Remove a file or a folder with all that is in it, if it is there.
 
-
-def _remove(path: Path) -> None:
+    Raises:
+        OSError: what the system says.
+    """
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 

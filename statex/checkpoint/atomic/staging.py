@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,10 +62,14 @@ class Staged:
         if self.is_handed_over:
             return
         try:
-            remove(self.temporary)
+            # What cannot be removed stays, and its journal, which a later command goes by.
+            with suppress(OSError):
+                remove(self.temporary)
+                if self.journal is not None:
+                    self.journal.remove()
         finally:
             if self.journal is not None:
-                self.journal.remove()
+                self.journal.close()
 
 
 def staged(path: Path, *, is_folder: bool, force: bool) -> Staged:

@@ -73,7 +73,7 @@ class Transaction:
 
     def discard(self) -> None:
         """Remove what was written and has not got its name; a second call does nothing."""
-        with ExitStack() as every:
+        with held_signals(), ExitStack() as every:
             for one in self._staged:
                 every.callback(one.discard)
 
