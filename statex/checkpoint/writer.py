@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from statex.checkpoint import layout
+from statex.checkpoint.atomic.renames import create, sync
+from statex.checkpoint.atomic.staging import Staged
+from statex.checkpoint.atomic.transaction import Transaction
 from statex.checkpoint.contents import OutTensor
 from statex.checkpoint.distributed import refuse_unread, write_distributed
 from statex.checkpoint.input_file import Stored
-from statex.checkpoint.output import folder_atomically, write_atomically
 from statex.checkpoint.output_file import OutputFile
 from statex.checkpoint.safetensors_file import check_holdable, write_safetensors
 from statex.checkpoint.sharded import INDEX, NAMES
@@ -104,6 +106,23 @@ def write_checkpoint(
         StatexError: SX610 where it exists and `force` is false, SX612 where it cannot be written, SX604 where an
             input's checksums do not agree.
     """
+    with Transaction(alone=True) as outputs:
+        stage_checkpoint(outputs, path, tree, options, verify)
+        outputs.commit()
+
+
+def stage_checkpoint(
+    outputs: Transaction,
+    path: str | os.PathLike[str],
+    tree: Any,
+    options: Options,
+    verify: Callable[[Path], None] = lambda path: None,
+) -> Staged:
+    """Write an arranged tree under a temporary name, synced and verified, until `outputs.commit` gives it its own.
+
+    Raises:
+        StatexError: as `write_checkpoint`, and SX624 where another run is writing the same output.
+    """
     final = Path(path)
 
     def write_folder(temporary: Path) -> None:
@@ -120,9 +139,8 @@ def write_checkpoint(
         verify(temporary)
 
     if options.folder:
-        folder_atomically(final, write_folder, force=options.force)
-    else:
-        write_atomically(final, write_file, force=options.force)
+        return outputs.stage_folder(final, write_folder, force=options.force)
+    return outputs.stage_file(final, write_file, force=options.force)
 
 
 def _write_file(path: Path, tree: Any, options: Options, name: str) -> None:
@@ -151,7 +169,7 @@ def _write_set(folder: Path, tree: Mapping[str, OutTensor], options: Options) ->
         for number in range(1, len(shards) + 1)
     ]
     for name, keys in zip(names, shards, strict=True):
-        _create(folder / name)
+        create(folder / name)
         _write_file(folder / name, _part(tree, keys), options, name)
     if len(shards) > 1:
         weights = {key: name for name, keys in zip(names, shards, strict=True) for key in keys}
@@ -202,18 +220,13 @@ def shards_of(tree: Mapping[str, OutTensor], limit: int | None, *, shares: bool)
     return shards
 
 
-def _create(path: Path) -> None:
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-
-
 def _copy_file(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
-    with target.open("rb") as file:
-        os.fsync(file.fileno())
+    sync(target)
 
 
 def _write_bytes(path: Path, data: bytes) -> None:
-    _create(path)
+    create(path)
     file = OutputFile(path)
     try:
         file.write(data)

@@ -12,6 +12,7 @@ from statex.cli.options import Saying
 from statex.cli.output import escape, print_diagnostics, print_json
 from statex.cli.report import left_around, plan_lines, totals
 from statex.diagnostics.amounts import counted
+from statex.diagnostics.render import to_json
 from statex.diagnostics.suggest import join_words
 from statex.dsl.plan_data import plan_data
 from statex.session.conversion import Conversion, Written
@@ -23,8 +24,7 @@ def say_done(request: Request, done: Conversion, saying: Saying) -> None:
     if saying.json:
         print_json(as_json(request, done))
         return
-    if done.plan is not None:
-        print_diagnostics(done.plan.warnings, concise=saying.concise)
+    print_diagnostics(done.warnings, concise=saying.concise)
     if saying.quiet:
         return
     if done.plan is None:
@@ -72,7 +72,8 @@ def _of_output(spec: OutputSpec, one: Written, name: str) -> Iterator[str]:
 def as_json(request: Request, done: Conversion) -> dict[str, Any]:
     """Return a run as plain data: the plan, each output, and what was left."""
     if done.plan is None:
-        return {"ok": True, "skipped": True, "report": str(done.report)}
+        warnings = [to_json(one) for one in done.warnings]
+        return {"ok": True, "skipped": True, "report": str(done.report), "warnings": warnings}
     outputs = [
         {
             "name": one.name or None,

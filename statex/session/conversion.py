@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from statex.checkpoint import check_space, is_large
+from statex.checkpoint import Transaction, check_space, is_large, open_checkpoint, stage_checkpoint
+from statex.diagnostics import Diagnostic
 from statex.dsl.plan import Plan
 from statex.session.digests import Digests
 from statex.session.folders import MadeFolders
@@ -15,7 +16,7 @@ from statex.session.placing import Placed, check_apart, checked, place
 from statex.session.records import Records, included
 from statex.session.report import LastRun, make_report, read_report
 from statex.session.request import Request
-from statex.session.session import Session, check
+from statex.session.session import Session, check, settled
 from statex.session.shipping import Shipment, check_held_back, counted_progress, priced, shipments
 from statex.session.unchanged import changes, is_own
 from statex.session.warnings import judged
@@ -56,8 +57,7 @@ class Conversion:
     plan: Plan | None
     outputs: tuple[Written, ...]
     report: Path | None = None
-    unchecked: tuple[str, ...] = ()
-    """Targets that are code, and were not imported."""
+    warnings: tuple[Diagnostic, ...] = ()
 
     @property
     def skipped(self) -> bool:
@@ -100,13 +100,14 @@ def carry_out(request: Request, progress: Progress | None = None) -> Conversion:
         StatexError: every error of the program on these checkpoints, SX501 and SX504 for targets, 6xx for files.
     """
     check_held_back(request)
+    before = settled(request)
     outputs = _placed(request)
     last = read_report(request.report) if request.report is not None else None
     if request.policy.skip and last is not None and changes(request, last, included(check(request), request)) is None:
-        return Conversion(None, tuple(_as_before(one) for one in outputs), request.report)
+        return Conversion(None, tuple(_as_before(one) for one in outputs), request.report, before)
     outputs = [_free(one, request, last) for one in outputs]
     check_apart(outputs, request)
-    with Session(request) as session:
+    with Session(request, before) as session:
         found = shipments(session, outputs, request.policy)
         done = _done(session, outputs, found, wrote=not request.policy.dry_run)
         if not request.policy.dry_run:
@@ -131,7 +132,8 @@ def _as_before(placed: Placed) -> Written:
 def _done(session: Session, outputs: Sequence[Placed], found: Sequence[Shipment], *, wrote: bool) -> Conversion:
     policy = session.request.policy
     plan = priced(session, found, policy)
-    plan = replace(plan, warnings=judged(plan.warnings, policy.warnings))
+    warnings = judged((*session.before, *plan.warnings), policy.warnings)
+    plan = replace(plan, warnings=warnings)
     written = tuple(
         Written(
             one.placed.spec.name,
@@ -144,13 +146,11 @@ def _done(session: Session, outputs: Sequence[Placed], found: Sequence[Shipment]
         )
         for one in found
     )
-    return Conversion(plan, written, session.request.report if wrote else None)
+    return Conversion(plan, written, session.request.report if wrote else None, warnings)
 
 
 def _write(session: Session, found: Sequence[Shipment], done: Conversion, progress: Progress | None) -> None:
     """Write all outputs under temporary names, then the report, and give them their names together."""
-    from statex.checkpoint.transaction import Transaction
-
     request, plan = session.request, done.plan
     assert plan is not None
     assert plan.cost is not None
@@ -158,19 +158,20 @@ def _write(session: Session, found: Sequence[Shipment], done: Conversion, progre
         check_space(one.placed.path, one.nbytes + sum(path.stat().st_size for path in one.options.copy))
     add = counted_progress(progress, plan.cost.written)
     finals = [one.placed.path for one in found] + ([request.report] if request.report is not None else [])
-    with MadeFolders(finals), Digests() as digests, Transaction() as staging:
+    with MadeFolders(finals), Digests() as digests, Transaction(alone=len(finals) == 1) as outputs:
         records = Records(session, digests)
         for one in found:
             large = is_large(one.placed.path.parent, one.nbytes)
             options = replace(one.options, large=large, progress=add)
-            records.staged(one, staging.checkpoint(one.placed.path, one.tree, options, _verifier(session, one)))
+            staged = stage_checkpoint(outputs, one.placed.path, one.tree, options, _verifier(session, one))
+            records.staged(one, staged.temporary)
         prints = digests.taken()
         records.check_expected(prints)
         session.inputs.check_unchanged()
         if request.report is not None:
             report = make_report(request, plan, done.outputs, **records.said(prints))
-            staging.bytes(request.report, report, force=True)
-        staging.commit()
+            outputs.stage_bytes(request.report, report, force=True)
+        outputs.commit()
 
 
 def _verifier(session: Session, one: Shipment) -> Callable[[Path], None]:
@@ -182,7 +183,6 @@ def _verifier(session: Session, one: Shipment) -> Callable[[Path], None]:
             session.inputs.check_stored()
         session.inputs.check_unchanged()
         if policy.verify_written:
-            from statex.checkpoint import open_checkpoint
             from statex.checkpoint.written import compare_written
 
             with open_checkpoint(written) as reader:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from statex import garbage, nesting
-from statex.diagnostics import StatexError
+from statex.checkpoint import Options, arrange, recover
+from statex.diagnostics import Diagnostic, StatexError
 from statex.dsl.check import Checked, check_program
 from statex.dsl.compile import compile_plan
 from statex.dsl.plan import Plan
 from statex.session.delivery import Delivery, alone
 from statex.session.format_warnings import format_warnings
 from statex.session.opened import Inputs
-from statex.session.request import Request
+from statex.session.request import Request, TargetSpec
 from statex.session.targets import resolve
 
 
@@ -28,15 +32,33 @@ def check(request: Request) -> Checked:
     return found
 
 
+def settled(request: Request) -> tuple[Diagnostic, ...]:
+    """Finish or undo interrupted runs that had to do with what a request reads and writes; return what to say of it.
+
+    Raises:
+        StatexError: SX622 and SX623 for runs that can be neither finished nor undone.
+    """
+    paths = [one.path for _, _, one in request.all_inputs if one.path is not None]
+    paths += [Path(one.path) for one in request.outputs]
+    paths += [request.report] if request.report is not None else []
+    targets = [request.target, *(one.target for one in request.outputs)]
+    likes = [one.like for one in targets if isinstance(one, TargetSpec)]
+    paths += [Path(one) for one in likes if isinstance(one, str | os.PathLike)]
+    return tuple(one.diagnostic() for one in recover(paths))
+
+
 class Session:
     """A request at work; a context manager that closes the files.
+
+    `before` is what is to be said of interrupted runs that were settled for it already.
 
     Raises:
         StatexError: every error of the program on these checkpoints, 6xx for files, SX502 and SX503 for a target.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, before: Sequence[Diagnostic] = ()) -> None:
         self.request = request
+        self.before = (*before, *settled(request))
         self.checked = check(request)
         self.target = resolve(request.target)
         with garbage.paused():
@@ -71,13 +93,11 @@ class Session:
         """
         if self.inputs.main.reader is None:
             return self.plan
-        from statex.checkpoint import Options, arrange
-
         asked, format = format == "safetensors", format or self.inputs.main.format
         tree = self.whole.contents(format)
         # What a format that nobody asked for cannot hold is no error yet.
         output = arrange(tree, Options(format)) if asked or format == "torch" else alone(tree)
-        warnings = (*self.plan.warnings, *format_warnings(self.plan, format, self.inputs.notes))
+        warnings = (*self.before, *self.plan.warnings, *format_warnings(self.plan, format, self.inputs.notes))
         return replace(self.plan, cost=self.whole.cost(format, output), warnings=warnings)
 
     def __enter__(self) -> Session:

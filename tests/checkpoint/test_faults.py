@@ -22,7 +22,9 @@ from safetensors.torch import load_file, save_file
 
 import statex
 from statex import StatexError
-from statex.checkpoint import output, output_file, reserve, writeback, writer
+from statex.checkpoint import output_file, reserve, writeback, writer
+from statex.checkpoint.atomic import renames
+from statex.checkpoint.atomic.transaction import Transaction
 
 RENAME = "rename prefix '' -> 'x.'"
 STATEX = [sys.executable, "-m", "statex"]
@@ -37,7 +39,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def litter(folder: Path) -> list[str]:
-    return [p.name for p in folder.iterdir() if ".statex-tmp" in p.name]
+    return [p.name for p in folder.iterdir() if ".statex-" in p.name]
 
 
 def is_whole(path: Path, key: str) -> bool:
@@ -384,18 +386,17 @@ def test_file_systems_without_hard_links(source: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "link", refused)
     target = source.with_name("out.pth")
     rules = statex.compile(RENAME)
-    for renameat2 in (output._renameat2, lambda *arguments: errno.ENOSYS):
-        monkeypatch.setattr(output, "_renameat2", renameat2)
+    for renameat2 in (renames.renameat2, lambda *arguments: errno.ENOSYS):
+        monkeypatch.setattr(renames, "renameat2", renameat2)
         statex.convert(source, target, rules)
         assert is_whole(target, "x.k0")
 
         # It is not replaced where it appears while another is written.
-        def late(path: Path) -> None:
-            target.write_bytes(b"late")
-
         target.unlink()
-        code, _ = said(lambda late=late: output.write_atomically(target, late, force=False))  # type: ignore[misc]
-        assert code == "SX610"
+        with Transaction(alone=True) as outputs:
+            outputs.stage_bytes(target, b"early", force=False)
+            target.write_bytes(b"late")
+            assert said(outputs.commit)[0] == "SX610"
         assert target.read_bytes() == b"late"
         target.unlink()
     assert litter(source.parent) == []
@@ -405,12 +406,10 @@ def test_a_signal_while_the_old_folder_is_removed_leaves_nothing(source: Path, m
     folder = source.with_name("set")
     rules = statex.compile(RENAME)
     statex.convert(source, f"{folder}/", rules, shard_size=10 << 20)
-    rmtree, calls = shutil.rmtree, []
+    rmtree = shutil.rmtree
 
     def interrupted(path: Path, **options: Any) -> None:
-        calls.append(path)
-        if len(calls) == 1:
-            raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
         rmtree(path, **options)
 
     monkeypatch.setattr(shutil, "rmtree", interrupted)

@@ -333,7 +333,7 @@ class TestVerify:
 
     def test_json(self, run: Run, net: Net) -> None:
         found = run("verify", "net.pth", "--target", "models:Net", "--json").json
-        assert found == {"ok": True, "target": "Net", "keys": 7}
+        assert found == {"ok": True, "target": "Net", "keys": 7, "warnings": []}
 
     def test_what_a_model_prints_is_not_in_the_report(self, run: Run, net: Net) -> None:
         Path("loud.py").write_text(

@@ -13,9 +13,11 @@ import typer
 
 import statex
 from statex.cli import options, requests
-from statex.cli.output import columns, escape, print_json
+from statex.cli.output import columns, escape, print_diagnostics, print_json
 from statex.diagnostics.amounts import counted, show_bytes
 from statex.header import Header, OpaqueInfo, TensorInfo
+from statex.session.request import InputSpec, Request
+from statex.session.session import settled
 from statex.session.targets import resolve
 
 
@@ -41,6 +43,7 @@ def show(
     statex show model.safetensors
     statex show lightning.ckpt --root state_dict --keys
     """
+    print_diagnostics(settled(Request(InputSpec(path))), concise=concise)
     header = statex.read_header(path, root=root)
     with redirect_stdout(sys.stderr):
         roles = _roles(resolve(requests.target(options.Aim(target, target_arg))))

@@ -11,9 +11,11 @@ import typer
 
 from statex.cli import options, requests
 from statex.cli.groups import grouped
-from statex.cli.output import escape, print_json
+from statex.cli.output import escape, print_diagnostics, print_json
+from statex.diagnostics.render import to_json
 from statex.session.request import InputSpec, Request
 from statex.session.session import Session
+from statex.session.warnings import judged
 
 
 @grouped
@@ -34,8 +36,12 @@ def verify(
     if target is None:
         raise typer.BadParameter("name what to verify against: --target MODULE:CALLABLE or --like FILE")
     with redirect_stdout(sys.stderr), Session(Request(InputSpec(path, root), target=target)) as session:
+        warnings = judged(session.before, requests.warnings(saying.warnings))
         found = session.whole.verify()
     if saying.json:
-        print_json({"ok": True, "target": found.target, "keys": found.agreeing})
-    elif not saying.quiet:
+        said = [to_json(one) for one in warnings]
+        print_json({"ok": True, "target": found.target, "keys": found.agreeing, "warnings": said})
+        return
+    print_diagnostics(warnings, concise=saying.concise)
+    if not saying.quiet:
         typer.echo(f"{escape(path.name)} fits {escape(found.target)}: {found.agreement}")

@@ -170,6 +170,35 @@ NO_SUCH_DTYPE = declare(
     example="statex apply -e 'set ** = cast(f8_e8m0fnu)' in.safetensors out.safetensors   # with torch 2.6",
     mend="Install a newer torch, or name the keys such that these tensors only move.",
 )
+BAD_JOURNAL = declare(
+    "SX622",
+    "a journal that cannot be followed",
+    exit=3,
+    meaning="A run that writes several outputs keeps a file `.NAME.statex-journal` beside each, by which a later "
+    "command finishes or undoes it where it was interrupted. This one is damaged, was moved or copied, belongs to "
+    "another user, or the system refuses the renames; nothing it names is touched.",
+    example="statex show out.pth   # beside it a .out.pth.statex-journal from another machine",
+    mend="Look at the outputs, and remove the journal if they are as you want them.",
+)
+OUTPUT_AWAY = declare(
+    "SX623",
+    "an output of an interrupted run that is out of reach",
+    exit=3,
+    meaning="A run with several outputs was interrupted while they got their names, and the folder of one of them is "
+    "not there now: whether the run has to be finished or undone cannot be told.",
+    example="statex show out.pth   # its run also wrote to a disk that is not mounted",
+    mend="Mount the disk and run the command again. Where it is gone for good, look at the output that is left, and "
+    "remove the journal beside it.",
+)
+BUSY = declare(
+    "SX624",
+    "an output that another run is writing",
+    exit=3,
+    meaning="Another run of statex is writing an output of this name, or has left a journal for it that nobody has "
+    "settled yet.",
+    example="statex apply rules.sx in.pth out/ --force   # twice at the same time",
+    mend="Wait for the other run to end, or choose another name.",
+)
 OTHER_FORMAT = declare(
     "SX630",
     "an input of another format than expected",

@@ -54,3 +54,13 @@ DTYPE_CHANGED = declare(
     example="set a.weight = zeros([2, 2])   # a.weight is bf16, and constructors make f32",
     mend="Say which dtype is meant: `zeros([2, 2], dtype=dtype)`, or `… | cast(dtype)`.",
 )
+RECOVERED = declare(
+    "SX907",
+    "an interrupted run was finished or undone",
+    exit=0,
+    meaning="An earlier run with several outputs was killed, or lost its power, before all of them had their names. "
+    "Where all were written and nobody has changed them since, they have got their names now; else what they were to "
+    "replace is back, and what the run had written is removed.",
+    example="statex show out.pth   # after a run that was killed",
+    mend="Where it was undone, run it again.",
+)
