@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -15,6 +14,7 @@ import statex
 from statex.api import Rules
 from statex.dsl.parameters import Given, from_text
 from statex.paramfiles import read_params
+from statex.sizes import parse_size
 from statex.subject import resolve_target
 
 Expressions = Annotated[
@@ -61,18 +61,15 @@ ShardSize = Annotated[
     str | None, typer.Option("--shard-size", metavar="SIZE", help="Write a folder of files of at most this size.")
 ]
 
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
-          "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
-
 
 def size(text: str | None, option: str) -> int | None:
     """Return a number of bytes written as 5GB, 500 MB or 2GiB."""
     if text is None:
         return None
-    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", text)
-    if found is None or found[2].upper() not in _UNITS or not float(found[1]):
+    found = parse_size(text)
+    if found is None:
         raise typer.BadParameter(f"`{option}` takes a size such as 5GB, 500MB or 2GiB, and got `{text}`")
-    return int(float(found[1]) * _UNITS[found[2].upper()])
+    return found
 
 
 def rules_and_paths(

@@ -1,0 +1,71 @@
+"""SX7xx: recipes."""
+
+from statex.diagnostics.codes.registry import declare
+
+BAD_YAML = declare(
+    "SX701",
+    "a recipe that is not plain YAML",
+    exit=2,
+    meaning="The text is not YAML, or it uses what recipes do without: aliases and anchors, merge keys, tags, several "
+    "documents, keys that are not text, control characters, and values nested more than 50 deep or more than 20,000 "
+    "in number. With aliases a short text can stand for an endless one, and tags name types of a program.",
+    example="statex: 1\ninputs: {main: &base in.pth}\noutputs: *base",
+    mend="Write every value out. Text that begins with one of `*`, `&`, `!`, `%`, `@` or a backtick, or holds `: ` or "
+    "` #`, stands in quotes.",
+)
+UNKNOWN_KEY = declare(
+    "SX702",
+    "an unknown key in a recipe",
+    exit=2,
+    meaning="A mapping has a key that recipes do not have there. It is most often misspelt, and would otherwise be "
+    "ignored in silence.",
+    example="statex: 1\ninputs: {main: in.pth}\noutput: out.pth\noutputs: out.pth",
+    mend="Use the key the message names, or leave it out. `statex schema` prints a JSON Schema, with which editors "
+    "complete keys.",
+)
+DUPLICATE_KEY = declare(
+    "SX703",
+    "a key that is given twice in a recipe",
+    exit=2,
+    meaning="A mapping has two equal keys. Readers of YAML take the last one in silence; which one was meant could not "
+    "be told.",
+    example="statex: 1\ninputs: {main: in.pth, main: other.pth}\noutputs: out.pth",
+    mend="Leave one of them, or give the second another name.",
+)
+WRONG_VALUE = declare(
+    "SX704",
+    "a value that does not belong there in a recipe",
+    exit=2,
+    meaning="A value is of another type than the key takes, is not one of the words it takes, or does not go together "
+    "with what stands beside it. YAML is read by its core schema of version 1.2: `yes`, `on`, `12:30` and dates are "
+    "texts, as are numbers with leading zeros.",
+    example="statex: 1\ninputs: {main: in.pth}\noutputs: {path: out.pth, shard_size: big}",
+    mend="Write what the message expects. A rule that holds `: ` stands in quotes.",
+)
+MISSING_KEY = declare(
+    "SX705",
+    "a recipe that lacks a key",
+    exit=2,
+    meaning="A mapping lacks a key that has no default. A recipe needs `statex: 1`, `inputs` with `main`, and "
+    "`outputs`.",
+    example="statex: 1\ninputs: {main: in.pth}",
+    mend="Add the key.",
+)
+RECIPE_UNREADABLE = declare(
+    "SX706",
+    "a recipe that cannot be read",
+    exit=3,
+    meaning="The recipe does not exist, cannot be read, is not a regular file, is not UTF-8 text, or has more than "
+    "1 MB.",
+    example="statex run missing.yaml",
+    mend="Correct the path. Paths inside a recipe are relative to the folder it stands in.",
+)
+UNKNOWN_PARAM = declare(
+    "SX707",
+    "a parameter that the recipe does not have",
+    exit=2,
+    meaning="`{param: NAME}` stands for the value of a parameter of the recipe, and `params` has none of this name.",
+    example="statex: 1\ninputs: {main: in.pth}\nparams: {classes: 5}\n"
+    "rules: [{file: head.sx, with: {n: {param: clases}}}]\noutputs: out.pth",
+    mend="Use the name that `params` has, or add it there.",
+)
