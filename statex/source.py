@@ -94,7 +94,8 @@ class Span:
 def _moved_out(span: Span, outer: Source) -> Span:
     places, last = span.source.places, len(span.source.text)
     begin, end = places[min(span.start, last)], places[min(span.end, last)]
-    if span.end > span.start and "\n" in outer.text[places[min(span.end - 1, last)] : end]:
+    final = places[max(0, min(span.end, last) - 1)]
+    if span.end > span.start and (final >= end or "\n" in outer.text[final:end]):
         # What ends with its line does not take the indentation of the next one along.
-        end = places[min(span.end - 1, last)] + 1
+        end = final + 1
     return Span(outer, begin, max(begin, end))

@@ -284,8 +284,8 @@ class _Reader:
             return BadYaml("a tab cannot indent", at, help="indent with spaces")
         if "cannot start any token" in problem:
             return BadYaml("a plain text cannot begin with this character", at, help=_QUOTE)
-        if "mapping values are not allowed" in problem:
-            return BadYaml("`: ` begins a second mapping in this line", at, help="quote a text that holds `: `")
+        if "mapping values are not allowed" in problem or "could not find expected ':'" in problem:
+            return self._without_key(at, error.context_mark)
         if "unexpected end of stream" in problem and error.context_mark is not None:
             return BadYaml("this quote is not closed", error.context_mark.index + self._skipped)
         if "unknown escape character" in problem:
@@ -297,6 +297,16 @@ class _Reader:
             )  # fmt: skip
         context = f" {error.context}" if error.context else ""
         return BadYaml(f"this is not valid YAML: {_without_text(problem)}{context}", at)
+
+    def _without_key(self, at: int, key: Any) -> BadYaml:
+        """Return what is wrong with a `:` that follows no key, or with a key that no `:` follows."""
+        begin = self._text.rfind("\n", 0, at) + 1 if key is None else key.index + self._skipped
+        end = begin + len(self._text[begin:].partition("\n")[0])
+        if end - begin > _LONGEST_KEY:
+            return BadYaml(f"a key has more than {_LONGEST_KEY} characters", begin)
+        if key is not None:
+            return BadYaml("a `:` is missing after this key", begin, end)
+        return BadYaml("`: ` begins a second mapping in this line", at, help="quote a text that holds `: `")
 
 
 _QUOTE = "quote a text that begins with this character"

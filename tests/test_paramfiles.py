@@ -53,7 +53,11 @@ BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("a
         ("a.yml", "[" * 1000, "`a.yml` cannot be read: line 1, column 51: this is nested more than 50 deep"),
         ("a.yml", "a: [secret", "`a.yml` cannot be read: line 1, column 11: this is not valid YAML"),
         ("a.yml", "", "`a.yml` is not a mapping of names to values"),
-        ("a.yml", "a: @secret", "`a.yml` cannot be read: line 1, column 4: a plain text cannot begin with this character"),
+        (
+            "a.yml",
+            "a: @secret",
+            "`a.yml` cannot be read: line 1, column 4: a plain text cannot begin with this character",
+        ),
     ],
 )
 def test_what_is_refused(tmp_path: Path, name: str, text: str, said: str) -> None:

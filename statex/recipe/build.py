@@ -92,8 +92,10 @@ class Builder:
         )
 
     def _outputs(self, value: Any, entry: Entry) -> Mapping[str, model.Output]:
-        if not isinstance(value, dict):
+        if isinstance(value, str):
             return {ONLY: self._output(ONLY, value, entry)}
+        if isinstance(entry.value, Fields) and declared.is_one_output(entry.value.entries):
+            return {ONLY: self._output(ONLY, value[ONLY], entry)}
         return {name: self._output(name, value[name], e) for name, e in _entries(entry.value)}
 
     def _output(self, name: str, value: str | declared.OutputFile, entry: Entry) -> model.Output:

@@ -42,7 +42,8 @@ Size = Annotated[
 Flag = Annotated[bool, said("true or false")]
 Atom = bool | int | float | str | None
 VALUE = "a number, text, true, false, null or a list of these"
-Value = bool | int | float | str | list[Atom | list[Atom]] | None
+Atoms = list[Annotated[Atom, said("a number, text, true, false or null")]]
+Value = bool | int | float | str | list[Annotated[Atom | Atoms, said(VALUE)]] | None
 
 
 class Declared(Struct, forbid_unknown_fields=True):
