@@ -10,42 +10,38 @@ from typing import Any, NoReturn
 
 from statex.diagnostics import fail
 from statex.diagnostics.codes import names as codes
+from statex.text_file import Unreadable, read_text_file
 
 _LARGEST = 64 << 20
-_DEPTH = 50
+_VALUES = 1_000_000
 
 
-def read_params(path: Path) -> Mapping[str, Any]:
-    """Return the names and values of a file: YAML where its name ends so, else JSON.
+def read_params(path: Path, *, special: bool = True) -> Mapping[str, Any]:
+    """Return the names and values of a file: YAML (by the core schema of YAML 1.2) where its name ends so, else JSON.
 
-    What readers take in silence is refused: a name that comes twice in one mapping and, in YAML, aliases and merge
-    keys, with which a short text can stand for an endless one.
+    What readers take in silence is refused: a name that comes twice in one mapping and, in YAML, aliases, anchors,
+    merge keys and tags. Where `special` is false, as for a file that a recipe names, a pipe or a device is refused.
 
     Raises:
-        StatexError: SX223.
+        StatexError: SX223, which shows nothing of the file but names that come twice.
     """
-    is_yaml = path.suffix in (".yaml", ".yml")
-    text = _text(path)
     try:
-        found = _yaml(text, path) if is_yaml else json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, path))
+        text = read_text_file(path, _LARGEST, special=special)
+    except Unreadable as error:
+        _refuse(path, str(error))
+    found = _yaml(text, path) if path.suffix in (".yaml", ".yml") else _json(text, path)
+    if not isinstance(found, dict):
+        _refuse(path, "is not a mapping of names to values")
+    return found
+
+
+def _json(text: str, path: Path) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, path))
     except ValueError as error:
-        _refuse(path, f"is no {'YAML' if is_yaml else 'JSON'}: {error}")
+        _refuse(path, f"is not JSON: {error}")
     except RecursionError:
         _refuse(path, "is nested too deeply")
-    if not isinstance(found, dict):
-        _refuse(path, "holds no mapping of names to values")
-    return {str(name): value for name, value in found.items()}
-
-
-def _text(path: Path) -> str:
-    try:
-        if path.is_file() and path.stat().st_size > _LARGEST:
-            _refuse(path, "is too large to hold parameters")
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        _refuse(path, f"cannot be read: {error.strerror}")
-    except UnicodeDecodeError as error:
-        _refuse(path, f"is no UTF-8 text (byte {error.start})")
 
 
 def _unique(pairs: Iterable[tuple[str, Any]], path: Path) -> dict[str, Any]:
@@ -53,47 +49,19 @@ def _unique(pairs: Iterable[tuple[str, Any]], path: Path) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         name = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        _refuse(path, f"names `{name}` twice")
+        _refuse(path, f"cannot be read: the key `{name}` is given twice")
     return found
 
 
 def _yaml(text: str, path: Path) -> Any:
-    import yaml
+    from statex.source import Source
+    from statex.yaml_text import BadYaml, Limits, parse_yaml, plain
 
     try:
-        _check_events(yaml.parse(text, Loader=yaml.SafeLoader), path)
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        _check_mappings([] if root is None else [root], path)
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from None
-
-
-def _check_events(events: Iterable[Any], path: Path) -> None:
-    """Refuse aliases and deep nesting before anything is made of the text."""
-    depth = 0
-    for event in events:
-        name = type(event).__name__
-        depth += name.endswith("StartEvent") - name.endswith("EndEvent")
-        if name == "AliasEvent":
-            _refuse(
-                path, f"has the alias `*{event.anchor}` in line {event.start_mark.line + 1}, and aliases are not read"
-            )
-        if depth > _DEPTH:
-            _refuse(path, "is nested too deeply")
-
-
-def _check_mappings(nodes: list[Any], path: Path) -> None:
-    while nodes:
-        node = nodes.pop()
-        if node.id == "sequence":
-            nodes += node.value
-        if node.id == "mapping":
-            names = [str(key.value) for key, _ in node.value if key.id == "scalar"]
-            if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
-                _refuse(path, f"has a merge key in line {node.start_mark.line + 1}, and merge keys are not read")
-            _unique([(name, None) for name in names], path)
-            nodes += [value for _, value in node.value]
+        return plain(parse_yaml(text, Limits(_LARGEST, _VALUES, written_keys=True)))
+    except BadYaml as error:
+        line, column = Source(str(path), text).position(error.start)
+        _refuse(path, f"cannot be read: line {line}, column {column}: {error.what}")
 
 
 def _refuse(path: Path, why: str) -> NoReturn:

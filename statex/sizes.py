@@ -23,3 +23,8 @@ def parse_size(text: str) -> int | None:
     unit = (1024 if found[4] else 1000) ** _POWERS[found[3] or ""]
     size = int(found[1]) * unit + (int(float(found[2]) * unit) if found[2] else 0)
     return size if 1 <= size <= LARGEST else None
+
+
+def is_size(text: str) -> bool:
+    """Say whether a text is a size."""
+    return parse_size(text) is not None

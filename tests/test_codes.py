@@ -12,10 +12,14 @@ import torch
 
 import statex
 from statex.diagnostics.codes.registry import all_codes
+from statex.recipe.read import parse_recipe
+from statex.source import Source
 
 BY_ID = {code.id: code for code in all_codes()}
 COMMANDS = {code.id for code in all_codes() if re.match(r"statex |torch\.save|\{'a'", code.example)}
-"""Codes of command lines, files and targets; tests/cli and tests/checkpoint bring them about."""
+"""Codes of command lines, files and targets; tests of these bring them about."""
+RECIPES = {code.id for code in all_codes() if code.example.startswith("statex: ")}
+"""Codes whose example is a recipe."""
 
 
 def ones(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -74,7 +78,7 @@ def codes_of(rules: str, state: Mapping[str, Any], folder: Path, inputs: dict[st
     return [d.code.id for d in plan.warnings]
 
 
-@pytest.mark.parametrize("id", sorted(set(BY_ID) - COMMANDS))
+@pytest.mark.parametrize("id", sorted(set(BY_ID) - COMMANDS - RECIPES))
 def test_the_example_gives_its_code(id: str, tmp_path: Path) -> None:
     rules = PROLOGUE.get(id, "") + BY_ID[id].example
     (tmp_path / "self.sx").write_text(rules)
@@ -82,10 +86,16 @@ def test_the_example_gives_its_code(id: str, tmp_path: Path) -> None:
     assert set(found) == {id}, found
 
 
+@pytest.mark.parametrize("id", sorted(RECIPES))
+def test_the_example_of_a_recipe_gives_its_code(id: str) -> None:
+    with pytest.raises(statex.StatexError) as caught:
+        parse_recipe(Source("recipe.yaml", BY_ID[id].example))
+    assert {d.code.id for d in caught.value.diagnostics} == {id}
+
+
 def test_codes_of_commands_are_brought_about_elsewhere() -> None:
     here = Path(__file__).parent
-    text = "".join(
-        p.read_text() for p in [*here.glob("cli/*.py"), *here.glob("checkpoint/*.py"), *here.glob("execute/*.py")]
-    )
+    rooms = ("cli", "checkpoint", "execute", "recipe")
+    text = "".join(path.read_text() for room in rooms for path in here.glob(f"{room}/*.py"))
     missing = {id for id in COMMANDS if id not in text}
     assert not missing

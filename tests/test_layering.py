@@ -25,6 +25,9 @@ ROOMS = {
     "statex.rulefiles": FOUNDATIONS,
     "statex.sizes": FOUNDATIONS,
     "statex.version": FOUNDATIONS,
+    "statex.text_file": FOUNDATIONS,
+    "statex.yaml_places": FOUNDATIONS,
+    "statex.yaml_text": FOUNDATIONS,
     "statex.diagnostics": FOUNDATIONS,
     "statex.grammar": "grammar",
     "statex.dsl": "dsl",
@@ -55,7 +58,7 @@ def room(rooms: str = "", libraries: str = "") -> Room:
 
 
 ALLOWED = {
-    FOUNDATIONS: room(),
+    FOUNDATIONS: room(libraries="yaml"),
     "grammar": room(FOUNDATIONS, "lark"),
     "dsl": room(f"{FOUNDATIONS} grammar", "regex einops"),
     "checkpoint": room(FOUNDATIONS, "torch numpy isal"),
@@ -210,4 +213,4 @@ def test_importing_is_light(module: str) -> None:
     loaded = "import sys; print(*sorted(m for m in sys.modules if '.' not in m))"
     done = subprocess.run([sys.executable, "-c", f"import {module}; {loaded}"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert not set(done.stdout.split()) & {"torch", "numpy", "transformers", "yaml"}
+    assert not set(done.stdout.split()) & {"torch", "numpy", "transformers", "yaml", "msgspec"}

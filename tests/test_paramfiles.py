@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -38,22 +40,50 @@ BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("a
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("a.json", '{"heads": 8, "heads": 16}', "`a.json` names `heads` twice"),
-        ("a.json", '{"inner": {"n": 1, "n": 2}}', "`a.json` names `n` twice"),
-        ("a.json", "[1, 2]", "`a.json` holds no mapping of names to values"),
+        ("a.json", '{"heads": 8, "heads": 16}', "`a.json` cannot be read: the key `heads` is given twice"),
+        ("a.json", '{"inner": {"n": 1, "n": 2}}', "`a.json` cannot be read: the key `n` is given twice"),
+        ("a.json", "[1, 2]", "`a.json` is not a mapping of names to values"),
         ("a.json", "[" * 100_000, "`a.json` is nested too deeply"),
-        ("a.yml", "heads: 8\nheads: 16\n", "`a.yml` names `heads` twice"),
-        ("a.yml", "list: [{n: 1, n: 2}]\n", "`a.yml` names `n` twice"),
-        ("a.yml", BOMB, "`a.yml` has the alias `*a` in line 2, and aliases are not read"),
-        ("a.yml", "x: {<<: {n: 1}}\n", "`a.yml` has a merge key in line 1, and merge keys are not read"),
-        ("a.yml", "[" * 1000, "`a.yml` is nested too deeply"),
-        ("a.yml", "", "`a.yml` holds no mapping of names to values"),
+        ("a.yml", "heads: 8\nheads: 16\n", "`a.yml` cannot be read: line 2, column 1: the key `heads` is given twice"),
+        ("a.yml", "x: {1: a, '1': b}", "`a.yml` cannot be read: line 1, column 11: the key `1` is given twice"),
+        ("a.yml", "list: [{n: 1, n: 2}]", "`a.yml` cannot be read: line 1, column 15: the key `n` is given twice"),
+        ("a.yml", BOMB, "`a.yml` cannot be read: line 1, column 4: anchors (`&name`) are not read"),
+        ("a.yml", "a: *x", "`a.yml` cannot be read: line 1, column 4: aliases (`*name`) are not read"),
+        ("a.yml", "x: {<<: {n: 1}}", "`a.yml` cannot be read: line 1, column 5: merge keys (`<<`) are not read"),
+        ("a.yml", "[" * 1000, "`a.yml` cannot be read: line 1, column 51: this is nested more than 50 deep"),
+        ("a.yml", "a: [secret", "`a.yml` cannot be read: line 1, column 11: this is not valid YAML"),
+        ("a.yml", "", "`a.yml` is not a mapping of names to values"),
+        (
+            "a.yml",
+            "a: @secret",
+            "`a.yml` cannot be read: line 1, column 4: a plain text cannot begin with this character",
+        ),
     ],
 )
 def test_what_is_refused(tmp_path: Path, name: str, text: str, said: str) -> None:
-    assert refused(tmp_path, name, text) == said
+    found = refused(tmp_path, name, text)
+    assert found.startswith(said) if said.endswith("valid YAML") else found == said
+    assert "secret" not in found
 
 
-@pytest.mark.parametrize(("name", "text"), [("a.json", "{"), ("a.yaml", "a: [")])
-def test_broken_files(tmp_path: Path, name: str, text: str) -> None:
-    assert refused(tmp_path, name, text).startswith(f"`{name}` is no {name[2:].upper()}: ")
+def test_broken_json(tmp_path: Path) -> None:
+    assert refused(tmp_path, "a.json", "{").startswith("`a.json` is not JSON: ")
+
+
+def test_yaml_is_read_by_its_core_schema(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("no: off\nid2label: {0: 012, 1: 0x10}\nat: 12:30:00\neps: 1e-5\n")
+    found = read_params(tmp_path / "a.yaml")
+    assert found == {"no": "off", "id2label": {"0": "012", "1": 16}, "at": "12:30:00", "eps": 1e-5}
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.yaml"])
+def test_a_pipe_is_read_unless_a_recipe_names_it(tmp_path: Path, name: str) -> None:
+    pipe = tmp_path / name
+    os.mkfifo(pipe)
+    with pytest.raises(StatexError) as caught:
+        read_params(pipe, special=False)
+    assert caught.value.diagnostics[0].headline == f"`{pipe}` is not a regular file"
+    with ThreadPoolExecutor() as threads:
+        writing = threads.submit(pipe.write_text, '{"heads": 8}')
+        assert read_params(pipe) == {"heads": 8}
+        writing.result()

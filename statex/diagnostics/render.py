@@ -35,7 +35,7 @@ def render_full(diagnostic: Diagnostic, *, colour: bool = False, width: int = 10
 
 def render_concise(diagnostic: Diagnostic) -> str:
     """Return a diagnostic as one line: `file:line:column: error[SX301]: headline`."""
-    span = diagnostic.span
+    span = diagnostic.span.shown if diagnostic.span is not None else None
     place = f"{escape(span.source.name)}:{span.line}:{span.column}: " if span is not None else ""
     return f"{place}{diagnostic.severity.value}[{diagnostic.code.id}]: {escape(diagnostic.headline)}"
 
@@ -79,7 +79,7 @@ def _finite(value: Any) -> Any:
 
 
 def _label_json(label: Label) -> dict[str, Any]:
-    span = label.span
+    span = label.span.shown
     line, column = span.source.position(span.start)
     end_line, end_column = span.source.position(span.end)
     return {
@@ -117,8 +117,8 @@ class _Page:
             yield from self._note(note.kind, note.text)
 
     def _labels(self) -> list[tuple[Label, str]]:
-        """Return every label with its mark; the first one says which cases it holds for."""
-        labels = self._diagnostic.labels
+        """Return every label, where it is shown, with its mark; the first one says which cases it holds for."""
+        labels = [replace(label, span=label.span.shown) for label in self._diagnostic.labels]
         if not labels:
             return []
         cases = f"for {_cases(self._diagnostic.cases)}" if self._diagnostic.cases else ""

@@ -208,7 +208,7 @@ class _Request:
             return Given(None, one.span, typed=True)  # the file is not needed
         path = Path(self._recipe.resolve(one.file))
         self._read.append(path)
-        return Given(_in_file(read_params(path), one, path), one.span, typed=True)
+        return Given(_in_file(read_params(path, special=False), one, path), one.span, typed=True)
 
     def _argument(self, one: model.Argument) -> Value:
         if isinstance(one, model.Value):

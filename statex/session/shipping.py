@@ -133,7 +133,7 @@ def kept(plan: Plan, patterns: Sequence[Source], request: Request) -> Mapping[st
 
 
 def _patterns(text: Source) -> tuple[tree.PatternNode, ...]:
-    program = parse(Source(text.name, "keep " + text.text))
+    program = parse(text.after("keep "))
     first = program.statements[0] if program.statements else None
     assert isinstance(first, tree.Drop)
     return first.patterns
