@@ -108,8 +108,11 @@ def check_space(path: Path, nbytes: int) -> None:
     Raises:
         StatexError: SX615.
     """
+    folder = os.path.dirname(os.path.realpath(path))
+    while not os.path.exists(folder):  # one that is made with the output
+        folder = os.path.dirname(folder)
     try:
-        free = shutil.disk_usage(os.path.dirname(os.path.realpath(path))).free
+        free = shutil.disk_usage(folder).free
     except OSError as error:
         fail(codes.UNWRITABLE, f"`{path}` cannot be written: {error.strerror or error}")
     if nbytes > free:

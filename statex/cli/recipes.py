@@ -128,7 +128,7 @@ def places(wanted: Request, done: Conversion) -> list[str]:
         if isinstance(one, TargetSpec) and one.like is not None
     ]
     for spec, one in zip(wanted.outputs, done.outputs, strict=True):
-        rows.append(("writes", escape(str(Path(spec.path))), f"{one.name}: {one.format}, {counted(one.keys, 'key')}"))
+        rows.append(("writes", escape(str(Path(spec.path))), f"{one.label}: {one.format}, {counted(one.keys, 'key')}"))
     if wanted.report is not None:
         rows.append(("writes", escape(str(wanted.report)), "report"))
     return [*columns(rows), *(line for line in outcome(wanted, done) if "was not written" not in line)]

@@ -45,7 +45,7 @@ def outcome(request: Request, done: Conversion) -> Iterator[str]:
     """Yield what became of the outputs."""
     several = len(done.outputs) > 1
     for spec, one in zip(request.outputs, done.outputs, strict=True):
-        yield from _of_output(spec, one, f"{one.name}: " if several else "")
+        yield from _of_output(spec, one, f"{one.label}: " if several else "")
     if done.report is not None:
         yield f"wrote the report {escape(str(done.report))}"
 
@@ -76,7 +76,7 @@ def as_json(request: Request, done: Conversion) -> dict[str, Any]:
         return {"ok": True, "skipped": True, "report": str(done.report), "warnings": warnings}
     outputs = [
         {
-            "name": one.name or None,
+            "name": one.label,
             "path": str(Path(spec.path)),
             "written": one.path is not None,
             "format": one.format,

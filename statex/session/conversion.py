@@ -29,13 +29,13 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Written:
-    """An output of a run: how it is called, where it is, and what it holds.
+    """An output of a run: how it is called (`output` where it has no name), where it is, and what it holds.
 
     `path` is `None` where nothing was written. `comparison` is the one with its target, `None` where it has none.
     `left_files` is what is not weights in the source's folder, and was not taken along; folders end in `/`.
     """
 
-    name: str
+    label: str
     path: Path | None
     format: str
     keys: int
@@ -120,13 +120,13 @@ def _placed(request: Request) -> list[Placed]:
 
 
 def _free(placed: Placed, request: Request, last: LastRun | None) -> Placed:
-    policy = request.policy
-    force = policy.replace == "always" or (policy.replace == "own" and is_own(request, placed.spec, last))
-    return checked(placed, request, force=force, makes_folders=policy.make_folders)
+    own = request.policy.replace == "own" and last is not None
+    force = request.policy.replace == "always" or (own and is_own(request, placed.spec, last))
+    return checked(placed, request, force=force, was_own=own and last is not None and placed.spec.label in last.outputs)
 
 
 def _as_before(placed: Placed) -> Written:
-    return Written(placed.spec.name, placed.path, placed.format or "", 0, 0)
+    return Written(placed.spec.label, placed.path, placed.format or "", 0, 0)
 
 
 def _done(session: Session, outputs: Sequence[Placed], found: Sequence[Shipment], *, wrote: bool) -> Conversion:
@@ -136,7 +136,7 @@ def _done(session: Session, outputs: Sequence[Placed], found: Sequence[Shipment]
     plan = replace(plan, warnings=warnings)
     written = tuple(
         Written(
-            one.placed.spec.name,
+            one.placed.spec.label,
             one.placed.path if wrote else None,
             one.options.format,
             one.keys,

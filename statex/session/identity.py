@@ -7,10 +7,12 @@ import json
 import os
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from statex.dsl.parameters import Given
-from statex.session.request import InputSpec, OutputSpec, Request, TargetSpec
+from statex.dsl.parts import Part
+from statex.session.request import InputSpec, OutputSpec, PathLike, Request, TargetSpec
 from statex.version import VERSION
 
 
@@ -24,26 +26,20 @@ def versions() -> dict[str, str]:
 
 
 def described(request: Request) -> dict[str, Any]:
-    """Return a request as plain data: all that its result depends on but the contents of files."""
+    """Return a request as plain data: all that its result depends on but the contents of files.
+
+    Paths are relative to the folder of the recipe, so that it does not matter from where it is run.
+    """
     outside, policy = request.outside, request.policy
     return {
-        "rules": [
-            {
-                "name": part.program.source.name,
-                "sha256": hashlib.sha256(part.program.source.text.encode("utf-8", "surrogatepass")).hexdigest(),
-                "with": _values(part.given),
-                "scope": "shared" if part.shared else "file",
-            }
-            for part in request.parts
-        ],
+        "rules": [_rules(part, request.base) for part in request.parts],
         "parameters": _values(outside.params) | _values(outside.given),
-        "inputs": {name or "main": [] for name, _, _ in request.all_inputs}
-        | {
-            name: [_input(one) for one in members]
+        "inputs": {
+            name: [_input(one, request.base) for one in members]
             for name, members in [("main", (request.state,)), *request.inputs.items()]
         },
-        "target": _target(request.target),
-        "outputs": [_output(one) for one in request.outputs],
+        "target": _target(request.target, request.base),
+        "outputs": {one.label: _output(one, request.base) for one in request.outputs},
         "policy": {
             "replace": policy.replace,
             "max_memory": policy.max_memory,
@@ -60,35 +56,47 @@ def fingerprint(request: Request) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def relative(path: PathLike, base: Path) -> str:
+    """Return a path as reports have it: relative to the folder of the recipe."""
+    return Path(os.path.relpath(path, base)).as_posix()
+
+
+def _rules(part: Part, base: Path) -> dict[str, Any]:
+    source = part.program.source
+    digest = hashlib.sha256(source.text.encode("utf-8", "surrogatepass")).hexdigest()
+    if part.shared:
+        return {"inline": digest}
+    return {"file": relative(source.name, base), "sha256": digest, "with": _values(part.given)}
+
+
 def _values(given: Mapping[str, Given]) -> dict[str, Any]:
-    # Which way a value came matters: `"5"` of a command line may be a number, the text "5" is none.
-    return {name: [value.value, value.typed] for name, value in given.items()}
+    # Which way a value came matters: `5` of a command line may be a number, the text "5" is none.
+    return {name: value.value if value.typed else {"text": value.value} for name, value in given.items()}
 
 
-def _input(one: InputSpec) -> dict[str, Any]:
-    path = os.fspath(one.path) if one.path is not None else None
+def _input(one: InputSpec, base: Path) -> dict[str, Any]:
+    path = relative(one.path, base) if one.path is not None else None
     return {"path": path, "root": one.root, "format": one.format, "sha256": one.sha256}
 
 
-def _target(target: Any) -> Any:
-    if isinstance(target, TargetSpec):
-        model = target.model if isinstance(target.model, str | None) else repr(target.model)
-        return {"model": model, "like": str(target.like) if _is_path(target.like) else None,
-                "args": dict(target.arguments)}  # fmt: skip
-    return None if target is None else repr(target)
+def _target(target: Any, base: Path) -> Any:
+    if not isinstance(target, TargetSpec):
+        return None if target is None else repr(target)
+    if target.like is not None:
+        return {
+            "like": relative(target.like, base) if isinstance(target.like, str | os.PathLike) else repr(target.like)
+        }
+    model = target.model if isinstance(target.model, str) else repr(target.model)
+    return {"model": model, "args": dict(target.arguments)}
 
 
-def _is_path(value: object) -> bool:
-    return isinstance(value, str | os.PathLike)
-
-
-def _output(one: OutputSpec) -> dict[str, Any]:
+def _output(one: OutputSpec, base: Path) -> dict[str, Any]:
+    folder = os.fspath(one.path).endswith(("/", os.sep))
     return {
-        "name": one.name,
-        "path": os.fspath(one.path),
+        "path": relative(one.path, base) + ("/" if folder else ""),
         "format": one.format,
         "shard_size": one.shard_size,
         "copy_files": one.copy_files,
         "keep": [pattern.text for pattern in one.keep],
-        "target": _target(one.target),
+        "target": _target(one.target, base),
     }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from statex.checkpoint import check_output, format_for, format_of_name, other_files
-from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
+from statex.diagnostics import Diagnostic, Note, StatexError, diagnostic, fail
 from statex.diagnostics.codes import files as codes
 from statex.session.request import OutputSpec, PathLike, Request
 from statex.source import Span
@@ -64,28 +64,33 @@ def place(spec: OutputSpec, source: Path | None) -> Placed:
     return Placed(spec, path, folder, kind, size, tuple(others if spec.copy_files else ()), tuple(behind))
 
 
-def checked(placed: Placed, request: Request, *, force: bool, makes_folders: bool) -> Placed:
+def checked(placed: Placed, request: Request, *, force: bool, was_own: bool = False) -> Placed:
     """Return an output that can be written as far as is known; `force` replaces what is there.
+
+    `was_own` says that the last run wrote it, and that it has been changed since.
 
     Raises:
         StatexError: SX610 for an existing output without `force`, SX611 for an input, SX612 for one that cannot be
             written.
     """
-    if makes_folders and not os.path.lexists(placed.path.parent):
+    if request.policy.make_folders and not os.path.lexists(placed.path.parent):
         return placed
     inputs = [os.fspath(one.path) for _, _, one in request.all_inputs if one.path is not None]
     taken = [path.name for path in placed.copy]
     try:
         check_output(placed.path, force, inputs, folder=placed.folder, taken=taken)
     except StatexError as error:
-        if placed.spec.span is None:
-            raise
-        raise StatexError([_at(found, placed.spec.span) for found in error.diagnostics]) from None
+        raise StatexError([_explained(found, placed, was_own) for found in error.diagnostics]) from None
     return replace(placed, force=force)
 
 
-def _at(found: Diagnostic, span: Span) -> Diagnostic:
-    return found if found.labels else replace(found, labels=diagnostic(found.code, "", span).labels)
+def _explained(found: Diagnostic, placed: Placed, was_own: bool) -> Diagnostic:
+    if placed.spec.span is not None and not found.labels:
+        found = replace(found, labels=diagnostic(found.code, "", placed.spec.span).labels)
+    if was_own and found.code is codes.EXISTS:
+        said = Note("note", "the last run wrote it, and it has been changed since")
+        found = replace(found, notes=(said, *found.notes))
+    return found
 
 
 def check_apart(outputs: Iterable[Placed], request: Request) -> None:
@@ -94,7 +99,7 @@ def check_apart(outputs: Iterable[Placed], request: Request) -> None:
     Raises:
         StatexError: SX627.
     """
-    places = [(f"the output `{one.spec.label}`", one.path, one.spec.span, one.folder) for one in outputs]
+    places = [(_named(one), one.path, one.spec.span, one.folder) for one in outputs]
     if request.report is not None:
         places.append(("the report", request.report, None, False))
     problems = list(_meeting(places))
@@ -103,6 +108,10 @@ def check_apart(outputs: Iterable[Placed], request: Request) -> None:
             problems += _meets_input(places, given.path)
     if problems:
         raise StatexError(problems)
+
+
+def _named(one: Placed) -> str:
+    return f"the output `{one.spec.name}`" if one.spec.name else "the output"
 
 
 _Place = tuple[str, Path, "Span | None", bool]

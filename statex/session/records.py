@@ -14,11 +14,12 @@ from statex.diagnostics import Diagnostic, StatexError, diagnostic
 from statex.diagnostics.codes import files as codes
 from statex.dsl.check import Checked
 from statex.session.digests import Digests, FilePrint
+from statex.session.identity import relative
 from statex.session.report import Listed
 from statex.session.request import InputSpec, OutputSpec, Request, TargetSpec
 from statex.session.session import Session
 from statex.session.shipping import Shipment
-from statex.session.unchanged import copied_now, relative
+from statex.session.unchanged import copied_now
 
 Prints = Mapping[Path, FilePrint]
 
@@ -62,7 +63,7 @@ class Records:
             if one.options.folder
             else {final: temporary}
         )
-        self._outputs[one.placed.spec.name or "output"] = files
+        self._outputs[one.placed.spec.label] = files
         for path in files.values():
             self._digests.take(path, named=False)
 
@@ -88,9 +89,9 @@ class Records:
         return {
             "inputs": {name or "main": members for name, members in inputs.items()},
             "further": Listed("", {self._relative(path): prints[path] for path in self._further}),
-            "copied": {one.name or "output": copied_now(request, one) for one in request.outputs},
+            "copied": {one.label: copied_now(request, one) for one in request.outputs},
             "included": included(self._session.checked, request),
-            "outputs": {one.name or "output": self._made(one, prints) for one in request.outputs},
+            "outputs": {one.label: self._made(one, prints) for one in request.outputs},
         }
 
     def _listed(self, given: InputSpec, paths: list[Path], prints: Prints) -> Listed:
@@ -100,7 +101,7 @@ class Records:
         return Listed(self._relative(given.path), files, self._relative(entry_of(given.path)))
 
     def _made(self, one: OutputSpec, prints: Prints) -> Listed:
-        files = self._outputs[one.name or "output"]
+        files = self._outputs[one.label]
         return Listed(
             self._relative(Path(one.path)),
             {self._relative(final): prints[temporary] for final, temporary in files.items()},

@@ -88,7 +88,7 @@ def make_report(
         "copied": {name: list(files) for name, files in copied.items()},
         "included": dict(included),
         "outputs": {
-            one.name or "output": {
+            one.label: {
                 **outputs[one.name].to_json(),
                 "format": one.format,
                 "keys": one.keys,

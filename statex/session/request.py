@@ -81,8 +81,8 @@ class OutputSpec:
 
     @property
     def label(self) -> str:
-        """How messages call it."""
-        return self.name or os.fspath(self.path)
+        """How messages and reports call it."""
+        return self.name or "output"
 
 
 @dataclass(frozen=True)

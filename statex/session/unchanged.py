@@ -9,7 +9,7 @@ from pathlib import Path
 from statex.checkpoint import entry_of, holds_just, other_files
 from statex.diagnostics import StatexError
 from statex.session.digests import FilePrint
-from statex.session.identity import fingerprint
+from statex.session.identity import fingerprint, relative
 from statex.session.report import LastRun, Listed
 from statex.session.request import InputSpec, OutputSpec, Request
 
@@ -31,9 +31,9 @@ def changes(request: Request, last: LastRun, included: Mapping[str, str]) -> str
         if not one.is_still(request.base / name, rehash=request.policy.rehash):
             return f"`{name}`"
     for output in request.outputs:
-        if copied_now(request, output) != list(last.copied.get(output.name or "output", ())):
+        if copied_now(request, output) != list(last.copied.get(output.label, ())):
             return "the files that are copied along"
-        listed_output = last.outputs.get(output.name or "output")
+        listed_output = last.outputs.get(output.label)
         if listed_output is None or not is_own(request, output, last):
             return f"the output `{output.label}`"
     return None
@@ -43,7 +43,7 @@ def _input_change(request: Request, given: InputSpec, listed: Listed) -> str | N
     assert given.path is not None, "a recipe names files"
     label = f"`{listed.path}`"
     try:
-        if os.path.relpath(entry_of(given.path), request.base) != listed.entry:
+        if relative(entry_of(given.path), request.base) != listed.entry:
             return label
     except StatexError:
         return label
@@ -69,7 +69,7 @@ def is_own(request: Request, output: OutputSpec, last: LastRun | None) -> bool:
     """Say whether what is at an output's place is what the last run wrote there."""
     if last is None:
         return False
-    listed = last.outputs.get(output.name or "output")
+    listed = last.outputs.get(output.label)
     if listed is None or not listed.files or listed.path != relative(Path(output.path), request.base):
         return False
     files: dict[Path, FilePrint] = {request.base / name: one for name, one in listed.files.items()}
@@ -77,8 +77,3 @@ def is_own(request: Request, output: OutputSpec, last: LastRun | None) -> bool:
     if path.is_dir() and not holds_just(path, {found.name for found in files}):
         return False
     return all(one.is_still(found, rehash=request.policy.rehash, since=last.written) for found, one in files.items())
-
-
-def relative(path: Path, base: Path) -> str:
-    """Return a path as reports have it: relative to the recipe's folder."""
-    return Path(os.path.relpath(path, base)).as_posix()

@@ -81,8 +81,8 @@ OVERRIDE = declare(
     "SX711",
     "a name on the command line that the recipe does not have",
     exit=2,
-    meaning="`--in NAME=PATH` and `--out NAME=PATH` give a recipe's inputs and outputs other places, and it has none of "
-    "this name, or takes one path where several were given.",
+    meaning="`--in NAME=PATH` and `--out NAME=PATH` give a recipe's inputs and outputs other places, and it has none "
+    "of this name, or takes one path where several were given.",
     example="statex run recipe.yaml --out ful=elsewhere/",
     mend="Use a name of the recipe; the message lists them.",
 )
