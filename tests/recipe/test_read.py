@@ -512,3 +512,10 @@ def test_the_declaration_leaves_patterns_to_us() -> None:
     # With a compiled pattern in a `Meta`, processes end now and then in a segmentation fault.
     text = (Path(__file__).parents[2] / "statex" / "recipe" / "declaration.py").read_text()
     assert not re.search(r"(?<!`)Meta\([^)]*pattern=", text)
+
+
+def test_what_the_check_overlooks_is_still_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("statex.recipe.read.check", lambda source, node: ())
+    (found,) = errors(HEAD + "report: 5")
+    assert found.code.id == "SX704"
+    assert "$.report" in found.headline
