@@ -438,4 +438,4 @@ def test_parameters_nested_too_deeply(run: Run, tmp_path: Path, output: Path, na
     ended = run("apply", "-e", "", "in.pth", output.name, "--params", name)
     assert ended.exit_code == 3
     assert "error[SX223]" in ended.err
-    assert "nested too deeply" in ended.err
+    assert "is nested" in ended.err

@@ -469,8 +469,8 @@ HOSTILE = {
     "directives": "%A b\n" * 200_000,
 }
 
-WATCHED = """
-import resource, sys, time
+WATCHED = r"""
+import re, sys, time
 from statex.diagnostics import StatexError
 from statex.recipe.read import read_recipe
 started = time.process_time()
@@ -481,7 +481,7 @@ for path in sys.argv[1:]:
         said = "read"
     except StatexError as error:
         said = str(error) and error.diagnostics[0].code.id
-    print(said, time.process_time() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    print(said, time.process_time() - begun, re.search(r"VmHWM:\s*(\d+)", open("/proc/self/status").read())[1])
 """
 
 
@@ -512,3 +512,10 @@ def test_the_declaration_leaves_patterns_to_us() -> None:
     # With a compiled pattern in a `Meta`, processes end now and then in a segmentation fault.
     text = (Path(__file__).parents[2] / "statex" / "recipe" / "declaration.py").read_text()
     assert not re.search(r"(?<!`)Meta\([^)]*pattern=", text)
+
+
+def test_what_the_check_overlooks_is_still_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("statex.recipe.read.check", lambda source, node: ())
+    (found,) = errors(HEAD + "report: 5")
+    assert found.code.id == "SX704"
+    assert "$.report" in found.headline
