@@ -6,20 +6,12 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 
-from statex.cli.command import Command, Group
-from statex.cli.commands.apply import apply
-from statex.cli.commands.check import check
-from statex.cli.commands.explain import explain
-from statex.cli.commands.ops import ops
-from statex.cli.commands.plan import plan
-from statex.cli.commands.run import run as run_recipe
-from statex.cli.commands.schema import schema
-from statex.cli.commands.show import show
-from statex.cli.commands.verify import verify
+from statex.cli.command import Commands, Group, Load
 from statex.cli.output import report_error, report_usage
 from statex.cli.signals import heard
 from statex.diagnostics import StatexError, fail
@@ -59,8 +51,13 @@ def _printing(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for command in (apply, run_recipe, plan, check, verify, show, schema, ops, explain):
-    app.command(cls=Command)(_printing(command))
+def _from_module(name: str) -> Load:
+    """Return what gives a command's function, which has the name of its module."""
+    return lambda: _printing(getattr(import_module(f"statex.cli.commands.{name}"), name))
+
+
+NAMES = ("apply", "run", "plan", "check", "verify", "show", "schema", "ops", "explain")
+Commands.names = {name: _from_module(name) for name in NAMES}
 
 
 def _version(wanted: bool) -> None:

@@ -7,15 +7,18 @@ and go on as ever.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from typer import Typer
 from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
 from statex.cli.arguments import ORDER, in_order
 
 _Convert = Callable[[Any], Any]
+Load = Callable[[], Callable[..., None]]
 _AS_GIVEN: dict[object, _Convert] = {
     bool: bool, str: str, Path: Path, list[str]: list, list[Path]: lambda paths: [Path(path) for path in paths],
 }  # fmt: skip
@@ -44,7 +47,46 @@ class Command(_TakesAsGiven, TyperCommand):
 
 
 class Group(_TakesAsGiven, TyperGroup):
-    """The program."""
+    """The program; the module of a command is imported when that is wanted."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.commands = Commands(self.context_settings)
+
+
+class Commands(MutableMapping[str, Any]):
+    """The commands by name, each made when it is asked for."""
+
+    names: ClassVar[Mapping[str, Load]] = {}
+    """What gives each command's function."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = dict(settings)
+        self._made: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            alone = Typer(
+                add_completion=False,
+                pretty_exceptions_enable=False,
+                rich_markup_mode=None,
+                context_settings=self._settings,
+            )
+            alone.command(name, cls=Command)(self.names[name]())
+            self._made[name] = get_command(alone)
+        return self._made[name]
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self._made[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
 
 
 class _AsGiven:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ from statex.version import VERSION
 
 def versions() -> dict[str, str]:
     """Return the versions of statex and torch, without importing torch."""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         torch = version("torch")
     except PackageNotFoundError:

@@ -89,7 +89,7 @@ def make_report(
         "included": dict(included),
         "outputs": {
             one.label: {
-                **outputs[one.name].to_json(),
+                **outputs[one.label].to_json(),
                 "format": one.format,
                 "keys": one.keys,
                 "bytes": one.nbytes,
