@@ -10,6 +10,7 @@ from pathlib import Path
 from statex.checkpoint.ahead import ahead
 from statex.checkpoint.contents import Blob, Buffer, Made, Moved, Run
 from statex.checkpoint.crc import combined, crc32
+from statex.checkpoint.earlier import Earlier
 from statex.checkpoint.input_file import SLICE, Extent, Stored
 from statex.checkpoint.reserve import reserve
 from statex.checkpoint.sink import open_sink
@@ -34,8 +35,10 @@ class OutputFile:
         *,
         keep_crc: bool = False,
         large: bool = False,
+        earlier: Earlier | None = None,
     ) -> None:
         self.path = path
+        self._earlier = earlier
         self.fd = os.open(path, os.O_WRONLY | getattr(os, "O_CLOEXEC", 0))
         self.position = 0
         """Bytes written or gathered so far."""
@@ -110,24 +113,27 @@ class OutputFile:
 
     def _write_run(self, run: Run, value: int, compute: bool, check: bool) -> int:
         """Append a run; return the CRC-32 that `value` goes on to, if it is to be computed."""
-        stored = run.stored
+        stored, extent = run.stored, run.extent
+        if self._earlier is not None:
+            extent = self._earlier.extent(run)
+            self._earlier.note(run, self.path, self.position)
         due = check and stored.due
         if not due and not compute:
-            self._copy(run.extent)
+            self._copy(extent)
             return 0
         if due and run.is_whole:
-            own = self._copy_read(run.extent, 0)
+            own = self._copy_read(extent, 0)
             stored.compare(own)
             return combined(value, own, run.nbytes) if compute else 0
         if due and compute:
-            own = self._copy_read(run.extent, 0)
+            own = self._copy_read(extent, 0)
             self._note_part(run, own)
             return combined(value, own, run.nbytes)
         if compute:
-            return self._copy_read(run.extent, value)
+            return self._copy_read(extent, value)
         if due:
             stored.check()
-        self._copy(run.extent)
+        self._copy(extent)
         return 0
 
     def _note_part(self, run: Run, crc: int) -> None:

@@ -17,6 +17,7 @@ from statex.checkpoint.atomic.staging import Staged
 from statex.checkpoint.atomic.transaction import Transaction
 from statex.checkpoint.contents import OutTensor
 from statex.checkpoint.distributed import refuse_unread, write_distributed
+from statex.checkpoint.earlier import Earlier
 from statex.checkpoint.input_file import Stored
 from statex.checkpoint.output_file import OutputFile
 from statex.checkpoint.safetensors_file import check_holdable, write_safetensors
@@ -37,7 +38,7 @@ class Options:
     `compare_written`. `notes` are texts that safetensors keeps beside the tensors, `index` is what the index of the
     input says besides.
     `copy` are files that go into the folder as they are. `large` writes past the page cache, where the file system
-    lets us. `progress` is told of bytes as they are written.
+    lets us. `progress` is told of bytes as they are written. `earlier` knows what outputs written before hold.
     """
 
     format: str
@@ -51,6 +52,7 @@ class Options:
     copy: Sequence[Path] = ()
     large: bool = False
     progress: Callable[[int], None] | None = None
+    earlier: Earlier | None = None
 
 
 def arrange(tree: Any, options: Options) -> Any:
@@ -144,7 +146,7 @@ def stage_checkpoint(
 
 
 def _write_file(path: Path, tree: Any, options: Options, name: str) -> None:
-    file = OutputFile(path, options.progress, keep_crc=options.keep_crc, large=options.large)
+    file = OutputFile(path, options.progress, keep_crc=options.keep_crc, large=options.large, earlier=options.earlier)
     try:
         if options.format == "safetensors":
             write_safetensors(file, tree, options.notes, options.check)

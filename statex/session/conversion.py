@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from statex.checkpoint import Transaction, check_space, is_large, open_checkpoint, stage_checkpoint
+from statex.checkpoint.earlier import Earlier
 from statex.diagnostics import Diagnostic
 from statex.dsl.plan import Plan
 from statex.session.digests import Digests
@@ -158,12 +159,18 @@ def _write(session: Session, found: Sequence[Shipment], done: Conversion, progre
         check_space(one.placed.path, one.nbytes + sum(path.stat().st_size for path in one.options.copy))
     add = counted_progress(progress, plan.cost.written)
     finals = [one.placed.path for one in found] + ([request.report] if request.report is not None else [])
-    with MadeFolders(finals), Digests() as digests, Transaction(alone=len(finals) == 1) as outputs:
+    with (
+        MadeFolders(finals),
+        Digests() as digests,
+        Transaction(alone=len(finals) == 1) as outputs,
+        Earlier() as earlier,
+    ):
         records = Records(session, digests)
         for one in found:
             large = is_large(one.placed.path.parent, one.nbytes)
-            options = replace(one.options, large=large, progress=add)
+            options = replace(one.options, large=large, progress=add, earlier=earlier if len(found) > 1 else None)
             staged = stage_checkpoint(outputs, one.placed.path, one.tree, options, _verifier(session, one))
+            earlier.complete()
             records.staged(one, staged.temporary)
         prints = digests.taken()
         records.check_expected(prints)

@@ -7,9 +7,10 @@ import os
 import stat
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from statex.diagnostics import fail
@@ -70,34 +71,37 @@ class FilePrint:
         return file_print(path).sha256 == self.sha256
 
 
-def file_print(path: Path, fd: int | None = None, *, named: bool = True) -> FilePrint:
+def file_print(path: Path, fd: int | None = None, *, named: bool = True, stop: Event | None = None) -> FilePrint:
     """Return what a file is like, its digest included.
 
     `fd` is the descriptor under which it is open already, so that it is that file even where another has taken its
-    name meanwhile; `named` is false for one that has yet to get its name.
+    name meanwhile; `named` is false for one that has yet to get its name. `stop` ends the work.
 
     Raises:
         StatexError: SX601 if it cannot be read, SX609 if it changes meanwhile.
+        CancelledError: when it is to stop.
     """
     try:
         if fd is not None:
-            return _print(path, fd, named)
+            return _print(path, fd, named, stop)
         opened = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         try:
-            return _print(path, opened, named)
+            return _print(path, opened, named, stop)
         finally:
             os.close(opened)
     except OSError as error:
         fail(codes.UNREADABLE, f"`{path}` cannot be read: {error.strerror or error}")
 
 
-def _print(path: Path, fd: int, named: bool) -> FilePrint:
+def _print(path: Path, fd: int, named: bool, stop: Event | None) -> FilePrint:
     before = os.fstat(fd)
     digest = hashlib.sha256()
     buffer, at = memoryview(bytearray(_SLICE)), 0
     while count := os.preadv(fd, [buffer], at):
         digest.update(buffer[:count])
         at += count
+        if stop is not None and stop.is_set():
+            raise CancelledError
     now = os.fstat(fd)
     if (before.st_size, before.st_mtime_ns) != (now.st_size, now.st_mtime_ns):
         fail(codes.CHANGED, f"`{path}` was changed while it was read", help="run again when it is complete")
@@ -111,11 +115,12 @@ class Digests:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1)
         self._prints: dict[Path, Future[FilePrint]] = {}
+        self._stop = Event()
 
     def take(self, path: Path, fd: int | None = None, *, named: bool = True) -> None:
         """Begin with a file; the arguments are those of `file_print`."""
         if path not in self._prints:
-            self._prints[path] = self._pool.submit(file_print, path, fd, named=named)
+            self._prints[path] = self._pool.submit(file_print, path, fd, named=named, stop=self._stop)
 
     def taken(self) -> Mapping[Path, FilePrint]:
         """Return them all, when they are there.
@@ -129,4 +134,5 @@ class Digests:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stop.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
