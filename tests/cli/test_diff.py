@@ -41,9 +41,8 @@ def test_everything_that_differs(run: Run, pair: None) -> None:
 def test_equal_files(run: Run, pair: None) -> None:
     ended = run("diff", "a.pth", "a.pth")
     assert (ended.exit_code, ended.out) == (0, "a.pth and a.pth: 14 keys, all equal in bits\n")
-    assert (
-        run("diff", "a.pth", "a.pth", "--no-values").out == "a.pth and a.pth: 14 keys, keys, shapes and dtypes agree\n"
-    )
+    ended = run("diff", "a.pth", "a.pth", "--no-values")
+    assert ended.out == "a.pth and a.pth: 14 keys, shapes and dtypes agree, values not compared\n"
 
 
 def test_what_rules_make_of_it(run: Run, pair: None) -> None:
