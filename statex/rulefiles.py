@@ -63,8 +63,6 @@ def _check_name(path: str) -> None:
         fail(codes.INCLUDE_UNREADABLE, f"there is no `{path}`: this version of statex comes without rule files")
     if not path.endswith(ENDING):
         fail(codes.INCLUDE_UNREADABLE, f"`{path}` does not end in {ENDING}, and only rule files can be included")
-    if "\0" in path:
-        fail(codes.INCLUDE_UNREADABLE, f"`{path}` is not the name of a file: it has a NUL character in it")
     if path.startswith(("/", "\\")) or os.path.isabs(path):
         fail(
             codes.INCLUDE_UNREADABLE,

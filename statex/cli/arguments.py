@@ -158,7 +158,7 @@ def _with_recipe(
 def _wrong_number(paths: Sequence[Argument], takes: str, *, files: bool, single: bool) -> None:
     were = "1 path was" if len(paths) == 1 else f"{len(paths)} paths were"
     if files:
-        said = f"{were} given after the rule files; this takes {takes} there"
+        said = f"{were} given; after the rule files this takes {takes}"
     elif single:
         said = f"{were} given; beside -e this takes {takes}"
     else:

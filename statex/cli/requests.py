@@ -11,7 +11,7 @@ import typer
 from statex.cli import options
 from statex.cli.arguments import ORDER, Argument, Divided, divided
 from statex.diagnostics.codes import all_codes, find_code
-from statex.diagnostics.suggest import did_you_mean
+from statex.diagnostics.suggest import did_you_mean, join_words
 from statex.dsl.parameters import Given, from_text
 from statex.dsl.parts import Outside, Part, stem_of
 from statex.grammar import parse
@@ -140,9 +140,8 @@ def _no_way(text: str, code: str, way: str) -> str:
 def _lint(name: str) -> str:
     code = find_code(name)
     if code is None:
-        near = did_you_mean(name.upper(), [one.id for one in all_codes() if one.is_lint])
-        hint = f"did you mean {near[0]}?" if near else "`statex explain` lists all"
-        raise typer.BadParameter(f"there is no code `{name}`; {hint}", param_hint="-W")
+        known = join_words([one.id for one in all_codes() if one.is_lint], limit=20)
+        raise typer.BadParameter(f"there is no code `{name}`; warnings are {known} (`statex explain`)", param_hint="-W")
     if not code.is_lint:
         raise typer.BadParameter(f"{code.id} is an error, and only warnings (SX9xx) can be set", param_hint="-W")
     return code.id
