@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from statex.checkpoint import known_format
 from statex.diagnostics import fail
+from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import target as target_codes
+from statex.dsl.given import params
 from statex.dsl.parameters import Given
 from statex.dsl.parts import Outside, Part, stem_of
 from statex.dsl.plan import Plan
@@ -54,7 +56,7 @@ class Rules:
 
     def __repr__(self) -> str:
         names = " + ".join(part.program.source.name for part in self.parts)
-        return f"<statex.Rules {names}: {len(self.statements)} statements>"
+        return f"<statex.Rules {names}: {counted(len(self.statements), 'statement')}>"
 
     def __add__(self, other: Rules) -> Rules:
         return Rules((*self.parts, *other.parts)) if isinstance(other, Rules) else NotImplemented
@@ -66,8 +68,8 @@ class Rules:
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """The names of the parameters the program declares, in order."""
-        return tuple(dict.fromkeys(s.name.name for s in self.statements if isinstance(s, tree.Param)))
+        """The names of the parameters that the texts declare, in order; those in conditions are among them."""
+        return tuple(dict.fromkeys(one.name.name for one in params(self.statements)))
 
     def check(self) -> None:
         """Check everything that does not need a checkpoint: names, captures, operations, in every branch.

@@ -43,34 +43,47 @@ def read_include(folder: str, path: str) -> Source:
 
 
 def includes_from(further: Sequence[str | os.PathLike[str]]) -> Load:
-    """Return what reads included files: at or below the folder of the including file, or else of one of `further`."""
+    """Return what reads included files: relative to the folder of the including file, or else to one of `further`.
+
+    The file has to lie at or below one of these folders, links followed.
+    """
+    more = [os.fspath(one) for one in further]
 
     def load(folder: str, path: str) -> Source:
-        if path.startswith(LIBRARY):
-            fail(codes.INCLUDE_UNREADABLE, f"there is no `{path}`: this version of statex comes without rule files")
-        if not path.endswith(ENDING):
-            fail(codes.INCLUDE_UNREADABLE, f"`{path}` does not end in {ENDING}, and only rule files can be included")
-        folders = [folder, *(os.fspath(one) for one in further)]
-        found = next((f for f in folders if os.path.lexists(os.path.join(f, path))), folder)
-        return _read_below(found, path)
+        _check_name(path)
+        found = [os.path.normpath(os.path.join(one, path)) for one in (folder, *more)]
+        first = next((one for one in found if os.path.lexists(one)), found[0])
+        return _read_below([folder, *more], first, path)
 
     return load
 
 
-def _read_below(folder: str, path: str) -> Source:
-    found = Path(os.path.normpath(os.path.join(folder, path)))
-    base = os.path.realpath(folder)
-    if os.path.isabs(path) or os.path.commonpath([base, os.path.realpath(found)]) != base:
+def _check_name(path: str) -> None:
+    if path.startswith(LIBRARY):
+        fail(codes.INCLUDE_UNREADABLE, f"there is no `{path}`: this version of statex comes without rule files")
+    if not path.endswith(ENDING):
+        fail(codes.INCLUDE_UNREADABLE, f"`{path}` does not end in {ENDING}, and only rule files can be included")
+    if path.startswith(("/", "\\")) or os.path.isabs(path):
+        fail(
+            codes.INCLUDE_UNREADABLE,
+            "an include is named relative to the file it stands in, not absolutely",
+            help=f"include '{path.replace(chr(92), '/').rpartition('/')[2]}'",
+        )
+
+
+def _read_below(folders: Sequence[str], found: str, path: str) -> Source:
+    real = os.path.realpath(found)
+    if not any(os.path.commonpath([base, real]) == base for base in map(os.path.realpath, folders)):
         # A stranger's rule file could else show, in a message, what is in any file.
         fail(
             codes.INCLUDE_UNREADABLE,
             f"`{path}` leads out of the folder of the file that includes it",
-            help="move it below that folder, or name its own with `--include-path DIR`",
+            help="move it below that folder, or allow the folder it is in: `--include-path DIR`",
         )
-    if found.exists() and not found.is_file():
+    if os.path.exists(found) and not os.path.isfile(found):
         # Whoever runs a program may name a pipe; a stranger's rule file may not, which would wait for it.
-        fail(codes.INCLUDE_UNREADABLE, f"`{found.as_posix()}` is not a file")
-    return _read(found, codes.INCLUDE_UNREADABLE)
+        fail(codes.INCLUDE_UNREADABLE, f"`{Path(found).as_posix()}` is not a file")
+    return _read(Path(found), codes.INCLUDE_UNREADABLE)
 
 
 def _read(path: Path, code: Code) -> Source:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,34 +35,74 @@ class Argument:
         return not self.is_rule and not self.after_dashes and self.text.lower().endswith(RECIPES)
 
 
+@dataclass(frozen=True)
+class _Token:
+    """A text of a command line: the option that it ends with (empty: none), and that one's value if it takes any.
+
+    `texts` are the one or two texts that it is written as; `after_dashes` is true for those after `--`.
+    """
+
+    texts: tuple[str, ...]
+    option: str = ""
+    value: str | None = None
+    after_dashes: bool = False
+
+
 def in_order(arguments: Sequence[str], parameters: Sequence[Any]) -> list[Argument]:
     """Return the paths and the rules of a command line, in their order; `parameters` are those of the command."""
-    takes = {
+    found = []
+    for token in _tokens(arguments, _takes(parameters)):
+        if not token.option:
+            found.append(Argument(token.texts[0], after_dashes=token.after_dashes))
+        elif token.option == RULE_OPTION and token.value is not None:
+            found.append(Argument(token.value, is_rule=True))
+    return found
+
+
+def separated(arguments: Sequence[str], parameters: Sequence[Any]) -> list[str]:
+    """Return a command line in which no value of a short option begins with `=`: `-e=RULE` means `-eRULE`.
+
+    No rule and no value that a short option takes begins with `=`, and who writes one there means what follows it.
+    """
+    found: list[str] = []
+    dashes = False
+    for token in _tokens(arguments, _takes(parameters)):
+        if token.after_dashes and not dashes:
+            dashes = True
+            found.append("--")
+        (text, *further) = token.texts
+        glued = token.value is not None and not further and not text.startswith("--")
+        if glued and token.value is not None and token.value.startswith("="):
+            found += [text.removesuffix(token.value), token.value[1:]]
+        else:
+            found += [text, *further]
+    return found
+
+
+def _takes(parameters: Sequence[Any]) -> dict[str, bool]:
+    """Return the options of a command, each true where it takes a value."""
+    return {
         name: not getattr(parameter, "is_flag", False)
         for parameter in parameters
         for name in (*parameter.opts, *parameter.secondary_opts)
         if name.startswith("-")
     }
-    return list(_read(list(arguments), takes))
 
 
-def _read(rest: list[str], takes: dict[str, bool]) -> Iterator[Argument]:
-    while rest:
-        text = rest.pop(0)
+def _tokens(arguments: Sequence[str], takes: Mapping[str, bool]) -> Iterator[_Token]:
+    texts = iter(arguments)
+    for text in texts:
         if text == "--":
-            yield from (Argument(one, after_dashes=True) for one in rest)
-            return
-        if not text.startswith("-") or text == "-":
-            yield Argument(text)
-            continue
-        name, value = _option(text, takes)
-        if value is None and takes.get(name, False):
-            value = rest.pop(0) if rest else None
-        if name == RULE_OPTION and value is not None:
-            yield Argument(value, is_rule=True)
+            yield from (_Token((one,), after_dashes=True) for one in texts)
+        elif not text.startswith("-") or text == "-":
+            yield _Token((text,))
+        else:
+            name, value = _option(text, takes)
+            follows = next(texts, None) if value is None and takes.get(name, False) else None
+            yield _Token((text,) if follows is None else (text, follows), name, value if follows is None else follows)
 
 
-def _option(text: str, takes: dict[str, bool]) -> tuple[str, str | None]:
+def _option(text: str, takes: Mapping[str, bool]) -> tuple[str, str | None]:
     """Return the option that a text ends with, and its value if that stands in the same text."""
     if text.startswith("--"):
         name, equals, value = text.partition("=")
@@ -89,17 +129,17 @@ def divided(found: Sequence[Argument], names: Sequence[str], *, recipes: bool = 
     the rule file, whatever its name.
     """
     paths = [one for one in found if not one.is_rule]
-    leading = 0
-    while leading < len(paths) and paths[leading].names_rules:
-        leading += 1
+    single = len(paths) < len(found)
+    leading = next((place for place, one in enumerate(paths) if not one.names_rules), len(paths))
     files, rest = paths[:leading], paths[leading:]
     if rest and rest[0].names_recipe:
         return _with_recipe(found, files, rest, recipes)
-    if not files and not any(one.is_rule for one in found) and rest:
+    sure = bool(files)
+    if not files and not single:
         files, rest = rest[:1], rest[1:]
-    if not len(names) - optional <= len(rest) <= len(names) or not (files or any(one.is_rule for one in found)):
+    if (not files and not single) or not len(names) - optional <= len(rest) <= len(names):
         shown = [f"[{name}]" if place >= len(names) - optional else name for place, name in enumerate(names)]
-        _wrong_number(len(paths), shown, any(one.is_rule for one in found))
+        _wrong_number(rest if sure else paths, " ".join(shown), files=sure, single=single)
     rules = tuple(one for one in found if one.is_rule or any(one is file for file in files))
     return Divided(rules, None, tuple(one.text for one in rest))
 
@@ -115,8 +155,15 @@ def _with_recipe(
     return Divided((), name, ())
 
 
-def _wrong_number(count: int, names: Sequence[str], with_rules: bool) -> None:
-    beside = " ".join(names)
-    takes = f"beside -e this takes {beside}" if with_rules else f"this takes RULES {beside}, or beside -e: {beside}"
-    were = "1 path was" if count == 1 else f"{count} paths were"
-    raise typer.BadParameter(f"{were} given; {takes}")
+def _wrong_number(paths: Sequence[Argument], takes: str, *, files: bool, single: bool) -> None:
+    were = "1 path was" if len(paths) == 1 else f"{len(paths)} paths were"
+    if files:
+        said = f"{were} given; after the rule files this takes {takes}"
+    elif single:
+        said = f"{were} given; beside -e this takes {takes}"
+    else:
+        said = f"{were} given; this takes RULES {takes}, or beside -e: {takes}"
+    late = next((one.text for one in paths[1:] if one.names_rules), None)
+    if late is not None:
+        said += f". Rule files come first, and their names end in {ENDING}: `{late}` stands after `{paths[0].text}`"
+    raise typer.BadParameter(said)

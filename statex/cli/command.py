@@ -15,7 +15,7 @@ from typer import Typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from statex.cli.arguments import ORDER, in_order
+from statex.cli.arguments import ORDER, in_order, separated
 
 _Convert = Callable[[Any], Any]
 Load = Callable[[], Callable[..., None]]
@@ -42,8 +42,28 @@ class Command(_TakesAsGiven, TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the arguments, and note them in the context."""
-        ctx.meta[ORDER] = in_order(args, self.get_params(ctx))
+        parameters = self.get_params(ctx)
+        args = separated(args, parameters)
+        ctx.meta[ORDER] = in_order(args, parameters)
         return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return what the line of usage is made of; what stands for arguments says itself which may be missing."""
+        return ["[OPTIONS]", *(_called(one) for one in self.get_params(ctx) if one.param_type_name == "argument")]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the arguments and options into a help text, without Python's names of their types."""
+        parameters = self.get_params(ctx)
+        arguments = [(_called(one), one.help or "") for one in parameters if one.param_type_name == "argument"]
+        options = [one.get_help_record(ctx) for one in parameters if one.param_type_name == "option"]
+        for title, rows in (("Arguments", arguments), ("Options", [row for row in options if row is not None])):
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
+def _called(argument: Any) -> str:
+    return str(argument.metavar or argument.name.upper())
 
 
 class Group(_TakesAsGiven, TyperGroup):

@@ -10,23 +10,25 @@ import typer
 
 Expressions = Annotated[
     list[str] | None,
-    typer.Option("-e", metavar="RULE", help="A rule, beside rule files or instead of one; may be given several times."),
+    typer.Option("-e", metavar="RULE", help="A rule, beside rule files or instead of them; repeatable."),
 ]
 Definitions = Annotated[
     list[str] | None,
     typer.Option(
         "-D",
         metavar="NAME=VALUE",
-        help="The value of a parameter (FILE.NAME: for one rule file only); repeatable.",
+        help="The value of a parameter; FILE.NAME for that of FILE.sx alone; repeatable.",
     ),
 ]
 ParamFiles = Annotated[
     list[Path] | None,
-    typer.Option("--params", metavar="FILE", help="Values of parameters: JSON or YAML, such as a config.json."),
+    typer.Option(
+        "--params", metavar="FILE", help="Values of parameters: JSON or YAML, such as a config.json; repeatable."
+    ),
 ]
 Inputs = Annotated[
     list[str] | None,
-    typer.Option("--in", metavar="NAME=PATH", help="A further input; a family is given several times."),
+    typer.Option("--in", metavar="NAME=PATH", help="A further input; repeatable, also for a family."),
 ]
 TargetSpec = Annotated[
     str | None,
@@ -34,7 +36,7 @@ TargetSpec = Annotated[
 ]
 TargetArguments = Annotated[
     list[str] | None,
-    typer.Option("--target-arg", metavar="NAME=VALUE", help="An argument of the target's callable."),
+    typer.Option("--target-arg", metavar="NAME=VALUE", help="An argument of the target's callable; repeatable."),
 ]
 Like = Annotated[
     Path | None,
@@ -47,14 +49,18 @@ Root = Annotated[
 ]
 IncludePath = Annotated[
     list[Path] | None,
-    typer.Option("--include-path", metavar="DIR", help="Where included rule files are looked for as well."),
+    typer.Option("--include-path", metavar="DIR", help="Another folder that rule files may include from; repeatable."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the report, and errors, as JSON.")]
 Concise = Annotated[bool, typer.Option("--concise", help="Print each error and warning as one line.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")]
 Warnings = Annotated[
     list[str] | None,
-    typer.Option("-W", metavar="error|CODE=error|ignore", help="Make warnings errors, or leave them out."),
+    typer.Option(
+        "-W",
+        metavar="[CODE=]error|warn|ignore",
+        help="What becomes of all warnings, or of one code, which wins over all; repeatable.",
+    ),
 ]
 MaxMemory = Annotated[
     str | None, typer.Option("--max-memory", metavar="SIZE", help="Refuse to start where more may be used: 2GB, 500MB.")
@@ -65,7 +71,12 @@ ShardSize = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Replace existing outputs.")]
 ProgressEvents = Annotated[
     str | None,
-    typer.Option("--progress", metavar="json", help="Print progress to standard error as JSON, one event a line."),
+    typer.Option(
+        "--progress",
+        metavar="json",
+        help="Print events to standard error, one JSON object a line: phase (planning, writing), progress (done and "
+        "total, in bytes), end (ok).",
+    ),
 ]
 
 

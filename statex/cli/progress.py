@@ -1,4 +1,16 @@
-"""What is done while bytes are written: a bar on a terminal, or events as JSON, and signals are heard."""
+"""What is done while bytes are written: a bar on a terminal, or events as JSON, and signals are heard.
+
+The events of `--progress=json` go to standard error, one JSON object a line:
+
+    {"event": "phase", "name": "planning"}                  files are opened, and all is checked
+    {"event": "phase", "name": "writing"}                   from the first byte until the outputs have their names
+    {"event": "progress", "done": 524288, "total": 1048576} bytes of tensors, a few times a second
+    {"event": "end", "ok": true, "done": 1048576, "total": 1048576}
+
+The first event says `planning`, the last one how it ended: with `ok` outputs are in place, synced and verified, and
+`done` is `total` (both 0 where nothing was to be written). Wrong arguments and syntax errors end a command before its
+first event. Errors and warnings are text between the events, or with `--json` in the one document on standard output.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +37,10 @@ Update = Callable[[int, int], None]
 def shown(saying: Saying, events: str | None = None) -> Iterator[Update]:
     """Give a function to call with bytes done and in all: it draws a bar where one is wanted, or prints events."""
     if events not in (None, "json"):
-        raise typer.BadParameter(f"`--progress` takes json, and got `{events}`")
+        raise typer.BadParameter(f"`--progress` takes json, and got `{events}`", param_hint="--progress")
     if events is not None:
-        yield _Events()
+        with _events() as update:
+            yield update
     elif saying.quiet or saying.json or not sys.stderr.isatty():
         yield lambda done, total: signals.check()
     else:
@@ -35,18 +48,50 @@ def shown(saying: Saying, events: str | None = None) -> Iterator[Update]:
             yield update
 
 
+@contextmanager
+def _events() -> Iterator[Update]:
+    events = _Events()
+    _print(event="phase", name="planning")
+    try:
+        yield events
+    except BaseException:
+        events.end(ok=False)
+        raise
+    events.end(ok=True)
+
+
 class _Events:
-    """Prints one JSON object a line to standard error: now and then, and when all is done."""
+    """Prints how far the writing is: when it begins, now and then, and when all is done."""
 
     def __init__(self) -> None:
         self._next = 0.0
+        self._done = self._total = 0
+        self._writing = False
 
     def __call__(self, done: int, total: int) -> None:
         signals.check()
+        if not self._writing:
+            self._writing = True
+            _print(event="phase", name="writing")
+        # Bytes of headers are written as well, and are no part of the total.
+        self._done, self._total = min(done, total), total
         now = time.monotonic()
-        if now >= self._next or done >= total:
+        if now >= self._next and self._done < total:
             self._next = now + _PAUSE
-            print(json.dumps({"event": "progress", "done": done, "total": total}), file=sys.stderr, flush=True)
+            self._say()
+
+    def end(self, *, ok: bool) -> None:
+        if ok and self._writing:
+            self._done = self._total
+            self._say()
+        _print(event="end", ok=ok, done=self._done, total=self._total)
+
+    def _say(self) -> None:
+        _print(event="progress", done=self._done, total=self._total)
+
+
+def _print(**event: object) -> None:
+    print(json.dumps(event), file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -64,7 +109,7 @@ def _bar() -> Iterator[Update]:
         signals.check()
         if total >= _WORTH:
             bar.start()
-            bar.update(task, completed=done, total=total)
+            bar.update(task, completed=min(done, total), total=total)
 
     try:
         yield update

@@ -10,8 +10,8 @@ import typer
 
 from statex.cli import options
 from statex.cli.arguments import ORDER, Argument, Divided, divided
-from statex.diagnostics.codes import find_code
-from statex.diagnostics.suggest import did_you_mean
+from statex.diagnostics.codes import all_codes, find_code
+from statex.diagnostics.suggest import did_you_mean, join_words
 from statex.dsl.parameters import Given, from_text
 from statex.dsl.parts import Outside, Part, stem_of
 from statex.grammar import parse
@@ -115,22 +115,33 @@ def size(text: str | None, option: str) -> int | None:
 
 
 def warnings(given: Sequence[str] | None) -> Mapping[str, str]:
-    """Return what `-W` options say of warnings, by code; `*` stands for all that have none of their own."""
+    """Return what `-W` options say of warnings, by code; `*` stands for all that have none of their own.
+
+    What is said of one code holds for it whatever is said of all, before or after; of two that say the same, the last.
+    """
     found: dict[str, str] = {}
     for text in given or ():
         code, equals, way = text.rpartition("=")
         if way not in WAYS:
-            near = did_you_mean(way, WAYS)
-            hint = f"; did you mean `{near[0]}`?" if near else ""
-            raise typer.BadParameter(f"`-W {text}` says neither error, warn nor ignore{hint}", param_hint="-W")
+            raise typer.BadParameter(_no_way(text, code, way), param_hint="-W")
         found[_lint(code) if equals else ALL] = way
     return found
+
+
+def _no_way(text: str, code: str, way: str) -> str:
+    if not code and find_code(way) is not None:
+        return f"`-W {text}` does not say what becomes of {way.upper()}: {way.upper()}=error, =warn or =ignore"
+    near = did_you_mean(way, WAYS)
+    mended = f"{code}={near[0]}" if code and near else "".join(near)
+    hint = f"; did you mean `-W {mended}`?" if near else ""
+    return f"`-W {text}` says neither error, warn nor ignore{hint}"
 
 
 def _lint(name: str) -> str:
     code = find_code(name)
     if code is None:
-        raise typer.BadParameter(f"there is no code `{name}`; `statex explain` lists all", param_hint="-W")
+        known = join_words([one.id for one in all_codes() if one.is_lint], limit=20)
+        raise typer.BadParameter(f"there is no code `{name}`; warnings are {known} (`statex explain`)", param_hint="-W")
     if not code.is_lint:
         raise typer.BadParameter(f"{code.id} is an error, and only warnings (SX9xx) can be set", param_hint="-W")
     return code.id
@@ -138,7 +149,8 @@ def _lint(name: str) -> str:
 
 def refuse_running(running: options.Running) -> None:
     """Refuse options that are for recipes, where there is none."""
-    named = {"--out": running.out, "--allow-import": running.allow_import, "--within": running.within}
+    named = {"--out": running.out, "--allow-import": running.allow_import, "--within": running.within,
+             "--max-memory": running.max_memory}  # fmt: skip
     for name, value in named.items():
         if value:
             raise typer.BadParameter(f"`{name}` is for recipes, and none was given", param_hint=name)

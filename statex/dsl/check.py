@@ -219,8 +219,6 @@ class _Checker:
             if binding.name.name in given:
                 self.found.add(diagnostic(codes.NAME_CLASH, f"`{binding.name.name}` is given twice", binding.name.span))
             given.add(binding.name.name)
-        if node.path.value.startswith("/"):
-            return
         source = self._loaded(node, folder)
         if source.name in files:
             chain = " -> ".join((*files, source.name))

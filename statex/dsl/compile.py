@@ -16,7 +16,7 @@ from statex.dsl.compiler import Compiler
 from statex.dsl.given import check_outside, check_with, shared_scope
 from statex.dsl.ledger import unread
 from statex.dsl.metadata import follow
-from statex.dsl.parts import Outside, Part
+from statex.dsl.parts import Outside, Part, short_names
 from statex.dsl.plan import Output, Plan
 from statex.dsl.scope import Scope
 from statex.dsl.state import Entry
@@ -64,12 +64,13 @@ def compile_plan(
 
 
 def _parameters(shared: Scope, scopes: Sequence[tuple[Part, Scope]]) -> dict[str, object]:
-    """Return the values of the program's names; one that has several values in several files is `stem.name`."""
+    """Return the values of the program's names; one that has another value in a later file is `file.name` there."""
     found: dict[str, object] = {**shared.names()}
+    short = short_names(part.stem for part, _ in scopes)
     for part, scope in scopes:
         for name, value in scope.names().items() if not part.shared else ():
             other = name in found and found[name] != value
-            found[f"{part.stem}.{name}" if other else name] = value
+            found[f"{short.get(part.stem, part.stem)}.{name}" if other else name] = value
     return found
 
 

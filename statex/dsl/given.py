@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from statex.diagnostics import Diagnostic, StatexError, diagnostic
+from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import names as codes
 from statex.diagnostics.suggest import did_you_mean, join_words
 from statex.dsl.check import Checked
 from statex.dsl.parameters import Given, overridden
-from statex.dsl.parts import Outside, Part
+from statex.dsl.parts import Outside, Part, addresses, short_names, split_name
 from statex.dsl.scope import Scope
 from statex.grammar import tree
 from statex.source import Source, Span
@@ -56,24 +57,44 @@ def _unread(checked: Checked, outside: Outside) -> Iterator[Diagnostic]:
 
 
 def _unaddressed(checked: Checked, outside: Outside) -> Iterator[Diagnostic]:
-    """Yield diagnostics for values that are given to one file, where it is not there or declares no such parameter."""
-    stems = [stem for stem, _ in checked.files if stem]
+    """Yield diagnostics for values for one file, where there is none, or several, or it declares no such parameter."""
+    declared = {stem: names for stem, names in checked.files if stem}
+    short = short_names(declared)
     for full, value in outside.given.items():
-        stem, dot, name = full.rpartition(".")
-        if not dot or value.lenient:
+        file, name = split_name(full)
+        if "." not in full or value.lenient:
             continue
-        names = [n for other, names in checked.files if other == stem for n in names]
-        if stem in stems and name not in names:
-            yield _unknown(name, value.span, names, f"`{stem}.sx`")
-        elif stem not in stems:
-            near = did_you_mean(stem, stems)
-            yield diagnostic(
-                codes.UNKNOWN_PARAM,
-                f"`{full}` is for a rule file `{stem}.sx`, and the program has none",
-                value.span,
-                notes=[f"its rule files are {join_words([f'`{s}.sx`' for s in stems], limit=5)}"] if stems else (),
-                help=f"did you mean `{near[0]}.{name}`?" if near else (),
-            )
+        meant = [stem for stem in declared if addresses(file, stem)]
+        if not meant:
+            yield _no_file(full, value.span, list(short.values()))
+        elif len(meant) > 1:
+            yield _several_files(full, value.span, meant, short)
+        elif name not in declared[meant[0]]:
+            yield _unknown(name, value.span, declared[meant[0]], f"`{meant[0]}.sx`")
+
+
+def _no_file(full: str, span: Span | None, known: Sequence[str]) -> Diagnostic:
+    file, name = split_name(full)
+    near = did_you_mean(file, known)
+    return diagnostic(
+        codes.UNKNOWN_PARAM,
+        f"`{full}` is for a rule file `{file}.sx`, and the program has none",
+        span,
+        notes=[f"its rule files are {join_words([f'`{one}.sx`' for one in known], limit=5)}"] if known else (),
+        help=f"did you mean `{near[0]}.{name}`?" if near else (),
+    )
+
+
+def _several_files(full: str, span: Span | None, meant: Sequence[str], short: Mapping[str, str]) -> Diagnostic:
+    name = split_name(full)[1]
+    return diagnostic(
+        codes.UNKNOWN_PARAM,
+        f"`{full}` could be for {counted(len(meant), 'rule file')}: "
+        f"{join_words([f'`{stem}.sx`' for stem in meant], limit=5)}",
+        span,
+        help=[f"for one of them: {'   or '.join(f'{short[stem]}.{name}' for stem in meant[:3])}",
+              f"for every file that declares it: {name}"],
+    )  # fmt: skip
 
 
 def check_with(part: Part) -> None:

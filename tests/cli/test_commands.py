@@ -17,6 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import statex
+from statex.diagnostics import diagnostic
+from statex.diagnostics.codes import lints
 from tests.cli.conftest import Run
 
 
@@ -399,6 +401,23 @@ class TestShow:
         values = run("show", "best.pth", "--json").json["values"]
         assert values == {"best": "-inf", "seen": [1.5, "nan"]}
         assert run("plan", "-e", "param p", "best.pth", "-D", "p=NaN", "--json").json["parameters"] == {"p": "nan"}
+
+    def test_quiet(self, run: Run, net: Net) -> None:
+        ended = run("show", "-q", "net.pth")
+        assert (ended.exit_code, ended.out, ended.err) == (0, "", "")
+        assert run("show", "-q", "none.pth").exit_code == 3
+
+    def test_what_was_interrupted_is_said_once(self, run: Run, net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+        found = diagnostic(lints.RECOVERED, "a run was finished")
+        monkeypatch.setattr("statex.cli.commands.show.settled", lambda request: (found,))
+        ended = run("show", "net.pth", "--json")
+        assert ended.err == ""
+        assert [one["code"] for one in ended.json["warnings"]] == ["SX907"]
+        assert run("show", "net.pth", "-q").err.startswith("warning[SX907]: a run was finished")
+        assert run("show", "net.pth", "-W", "SX907=ignore").err == ""
+        ended = run("show", "net.pth", "-W", "error")
+        assert (ended.exit_code, ended.out) == (1, "")
+        assert ended.err.startswith("error[SX907]")
 
     def test_wide_characters_keep_columns(self, run: Run) -> None:
         torch.save({"模型.w": torch.ones(1), "abcdef": torch.ones(1)}, "wide.pth")

@@ -43,7 +43,9 @@ def apply(
 ) -> None:
     """Convert a checkpoint. The output appears whole and verified, or not at all.
 
-    Rule files (their names end in .sx) and rules given by -e make one program, in the order of the command line.
+    Rule files (their names end in .sx) and rules given by -e make one program, in the order of the command line. Each
+    file has parameters of its own; all -e together are one more text, in which names go on. Paths that begin with a
+    dash stand after `--`.
 
     \b
     statex apply rules.sx in.pth out.pth --target mypkg.models:MyModel

@@ -33,7 +33,9 @@ def check(
     running: options.Running,
     saying: options.Saying,
 ) -> None:
-    """Check rules: syntax and names, and against a checkpoint and a target where they are given; or a whole recipe.
+    """Check rules or a recipe, and write nothing.
+
+    Of rules, syntax and names are checked; where IN is given, also keys and shapes, and the result against a target.
 
     \b
     statex check rules.sx
@@ -53,13 +55,14 @@ def check(
         raise typer.BadParameter(
             "parameters, inputs, targets and roots are checked against a checkpoint: name IN as well"
         )
+    policy = requests.warnings(saying.warnings)
     wanted = requests.request(found.rules, source, program, aim)
     warnings: tuple[Diagnostic, ...] = ()
     if source is None:
         check_rules(wanted)
     else:
         with redirect_stdout(sys.stderr):
-            warnings = judged(_warnings(wanted), requests.warnings(saying.warnings))
+            warnings = judged(_warnings(wanted), policy)
     if saying.json:
         print_json({"ok": True, "warnings": [to_json(w) for w in warnings]})
         return

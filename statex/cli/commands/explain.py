@@ -17,9 +17,10 @@ def explain(
     code: Annotated[str | None, typer.Argument(metavar="[CODE]", help="A code, such as SX301.")] = None,
     json: options.Json = False,
 ) -> None:
-    """Explain a code that a message names: what it means, an example, and what to do. Without one, list all.
+    """Explain the code of a message, or list all codes.
 
     \b
+    statex explain
     statex explain SX301
     """
     if code is None and json:

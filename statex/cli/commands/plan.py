@@ -34,7 +34,9 @@ def plan(
     running: options.Running,
     saying: options.Saying,
 ) -> None:
-    """Say what rules do to a checkpoint, from its header alone; or what a recipe does, reads and writes.
+    """Say what rules or a recipe would do, and read no tensor.
+
+    Of a recipe, all files that it reads and writes are listed as well.
 
     \b
     statex plan rules.sx in.safetensors
@@ -48,12 +50,13 @@ def plan(
         plan_recipe(found.recipe, program, aim, running, saying, format=format, keys=keys)
         return
     requests.refuse_running(running)
+    policy = requests.warnings(saying.warnings)
     (source,) = found.paths
     wanted = requests.request(found.rules, source, program, aim)
     with redirect_stdout(sys.stderr), Session(wanted) as session:
         session.whole.check_target()
         planned = session.priced(known_format(format) if format is not None else None)
-    say_plan(replace(planned, warnings=judged(planned.warnings, requests.warnings(saying.warnings))), saying, keys=keys)
+    say_plan(replace(planned, warnings=judged(planned.warnings, policy)), saying, keys=keys)
 
 
 def say_plan(planned: Plan, saying: options.Saying, *, keys: bool) -> None:

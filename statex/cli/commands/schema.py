@@ -8,7 +8,10 @@ import typer
 def schema() -> None:
     """Print the JSON Schema of recipes, for editors that read YAML.
 
-    A recipe whose first line is `# yaml-language-server: $schema=recipe.schema.json` is checked while it is written.
+    An editor checks a recipe while it is written if its first line is this:
+
+    \b
+    # yaml-language-server: $schema=recipe.schema.json
 
     \b
     statex schema > recipe.schema.json

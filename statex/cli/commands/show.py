@@ -13,16 +13,21 @@ import typer
 
 import statex
 from statex.cli import options, requests
+from statex.cli.groups import grouped
 from statex.cli.output import columns, escape, print_diagnostics, print_json
 from statex.diagnostics.amounts import counted, show_bytes
+from statex.diagnostics.render import to_json
 from statex.header import Header, OpaqueInfo, TensorInfo
 from statex.session.request import InputSpec, Request
 from statex.session.session import settled
 from statex.session.targets import resolve
+from statex.session.warnings import judged
 
 
+@grouped
 def show(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="The checkpoint.")],
+    *,
     keys: Annotated[
         bool, typer.Option("--keys", help="List every key; without it, numbered modules are one line.")
     ] = False,
@@ -34,22 +39,31 @@ def show(
     ] = None,
     target_arg: options.TargetArguments = None,
     root: options.Root = None,
-    json: options.Json = False,
-    concise: options.Concise = False,
+    saying: options.Saying,
 ) -> None:
-    """Show what a checkpoint holds: keys, dtypes, shapes, sizes, and the plain values around the state.
+    """Show the keys, dtypes, shapes and sizes of a checkpoint.
+
+    The plain values around the state are shown as well, and which keys share a tensor.
 
     \b
     statex show model.safetensors
     statex show lightning.ckpt --root state_dict --keys
     """
-    print_diagnostics(settled(Request(InputSpec(path))), concise=concise)
+    policy = requests.warnings(saying.warnings)
+    aim = requests.target(options.Aim(target, target_arg))
+    warnings = judged(settled(Request(InputSpec(path))), policy)
     header = statex.read_header(path, root=root)
     with redirect_stdout(sys.stderr):
-        roles = _roles(resolve(requests.target(options.Aim(target, target_arg))))
-    if json:
-        print_json(_as_json(header, roles))
+        roles = _roles(resolve(aim))
+    if saying.json:
+        print_json(_as_json(header, roles) | {"warnings": [to_json(one) for one in warnings]})
         return
+    print_diagnostics(warnings, concise=saying.concise)
+    if not saying.quiet:
+        _print(header, roles, keys=keys)
+
+
+def _print(header: Header, roles: Mapping[str, str], *, keys: bool) -> None:
     rows = _rows(header, roles) if keys else _folded(_rows(header, roles))
     for line in columns([tuple(escape(cell) for cell in row) for row in rows]):
         typer.echo(line)

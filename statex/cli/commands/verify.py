@@ -26,7 +26,9 @@ def verify(
     root: options.Root = None,
     saying: options.Saying,
 ) -> None:
-    """Compare a checkpoint with a model or another checkpoint: keys, shapes, dtypes, and load_state_dict itself.
+    """Compare a checkpoint with a model or another checkpoint.
+
+    Keys, shapes and dtypes are compared, and a model's own load_state_dict has to take the state.
 
     \b
     statex verify out.pth --target mypkg.models:MyModel
@@ -35,8 +37,9 @@ def verify(
     target = requests.target(aim)
     if target is None:
         raise typer.BadParameter("name what to verify against: --target MODULE:CALLABLE or --like FILE")
+    policy = requests.warnings(saying.warnings)
     with redirect_stdout(sys.stderr), Session(Request(InputSpec(path, root), target=target)) as session:
-        warnings = judged(session.before, requests.warnings(saying.warnings))
+        warnings = judged(session.before, policy)
         found = session.whole.verify()
     if saying.json:
         said = [to_json(one) for one in warnings]
