@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,13 +13,13 @@ from statex.diagnostics import Diagnostic
 from statex.dsl.plan import Plan
 from statex.session.digests import Digests
 from statex.session.folders import MadeFolders
-from statex.session.placing import Placed, check_apart, checked, place
+from statex.session.placing import Placed, check_apart, check_report, checked, place
 from statex.session.records import Records, included
-from statex.session.report import LastRun, make_report, read_report
+from statex.session.report import LastRun, is_report, make_report, read_report
 from statex.session.request import Request
 from statex.session.session import Session, check, settled
 from statex.session.shipping import Shipment, check_held_back, counted_progress, priced, shipments
-from statex.session.unchanged import changes, is_own
+from statex.session.unchanged import changes, is_own, was_there
 from statex.session.warnings import judged
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def carry_out(request: Request, progress: Progress | None = None) -> Conversion:
         return Conversion(None, tuple(_as_before(one) for one in outputs), request.report, before)
     outputs = [_free(one, request, last) for one in outputs]
     check_apart(outputs, request)
+    check_report(request)
     with Session(request, before) as session:
         found = shipments(session, outputs, request.policy)
         done = _done(session, outputs, found, wrote=not request.policy.dry_run)
@@ -120,9 +122,28 @@ def _placed(request: Request) -> list[Placed]:
 
 
 def _free(placed: Placed, request: Request, last: LastRun | None) -> Placed:
-    own = request.policy.replace == "own" and last is not None
-    force = request.policy.replace == "always" or (own and is_own(request, placed.spec, last))
-    return checked(placed, request, force=force, was_own=own and last is not None and placed.spec.label in last.outputs)
+    replaces = request.policy.replace
+    if last is not None and replaces != "never" and is_own(request, placed.spec, last):
+        names = [name.rpartition("/")[2] for name in last.outputs[placed.spec.label].files]
+        return checked(placed, request, force=True, own=names)
+    why = _why_not_own(placed, request, last) if replaces == "own" else ""
+    return checked(placed, request, force=replaces == "always", why=why)
+
+
+def _why_not_own(placed: Placed, request: Request, last: LastRun | None) -> str:
+    """Say why what is there is not taken for the last run's own."""
+    if request.report is None:
+        return "a run knows its own outputs by its report, and this recipe has none"
+    if last is None:
+        what = (
+            f"what `{request.report}` says cannot be relied on" if is_report(request.report) else "there is no report"
+        )
+        return f"the last run's own outputs may be replaced, and {what}"
+    if not was_there(request, placed.spec, last):
+        return "the last run did not write it"
+    if None in last.outputs[placed.spec.label].files.values():
+        return "the last run wrote it without taking its digest, so that nothing tells whether it was changed since"
+    return "the last run wrote it, and it has been changed since"
 
 
 def _as_before(placed: Placed) -> Written:
@@ -167,10 +188,11 @@ def _write(session: Session, found: Sequence[Shipment], done: Conversion, progre
             records.staged(one, staged.temporary)
         prints = digests.taken()
         records.check_expected(prints)
+        records.check_copied(prints)
         session.inputs.check_unchanged()
         if request.report is not None:
-            report = make_report(request, plan, done.outputs, **records.said(prints))
-            outputs.stage_bytes(request.report, report, force=True)
+            report = make_report(request, plan, done.outputs, records.said(prints))
+            outputs.stage_bytes(request.report, report, force=os.path.lexists(request.report))
         outputs.commit()
 
 

@@ -95,6 +95,7 @@ def _shipment(session: Session, placed: Placed, delivery: Delivery, policy: Poli
         notes=inputs.notes,
         index=inputs.index,
         copy=placed.copy,
+        own=placed.own,
     )
     comparison = delivery.check_target()
     delivery.load_into_target(options.format)
