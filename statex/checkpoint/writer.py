@@ -37,8 +37,8 @@ class Options:
     `compare_written`. `notes` are texts that safetensors keeps beside the tensors, `index` is what the index of the
     input says besides.
     `copy` are files that go into the folder as they are. `large` writes past the page cache, where the file system
-    lets us. `own` are the names of files, beside those of sets, that may go with a folder that is replaced. `progress` is
-    told of bytes as they are written.
+    lets us. `own` are the names of files, beside those of sets, that may go with a folder that is replaced.
+    `progress` is told of bytes as they are written.
     """
 
     format: str

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from statex.checkpoint import Transaction, check_space, is_large, open_checkpoint, stage_checkpoint
-from statex.diagnostics import Diagnostic
+from statex.diagnostics import Diagnostic, StatexError
 from statex.dsl.plan import Plan
 from statex.session.digests import Digests
 from statex.session.folders import MadeFolders
-from statex.session.placing import Placed, check_apart, check_report, checked, place
+from statex.session.placing import Placed, check_apart, check_report, checked, place, replaces_report, shown_at
 from statex.session.records import Records, included
 from statex.session.report import LastRun, is_report, make_report, read_report
 from statex.session.request import Request
 from statex.session.session import Session, check, settled
-from statex.session.shipping import Shipment, check_held_back, counted_progress, priced, shipments
+from statex.session.shipping import Shipment, check_held_back, counted_progress, in_order, priced, shipments
 from statex.session.unchanged import changes, is_own, was_there
 from statex.session.warnings import judged
+from statex.source import Span
 
 if TYPE_CHECKING:
     from statex.execute.verify import Comparison
@@ -33,7 +34,8 @@ class Written:
     """An output of a run: how it is called (`output` where it has no name), where it is, and what it holds.
 
     `path` is `None` where nothing was written. `comparison` is the one with its target, `None` where it has none.
-    `left_files` is what is not weights in the source's folder, and was not taken along; folders end in `/`.
+    `left_files` is what is not weights in the source's folder, and was not taken along; folders end in `/`. The files
+    that were are `copied`.
     """
 
     label: str
@@ -43,6 +45,7 @@ class Written:
     nbytes: int
     comparison: Comparison | None = None
     left_files: tuple[str, ...] = ()
+    copied: tuple[Path, ...] = ()
 
     @property
     def verified(self) -> dict[str, Any] | None:
@@ -53,12 +56,16 @@ class Written:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a run did: the plan that was carried out (none, where nothing had changed), and the outputs."""
+    """What a run did: the plan that was carried out (none, where nothing had changed), and the outputs.
+
+    `included` are the names of the rule files that rules include.
+    """
 
     plan: Plan | None
     outputs: tuple[Written, ...]
     report: Path | None = None
     warnings: tuple[Diagnostic, ...] = ()
+    included: tuple[str, ...] = ()
 
     @property
     def skipped(self) -> bool:
@@ -105,9 +112,10 @@ def carry_out(request: Request, progress: Progress | None = None) -> Conversion:
     outputs = _placed(request)
     last = read_report(request.report) if request.report is not None else None
     if request.policy.skip and last is not None and changes(request, last, included(check(request), request)) is None:
-        return Conversion(None, tuple(_as_before(one) for one in outputs), request.report, before)
-    outputs = [_free(one, request, last) for one in outputs]
+        said = judged(before, request.policy.warnings)
+        return Conversion(None, tuple(_as_before(one) for one in outputs), request.report, said)
     check_apart(outputs, request)
+    outputs = _each((one.spec.span, partial(_free, one, request, last)) for one in outputs)
     check_report(request)
     with Session(request, before) as session:
         found = shipments(session, outputs, request.policy)
@@ -118,7 +126,23 @@ def carry_out(request: Request, progress: Progress | None = None) -> Conversion:
 
 
 def _placed(request: Request) -> list[Placed]:
-    return [place(one, request.state.path) for one in request.outputs]
+    return _each([(one.span, partial(place, one, request.state.path)) for one in request.outputs])
+
+
+def _each(works: Iterable[tuple[Span | None, Callable[[], Placed]]]) -> list[Placed]:
+    """Return what works make of the outputs, or raise the errors of all; these show the places of the outputs."""
+    problems: list[Diagnostic] = []
+    done = []
+    for span, work in works:
+        try:
+            done.append(work())
+        except StatexError as error:
+            problems += [
+                found if found.labels or span is None else shown_at(found, span) for found in error.diagnostics
+            ]
+    if problems:
+        raise StatexError(problems)
+    return done
 
 
 def _free(placed: Placed, request: Request, last: LastRun | None) -> Placed:
@@ -164,10 +188,12 @@ def _done(session: Session, outputs: Sequence[Placed], found: Sequence[Shipment]
             sum(o.type.nbytes for o in one.delivery.plan.outputs.values() if o.type is not None),
             one.comparison,
             one.placed.left,
+            one.placed.copy,
         )
         for one in found
     )
-    return Conversion(plan, written, session.request.report if wrote else None, warnings)
+    included = tuple(dict.fromkeys(source.name for source in session.checked.included))
+    return Conversion(plan, written, session.request.report if wrote else None, warnings, included)
 
 
 def _write(session: Session, found: Sequence[Shipment], done: Conversion, progress: Progress | None) -> None:
@@ -181,7 +207,7 @@ def _write(session: Session, found: Sequence[Shipment], done: Conversion, progre
     finals = [one.placed.path for one in found] + ([request.report] if request.report is not None else [])
     with MadeFolders(finals), Digests() as digests, Transaction(alone=len(finals) == 1) as outputs:
         records = Records(session, digests)
-        for one in found:
+        for one in in_order(found):
             large = is_large(one.placed.path.parent, one.nbytes)
             options = replace(one.options, large=large, progress=add)
             staged = stage_checkpoint(outputs, one.placed.path, one.tree, options, _verifier(session, one))
@@ -192,7 +218,7 @@ def _write(session: Session, found: Sequence[Shipment], done: Conversion, progre
         session.inputs.check_unchanged()
         if request.report is not None:
             report = make_report(request, plan, done.outputs, records.said(prints))
-            outputs.stage_bytes(request.report, report, force=os.path.lexists(request.report))
+            outputs.stage_bytes(request.report, report, force=replaces_report(request))
         outputs.commit()
 
 

@@ -59,17 +59,20 @@ def fingerprint(request: Request) -> str:
 
 
 def relative(path: PathLike, base: Path) -> str:
-    """Return a path as reports have it: relative to the folder of the recipe, bytes that are no text as `\\udc80`."""
-    found = Path(os.path.relpath(path, base)).as_posix()
+    """Return a path as reports have it: relative to the folder of the recipe.
+
+    Bytes that are no text are written as `\\udc80`, and a backslash twice.
+    """
+    found = Path(os.path.relpath(path, base)).as_posix().replace("\\", "\\\\")
     return found.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def located(name: str, base: Path) -> Path:
     """Return the path that a report has as `name`."""
-    return base / _BYTE.sub(lambda found: chr(int(found[1], 16)), name)
+    return base / _WRITTEN.sub(lambda found: chr(int(found[1], 16)) if found[1] else "\\", name)
 
 
-_BYTE = re.compile(r"\\u(dc[89a-f][0-9a-f])")
+_WRITTEN = re.compile(r"\\(?:u(dc[89a-f][0-9a-f])|\\)")
 
 
 def _rules(part: Part, base: Path) -> dict[str, Any]:

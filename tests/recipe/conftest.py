@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import statex
 from tests.cli.conftest import Ended, Run, run
 
 __all__ = ["Bench", "bench", "run"]
@@ -33,6 +32,16 @@ RULES = """param by: float
 include 'names.sx'
 set **.weight = it * by
 """
+
+
+def loaded(folder: Path) -> dict[str, torch.Tensor]:
+    """Read a folder of torch.distributed.checkpoint by torch."""
+    import torch.distributed.checkpoint as dcp
+
+    metadata = dcp.FileSystemReader(folder).read_metadata().state_dict_metadata
+    state = {key: torch.empty(one.size, dtype=one.properties.dtype) for key, one in metadata.items()}
+    dcp.load(state, storage_reader=dcp.FileSystemReader(folder), no_dist=True)
+    return state
 
 
 @dataclass
@@ -62,9 +71,13 @@ class Bench:
     def load(self, name: str) -> dict[str, torch.Tensor]:
         """Read a checkpoint: by torch and safetensors themselves where it is one file."""
         path = self.folder / name
-        if path.is_file():
-            return load_file(path) if name.endswith(".safetensors") else torch.load(path, weights_only=True)
-        return dict(statex.load(path))
+        if (path / ".metadata").exists():
+            return loaded(path)
+        files = [path] if path.is_file() else [one for one in sorted(path.iterdir()) if one.suffix != ".json"]
+        state: dict[str, torch.Tensor] = {}
+        for one in files:
+            state |= load_file(one) if one.suffix == ".safetensors" else torch.load(one, weights_only=True)
+        return state
 
     def __call__(self, *arguments: object, code: int = 0, recipe: str = "recipe.yaml", command: str = "run") -> Ended:
         """Run the recipe."""
@@ -109,7 +122,7 @@ STATE = {
 
 
 @pytest.fixture
-def bench(tmp_path: Path, run: Run) -> Iterator[Bench]:
+def bench(tmp_path: Path, run: Run) -> Bench:
     """A folder with a recipe of two outputs and a report: `a` and `b` become `x.a` and `x.b`, weights are scaled."""
     made = Bench(tmp_path, run)
     made.save("in.pth", STATE)

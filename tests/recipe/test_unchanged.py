@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -340,12 +340,12 @@ def test_a_target_that_is_a_checkpoint(bench: Bench) -> None:
 
 
 @pytest.fixture
-def coded(bench: Bench) -> Iterator[Bench]:
+def coded(bench: Bench) -> Bench:
     """A recipe with a target in code."""
     bench.write("models.py", CODE)
     rewrite("recipe.yaml", "rules:", "target: {model: 'models:Net'}\nrules:")(bench)
     bench("--allow-import")
-    yield bench
+    return bench
 
 
 def test_a_target_that_is_code(coded: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
