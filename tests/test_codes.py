@@ -16,8 +16,8 @@ from statex.recipe.read import parse_recipe
 from statex.source import Source
 
 BY_ID = {code.id: code for code in all_codes()}
-COMMANDS = {code.id for code in all_codes() if re.match(r"statex |torch\.save|\{'a'", code.example)}
-"""Codes of command lines, files and targets; tests of these bring them about."""
+COMMANDS = {code.id for code in all_codes() if re.match(r"statex |torch\.save|\{'a'|\w+: \{", code.example)}
+"""Codes of command lines, files, targets and of what recipes run into; tests of these bring them about."""
 RECIPES = {code.id for code in all_codes() if code.example.startswith("statex: ")}
 """Codes whose example is a recipe."""
 

@@ -63,7 +63,7 @@ ALLOWED = {
     "dsl": room(f"{FOUNDATIONS} grammar", "regex einops"),
     "checkpoint": room(FOUNDATIONS, "torch numpy isal"),
     "execute": room(f"{FOUNDATIONS} dsl checkpoint", "torch numpy"),
-    "session": room(f"{FOUNDATIONS} grammar dsl checkpoint execute", "torch yaml"),
+    "session": room(f"{FOUNDATIONS} grammar dsl checkpoint execute", "torch yaml msgspec"),
     "recipe": room(f"{FOUNDATIONS} grammar dsl session", "msgspec yaml"),
     "api": room(f"{FOUNDATIONS} grammar dsl checkpoint execute session"),
     "cli": room(f"{FOUNDATIONS} grammar dsl checkpoint execute session recipe api", "typer rich yaml torch"),

@@ -1,6 +1,6 @@
 """A small classifier: what is trained, what is served, and the files that a pipeline begins with.
 
-    python models.py     # writes base/, runs/ and head.pth
+python models.py     # writes base/, runs/ and head.pth
 """
 
 from __future__ import annotations

@@ -38,7 +38,8 @@ class Options:
     `compare_written`. `notes` are texts that safetensors keeps beside the tensors, `index` is what the index of the
     input says besides.
     `copy` are files that go into the folder as they are. `large` writes past the page cache, where the file system
-    lets us. `progress` is told of bytes as they are written. `earlier` knows what outputs written before hold.
+    lets us. `own` are the names of files, beside those of sets, that may go with a folder that is replaced.
+    `progress` is told of bytes as they are written. `earlier` knows what outputs written before hold.
     """
 
     format: str
@@ -50,6 +51,7 @@ class Options:
     notes: Mapping[str, str] = field(default_factory=dict)
     index: Mapping[str, Any] = field(default_factory=dict)
     copy: Sequence[Path] = ()
+    own: frozenset[str] = frozenset()
     large: bool = False
     progress: Callable[[int], None] | None = None
     earlier: Earlier | None = None
@@ -141,7 +143,7 @@ def stage_checkpoint(
         verify(temporary)
 
     if options.folder:
-        return outputs.stage_folder(final, write_folder, force=options.force)
+        return outputs.stage_folder(final, write_folder, force=options.force, own=options.own)
     return outputs.stage_file(final, write_file, force=options.force)
 
 

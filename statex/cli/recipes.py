@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
@@ -20,6 +21,7 @@ from statex.recipe.request import Overrides, to_request
 from statex.rulefiles import includes_from
 from statex.session.conversion import Conversion, preview
 from statex.session.request import Request, TargetSpec
+from statex.session.unchanged import module_file
 
 
 def recipe_request(
@@ -37,7 +39,7 @@ def recipe_request(
     overrides = Overrides(
         requests.parameters(program.definitions, program.params),
         requests.inputs(program.inputs),
-        dict(requests.pairs(running.out, "--out", "NAME=PATH")),
+        _outputs(running.out),
         requests.warnings(saying.warnings),
         running.allow_import,
         running.within,
@@ -49,6 +51,15 @@ def recipe_request(
         includes_from(program.include_path or ()),
     )
     return to_request(read_recipe(path), overrides)
+
+
+def _outputs(given: list[str] | None) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, path in requests.pairs(given, "--out", "NAME=PATH"):
+        if name in found:
+            raise typer.BadParameter(f"the output `{name}` is given two places", param_hint="--out")
+        found[name] = path
+    return found
 
 
 def plan_recipe(
@@ -68,7 +79,8 @@ def plan_recipe(
         done = preview(wanted)
     assert done.plan is not None
     if saying.json:
-        print_json(as_json(wanted, done) | {"unchecked": held_back(wanted)})
+        named = {"reads": _as_rows(reads(wanted, done)), "writes": _as_rows(writes(wanted, done))}
+        print_json(as_json(wanted, done) | named | {"unchecked": held_back(wanted)})
         return
     print_diagnostics(done.plan.warnings, concise=saying.concise)
     if not saying.quiet:
@@ -117,18 +129,37 @@ def unchecked(wanted: Request) -> Iterator[str]:
         yield f"not checked against {escape(model)}, which is code: --allow-import imports it"
 
 
+def reads(wanted: Request, done: Conversion) -> list[tuple[str, str]]:
+    """Return all that a recipe reads, and what for."""
+    rows = [(str(one.path), f"the input `{name or 'main'}`") for name, _, one in wanted.all_inputs]
+    rows += [(str(Path(part.program.source.name)), "rules") for part in wanted.parts if not part.shared]
+    rows += [(name, "rules, included") for name in done.included]
+    rows += [(str(path), "parameters") for path in wanted.read]
+    for target in (wanted.target, *(output.target for output in wanted.outputs)):
+        if isinstance(target, TargetSpec) and target.like is not None:
+            rows.append((str(Path(str(target.like))), "target"))
+        elif isinstance(target, TargetSpec) and target.is_code:
+            file = module_file(str(target.model), target.folder)
+            rows.append((os.path.relpath(file) if file is not None else str(target.model), "target, code"))
+    rows += [(str(path), "copied along") for one in done.outputs for path in one.copied]
+    return list(dict.fromkeys(rows))
+
+
+def writes(wanted: Request, done: Conversion) -> list[tuple[str, str]]:
+    """Return all that a recipe writes, and what that is."""
+    rows = [
+        (str(Path(spec.path)), f"the output `{one.label}`: {one.format}, {counted(one.keys, 'key')}")
+        for spec, one in zip(wanted.outputs, done.outputs, strict=True)
+    ]
+    return rows + ([(str(wanted.report), "report")] if wanted.report is not None else [])
+
+
 def places(wanted: Request, done: Conversion) -> list[str]:
     """Return a line for all that is read, and for all that is written."""
-    rows = [("reads", escape(str(one.path)), name or "main") for name, _, one in wanted.all_inputs]
-    rows += [("reads", escape(part.program.source.name), "rules") for part in wanted.parts if not part.shared]
-    rows += [("reads", escape(str(path)), "parameters") for path in wanted.read]
-    rows += [
-        ("reads", escape(str(one.like)), "target")
-        for one in (wanted.target, *(output.target for output in wanted.outputs))
-        if isinstance(one, TargetSpec) and one.like is not None
-    ]
-    for spec, one in zip(wanted.outputs, done.outputs, strict=True):
-        rows.append(("writes", escape(str(Path(spec.path))), f"{one.label}: {one.format}, {counted(one.keys, 'key')}"))
-    if wanted.report is not None:
-        rows.append(("writes", escape(str(wanted.report)), "report"))
+    rows = [("reads", escape(path), escape(what)) for path, what in reads(wanted, done)]
+    rows += [("writes", escape(path), escape(what)) for path, what in writes(wanted, done)]
     return [*columns(rows), *(line for line in outcome(wanted, done) if "was not written" not in line)]
+
+
+def _as_rows(rows: list[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"path": path, "what": what} for path, what in rows]

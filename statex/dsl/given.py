@@ -52,6 +52,7 @@ def _unread(checked: Checked, outside: Outside) -> Iterator[Diagnostic]:
             yield diagnostic(
                 codes.INPUT_NOT_DECLARED,
                 f"no rule reads the input `{name}`",
+                outside.places.get(name),
                 help=f"remove it, or read it in a rule: {name}::KEY",
             )
 

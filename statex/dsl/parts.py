@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from statex.dsl.parameters import Given
 from statex.grammar import tree
+from statex.source import Span
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,15 @@ class Outside:
 
     `given` are values of parameters by name, or by `file.name` for those of one file: `soup.w` for `w` of `soup.sx`,
     in whatever folder that is; `a/soup.w` where there are several of that name. `params` and `inputs` are what the
-    shared scope knows without declaring it, as a recipe has them; an input is true where it is a family. `used` are
-    names that something beside the rules uses.
+    shared scope knows without declaring it, as a recipe has them; an input is true where it is a family, and `places`
+    are where inputs are declared. `used` are names that something beside the rules uses.
     """
 
     given: Mapping[str, Given] = field(default_factory=dict)
     params: Mapping[str, Given] = field(default_factory=dict)
     inputs: Mapping[str, bool] = field(default_factory=dict)
     used: frozenset[str] = frozenset()
+    places: Mapping[str, Span] = field(default_factory=dict)
 
     def values_for(self, stem: str, given: Mapping[str, Given]) -> dict[str, Given]:
         """Return the values that a file sees: by equal name, over these by `with`, over all those meant for it alone.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,12 @@ from statex.grammar import parse
 from statex.paramfiles import read_params
 from statex.recipe import model
 from statex.rulefiles import LIBRARY, Load, read_include, read_rules
+from statex.session.placing import read_through, shown_at
 from statex.session.request import InputSpec, OutputSpec, Policy, Request, TargetSpec
 from statex.session.warnings import ALL
 from statex.source import Span
+
+_SPLICED = re.compile(r"\{\$(\w+)\}")
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,8 @@ class _Request:
                 overrides.given,
                 self._declared,
                 {name: one.is_family for name, one in recipe.inputs.items() if name != "main"},
-                frozenset(one.name for one in self._arguments() if isinstance(one, model.Reference)),
+                frozenset(self._used()),
+                {name: one.span for name, one in recipe.inputs.items()},
             ),
             self._target(recipe.target),
             tuple(self._output(one) for one in recipe.outputs.values()),
@@ -94,6 +100,13 @@ class _Request:
             tuple(dict.fromkeys(self._read)),
             recipe.source,
         )
+
+    def _used(self) -> Iterator[str]:
+        """Yield the parameters that something beside the rules uses."""
+        yield from (one.name for one in self._arguments() if isinstance(one, model.Reference))
+        for output in self._recipe.outputs.values():
+            for pattern in output.keep:
+                yield from _SPLICED.findall(pattern.text)
 
     def _arguments(self) -> Iterator[model.Argument]:
         for target in self._targets():
@@ -128,7 +141,7 @@ class _Request:
         problems = [
             diagnostic(codes.OUTSIDE, f"`{path}` lies outside of `{folder}`", span)
             for path, span in self._paths()
-            if os.path.commonpath([base, os.path.realpath(path)]) != base
+            if not all(_is_below(one, base) for one in (path, read_through(path)))
         ]
         if problems:
             raise StatexError(problems)
@@ -137,7 +150,7 @@ class _Request:
         """Yield all that is read and written, and where the recipe says so."""
         recipe = self._recipe
         for one in recipe.inputs.values():
-            yield from ((os.fspath(spec.path or ""), one.span) for spec in self._input(one))
+            yield from ((os.fspath(spec.path or ""), spec.span or one.span) for spec in self._input(one))
         for name, param in recipe.params.items():
             if isinstance(param, model.FromFile) and name not in self._overrides.given:
                 yield recipe.resolve(param.file), param.at("file")
@@ -208,7 +221,9 @@ class _Request:
             return Given(None, one.span, typed=True)  # the file is not needed
         path = Path(self._recipe.resolve(one.file))
         self._read.append(path)
-        return Given(_in_file(read_params(path, special=False), one, path), one.span, typed=True)
+        with _at(one.at("file")):
+            content = read_params(path, special=False)
+        return Given(_in_file(content, one, path), one.span, typed=True)
 
     def _argument(self, one: model.Argument) -> Value:
         if isinstance(one, model.Value):
@@ -219,7 +234,8 @@ class _Request:
         if isinstance(rule, model.RuleText):
             return Part(parse(rule.source), self._recipe.folder, shared=True)
         path = rule.path if rule.path.startswith(LIBRARY) else self._recipe.resolve(rule.path)
-        source = read_rules(path)
+        with _at(rule.at("file")):
+            source = read_rules(path)
         given = {name: Given(self._argument(one), one.span, typed=True) for name, one in rule.values.items()}
         return Part(parse(source), Path(path).parent.as_posix(), stem_of(source.name), given)
 
@@ -238,7 +254,7 @@ class _Request:
             )
         return Policy(
             replace="always" if overrides.force else said.replace,
-            max_memory=overrides.max_memory or said.max_memory,
+            max_memory=said.max_memory if overrides.max_memory is None else overrides.max_memory,
             check_input=said.check_input,
             verify_written=said.verify_written,
             warnings={ALL: said.warnings, **said.codes, **overrides.warnings},
@@ -248,6 +264,19 @@ class _Request:
             dry_run=overrides.dry_run,
             make_folders=True,
         )
+
+
+@contextmanager
+def _at(span: Span) -> Iterator[None]:
+    """Let errors that have no place show where the recipe names the file that they are of."""
+    try:
+        yield
+    except StatexError as error:
+        raise StatexError([one if one.labels else shown_at(one, span) for one in error.diagnostics]) from None
+
+
+def _is_below(path: str, base: str) -> bool:
+    return os.path.commonpath([base, os.path.realpath(path)]) == base
 
 
 def _unknown(kind: str, option: str, given: Mapping[str, object], known: Mapping[str, object]) -> Iterator[Diagnostic]:

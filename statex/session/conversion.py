@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from statex.checkpoint import Transaction, check_space, is_large, open_checkpoint, stage_checkpoint
 from statex.checkpoint.earlier import Earlier
-from statex.diagnostics import Diagnostic
+from statex.diagnostics import Diagnostic, StatexError
 from statex.dsl.plan import Plan
 from statex.session.digests import Digests
 from statex.session.folders import MadeFolders
-from statex.session.placing import Placed, check_apart, checked, place
+from statex.session.placing import Placed, check_apart, check_report, checked, place, replaces_report, shown_at
 from statex.session.records import Records, included
-from statex.session.report import LastRun, make_report, read_report
+from statex.session.report import LastRun, is_report, make_report, read_report
 from statex.session.request import Request
 from statex.session.session import Session, check, settled
-from statex.session.shipping import Shipment, check_held_back, counted_progress, priced, shipments
-from statex.session.unchanged import changes, is_own
+from statex.session.shipping import Shipment, check_held_back, counted_progress, in_order, priced, shipments
+from statex.session.unchanged import changes, is_own, was_there
 from statex.session.warnings import judged
+from statex.source import Span
 
 if TYPE_CHECKING:
     from statex.execute.verify import Comparison
@@ -33,7 +35,8 @@ class Written:
     """An output of a run: how it is called (`output` where it has no name), where it is, and what it holds.
 
     `path` is `None` where nothing was written. `comparison` is the one with its target, `None` where it has none.
-    `left_files` is what is not weights in the source's folder, and was not taken along; folders end in `/`.
+    `left_files` is what is not weights in the source's folder, and was not taken along; folders end in `/`. The files
+    that were are `copied`.
     """
 
     label: str
@@ -43,6 +46,7 @@ class Written:
     nbytes: int
     comparison: Comparison | None = None
     left_files: tuple[str, ...] = ()
+    copied: tuple[Path, ...] = ()
 
     @property
     def verified(self) -> dict[str, Any] | None:
@@ -53,12 +57,16 @@ class Written:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a run did: the plan that was carried out (none, where nothing had changed), and the outputs."""
+    """What a run did: the plan that was carried out (none, where nothing had changed), and the outputs.
+
+    `included` are the names of the rule files that rules include.
+    """
 
     plan: Plan | None
     outputs: tuple[Written, ...]
     report: Path | None = None
     warnings: tuple[Diagnostic, ...] = ()
+    included: tuple[str, ...] = ()
 
     @property
     def skipped(self) -> bool:
@@ -105,9 +113,11 @@ def carry_out(request: Request, progress: Progress | None = None) -> Conversion:
     outputs = _placed(request)
     last = read_report(request.report) if request.report is not None else None
     if request.policy.skip and last is not None and changes(request, last, included(check(request), request)) is None:
-        return Conversion(None, tuple(_as_before(one) for one in outputs), request.report, before)
-    outputs = [_free(one, request, last) for one in outputs]
+        said = judged(before, request.policy.warnings)
+        return Conversion(None, tuple(_as_before(one) for one in outputs), request.report, said)
     check_apart(outputs, request)
+    outputs = _each((one.spec.span, partial(_free, one, request, last)) for one in outputs)
+    check_report(request)
     with Session(request, before) as session:
         found = shipments(session, outputs, request.policy)
         done = _done(session, outputs, found, wrote=not request.policy.dry_run)
@@ -117,13 +127,48 @@ def carry_out(request: Request, progress: Progress | None = None) -> Conversion:
 
 
 def _placed(request: Request) -> list[Placed]:
-    return [place(one, request.state.path) for one in request.outputs]
+    return _each([(one.span, partial(place, one, request.state.path)) for one in request.outputs])
+
+
+def _each(works: Iterable[tuple[Span | None, Callable[[], Placed]]]) -> list[Placed]:
+    """Return what works make of the outputs, or raise the errors of all; these show the places of the outputs."""
+    problems: list[Diagnostic] = []
+    done = []
+    for span, work in works:
+        try:
+            done.append(work())
+        except StatexError as error:
+            problems += [
+                found if found.labels or span is None else shown_at(found, span) for found in error.diagnostics
+            ]
+    if problems:
+        raise StatexError(problems)
+    return done
 
 
 def _free(placed: Placed, request: Request, last: LastRun | None) -> Placed:
-    own = request.policy.replace == "own" and last is not None
-    force = request.policy.replace == "always" or (own and is_own(request, placed.spec, last))
-    return checked(placed, request, force=force, was_own=own and last is not None and placed.spec.label in last.outputs)
+    replaces = request.policy.replace
+    if last is not None and replaces != "never" and is_own(request, placed.spec, last):
+        names = [name.rpartition("/")[2] for name in last.outputs[placed.spec.label].files]
+        return checked(placed, request, force=True, own=names)
+    why = _why_not_own(placed, request, last) if replaces == "own" else ""
+    return checked(placed, request, force=replaces == "always", why=why)
+
+
+def _why_not_own(placed: Placed, request: Request, last: LastRun | None) -> str:
+    """Say why what is there is not taken for the last run's own."""
+    if request.report is None:
+        return "a run knows its own outputs by its report, and this recipe has none"
+    if last is None:
+        what = (
+            f"what `{request.report}` says cannot be relied on" if is_report(request.report) else "there is no report"
+        )
+        return f"the last run's own outputs may be replaced, and {what}"
+    if not was_there(request, placed.spec, last):
+        return "the last run did not write it"
+    if None in last.outputs[placed.spec.label].files.values():
+        return "the last run wrote it without taking its digest, so that nothing tells whether it was changed since"
+    return "the last run wrote it, and it has been changed since"
 
 
 def _as_before(placed: Placed) -> Written:
@@ -144,10 +189,12 @@ def _done(session: Session, outputs: Sequence[Placed], found: Sequence[Shipment]
             sum(o.type.nbytes for o in one.delivery.plan.outputs.values() if o.type is not None),
             one.comparison,
             one.placed.left,
+            one.placed.copy,
         )
         for one in found
     )
-    return Conversion(plan, written, session.request.report if wrote else None, warnings)
+    included = tuple(dict.fromkeys(source.name for source in session.checked.included))
+    return Conversion(plan, written, session.request.report if wrote else None, warnings, included)
 
 
 def _write(session: Session, found: Sequence[Shipment], done: Conversion, progress: Progress | None) -> None:
@@ -166,7 +213,7 @@ def _write(session: Session, found: Sequence[Shipment], done: Conversion, progre
         Earlier() as earlier,
     ):
         records = Records(session, digests)
-        for one in found:
+        for one in in_order(found):
             large = is_large(one.placed.path.parent, one.nbytes)
             options = replace(one.options, large=large, progress=add, earlier=earlier if len(found) > 1 else None)
             staged = stage_checkpoint(outputs, one.placed.path, one.tree, options, _verifier(session, one))
@@ -174,10 +221,11 @@ def _write(session: Session, found: Sequence[Shipment], done: Conversion, progre
             records.staged(one, staged.temporary)
         prints = digests.taken()
         records.check_expected(prints)
+        records.check_copied(prints)
         session.inputs.check_unchanged()
         if request.report is not None:
-            report = make_report(request, plan, done.outputs, **records.said(prints))
-            outputs.stage_bytes(request.report, report, force=True)
+            report = make_report(request, plan, done.outputs, records.said(prints))
+            outputs.stage_bytes(request.report, report, force=replaces_report(request))
         outputs.commit()
 
 

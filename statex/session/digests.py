@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import threading
 import time
-from collections.abc import Mapping
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
-from typing import Any
 
-from statex.diagnostics import fail
+from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import files as codes
 
 _SLICE = 1 << 20
@@ -36,22 +35,6 @@ class FilePrint:
     sha256: str
     hashed_at: int
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return dict(self.__dict__)
-
-    @classmethod
-    def from_json(cls, found: object) -> FilePrint | None:
-        """Return it from plain data; `None` if that is something else."""
-        if not isinstance(found, dict):
-            return None
-        numbers = [found.get(name) for name in ("size", "mtime", "ctime", "inode", "hashed_at")]
-        digest = found.get("sha256")
-        if not all(type(number) is int for number in numbers) or not isinstance(digest, str):
-            return None
-        size, mtime, ctime, inode, hashed_at = numbers
-        return cls(size, mtime, ctime, inode, digest, hashed_at)  # type: ignore[arg-type]
-
     def is_still(self, path: Path, *, rehash: bool = False, since: int | None = None) -> bool:
         """Say whether a file is what it was: at a glance where that can tell, else by its digest.
 
@@ -59,7 +42,7 @@ class FilePrint:
         """
         try:
             now = os.stat(path)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a name that no file can have
             return False
         if not stat.S_ISREG(now.st_mode) or now.st_size != self.size:
             return False
@@ -68,40 +51,43 @@ class FilePrint:
         racy = max(self.mtime, self.ctime) > self.hashed_at - _RACY
         if same and not touched and not racy and not rehash:
             return True
-        return file_print(path).sha256 == self.sha256
+        try:
+            return file_print(path).sha256 == self.sha256
+        except StatexError:
+            return False
 
 
-def file_print(path: Path, fd: int | None = None, *, named: bool = True, stop: Event | None = None) -> FilePrint:
+def file_print(
+    path: Path, fd: int | None = None, *, named: bool = True, stopped: Callable[[], bool] = lambda: False
+) -> FilePrint:
     """Return what a file is like, its digest included.
 
     `fd` is the descriptor under which it is open already, so that it is that file even where another has taken its
-    name meanwhile; `named` is false for one that has yet to get its name. `stop` ends the work.
+    name meanwhile; `named` is false for one that has yet to get its name. Once `stopped` is true the rest is not read:
+    nobody wants to know any more.
 
     Raises:
         StatexError: SX601 if it cannot be read, SX609 if it changes meanwhile.
-        CancelledError: when it is to stop.
     """
     try:
         if fd is not None:
-            return _print(path, fd, named, stop)
+            return _print(path, fd, named, stopped)
         opened = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         try:
-            return _print(path, opened, named, stop)
+            return _print(path, opened, named, stopped)
         finally:
             os.close(opened)
     except OSError as error:
         fail(codes.UNREADABLE, f"`{path}` cannot be read: {error.strerror or error}")
 
 
-def _print(path: Path, fd: int, named: bool, stop: Event | None) -> FilePrint:
+def _print(path: Path, fd: int, named: bool, stopped: Callable[[], bool]) -> FilePrint:
     before = os.fstat(fd)
     digest = hashlib.sha256()
     buffer, at = memoryview(bytearray(_SLICE)), 0
-    while count := os.preadv(fd, [buffer], at):
+    while not stopped() and (count := os.preadv(fd, [buffer], at)):
         digest.update(buffer[:count])
         at += count
-        if stop is not None and stop.is_set():
-            raise CancelledError
     now = os.fstat(fd)
     if (before.st_size, before.st_mtime_ns) != (now.st_size, now.st_mtime_ns):
         fail(codes.CHANGED, f"`{path}` was changed while it was read", help="run again when it is complete")
@@ -114,13 +100,13 @@ class Digests:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1)
+        self._stopped = threading.Event()
         self._prints: dict[Path, Future[FilePrint]] = {}
-        self._stop = Event()
 
     def take(self, path: Path, fd: int | None = None, *, named: bool = True) -> None:
         """Begin with a file; the arguments are those of `file_print`."""
         if path not in self._prints:
-            self._prints[path] = self._pool.submit(file_print, path, fd, named=named, stop=self._stop)
+            self._prints[path] = self._pool.submit(file_print, path, fd, named=named, stopped=self._stopped.is_set)
 
     def taken(self) -> Mapping[Path, FilePrint]:
         """Return them all, when they are there.
@@ -134,5 +120,5 @@ class Digests:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
+        self._stopped.set()
         self._pool.shutdown(wait=True, cancel_futures=True)

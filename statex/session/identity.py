@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,20 @@ def fingerprint(request: Request) -> str:
 
 
 def relative(path: PathLike, base: Path) -> str:
-    """Return a path as reports have it: relative to the folder of the recipe."""
-    return Path(os.path.relpath(path, base)).as_posix()
+    """Return a path as reports have it: relative to the folder of the recipe.
+
+    Bytes that are no text are written as `\\udc80`, and a backslash twice.
+    """
+    found = Path(os.path.relpath(path, base)).as_posix().replace("\\", "\\\\")
+    return found.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def located(name: str, base: Path) -> Path:
+    """Return the path that a report has as `name`."""
+    return base / _WRITTEN.sub(lambda found: chr(int(found[1], 16)) if found[1] else "\\", name)
+
+
+_WRITTEN = re.compile(r"\\(?:u(dc[89a-f][0-9a-f])|\\)")
 
 
 def _rules(part: Part, base: Path) -> dict[str, Any]:

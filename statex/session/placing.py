@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from statex.checkpoint import check_output, format_for, format_of_name, other_files
+from statex.checkpoint import check_output, entry_of, format_for, format_of_name, other_files
 from statex.diagnostics import Diagnostic, Note, StatexError, diagnostic, fail
 from statex.diagnostics.codes import files as codes
+from statex.session.report import is_report
 from statex.session.request import OutputSpec, PathLike, Request
 from statex.source import Span
 
@@ -21,7 +22,8 @@ class Placed:
     """An output and how it is to be written.
 
     `format` is `None` where it is that of the input. `copy` are files that are taken along into a folder, `left` the
-    names of what stays behind. `force` says that what is there may be replaced.
+    names of what stays behind. `force` says that what is there may be replaced, `own` are the names of the files there
+    that the last run wrote.
     """
 
     spec: OutputSpec
@@ -32,6 +34,7 @@ class Placed:
     copy: tuple[Path, ...]
     left: tuple[str, ...]
     force: bool = False
+    own: frozenset[str] = frozenset()
 
 
 def place(spec: OutputSpec, source: Path | None) -> Placed:
@@ -64,10 +67,10 @@ def place(spec: OutputSpec, source: Path | None) -> Placed:
     return Placed(spec, path, folder, kind, size, tuple(others if spec.copy_files else ()), tuple(behind))
 
 
-def checked(placed: Placed, request: Request, *, force: bool, was_own: bool = False) -> Placed:
+def checked(placed: Placed, request: Request, *, force: bool, why: str = "", own: Iterable[str] = ()) -> Placed:
     """Return an output that can be written as far as is known; `force` replaces what is there.
 
-    `was_own` says that the last run wrote it, and that it has been changed since.
+    `own` are the names of the files in a folder that the last run wrote, `why` says why these are not known.
 
     Raises:
         StatexError: SX610 for an existing output without `force`, SX611 for an input, SX612 for one that cannot be
@@ -76,20 +79,51 @@ def checked(placed: Placed, request: Request, *, force: bool, was_own: bool = Fa
     if request.policy.make_folders and not os.path.lexists(placed.path.parent):
         return placed
     inputs = [os.fspath(one.path) for _, _, one in request.all_inputs if one.path is not None]
-    taken = [path.name for path in placed.copy]
+    placed = replace(placed, own=frozenset(own))
+    taken = placed.own.union(path.name for path in placed.copy)
     try:
         check_output(placed.path, force, inputs, folder=placed.folder, taken=taken)
     except StatexError as error:
-        raise StatexError([_explained(found, placed, was_own) for found in error.diagnostics]) from None
+        raise StatexError([_explained(found, why) for found in error.diagnostics]) from None
     return replace(placed, force=force)
 
 
-def _explained(found: Diagnostic, placed: Placed, was_own: bool) -> Diagnostic:
-    if placed.spec.span is not None and not found.labels:
-        found = replace(found, labels=diagnostic(found.code, "", placed.spec.span).labels)
-    if was_own and found.code is codes.EXISTS:
-        said = Note("note", "the last run wrote it, and it has been changed since")
-        found = replace(found, notes=(said, *found.notes))
+def shown_at(found: Diagnostic, span: Span) -> Diagnostic:
+    """Return a diagnostic that shows a place."""
+    return replace(found, labels=diagnostic(found.code, "", span).labels)
+
+
+def _explained(found: Diagnostic, why: str) -> Diagnostic:
+    if why and found.code is codes.EXISTS:
+        found = replace(found, notes=(Note("note", why), *found.notes))
+    return found
+
+
+def check_report(request: Request) -> None:
+    """Refuse to put a report where something else is.
+
+    Raises:
+        StatexError: SX610 for a file that is no report, SX612 for what cannot be written.
+    """
+    report = request.report
+    if report is None or not os.path.lexists(report.parent):
+        return
+    try:
+        check_output(report, replaces_report(request))
+    except StatexError as error:
+        raise StatexError([_of_report(found, report) for found in error.diagnostics]) from None
+
+
+def replaces_report(request: Request) -> bool:
+    """Say whether what is at the place of the report may be replaced by it."""
+    assert request.report is not None
+    return request.policy.replace == "always" or is_report(request.report)
+
+
+def _of_report(found: Diagnostic, report: Path) -> Diagnostic:
+    if found.code is codes.EXISTS and os.path.isfile(report):
+        note = "it is not a report of statex, and would be replaced by one"
+        found = replace(found, notes=(Note("note", note), *found.notes))
     return found
 
 
@@ -97,7 +131,7 @@ def check_apart(outputs: Iterable[Placed], request: Request) -> None:
     """Refuse outputs of which one is, or lies in, another or an input, and inputs that lie in a folder to be replaced.
 
     Raises:
-        StatexError: SX627.
+        StatexError: SX631.
     """
     places = [(_named(one), one.path, one.spec.span, one.folder) for one in outputs]
     if request.report is not None:
@@ -106,8 +140,22 @@ def check_apart(outputs: Iterable[Placed], request: Request) -> None:
     for _, _, given in request.all_inputs:
         if given.path is not None:
             problems += _meets_input(places, given.path)
+    for kind, path in _made_of(request):
+        problems += [
+            diagnostic(codes.OUTPUTS_MEET, f"{what} is the {kind} `{path}`", span)
+            for what, place, span, _ in places[: len(places) - (request.report is not None)]
+            if _real(place) == _real(path)
+        ]
     if problems:
         raise StatexError(problems)
+
+
+def _made_of(request: Request) -> Iterator[tuple[str, Path]]:
+    """Yield the texts that a recipe is made of; the report is kept from all that is no report."""
+    if request.recipe is not None:
+        yield "recipe", Path(request.recipe.name)
+        yield from (("rule file", Path(part.program.source.name)) for part in request.parts if not part.shared)
+        yield from (("file of parameters", path) for path in request.read)
 
 
 def _named(one: Placed) -> str:
@@ -175,6 +223,14 @@ def _is_folder(spec: OutputSpec, source: Path | None) -> bool:
             )
         return False
     return wanted
+
+
+def read_through(path: str) -> str:
+    """Return the file that a checkpoint in a folder is read through, and that may be a link; else the path."""
+    try:
+        return os.fspath(entry_of(path))
+    except StatexError:
+        return path  # what is wrong with it is said when it is opened, and that an output is not there yet is right
 
 
 def _is_set(source: PathLike | None) -> bool:

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from statex.checkpoint import entry_of
-from statex.diagnostics import Diagnostic, StatexError, diagnostic
+from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
 from statex.diagnostics.codes import files as codes
 from statex.dsl.check import Checked
 from statex.session.digests import Digests, FilePrint
-from statex.session.identity import relative
-from statex.session.report import Listed
+from statex.session.identity import fingerprint, relative
+from statex.session.report import VERSION, LastRun, Listed
 from statex.session.request import InputSpec, OutputSpec, Request, TargetSpec
 from statex.session.session import Session
 from statex.session.shipping import Shipment
-from statex.session.unchanged import copied_now
+from statex.session.unchanged import copied_files
 
 Prints = Mapping[Path, FilePrint]
 
@@ -54,9 +54,7 @@ class Records:
             digests.take(path)
 
     def staged(self, one: Shipment, temporary: Path) -> None:
-        """Take the digests of an output that is written, and has yet to get its name."""
-        if not self.wanted:
-            return
+        """Note an output that is written, and has yet to get its name; its digests are taken if anybody wants them."""
         final = Path(os.path.abspath(one.placed.path))
         files = (
             {final / name.name: name for name in sorted(temporary.iterdir())}
@@ -64,7 +62,7 @@ class Records:
             else {final: temporary}
         )
         self._outputs[one.placed.spec.label] = files
-        for path in files.values():
+        for path in files.values() if self.wanted else ():
             self._digests.take(path, named=False)
 
     def check_expected(self, prints: Prints) -> None:
@@ -79,33 +77,45 @@ class Records:
         if problems:
             raise StatexError(problems)
 
-    def said(self, prints: Prints) -> dict[str, Any]:
-        """Return what a report says of files: the arguments of `make_report`."""
+    def said(self, prints: Prints) -> LastRun:
+        """Return what a report says of files."""
         request = self._request
         inputs: dict[str, list[Listed]] = {}
-        for (name, _), (_, _, given) in zip(_places(request), request.all_inputs, strict=True):
-            paths = [path for path, _ in self._files[name, len(inputs.get(name, []))]]
-            inputs.setdefault(name, []).append(self._listed(given, paths, prints))
-        return {
-            "inputs": {name or "main": members for name, members in inputs.items()},
-            "further": Listed("", {self._relative(path): prints[path] for path in self._further}),
-            "copied": {one.label: copied_now(request, one) for one in request.outputs},
-            "included": included(self._session.checked, request),
-            "outputs": {one.label: self._made(one, prints) for one in request.outputs},
-        }
+        for (name, number), (_, _, given) in zip(_places(request), request.all_inputs, strict=True):
+            paths = [path for path, _ in self._files[name, number]]
+            inputs.setdefault(name or "main", []).append(self._listed(given, paths, prints))
+        return LastRun(
+            VERSION,
+            fingerprint(request),
+            inputs,
+            Listed("", {self._relative(path): prints.get(path) for path in self._further}),
+            {one.label: [self._relative(path) for path in copied_files(request, one)] for one in request.outputs},
+            included(self._session.checked, request),
+            {one.label: self._made(one, prints) for one in request.outputs},
+            0,
+        )
+
+    def check_copied(self, prints: Prints) -> None:
+        """Compare the files that were copied along with what they are now.
+
+        Raises:
+            StatexError: SX609 for one that was changed meanwhile.
+        """
+        for one in self._request.outputs if self.wanted else ():
+            written = {final.name: prints[path] for final, path in self._outputs[one.label].items()}
+            for path in copied_files(self._request, one):
+                if path.name in written and written[path.name].sha256 != prints[path].sha256:
+                    fail(codes.CHANGED, f"`{path}` was changed while it was copied", help="run again")
 
     def _listed(self, given: InputSpec, paths: list[Path], prints: Prints) -> Listed:
         if given.path is None:
             return Listed("", {})
-        files = {self._relative(path): prints[path] for path in paths}
+        files = {self._relative(path): prints.get(path) if self.wanted else None for path in paths}
         return Listed(self._relative(given.path), files, self._relative(entry_of(given.path)))
 
     def _made(self, one: OutputSpec, prints: Prints) -> Listed:
-        files = self._outputs[one.label]
-        return Listed(
-            self._relative(Path(one.path)),
-            {self._relative(final): prints[temporary] for final, temporary in files.items()},
-        )
+        files = {self._relative(final): prints.get(path) for final, path in self._outputs[one.label].items()}
+        return Listed(self._relative(Path(one.path)), files)
 
     def _relative(self, path: Path) -> str:
         return relative(path, self._request.base)
@@ -127,10 +137,7 @@ def _further(session: Session) -> Iterator[Path]:
         if isinstance(target, TargetSpec):
             yield from _target_files(target)
     for one in request.outputs:
-        source = request.state.path
-        if one.copy_files and source is not None:
-            folder = source if os.path.isdir(source) else source.parent
-            yield from (folder / name for name in copied_now(request, one))
+        yield from copied_files(request, one)
 
 
 def _target_files(target: TargetSpec) -> Iterator[Path]:

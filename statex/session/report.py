@@ -2,94 +2,83 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import stat
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from statex.diagnostics.render import json_text, to_json
 from statex.dsl.plan import Plan
 from statex.dsl.plan_data import account_data, step_data
 from statex.session.digests import FilePrint
-from statex.session.identity import described, fingerprint, versions
+from statex.session.identity import described, versions
 from statex.session.request import Request
 
 if TYPE_CHECKING:
     from statex.session.conversion import Written
 
-VERSION = 1
-_LARGEST = 1 << 30
+VERSION: Literal[1] = 1
+_LARGEST = 256 << 20
+_RENAMES = 2 * 10**9
+"""Nanoseconds that outputs may take to get their names after a report is made, and still are taken for untouched."""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """Files of one checkpoint, by their paths as the report has them, and what each was like.
+    """Files of one checkpoint, by their paths as the report has them, and what each was like (`None`: nobody looked).
 
     `entry` is the file that a folder was read through; it is empty for an output.
     """
 
     path: str
-    files: Mapping[str, FilePrint]
+    files: Mapping[str, FilePrint | None]
     entry: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        found: dict[str, Any] = {"path": self.path, "files": {name: one.to_json() for name, one in self.files.items()}}
-        return found | {"entry": self.entry} if self.entry else found
-
-    @classmethod
-    def from_json(cls, found: object) -> Listed | None:
-        """Return it from plain data; `None` if that is something else."""
-        if not isinstance(found, dict) or not isinstance(found.get("files"), dict):
-            return None
-        files = {str(name): FilePrint.from_json(one) for name, one in found["files"].items()}
-        known = {name: one for name, one in files.items() if one is not None}
-        if len(known) != len(files):
-            return None
-        return cls(str(found.get("path", "")), known, str(found.get("entry", "")))
 
 
 @dataclass(frozen=True)
 class LastRun:
-    """What a report says of the run that wrote it; `written` is when the report got its name."""
+    """What a report says of the run that wrote it, as far as the next one compares itself with it.
 
+    `made_at` is when the report was made, in nanoseconds since 1970; `seal` is the digest of all the rest.
+    """
+
+    statex_report: Literal[1]
     fingerprint: str
-    inputs: Sequence[Listed]
+    inputs: Mapping[str, Sequence[Listed]]
     further: Listed
     copied: Mapping[str, Sequence[str]]
-    outputs: Mapping[str, Listed]
     included: Mapping[str, str]
-    written: int
+    outputs: Mapping[str, Listed]
+    made_at: int
+    seal: str = ""
+
+    @property
+    def proper_seal(self) -> str:
+        """The seal that this has where nobody has changed it."""
+        text = json.dumps(asdict(replace(self, seal="")), sort_keys=True)
+        return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def make_report(
-    request: Request,
-    plan: Plan,
-    written: Sequence[Written],
-    *,
-    inputs: Mapping[str, Sequence[Listed]],
-    further: Listed,
-    copied: Mapping[str, Sequence[str]],
-    outputs: Mapping[str, Listed],
-    included: Mapping[str, str],
-) -> bytes:
+def make_report(request: Request, plan: Plan, written: Sequence[Written], files: LastRun) -> bytes:
     """Return the report of a run whose outputs are about to get their names, as JSON."""
+    files = replace(files, made_at=time.time_ns())
+    compared = asdict(replace(files, seal=files.proper_seal))
+    made = compared.pop("outputs")
     said = {
         "statex_report": VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
-        "fingerprint": fingerprint(request),
+        **compared,
         "request": described(request),
-        "inputs": {name: [one.to_json() for one in members] for name, members in inputs.items()},
-        "further": further.to_json(),
-        "copied": {name: list(files) for name, files in copied.items()},
-        "included": dict(included),
         "outputs": {
             one.label: {
-                **outputs[one.label].to_json(),
+                **made[one.label],
                 "format": one.format,
                 "keys": one.keys,
                 "bytes": one.nbytes,
@@ -104,43 +93,58 @@ def make_report(
         "totals": asdict(plan.totals),
         "account": account_data(plan),
     }
-    return json_text(said).encode("ascii") + b"\n"
+    text = json_text(said)
+    if "\\ud" in text:
+        text = json_text(_paired(said))
+    return text.encode("ascii") + b"\n"
+
+
+def _paired(value: Any) -> Any:
+    """Return plain data with half surrogates, which readers of JSON refuse, written out as `\\udc80`."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, Mapping):
+        return {_paired(name): _paired(one) for name, one in value.items()}
+    return [_paired(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What tells a report from other files."""
+
+    statex_report: int
 
 
 def read_report(path: Path) -> LastRun | None:
-    """Return what the last run said; `None` if there is no report, or what is there is none."""
+    """Return what the last run said; `None` if there is no report, what is there is none, or somebody has changed it.
+
+    What is not compared is not kept in memory.
+    """
+    found = _decoded(path, LastRun)
+    return found if isinstance(found, LastRun) and found.seal == found.proper_seal else None
+
+
+def is_report(path: Path) -> bool:
+    """Say whether a file is a report, of whichever version of statex, perhaps a changed one."""
+    return _decoded(path, _Head) is not None
+
+
+def _decoded(path: Path, kind: type) -> object:
+    from msgspec import MsgspecError
+    from msgspec.json import decode
+
     try:
         found = os.stat(path)
-        if found.st_size > _LARGEST or not path.is_file():
+        if found.st_size > _LARGEST or not stat.S_ISREG(found.st_mode):
             return None
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return decode(path.read_bytes(), type=kind)
+    except (OSError, ValueError, MsgspecError, RecursionError):
         return None
-    return _last_run(content, found.st_ctime_ns)
 
 
-def _last_run(content: object, written: int) -> LastRun | None:
-    if not isinstance(content, dict) or content.get("statex_report") != VERSION:
-        return None
-    parts = [content.get(name) for name in ("inputs", "outputs", "copied", "included")]
-    if not all(isinstance(part, dict) for part in parts):
-        return None
-    inputs, outputs, copied, included = parts
-    assert isinstance(inputs, dict)
-    assert isinstance(outputs, dict)
-    members = [one for given in inputs.values() for one in (given if isinstance(given, list) else [None])]
-    listed = [Listed.from_json(one) for one in members]
-    made = {str(name): Listed.from_json(one) for name, one in outputs.items()}
-    further = Listed.from_json(content.get("further"))
-    known, all_made = [one for one in listed if one], {name: one for name, one in made.items() if one}
-    if further is None or len(known) != len(listed) or len(all_made) != len(made):
-        return None
-    return LastRun(
-        str(content.get("fingerprint")),
-        known,
-        further,
-        copied,  # type: ignore[arg-type]
-        all_made,
-        included,  # type: ignore[arg-type]
-        written,
-    )
+def outputs_named(path: Path, last: LastRun) -> int:
+    """Return the time, in nanoseconds since 1970, from which on a change of an output is none of the run's own.
+
+    The report got its name after the outputs; its own time may have been changed since, as by `touch`.
+    """
+    return min(os.stat(path).st_ctime_ns, last.made_at + _RENAMES)

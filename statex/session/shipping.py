@@ -68,19 +68,29 @@ def shipments(session: Session, outputs: Sequence[Placed], policy: Policy) -> li
     if session.target is not None:
         session.whole.load_into_target(outputs[0].format or session.inputs.main.format)
     made: dict[int, Made] = {}
-    found = []
-    for one, plan in zip(outputs, plans, strict=True):
+    found: dict[int, Shipment] = {}
+    for place in _order([one.format or session.inputs.main.format for one in outputs]):
+        one, plan = outputs[place], plans[place]
         own = one.spec.target
         delivery = Delivery(plan, session.inputs, resolve(own))
         delivery.earlier = dict(made)
         shipment = _shipment(session, one, delivery, policy)
         if shipment.comparison is None and not one.spec.keep and own is None:
             shipment = replace(shipment, comparison=verified)
-        found.append(shipment)
+        found[place] = shipment
         if shipment.options.format != "dcp":
-            # torch does not say where in its files it has put what.
             made.update(delivery.stream(shipment.options.format).made)
-    return found
+    return [found[place] for place in range(len(outputs))]
+
+
+def in_order(found: Sequence[Shipment]) -> list[Shipment]:
+    """Return outputs in the order in which they are written: one may read what those before it hold."""
+    return [found[place] for place in _order([one.options.format for one in found])]
+
+
+def _order(formats: Sequence[str]) -> list[int]:
+    # torch does not say where in the files of `dcp` it has put what, so that nothing can read from there.
+    return sorted(range(len(formats)), key=lambda place: formats[place] == "dcp")
 
 
 def _shipment(session: Session, placed: Placed, delivery: Delivery, policy: Policy) -> Shipment:
@@ -95,6 +105,7 @@ def _shipment(session: Session, placed: Placed, delivery: Delivery, policy: Poli
         notes=inputs.notes,
         index=inputs.index,
         copy=placed.copy,
+        own=placed.own,
     )
     comparison = delivery.check_target()
     delivery.load_into_target(options.format)
@@ -116,19 +127,28 @@ def kept(plan: Plan, patterns: Sequence[Source], request: Request) -> Mapping[st
     index = KeyIndex(dict.fromkeys(plan.outputs))
     splice = shared_scope(request.outside, ".").splice
     found: dict[str, None] = {}
+    problems: list[Diagnostic] = []
     for node in (node for text in patterns for node in _patterns(text)):
-        pattern = compile_pattern(node, splice=splice)
+        try:
+            pattern = compile_pattern(node, splice=splice)
+        except StatexError as error:
+            problems += error.diagnostics
+            continue
         matches = index.find(pattern)
         found.update((one.key, None) for one in matches)
         if not matches:
             near = index.near(pattern)
-            fail(
-                key_codes.NO_MATCH,
-                "pattern matches no key of the result",
-                node.span,
-                at=f"0 of {counted(len(plan.outputs), 'key')}",
-                help=f"did you mean `{near}`?" if near else (),
+            problems.append(
+                diagnostic(
+                    key_codes.NO_MATCH,
+                    "pattern matches no key of the result",
+                    node.span,
+                    at=f"0 of {counted(len(plan.outputs), 'key')}",
+                    help=f"did you mean `{near}`?" if near else (),
+                )
             )
+    if problems:
+        raise StatexError(problems)
     return found
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from statex.checkpoint import entry_of, holds_just, other_files
 from statex.diagnostics import StatexError
-from statex.session.digests import FilePrint
-from statex.session.identity import fingerprint, relative
-from statex.session.report import LastRun, Listed
-from statex.session.request import InputSpec, OutputSpec, Request
+from statex.session.identity import fingerprint, located, relative
+from statex.session.report import LastRun, Listed, outputs_named
+from statex.session.request import InputSpec, OutputSpec, Request, TargetSpec
 
 
 def changes(request: Request, last: LastRun, included: Mapping[str, str]) -> str | None:
@@ -23,57 +24,110 @@ def changes(request: Request, last: LastRun, included: Mapping[str, str]) -> str
         return "the request"
     if dict(included) != dict(last.included):
         return "an included rule file"
-    for (_, _, given), listed in zip(request.all_inputs, last.inputs, strict=False):
-        changed = _input_change(request, given, listed)
-        if changed is not None:
-            return changed
-    for name, one in last.further.files.items():
-        if not one.is_still(request.base / name, rehash=request.policy.rehash):
-            return f"`{name}`"
-    for output in request.outputs:
-        if copied_now(request, output) != list(last.copied.get(output.label, ())):
-            return "the files that are copied along"
-        listed_output = last.outputs.get(output.label)
-        if listed_output is None or not is_own(request, output, last):
-            return f"the output `{output.label}`"
-    return None
-
-
-def _input_change(request: Request, given: InputSpec, listed: Listed) -> str | None:
-    assert given.path is not None, "a recipe names files"
-    label = f"`{listed.path}`"
     try:
-        if relative(entry_of(given.path), request.base) != listed.entry:
-            return label
+        return next(_changed(request, last), None)
     except StatexError:
-        return label
-    for name, one in listed.files.items():
-        if not one.is_still(request.base / name, rehash=request.policy.rehash):
-            return label if name == listed.entry else f"`{name}`"
-    return None
+        return "a file that cannot be read any more"
 
 
-def copied_now(request: Request, output: OutputSpec) -> list[str]:
-    """Return the names of the files that would be copied along into an output."""
+def _changed(request: Request, last: LastRun) -> Iterator[str]:
+    # The cheapest first: how files are, before what is in them.
+    for output in request.outputs:
+        if [relative(path, request.base) for path in copied_files(request, output)] != list(
+            last.copied.get(output.label, ())
+        ):
+            yield "the files that are copied along"
+    for path in _depended_on(request):
+        if relative(path, request.base) not in last.further.files:
+            yield f"`{path}`"
+    for name, number, given in request.all_inputs:
+        members = last.inputs.get(name or "main", ())
+        if number >= len(members) or not _is_input(request, given, members[number]):
+            yield f"the input `{name or 'main'}`"
+    if not _are_still(request, last.further):
+        yield "a file that the outputs depend on"
+    for output in request.outputs:
+        if not is_own(request, output, last):
+            yield f"the output `{output.label}`"
+
+
+def _is_input(request: Request, given: InputSpec, listed: Listed) -> bool:
+    assert given.path is not None, "a recipe names files"
+    entry = relative(entry_of(given.path), request.base)
+    # Of a folder of torch.distributed.checkpoint, the entry is the folder.
+    return entry == listed.entry and bool(listed.files) and _are_still(request, listed)
+
+
+def _are_still(request: Request, listed: Listed) -> bool:
+    rehash = request.policy.rehash
+    return all(
+        one is not None and one.is_still(located(name, request.base), rehash=rehash)
+        for name, one in listed.files.items()
+    )
+
+
+def copied_files(request: Request, output: OutputSpec) -> list[Path]:
+    """Return the files that would be copied along into an output."""
     source = request.state.path
     if not output.copy_files or source is None:
         return []
-    folder = source if os.path.isdir(source) else source.parent
-    try:
-        return [path.name for path in other_files(folder)[0]]
-    except StatexError:
-        return []
+    return other_files(source if os.path.isdir(source) else source.parent)[0]
+
+
+def _depended_on(request: Request) -> Iterator[Path]:
+    """Yield files besides inputs and rules that the last run has to have listed, as far as names tell."""
+    yield from request.read
+    for output in request.outputs:
+        yield from copied_files(request, output)
+    for target in (request.target, *(one.target for one in request.outputs)):
+        if isinstance(target, TargetSpec) and isinstance(target.like, str | os.PathLike):
+            entry = entry_of(target.like)
+            yield from () if os.path.isdir(entry) else (entry,)
+        elif isinstance(target, TargetSpec) and target.is_code and not target.held_back:
+            found = module_file(str(target.model), target.folder)
+            yield from () if found is None else (found,)
+
+
+def module_file(model: str, folder: str | None) -> Path | None:
+    """Return the source file that `module:callable` is imported from; `None` where only the import would tell."""
+    name = model.partition(":")[0]
+    places = [one for one in (folder, os.getcwd()) if one is not None] + sys.path
+    parts = name.split(".")
+    for count in range(1, len(parts) + 1):
+        spec = PathFinder.find_spec(".".join(parts[:count]), places)
+        if spec is None:
+            return None
+        if count == len(parts):
+            return Path(spec.origin) if spec.has_location and spec.origin is not None else None
+        places = list(spec.submodule_search_locations or ())
+    return None
 
 
 def is_own(request: Request, output: OutputSpec, last: LastRun | None) -> bool:
     """Say whether what is at an output's place is what the last run wrote there."""
-    if last is None:
+    if last is None or request.report is None or not was_there(request, output, last):
         return False
+    listed = last.outputs[output.label]
+    if not listed.files:
+        return False
+    files = {located(name, request.base): one for name, one in listed.files.items()}
+    if not _is_all_of(Path(output.path), list(files)):
+        return False
+    since = outputs_named(request.report, last)
+    rehash = request.policy.rehash
+    return all(one is not None and one.is_still(found, rehash=rehash, since=since) for found, one in files.items())
+
+
+def _is_all_of(output: Path, files: Sequence[Path]) -> bool:
+    """Say whether files are all that an output is made of."""
+    real = os.path.realpath(output)
+    if not os.path.isdir(real):
+        return [os.path.realpath(file) for file in files] == [real]
+    inside = all(os.path.realpath(file.parent) == real for file in files)
+    return inside and holds_just(output, {file.name for file in files})
+
+
+def was_there(request: Request, output: OutputSpec, last: LastRun) -> bool:
+    """Say whether the last run wrote this output to this place."""
     listed = last.outputs.get(output.label)
-    if listed is None or not listed.files or listed.path != relative(Path(output.path), request.base):
-        return False
-    files: dict[Path, FilePrint] = {request.base / name: one for name, one in listed.files.items()}
-    path = Path(output.path)
-    if path.is_dir() and not holds_just(path, {found.name for found in files}):
-        return False
-    return all(one.is_still(found, rehash=request.policy.rehash, since=last.written) for found, one in files.items())
+    return listed is not None and listed.path == relative(Path(output.path), request.base)

@@ -96,7 +96,7 @@ def _check_replaceable(one: Staged) -> None:
     if not one.is_folder and not one.force:
         raise FileExistsError(str(one.final))
     if one.is_folder and _has_entries(one.final):
-        check_replaced(one.final, one.force, {entry.name for entry in one.temporary.iterdir()})
+        check_replaced(one.final, one.force, {entry.name for entry in one.temporary.iterdir()} | one.own)
 
 
 @contextmanager

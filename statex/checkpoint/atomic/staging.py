@@ -23,7 +23,7 @@ class Staged:
     """An output that waits for its name.
 
     `path` is how it was asked for, `final` where it will be, `temporary` where it is. Its `journal`, if it has one, is
-    beside it.
+    beside it. `own` are the names of files that may go with a folder that it replaces, beside those of sets.
     """
 
     path: Path
@@ -32,6 +32,7 @@ class Staged:
     is_folder: bool
     force: bool
     journal: Journal | None = None
+    own: frozenset[str] = frozenset()
     is_handed_over: bool = False
     """The renames of its run have begun: it is theirs to be finished or undone."""
 

@@ -46,13 +46,17 @@ class Transaction:
         """
         return self._stage(staged(path, is_folder=False, force=force), write)
 
-    def stage_folder(self, path: Path, write: Write, *, force: bool) -> Staged:
+    def stage_folder(self, path: Path, write: Write, *, force: bool, own: frozenset[str] = frozenset()) -> Staged:
         """Write a folder under a temporary name; `write` gets that, of an empty folder, and syncs the files in it.
+
+        `own` are the names of files that may go with what it replaces.
 
         Raises:
             StatexError: SX612 for what the system refuses, SX624 where another run is writing this output.
         """
-        return self._stage(staged(path, is_folder=True, force=force), write)
+        one = staged(path, is_folder=True, force=force)
+        one.own = own
+        return self._stage(one, write)
 
     def stage_bytes(self, path: str | os.PathLike[str], data: bytes, *, force: bool) -> Staged:
         """Write a small file, such as a report, under a temporary name.
