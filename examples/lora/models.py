@@ -1,4 +1,4 @@
-"""A small Llama in bfloat16 and a LoRA adapter for it, saved as transformers and peft save them.
+"""A small Llama and a LoRA adapter for it, saved as transformers and peft save them.
 
 As a script this writes base/ and adapter/.
 """
@@ -13,13 +13,13 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 
-def save(folder: Path, **settings: object) -> None:
-    """Write a base model and an adapter of random weights; `settings` are further ones of the adapter."""
+def save(folder: Path, dtype: torch.dtype = torch.bfloat16, **settings: object) -> None:
+    """Write a base model and a float32 adapter of random weights; `settings` are further ones of the adapter."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4
     )
-    base = LlamaForCausalLM(config).bfloat16()
+    base = LlamaForCausalLM(config).to(dtype)
     base.save_pretrained(folder / "base")
     lora = LoraConfig(r=4, lora_alpha=12, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", **settings)
     adapted = get_peft_model(base, lora)

@@ -19,24 +19,26 @@ HERE = Path(__file__).parent
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
 
-def saved(folder: Path, **settings: object) -> None:
+def saved(folder: Path, dtype: torch.dtype = torch.bfloat16, **settings: object) -> None:
     """Write the recipe and the files it reads; `settings` are those of the adapter."""
     (folder / "recipe.yaml").write_bytes((HERE / "recipe.yaml").read_bytes())
-    models.save(folder, **settings)
+    models.save(folder, dtype, **settings)
 
 
 def loaded(folder: Path) -> LlamaForCausalLM:
     return LlamaForCausalLM.from_pretrained(folder, dtype="auto", local_files_only=True).eval()
 
 
-def test_the_merged_model_is_that_of_peft(statex: Run, tmp_path: Path) -> None:
-    saved(tmp_path)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_the_merged_model_is_that_of_peft(dtype: torch.dtype, statex: Run, tmp_path: Path) -> None:
+    saved(tmp_path, dtype)
     done = statex("run", "recipe.yaml")
     assert "verified against base: all 21 keys agree" in done.stdout
     base = load_file(tmp_path / "base" / "model.safetensors")
     state = load_file(tmp_path / "merged" / "model.safetensors")
     reference = PeftModel.from_pretrained(loaded(tmp_path / "base"), str(tmp_path / "adapter")).merge_and_unload()
     assert_same_state(state, reference.state_dict())
+    assert {it.dtype for it in state.values()} == {dtype}
     changed = {key.split(".")[-2] for key in base if not torch.equal(state[key], base[key])}
     assert changed == {"q_proj", "v_proj"}
     for name in ("config.json", "generation_config.json"):
