@@ -56,7 +56,7 @@ def _from_module(name: str) -> Load:
     return lambda: _printing(getattr(import_module(f"statex.cli.commands.{name}"), name))
 
 
-NAMES = ("apply", "run", "plan", "check", "verify", "show", "schema", "ops", "explain")
+NAMES = ("apply", "run", "plan", "check", "verify", "diff", "show", "schema", "ops", "explain")
 Commands.names = {name: _from_module(name) for name in NAMES}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -342,9 +342,9 @@ class Compiler:
         ]
         return entries[0], tuple(e.value for e in entries) if source.family else entries[0].value
 
-    def named(self, node: tree.PatternNode, matches: Iterable[Match]) -> tuple[SourceKey, ...]:
+    def named(self, node: tree.PatternNode, matches: Sequence[Match]) -> tuple[SourceKey, ...]:
         """Return the tensors of a further input that a pattern of a statement names by its matches."""
-        if node.input is None or node.input == TARGET:
+        if node.input is None or node.input == TARGET or not matches:
             return ()
         headers = self.inputs[node.input].headers
         return tuple(

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from statex.dsl.graph import Source, SourceKey
-from statex.header import Header, OpaqueInfo
+from statex.header import Header, TensorInfo
 from statex.record import record
 
 if TYPE_CHECKING:
@@ -97,11 +97,16 @@ def totals(plan: Plan) -> Totals:
 
 def unread(plan: Plan) -> Mapping[str, list[str]]:
     """Return for each further input the keys that no statement reads or names; of a family, in none of its members."""
+    if not plan.inputs:
+        return {}
+    standing = {output.origin for output in plan.outputs.values()}
+    further = [key for key in _entries(plan) if key.input]
+    fates = _of_others(plan, [key for key in further if key not in standing])
     found: dict[str, dict[str, bool]] = {name: {} for name in plan.inputs}
-    for key, fate in account(plan).items() if plan.inputs else ():
-        if key.input:
-            keys = found[key.input]
-            keys[key.key] = keys.get(key.key, True) and fate.kind == "unread"
+    for key in further:
+        missed = key in fates and fates[key].kind == "unread"
+        keys = found[key.input]
+        keys[key.key] = missed and keys.get(key.key, True)
     return {name: [key for key, missed in keys.items() if missed] for name, keys in found.items()}
 
 
@@ -160,9 +165,12 @@ Ties = Mapping[SourceKey, tuple[SourceKey, ...]]
 def _ties(plan: Plan) -> Ties:
     found: dict[SourceKey, tuple[SourceKey, ...]] = {}
     for name, member, header in _headers(plan):
+        storages = [i.storage for i in header.entries.values() if isinstance(i, TensorInfo) and i.storage is not None]
+        if len(set(storages)) == len(storages):
+            continue
         together: dict[object, list[SourceKey]] = {}
         for key, info in header.entries.items():
-            if not isinstance(info, OpaqueInfo) and info.storage is not None:
+            if isinstance(info, TensorInfo) and info.storage is not None:
                 together.setdefault(info.identity, []).append(SourceKey(name, member, key))
         for keys in together.values():
             if len(keys) > 1:

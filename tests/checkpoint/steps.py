@@ -86,6 +86,11 @@ def fails_at(step: int, calls: int = 1) -> Callable[[int], None]:
 
 def in_child(work: Callable[[], object]) -> int:
     """Run something in a process of its own; return how that ended, as `os.waitpid` has it."""
+    return os.waitpid(started(work), 0)[1]
+
+
+def started(work: Callable[[], object]) -> int:
+    """Start something in a process of its own; return its number."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # other threads of this process hold no locks of ours
         child = os.fork()
@@ -95,7 +100,7 @@ def in_child(work: Callable[[], object]) -> int:
             os._exit(0)
         except BaseException:
             os._exit(1)
-    return os.waitpid(child, 0)[1]
+    return child
 
 
 def kill_at(step: int) -> Callable[[int], None]:

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from statex import StatexError
 from statex.checkpoint.atomic import entries, journal
 from statex.checkpoint.atomic.entries import journal_of
-from statex.checkpoint.atomic.moves import identify
+from statex.checkpoint.atomic.moves import Move, identify
 from statex.checkpoint.atomic.recovery import Recovered, recover
 from statex.checkpoint.atomic.renames import aside, beside
 from statex.checkpoint.atomic.transaction import Transaction
-from tests.checkpoint.steps import Case, in_child, listed
+from tests.checkpoint.steps import Case, System, in_child, listed, started
 
 
 def interrupted(folder: Path, written: str, done: int = 0) -> Case:
@@ -30,9 +30,10 @@ def interrupted(folder: Path, written: str, done: int = 0) -> Case:
     folder.mkdir(exist_ok=True)
     one = Case(folder, written)
     outputs = Transaction()
-    one.stage(outputs)
-    for move in listed(outputs)[:done]:
-        move.finish()
+    with System().installed():
+        one.stage(outputs)
+        for move in listed(outputs)[:done]:
+            move.finish()
     return one
 
 
@@ -76,6 +77,30 @@ def test_a_file_in_a_folder_that_somebody_has_changed(tmp_path: Path, where: str
     assert one.ages()[0] == "old"
     assert done.changed == ((str(one.paths[1]),) if where == "final" else ())
     assert [p for p in one.listing() if ".statex" in p] == []
+
+
+def test_a_new_output_that_had_both_its_names_is_undone(tmp_path: Path) -> None:
+    """Where a link was made, and what was linked not yet removed."""
+    one = interrupted(tmp_path, "a.pth !b.pth")
+    os.link(next(tmp_path.glob(".a.pth.*.statex-tmp")), one.paths[0])
+    one.paths[1].write_bytes(b"somebody else's")
+    (done,) = recover([one.paths[0]])
+    assert (done.finished, done.outputs) == (False, (str(one.paths[0]),))
+    assert one.listing() == ["b.pth"]
+
+
+def test_signals_wait_until_a_run_is_settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = interrupted(tmp_path, "!a.pth set/", 1)
+    finish = Move.finish
+
+    def finish_and_be_stopped(move: Move) -> None:
+        signal.raise_signal(signal.SIGINT)
+        finish(move)
+
+    monkeypatch.setattr(Move, "finish", finish_and_be_stopped)
+    with pytest.raises(KeyboardInterrupt):
+        recover(one.paths)
+    assert one.check_settled() == "new"
 
 
 def test_an_output_that_was_removed_since_does_not_come_back(tmp_path: Path) -> None:
@@ -231,12 +256,7 @@ def test_a_command_waits_while_names_are_given(tmp_path: Path) -> None:
         time.sleep(0.3)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-        finally:
-            os._exit(1)
+    child = started(work)
     os.read(ready, 1)
     (done,) = recover(one.paths)
     assert done.finished
@@ -431,7 +451,7 @@ def test_journals_of_another_user_are_refused(tmp_path: Path) -> None:
     assert contents(tmp_path) == before
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_damaged_journals_harm_nothing(tmp_path: Path, data: st.DataObject) -> None:
     shutil.rmtree(tmp_path)

@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -380,22 +381,31 @@ def test_signals_that_are_ignored_stay_so_and_other_threads_have_none_to_hold() 
         signal.signal(signal.SIGHUP, before)
 
 
-def test_what_a_handler_sets_for_the_others_holds() -> None:
+def test_what_a_handler_sets_for_the_others_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command line ignores all further signals once one was heard, while it cleans up."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.getsignal(number) for number in numbers]
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    change = signal.signal
+
+    came: list[int] = []
 
     def heard(number: int, frame: object) -> None:
+        came.append(number)
         for other in numbers:
-            signal.signal(other, signal.SIG_IGN)
+            change(other, signal.SIG_IGN)
 
+    def at_once(number: int, handler: Any) -> Any:
+        """Change a handler, and have the signal arrive right then, before the others are changed."""
+        before = change(number, handler)
+        if handler is heard:
+            signal.raise_signal(number)
+        return before
+
+    before = {number: change(number, heard) for number in numbers}
     try:
-        for number in numbers:
-            signal.signal(number, heard)
         with held_signals():
-            for number in numbers:
-                signal.raise_signal(number)
-        assert [signal.getsignal(number) for number in numbers] == [signal.SIG_IGN] * 2
+            monkeypatch.setattr(signal, "signal", at_once)
+        assert came == [signal.SIGHUP]
+        assert [signal.getsignal(number) for number in numbers] == [signal.SIG_IGN] * 3
     finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+        for number, handler in before.items():
+            change(number, handler)

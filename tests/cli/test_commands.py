@@ -295,6 +295,33 @@ class TestPlan:
             "dtype": "float32", "shape": [5], "step": 1, "operation": "mul", "sources": ["linear.bias"],
         }  # fmt: skip
 
+    def test_numbers_add_up_and_are_those_of_the_account(self, run: Run, net: Net) -> None:
+        rules = "drop bn.running_*\nset linear.bias = it * 2\nset bn.bias = zeros_like\ncopy bn.weight -> c"
+        line = run("plan", "-e", rules, "net.pth").out.splitlines()[-1]
+        said = "2 computed, 0 moved, 3 untouched, 2 dropped, 1 replaced, 1 used, 1 copied"
+        assert line == f"7 keys in, 6 out (288 B): {said}"
+        found = run("plan", "--json", "-e", rules, "net.pth").json
+        totals = found["totals"]
+        assert totals == {
+            "keys_in": 7, "keys_out": 6, "untouched": 3, "moved": 0, "used": 1, "dropped": 2, "replaced": 1,
+            "computed": 2, "copied": 1, "taken": 0,
+        }  # fmt: skip
+        for kind in ("untouched", "used", "dropped", "replaced"):
+            assert totals[kind] == sum(one["fate"] == kind for one in found["account"].values())
+
+    def test_the_account_names_further_inputs_and_members_of_a_family(self, run: Run, net: Net) -> None:
+        for name in "ab":
+            torch.save({"x": torch.ones(5)}, f"{name}.pth")
+        inputs = ["--in", "rank=a.pth", "--in", "rank=b.pth", "--in", "ft=a.pth"]
+        rules = "input rank[]\ninput ft\ncopy ft::x -> y\nadd z = rank::x[1] * 2\ncopy y -> y2"
+        ended = run("plan", "--keys", "-e", rules, "net.pth", *inputs)
+        assert re.search(r"rank\[1\]::x +f32\[5\] +used by z$", ended.out, re.M)
+        assert re.search(r"ft::x +f32\[5\] +-> y, y2$", ended.out, re.M)
+        assert ended.out.splitlines()[-1].endswith(": 1 computed, 0 moved, 7 untouched, 0 dropped, 2 taken from inputs")
+        found = run("plan", "--json", "-e", rules, "net.pth", *inputs).json
+        assert found["account"]["rank[0]::x"]["fate"] == "unread"
+        assert (found["outputs"]["z"]["sources"], found["outputs"]["y"]["from"]) == (["rank[1]::x"], "ft::x")
+
     def test_against_a_checkpoint(self, run: Run, net: Net) -> None:
         save_file({"linear.weight": torch.ones(5, 10), "linear.bias": torch.ones(6)}, "like.safetensors")
         ended = run("plan", "-e", "drop bn.**", "net.pth", "--like", "like.safetensors")

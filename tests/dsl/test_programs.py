@@ -33,7 +33,7 @@ def filled(*parts: Any) -> st.SearchStrategy[str]:
     return st.tuples(*(st.just(p) if isinstance(p, str) else p for p in parts)).map("".join)
 
 
-def over(captures: str) -> st.SearchStrategy[str]:
+def over(captures: str, values: list[str] = VALUES) -> st.SearchStrategy[str]:
     """Return statements whose patterns have some of these captures, and whose other parts mostly use no others."""
 
     def chosen(texts: list[str]) -> st.SearchStrategy[str]:
@@ -41,7 +41,7 @@ def over(captures: str) -> st.SearchStrategy[str]:
         named = [t for t in named if "**" not in t or "matches" in t or "*" in captures] or texts
         return st.sampled_from(named * 8 + texts)
 
-    template, value, condition = chosen(TEMPLATES), chosen(VALUES), chosen(CONDITIONS)
+    template, value, condition = chosen(TEMPLATES), chosen(values), chosen(CONDITIONS)
     pattern = st.sampled_from([t for t in PATTERNS if all((f"{{{c}" if c in "imx" else "**") in t for c in captures)])
     where = st.just("") | filled(" where ", condition)
     return st.one_of(

@@ -24,7 +24,8 @@ INPUT_UNREAD = declare(
     "SX903",
     "tensors of a further input that nothing reads",
     exit=0,
-    meaning="A further input holds tensors that no statement has read. What was overlooked would be lost in silence.",
+    meaning="A further input holds tensors that no statement makes anything of, and that no pattern of one names. What "
+    "was overlooked would be lost in silence.",
     example="input lora   # and only some of its tensors are used",
     mend="Read them, or say that they are left out on purpose: `drop lora::PATTERN`.",
 )

@@ -1,0 +1,179 @@
+"""`statex diff`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import redirect_stdout
+from dataclasses import asdict
+from math import isnan
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from statex.cli import options, progress, requests
+from statex.cli.arguments import Argument
+from statex.cli.folding import Folded, folded
+from statex.cli.groups import grouped
+from statex.cli.output import columns, escape, print_diagnostics, print_json
+from statex.diagnostics.amounts import counted
+from statex.diagnostics.render import to_json
+from statex.execute.differences import Difference
+from statex.session.compared import Compared, Type, compared
+from statex.session.request import InputSpec, Request
+from statex.session.session import Session
+from statex.session.warnings import judged
+
+
+@grouped
+def diff(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A checkpoint.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="The one to compare it with.")],
+    rules: Annotated[
+        list[Path] | None,
+        typer.Option("--rules", metavar="FILE", help="Compare what these rules make of A; repeatable."),
+    ] = None,
+    *,
+    definitions: options.Definitions = None,
+    params: options.ParamFiles = None,
+    inputs: options.Inputs = None,
+    root: options.Root = None,
+    root_of_b: Annotated[str | None, typer.Option("--root-b", metavar="PATH", help="The same for B.")] = None,
+    rtol: Annotated[
+        str | None, typer.Option("--rtol", metavar="X", help="Numbers that differ by X times B's number agree.")
+    ] = None,
+    atol: Annotated[str | None, typer.Option("--atol", metavar="X", help="Numbers that differ by X agree.")] = None,
+    no_values: Annotated[bool, typer.Option("--no-values", help="Compare keys, shapes and dtypes alone.")] = False,
+    keys: Annotated[
+        bool, typer.Option("--keys", help="List every key; without it, numbered modules are one line.")
+    ] = False,
+    events: options.ProgressEvents = None,
+    saying: options.Saying,
+) -> None:
+    """Compare two checkpoints: keys, shapes, dtypes and values, bit by bit. Exit code 1 where they differ.
+
+    \b
+    statex diff a.pth b.safetensors
+    statex diff old.pth new.pth --rules convert.sx -D heads=32
+    statex diff a.pth b.pth --rtol 1e-3 --atol 1e-5
+    """
+    program = options.Program(None, definitions, params, inputs, root)
+    one = requests.request([Argument(str(path)) for path in rules or ()], str(first), program, options.Aim())
+    other = Request(InputSpec(second, root_of_b))
+    tolerances = {"rtol": _number(rtol, "--rtol"), "atol": _number(atol, "--atol")}
+    with progress.shown(saying, events) as shown, redirect_stdout(sys.stderr), Session(one) as a, Session(other) as b:
+        warnings = judged((*a.before, *b.before, *a.plan.warnings), requests.warnings(saying.warnings))
+        found = compared(a, b, values=not no_values, **tolerances, progress=shown)
+    if saying.json:
+        print_json(_as_json(found) | {"warnings": [to_json(one) for one in warnings]})
+    else:
+        print_diagnostics(warnings, concise=saying.concise)
+        for line in [] if saying.quiet else _lines(found, (str(first), str(second)), fold=not keys):
+            typer.echo(line)
+    if not found.agree:
+        raise typer.Exit(1)
+
+
+def _number(text: str | None, option: str) -> float:
+    try:
+        value = float(text) if text is not None else 0.0
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value < float("inf"):
+        raise typer.BadParameter(f"`{option}` takes a number from 0 on, and got `{text}`", param_hint=option)
+    return value
+
+
+Row = tuple[str, str, str]
+"""What is said of a key: the kind of difference, the key, and what differs."""
+
+
+def _lines(found: Compared, names: tuple[str, str], *, fold: bool) -> Iterator[str]:
+    rows = [
+        *_of_keys(f"only in {names[0]}", found.only_first),
+        *_of_keys(f"only in {names[1]}", found.only_second),
+        *(("type", key, f"{_shown(one)} and {_shown(other)}") for key, (one, other) in found.types.items()),
+    ]
+    shown: list[tuple[str, ...]] = []
+    for group in _folded(rows, fold):
+        kind, _, what = group.rows[0]
+        shown.append((kind, group.key, what, _times(group)))
+    shown += [row for _, row in sorted(_of_values(found, fold), key=lambda pair: pair[0], reverse=True)]
+    yield from columns([tuple(escape(cell) for cell in row) for row in shown])
+    yield _total(found, names)
+
+
+def _of_keys(kind: str, keys: Mapping[str, Type]) -> list[Row]:
+    return [(kind, key, _shown(type)) for key, type in keys.items()]
+
+
+def _folded(rows: list[Row], fold: bool) -> list[Folded[Row]]:
+    if not fold:
+        return [Folded(row[1], (row,)) for row in rows]
+    return folded(rows, lambda row: row[1], lambda row: (row[0], row[2]))
+
+
+def _of_values(found: Compared, fold: bool) -> Iterator[tuple[float, tuple[str, ...]]]:
+    """Yield the rows of values with what sorts the worst before the others."""
+    entries = [(key, one) for key, one in found.values.items()]
+    groups = (
+        folded(entries, lambda entry: entry[0], lambda entry: entry[1].is_nothing)
+        if fold
+        else [Folded(key, ((key, one),)) for key, one in entries]
+    )
+    for group in groups:
+        worst = max((one for _, one in group.rows), key=_badness)
+        yield _badness(worst), ("values", group.key, _said(worst), _times(group))
+
+
+def _badness(one: Difference) -> float:
+    return float("inf") if isnan(one.absolute) else one.absolute if one.elements else -1.0
+
+
+def _said(one: Difference) -> str:
+    if one.is_nothing:
+        return f"equal, but for the bits of {one.bits} of {counted(one.numel, 'element')}"
+    return f"max abs {one.absolute:.3g}, max rel {one.relative:.3g}, {one.elements} of {counted(one.numel, 'element')}"
+
+
+def _times(group: Folded[Any]) -> str:
+    return f"x {len(group.rows)}" if len(group.rows) > 1 else ""
+
+
+def _shown(kind: Type) -> str:
+    return str(kind) if kind is not None else "not a tensor"
+
+
+def _total(found: Compared, names: tuple[str, str]) -> str:
+    differing = len(found.types) + sum(found.differs(key) for key in found.values if key not in found.types)
+    if found.agree and not found.values:
+        what = "all equal in bits" if found.with_values else "shapes and dtypes agree, values not compared"
+        return f"{escape(names[0])} and {escape(names[1])}: {counted(found.equal, 'key')}, {what}{_uncompared(found)}"
+    parts = [
+        (len(found.only_first), f"only in {names[0]}"),
+        (len(found.only_second), f"only in {names[1]}"),
+        (differing, "differ"),
+        (sum(not found.differs(key) for key in found.values), "within the tolerance"),
+        (found.equal, "equal" if found.with_values else "agree"),
+    ]
+    return ", ".join(f"{count} {escape(what)}" for count, what in parts if count) + _uncompared(found)
+
+
+def _uncompared(found: Compared) -> str:
+    if not found.uncompared:
+        return ""
+    return f"; {counted(len(found.uncompared), 'entry', 'entries')} that are not dense tensors were not compared"
+
+
+def _as_json(found: Compared) -> dict[str, Any]:
+    return {
+        "ok": True,
+        "agree": found.agree,
+        "equal": found.equal,
+        "only_first": {key: _shown(kind) for key, kind in found.only_first.items()},
+        "only_second": {key: _shown(kind) for key, kind in found.only_second.items()},
+        "types": {key: [_shown(one), _shown(other)] for key, (one, other) in found.types.items()},
+        "values": {key: asdict(one) for key, one in found.values.items()},
+        "uncompared": list(found.uncompared),
+    }
