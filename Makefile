@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test bench lint types clean
+.PHONY: demo test test-pipelines bench lint types clean
 
 demo: $(VENV)/run.stamp
 	PATH="$(CURDIR)/$(BIN):$$PATH" examples/card/demo.sh
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest $(PYTEST)
+
+# The tools that the example of a pipeline runs under; they bring some eighty packages, so `make test` does without.
+test-pipelines: $(VENV)/pipelines.stamp
+	$(BIN)/python -m pytest examples/pipeline $(PYTEST)
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/run.py $(BENCH)
@@ -39,4 +43,8 @@ $(VENV)/run.stamp: pyproject.toml $(VENV)/torch.stamp
 
 $(VENV)/dev.stamp: pyproject.toml $(VENV)/torch.stamp
 	$(PIP) -e '.[dev,companions]'
+	touch $@
+
+$(VENV)/pipelines.stamp: $(VENV)/dev.stamp
+	$(PIP) -e '.[pipelines]'
 	touch $@

@@ -13,6 +13,8 @@ import torch
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
+PATH = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+
 
 @pytest.fixture
 def statex(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
@@ -23,7 +25,7 @@ def statex(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
         done = subprocess.run(
             [sys.executable, "-m", "statex", *map(str, arguments)],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(here)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(here), os.environ.get("PYTHONPATH", "")])},
             capture_output=True,
             text=True,
             timeout=120,
@@ -32,6 +34,21 @@ def statex(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
         return done
 
     return run
+
+
+def shell(command: str, folder: Path, *, exit_code: int = 0, **environment: str) -> str:
+    """Run a command by `bash -e` with this `statex` on the path, and return all that it printed."""
+    done = subprocess.run(
+        ["bash", "-e", "-c", command],
+        cwd=folder,
+        env={**os.environ, "PATH": PATH, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == exit_code, done.stdout
+    return done.stdout
 
 
 def assert_same_state(actual: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -12,10 +13,16 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from jsonschema import Draft202012Validator
 
 import statex
+from statex import StatexError
 from statex.dsl.ops import OPERATIONS, QUERIES
 from statex.grammar.messages import VERBS
+from statex.recipe.read import parse_recipe
+from statex.recipe.schema import schema_text
+from statex.source import Source
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -27,6 +34,17 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
 
 
+RECIPES = {
+    **{str(path.relative_to(ROOT)): path.read_text() for path in ROOT.glob("examples/*/recipe.yaml")},
+    **{
+        f"{path.relative_to(ROOT)} {number}": block
+        for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))
+        for number, block in enumerate(blocks(path.read_text(), "yaml"), 1)
+    },
+}
+"""All recipes of the examples and in documents."""
+
+
 @pytest.mark.parametrize("rules", blocks(README, "sx") + blocks(LANGUAGE, "sx"))
 def test_rules_are_right(rules: str) -> None:
     statex.compile(rules).check()
@@ -35,7 +53,9 @@ def test_rules_are_right(rules: str) -> None:
 def test_the_blocks_are_found() -> None:
     assert len(blocks(README, "sx")) == 3
     assert len(blocks(LANGUAGE, "sx")) >= 6
-    assert len(blocks(README, "console")) == 2
+    assert len(blocks(README, "console")) == 3
+    assert len(blocks(README, "yaml")) == 1
+    assert len(RECIPES) >= 4
 
 
 def without_comments(rules: str) -> list[str]:
@@ -48,22 +68,61 @@ def test_the_rules_are_those_of_the_examples(block: int, file: str) -> None:
     assert without_comments(blocks(README, "sx")[block]) == without_comments((ROOT / file).read_text())
 
 
-def test_consoles_are_what_the_tool_prints(tmp_path: Path) -> None:
-    for name in ("rules.sx", "models.py"):
-        shutil.copy(ROOT / "examples" / "card" / name, tmp_path)
-    subprocess.run([sys.executable, "models.py", "in.pth"], cwd=tmp_path, check=True, timeout=120)
-    for console in blocks(README, "console"):
+def repeat(consoles: list[str], folder: Path) -> None:
+    """Run the commands of consoles in a folder, and compare what they print with what is shown."""
+    for console in consoles:
         for command, expected in re.findall(r"^\$ statex (.*)\n((?:(?!\$ ).*\n)*)", console, re.M):
             done = subprocess.run(
                 [sys.executable, "-m", "statex", *shlex.split(command)],
-                cwd=tmp_path,
+                cwd=folder,
                 capture_output=True,
                 text=True,
                 timeout=120,
             )
             assert done.stdout + done.stderr == expected
+
+
+def test_consoles_are_what_the_tool_prints(tmp_path: Path) -> None:
+    for name in ("rules.sx", "models.py"):
+        shutil.copy(ROOT / "examples" / "card" / name, tmp_path)
+    subprocess.run([sys.executable, "models.py", "in.pth"], cwd=tmp_path, check=True, timeout=120)
+    repeat(blocks(README, "console")[:2], tmp_path)
     assert sorted(p.name for p in tmp_path.glob("*.pth")) == ["in.pth", "out.pth"]
     assert torch.equal(torch.load(tmp_path / "out.pth", weights_only=True)["dslinear.weight"], torch.ones(5, 10))
+
+
+def test_the_recipe_does_what_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(blocks(README, "yaml")[0])
+    script = ROOT / "examples" / "lora" / "models.py"
+    subprocess.run([sys.executable, script], cwd=tmp_path, check=True, capture_output=True, timeout=300)
+    repeat(blocks(README, "console")[2:], tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"adapter", "base", "merged", "merged.json", "recipe.yaml"}
+
+
+def test_the_recipe_is_that_of_the_example() -> None:
+    assert blocks(README, "yaml")[0] == (ROOT / "examples" / "lora" / "recipe.yaml").read_text()
+
+
+@pytest.mark.parametrize("where", RECIPES)
+def test_recipes_are_right_by_the_schema_and_by_us(where: str) -> None:
+    text = RECIPES[where]
+    parse_recipe(Source(where, text))
+    Draft202012Validator(json.loads(schema_text())).validate(yaml.safe_load(text))
+
+
+@pytest.mark.parametrize("where", RECIPES)
+def test_misspelt_recipes_are_wrong_by_both(where: str) -> None:
+    text = RECIPES[where].replace("outputs:", "output:")
+    assert text != RECIPES[where]
+    with pytest.raises(StatexError):
+        parse_recipe(Source(where, text))
+    assert not Draft202012Validator(json.loads(schema_text())).is_valid(yaml.safe_load(text))
+
+
+def test_examples_of_recipes_name_the_schema_beside_them() -> None:
+    """Editors resolve the name beside the recipe, and `statex schema > recipe.schema.json` puts it there."""
+    for path in ROOT.glob("examples/*/recipe.yaml"):
+        assert path.read_text().startswith("# yaml-language-server: $schema=recipe.schema.json\n")
 
 
 def test_python_runs() -> None:
@@ -90,7 +149,7 @@ def test_the_demo_runs(tmp_path: Path) -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for path in (ROOT / "README.md", ROOT / "docs" / "language.md", *ROOT.glob("examples/*/README.md")):
+    for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/README.md")):
         for link in re.findall(r"\]\((?!http|#)([^)#]+)", path.read_text()):
             assert (path.parent / link).exists(), f"{path.name}: {link}"
 

@@ -1,0 +1,80 @@
+"""`.pre-commit-hooks.yaml`, and what pre-commit runs by it: `statex check` with all rule files of a commit at once."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import shell
+
+from statex.cli import main
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+RULES = sorted((ROOT / "examples").rglob("*.sx"))
+
+# Parameters, inputs, `let`s and macros of the same names as in other files, and errors of their own.
+FURTHER = {
+    "family.sx": "input head[]\nparam heads: float = 1.5\nlet k = 3\nset ** = it * heads * k + mean(head::{key})",
+    "single.sx": "input head root 'model'\nparam heads: list\nlet k = 'a'\ncopy head::{n} -> {n}.{$k}",
+    "macro.sx": "macro f(a) { drop {$a} }\nuse f('x')",
+    "other_macro.sx": "root 'a'\nmacro f(a, b) { rename {$a} -> {$b} }\nuse f('x', 'y')",
+    "undefined.sx": "set ** = it * k",
+    "unknown.sx": "set ** = frobnicate(it)",
+    "syntax.sx": "rename a ->",
+}
+
+
+def hook() -> dict[str, Any]:
+    (found,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    return dict(found)
+
+
+def checked(capsys: pytest.CaptureFixture[str], *files: Path) -> tuple[int, set[str]]:
+    """Return the exit code and the lines that `statex check` prints of errors."""
+    with pytest.raises(SystemExit) as ended:
+        main(["check", "--concise", "-q", *map(str, files)])
+    text = capsys.readouterr()
+    assert text.out == ""
+    return int(ended.value.code or 0), set(text.err.splitlines())
+
+
+def test_the_hook_is_one() -> None:
+    assert hook()["id"] == "statex-check"
+    assert hook()["entry"] == "statex check"
+    assert hook()["language"] == "python"
+    assert all(re.search(hook()["files"], str(path)) for path in RULES)
+    assert not re.search(hook()["files"], "rules.sx.orig")
+    (repo,) = yaml.safe_load((HERE / ".pre-commit-config.yaml").read_text())["repos"]
+    (local,) = repo["hooks"]
+    assert {**hook(), **local, "language": "python"} == hook()
+
+
+def test_files_checked_together_are_judged_as_each_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, rules in FURTHER.items():
+        (tmp_path / name).write_text(rules)
+    files = [*RULES, *(tmp_path / name for name in FURTHER)]
+    alone = {path: checked(capsys, path) for path in files}
+    assert [path.name for path, (code, _) in alone.items() if code] == ["undefined.sx", "unknown.sx", "syntax.sx"]
+    for pair in itertools.permutations(files, 2):
+        code, said = checked(capsys, *pair)
+        assert code == max(alone[path][0] for path in pair), pair
+        if tmp_path / "syntax.sx" not in pair:
+            assert said == alone[pair[0]][1] | alone[pair[1]][1], pair
+    right = [path for path, (code, _) in alone.items() if code == 0]
+    assert checked(capsys, *right) == (0, set())
+
+
+def test_the_entry_runs(tmp_path: Path) -> None:
+    names = []
+    for number, path in enumerate(RULES):
+        names.append(f"{number}/{path.name}")
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / names[-1]).write_bytes(path.read_bytes())
+    assert shell(f"{hook()['entry']} {' '.join(names)}", tmp_path).endswith(": no errors\n")
+    (tmp_path / names[0]).write_text("rename a ->\n")
+    assert f" --> {names[0]}:1:" in shell(f"{hook()['entry']} {' '.join(names)}", tmp_path, exit_code=1)
