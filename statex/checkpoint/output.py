@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 
 from statex.checkpoint.sharded import is_of_set
@@ -102,21 +102,26 @@ def check_replaced(folder: Path, force: bool, fresh: Set[str]) -> None:
         )
 
 
-def check_space(path: Path, nbytes: int) -> None:
-    """Refuse an output that its disk has no room for now; there may be none later all the same.
+def check_space(sizes: Mapping[Path, int]) -> None:
+    """Refuse outputs (of so many bytes) that their disks have no room for now; there may be none later all the same.
 
     Raises:
         StatexError: SX615.
     """
-    folder = os.path.dirname(os.path.realpath(path))
-    while not os.path.exists(folder):  # one that is made with the output
-        folder = os.path.dirname(folder)
-    try:
-        free = shutil.disk_usage(folder).free
-    except OSError as error:
-        fail(codes.UNWRITABLE, f"`{path}` cannot be written: {error.strerror or error}")
-    if nbytes > free:
-        fail(
-            codes.NO_SPACE,
-            f"`{path}` would take {show_bytes(nbytes)}, and its disk has {show_bytes(free)} left",
-        )
+    needed: dict[int, int] = {}
+    for path, nbytes in sizes.items():
+        folder = os.path.dirname(os.path.realpath(path))
+        while not os.path.exists(folder):  # one that is made with the output
+            folder = os.path.dirname(folder)
+        try:
+            disk, free = os.stat(folder).st_dev, shutil.disk_usage(folder).free
+        except OSError as error:
+            fail(codes.UNWRITABLE, f"`{path}` cannot be written: {error.strerror or error}")
+        before = needed.get(disk, 0)
+        needed[disk] = before + nbytes
+        if needed[disk] > free:
+            others = f", with {show_bytes(before)} of other outputs on the same disk" if before else ""
+            fail(
+                codes.NO_SPACE,
+                f"`{path}` would take {show_bytes(nbytes)}{others}, and its disk has {show_bytes(free)} left",
+            )

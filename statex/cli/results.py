@@ -16,7 +16,7 @@ from statex.diagnostics.render import to_json
 from statex.diagnostics.suggest import join_words
 from statex.dsl.plan_data import plan_data
 from statex.session.conversion import Conversion, Written
-from statex.session.request import OutputSpec, Request
+from statex.session.request import OutputSpec, Request, TargetSpec
 
 
 def say_done(request: Request, done: Conversion, saying: Saying) -> None:
@@ -29,11 +29,18 @@ def say_done(request: Request, done: Conversion, saying: Saying) -> None:
         return
     if done.plan is None:
         typer.echo("nothing has changed since the last run: nothing to do")
+        for model in _in_code(request):
+            typer.echo(f"(of {escape(model)} its own source file was compared, and nothing that it imports)")
         return
     for line in plan_lines(done.plan, keys=False) if request.policy.dry_run else _summary(done):
         typer.echo(line)
     for line in outcome(request, done):
         typer.echo(line)
+
+
+def _in_code(request: Request) -> list[str]:
+    targets = [request.target, *(one.target for one in request.outputs)]
+    return list(dict.fromkeys(str(one.model) for one in targets if isinstance(one, TargetSpec) and one.is_code))
 
 
 def _summary(done: Conversion) -> list[str]:

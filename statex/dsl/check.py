@@ -267,9 +267,14 @@ class _Checker:
 
     def _rename(self, node: tree.Rename) -> None:
         for row in node.rows:
-            captures = self._captures(row.source, {}) if node.mode is not tree.RenameMode.TEXT else {}
-            if node.mode in (tree.RenameMode.KEY, tree.RenameMode.PART):
+            is_pattern = node.mode in (tree.RenameMode.KEY, tree.RenameMode.PART)
+            is_regex = node.mode is tree.RenameMode.TEXT and row.source.kind is tree.PatternKind.REGEX
+            is_text = node.mode is tree.RenameMode.TEXT and not is_regex
+            captures = self._captures(row.source, {}) if not is_text else self._texts(row.source)
+            if is_pattern or is_regex:
                 self._template(row.target, captures)
+            else:
+                self._texts(row.target)
             if node.where is not None:
                 self._walk(node.where, captures)
 
@@ -317,6 +322,13 @@ class _Checker:
             self.found.extend(template.check({**own, **captures}, {*self.names, "key"}))
         except StatexError as error:
             self.found.extend(error.diagnostics)
+
+    def _texts(self, node: tree.PatternNode) -> dict[str, CaptureType]:
+        """Check what is put into plain text, which has no captures."""
+        for piece in node.pieces:
+            if isinstance(piece, tree.Splice):
+                self._splice(piece)
+        return {}
 
     def _splice(self, piece: tree.Splice) -> str:
         self.used.add(piece.name)

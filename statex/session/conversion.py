@@ -202,8 +202,7 @@ def _write(session: Session, found: Sequence[Shipment], done: Conversion, progre
     request, plan = session.request, done.plan
     assert plan is not None
     assert plan.cost is not None
-    for one in found:
-        check_space(one.placed.path, one.nbytes + sum(path.stat().st_size for path in one.options.copy))
+    check_space({one.placed.path: one.nbytes + sum(path.stat().st_size for path in one.options.copy) for one in found})
     add = counted_progress(progress, plan.cost.written)
     finals = [one.placed.path for one in found] + ([request.report] if request.report is not None else [])
     with (

@@ -531,3 +531,22 @@ def test_names_with_control_characters_are_escaped(bench: Bench) -> None:
     report = (bench.folder / f"{name}.json").read_bytes()
     assert not {byte for byte in report if byte < 32 or byte > 126} - {10}
     same_bits(torch.load(Path("out") / name), STATE)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    ["prefix '' -> \"{$to}.\"", "prefix \"{$to}\" -> b", "suffix a -> \"{$to}\"", "text \"{$to}\" -> b",
+     "text { a -> \"{$to}\" }", "text /{$to}/ -> b", "{$to} -> b", "a -> \"{$to}\"", "part a -> \"{$to}\""],
+)  # fmt: skip
+def test_a_parameter_that_is_only_put_into_names(bench: Bench, rule: str) -> None:
+    text = (
+        f"statex: 1\ninputs: {{main: in.pth}}\nparams: {{to: a}}\nrules:\n  - |\n    rename {rule}\noutputs: out.pth\n"
+    )
+    bench.save("in.pth", {"a": torch.zeros(2)})
+    bench.write("recipe.yaml", text)
+    bench()
+    assert sorted(bench.load("out.pth")) == ["a.a" if rule.startswith("prefix ''") else "b" if "-> b" in rule else "a"]
+    bench.write("recipe.yaml", text.replace("params: {to: a}", "params: {too: a}"))
+    found = bench.refused("--force", code=1)
+    assert [(one["code"], one["headline"]) for one in found] == [("SX202", "there is no parameter `to`")]
+    assert found[0]["labels"][0]["line"] == 6

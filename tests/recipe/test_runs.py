@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -426,6 +428,24 @@ def test_every_output_in_the_way_is_named(bench: Bench) -> None:
     assert [(one["code"], one["labels"][0]["line"]) for one in found] == [("SX613", 6)]
     found = outputs(bench, "\n  a: a.pth\n  b: b.pth\n  c: c.pth")
     assert [(one["code"], one["labels"][0]["line"]) for one in found] == [("SX610", 4), ("SX610", 5)]
+
+
+def test_outputs_share_the_room_of_a_disk(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.save("in.pth", {"a": torch.zeros(1000)})
+    bench.write("recipe.yaml", "statex: 1\ninputs: {main: in.pth}\noutputs: {a: a.pth, b: deep/b.pth}\n")
+    for free, said in (
+        (
+            6000,
+            "`deep/b.pth` would take 3.9 KiB, with 3.9 KiB of other outputs on the same disk, and its disk has 5.9 KiB",
+        ),
+        (3000, "`a.pth` would take 3.9 KiB, and its disk has 2.9 KiB"),
+    ):
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: SimpleNamespace(free=free))
+        (found,) = bench.refused(code=3)
+        assert (found["code"], found["headline"]) == ("SX615", f"{said} left")
+        assert not (bench.folder / "deep").exists()
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=8000))
+    bench()
 
 
 def test_paths_are_those_of_the_recipe(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
