@@ -200,7 +200,8 @@ def _meets_input(places: list[_Place], given: Path) -> Iterator[Diagnostic]:
 
 
 def _real(path: Path) -> str:
-    return os.path.realpath(path)
+    # A name with a NUL is that of no file, which is said when it is opened.
+    return os.path.realpath(path) if b"\0" not in os.fsencode(path) else os.fspath(path)
 
 
 def _inside(path: str, folder: str) -> bool:

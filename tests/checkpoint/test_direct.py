@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 import statex
-from statex import StatexError, conversion
+from statex import StatexError
 from statex.checkpoint import direct_file, large
 from statex.checkpoint.direct_file import DirectFile, open_direct
 from statex.checkpoint.input_file import Extent, InputFile
@@ -44,7 +44,7 @@ def directly(monkeypatch: pytest.MonkeyPatch) -> list[DirectFile]:
         opened.extend([found] if found is not None else [])
         return found
 
-    monkeypatch.setattr(conversion, "is_large", lambda *arguments: True)
+    monkeypatch.setattr("statex.session.conversion.is_large", lambda *arguments: True)
     monkeypatch.setattr(direct_file, "open_direct", noted)
     return opened
 
@@ -111,7 +111,7 @@ def test_the_output_is_the_same(
     assert len(directly) == 1
     assert seen == sorted(seen)
     assert seen[-1][0] >= seen[-1][1]
-    monkeypatch.setattr(conversion, "is_large", lambda *arguments: False)
+    monkeypatch.setattr("statex.session.conversion.is_large", lambda *arguments: False)
     statex.convert(source, usual, compiled)
     assert len(directly) == 1
     load = torch.load if ending == ".pth" else load_file

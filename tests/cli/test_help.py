@@ -48,6 +48,7 @@ def test_what_stands_for_arguments(run: Run) -> None:
         "plan": "plan [OPTIONS] [RULES…] IN | RECIPE",
         "check": "check [OPTIONS] [RULES…] [IN] | RECIPE",
         "verify": "verify [OPTIONS] FILE",
+        "diff": "diff [OPTIONS] A B",
         "show": "show [OPTIONS] FILE",
         "schema": "schema [OPTIONS]",
         "ops": "ops [OPTIONS] [NAME]",

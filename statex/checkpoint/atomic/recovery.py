@@ -66,6 +66,8 @@ def recover(paths: Iterable[str | os.PathLike[str]]) -> tuple[Recovered, ...]:
 
 def _journals(paths: Iterable[str | os.PathLike[str]]) -> Iterable[Path]:
     for path in paths:
+        if b"\0" in os.fsencode(path):
+            continue  # no file can have this name, and who opens it says so
         real = Path(os.path.realpath(path))
         yield from (journal_of(final) for final in (real, real.parent) if final.name)
 

@@ -51,7 +51,9 @@ def diff(
     events: options.ProgressEvents = None,
     saying: options.Saying,
 ) -> None:
-    """Compare two checkpoints: keys, shapes, dtypes and values, bit by bit. Exit code 1 where they differ.
+    """Compare the keys, types and values of two checkpoints.
+
+    The exit code is 1 if they differ, be it in one bit. The largest differences of values come first.
 
     \b
     statex diff a.pth b.safetensors
