@@ -114,8 +114,8 @@ def carry_out(request: Request, progress: Progress | None = None) -> Conversion:
     if request.policy.skip and last is not None and changes(request, last, included(check(request), request)) is None:
         said = judged(before, request.policy.warnings)
         return Conversion(None, tuple(_as_before(one) for one in outputs), request.report, said)
-    check_apart(outputs, request)
     outputs = _each((one.spec.span, partial(_free, one, request, last)) for one in outputs)
+    check_apart(outputs, request)
     check_report(request)
     with Session(request, before) as session:
         found = shipments(session, outputs, request.policy)

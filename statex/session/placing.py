@@ -200,7 +200,8 @@ def _meets_input(places: list[_Place], given: Path) -> Iterator[Diagnostic]:
 
 
 def _real(path: Path) -> str:
-    return os.path.realpath(path)
+    # What has a NUL in its name is refused when it is opened.
+    return os.path.realpath(path) if "\0" not in os.fspath(path) else os.path.abspath(path)
 
 
 def _inside(path: str, folder: str) -> bool:

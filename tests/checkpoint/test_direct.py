@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 import statex
-from statex import StatexError, conversion
+from statex import StatexError
 from statex.checkpoint import direct_file, large
 from statex.checkpoint.direct_file import DirectFile, open_direct
 from statex.checkpoint.input_file import Extent, InputFile
+from statex.session import conversion
 
 RENAME = "rename prefix '' -> 'x.'"
 MIXED = "set k0 = exp(it); set k1 = cast(bf16); set k2 = transpose; " + RENAME

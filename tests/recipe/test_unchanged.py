@@ -470,7 +470,7 @@ def test_a_huge_report_is_not_read(bench: Bench, monkeypatch: pytest.MonkeyPatch
     path = bench.folder / "out/report.json"
     os.truncate(path, report._LARGEST + 1)
     began = time.process_time()
-    assert bench.codes(code=3) == ["SX610"]
+    assert set(bench.codes(code=3)) == {"SX610"}
     assert time.process_time() - began < 1
 
 

@@ -66,6 +66,8 @@ def recover(paths: Iterable[str | os.PathLike[str]]) -> tuple[Recovered, ...]:
 
 def _journals(paths: Iterable[str | os.PathLike[str]]) -> Iterable[Path]:
     for path in paths:
+        if "\0" in os.fspath(path):
+            continue  # no file has such a name
         real = Path(os.path.realpath(path))
         yield from (journal_of(final) for final in (real, real.parent) if final.name)
 
