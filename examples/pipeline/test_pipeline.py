@@ -115,7 +115,7 @@ def test_the_models_agree_on_outputs(done: Path) -> None:
 def test_the_second_run_does_nothing(statex: Run, project: Path) -> None:
     statex(*RUN)
     before = times(project)
-    assert statex(*RUN).stdout == NOTHING
+    assert statex(*RUN).stdout.startswith(NOTHING)
     assert times(project) == before
     statex(*RUN, "-D", "w=0.3")
     assert_same_state(sharded(project / "out" / "model"), expected(project, w=0.3))
@@ -188,12 +188,12 @@ def test_the_steps_of_the_workflow_run(project: Path) -> None:
 
 def test_outputs_that_come_from_a_cache_are_known_again(done: Path, tmp_path: Path) -> None:
     shutil.copytree(done, tmp_path, copy_function=shutil.copyfile, dirs_exist_ok=True)  # with dates of their own
-    assert shell("statex run recipe.yaml --allow-import", tmp_path) == NOTHING
+    assert shell("statex run recipe.yaml --allow-import", tmp_path).startswith(NOTHING)
 
 
 def test_the_readme_shows_commands_that_run(project: Path) -> None:
     readme = (HERE / "README.md").read_text()
     shown = re.findall(r"^    ((?:python|statex) .*?)(?: +#.*)?$", readme, re.M)
     assert len(shown) == 4
-    assert [shell(command, project) for command in shown][-1].endswith(NOTHING)
+    assert [shell(command, project) for command in shown][-1].startswith(NOTHING)
     assert shell("statex schema > recipe.schema.json", project) == ""
