@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 import typer
 
-from statex.diagnostics import Diagnostic, StatexError
+from statex.diagnostics import Diagnostic, Severity, StatexError
 from statex.diagnostics.escape import escape
 from statex.diagnostics.render import json_text, render_concise, render_full, to_json
 from statex.diagnostics.snippet import display_width
@@ -26,7 +26,7 @@ def report_error(error: StatexError, *, as_json: bool, concise: bool = False) ->
         print_json({"ok": False, "diagnostics": [to_json(d) for d in error.diagnostics]})
         return
     print_diagnostics(error.diagnostics, concise=concise)
-    count = len(error.diagnostics)
+    count = sum(one.severity is Severity.ERROR for one in error.diagnostics)
     if count > 1 and not concise:
         print(f"\n{count} errors", file=sys.stderr)
 
