@@ -10,11 +10,11 @@ import typer
 
 from statex.cli.options import Saying
 from statex.cli.output import escape, print_diagnostics, print_json
-from statex.cli.report import left_around, plan_lines, totals
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.render import to_json
 from statex.diagnostics.suggest import join_words
 from statex.dsl.plan_data import plan_data
+from statex.dsl.plan_text import left_around, plan_lines, totals
 from statex.session.conversion import Conversion, Written
 from statex.session.request import OutputSpec, Request, TargetSpec
 
