@@ -51,6 +51,12 @@ IncludePath = Annotated[
     list[Path] | None,
     typer.Option("--include-path", metavar="DIR", help="Another folder that rule files may include from; repeatable."),
 ]
+Every = Annotated[
+    bool,
+    typer.Option(
+        "--all", "--keys", help="List every key; without it, those that differ in numbers alone are one line."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the report, and errors, as JSON.")]
 Concise = Annotated[bool, typer.Option("--concise", help="Print each error and warning as one line.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterable
 from typing import Any, TextIO
@@ -16,8 +17,26 @@ from statex.diagnostics.tables import columns
 
 
 def has_colour(stream: TextIO) -> bool:
-    """Say whether colour is wanted on a stream: a terminal, unless NO_COLOR is set."""
-    return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    """Say whether colour is wanted on a stream.
+
+    NO_COLOR and FORCE_COLOR decide, in this order, if they are set and not empty (FORCE_COLOR=0 forces nothing); else
+    a terminal has colour, unless TERM is `dumb`.
+    """
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR", "0") not in ("", "0"):
+        return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def room() -> int | None:
+    """Return the columns that a table on standard output has: those of the terminal, or COLUMNS; `None` where any.
+
+    What goes into a file or another program is not cut.
+    """
+    if os.environ.get("COLUMNS", "").isdecimal() or sys.stdout.isatty():
+        return max(40, shutil.get_terminal_size().columns)
+    return None
 
 
 def report_error(error: StatexError, *, as_json: bool, concise: bool = False) -> None:
@@ -61,4 +80,5 @@ __all__ = [
     "print_json",
     "report_error",
     "report_usage",
+    "room",
 ]

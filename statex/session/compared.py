@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,9 @@ from statex.execute.differences import Difference, compare_values
 from statex.header import TensorInfo, TensorType
 from statex.session.delivery import Delivery
 from statex.session.session import Session
+
+_THREADS = 2
+"""One reads while another compares; more wait for the memory."""
 
 Type = TensorType | None
 """The type of an entry; `None` for one that is not a tensor."""
@@ -102,18 +106,21 @@ def _values(
     atol: float,
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[tuple[str, Difference]]:
-    left, right = _tensors(first.whole), _tensors(second.whole)
+    left, right = tensors_of(first.whole), tensors_of(second.whole)
     total, done = sum(left[key].type.nbytes for key in keys), 0
-    for key in keys:
-        one = compare_values(left[key], right[key], rtol=rtol, atol=atol)
-        if one.elements or one.bits:
-            yield key, one
-        done += left[key].type.nbytes
-        if progress is not None:
-            progress(done, total)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for key in keys:
+            found = Difference(0)
+            for part in compare_values(left[key], right[key], rtol=rtol, atol=atol, pool=pool):
+                found = found.joined(part)
+                done += part.numel * left[key].type.dtype.itemsize
+                if progress is not None:
+                    progress(done, total)
+            if found.elements or found.bits:
+                yield key, found
 
 
-def _tensors(delivery: Delivery) -> Mapping[str, OutTensor]:
+def tensors_of(delivery: Delivery) -> Mapping[str, OutTensor]:
     """Return the tensors of a result, each with bytes of its own that can be read in their order."""
     stream = delivery.stream("safetensors")
     state: Mapping[str, Any] = stream.state()

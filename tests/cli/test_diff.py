@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from statex.cli.folding import folded
+from statex.diagnostics.folding import folded
 from tests.cli.conftest import Run
 
 

@@ -14,10 +14,10 @@ import typer
 
 from statex.cli import options, progress, requests
 from statex.cli.arguments import Argument
-from statex.cli.folding import Folded, folded
 from statex.cli.groups import grouped
 from statex.cli.output import columns, escape, print_diagnostics, print_json
 from statex.diagnostics.amounts import counted
+from statex.diagnostics.folding import Folded, folded
 from statex.diagnostics.render import to_json
 from statex.execute.differences import Difference
 from statex.session.compared import Compared, Type, compared
