@@ -30,13 +30,8 @@ def has_colour(stream: TextIO) -> bool:
 
 
 def room() -> int | None:
-    """Return the columns that a table on standard output has: those of the terminal, or COLUMNS; `None` where any.
-
-    What goes into a file or another program is not cut.
-    """
-    if os.environ.get("COLUMNS", "").isdecimal() or sys.stdout.isatty():
-        return max(40, shutil.get_terminal_size().columns)
-    return None
+    """Return the columns of the terminal that is standard output; `None` where it is a file, a pipe, of any width."""
+    return max(40, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
 
 
 def report_error(error: StatexError, *, as_json: bool, concise: bool = False) -> None:

@@ -43,6 +43,14 @@ def without_numbers(key: str) -> str:
     return _NUMBER.sub("\0", key)
 
 
+def shifts(one: str, other: str) -> tuple[int, ...] | None:
+    """Return by how much the numbers of two keys differ, in their order; `None` where one has more of them."""
+    first, second = _NUMBER.findall(one), _NUMBER.findall(other)
+    if len(first) != len(second):
+        return None
+    return tuple([int(b) - int(a) for a, b in zip(first, second, strict=True)])
+
+
 def natural(key: str) -> list[tuple[int, int, str]]:
     """Return what sorts `layers.10` after `layers.9`."""
     parts = re.split(r"([0-9]{1,18})", key)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from statex.cli.output import room
 from tests.cli.conftest import Run
 
 
@@ -151,7 +152,7 @@ def test_a_long_key_does_not_widen_the_others(run: Run, monkeypatch: pytest.Monk
     first, second, third, _ = lines(run, "long.pth")
     assert (first, third) == ("  a.weight  f32[2]     8 B", "  b.weight  f32[3]     12 B")
     assert second == f"  {long}  f32[2, 2]  16 B"
-    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("statex.cli.commands.show.room", lambda: 60)
     for line in lines(run, "long.pth"):
         assert len(line) <= 60
 
@@ -159,7 +160,7 @@ def test_a_long_key_does_not_widen_the_others(run: Run, monkeypatch: pytest.Monk
 def test_sixty_columns_are_enough(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = [f"model.language_model.layers.{i}.self_attn.{p}_proj.weight" for i in range(3) for p in "qk"]
     torch.save({key: torch.ones(1000, 100) for key in keys}, "wide.pth")
-    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("statex.cli.commands.show.room", lambda: 60)
     first, second, _ = lines(run, "wide.pth")
     assert len(first) <= 60
     assert first.startswith("  model.lan")
@@ -223,22 +224,29 @@ def test_statistics_of_folded_rows(run: Run, monkeypatch: pytest.MonkeyPatch) ->
     assert " ".join(shown[1][8:]) == "x 2, 1 NaN, 1 inf"
     assert shown[2][5:] == ["1", "1", "1", "0"]
     assert shown[3][-4:] == ["-", "-", "-", "-"]
-    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("statex.cli.commands.show.room", lambda: 60)
     assert all(len(line) <= 60 for line in lines(run, "f.pth", "--stats"))
 
 
 def test_a_hundred_thousand_keys(run: Run) -> None:
-    state = {
-        f"layers.{i}.experts.{e}.w{k}.weight": torch.ones(1) for i in range(100) for e in range(250) for k in "1234"
-    }
+    keys = [f"layers.{i}.experts.{e}.w{k}.weight" for i in range(100) for e in range(250) for k in range(1, 5)]
     from safetensors.torch import save_file
 
-    save_file(state, "many.safetensors")
+    save_file({key: torch.ones(1) for key in keys}, "many.safetensors")
     started = time.process_time()
     shown = lines(run, "many.safetensors")
     assert shown[0] == "  layers.{0..99}.experts.{0..249}.w{1..4}.weight  f32[1]  390.6 KiB  x 100000"
     assert len(shown) == 2
     assert time.process_time() - started < 10
+
+
+def test_what_is_not_a_terminal_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "70")
+    assert room() is None
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert room() == 70
+    monkeypatch.setenv("COLUMNS", "3")
+    assert room() == 40
 
 
 @pytest.mark.parametrize(

@@ -45,9 +45,7 @@ def diff(
     ] = None,
     atol: Annotated[str | None, typer.Option("--atol", metavar="X", help="Numbers that differ by X agree.")] = None,
     no_values: Annotated[bool, typer.Option("--no-values", help="Compare keys, shapes and dtypes alone.")] = False,
-    keys: Annotated[
-        bool, typer.Option("--keys", help="List every key; without it, numbered modules are one line.")
-    ] = False,
+    every: options.Every = False,
     events: options.ProgressEvents = None,
     saying: options.Saying,
 ) -> None:
@@ -71,7 +69,7 @@ def diff(
         print_json(_as_json(found) | {"warnings": [to_json(one) for one in warnings]})
     else:
         print_diagnostics(warnings, concise=saying.concise)
-        for line in [] if saying.quiet else _lines(found, (str(first), str(second)), fold=not keys):
+        for line in [] if saying.quiet else _lines(found, (str(first), str(second)), fold=not every):
             typer.echo(line)
     if not found.agree:
         raise typer.Exit(1)
