@@ -108,6 +108,17 @@ class Aim:
 
 
 @dataclass(frozen=True)
+class Tolerance:
+    """By how much numbers may differ."""
+
+    rtol: Annotated[
+        str | None,
+        typer.Option("--rtol", metavar="X", help="Numbers that differ by X times the second one's number agree."),
+    ] = None
+    atol: Annotated[str | None, typer.Option("--atol", metavar="X", help="Numbers that differ by X agree.")] = None
+
+
+@dataclass(frozen=True)
 class Saying:
     """How a command says what it has to say."""
 

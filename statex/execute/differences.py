@@ -12,6 +12,7 @@ from math import inf, isnan, nan
 from typing import Any
 
 from statex.checkpoint.contents import Blob, Moved, OutTensor
+from statex.diagnostics.amounts import counted
 from statex.dtypes import DType, Kind
 from statex.execute.elements import PIECE, Elements, cached, numbers, part_of
 from statex.execute.kernels import NUMPY
@@ -30,7 +31,7 @@ class Difference:
     `elements` counts those that differ by more than the tolerance, of `numel`. `absolute` is the largest difference,
     `relative` the largest in relation to the value of the second tensor; both are `inf` where only one side is
     infinite, and `nan` where only one is NaN. NaNs of both sides are equal. Numbers that differ in bits alone (0.0 and
-    -0.0, the payloads of NaNs) count as `bits`.
+    -0.0, the payloads of NaNs) count as `bits`, those that differ by no more than the tolerance as `within`.
     """
 
     numel: int
@@ -38,11 +39,26 @@ class Difference:
     absolute: float = 0.0
     relative: float = 0.0
     bits: int = 0
+    within: int = 0
 
     @property
     def is_nothing(self) -> bool:
         """True where no value differs by more than the tolerance; bits of equal values may."""
         return not self.elements
+
+    @property
+    def badness(self) -> float:
+        """What sorts the worst difference after the others: the largest absolute one, infinite for a NaN."""
+        return inf if isnan(self.absolute) else self.absolute if self.elements else -1.0
+
+    def __str__(self) -> str:
+        """Say how the values differ."""
+        of = f"of {counted(self.numel, 'element')}"
+        if self.is_nothing and self.within:
+            return f"within the tolerance, {self.within} {of} not equal"
+        if self.is_nothing:
+            return f"equal, but for the bits of {self.bits} {of}"
+        return f"max abs {self.absolute:.3g}, max rel {self.relative:.3g}, {self.elements} {of}"
 
     def joined(self, other: Difference) -> Difference:
         """Return the difference of both parts together."""
@@ -52,6 +68,7 @@ class Difference:
             _larger(self.absolute, other.absolute),
             _larger(self.relative, other.relative),
             self.bits + other.bits,
+            self.within + other.within,
         )
 
 
@@ -129,13 +146,15 @@ def _piece(a: memoryview, b: memoryview, first: DType, second: DType, rtol: floa
             # Large ones may be one number as doubles.
             apart = numpy.frombuffer(a, NUMPY[first.name]) != numpy.frombuffer(b, NUMPY[first.name])
             absolute = numpy.where(apart, numpy.maximum(absolute, 1), absolute)
-        differing = apart & ~(absolute <= atol + rtol * numpy.abs(y))
+        # Where only one side is infinite, any share of it is infinite as well, and still that is no agreement.
+        differing = apart & ~(numpy.isfinite(absolute) & (absolute <= atol + rtol * numpy.abs(y)))
         relative = absolute / numpy.abs(y)
-    bits = _differing_bits(a, b, first) - int(apart.sum()) if first is second else 0
-    count = int(differing.sum())
+    unequal, count = int(apart.sum()), int(differing.sum())
+    bits = _differing_bits(a, b, first) - unequal if first is second else 0
     if not count:
-        return Difference(len(x), bits=bits)
-    return Difference(len(x), count, _most(absolute[differing]), _most(relative[differing]), bits)
+        return Difference(len(x), bits=bits, within=unequal)
+    worst = _most(absolute[differing]), _most(relative[differing])
+    return Difference(len(x), count, *worst, bits, unequal - count)
 
 
 def _most(values: Any) -> float:

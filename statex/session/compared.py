@@ -9,6 +9,9 @@ from typing import Any
 
 from statex.checkpoint import layout
 from statex.checkpoint.contents import OutTensor
+from statex.diagnostics import Diagnostic, diagnostic
+from statex.diagnostics.amounts import counted
+from statex.diagnostics.codes import target as codes
 from statex.execute.differences import Difference, compare_values
 from statex.header import TensorInfo, TensorType
 from statex.session.delivery import Delivery
@@ -48,6 +51,26 @@ class Compared:
     def differs(self, key: str) -> bool:
         """Say whether the values under a key of `values` differ, by more than the tolerance if there is one."""
         return not (self.tolerant and self.values[key].is_nothing)
+
+
+_SHOWN = 8
+"""So many keys are shown in a diagnostic."""
+
+
+def different_values(found: Compared) -> Diagnostic | None:
+    """Return the diagnostic for values that differ, the worst first; `None` where all agree."""
+    apart = sorted((key for key in found.values if found.differs(key)), key=lambda key: -found.values[key].badness)
+    if not apart:
+        return None
+    rows = [(key, str(found.values[key])) for key in apart[:_SHOWN]]
+    more = len(apart) - _SHOWN
+    return diagnostic(
+        codes.VALUES,
+        f"`{found.first}` and `{found.second}` differ in the values of {len(apart)} of "
+        f"{counted(found.equal + len(found.values), 'key')}",
+        rows=rows + ([(f"and {more} more",)] if more > 0 else []),
+        help="`statex diff` shows all; numbers that may differ by rounding: --rtol, --atol",
+    )
 
 
 def compared(
@@ -116,7 +139,7 @@ def _values(
                 done += part.numel * left[key].type.dtype.itemsize
                 if progress is not None:
                     progress(done, total)
-            if found.elements or found.bits:
+            if found.elements or found.bits or found.within:
                 yield key, found
 
 

@@ -361,7 +361,10 @@ class TestCheck:
 
 class TestVerify:
     def test_model_and_checkpoint(self, run: Run, net: Net) -> None:
-        assert run("verify", "net.pth", "--target", "models:Net").out == "net.pth fits Net: all 7 keys agree\n"
+        assert (
+            run("verify", "net.pth", "--target", "models:Net").out
+            == "net.pth fits Net: all 7 keys, shapes and dtypes agree\n"
+        )
         save_file(net.state_dict(), "net.safetensors")
         assert run("verify", "net.safetensors", "--like", "net.pth").exit_code == 0
 
@@ -374,7 +377,7 @@ class TestVerify:
 
     def test_json(self, run: Run, net: Net) -> None:
         found = run("verify", "net.pth", "--target", "models:Net", "--json").json
-        assert found == {"ok": True, "target": "Net", "keys": 7, "warnings": []}
+        assert found == {"ok": True, "target": "Net", "keys": 7, "values": False, "warnings": []}
 
     def test_what_a_model_prints_is_not_in_the_report(self, run: Run, net: Net) -> None:
         Path("loud.py").write_text(

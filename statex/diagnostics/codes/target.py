@@ -54,6 +54,15 @@ NO_TARGET = declare(
     example="if exists(target::lm_head.weight) { drop lm_head.weight }",
     mend="Name it: `--target package.module:Model` or `--like other.safetensors`.",
 )
+VALUES = declare(
+    "SX508",
+    "other values than those of the other checkpoint",
+    meaning="`verify --like FILE --values` found tensors whose values differ, in one bit or, with `--rtol` and "
+    "`--atol`, by more than these allow. Keys, shapes and dtypes agree.",
+    example="statex verify out.pth --like reference.pth --values",
+    mend="The table shows the largest differences; `statex diff out.pth reference.pth` shows all. Where results of "
+    "arithmetic may differ by rounding: `--rtol 1e-5 --atol 1e-8`.",
+)
 NOT_ALLOWED = declare(
     "SX507",
     "a target that is code, and may not be run",
