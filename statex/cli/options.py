@@ -32,7 +32,11 @@ Inputs = Annotated[
 ]
 TargetSpec = Annotated[
     str | None,
-    typer.Option("--target", metavar="MODULE:CALLABLE", help="The model the result has to fit. Its code is run."),
+    typer.Option(
+        "--target",
+        metavar="MODULE:CALLABLE",
+        help="The model the result has to fit; FILE.py:CALLABLE for one in a file. Its code is run.",
+    ),
 ]
 TargetArguments = Annotated[
     list[str] | None,

@@ -15,9 +15,11 @@ NOT_IMPORTED = declare(
     "SX502",
     "a target that cannot be imported",
     exit=2,
-    meaning="`--target module:callable` names a module that cannot be imported, or something the module does not have.",
+    meaning="`--target module:callable` or `--target file.py:callable` names a module that cannot be imported, or "
+    "something the module does not have.",
     example="statex apply rules.sx in.pth out.pth --target models:Nett",
-    mend="Write `package.module:Class`. The working directory is searched first.",
+    mend="Write `package.module:Class`, for which the working directory is searched first, or `path/file.py:Class`. A "
+    "file with relative imports is part of a package, and is named as a module.",
 )
 NOT_BUILT = declare(
     "SX503",
