@@ -20,7 +20,7 @@ from statex.recipe.read import read_recipe
 from statex.recipe.request import Overrides, to_request
 from statex.rulefiles import includes_from
 from statex.session.conversion import Conversion, preview
-from statex.session.request import Request, TargetSpec
+from statex.session.request import Request
 from statex.session.unchanged import module_file
 
 
@@ -119,8 +119,7 @@ def refuse_rules_options(program: options.Program, aim: options.Aim, format: str
 
 def held_back(wanted: Request) -> list[str]:
     """Return the targets that are code, and were not imported."""
-    targets = [wanted.target, *(one.target for one in wanted.outputs)]
-    return [str(one.model) for one in targets if isinstance(one, TargetSpec) and one.held_back]
+    return [str(one.model) for one in wanted.named_targets if one.held_back]
 
 
 def unchecked(wanted: Request) -> Iterator[str]:
@@ -135,10 +134,10 @@ def reads(wanted: Request, done: Conversion) -> list[tuple[str, str]]:
     rows += [(str(Path(part.program.source.name)), "rules") for part in wanted.parts if not part.shared]
     rows += [(name, "rules, included") for name in done.included]
     rows += [(str(path), "parameters") for path in wanted.read]
-    for target in (wanted.target, *(output.target for output in wanted.outputs)):
-        if isinstance(target, TargetSpec) and target.like is not None:
-            rows.append((str(Path(str(target.like))), "target"))
-        elif isinstance(target, TargetSpec) and target.is_code:
+    for target in wanted.named_targets:
+        if target.like_path is not None:
+            rows.append((str(target.like_path), "target"))
+        elif target.is_code:
             file = module_file(str(target.model), target.folder)
             rows.append((os.path.relpath(file) if file is not None else str(target.model), "target, code"))
     rows += [(str(path), "copied along") for one in done.outputs for path in one.copied]

@@ -16,7 +16,7 @@ from statex.diagnostics.render import to_json
 from statex.diagnostics.suggest import join_words
 from statex.dsl.plan_data import plan_data
 from statex.session.conversion import Conversion, Written
-from statex.session.request import OutputSpec, Request, TargetSpec
+from statex.session.request import OutputSpec, Request
 
 
 def say_done(request: Request, done: Conversion, saying: Saying) -> None:
@@ -39,8 +39,7 @@ def say_done(request: Request, done: Conversion, saying: Saying) -> None:
 
 
 def _in_code(request: Request) -> list[str]:
-    targets = [request.target, *(one.target for one in request.outputs)]
-    return list(dict.fromkeys(str(one.model) for one in targets if isinstance(one, TargetSpec) and one.is_code))
+    return list(dict.fromkeys(str(one.model) for one in request.named_targets if one.is_code))
 
 
 def _summary(done: Conversion) -> list[str]:

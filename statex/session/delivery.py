@@ -29,13 +29,15 @@ class Delivery:
     `earlier` are computed values, by their ids, that outputs before this one hold.
     """
 
-    def __init__(self, plan: Plan, inputs: Inputs, target: Target | None) -> None:
+    def __init__(
+        self, plan: Plan, inputs: Inputs, target: Target | None, earlier: Mapping[int, Made] | None = None
+    ) -> None:
         self.plan = plan
         self.inputs = inputs
         self.target = target
         self._comparison: Comparison | None = None
+        self._earlier = earlier
         self._streams: dict[str, Stream] = {}
-        self.earlier: Mapping[int, Made] = {}
 
     def check_target(self) -> Comparison | None:
         """Compare the plan with the target, if there is one.
@@ -62,7 +64,7 @@ class Delivery:
 
         assert self.target is not None
         found = self._comparison = verify_types(types_of(self.inputs.header.entries), self.target)
-        if self.target is not None and self.target.module is not None:
+        if self.target.module is not None:
             self._load_for_real(self.state())
         return found
 
@@ -137,7 +139,7 @@ class Delivery:
 
         if format not in self._streams:
             self._streams[format] = Stream(
-                self.plan, self.inputs.info, self.inputs.load_alone, shares=format == "torch", earlier=self.earlier
+                self.plan, self.inputs.info, self.inputs.load_alone, shares=format == "torch", earlier=self._earlier
             )
         return self._streams[format]
 

@@ -133,18 +133,17 @@ def _further(session: Session) -> Iterator[Path]:
     """Yield the files besides inputs and rules that a result depends on."""
     request = session.request
     yield from request.read
-    for target in (request.target, *(one.target for one in request.outputs)):
-        if isinstance(target, TargetSpec):
-            yield from _target_files(target)
+    for target in request.named_targets:
+        yield from _target_files(target)
     for one in request.outputs:
         yield from copied_files(request, one)
 
 
 def _target_files(target: TargetSpec) -> Iterator[Path]:
-    if target.like is not None and isinstance(target.like, str | os.PathLike):
+    if target.like_path is not None:
         from statex.checkpoint import open_checkpoint
 
-        with open_checkpoint(target.like) as reader:
+        with open_checkpoint(target.like_path) as reader:
             yield from (file.path for file in reader.files)
     elif target.is_code and not target.held_back:
         module = sys.modules.get(str(target.model).partition(":")[0])

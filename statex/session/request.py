@@ -58,8 +58,13 @@ class TargetSpec:
 
     @property
     def is_code(self) -> bool:
-        """True where it names a callable of a module."""
+        """True if it names a callable of a module."""
         return isinstance(self.model, str) and not os.path.exists(self.model)
+
+    @property
+    def like_path(self) -> Path | None:
+        """The path of `like`, if that is not in memory."""
+        return Path(self.like) if isinstance(self.like, str | os.PathLike) else None
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,12 @@ class Request:
         """Every checkpoint that is read, with the name of its input (`''` for the state) and its number there."""
         further = [(name, i, one) for name, members in self.inputs.items() for i, one in enumerate(members)]
         return [("", 0, self.state), *further]
+
+    @property
+    def named_targets(self) -> list[TargetSpec]:
+        """What results have to fit, as far as it is named: for the state after all rules, then for each output."""
+        found = (self.target, *(one.target for one in self.outputs))
+        return [one for one in found if isinstance(one, TargetSpec)]
 
 
 def as_members(given: State | Sequence[State]) -> tuple[InputSpec, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from statex.dsl.plan import Plan
 from statex.session.delivery import Delivery, alone
 from statex.session.format_warnings import format_warnings
 from statex.session.opened import Inputs
-from statex.session.request import Request, TargetSpec
+from statex.session.request import Request
 from statex.session.targets import resolve
 
 
@@ -41,9 +40,7 @@ def settled(request: Request) -> tuple[Diagnostic, ...]:
     paths = [one.path for _, _, one in request.all_inputs if one.path is not None]
     paths += [Path(one.path) for one in request.outputs]
     paths += [request.report] if request.report is not None else []
-    targets = [request.target, *(one.target for one in request.outputs)]
-    likes = [one.like for one in targets if isinstance(one, TargetSpec)]
-    paths += [Path(one) for one in likes if isinstance(one, str | os.PathLike)]
+    paths += [one.like_path for one in request.named_targets if one.like_path is not None]
     return tuple(one.diagnostic() for one in recover(paths))
 
 

@@ -72,8 +72,7 @@ def shipments(session: Session, outputs: Sequence[Placed], policy: Policy) -> li
     for place in _order([one.format or session.inputs.main.format for one in outputs]):
         one, plan = outputs[place], plans[place]
         own = one.spec.target
-        delivery = Delivery(plan, session.inputs, resolve(own))
-        delivery.earlier = dict(made)
+        delivery = Delivery(plan, session.inputs, resolve(own), dict(made))
         shipment = _shipment(session, one, delivery, policy)
         if shipment.comparison is None and not one.spec.keep and own is None:
             shipment = replace(shipment, comparison=verified)
@@ -232,8 +231,7 @@ def check_held_back(request: Request) -> None:
     Raises:
         StatexError: SX507 with every such target.
     """
-    targets = [request.target, *(one.target for one in request.outputs)]
-    held = [one for one in targets if isinstance(one, TargetSpec) and one.held_back]
+    held = [one for one in request.named_targets if one.held_back]
     if held:
         raise StatexError([_not_allowed(one) for one in held])
 

@@ -12,7 +12,7 @@ from statex.checkpoint import entry_of, holds_just, other_files
 from statex.diagnostics import StatexError
 from statex.session.identity import fingerprint, located, relative
 from statex.session.report import LastRun, Listed, outputs_named
-from statex.session.request import InputSpec, OutputSpec, Request, TargetSpec
+from statex.session.request import InputSpec, OutputSpec, Request
 
 
 def changes(request: Request, last: LastRun, included: Mapping[str, str]) -> str | None:
@@ -79,11 +79,11 @@ def _depended_on(request: Request) -> Iterator[Path]:
     yield from request.read
     for output in request.outputs:
         yield from copied_files(request, output)
-    for target in (request.target, *(one.target for one in request.outputs)):
-        if isinstance(target, TargetSpec) and isinstance(target.like, str | os.PathLike):
-            entry = entry_of(target.like)
+    for target in request.named_targets:
+        if target.like_path is not None:
+            entry = entry_of(target.like_path)
             yield from () if os.path.isdir(entry) else (entry,)
-        elif isinstance(target, TargetSpec) and target.is_code and not target.held_back:
+        elif target.is_code and not target.held_back:
             found = module_file(str(target.model), target.folder)
             yield from () if found is None else (found,)
 
