@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from statex import nesting
@@ -169,14 +168,3 @@ class Delivery:
 def alone(tree: Any) -> list[Any]:
     """Return the leaves of a tree, each tensor laid out by itself."""
     return [layout.alone(leaf) if isinstance(leaf, TensorInfo) else leaf for leaf in layout.leaves(tree)]
-
-
-def only(plan: Plan, keys: Mapping[str, object]) -> Plan:
-    """Return a plan of some of the keys of its result."""
-    from statex.dsl.metadata import follow
-
-    outputs = OrderedDict((key, output) for key, output in plan.outputs.items() if key in keys)
-    born = [(key, output.born) for key, output in outputs.items() if output.born is not None]
-    metadata = plan.header.metadata
-    kept = None if metadata is None else follow(metadata, plan.header.entries, born)
-    return replace(plan, outputs=outputs, metadata=kept)

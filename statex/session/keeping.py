@@ -1,0 +1,91 @@
+"""Which keys of the result each output holds, by its patterns; and that every key is in some output."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
+from statex.diagnostics.amounts import counted
+from statex.diagnostics.codes import files as codes
+from statex.diagnostics.codes import keys as key_codes
+from statex.diagnostics.suggest import join_words
+from statex.dsl.given import shared_scope
+from statex.dsl.index import KeyIndex
+from statex.dsl.metadata import follow
+from statex.dsl.parts import Outside
+from statex.dsl.patterns import compile_pattern
+from statex.dsl.plan import Plan
+from statex.grammar import parse, tree
+from statex.source import Source
+
+
+def plans_of(plan: Plan, keeps: Sequence[Sequence[Source]], outside: Outside) -> list[Plan]:
+    """Return the plan of each output; `keeps` are the patterns of the keys that it holds, none where it holds all.
+
+    Raises:
+        StatexError: SX1xx for what is not a pattern, SX301 for a pattern that matches no key, SX632 for keys that no
+            output holds.
+    """
+    plans = [_only(plan, _kept(plan, patterns, outside)) if patterns else plan for patterns in keeps]
+    _check_all_kept(plan, plans)
+    return plans
+
+
+def _kept(plan: Plan, patterns: Sequence[Source], outside: Outside) -> Mapping[str, None]:
+    index = KeyIndex(dict.fromkeys(plan.outputs))
+    splice = shared_scope(outside, ".").splice
+    found: dict[str, None] = {}
+    problems: list[Diagnostic] = []
+    for node in (node for text in patterns for node in _patterns(text)):
+        try:
+            pattern = compile_pattern(node, splice=splice)
+        except StatexError as error:
+            problems += error.diagnostics
+            continue
+        matches = index.find(pattern)
+        found.update((one.key, None) for one in matches)
+        if not matches:
+            near = index.near(pattern)
+            problems.append(
+                diagnostic(
+                    key_codes.NO_MATCH,
+                    "pattern matches no key of the result",
+                    node.span,
+                    at=f"0 of {counted(len(plan.outputs), 'key')}",
+                    help=f"did you mean `{near}`?" if near else (),
+                )
+            )
+    if problems:
+        raise StatexError(problems)
+    return found
+
+
+def _patterns(text: Source) -> tuple[tree.PatternNode, ...]:
+    program = parse(text.after("keep "))
+    first = program.statements[0] if program.statements else None
+    assert isinstance(first, tree.Drop)
+    return first.patterns
+
+
+def _check_all_kept(plan: Plan, plans: Sequence[Plan]) -> None:
+    if any(one is plan for one in plans):
+        return
+    held = {key for one in plans for key in one.outputs}
+    lost = [key for key in plan.outputs if key not in held]
+    if lost:
+        named = join_words([f"`{key}`" for key in lost], limit=3)
+        fail(
+            codes.KEY_NOWHERE,
+            f"no output holds {named}",
+            help=f"if {'it is' if len(lost) == 1 else 'they are'} not needed: drop {join_words(lost, limit=3)}",
+        )
+
+
+def _only(plan: Plan, keys: Mapping[str, object]) -> Plan:
+    outputs = OrderedDict((key, output) for key, output in plan.outputs.items() if key in keys)
+    born = [(key, output.born) for key, output in outputs.items() if output.born is not None]
+    metadata = plan.header.metadata
+    kept = None if metadata is None else follow(metadata, plan.header.entries, born)
+    return replace(plan, outputs=outputs, metadata=kept)
