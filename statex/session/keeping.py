@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NoReturn
 
 from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.codes import keys as key_codes
+from statex.diagnostics.codes import recipes as recipe_codes
 from statex.diagnostics.suggest import join_words
 from statex.dsl.given import shared_scope
 from statex.dsl.index import KeyIndex
@@ -18,15 +20,15 @@ from statex.dsl.parts import Outside
 from statex.dsl.patterns import compile_pattern
 from statex.dsl.plan import Plan
 from statex.grammar import parse, tree
-from statex.source import Source
+from statex.source import Source, Span
 
 
 def plans_of(plan: Plan, keeps: Sequence[Sequence[Source]], outside: Outside) -> list[Plan]:
     """Return the plan of each output; `keeps` are the patterns of the keys that it holds, none where it holds all.
 
     Raises:
-        StatexError: SX1xx for what is not a pattern, SX301 for a pattern that matches no key, SX632 for keys that no
-            output holds.
+        StatexError: SX1xx and SX704 for what is not just patterns, SX301 for a pattern that matches no key, SX632 for
+            keys that no output holds.
     """
     plans = [_only(plan, _kept(plan, patterns, outside)) if patterns else plan for patterns in keeps]
     _check_all_kept(plan, plans)
@@ -63,10 +65,23 @@ def _kept(plan: Plan, patterns: Sequence[Source], outside: Outside) -> Mapping[s
 
 
 def _patterns(text: Source) -> tuple[tree.PatternNode, ...]:
-    program = parse(text.after("keep "))
-    first = program.statements[0] if program.statements else None
+    first, *further = parse(text.after("keep ")).statements
     assert isinstance(first, tree.Drop)
+    if further:
+        _refuse("`keep` takes patterns alone, and another statement follows", further[0].span)
+    if first.where is not None:
+        _refuse("`keep` takes patterns alone, without a condition", first.where.span)
+    if first.optional:
+        _refuse("`keep` takes patterns alone, each of which has to match a key", first.span)
+    for pattern in first.patterns:
+        if pattern.input is not None:
+            said = f"`keep` takes keys of the result, and `{pattern.span.text}` is a pattern over an input"
+            _refuse(said, pattern.span)
     return first.patterns
+
+
+def _refuse(what: str, span: Span) -> NoReturn:
+    fail(recipe_codes.WRONG_VALUE, what, span, help="choose what goes on by a rule: keep PATTERN where …")
 
 
 def _check_all_kept(plan: Plan, plans: Sequence[Plan]) -> None:
