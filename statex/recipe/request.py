@@ -206,7 +206,7 @@ class _Request:
         return TargetSpec(
             target.model,
             None,
-            {name: _python(self._argument(one)) for name, one in target.args.items()},
+            {name: _python(self._argument(one).value) for name, one in target.args.items()},
             os.path.abspath(self._recipe.folder),
             not self._overrides.allow_import,
             target.span,
@@ -223,12 +223,14 @@ class _Request:
         self._read.append(path)
         with _at(one.at("file")):
             content = read_params(path, special=False)
-        return Given(_in_file(content, one, path), one.span, typed=True)
+        return Given(_in_file(content, one, path), one.span, typed=True, origin=f"`{one.key}` of `{path}`")
 
-    def _argument(self, one: model.Argument) -> Value:
+    def _argument(self, one: model.Argument) -> Given:
         if isinstance(one, model.Value):
-            return one.value
-        return overridden(one.name, self._declared[one.name], self._overrides.given.get(one.name))
+            return Given(one.value, one.span, typed=True)
+        declared, given = self._declared[one.name], self._overrides.given.get(one.name)
+        origin = declared.origin if given is None else ""
+        return Given(overridden(one.name, declared, given), one.span, typed=True, origin=origin)
 
     def _part(self, rule: model.Rule) -> Part:
         if isinstance(rule, model.RuleText):
@@ -236,7 +238,7 @@ class _Request:
         path = rule.path if rule.path.startswith(LIBRARY) else self._recipe.resolve(rule.path)
         with _at(rule.at("file")):
             source = read_rules(path)
-        given = {name: Given(self._argument(one), one.span, typed=True) for name, one in rule.values.items()}
+        given = {name: self._argument(one) for name, one in rule.values.items()}
         return Part(parse(source), Path(path).parent.as_posix(), stem_of(source.name), given)
 
     # --- policy ------------------------------------------------------------------------------------------------

@@ -117,6 +117,21 @@ def test_a_value_of_a_file(plain: Bench) -> None:
         assert (found["code"], found["labels"][0]["line"], found["labels"][0]["column"]) == ("SX223", 3, 24)
 
 
+@pytest.mark.parametrize("by", ["{param: scale}", None])
+def test_a_value_of_a_file_that_is_of_another_type_is_not_shown(plain: Bench, by: str | None) -> None:
+    plain.write("config.json", json.dumps({"net": {"token": "hunter2"}}))
+    text = RECIPE.replace("scale: 2.0", "scale: {file: config.json, from: net.token}")
+    if by is None:
+        text = text.replace("scale: {file", "by: {file").replace(", with: {by: {param: scale}}", "")
+    plain.write("recipe.yaml", text)
+    (found,) = plain.refused(code=2)
+    assert found["code"] == "SX206"
+    assert found["headline"] == "the parameter `by` takes a float, and `net.token` of `config.json` is text"
+    assert "hunter2" not in json.dumps(found)
+    (found,) = plain.refused("-D", f"{'by' if by is None else 'scale'}=three", code=2)
+    assert "three" in json.dumps(found)
+
+
 def test_a_rule_file_that_is_not_there(plain: Bench) -> None:
     plain.write("recipe.yaml", RECIPE.replace("main.sx", "mian.sx"))
     for command in ("run", "plan", "check"):
