@@ -47,7 +47,7 @@ class Records:
         self._further = list(dict.fromkeys(_further(session)))
         self.wanted = request.policy.digests
         for where, given in zip(_places(request), (one for _, _, one in request.all_inputs), strict=True):
-            if self.wanted or given.sha256 is not None:
+            if request.takes_digest(given):
                 for path, fd in self._files[where]:
                     digests.take(path, fd)
         for path in self._further if self.wanted else ():

@@ -141,6 +141,10 @@ class Request:
         further = [(name, i, one) for name, members in self.inputs.items() for i, one in enumerate(members)]
         return [("", 0, self.state), *further]
 
+    def takes_digest(self, one: InputSpec) -> bool:
+        """Say whether the files of an input are read as a whole, for their digests."""
+        return self.policy.digests or one.sha256 is not None
+
     @property
     def named_targets(self) -> list[TargetSpec]:
         """What results have to fit, as far as it is named: for the state after all rules, then for each output."""

@@ -113,12 +113,9 @@ def priced(session: Session, found: Sequence[Shipment], policy: Policy) -> Plan:
     has_model = session.target is not None and session.target.module is not None
     torch = has_model or any(one.delivery.needs_torch(one.options.format) for one in found)
     costs = [one.delivery.cost(one.options.format, one.tree, torch=torch) for one in found]
-    read = sum(cost.read for cost in costs)
     written = sum(cost.written for cost in costs)
-    if policy.digests:
-        read += sum(file.size for reader in session.inputs.readers for file in reader.files) + written
     cost = Cost(
-        read=read,
+        read=sum(cost.read for cost in costs) + _digested(session) + (written if policy.digests else 0),
         copied=sum(cost.copied for cost in costs),
         computed=sum(cost.computed for cost in costs),
         written=written,
@@ -131,6 +128,14 @@ def priced(session: Session, found: Sequence[Shipment], policy: Policy) -> Plan:
             "are allowed",
         )
     return replace(session.plan, cost=cost, warnings=(*session.plan.warnings, *_losses(session, found)))
+
+
+def _digested(session: Session) -> int:
+    """Return the bytes of inputs that are read for their digests."""
+    request = session.request
+    inputs = zip(request.all_inputs, session.inputs.opened, strict=True)
+    readers = [opened.reader for (_, _, given), opened in inputs if request.takes_digest(given)]
+    return sum(file.size for reader in readers if reader is not None for file in reader.files)
 
 
 def _losses(session: Session, found: Sequence[Shipment]) -> Iterator[Diagnostic]:

@@ -187,6 +187,15 @@ def test_digests_are_priced(bench: Bench) -> None:
     assert with_digests - without == (bench.folder / "in.pth").stat().st_size + written
 
 
+def test_an_expected_digest_is_priced(bench: Bench) -> None:
+    digest = hashlib.sha256((bench.folder / "in.pth").read_bytes()).hexdigest()
+    text = "statex: 1\ninputs: {main: in.pth}\noutputs: out.pth\n"
+    bench.write("recipe.yaml", text)
+    without = bench("--json", command="plan").json["cost"]["read"]
+    bench.write("recipe.yaml", text.replace("in.pth", f"{{path: in.pth, sha256: {digest}}}"))
+    assert bench("--json", command="plan").json["cost"]["read"] - without == (bench.folder / "in.pth").stat().st_size
+
+
 def test_digests_end_when_nobody_wants_them_any_more(tmp_path: Path) -> None:
     with open(tmp_path / "sparse", "wb") as file:
         file.truncate(1 << 38)
