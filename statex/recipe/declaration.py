@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from statex.recipe.relations import Relation, has, known_lints, needs, one_of, quoted_rule, reserved, single
+from statex.recipe.relations import LINT, Relation, has, known_lints, needs, one_of, quoted_rule, reserved, single
 from statex.sizes import LARGEST, PATTERN, is_size
 
 
@@ -203,7 +203,7 @@ class Policy(Declared):
             Level
             | Annotated[
                 dict[
-                    Annotated[str, said("the code of a warning, such as SX902", pattern="^SX9[0-9][0-9]$")],
+                    Annotated[str, said("the code of a warning, such as SX902", pattern=LINT)],
                     Annotated[Literal["error", "warn", "ignore"], said("error, warn or ignore")],
                 ],
                 said("", known_lints()),

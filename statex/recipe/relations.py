@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -95,15 +96,19 @@ def reserved(names: Iterable[str], why: str) -> Relation:
     return Relation({"propertyNames": {"not": {"enum": names}}}, check)
 
 
+LINT = "^SX9[0-9][0-9]$"
+"""The form of a warning's code."""
+
+
 def known_lints() -> Relation:
-    """Require keys to be codes of warnings that exist."""
+    """Require keys of the form of a warning's code to be codes that exist."""
 
     def check(fields: Fields, text: str) -> Iterator[Problem]:
         from statex.diagnostics.codes import all_codes
 
         known = {code.id for code in all_codes() if code.is_lint}
         for name, entry in fields.entries.items():
-            if name not in known:
+            if re.fullmatch(LINT, name) and name not in known:
                 said = f"has `{shortened(name)}`, which is not the code of a warning"
                 help = f"the codes of warnings are {join_words(sorted(known), len(known))}"
                 yield Problem(codes.WRONG_VALUE, said, entry.key, help)

@@ -241,6 +241,8 @@ def test_all_errors_at_once_and_in_order() -> None:
          "error, warn or ignore, not the text `off`"),
         ("policy: {warnings: {SX999: warn}}",
          "4:21: SX704 `policy.warnings` has `SX999`, which is not the code of a warning"),
+        ("policy: {warnings: {SX301: warn}}",
+         "4:21: SX704 `SX301` in `policy.warnings` must be the code of a warning, such as SX902"),
         ("policy: {warnings: {SX902: no}}",
          "4:28: SX704 `policy.warnings.SX902` must be error, warn or ignore, not the text `no`"),
         ("policy: {max_memory: 1.5}", "4:22: SX704 `policy.max_memory` must be a size such as 2GB, 500MB or a "
