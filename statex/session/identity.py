@@ -55,6 +55,11 @@ def described(request: Request) -> dict[str, Any]:
 def fingerprint(request: Request) -> str:
     """Return the digest of a request and the versions that carry it out."""
     text = json.dumps([described(request), versions()], sort_keys=True, default=repr)
+    return text_digest(text)
+
+
+def text_digest(text: str) -> str:
+    """Return the SHA-256 of a text, which may hold half surrogates."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -77,7 +82,7 @@ _WRITTEN = re.compile(r"\\(?:u(dc[89a-f][0-9a-f])|\\)")
 
 def _rules(part: Part, base: Path) -> dict[str, Any]:
     source = part.program.source
-    digest = hashlib.sha256(source.text.encode("utf-8", "surrogatepass")).hexdigest()
+    digest = text_digest(source.text)
     if part.shared:
         return {"inline": digest}
     return {"file": relative(source.name, base), "sha256": digest, "with": _values(part.given)}

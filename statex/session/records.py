@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,7 +13,7 @@ from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
 from statex.diagnostics.codes import files as codes
 from statex.dsl.check import Checked
 from statex.session.digests import Digests, FilePrint
-from statex.session.identity import fingerprint, relative
+from statex.session.identity import fingerprint, relative, text_digest
 from statex.session.report import VERSION, LastRun, Listed
 from statex.session.request import InputSpec, OutputSpec, Request, TargetSpec
 from statex.session.session import Session
@@ -26,10 +25,7 @@ Prints = Mapping[Path, FilePrint]
 
 def included(found: Checked, request: Request) -> dict[str, str]:
     """Return the digests of the rule files that rules include, by their names."""
-    return {
-        relative(Path(source.name), request.base): hashlib.sha256(source.text.encode("utf-8")).hexdigest()
-        for source in found.included
-    }
+    return {relative(source.name, request.base): text_digest(source.text) for source in found.included}
 
 
 class Records:
