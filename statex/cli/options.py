@@ -69,6 +69,7 @@ ShardSize = Annotated[
     str | None, typer.Option("--shard-size", metavar="SIZE", help="Write a folder of files of at most this size.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing outputs.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, compute and write nothing.")]
 ProgressEvents = Annotated[
     str | None,
     typer.Option(

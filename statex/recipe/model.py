@@ -159,4 +159,4 @@ class Recipe(Placed):
 
     def resolve(self, path: str) -> str:
         """Return a path of the recipe as one from the working directory."""
-        return os.path.join(self.folder, path)
+        return os.path.join(os.path.dirname(self.source.name), path)
