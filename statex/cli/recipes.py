@@ -73,16 +73,13 @@ def plan_recipe(
     keys: bool,
 ) -> None:
     """Say what a recipe does, and all that it reads and writes."""
-    refuse_rules_options(program, aim, format)
-    wanted = recipe_request(path, program, running, saying)
-    with redirect_stdout(sys.stderr):
-        done = preview(wanted)
+    wanted, done = _previewed(path, program, aim, running, saying, format)
     assert done.plan is not None
     if saying.json:
         named = {"reads": _as_rows(reads(wanted, done)), "writes": _as_rows(writes(wanted, done))}
         print_json(as_json(wanted, done) | named | {"unchecked": held_back(wanted)})
         return
-    print_diagnostics(done.plan.warnings, concise=saying.concise)
+    print_diagnostics(done.warnings, concise=saying.concise)
     if not saying.quiet:
         for line in (*plan_lines(done.plan, keys=keys), *places(wanted, done), *unchecked(wanted)):
             typer.echo(line)
@@ -92,20 +89,30 @@ def check_recipe(
     path: str, program: options.Program, aim: options.Aim, running: options.Running, saying: options.Saying
 ) -> None:
     """Check a recipe against its checkpoints and targets."""
-    refuse_rules_options(program, aim, None)
-    wanted = recipe_request(path, program, running, saying)
-    with redirect_stdout(sys.stderr):
-        done = preview(wanted)
-    assert done.plan is not None
+    wanted, done = _previewed(path, program, aim, running, saying)
     if saying.json:
-        print_json({"ok": True, "warnings": [to_json(w) for w in done.plan.warnings], "unchecked": held_back(wanted)})
+        print_json({"ok": True, "warnings": [to_json(w) for w in done.warnings], "unchecked": held_back(wanted)})
         return
-    print_diagnostics(done.plan.warnings, concise=saying.concise)
+    print_diagnostics(done.warnings, concise=saying.concise)
     if not saying.quiet:
         count = sum(len(part.program.statements) for part in wanted.parts)
         typer.echo(f"{counted(count, 'statement')}, {counted(len(wanted.outputs), 'output')}: no errors")
         for line in unchecked(wanted):
             typer.echo(line)
+
+
+def _previewed(
+    path: str,
+    program: options.Program,
+    aim: options.Aim,
+    running: options.Running,
+    saying: options.Saying,
+    format: str | None = None,
+) -> tuple[Request, Conversion]:
+    refuse_rules_options(program, aim, format)
+    wanted = recipe_request(path, program, running, saying)
+    with redirect_stdout(sys.stderr):
+        return wanted, preview(wanted)
 
 
 def refuse_rules_options(program: options.Program, aim: options.Aim, format: str | None) -> None:
