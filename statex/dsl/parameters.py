@@ -141,6 +141,11 @@ def from_python(value: Any) -> Value:
     return value
 
 
+def to_python(value: Value) -> Any:
+    """Return a value as a callable of Python takes it: lists, which are tuples here, as lists."""
+    return [to_python(item) for item in value] if isinstance(value, tuple) else value
+
+
 def from_text(text: str, wanted: str | None) -> Value:
     """Read a value of a command line: text where text is wanted, else JSON where it is JSON, a dtype, or text."""
     if wanted == "str":

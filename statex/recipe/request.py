@@ -13,7 +13,7 @@ from typing import Any
 from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
 from statex.diagnostics.codes import recipes as codes
 from statex.diagnostics.suggest import did_you_mean, join_words
-from statex.dsl.parameters import Given, overridden
+from statex.dsl.parameters import Given, overridden, to_python
 from statex.dsl.parts import Outside, Part, stem_of
 from statex.dsl.values import Value
 from statex.grammar import parse
@@ -206,7 +206,7 @@ class _Request:
         return TargetSpec(
             target.model,
             None,
-            {name: _python(self._argument(one).value) for name, one in target.args.items()},
+            {name: to_python(self._argument(one).value) for name, one in target.args.items()},
             os.path.abspath(self._recipe.folder),
             not self._overrides.allow_import,
             target.span,
@@ -309,7 +309,3 @@ def _in_file(content: Mapping[str, Any], one: model.FromFile, path: Path) -> Val
     if isinstance(found, Mapping):
         fail(codes.PARAM_FILE, f"`{one.key}` of `{path}` is a mapping, and a parameter is a value", one.at("from"))
     return found
-
-
-def _python(value: Any) -> Any:
-    return [_python(item) for item in value] if isinstance(value, tuple) else value
