@@ -19,7 +19,7 @@ Format = Literal["torch", "safetensors", "dcp"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Placed:
+class Spanned:
     """What stands at a place of a recipe."""
 
     span: Span = field(repr=False)
@@ -31,21 +31,21 @@ class Placed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Value(Placed):
+class Value(Spanned):
     """A value written in the recipe."""
 
     value: ParamValue
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reference(Placed):
+class Reference(Spanned):
     """`{param: NAME}`: the value of a parameter of the recipe, which has one of this name."""
 
     name: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class FromFile(Placed):
+class FromFile(Spanned):
     """`{file: PATH, from: KEY}`: the value at a dotted path of a JSON or YAML file."""
 
     file: str
@@ -57,7 +57,7 @@ Param = Value | FromFile
 
 
 @dataclass(frozen=True, kw_only=True)
-class InputFile(Placed):
+class InputFile(Spanned):
     """A checkpoint to read; `sha256` is its digest in lower case, or those of a folder's files by name."""
 
     path: str
@@ -67,7 +67,7 @@ class InputFile(Placed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Input(Placed):
+class Input(Spanned):
     """An input: one checkpoint, or several where it is a family. `span` is the place of its name."""
 
     name: str
@@ -76,14 +76,14 @@ class Input(Placed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RuleText(Placed):
+class RuleText(Spanned):
     """Rules written in the recipe; diagnostics about `source` are shown at their place in it."""
 
     source: Source
 
 
 @dataclass(frozen=True, kw_only=True)
-class RuleFile(Placed):
+class RuleFile(Spanned):
     """A rule file and the values of its parameters."""
 
     path: str
@@ -94,7 +94,7 @@ Rule = RuleText | RuleFile
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target(Placed):
+class Target(Spanned):
     """What a state must fit: `model`, a callable and its arguments, or `like`, a checkpoint. One of them is given."""
 
     model: str | None = None
@@ -103,7 +103,7 @@ class Target(Placed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Output(Placed):
+class Output(Spanned):
     """A checkpoint to write. `keep` are the patterns of the keys it holds, none where it holds all.
 
     `shard_size` is in bytes. `span` is the place of its name, or of `outputs` where there is one without a name.
@@ -119,7 +119,7 @@ class Output(Placed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Policy(Placed):
+class Policy(Spanned):
     """What a run keeps to.
 
     `warnings` is what warnings do, `codes` what those of single codes do instead. `max_memory` is in bytes. `digests`
@@ -137,7 +137,7 @@ class Policy(Placed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe(Placed):
+class Recipe(Spanned):
     """A recipe whose text is right: inputs by name, `main` among them, rules in order, outputs by name, at least one.
 
     An output without a name is called `main`.
