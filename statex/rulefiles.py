@@ -15,7 +15,7 @@ ENDING = ".sx"
 LIBRARY = "statex:"
 """What the name of a rule file begins with that comes with statex."""
 _LIMIT = 64 * 2**20
-"""Bytes; a larger file is no rule file, and is not read to find out."""
+"""Bytes; a larger file is not a rule file, and is not read to find out."""
 
 Load = Callable[[str, str], Source]
 """Reads the rule file that a path in a folder names."""

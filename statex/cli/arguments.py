@@ -80,7 +80,7 @@ def separated(arguments: Sequence[str], parameters: Sequence[Any]) -> list[str]:
 
 
 def _takes(parameters: Sequence[Any]) -> dict[str, bool]:
-    """Return the options of a command, each true where it takes a value."""
+    """Return the options of a command, each true if it takes a value."""
     return {
         name: not getattr(parameter, "is_flag", False)
         for parameter in parameters
@@ -125,7 +125,7 @@ class Divided:
 def divided(found: Sequence[Argument], names: Sequence[str], *, recipes: bool = False, optional: int = 0) -> Divided:
     """Return the arguments by what they are; `names` are what paths are called in usage errors.
 
-    The last `optional` of these may be missing. Where there are neither rule files nor single rules, the first path is
+    The last `optional` of these may be missing. If there are neither rule files nor single rules, the first path is
     the rule file, whatever its name.
     """
     paths = [one for one in found if not one.is_rule]

@@ -1,4 +1,4 @@
-"""Recipes on the command line: what `run`, `plan` and `check` share; imported by what has one only."""
+"""Recipes on the command line: what `run`, `plan` and `check` share; imported only if there is one."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _outputs(given: list[str] | None) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, path in requests.pairs(given, "--out", "NAME=PATH"):
         if name in found:
-            raise typer.BadParameter(f"the output `{name}` is given two places", param_hint="--out")
+            raise typer.BadParameter(f"the output `{name}` is given twice", param_hint="--out")
         found[name] = path
     return found
 
@@ -121,7 +121,7 @@ def refuse_rules_options(program: options.Program, aim: options.Aim, format: str
              "--format": format}  # fmt: skip
     for name, value in named.items():
         if value:
-            raise typer.BadParameter(f"the recipe says this itself: `{name}` is for rules", param_hint=name)
+            raise typer.BadParameter(f"a recipe says this itself; `{name}` is for rules", param_hint=name)
 
 
 def held_back(wanted: Request) -> list[str]:

@@ -143,7 +143,7 @@ def _lint(name: str) -> str:
 
 
 def refuse_running(running: options.Running) -> None:
-    """Refuse options that are for recipes, where there is none."""
+    """Refuse options that are for recipes."""
     named = {"--out": running.out, "--allow-import": running.allow_import, "--within": running.within,
              "--max-memory": running.max_memory}  # fmt: skip
     for name, value in named.items():

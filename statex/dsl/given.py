@@ -58,7 +58,7 @@ def _unread(checked: Checked, outside: Outside) -> Iterator[Diagnostic]:
 
 
 def _unaddressed(checked: Checked, outside: Outside) -> Iterator[Diagnostic]:
-    """Yield diagnostics for values for one file, where there is none, or several, or it declares no such parameter."""
+    """Yield diagnostics for values for one file, if there is none, or several, or it declares no such parameter."""
     declared = {stem: names for stem, names in checked.files if stem}
     short = short_names(declared)
     for full, value in outside.given.items():
@@ -143,7 +143,7 @@ def params(statements: Sequence[tree.Statement]) -> list[tree.Param]:
 
 
 def shared_scope(outside: Outside, folder: str) -> Scope:
-    """Return the scope of all rules that are no files: it knows the parameters that are declared outside.
+    """Return the scope of all rules that are not files: it knows the parameters that are declared outside.
 
     Raises:
         StatexError: SX201 for a name that means something already, SX206 for a value of another type than the one it

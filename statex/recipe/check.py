@@ -19,14 +19,14 @@ from statex.source import Source, Span
 from statex.yaml_text import Fields, Items, Node, Scalar, describe, shortened
 
 ERRORS = 20
-"""So many errors of a recipe are told, those that stand first."""
+"""The most errors of a recipe that are told: those that stand first."""
 _LOOKED_AT = 1000
 
 Path = tuple[str | int, ...]
 
 
 def check(source: Source, node: Node) -> tuple[Diagnostic, ...]:
-    """Return what is wrong with a recipe, at most so many errors as are worth reading."""
+    """Return what is wrong with a recipe, at most as many errors as are worth reading."""
     found = list(islice(_Checker(source, node).recipe(), _LOOKED_AT))
     return tuple(sorted(found, key=lambda one: one.span.start if one.span else 0)[:ERRORS])
 

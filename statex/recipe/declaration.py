@@ -143,7 +143,7 @@ class Target(Declared):
             str,
             said("`module:callable`", pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*$"),
             doc(
-                "A callable that returns the model. Its code runs, and only where --allow-import is given.",
+                "A callable that returns the model. Its code runs, and only if --allow-import is given.",
                 "models:net",
             ),
         ]
@@ -171,7 +171,7 @@ class OutputFile(Declared):
     path: Annotated[
         Path, doc("The file or folder, relative to the recipe; its ending says the format.", "out/model.safetensors")
     ]
-    format: Annotated[Format, doc("The format, where the ending of the path does not say it.")] | UnsetType = UNSET
+    format: Annotated[Format, doc("The format, if the ending of the path does not say it.")] | UnsetType = UNSET
     shard_size: (
         Annotated[Size, doc("Write a folder of files of at most this size.", "2GB", 500_000_000)] | UnsetType
     ) = UNSET
@@ -214,7 +214,7 @@ class Policy(Declared):
         | UnsetType
     ) = UNSET
     max_memory: (
-        Annotated[Size, doc("Refuse to start where more memory may be needed.", "4GB")] | UnsetType
+        Annotated[Size, doc("Refuse to start if more memory may be needed.", "4GB")] | UnsetType
     ) = UNSET  # fmt: skip
     verify_written: Annotated[Flag, doc("Read every output again and compare it.")] | UnsetType = UNSET
     check_input: (
@@ -224,7 +224,7 @@ class Policy(Declared):
         Annotated[
             Literal["run", "skip"],
             said("run or skip"),
-            doc("What to do where nothing has changed since the last report."),
+            doc("What to do if nothing has changed since the last report."),
         ]
         | UnsetType
     ) = UNSET

@@ -26,7 +26,7 @@ class Spanned:
     places: Mapping[str, Span] = field(default_factory=dict, repr=False)
 
     def at(self, name: str) -> Span:
-        """Return the place of a field's value, or of the whole where the recipe leaves the field out."""
+        """Return the place of a field's value, or of the whole if the recipe leaves the field out."""
         return self.places.get(name, self.span)
 
 
@@ -68,7 +68,7 @@ class InputFile(Spanned):
 
 @dataclass(frozen=True, kw_only=True)
 class Input(Spanned):
-    """An input: one checkpoint, or several where it is a family. `span` is the place of its name."""
+    """An input: one checkpoint, or several if it is a family. `span` is the place of its name."""
 
     name: str
     files: tuple[InputFile, ...]
@@ -104,9 +104,9 @@ class Target(Spanned):
 
 @dataclass(frozen=True, kw_only=True)
 class Output(Spanned):
-    """A checkpoint to write. `keep` are the patterns of the keys it holds, none where it holds all.
+    """A checkpoint to write. `keep` are the patterns of the keys it holds, none if it holds all.
 
-    `shard_size` is in bytes. `span` is the place of its name, or of `outputs` where there is one without a name.
+    `shard_size` is in bytes. `span` is the place of its name, or of `outputs` if there is one without a name.
     """
 
     name: str
@@ -123,7 +123,7 @@ class Policy(Spanned):
     """What a run keeps to.
 
     `warnings` is what warnings do, `codes` what those of single codes do instead. `max_memory` is in bytes. `digests`
-    is `None` where the recipe does not say: they are made where a report, a skip or an expected digest needs them.
+    is `None` if the recipe does not say: they are made if a report, a skip or an expected digest needs them.
     """
 
     warnings: Literal["error", "warn"] = "warn"

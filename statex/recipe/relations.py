@@ -25,9 +25,9 @@ class Problem:
 
 @record
 class Relation:
-    """A condition on a mapping: its form in a JSON Schema (nothing where there is none) and its check.
+    """A condition on a mapping: its form in a JSON Schema (empty if there is none) and its check.
 
-    The check is given the mapping and the text it stands in. Where `replaces` is true and it finds something, nothing
+    The check is given the mapping and the text it stands in. If `replaces` is true and it finds something, nothing
     else is said of the mapping.
     """
 

@@ -32,7 +32,7 @@ _SPLICED = re.compile(r"\{\$(\w+)\}")
 class Overrides:
     """What is said of a recipe from outside; it wins over what the recipe says.
 
-    `given` are values of parameters, `inputs` and `outputs` paths by name. `skip` is `None` where the recipe decides.
+    `given` are values of parameters, `inputs` and `outputs` paths by name. `skip` is `None` if the recipe decides.
     `within` is the folder that everything read and written has to lie in.
     """
 
@@ -250,7 +250,7 @@ class _Request:
             lacks, mend = ("report", "report: report.json") if report is None else ("digests", "digests: sha256")
             fail(
                 codes.SKIP_NEEDS_REPORT,
-                f"a run is skipped by what the report of the last one says, and this recipe has no {lacks}",
+                f"whether a run can be skipped is told by the report of the last one, and this recipe has no {lacks}",
                 said.at("unchanged"),
                 help=mend,
             )

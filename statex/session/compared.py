@@ -38,7 +38,7 @@ class Compared:
 
     @property
     def agree(self) -> bool:
-        """True where nothing differs: no bit, or with a tolerance no number by more than that."""
+        """True if nothing differs: no bit, or with a tolerance no number by more than that."""
         return not (self.only_first or self.only_second or self.types) and not any(map(self.differs, self.values))
 
     def differs(self, key: str) -> bool:

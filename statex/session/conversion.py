@@ -32,11 +32,11 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Written:
-    """An output of a run: how it is called (`output` where it has no name), where it is, and what it holds.
+    """An output of a run: how it is called (`output` if it has no name), where it is, and what it holds.
 
-    `path` is `None` where nothing was written. `comparison` is the one with its target, `None` where it has none.
-    `left_files` is what is not weights in the source's folder, and was not taken along; folders end in `/`. The files
-    that were are `copied`.
+    `path` is `None` if nothing was written. `comparison` is the one with its target, `None` if it has none.
+    `left_files` are the names in the source's folder that are not weights and were not copied; folders end in `/`. The
+    files that were are `copied`.
     """
 
     label: str
@@ -57,7 +57,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a run did: the plan that was carried out (none, where nothing had changed), and the outputs.
+    """What a run did: the plan that was carried out (none if nothing had changed), and the outputs.
 
     `included` are the names of the rule files that rules include.
     """
@@ -70,7 +70,7 @@ class Conversion:
 
     @property
     def skipped(self) -> bool:
-        """True where nothing was done, as nothing had changed since the last run."""
+        """True if nothing was done, as nothing had changed since the last run."""
         return self.plan is None
 
     @property
@@ -85,7 +85,7 @@ class Conversion:
 
     @property
     def left_files(self) -> tuple[str, ...]:
-        """What was not taken along into the first output."""
+        """What was not copied into the first output."""
         return self.outputs[0].left_files
 
 
@@ -93,7 +93,7 @@ def preview(request: Request) -> Conversion:
     """Plan a run as `carry_out` would carry it out, whatever stands where its outputs are to be.
 
     Raises:
-        StatexError: every error of the program on these checkpoints, and what keeps outputs from being written but for
+        StatexError: every error of the program on these checkpoints, and all that keeps outputs from being written but
             what is there already.
     """
     outputs = _placed(request)
@@ -167,7 +167,7 @@ def _why_not_own(placed: Placed, request: Request, last: LastRun | None) -> str:
     if not was_there(request, placed.spec, last):
         return "the last run did not write it"
     if None in last.outputs[placed.spec.label].files.values():
-        return "the last run wrote it without taking its digest, so that nothing tells whether it was changed since"
+        return "the last run wrote it without taking its digest, and nothing else tells whether it has changed since"
     return "the last run wrote it, and it has been changed since"
 
 

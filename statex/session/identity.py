@@ -30,7 +30,7 @@ def versions() -> dict[str, str]:
 def described(request: Request) -> dict[str, Any]:
     """Return a request as plain data: all that its result depends on but the contents of files.
 
-    Paths are relative to the folder of the recipe, so that it does not matter from where it is run.
+    Paths are relative to the folder of the recipe, so that it does not matter where it is run from.
     """
     outside, policy = request.outside, request.policy
     return {
@@ -66,7 +66,7 @@ def text_digest(text: str) -> str:
 def relative(path: PathLike, base: Path) -> str:
     """Return a path as reports have it: relative to the folder of the recipe.
 
-    Bytes that are no text are written as `\\udc80`, and a backslash twice.
+    Bytes that are not text are written as `\\udc80`, and a backslash twice.
     """
     found = Path(os.path.relpath(path, base)).as_posix().replace("\\", "\\\\")
     return found.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -89,7 +89,7 @@ def _rules(part: Part, base: Path) -> dict[str, Any]:
 
 
 def _values(given: Mapping[str, Given]) -> dict[str, Any]:
-    # Which way a value came matters: `5` of a command line may be a number, the text "5" is none.
+    # Which way a value came matters: `5` of a command line may be a number, the text "5" is not.
     return {name: value.value if value.typed else {"text": value.value} for name, value in given.items()}
 
 

@@ -133,7 +133,7 @@ class Inputs:
 
     @property
     def index(self) -> Mapping[str, Any]:
-        """What the index of the checkpoint, if it is a set, says of it besides."""
+        """What else the index of the checkpoint says of it, if it is a set."""
         return self.main.reader.index if self.main.reader is not None else {}
 
     def info(self, key: SourceKey) -> TensorInfo | OpaqueInfo:
@@ -156,7 +156,7 @@ class Inputs:
         return self.load(key).detach()
 
     def check_unchanged(self) -> None:
-        """Refuse to go on where an input has been written to since it was opened.
+        """Refuse to go on if an input has been written to since it was opened.
 
         Raises:
             StatexError: SX609.
@@ -165,7 +165,7 @@ class Inputs:
             reader.check_unchanged()
 
     def check_stored(self) -> None:
-        """Compare what inputs hold with the checksums they record, where that has not been done.
+        """Compare what inputs hold with the checksums they record, if that has not been done.
 
         Raises:
             StatexError: SX604.

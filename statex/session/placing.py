@@ -21,7 +21,7 @@ _SHARD = 5_000_000_000
 class Placed:
     """An output and how it is to be written.
 
-    `format` is `None` where it is that of the input. `copy` are files that are taken along into a folder, `left` the
+    `format` is `None` if it is that of the input. `copy` are files that are copied along into a folder, `left` the
     names of what stays behind. `force` says that what is there may be replaced, `own` are the names of the files there
     that the last run wrote.
     """
@@ -41,12 +41,12 @@ def place(spec: OutputSpec, source: Path | None) -> Placed:
     """Return how an output is to be written; `source` is the checkpoint that is converted, if it is a file or folder.
 
     Raises:
-        StatexError: SX613 for a format that cannot be told, SX618 for files that would be taken along into a file.
+        StatexError: SX613 for a format that cannot be told, SX618 for files that would be copied into a file.
     """
     if spec.format == "dcp" and spec.shard_size is not None:
         fail(
             codes.UNKNOWN_FORMAT,
-            "a folder of torch.distributed.checkpoint has no shards of a size of yours",
+            "a torch.distributed.checkpoint folder takes no shard size",
             spec.span,
         )
     folder = _is_folder(spec, source)
@@ -57,7 +57,7 @@ def place(spec: OutputSpec, source: Path | None) -> Placed:
     if spec.copy_files and not folder:
         fail(
             codes.NO_FOLDER,
-            f"files can be taken along into a folder, and `{path}` is a file",
+            f"files can be copied along into a folder, and `{path}` is a file",
             spec.span,
             help=f"name a folder: {os.path.splitext(path)[0]}/",
         )
@@ -103,7 +103,7 @@ def check_report(request: Request) -> None:
     """Refuse to put a report where something else is.
 
     Raises:
-        StatexError: SX610 for a file that is no report, SX612 for what cannot be written.
+        StatexError: SX610 for a file that is not a report, SX612 for what cannot be written.
     """
     report = request.report
     if report is None or not os.path.lexists(report.parent):
@@ -151,7 +151,7 @@ def check_apart(outputs: Iterable[Placed], request: Request) -> None:
 
 
 def _made_of(request: Request) -> Iterator[tuple[str, Path]]:
-    """Yield the texts that a recipe is made of; the report is kept from all that is no report."""
+    """Yield the texts that a recipe is made of; the report replaces nothing but reports anyway."""
     if request.recipe is not None:
         yield "recipe", Path(request.recipe.name)
         yield from (("rule file", Path(part.program.source.name)) for part in request.parts if not part.shared)
@@ -200,7 +200,7 @@ def _meets_input(places: list[_Place], given: Path) -> Iterator[Diagnostic]:
 
 
 def _real(path: Path) -> str:
-    # A name with a NUL is that of no file, which is said when it is opened.
+    # No file has a name with a NUL, which is said when it is opened.
     return os.path.realpath(path) if b"\0" not in os.fsencode(path) else os.fspath(path)
 
 

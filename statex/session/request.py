@@ -24,7 +24,7 @@ State = Mapping[str, Any] | PathLike
 class InputSpec:
     """A checkpoint that is read.
 
-    `root` is the path of its state where that is said outside of the rules, `format` is the one that its content has to
+    `root` is the path of its state if that is said outside of the rules, `format` is the one that its content has to
     have, `sha256` the digest of its file (of a folder, those of its files by name). `span` is where a recipe names it.
     """
 
@@ -96,9 +96,9 @@ class Policy:
 
     `replace` says which existing outputs may be replaced: `never` any, those that are this run's `own` (written by the
     last one, as its report shows), or `always`. `warnings` are `error`, `warn` or `ignore` by code, `*` for all.
-    `max_memory` is in bytes. `skip` does nothing where nothing has changed since the last report, `rehash` then reads
+    `max_memory` is in bytes. `skip` does nothing if nothing has changed since the last report, `rehash` then reads
     all files again. `digests` asks for the SHA-256 of all that is read and written. `make_folders` makes the
-    folders that outputs stand in, where they are missing.
+    folders that outputs stand in, if they are missing.
     """
 
     replace: str = "never"
@@ -117,7 +117,7 @@ class Policy:
 class Request:
     """All that a run needs: the state and further inputs, the rules with what they are given, and what becomes of it.
 
-    `inputs` are the further inputs by name, each with its members. `root` is the path of the state where that is said
+    `inputs` are the further inputs by name, each with its members. `root` is the path of the state if that is said
     outside of the rules. `load` reads the rule files that rules include. `base` is the folder that names in a report
     are relative to, `read` are files of parameters that went into the values given.
     """

@@ -86,13 +86,13 @@ class Session:
         `format` is by default that of the input.
 
         Raises:
-            StatexError: SX614 where safetensors is asked for, and cannot hold the result with what stays around it.
+            StatexError: SX614 if safetensors is asked for, and cannot hold the result with what stays around it.
         """
         if self.inputs.main.reader is None:
             return self.plan
         asked, format = format == "safetensors", format or self.inputs.main.format
         tree = self.whole.contents(format)
-        # What a format that nobody asked for cannot hold is no error yet.
+        # What a format cannot hold is not an error yet if nobody asked for it.
         output = arrange(tree, Options(format)) if asked or format == "torch" else alone(tree)
         warnings = (*self.before, *self.plan.warnings, *format_warnings(self.plan, format, self.inputs.notes))
         return replace(self.plan, cost=self.whole.cost(format, output), warnings=warnings)

@@ -108,7 +108,7 @@ def priced(session: Session, found: Sequence[Shipment], policy: Policy) -> Plan:
     """Return the whole plan with what all outputs take together, and with what their formats have no place for.
 
     Raises:
-        StatexError: SX616 where that is more memory than allowed.
+        StatexError: SX616 if that is more memory than allowed.
     """
     has_model = session.target is not None and session.target.module is not None
     torch = has_model or any(one.delivery.needs_torch(one.options.format) for one in found)
@@ -125,7 +125,7 @@ def priced(session: Session, found: Sequence[Shipment], policy: Policy) -> Plan:
         fail(
             codes.NO_MEMORY,
             f"this would take up to {show_bytes(cost.memory)} of memory, and {show_bytes(policy.max_memory)} "
-            "are allowed",
+            "is allowed",
         )
     return replace(session.plan, cost=cost, warnings=(*session.plan.warnings, *_losses(session, found)))
 
@@ -163,7 +163,7 @@ def counted_progress(progress: Callable[[int, int], None] | None, total: int) ->
 
 
 def check_held_back(request: Request) -> None:
-    """Refuse targets that are code, where that may not be imported.
+    """Refuse targets that are code which may not be imported.
 
     Raises:
         StatexError: SX507 with every such target.

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def resolve(target: TargetSpec | Target | None) -> Target | None:
-    """Return what a result is verified against; `None` where nothing is named, or what is named may not be imported.
+    """Return what a result is verified against; `None` if nothing is named, or what is named may not be imported.
 
     Raises:
-        StatexError: SX505 where a model and a checkpoint are both given, SX502 and SX503 where a model cannot be had,
+        StatexError: SX505 if a model and a checkpoint are both given, SX502 and SX503 if a model cannot be had,
             6xx for a checkpoint.
     """
     if target is None or not isinstance(target, TargetSpec):

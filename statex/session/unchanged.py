@@ -16,7 +16,7 @@ from statex.session.request import InputSpec, OutputSpec, Request
 
 
 def changes(request: Request, last: LastRun, included: Mapping[str, str]) -> str | None:
-    """Return what has changed since the last run, in words; `None` where nothing has, so that it need not run again.
+    """Return what has changed since the last run, in words; `None` if nothing has, so that it need not run again.
 
     `included` are the digests of the rule files that rules include now.
     """
@@ -89,7 +89,7 @@ def _depended_on(request: Request) -> Iterator[Path]:
 
 
 def module_file(model: str, folder: str | None) -> Path | None:
-    """Return the source file that `module:callable` is imported from; `None` where only the import would tell."""
+    """Return the source file that `module:callable` is imported from; `None` if only the import would tell."""
     name = model.partition(":")[0]
     places = [one for one in (folder, os.getcwd()) if one is not None] + sys.path
     parts = name.split(".")

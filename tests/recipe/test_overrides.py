@@ -172,7 +172,7 @@ def test_other_outputs(plain: Bench) -> None:
     assert (found["code"], found["help"]) == ("SX711", ["did you mean `all`?"])
     ended = plain.call("run", "recipe.yaml", "--out", "all=a.pth", "--out", "all=b.pth")
     assert ended.exit_code == 2
-    assert "the output `all` is given two places" in " ".join(ended.err.split())
+    assert "the output `all` is given twice" in " ".join(ended.err.split())
 
 
 def test_warnings(plain: Bench) -> None:
@@ -452,7 +452,7 @@ def test_a_recipes_own_options(bench: Bench) -> None:
     for command in ("plan", "check"):
         ended = bench.call(command, "recipe.yaml", "--like", "in.pth")
         assert ended.exit_code == 2
-        assert "the recipe says this itself: `--like` is for rules" in " ".join(ended.err.split())
+        assert "a recipe says this itself; `--like` is for rules" in " ".join(ended.err.split())
 
 
 def test_diagnostics_in_rules_point_into_the_recipe(bench: Bench) -> None:

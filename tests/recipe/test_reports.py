@@ -173,7 +173,7 @@ def test_no_digests(bench: Bench) -> None:
     found = bench.refused(code=3)
     assert [one["code"] for one in found] == ["SX610", "SX610"]
     assert found[0]["notes"] == [
-        "the last run wrote it without taking its digest, so that nothing tells whether it was changed since"
+        "the last run wrote it without taking its digest, and nothing else tells whether it has changed since"
     ]
     bench("--force")
     assert bench("--dry-run", "--force", "--json").json["cost"]["read"] < report["cost"]["written"] * 10
