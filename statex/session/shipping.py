@@ -12,6 +12,8 @@ from statex.checkpoint.layout import leaves
 from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
 from statex.diagnostics.amounts import show_bytes
 from statex.diagnostics.codes import files as codes
+from statex.diagnostics.codes import lints
+from statex.diagnostics.suggest import join_words
 from statex.dsl.plan import Cost, Plan
 from statex.session.delivery import Delivery
 from statex.session.format_warnings import format_warnings
@@ -139,7 +141,17 @@ def _digested(session: Session) -> int:
 
 
 def _losses(session: Session, found: Sequence[Shipment]) -> Iterator[Diagnostic]:
-    """Yield what formats have no place for, once for all outputs of a format."""
+    """Yield what formats have no place for, once for all outputs of a format, and files that are not copied along."""
+    for one in found:
+        links = [f"`{name.removesuffix('@')}`" for name in one.placed.left if name.endswith("@")]
+        if links and one.placed.spec.copy_files:
+            yield diagnostic(
+                lints.NOT_COPIED,
+                f"{join_words(links, limit=3)} {'is a link' if len(links) == 1 else 'are links'} to outside of "
+                "the input's folder, and not copied along",
+                one.placed.spec.span,
+                help="copy the folder with its links followed: cp -rL",
+            )
     seen: set[object] = set()
     for one in found:
         for warning in format_warnings(one.delivery.plan, one.options.format, session.inputs.notes):
