@@ -51,17 +51,22 @@ def outcome(request: Request, done: Conversion) -> Iterator[str]:
     """Yield what became of the outputs."""
     several = len(done.outputs) > 1
     for spec, one in zip(request.outputs, done.outputs, strict=True):
-        yield from _of_output(spec, one, f"{one.label}: " if several else "")
+        name = f"{one.label}: " if several else ""
+        yield from _not_copied(one, name, "copy_files: true" if request.recipe is not None else "--copy-files")
+        yield from _of_output(spec, one, name)
     if done.report is not None:
         yield f"wrote the report {escape(str(done.report))}"
 
 
-def _of_output(spec: OutputSpec, one: Written, name: str) -> Iterator[str]:
+def _not_copied(one: Written, name: str, mend: str) -> Iterator[str]:
     if one.left_files:
         names = join_words([escape(file) for file in one.left_files], limit=3)
-        taken = [not file.endswith(("/", "@")) for file in one.left_files]
-        takes = " (--copy-files)" if all(taken) else " (--copy-files takes the files)" if any(taken) else ""
-        yield f"{name}not taken along: {names}{takes}"
+        files = [not file.endswith(("/", "@")) for file in one.left_files]
+        copies = f" ({mend})" if all(files) else f" ({mend} copies the files)" if any(files) else ""
+        yield f"{name}not copied: {names}{copies}"
+
+
+def _of_output(spec: OutputSpec, one: Written, name: str) -> Iterator[str]:
     if one.comparison is not None:
         verb = "fits" if one.path is None else "verified against"
         yield f"{name}{verb} {escape(one.comparison.target)}: {one.comparison.agreement}"

@@ -281,6 +281,16 @@ def test_one_output_without_a_name(bench: Bench) -> None:
     assert bench.codes(code=3) == ["SX610"]
 
 
+def test_files_that_are_not_copied_are_said_with_what_copies_them(bench: Bench) -> None:
+    bench.save("base/model.safetensors", {"a": torch.ones(1)})
+    bench.write("base/config.json", "{}")
+    text = "statex: 1\ninputs: {main: base/}\noutputs: {path: out/}\n"
+    bench.write("recipe.yaml", text)
+    assert "not copied: config.json (copy_files: true)" in bench().out.splitlines()
+    bench.write("recipe.yaml", text.replace("out/", "new/, copy_files: true"))
+    assert "not copied" not in bench().out
+
+
 def test_keys_in_no_output(bench: Bench) -> None:
     bench.write(
         "recipe.yaml",

@@ -154,7 +154,7 @@ CANNOT_HOLD = declare(
 )
 NO_FOLDER = declare(
     "SX618",
-    "files taken along into a file",
+    "files copied along into a file",
     exit=2,
     meaning="`--copy-files` copies what is not weights (configuration, tokenizer) into the folder that is written, and "
     "the output is a single file.",
