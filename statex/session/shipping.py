@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from statex.checkpoint import Options, arrange
 from statex.checkpoint.contents import Made, OutTensor
@@ -13,6 +13,7 @@ from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
 from statex.diagnostics.amounts import counted, show_bytes
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.codes import keys as key_codes
+from statex.diagnostics.codes import syntax as syntax_codes
 from statex.diagnostics.suggest import join_words
 from statex.dsl.given import shared_scope
 from statex.dsl.index import KeyIndex
@@ -25,7 +26,7 @@ from statex.session.placing import Placed
 from statex.session.request import Policy, Request, TargetSpec
 from statex.session.session import Session
 from statex.session.targets import resolve
-from statex.source import Source
+from statex.source import Source, Span
 
 if TYPE_CHECKING:
     from statex.execute.verify import Comparison
@@ -122,13 +123,14 @@ def kept(plan: Plan, patterns: Sequence[Source], request: Request) -> Mapping[st
     """Return the keys of a result that patterns match.
 
     Raises:
-        StatexError: SX1xx for what is not a pattern, SX301 for a pattern that matches no key.
+        StatexError: SX1xx for what is not a pattern, SX301 for a pattern that matches no key, SX320 for one over an
+            input.
     """
     index = KeyIndex(dict.fromkeys(plan.outputs))
     splice = shared_scope(request.outside, ".").splice
     found: dict[str, None] = {}
     problems: list[Diagnostic] = []
-    for node in (node for text in patterns for node in _patterns(text)):
+    for node in _nodes(patterns, problems):
         try:
             pattern = compile_pattern(node, splice=splice)
         except StatexError as error:
@@ -152,11 +154,34 @@ def kept(plan: Plan, patterns: Sequence[Source], request: Request) -> Mapping[st
     return found
 
 
+def _nodes(patterns: Sequence[Source], problems: list[Diagnostic]) -> Iterator[tree.PatternNode]:
+    """Yield the patterns of texts, and note what is wrong with these."""
+    for text in patterns:
+        try:
+            yield from _patterns(text)
+        except StatexError as error:
+            problems += error.diagnostics
+
+
 def _patterns(text: Source) -> tuple[tree.PatternNode, ...]:
-    program = parse(text.after("keep "))
-    first = program.statements[0] if program.statements else None
+    first, *more = parse(text.after("keep ")).statements
     assert isinstance(first, tree.Drop)
+    for node in first.patterns:
+        if node.input is not None:
+            said = f"an output holds keys of the result, and `{node.input}` is another checkpoint"
+            fail(key_codes.ONLY_MAIN, said, node.span)
+    if first.optional:
+        _patterns_alone("`?`", Span(first.span.source, first.span.start, first.patterns[0].span.start))
+    if first.where is not None:
+        _patterns_alone("`where`", first.where.span)
+    if more:
+        _patterns_alone("further statements", more[0].span)
     return first.patterns
+
+
+def _patterns_alone(what: str, span: Span) -> NoReturn:
+    help = "name the keys by patterns alone: `keep: [head.**, norm.*]`"
+    fail(syntax_codes.UNEXPECTED, f"what an output keeps has no {what}", span, help=help)
 
 
 def _check_all_kept(plan: Plan, plans: Sequence[Plan]) -> None:
