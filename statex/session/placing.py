@@ -143,7 +143,7 @@ def check_apart(outputs: Iterable[Placed], request: Request) -> None:
     for kind, path in _made_of(request):
         problems += [
             diagnostic(codes.OUTPUTS_MEET, f"{what} is the {kind} `{path}`", span)
-            for what, place, span, _ in places[: len(places) - (request.report is not None)]
+            for what, place, span, _ in places
             if _real(place) == _real(path)
         ]
     if problems:
@@ -151,7 +151,7 @@ def check_apart(outputs: Iterable[Placed], request: Request) -> None:
 
 
 def _made_of(request: Request) -> Iterator[tuple[str, Path]]:
-    """Yield the texts that a recipe is made of; the report is kept from all that is no report."""
+    """Yield the texts that a recipe is made of."""
     if request.recipe is not None:
         yield "recipe", Path(request.recipe.name)
         yield from (("rule file", Path(part.program.source.name)) for part in request.parts if not part.shared)
