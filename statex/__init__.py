@@ -15,28 +15,41 @@ from typing import TYPE_CHECKING, Any
 from statex.version import VERSION
 
 if TYPE_CHECKING:
-    from statex.api import Rules, compile, convert, load, read_header, verify
+    from statex.api import Rules, compare, compile, convert, diff, load, open, quote, read_header, verify
     from statex.diagnostics import Diagnostic, StatexError
     from statex.dsl.plan import Plan
+    from statex.execute.verify import Comparison
+    from statex.session.compared import Compared
     from statex.session.conversion import Conversion
+    from statex.session.lazy import Checkpoint
 
 __version__ = VERSION
 
 __all__ = [
+    "Checkpoint",
+    "Compared",
+    "Comparison",
     "Conversion",
     "Diagnostic",
     "Plan",
     "Rules",
     "StatexError",
     "__version__",
+    "compare",
     "compile",
     "convert",
+    "diff",
     "load",
+    "open",
+    "quote",
     "read_header",
     "verify",
 ]
 
 _OWNERS = {
+    "Checkpoint": "session.lazy",
+    "Compared": "session.compared",
+    "Comparison": "execute.verify",
     "Conversion": "session.conversion",
     "Diagnostic": "diagnostics",
     "StatexError": "diagnostics",

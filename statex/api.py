@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,12 @@ from statex.dsl.given import params
 from statex.dsl.parameters import Given
 from statex.dsl.parts import Outside, Part, stem_of
 from statex.dsl.plan import Plan
+from statex.dsl.written import show_key
 from statex.grammar import parse, tree
 from statex.header import Header
 from statex.rulefiles import read_rules
 from statex.session.conversion import Conversion, carry_out
+from statex.session.lazy import Checkpoint
 from statex.session.opened import header_of
 from statex.session.request import InputSpec, OutputSpec, PathLike, Policy, Request, State, TargetSpec, as_members
 from statex.session.session import Session, check
@@ -27,6 +29,7 @@ from statex.source import Source
 
 if TYPE_CHECKING:
     from statex.execute.verify import Comparison
+    from statex.session.compared import Compared
 
 
 def load(path: PathLike) -> Rules:
@@ -39,13 +42,32 @@ def load(path: PathLike) -> Rules:
     return Rules([Part(parse(source), Path(path).parent.as_posix(), stem_of(source.name))])
 
 
-def compile(text: str, *, name: str = "<rules>", folder: PathLike = ".") -> Rules:
-    """Parse rules given as text; `folder` is what an `include` is relative to, `name` is shown in messages.
+def compile(rules: Any, *, name: str = "<rules>", folder: PathLike = ".") -> Rules:
+    """Return the rules of a text, of a rule file, or of several of these, one after the other.
+
+    A text is what it says, unless it is one word that ends in `.sx`: that is a path, and so is every `Path`. Of rules
+    given as text, `folder` is what an `include` is relative to, `name` is shown in messages.
 
     Raises:
-        StatexError: 1xx with every syntax error.
+        StatexError: 1xx with every syntax error, SX222 for a file that cannot be read.
     """
-    return Rules([Part(parse(Source(name, text)), os.fspath(folder))])
+    if isinstance(rules, Rules):
+        return rules
+    if isinstance(rules, str) and not (rules.endswith(".sx") and len(rules.split()) == 1):
+        return Rules([Part(parse(Source(name, rules)), os.fspath(folder))])
+    if isinstance(rules, str | os.PathLike):
+        return load(rules)
+    if not isinstance(rules, Sequence):
+        raise TypeError(f"rules are text, paths, Rules or a list of these, and this is a {type(rules).__name__}")
+    return Rules([part for one in rules for part in compile(one, name=name, folder=folder).parts])
+
+
+def quote(key: str) -> str:
+    """Return a key as a pattern that matches it and nothing else, for programs that write rules.
+
+    `linear.weight` stays as it is, and `odd key*` becomes `'odd key*'`.
+    """
+    return show_key(key)
 
 
 class Rules:
@@ -127,11 +149,40 @@ class Rules:
             session.whole.check_target()
             return session.whole.execute()
 
+    def stream(
+        self,
+        items: Iterable[tuple[str, Any]],
+        header: State,
+        *,
+        inputs: Mapping[str, State | Sequence[State]] | None = None,
+        params: Mapping[str, Any] | None = None,
+        **keywords: Any,
+    ) -> Iterator[tuple[str, Any]]:
+        """Yield the keys and tensors of the result while those of the state come, each as soon as it can be made.
+
+        `items` are the keys and tensors of the state, each once and in any order, as they come out of a loop that
+        synchronises weights. `header` says beforehand what will come: a state on the meta device, a path, or what
+        `read_header` returns; the whole program is checked with it before this returns. A tensor is let go when
+        nothing more is made of it. Further inputs are given whole.
+
+        Raises:
+            StatexError: as `plan`, at once; SX324 while streaming, for tensors that are not what the header says.
+        """
+        session = Session(_request(self, header, inputs, None, None, None, {**(params or {}), **keywords}))
+        return _streamed(session, items)
+
+
+def _streamed(session: Session, items: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    from statex.execute.streamed import stream
+
+    with session:
+        yield from stream(session.plan, items, session.inputs.load)
+
 
 def convert(
-    source: PathLike,
+    source: State,
     destination: PathLike,
-    rules: Rules,
+    rules: Any,
     *,
     inputs: Mapping[str, State | Sequence[State]] | None = None,
     target: Any = None,
@@ -150,7 +201,8 @@ def convert(
 ) -> Conversion:
     """Convert a checkpoint; the output appears whole and verified, or not at all.
 
-    A source is a file, an index of shards, or a folder that holds either. A destination whose name ends in `/` (or
+    A source is a file, an index of shards, a folder that holds either, or a state in memory. `rules` are what `compile`
+    takes: text, a path, `Rules`, or several of these. A destination whose name ends in `/` (or
     has no ending of a file, where the source is a folder or `shard_size` is given) is a folder of shards of at most
     `shard_size` bytes, 5 GB unless given; `copy_files` takes along what is not weights in the source's folder.
     `format` is `torch` or `safetensors`, by default what the name's ending says. `force` replaces an existing output.
@@ -161,7 +213,7 @@ def convert(
     Raises:
         StatexError: as `Rules.apply`, and 6xx for files.
     """
-    request = _request(rules, source, inputs, target, like, root, params or {})
+    request = _request(compile(rules), source, inputs, target, like, root, params or {})
     output = OutputSpec(destination, format=format, shard_size=shard_size, copy_files=copy_files)
     policy = Policy(
         replace="always" if force else "never",
@@ -204,6 +256,60 @@ def verify(state: State, target: Any = None, *, like: State | None = None, root:
         fail(target_codes.NO_TARGET, "there is nothing to verify against")
     with Session(Request(InputSpec(state, root), target=TargetSpec(target, like))) as session:
         return session.whole.verify()
+
+
+def compare(state: State, target: Any = None, *, like: State | None = None, root: str | None = None) -> Comparison:
+    """Compare keys, shapes and dtypes of a state with a module (or `"module:callable"`), or with another checkpoint.
+
+    The result says what differs: `missing`, `unexpected` and `different` by keys, and `fits`. `verify` raises instead.
+
+    Raises:
+        StatexError: SX502 and SX503 for a target that cannot be had, 6xx for files.
+    """
+    from statex.execute.verify import compare as compare_types
+    from statex.execute.verify import types_of
+
+    if target is None and like is None:
+        fail(target_codes.NO_TARGET, "there is nothing to compare with")
+    with Session(Request(InputSpec(state, root), target=TargetSpec(target, like))) as session:
+        assert session.target is not None
+        return compare_types(types_of(session.inputs.header.entries), session.target)
+
+
+def diff(
+    first: PathLike,
+    second: PathLike,
+    *,
+    rules: Any = (),
+    values: bool = True,
+    rtol: float = 0.0,
+    atol: float = 0.0,
+    params: Mapping[str, Any] | None = None,
+) -> Compared:
+    """Compare two checkpoint files: keys, shapes and dtypes, and the values, in pieces.
+
+    With `rules` the first is what they make of it. Numbers `a` of the first and `b` of the second agree where
+    `|a - b| <= atol + rtol * |b|`, if one of these is given; else only equal bits do.
+
+    Raises:
+        StatexError: as `Rules.plan`, and 6xx for files.
+    """
+    from statex.session.compared import compared
+
+    one = Session(_request(compile(rules), first, None, None, None, None, params or {}))
+    with one, Session(Request(InputSpec(second))) as other:
+        return compared(one, other, values=values, rtol=rtol, atol=atol)
+
+
+def open(path: PathLike, *, root: str | None = None) -> Checkpoint:
+    """Open a checkpoint as a mapping whose tensors are read when they are asked for; a context manager.
+
+    `with statex.open("model.safetensors") as state: state["linear.weight"]`; `state.header` has all dtypes and shapes.
+
+    Raises:
+        StatexError: 6xx.
+    """
+    return Checkpoint(path, root)
 
 
 def read_header(path: PathLike, *, root: str | None = None) -> Header:

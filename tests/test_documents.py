@@ -130,6 +130,15 @@ def test_python_runs() -> None:
     exec(compile(program, "README.md", "exec"), {"__name__": "readme"})
 
 
+def test_the_page_on_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "page"}
+    found = blocks((ROOT / "docs" / "python.md").read_text(), "python")
+    assert len(found) >= 7
+    for block in found:
+        exec(compile(block, "python.md", "exec"), names)
+
+
 def test_the_two_commands_are_targets_of_make() -> None:
     named = re.findall(r"^    make (\w+)", README, re.M)
     assert named == ["demo", "test"]

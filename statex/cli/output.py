@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, TextIO
 
 import typer
 
-from statex.diagnostics import Diagnostic, StatexError
+from statex.diagnostics import Diagnostic, Severity, StatexError
 from statex.diagnostics.escape import escape
 from statex.diagnostics.render import json_text, render_concise, render_full, to_json
-from statex.diagnostics.snippet import display_width
+from statex.diagnostics.tables import columns
 
 
 def has_colour(stream: TextIO) -> bool:
@@ -26,7 +26,7 @@ def report_error(error: StatexError, *, as_json: bool, concise: bool = False) ->
         print_json({"ok": False, "diagnostics": [to_json(d) for d in error.diagnostics]})
         return
     print_diagnostics(error.diagnostics, concise=concise)
-    count = len(error.diagnostics)
+    count = sum(one.severity is Severity.ERROR for one in error.diagnostics)
     if count > 1 and not concise:
         print(f"\n{count} errors", file=sys.stderr)
 
@@ -51,18 +51,6 @@ def print_diagnostics(found: Iterable[Diagnostic], *, concise: bool = False) -> 
 def print_json(value: Any) -> None:
     """Print a JSON document to standard output."""
     typer.echo(json_text(value))
-
-
-def columns(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:
-    """Return rows of text with their cells aligned."""
-    if not rows:
-        return []
-    width = max(len(row) for row in rows)
-    sizes = [max((display_width(row[i]) for row in rows if i < len(row)), default=0) for i in range(width)]
-    cells = [
-        [cell + " " * (size - display_width(cell)) for cell, size in zip(row, sizes, strict=False)] for row in rows
-    ]
-    return [(indent + "  ".join(row)).rstrip() for row in cells]
 
 
 __all__ = [

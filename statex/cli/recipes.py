@@ -12,10 +12,10 @@ import typer
 
 from statex.cli import options, requests
 from statex.cli.output import columns, escape, print_diagnostics, print_json
-from statex.cli.report import plan_lines
 from statex.cli.results import as_json, outcome
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.render import to_json
+from statex.dsl.plan_text import plan_lines
 from statex.recipe.read import read_recipe
 from statex.recipe.request import Overrides, to_request
 from statex.rulefiles import includes_from

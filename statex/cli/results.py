@@ -10,11 +10,11 @@ import typer
 
 from statex.cli.options import Saying
 from statex.cli.output import escape, print_diagnostics, print_json
-from statex.cli.report import left_around, plan_lines, totals
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.render import to_json
 from statex.diagnostics.suggest import join_words
 from statex.dsl.plan_data import plan_data
+from statex.dsl.plan_text import left_around, plan_lines, totals
 from statex.session.conversion import Conversion, Written
 from statex.session.request import OutputSpec, Request, TargetSpec
 
@@ -60,8 +60,8 @@ def outcome(request: Request, done: Conversion) -> Iterator[str]:
 def _of_output(spec: OutputSpec, one: Written, name: str) -> Iterator[str]:
     if one.left_files:
         names = join_words([escape(file) for file in one.left_files], limit=3)
-        folders = [file.endswith("/") for file in one.left_files]
-        takes = "" if all(folders) else " (--copy-files takes the files)" if any(folders) else " (--copy-files)"
+        taken = [not file.endswith(("/", "@")) for file in one.left_files]
+        takes = " (--copy-files)" if all(taken) else " (--copy-files takes the files)" if any(taken) else ""
         yield f"{name}not taken along: {names}{takes}"
     if one.comparison is not None:
         verb = "fits" if one.path is None else "verified against"

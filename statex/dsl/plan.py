@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from statex.diagnostics import Diagnostic
 from statex.dsl import ledger
@@ -91,7 +92,7 @@ class Cost:
     memory: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """A program compiled over headers: `outputs` in order, the graph of their values, and the account."""
 
@@ -120,9 +121,34 @@ class Plan:
         return any(a.kind == kind and a.pattern.match(key) is not None for a in self.allowed)
 
     @cached_property
-    def account(self) -> Mapping[SourceKey, Fate]:
+    def fates(self) -> Mapping[SourceKey, Fate]:
         """What became of every entry of every input, in their order."""
         return ledger.account(self)
+
+    @property
+    def account(self) -> Mapping[str, Fate]:
+        """What became of every tensor and other entry, by keys: `lora::KEY` and `rank[1]::KEY` for further inputs."""
+        return {ledger.label(self, key): fate for key, fate in self.fates.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as plain data, as `statex plan --json` prints it."""
+        from statex.dsl.plan_data import plan_data
+
+        return plan_data(self)
+
+    def __str__(self) -> str:
+        from statex.dsl.plan_text import plan_lines
+
+        return "\n".join(plan_lines(self, keys=False))
+
+    def __repr__(self) -> str:
+        found = self.totals
+        return f"<statex.Plan: {len(self.steps)} statements, {found.keys_in} keys in, {found.keys_out} out>"
+
+    def _repr_html_(self) -> str:
+        from statex.dsl.plan_text import plan_html
+
+        return plan_html(self)
 
     @cached_property
     def totals(self) -> Totals:

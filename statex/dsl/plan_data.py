@@ -34,7 +34,7 @@ def account_data(plan: Plan) -> dict[str, Any]:
             "results": list(fate.results),
             "step": fate.step if fate.step >= 0 else None,
         }
-        for key, fate in plan.account.items()
+        for key, fate in plan.fates.items()
     }
 
 

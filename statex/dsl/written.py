@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def show_key(key: str) -> str:
-    """Write a key as a pattern that matches it and nothing else."""
+    """Write a key as a pattern that matches it and nothing else: bare where it can be, else between single quotes."""
     return key if is_plain(key) else show_text(key)
 
 

@@ -30,6 +30,8 @@ _DEPTH = 100
 def _describe(value: Any, torch: Any, depth: int = 0) -> Any:
     if isinstance(value, torch.Tensor):
         return tensor_info(value)
+    if type(value).__module__ == "numpy" and type(value).__name__ == "ndarray":
+        return tensor_info(_of_numpy(value, torch))
     if not isinstance(value, Mapping):
         return value
     if depth > _DEPTH:
@@ -44,6 +46,18 @@ def _describe(value: Any, torch: Any, depth: int = 0) -> Any:
     if metadata is not None:
         result._metadata = metadata  # type: ignore[attr-defined]
     return result
+
+
+def _of_numpy(array: Any, torch: Any) -> Any:
+    """Return an array as a tensor over the same memory (a copy, where torch has no such memory).
+
+    Raises:
+        StatexError: SX634 for dtypes that torch does not have, such as texts.
+    """
+    try:
+        return torch.from_numpy(array if array.flags.writeable else array.copy())
+    except (TypeError, ValueError) as error:
+        fail(codes.NOT_A_STATE, f"an array of the dtype {array.dtype} is not a tensor: {error}")
 
 
 def _describe_item(key: object, value: Any, torch: Any, depth: int) -> Any:

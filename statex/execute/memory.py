@@ -20,19 +20,23 @@ def execute(plan: Plan, load: Load) -> OrderedDict[str, Any]:
     What only moved is what `load` gives, the same object. What is computed owns compact, contiguous storage, on the
     device of the tensor it replaces, shared only between outputs that are tied; it is a Parameter where that one was.
     """
-    run = _Run(plan, load)
+    run = Run(plan, load)
     result: OrderedDict[str, Any] = OrderedDict((key, run.output(output)) for key, output in plan.outputs.items())
     if plan.metadata is not None:
         result._metadata = plan.metadata  # type: ignore[attr-defined]
     return result
 
 
-class _Run:
-    """The outputs of one execution, made once for each tie."""
+class Run:
+    """The outputs of one execution, made once for each tie.
 
-    def __init__(self, plan: Plan, load: Load) -> None:
+    `load` gives the tensors of inputs, `device_of` the devices that they are or were on.
+    """
+
+    def __init__(self, plan: Plan, load: Load, device_of: Load | None = None) -> None:
         self.plan = plan
         self.load = load
+        self.device_of = device_of or (lambda key: load(key).device)
         self.made: dict[object, Any] = {}
         self.storages: set[int] = set()
         roots = {o.tie: o.value for o in plan.outputs.values() if o.origin is None and o.value is not None}
@@ -74,11 +78,11 @@ class _Run:
 
     def _device(self, output: Output) -> Any:
         if output.born is not None:
-            return self.load(SourceKey("", 0, output.born)).device
+            return self.device_of(SourceKey("", 0, output.born))
         assert output.value is not None
         if self.plan.graph.has_source(output.value):
             return None
         if self._default_device is None:
             first = next((key for key, o in self.plan.header.entries.items() if hasattr(o, "type")), None)
-            self._default_device = self.load(SourceKey("", 0, first)).device if first is not None else False
+            self._default_device = self.device_of(SourceKey("", 0, first)) if first is not None else False
         return self._default_device or None

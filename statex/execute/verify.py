@@ -43,6 +43,11 @@ class Comparison:
         return f"{self.agreeing} of {self.expected} keys agree, `allow` forgives {len(self.allowed)}"
 
     @property
+    def different(self) -> Mapping[str, tuple[Type, Type]]:
+        """The types, of the result and of the target, of the keys of both whose shapes or dtypes differ."""
+        return {**self.shapes, **self.dtypes}
+
+    @property
     def fits(self) -> bool:
         """True where nothing differs."""
         return not (self.missing or self.unexpected or self.shapes or self.dtypes)

@@ -18,7 +18,7 @@ from statex.session.placing import Placed, check_apart, check_report, checked, p
 from statex.session.records import Records, included
 from statex.session.report import LastRun, is_report, make_report, read_report
 from statex.session.request import Request
-from statex.session.session import Session, check, settled
+from statex.session.session import Session, check, settled, telling
 from statex.session.shipping import Shipment, check_held_back, counted_progress, in_order, priced, shipments
 from statex.session.unchanged import changes, is_own, was_there
 from statex.session.warnings import judged
@@ -110,6 +110,11 @@ def carry_out(request: Request, progress: Progress | None = None) -> Conversion:
     """
     check_held_back(request)
     before = settled(request)
+    with telling(before):
+        return _carried_out(request, before, progress)
+
+
+def _carried_out(request: Request, before: Sequence[Diagnostic], progress: Progress | None) -> Conversion:
     outputs = _placed(request)
     last = read_report(request.report) if request.report is not None else None
     if request.policy.skip and last is not None and changes(request, last, included(check(request), request)) is None:

@@ -73,7 +73,7 @@ class Delivery:
             return f"from {self._place(output.step)}" if output.step >= 0 else "untouched since the input"
         if key not in self.plan.header.entries:
             return ""
-        fate = self.plan.account[SourceKey("", 0, key)]
+        fate = self.plan.fates[SourceKey("", 0, key)]
         taken = fate.kind in ("dropped", "used") and fate.step >= 0
         return f"{fate.kind} by {self._place(fate.step)}" if taken else ""
 

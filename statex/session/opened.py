@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -30,10 +31,10 @@ class Opened:
         if isinstance(state, str | os.PathLike):
             self.reader = open_checkpoint(state)
             self.tree, self.label = self.reader.tree, Path(os.path.abspath(state)).name
+        elif isinstance(state, Header):
+            self.tree, self.label = _tree_of(state), state.label
         else:
-            from statex.execute.live import describe
-
-            self.tree, self.label = describe(state), label
+            self.tree, self.label = _described(state), label
 
     @property
     def format(self) -> str:
@@ -56,6 +57,33 @@ class Opened:
         """Close the file, if it is one."""
         if self.reader is not None:
             self.reader.close()
+
+
+def _tree_of(header: Header) -> Any:
+    """Return the tree of a state of which the header alone is known."""
+    tree: Any = OrderedDict(header.entries)
+    if header.metadata is not None:
+        tree._metadata = header.metadata
+    return tree
+
+
+def _described(state: Any) -> Any:
+    """Return the tree of a state in memory.
+
+    Raises:
+        StatexError: SX634 for what is not a mapping.
+    """
+    if not isinstance(state, Mapping):
+        is_module = hasattr(state, "state_dict")
+        what = f"the module {type(state).__name__}" if is_module else f"of type {type(state).__name__}"
+        fail(
+            file_codes.NOT_A_STATE,
+            f"a state is a mapping of keys to tensors or a path, and this is {what}",
+            help="give its state: module.state_dict()" if is_module else (),
+        )
+    from statex.execute.live import describe
+
+    return describe(state)
 
 
 def header_of(state: State, root: str | None = None, label: str = "") -> Header:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from statex.dsl.parts import Outside, Part
+from statex.header import Header
 from statex.rulefiles import Load, read_include
 from statex.source import Source, Span
 
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from statex.execute.target import Target
 
 PathLike = str | os.PathLike[str]
-State = Mapping[str, Any] | PathLike
-"""A state_dict (or nested checkpoint) in memory, or the path of a checkpoint."""
+State = Mapping[str, Any] | Header | PathLike
+"""A state_dict (or nested checkpoint) in memory, its header alone, or the path of a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,6 @@ class Request:
 
 def as_members(given: State | Sequence[State]) -> tuple[InputSpec, ...]:
     """Return the checkpoints of an input: one, or those of a family."""
-    if isinstance(given, str | os.PathLike | Mapping):
+    if isinstance(given, str | os.PathLike | Mapping | Header):
         return (InputSpec(given),)
     return tuple(InputSpec(one) for one in given)

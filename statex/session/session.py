@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +48,17 @@ def settled(request: Request) -> tuple[Diagnostic, ...]:
     return tuple(one.diagnostic() for one in recover(paths))
 
 
+@contextmanager
+def telling(before: Sequence[Diagnostic]) -> Iterator[None]:
+    """Say what was settled before also where an error ends the work inside."""
+    try:
+        yield
+    except StatexError as error:
+        if not before or before[0] in error.diagnostics:
+            raise
+        raise StatexError((*before, *error.diagnostics)) from error
+
+
 class Session:
     """A request at work; a context manager that closes the files.
 
@@ -59,6 +71,11 @@ class Session:
     def __init__(self, request: Request, before: Sequence[Diagnostic] = ()) -> None:
         self.request = request
         self.before = (*before, *settled(request))
+        with telling(self.before):
+            self._open()
+
+    def _open(self) -> None:
+        request = self.request
         self.checked = check(request)
         self.target = resolve(request.target)
         with garbage.paused():
@@ -103,8 +120,11 @@ class Session:
     def __enter__(self) -> Session:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, *_: object) -> None:
         self.close()
+        if isinstance(error, StatexError):
+            with telling(self.before):
+                raise error
 
     def close(self) -> None:
         """Close the files that were opened."""

@@ -13,6 +13,7 @@ from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
 from statex.diagnostics.amounts import counted, show_bytes
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.codes import keys as key_codes
+from statex.diagnostics.codes import lints
 from statex.diagnostics.codes import syntax as syntax_codes
 from statex.diagnostics.suggest import join_words
 from statex.dsl.given import shared_scope
@@ -228,7 +229,17 @@ def priced(session: Session, found: Sequence[Shipment], policy: Policy) -> Plan:
 
 
 def _losses(session: Session, found: Sequence[Shipment]) -> Iterator[Diagnostic]:
-    """Yield what formats have no place for, once for all outputs of a format."""
+    """Yield what formats have no place for, once for all outputs of a format, and files that are not copied along."""
+    for one in found:
+        links = [f"`{name.removesuffix('@')}`" for name in one.placed.left if name.endswith("@")]
+        if links and one.placed.spec.copy_files:
+            yield diagnostic(
+                lints.NOT_COPIED,
+                f"{join_words(links, limit=3)} {'is a link' if len(links) == 1 else 'are links'} to outside of "
+                "the input's folder, and not copied along",
+                one.placed.spec.span,
+                help="copy the folder with its links followed: cp -rL",
+            )
     seen: set[object] = set()
     for one in found:
         for warning in format_warnings(one.delivery.plan, one.options.format, session.inputs.notes):

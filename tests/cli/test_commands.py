@@ -204,6 +204,18 @@ class TestFolders:
         names = "config.json, vocab.txt and 1_Pooling/"
         assert f"\nnot taken along: {names} (--copy-files takes the files)\n" in left.out
 
+    def test_links_to_outside_are_not_taken_along_and_that_is_a_warning(self, run: Run) -> None:
+        Path("real.json").write_text("{}")
+        Path("in/config.json").unlink()
+        Path("in/config.json").symlink_to("../real.json")
+        ended = run("apply", "-e", "", "in", "out/", "--copy-files")
+        assert ended.exit_code == 0
+        assert ended.err.startswith("warning[SX908]: `config.json` is a link to outside of the input's folder")
+        assert "\nnot taken along: config.json@\n" in ended.out
+        ended = run("apply", "-e", "", "in", "other/", "--copy-files", "-W", "error")
+        assert (ended.exit_code, ended.out, Path("other").exists()) == (1, "", False)
+        assert run("apply", "-e", "", "in", "third/").err == ""
+
     def test_files_are_not_taken_along_into_a_file(self, run: Run) -> None:
         ended = run("apply", "-e", "", "in", "out.pth", "--copy-files")
         assert (ended.exit_code, ended.out) == (2, "")

@@ -30,7 +30,7 @@ def planned(program: str, state: State, inputs: Mapping[str, Any] | None = None)
 
 
 def fates(plan: Plan) -> dict[str, tuple[str, tuple[str, ...], int]]:
-    return {label(plan, key): (fate.kind, fate.results, fate.step) for key, fate in plan.account.items()}
+    return {label(plan, key): (fate.kind, fate.results, fate.step) for key, fate in plan.fates.items()}
 
 
 def assert_adds_up(plan: Plan) -> None:
@@ -38,7 +38,7 @@ def assert_adds_up(plan: Plan) -> None:
     assert found.keys_in == found.untouched + found.moved + found.used + found.dropped + found.replaced
     assert found.keys_out == found.untouched + found.moved + found.copied + found.taken + found.computed
     assert (found.keys_in, found.keys_out) == (len(plan.header.entries), len(plan.outputs))
-    kinds = Counter(fate.kind for key, fate in plan.account.items() if not key.input)
+    kinds = Counter(fate.kind for key, fate in plan.fates.items() if not key.input)
     assert kinds == Counter({kind: getattr(found, kind) for kind in kinds})
     assert sum(kinds.values()) == found.keys_in
     assert found.computed == sum(output.origin is None for output in plan.outputs.values())
@@ -403,15 +403,15 @@ def test_the_account_is_what_happens_to_the_data() -> None:
         assert len(plan.steps) == len(statements)
         assert_adds_up(plan)
         reality = Reality(statements, state, ft)
-        assert list(plan.account) == reality.sources
-        for source, fate in plan.account.items():
+        assert list(plan.fates) == reality.sources
+        for source, fate in plan.fates.items():
             kind, results, step = reality.fate(source)
             seen[fate.kind] += 1
             assert kind == ("standing" if fate.kind in ("untouched", "moved") else fate.kind), source
             assert list(fate.results) == results, source
             assert step is None or step == fate.step, source
         assert {key for keys in unread(plan).values() for key in keys} == {
-            key.key for key, fate in plan.account.items() if fate.kind == "unread"
+            key.key for key, fate in plan.fates.items() if fate.kind == "unread"
         }
 
     holds()
@@ -431,7 +431,7 @@ def test_numbers_add_up_in_all_programs() -> None:
         except StatexError:
             return
         assert_adds_up(plan)
-        for fate in plan.account.values():
+        for fate in plan.fates.values():
             assert (fate.kind in ("untouched", "moved")) <= bool(fate.results)
             assert set(fate.results) <= plan.outputs.keys()
             if fate.kind in ("dropped", "replaced"):

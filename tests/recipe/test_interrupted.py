@@ -73,6 +73,18 @@ def running(system: System | None = None, *arguments: str) -> Callable[[], None]
     return work
 
 
+def read(bench: Bench, path: Path) -> dict[str, torch.Tensor]:
+    """Read an output; the files of a folder are those of the one that was there at first, if it is still there."""
+    while True:
+        place = os.open(path, os.O_RDONLY)
+        try:
+            return bench.load(f"/proc/self/fd/{place}" if path.is_dir() else str(path))
+        except FileNotFoundError:
+            continue
+        finally:
+            os.close(place)
+
+
 def age(bench: Bench) -> set[str]:
     """Return of which runs the outputs are, each whole: `old`, `new`, or `none` for one that is not there."""
     found = set()
@@ -84,7 +96,7 @@ def age(bench: Bench) -> set[str]:
             content = bench.report
             found.add(content["parameters"]["to"])
         else:
-            state = bench.load(f"out/{name}")
+            state = read(bench, folder / name)
             count = 16 if name == "all" else 8
             (prefix,) = {key.partition(".")[0] for key in state}
             assert len(state) == count

@@ -13,9 +13,9 @@ from statex.checkpoint import known_format
 from statex.cli import options, requests
 from statex.cli.groups import grouped
 from statex.cli.output import print_diagnostics, print_json
-from statex.cli.report import plan_lines
 from statex.dsl.plan import Plan
 from statex.dsl.plan_data import plan_data
+from statex.dsl.plan_text import plan_lines
 from statex.session.session import Session
 from statex.session.warnings import judged
 

@@ -19,7 +19,7 @@ from statex.diagnostics.amounts import counted, show_bytes
 from statex.diagnostics.render import to_json
 from statex.header import Header, OpaqueInfo, TensorInfo
 from statex.session.request import InputSpec, Request
-from statex.session.session import settled
+from statex.session.session import settled, telling
 from statex.session.targets import resolve
 from statex.session.warnings import judged
 
@@ -51,8 +51,10 @@ def show(
     """
     policy = requests.warnings(saying.warnings)
     aim = requests.target(options.Aim(target, target_arg))
-    warnings = judged(settled(Request(InputSpec(path))), policy)
-    header = statex.read_header(path, root=root)
+    before = settled(Request(InputSpec(path)))
+    warnings = judged(before, policy)
+    with telling(before):
+        header = statex.read_header(path, root=root)
     with redirect_stdout(sys.stderr):
         roles = _roles(resolve(aim))
     if saying.json:

@@ -231,3 +231,12 @@ WRONG_DIGEST = declare(
     example="inputs: {main: {path: in.pth, sha256: 0000…}}",
     mend="Fetch the right file, or correct the digest if the new file is meant.",
 )
+NOT_A_STATE = declare(
+    "SX634",
+    "something that is not a state",
+    exit=2,
+    meaning="A state is a mapping of keys to tensors (what `Module.state_dict()` returns) or the path of a checkpoint, "
+    "and something else was given, such as the module itself.",
+    example="statex from Python: rules.apply(model)",
+    mend="Give `model.state_dict()`.",
+)

@@ -178,3 +178,11 @@ FAMILY = declare(
     example="set a.weight = cat(rank::a.weight)   # one rank has no a.weight",
     mend="Give checkpoints of the same model, or test with `exists`.",
 )
+STREAM = declare(
+    "SX324",
+    "a stream that is not what its header says",
+    meaning="`Rules.stream` is given a header in advance, and tensors one by one. A key came that the header does not "
+    "have, or twice, or with another dtype or shape; or the stream ended before all had come that results are made of.",
+    example="statex stream   # rules.stream([('a', tensor)], header_with_b)",
+    mend="Give the header of the very state that is streamed.",
+)

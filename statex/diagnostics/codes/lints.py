@@ -65,3 +65,12 @@ RECOVERED = declare(
     example="statex show out.pth   # after a run that was killed",
     mend="Where it was undone, run it again.",
 )
+NOT_COPIED = declare(
+    "SX908",
+    "files that are not copied along",
+    exit=0,
+    meaning="`--copy-files` (or `copy_files`) copies the files beside the weights, and some of these are links to "
+    "outside of the folder, which a stranger may have made of anything. The output goes without them.",
+    example="statex apply rules.sx model/ out/ --copy-files   # model/config.json is a link to elsewhere",
+    mend="Copy the folder with its links followed (`cp -rL model/ real/`), and convert that.",
+)

@@ -1,9 +1,12 @@
-"""A plan as text and as JSON."""
+"""A plan as text: what `statex plan` prints."""
 
 from __future__ import annotations
 
-from statex.cli.output import columns, escape
+from html import escape as html
+
 from statex.diagnostics.amounts import counted, show_bytes
+from statex.diagnostics.escape import escape
+from statex.diagnostics.tables import columns
 from statex.dsl.ledger import label
 from statex.dsl.plan import Change, Cost, Plan, Step
 from statex.header import TensorInfo
@@ -55,7 +58,7 @@ def _change(change: Change, plan: Plan) -> str:
 
 def _fates(plan: Plan) -> list[str]:
     rows = []
-    for key, fate in plan.account.items():
+    for key, fate in plan.fates.items():
         where = ", ".join(escape(k) for k in fate.results[:3])
         where += f" and {len(fate.results) - 3} more" if len(fate.results) > 3 else ""
         copied = f", copied: {where}" if len(fate.results) > 1 else ""
@@ -86,3 +89,14 @@ def _cost(cost: Cost) -> str:
         f"reads {show_bytes(cost.read)}, copies {show_bytes(cost.copied)}, computes {show_bytes(cost.computed)}, "
         f"writes {show_bytes(cost.written)}, with at most {show_bytes(cost.memory)} of memory"
     )
+
+
+def plan_html(plan: Plan) -> str:
+    """Return the plan as a table for notebooks: a row a statement, and the line that sums it up."""
+    rows = "".join(
+        f"<tr><td>{html(_place(step))}</td><td><code>{html(_statement(step))}</code></td><td>{html(_counts(step))}</td></tr>"
+        for step in plan.steps
+    )
+    head = "<tr><th>place</th><th>statement</th><th>changes</th></tr>"
+    said = [*([_cost(plan.cost)] if plan.cost is not None else []), totals(plan), *left_around(plan)]
+    return f"<table>{head}{rows}</table><p>{'<br>'.join(map(html, said))}</p>"

@@ -1,0 +1,75 @@
+"""A checkpoint as a mapping whose tensors are read when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from statex.diagnostics.suggest import did_you_mean
+from statex.header import Header, OpaqueInfo, TensorInfo
+from statex.session.opened import Opened
+from statex.session.request import InputSpec, PathLike, Request
+from statex.session.session import settled
+
+
+class Checkpoint(Mapping[str, Any]):
+    """The state of a checkpoint, by its keys; a context manager that closes its files.
+
+    `checkpoint["linear.weight"]` reads that tensor, as `torch.load` gives it, each time anew; `header` has all types
+    without reading any. Entries that are not tensors are given as they are.
+
+    Raises:
+        StatexError: 6xx for its files.
+        KeyError: for a key that it does not have, with the nearest one.
+    """
+
+    def __init__(self, path: PathLike, root: str | None = None) -> None:
+        settled(Request(InputSpec(path)))
+        self._opened = Opened(path)
+        try:
+            self.header: Header = self._opened.header(root)
+        except BaseException:
+            self._opened.close()
+            raise
+
+    def __getitem__(self, key: str) -> Any:
+        info = self.header.entries.get(key)
+        if info is None:
+            raise KeyError(_unknown(key, self.header))
+        return self._load(info)
+
+    def _load(self, info: TensorInfo | OpaqueInfo) -> Any:
+        from statex.checkpoint.input_file import Stored
+
+        if isinstance(info, TensorInfo) and isinstance(info.handle, Stored):
+            from statex.checkpoint.materialize import Materializer
+
+            return Materializer(keep=False).tensor(info)
+        return self._opened.load(info)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.header.entries)
+
+    def __len__(self) -> int:
+        return len(self.header.entries)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.header.entries
+
+    def __repr__(self) -> str:
+        return f"<statex.Checkpoint {self.header.label}: {len(self)} keys>"
+
+    def close(self) -> None:
+        """Close its files; a second call does nothing."""
+        self._opened.close()
+
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _unknown(key: str, header: Header) -> str:
+    near = did_you_mean(key, list(header.entries)[:20_000])
+    return f"`{header.label}` has no `{key}`" + (f"; did you mean `{near[0]}`?" if near else "")
