@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,7 +62,8 @@ def place(spec: OutputSpec, source: Path | None) -> Placed:
             spec.span,
             help=f"name a folder: {os.path.splitext(path)[0]}/",
         )
-    kind = None if folder and spec.format is None else format_for(path, spec.format)
+    option = "`--format`" if spec.span is None else "a `format`"
+    kind = None if folder and spec.format is None else format_for(path, spec.format, option)
     behind = [*([] if spec.copy_files else [other.name for other in others]), *left] if _is_set(source) else []
     size = (spec.shard_size or _SHARD) if folder else None
     return Placed(spec, path, folder, kind, size, tuple(others if spec.copy_files else ()), tuple(behind))
@@ -86,6 +88,17 @@ def checked(placed: Placed, request: Request, *, force: bool, why: str = "", own
     except StatexError as error:
         raise StatexError([_explained(found, why) for found in error.diagnostics]) from None
     return replace(placed, force=force)
+
+
+@contextmanager
+def showing(span: Span | None) -> Iterator[None]:
+    """Let errors that have no place show this one, where a recipe names what they are of."""
+    try:
+        yield
+    except StatexError as error:
+        if span is None:
+            raise
+        raise StatexError([one if one.labels else shown_at(one, span) for one in error.diagnostics]) from None
 
 
 def shown_at(found: Diagnostic, span: Span) -> Diagnostic:
