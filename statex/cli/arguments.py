@@ -59,6 +59,17 @@ def in_order(arguments: Sequence[str], parameters: Sequence[Any]) -> list[Argume
     return found
 
 
+def check_filled(found: Sequence[Argument]) -> None:
+    """Refuse empty arguments, which as paths would be the current folder.
+
+    Raises:
+        BadParameter: for the first of them.
+    """
+    for place, one in enumerate([one for one in found if not one.is_rule], 1):
+        if not one.text:
+            raise typer.BadParameter(f"argument {place} is empty, as of a variable that is not set")
+
+
 def separated(arguments: Sequence[str], parameters: Sequence[Any]) -> list[str]:
     """Return a command line in which no value of a short option begins with `=`: `-e=RULE` means `-eRULE`.
 

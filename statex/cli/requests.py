@@ -70,6 +70,8 @@ def pairs(given: Sequence[str] | None, option: str, form: str = "NAME=VALUE") ->
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise typer.BadParameter(f"`{text}` is not of the form {form}", param_hint=option)
+        if not value and form == "NAME=PATH":
+            raise typer.BadParameter(f"`{text}` has no path, as of a variable that is not set", param_hint=option)
         found.append((name, value))
     return found
 

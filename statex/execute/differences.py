@@ -22,8 +22,8 @@ class Difference:
 
     `elements` counts those that differ by more than the tolerance, of `numel`. `absolute` is the largest difference,
     `relative` the largest in relation to the value of the second tensor; both are `inf` where only one side is
-    infinite, and `nan` where only one is NaN. NaNs of both sides are equal. Numbers that differ in bits alone (0.0 and
-    -0.0, the payloads of NaNs) count as `bits`.
+    infinite, and `nan` where only one is NaN. NaNs of both sides are equal. Numbers that differ within the tolerance
+    count as `within`, those that differ in bits alone (0.0 and -0.0, the payloads of NaNs) as `bits`.
     """
 
     numel: int
@@ -31,11 +31,17 @@ class Difference:
     absolute: float = 0.0
     relative: float = 0.0
     bits: int = 0
+    within: int = 0
 
     @property
     def is_nothing(self) -> bool:
         """True where no value differs by more than the tolerance; bits of equal values may."""
         return not self.elements
+
+    @property
+    def is_equal(self) -> bool:
+        """True where all values are equal in bits."""
+        return not (self.elements or self.bits or self.within)
 
     def joined(self, other: Difference) -> Difference:
         """Return the difference of both parts together."""
@@ -45,6 +51,7 @@ class Difference:
             _larger(self.absolute, other.absolute),
             _larger(self.relative, other.relative),
             self.bits + other.bits,
+            self.within + other.within,
         )
 
 
@@ -54,6 +61,8 @@ def _larger(one: float, other: float) -> float:
 
 def compare_values(one: OutTensor, other: OutTensor, *, rtol: float = 0.0, atol: float = 0.0) -> Difference:
     """Compare two tensors of one shape, whose dtypes may differ; `|a - b| <= atol + rtol * |b|` is no difference.
+
+    A finite number and an infinite one differ, as in `torch.allclose`.
 
     Raises:
         StatexError: SX601, SX604, SX609 for their files.
@@ -68,7 +77,7 @@ def compare_values(one: OutTensor, other: OutTensor, *, rtol: float = 0.0, atol:
         count = min(_ELEMENTS, numel - start)
         a, b = left.take(count), right.take(count)
         if same and numpy.array_equal(_words(a, numpy), _words(b, numpy)):
-            found = found.joined(Difference(count)) if found.elements or found.bits else Difference(start + count)
+            found = Difference(start + count) if found.is_equal else found.joined(Difference(count))
             continue
         found = found.joined(_piece(a, b, one.type.dtype, other.type.dtype, rtol, atol))
     return found
@@ -141,15 +150,25 @@ def _piece(a: memoryview, b: memoryview, first: DType, second: DType, rtol: floa
         absolute = numpy.abs(numpy.subtract(x, y))
         if first is second and first.kind is Kind.INT:
             # Large ones may be one number as doubles.
-            apart = numpy.frombuffer(a, NUMPY[first.name]) != numpy.frombuffer(b, NUMPY[first.name])
-            absolute = numpy.where(apart, numpy.maximum(absolute, 1), absolute)
-        differing = apart & ~(absolute <= atol + rtol * numpy.abs(y))
-        relative = absolute / numpy.abs(y)
+            whole, others = numpy.frombuffer(a, NUMPY[first.name]), numpy.frombuffer(b, NUMPY[first.name])
+            apart = whole != others
+            absolute = _apart(whole, others)
+        differing = apart & ~(numpy.isfinite(absolute) & (absolute <= atol + rtol * numpy.abs(y)))
+        relative = numpy.where(numpy.isinf(absolute), inf, absolute / numpy.abs(y))
     bits = _differing_bits(a, b, first) - int(apart.sum()) if first is second else 0
     count = int(differing.sum())
+    within = int(apart.sum()) - count
     if not count:
-        return Difference(len(x), bits=bits)
-    return Difference(len(x), count, _most(absolute[differing]), _most(relative[differing]), bits)
+        return Difference(len(x), bits=bits, within=within)
+    return Difference(len(x), count, _most(absolute[differing]), _most(relative[differing]), bits, within)
+
+
+def _apart(one: Any, other: Any) -> Any:
+    """Return how far integers are apart, as doubles: subtracted exactly, and rounded after that."""
+    import numpy
+
+    larger, smaller = (which(one, other).astype(numpy.uint64) for which in (numpy.maximum, numpy.minimum))
+    return (larger - smaller).astype(numpy.float64)
 
 
 def _most(values: Any) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from statex.grammar import parse
 from statex.paramfiles import read_params
 from statex.recipe import model
 from statex.rulefiles import LIBRARY, Load, read_include, read_rules
-from statex.session.placing import read_through, shown_at
+from statex.session.placing import read_through, showing
 from statex.session.request import InputSpec, OutputSpec, Policy, Request, TargetSpec
 from statex.session.warnings import ALL
 from statex.source import Span
@@ -221,7 +220,7 @@ class _Request:
             return Given(None, one.span, typed=True)  # the file is not needed
         path = Path(self._recipe.resolve(one.file))
         self._read.append(path)
-        with _at(one.at("file")):
+        with showing(one.at("file")):
             content = read_params(path, special=False)
         return Given(_in_file(content, one, path), one.span, typed=True, origin=f"`{one.key}` of `{path}`")
 
@@ -236,7 +235,7 @@ class _Request:
         if isinstance(rule, model.RuleText):
             return Part(parse(rule.source), self._recipe.folder, shared=True)
         path = rule.path if rule.path.startswith(LIBRARY) else self._recipe.resolve(rule.path)
-        with _at(rule.at("file")):
+        with showing(rule.at("file")):
             source = read_rules(path)
         given = {name: self._argument(one) for name, one in rule.values.items()}
         return Part(parse(source), Path(path).parent.as_posix(), stem_of(source.name), given)
@@ -266,15 +265,6 @@ class _Request:
             dry_run=overrides.dry_run,
             make_folders=True,
         )
-
-
-@contextmanager
-def _at(span: Span) -> Iterator[None]:
-    """Let errors that have no place show where the recipe names the file that they are of."""
-    try:
-        yield
-    except StatexError as error:
-        raise StatexError([one if one.labels else shown_at(one, span) for one in error.diagnostics]) from None
 
 
 def _is_below(path: str, base: str) -> bool:

@@ -22,7 +22,8 @@ class Compared:
     """How two checkpoints differ: by keys, and for the keys of both by types and values.
 
     `values` has every key whose values were compared and are not equal in bits; with a tolerance (`tolerant`) some of
-    these may agree. `uncompared` are the keys of entries that are not dense tensors, whose values nobody compared.
+    these may agree. `uncompared` are the keys of entries that are not dense tensors, whose values nobody compared;
+    they are not among the `equal`, if values were compared.
     """
 
     first: str
@@ -67,11 +68,12 @@ def compared(
     both = [key for key in one if key in other]
     types = {key: (one[key], other[key]) for key in both if one[key] != other[key]}
     comparable = [key for key in both if _same_shape(one[key], other[key])]
+    uncompared = tuple(key for key in both if one[key] is None or other[key] is None)
     found: dict[str, Difference] = {}
     equal = len(both) - len(types)
     if values:
         found = dict(_values(first, second, comparable, rtol, atol, progress))
-        equal = sum(key not in found and key not in types for key in both)
+        equal = len(set(both) - set(found) - set(types) - set(uncompared))
     return Compared(
         first.inputs.main.label,
         second.inputs.main.label,
@@ -80,7 +82,7 @@ def compared(
         {key: kind for key, kind in other.items() if key not in one},
         types,
         found,
-        tuple(key for key in both if one[key] is None or other[key] is None),
+        uncompared,
         values,
         rtol > 0 or atol > 0,
     )
@@ -106,7 +108,7 @@ def _values(
     total, done = sum(left[key].type.nbytes for key in keys), 0
     for key in keys:
         one = compare_values(left[key], right[key], rtol=rtol, atol=atol)
-        if one.elements or one.bits:
+        if not one.is_equal:
             yield key, one
         done += left[key].type.nbytes
         if progress is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
@@ -40,7 +40,7 @@ def _kept(plan: Plan, patterns: Sequence[Source], outside: Outside) -> Mapping[s
     splice = shared_scope(outside, ".").splice
     found: dict[str, None] = {}
     problems: list[Diagnostic] = []
-    for node in (node for text in patterns for node in _patterns(text)):
+    for node in _nodes(patterns, problems):
         try:
             pattern = compile_pattern(node, splice=splice)
         except StatexError as error:
@@ -62,6 +62,15 @@ def _kept(plan: Plan, patterns: Sequence[Source], outside: Outside) -> Mapping[s
     if problems:
         raise StatexError(problems)
     return found
+
+
+def _nodes(patterns: Sequence[Source], problems: list[Diagnostic]) -> Iterator[tree.PatternNode]:
+    """Yield the patterns of texts, and note what is wrong with these."""
+    for text in patterns:
+        try:
+            yield from _patterns(text)
+        except StatexError as error:
+            problems += error.diagnostics
 
 
 def _patterns(text: Source) -> tuple[tree.PatternNode, ...]:

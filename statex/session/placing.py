@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,7 +62,8 @@ def place(spec: OutputSpec, source: Path | None) -> Placed:
             spec.span,
             help=f"name a folder: {os.path.splitext(path)[0]}/",
         )
-    kind = None if folder and spec.format is None else format_for(path, spec.format)
+    option = "`--format`" if spec.span is None else "a `format`"
+    kind = None if folder and spec.format is None else format_for(path, spec.format, option)
     behind = [*([] if spec.copy_files else [other.name for other in others]), *left] if _is_set(source) else []
     size = (spec.shard_size or _SHARD) if folder else None
     return Placed(spec, path, folder, kind, size, tuple(others if spec.copy_files else ()), tuple(behind))
@@ -86,6 +88,17 @@ def checked(placed: Placed, request: Request, *, force: bool, why: str = "", own
     except StatexError as error:
         raise StatexError([_explained(found, why) for found in error.diagnostics]) from None
     return replace(placed, force=force)
+
+
+@contextmanager
+def showing(span: Span | None) -> Iterator[None]:
+    """Let errors that have no place show this one, where a recipe names what they are of."""
+    try:
+        yield
+    except StatexError as error:
+        if span is None:
+            raise
+        raise StatexError([one if one.labels else shown_at(one, span) for one in error.diagnostics]) from None
 
 
 def shown_at(found: Diagnostic, span: Span) -> Diagnostic:
@@ -143,7 +156,7 @@ def check_apart(outputs: Iterable[Placed], request: Request) -> None:
     for kind, path in _made_of(request):
         problems += [
             diagnostic(codes.OUTPUTS_MEET, f"{what} is the {kind} `{path}`", span)
-            for what, place, span, _ in places[: len(places) - (request.report is not None)]
+            for what, place, span, _ in places
             if _real(place) == _real(path)
         ]
     if problems:
@@ -151,7 +164,7 @@ def check_apart(outputs: Iterable[Placed], request: Request) -> None:
 
 
 def _made_of(request: Request) -> Iterator[tuple[str, Path]]:
-    """Yield the texts that a recipe is made of; the report replaces nothing but reports anyway."""
+    """Yield the texts that a recipe is made of."""
     if request.recipe is not None:
         yield "recipe", Path(request.recipe.name)
         yield from (("rule file", Path(part.program.source.name)) for part in request.parts if not part.shared)

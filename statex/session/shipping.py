@@ -18,7 +18,7 @@ from statex.dsl.plan import Cost, Plan
 from statex.session.delivery import Delivery
 from statex.session.format_warnings import format_warnings
 from statex.session.keeping import plans_of
-from statex.session.placing import Placed
+from statex.session.placing import Placed, showing
 from statex.session.request import Policy, Request, TargetSpec
 from statex.session.session import Session
 from statex.session.targets import resolve
@@ -67,8 +67,9 @@ def shipments(session: Session, outputs: Sequence[Placed], policy: Policy) -> li
     for place in _order([one.format or session.inputs.main.format for one in outputs]):
         one, plan = outputs[place], plans[place]
         own = one.spec.target
-        delivery = Delivery(plan, session.inputs, resolve(own), dict(made))
-        shipment = _shipment(session, one, delivery, policy)
+        with showing(one.spec.span if len(outputs) > 1 else None):
+            delivery = Delivery(plan, session.inputs, resolve(own), dict(made))
+            shipment = _shipment(session, one, delivery, policy)
         if shipment.comparison is None and not one.spec.keep and own is None:
             shipment = replace(shipment, comparison=verified)
         found[place] = shipment

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tests.cli.conftest import Run
 
@@ -206,6 +207,29 @@ def test_missing_and_unexpected_keys_stand_side_by_side(run: Run, output: Path) 
     assert re.search(r"missing +linear\.weight +f32\[5, 10\] +same type as unexpected `lin\.weight`", ended.err)
     assert re.search(r"unexpected +lin\.weight +f32\[5, 10\] +untouched since the input", ended.err)
     assert_untouched(output)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["show", ""], "argument 1 is empty"),
+        (["diff", "in.pth", ""], "argument 2 is empty"),
+        (["verify", "", "--like", "in.pth"], "argument 1 is empty"),
+        (["apply", "-e", "drop x", "", "out.pth"], "argument 1 is empty"),
+        (["apply", "-e", "drop x", "in.pth", ""], "argument 2 is empty"),
+        (["plan", "-e", "", "in.pth", "--in", "x="], "`x=` has no path"),
+        (["run", ""], "argument 1 is empty"),
+        (["run", "recipe.yaml", "--in", "main="], "`main=` has no path"),
+        (["run", "recipe.yaml", "--out", "main="], "`main=` has no path"),
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(run: Run, output: Path, arguments: list[str], says: str) -> None:
+    Path("recipe.yaml").write_text("statex: 1\ninputs: {main: in.pth}\noutputs: out.pth\n")
+    save_file({"w": torch.ones(2)}, "model.safetensors")
+    ended = run(*arguments)
+    assert ended.exit_code == 2
+    assert says in ended.err
+    assert "a variable that is not set" in ended.err
 
 
 @pytest.mark.parametrize(

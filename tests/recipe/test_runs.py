@@ -405,10 +405,9 @@ def test_the_report_in_the_way(bench: Bench) -> None:
     assert headlines(found) == [("SX631", "the report lies inside the output `main`")]
     found = outputs(bench, "out.pth", more="report: in.pth\n")
     assert headlines(found) == [("SX631", "the report is the input `in.pth`")]
-    for name in ("recipe.yaml", "rules/main.sx"):
-        found = outputs(bench, "out.pth", more=f"report: {name}\n")
-        assert headlines(found) == [("SX610", f"`{name}` exists")]
-        assert found[0]["notes"] == ["it is not a report of statex, and would be replaced by one"]
+    found = outputs(bench, "out.pth", more="report: rules/main.sx\n")
+    assert headlines(found) == [("SX610", "`rules/main.sx` exists")]
+    assert found[0]["notes"] == ["it is not a report of statex, and would be replaced by one"]
 
 
 def test_a_recipe_and_its_rules_are_no_outputs(bench: Bench) -> None:
@@ -420,6 +419,11 @@ def test_a_recipe_and_its_rules_are_no_outputs(bench: Bench) -> None:
         bench.write("recipe.yaml", text)
         before = bench.files()
         assert bench.codes("--force", code=2) == ["SX631"], name
+        assert bench.files() == before
+        bench.write("recipe.yaml", f"{head}outputs: out.pth\nreport: {name}\n")
+        before = bench.files()
+        (found,) = bench.refused("--force", code=2)
+        assert (found["code"], f"`{name}`" in found["headline"]) == ("SX631", True)
         assert bench.files() == before
 
 
@@ -441,6 +445,13 @@ def test_missing_folders_are_made_and_go_again(bench: Bench) -> None:
     assert sorted(name for name in bench.files() if name not in before) == [
         "deep", "deep/b", "deep/b/pytorch_model.bin", "deep/er", "deep/er/a.pth", "other", "other/report.json",
     ]  # fmt: skip
+
+
+def test_a_folder_that_is_passed_through_is_made(bench: Bench) -> None:
+    text = "statex: 1\ninputs: {main: in.pth}\noutputs: {a: new/../a.pth, b: other/deep/../b.pth}\n"
+    bench.write("recipe.yaml", text)
+    bench()
+    assert bench.load("a.pth").keys() == bench.load("other/b.pth").keys() == bench.load("in.pth").keys()
 
 
 def test_a_file_where_a_folder_is_needed(bench: Bench) -> None:

@@ -120,7 +120,7 @@ def _of_values(found: Compared, fold: bool) -> Iterator[tuple[float, tuple[str, 
     """Yield the rows of values with what sorts the worst before the others."""
     entries = [(key, one) for key, one in found.values.items()]
     groups = (
-        folded(entries, lambda entry: entry[0], lambda entry: entry[1].is_nothing)
+        folded(entries, lambda entry: entry[0], lambda entry: (entry[1].is_nothing, not entry[1].within))
         if fold
         else [Folded(key, ((key, one),)) for key, one in entries]
     )
@@ -134,6 +134,8 @@ def _badness(one: Difference) -> float:
 
 
 def _said(one: Difference) -> str:
+    if one.is_nothing and one.within:
+        return f"{one.within} of {counted(one.numel, 'element')} differ within the tolerance"
     if one.is_nothing:
         return f"equal, but for the bits of {one.bits} of {counted(one.numel, 'element')}"
     return f"max abs {one.absolute:.3g}, max rel {one.relative:.3g}, {one.elements} of {counted(one.numel, 'element')}"
@@ -165,7 +167,9 @@ def _total(found: Compared, names: tuple[str, str]) -> str:
 def _uncompared(found: Compared) -> str:
     if not found.uncompared:
         return ""
-    return f"; {counted(len(found.uncompared), 'entry', 'entries')} that are not dense tensors were not compared"
+    if len(found.uncompared) == 1:
+        return "; 1 entry that is not a dense tensor was not compared"
+    return f"; {len(found.uncompared)} entries that are not dense tensors were not compared"
 
 
 def _as_json(found: Compared) -> dict[str, Any]:
