@@ -76,7 +76,8 @@ def overridden(name: str, declared: Given, given: Given | None) -> Value:
         return value
     wanted = type_of(value)
     other = from_python(given.value) if given.typed else from_text(given.value, wanted)
-    return _fit(name, wanted, bounded(other, given.span or span), given.span or span)
+    at = "" if given.span is not None else "given anew from outside"
+    return _fit(name, wanted, bounded(other, given.span or span), given.span or span, at)
 
 
 def check_default(node: tree.Param, type_name: str | None, default: Value) -> Value:
@@ -91,7 +92,7 @@ def check_default(node: tree.Param, type_name: str | None, default: Value) -> Va
     return _fit(node.name.name, type_name, default, node.default.span)
 
 
-def _fit(name: str, wanted: str | None, value: Value, span: Span) -> Value:
+def _fit(name: str, wanted: str | None, value: Value, span: Span, at: str = "") -> Value:
     if wanted == "dtype" and isinstance(value, str) and value.removeprefix("torch.") in BY_NAME:
         return BY_NAME[value.removeprefix("torch.")]
     if wanted == "float" and type(value) is int:
@@ -102,6 +103,7 @@ def _fit(name: str, wanted: str | None, value: Value, span: Span) -> Value:
         codes.PARAM_VALUE,
         f"the parameter `{name}` takes {_article(wanted)}, and this is {kind_of(value)}",
         span,
+        at=at,
         values=[f"{name} = {describe(value)}"],
         help=_WRITTEN.get(wanted, ()),
     )

@@ -243,12 +243,14 @@ class _Request:
 
     def _policy(self, report: Path | None) -> Policy:
         said, overrides = self._recipe.policy, self._overrides
-        skip = overrides.skip if overrides.skip is not None else said.unchanged == "skip"
-        if skip and (report is None or said.digests == "none"):
+        wanted = overrides.skip if overrides.skip is not None else said.unchanged == "skip"
+        # Who forces a run wants one, unless `--if-changed` stands beside it.
+        skip = wanted and not (overrides.force and overrides.skip is None)
+        if wanted and (report is None or said.digests == "none"):
             lacks, mend = ("report", "report: report.json") if report is None else ("digests", "digests: sha256")
             fail(
                 codes.SKIP_NEEDS_REPORT,
-                f"a run is skipped by what the report of the last one says, and this recipe has no {lacks}",
+                f"to tell whether anything has changed takes the {lacks} of the last run, and this recipe has none",
                 said.at("unchanged"),
                 help=mend,
             )

@@ -56,10 +56,18 @@ def test_values_from_outside(plain: Bench) -> None:
 def test_values_are_of_the_type_of_the_recipes(plain: Bench) -> None:
     (found,) = plain.refused("-D", "scale=many", code=2)
     assert (found["code"], found["headline"]) == ("SX206", "the parameter `scale` takes a float, and this is text")
+    assert found["labels"][0]["text"] == "given anew from outside"
     text = RECIPE.replace("scale: 2.0", "scale: 2.0, name: '12'")
     plain.write("recipe.yaml", text.replace("rules:", "rules:\n  - expect name == '34'").replace("skip", "run"))
     assert plain.codes(code=1) == ["SX317"]
     plain("-D", "name=34")
+
+
+def test_one_wrong_value_leaves_the_other_parameters_known(plain: Bench) -> None:
+    text = RECIPE.replace("scale: 2.0", "scale: 2.0, first: 1, more: 2").replace("skip", "run")
+    plain.write("recipe.yaml", text.replace("rules:", "rules:\n  - let total = first + more\n  - expect total == 3"))
+    assert plain.codes("-D", "first=many", code=2) == ["SX206"]
+    assert plain.codes("-D", "first=many", "-D", "more=[1]", code=2) == ["SX206", "SX206"]
 
 
 def test_names_that_nothing_uses(plain: Bench) -> None:
