@@ -175,7 +175,14 @@ class _Request:
         given = self._overrides.inputs.get(one.name)
         if given is None:
             return tuple(
-                InputSpec(self._recipe.resolve(file.path), file.root, file.format, file.sha256, file.at("path"))
+                InputSpec(
+                    self._recipe.resolve(file.path),
+                    file.root,
+                    file.format,
+                    file.sha256,
+                    file.at("path"),
+                    file.at("sha256"),
+                )
                 for file in one.files
             )
         # The digest is that of the recipe's own file.

@@ -19,6 +19,7 @@ from statex.dsl.graph import SourceKey
 from statex.dsl.parts import Part
 from statex.grammar import tree
 from statex.header import Header, OpaqueInfo, TensorInfo
+from statex.session.expected import check_named
 from statex.session.request import InputSpec, Request, State
 
 
@@ -114,6 +115,8 @@ class Inputs:
                 f"`{opened.label}` is of the format {opened.format}, and {given.format} was expected",
                 given.span,
             )
+        if opened.reader is not None:
+            check_named(given, [file.path for file in opened.reader.files])
         return opened
 
     @property

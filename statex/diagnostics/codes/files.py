@@ -227,7 +227,8 @@ WRONG_DIGEST = declare(
     "SX633",
     "an input with another digest than expected",
     exit=3,
-    meaning="A recipe says which SHA-256 an input has, and its bytes have another one: it is another file, or damaged.",
+    meaning="A recipe says which SHA-256 an input has, and its bytes have another one: it is another file, or damaged. "
+    "Of a folder, every file that it is read from needs a digest, its index too, by its name.",
     example="inputs: {main: {path: in.pth, sha256: 0000…}}",
-    mend="Fetch the right file, or correct the digest if the new file is meant.",
+    mend="Fetch the right file, or correct the digest if the new file is meant. `sha256sum FILE` prints it.",
 )
