@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
+from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail, pointing_at
 from statex.diagnostics.codes import recipes as codes
 from statex.diagnostics.suggest import did_you_mean, join_words
 from statex.dsl.parameters import Given, overridden
@@ -20,7 +19,7 @@ from statex.grammar import parse
 from statex.paramfiles import read_params
 from statex.recipe import model
 from statex.rulefiles import LIBRARY, Load, read_include, read_rules
-from statex.session.placing import read_through, shown_at
+from statex.session.placing import read_through
 from statex.session.request import InputSpec, OutputSpec, Policy, Request, TargetSpec
 from statex.session.warnings import ALL
 from statex.source import Span
@@ -228,7 +227,7 @@ class _Request:
             return Given(None, one.span, typed=True)  # the file is not needed
         path = Path(self._recipe.resolve(one.file))
         self._read.append(path)
-        with _at(one.at("file")):
+        with pointing_at(one.at("file")):
             content = read_params(path, special=False)
         return Given(_in_file(content, one, path), one.span, typed=True)
 
@@ -241,7 +240,7 @@ class _Request:
         if isinstance(rule, model.RuleText):
             return Part(parse(rule.source), self._recipe.folder, shared=True)
         path = rule.path if rule.path.startswith(LIBRARY) else self._recipe.resolve(rule.path)
-        with _at(rule.at("file")):
+        with pointing_at(rule.at("file")):
             source = read_rules(path)
         given = {name: Given(self._argument(one), one.span, typed=True) for name, one in rule.values.items()}
         return Part(parse(source), Path(path).parent.as_posix(), stem_of(source.name), given)
@@ -275,15 +274,6 @@ class _Request:
         )
 
 
-@contextmanager
-def _at(span: Span) -> Iterator[None]:
-    """Let errors that have no place show where the recipe names the file that they are of."""
-    try:
-        yield
-    except StatexError as error:
-        raise StatexError([one if one.labels else shown_at(one, span) for one in error.diagnostics]) from None
-
-
 def _is_below(path: str, base: str) -> bool:
     return os.path.commonpath([base, os.path.realpath(path)]) == base
 
@@ -305,17 +295,26 @@ def _in_file(content: Mapping[str, Any], one: model.FromFile, path: Path) -> Val
     found: Any = content
     for segment in one.key.split("."):
         if not isinstance(found, Mapping) or segment not in found:
-            near = did_you_mean(segment, [str(key) for key in found]) if isinstance(found, Mapping) else []
+            near = did_you_mean(one.key, list(_dotted(content)))
             fail(
                 codes.PARAM_FILE,
                 f"`{path}` has no `{one.key}`",
                 one.at("from"),
-                help=f"did you mean `{one.key.replace(segment, near[0])}`?" if near else (),
+                help=f"did you mean `{near[0]}`?" if near else (),
             )
         found = found[segment]
     if isinstance(found, Mapping):
         fail(codes.PARAM_FILE, f"`{one.key}` of `{path}` is a mapping, and a parameter is a value", one.at("from"))
     return found
+
+
+def _dotted(content: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    """Yield the dotted paths of the values of a file, not of what is in lists."""
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _dotted(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}"
 
 
 def _python(value: Any) -> Any:

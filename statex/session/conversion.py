@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from statex.checkpoint import Transaction, check_space, is_large, open_checkpoint, stage_checkpoint
 from statex.checkpoint.earlier import Earlier
-from statex.diagnostics import Diagnostic, StatexError
+from statex.diagnostics import Diagnostic, StatexError, pointing_at
 from statex.dsl.plan import Plan
 from statex.session.digests import Digests
 from statex.session.folders import MadeFolders
-from statex.session.placing import Placed, check_apart, check_report, checked, place, replaces_report, shown_at
+from statex.session.placing import Placed, check_apart, check_report, checked, place, replaces_report
 from statex.session.records import Records, included
 from statex.session.report import LastRun, is_report, make_report, read_report
 from statex.session.request import Request
@@ -141,11 +141,10 @@ def _each(works: Iterable[tuple[Span | None, Callable[[], Placed]]]) -> list[Pla
     done = []
     for span, work in works:
         try:
-            done.append(work())
+            with pointing_at(span):
+                done.append(work())
         except StatexError as error:
-            problems += [
-                found if found.labels or span is None else shown_at(found, span) for found in error.diagnostics
-            ]
+            problems += error.diagnostics
     if problems:
         raise StatexError(problems)
     return done

@@ -11,7 +11,7 @@ from typing import Any
 from statex import nesting
 from statex.checkpoint import Reader, layout, open_checkpoint
 from statex.checkpoint.input_file import Stored
-from statex.diagnostics import StatexError, diagnostic, fail
+from statex.diagnostics import StatexError, diagnostic, fail, pointing_at
 from statex.diagnostics.codes import files as file_codes
 from statex.diagnostics.codes import names as name_codes
 from statex.dsl.check import Checked
@@ -107,7 +107,8 @@ class Inputs:
         }
 
     def _open(self, given: InputSpec, label: str) -> Opened:
-        opened = Opened(given.state, label)
+        with pointing_at(given.span):
+            opened = Opened(given.state, label)
         self.opened.append(opened)
         if given.format is not None and opened.format != given.format:
             fail(

@@ -59,7 +59,7 @@ def place(spec: OutputSpec, source: Path | None) -> Placed:
             codes.NO_FOLDER,
             f"files can be taken along into a folder, and `{path}` is a file",
             spec.span,
-            help=f"name a folder: {os.path.splitext(path)[0]}/",
+            help=f"name a folder, such as `{path.stem}/`",
         )
     kind = None if folder and spec.format is None else format_for(path, spec.format)
     behind = [*([] if spec.copy_files else [other.name for other in others]), *left] if _is_set(source) else []
@@ -86,11 +86,6 @@ def checked(placed: Placed, request: Request, *, force: bool, why: str = "", own
     except StatexError as error:
         raise StatexError([_explained(found, why) for found in error.diagnostics]) from None
     return replace(placed, force=force)
-
-
-def shown_at(found: Diagnostic, span: Span) -> Diagnostic:
-    """Return a diagnostic that shows a place."""
-    return replace(found, labels=diagnostic(found.code, "", span).labels)
 
 
 def _explained(found: Diagnostic, why: str) -> Diagnostic:
@@ -220,7 +215,7 @@ def _is_folder(spec: OutputSpec, source: Path | None) -> bool:
                 codes.UNKNOWN_FORMAT,
                 f"shards are written into a folder, and `{name}` is named like a file",
                 spec.span,
-                help=f"name a folder: {os.path.splitext(name)[0]}/",
+                help=f"name a folder, such as `{Path(name).stem}/`",
             )
         return False
     return wanted

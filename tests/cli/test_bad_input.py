@@ -148,7 +148,7 @@ def test_options(run: Run, output: Path, options: list[str], exit_code: int, cod
 TARGETS = [
     ("no colon", "models", "is not of the form `package.module:callable`", "--target models:Net"),
     ("a file", "./models.py:Net", "is a file, and a target names a module", "--target models:Net"),
-    ("a file that is no module", "a-b.py:Net", "is a file, and a target names a module", "modules are searched"),
+    ("a file that is no module", "a-b.py:Net", "is a file, and a target names a module", "modules are looked for"),
     (
         "a script that parses its arguments",
         "script:Net",

@@ -113,6 +113,7 @@ def test_a_value_of_a_file(plain: Bench) -> None:
         (found,) = plain.refused(code=2)
         assert (found["code"], found["headline"]) == ("SX712", headline)
         assert "hunter2" not in json.dumps(found)
+        assert path != "net.scael" or found["help"] == ["did you mean `net.scale`?"]
         plain("-D", "scale=4.0", "--force")  # the file is not asked
         assert scaled(plain) == 4
     plain.write("recipe.yaml", text)
@@ -123,6 +124,30 @@ def test_a_value_of_a_file(plain: Bench) -> None:
             plain.write("config.json", wrong)
         (found,) = plain.refused(code=3)
         assert (found["code"], found["labels"][0]["line"], found["labels"][0]["column"]) == ("SX223", 3, 24)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "line", "help"),
+    [
+        ("main: in.pth", "main: nope.pth", "SX601", 2, ""),
+        ("rules:", "target: {like: nope.pth}\nrules:", "SX601", 4, ""),
+        ("rules:", "target: {model: 'nope:f'}\nrules:", "SX502", 4, "in the recipe's folder, the working directory"),
+        ("rules:", "target: {model: 'nets:net'}\nrules:", "SX503", 4, "`args: {NAME: VALUE}`"),
+        ("rules:", "rules:\n  - param more", "SX204", 5, "params: {more: …} in the recipe   or -D more=…"),
+        ("rules:", "rules:\n  - input more", "SX210", 5, "inputs: {main: …, more: PATH}"),
+        ("{main: in.pth}", "\n  main: in.pth\n  lora: in.pth", "SX209", 7, "did you mean `lora::`?"),
+    ],
+)
+def test_errors_say_where_in_the_recipe_and_what_to_write_there(
+    plain: Bench, old: str, new: str, code: str, line: int, help: str
+) -> None:
+    plain.write("nets.py", "def net(width): ...\n")
+    text = RECIPE.replace(old, new).replace("skip", "run")
+    plain.write("recipe.yaml", text.replace("rules:", "rules:\n  - drop? lor::x") if code == "SX209" else text)
+    ended = plain.call("run", "recipe.yaml", "--allow-import", "--json")
+    found = next(one for one in ended.json["diagnostics"] if one["code"] == code)
+    assert found["labels"][0]["line"] == line
+    assert help in "".join(found["help"])
 
 
 def test_a_rule_file_that_is_not_there(plain: Bench) -> None:

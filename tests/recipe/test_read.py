@@ -173,7 +173,7 @@ def test_rules_of_the_examples_are_right(path: Path) -> None:
 
 
 def test_paths_of_a_recipe_in_the_working_directory() -> None:
-    assert (parsed(HEAD).folder, parsed(HEAD).resolve("../a")) == (".", os.path.join(".", "../a"))
+    assert (parsed(HEAD).folder, parsed(HEAD).resolve("../a")) == (".", "../a")
 
 
 def test_all_errors_at_once_and_in_order() -> None:
@@ -549,3 +549,16 @@ def test_what_the_check_overlooks_is_still_refused(monkeypatch: pytest.MonkeyPat
     (found,) = errors(HEAD + "report: 5")
     assert found.code.id == "SX704"
     assert "$.report" in found.headline
+
+
+def test_paths_are_shown_short_where_no_link_is_in_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deep/er").mkdir(parents=True)
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "link").symlink_to("deep/er")
+    plain, linked = (parse_recipe(Source(f"{name}/recipe.yaml", HEAD)) for name in ("plain", "link"))
+    assert [plain.resolve(path) for path in ("a", "../base/", "../x.pth", "..", "../", ".", "./", "/tmp/a/")] == [
+        "plain/a", "base/", "x.pth", ".", "./", "plain", "plain/", "/tmp/a/",
+    ]  # fmt: skip
+    assert linked.resolve("../x.pth") == "link/../x.pth"
+    assert linked.resolve("x.pth") == "link/x.pth"
