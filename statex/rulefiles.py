@@ -93,8 +93,16 @@ def _read(path: Path, code: Code) -> Source:
             fail(code, f"`{name}` is too large to be a rule file")
         data = path.read_bytes()
     except OSError as error:
-        fail(code, f"`{name}` cannot be read: {error.strerror or error}")
+        fail(code, f"`{name}` cannot be read: {error.strerror or error}", help=_meant(path))
     return rules_of(name, data, code)
+
+
+def _meant(path: Path) -> str | tuple[str, ...]:
+    """Return what was probably meant by the path of a rule file that cannot be read."""
+    if path.is_dir():
+        return "rule files come before the checkpoint"
+    longer = path.with_name(path.name + ENDING) if path.name else path
+    return f"did you mean `{longer.as_posix()}`?" if longer.is_file() else ()
 
 
 def rules_of(name: str, data: bytes, code: Code = codes.RULES_UNREADABLE) -> Source:

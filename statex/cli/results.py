@@ -30,7 +30,7 @@ def say_done(request: Request, done: Conversion, saying: Saying) -> None:
     if done.plan is None:
         typer.echo("nothing has changed since the last run: nothing to do")
         for model in _in_code(request):
-            typer.echo(f"(of {escape(model)} its own source file was compared, and nothing that it imports)")
+            typer.echo(f"(of {escape(model)} only its own source file was compared, not what that imports)")
         return
     for line in plan_lines(done.plan, keys=False) if request.policy.dry_run else _summary(done):
         typer.echo(line)
@@ -51,13 +51,15 @@ def _summary(done: Conversion) -> list[str]:
 def outcome(request: Request, done: Conversion) -> Iterator[str]:
     """Yield what became of the outputs."""
     several = len(done.outputs) > 1
+    targeted = request.target is not None or any(one.target is not None for one in request.outputs)
     for spec, one in zip(request.outputs, done.outputs, strict=True):
-        yield from _of_output(spec, one, f"{one.label}: " if several else "")
+        unverified = targeted and spec.target is None and (bool(spec.keep) or request.target is None)
+        yield from _of_output(spec, one, f"{one.label}: " if several else "", unverified)
     if done.report is not None:
         yield f"wrote the report {escape(str(done.report))}"
 
 
-def _of_output(spec: OutputSpec, one: Written, name: str) -> Iterator[str]:
+def _of_output(spec: OutputSpec, one: Written, name: str, unverified: bool) -> Iterator[str]:
     if one.left_files:
         names = join_words([escape(file) for file in one.left_files], limit=3)
         taken = [not file.endswith(("/", "@")) for file in one.left_files]
@@ -66,7 +68,7 @@ def _of_output(spec: OutputSpec, one: Written, name: str) -> Iterator[str]:
     if one.comparison is not None:
         verb = "fits" if one.path is None else "verified against"
         yield f"{name}{verb} {escape(one.comparison.target)}: {one.comparison.agreement}"
-    elif spec.keep:
+    elif unverified:
         yield f"{name}unverified: it holds {counted(one.keys, 'key')} of the result, and has no target of its own"
     if one.path is not None:
         yield f"{name}wrote {escape(str(one.path))}"

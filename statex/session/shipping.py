@@ -19,6 +19,7 @@ from statex.dsl.given import shared_scope
 from statex.dsl.index import KeyIndex
 from statex.dsl.patterns import compile_pattern
 from statex.dsl.plan import Cost, Plan
+from statex.dsl.written import is_plain
 from statex.grammar import parse, tree
 from statex.session.delivery import Delivery, only
 from statex.session.format_warnings import format_warnings
@@ -64,7 +65,7 @@ def shipments(session: Session, outputs: Sequence[Placed], policy: Policy) -> li
             for targets, SX614 for what a format cannot hold.
     """
     plans = [_plan_of(session, one) for one in outputs]
-    _check_all_kept(session.plan, plans)
+    _check_all_kept(session.plan, plans, [text.text for one in outputs for text in one.spec.keep])
     verified = session.whole.check_target()
     if session.target is not None:
         session.whole.load_into_target(outputs[0].format or session.inputs.main.format)
@@ -160,18 +161,23 @@ def _patterns(text: Source) -> tuple[tree.PatternNode, ...]:
     return first.patterns
 
 
-def _check_all_kept(plan: Plan, plans: Sequence[Plan]) -> None:
+def _check_all_kept(plan: Plan, plans: Sequence[Plan], patterns: Sequence[str]) -> None:
     if any(one is plan for one in plans):
         return
     held = {key for one in plans for key in one.outputs}
     lost = [key for key in plan.outputs if key not in held]
     if lost:
         named = join_words([f"`{key}`" for key in lost], limit=3)
+        few = len(lost) <= _FEW and all(map(is_plain, lost))
         fail(
             codes.KEY_NOWHERE,
             f"no output holds {named}",
-            help=f"if {'it is' if len(lost) == 1 else 'they are'} not needed: drop {join_words(lost, limit=3)}",
+            help=f"if {'it is' if len(lost) == 1 else 'they are'} not needed, a last rule: "
+            + (f"drop {', '.join(lost)}" if few else f"keep {', '.join(dict.fromkeys(patterns))}"),
         )
+
+
+_FEW = 3
 
 
 def priced(session: Session, found: Sequence[Shipment], policy: Policy) -> Plan:

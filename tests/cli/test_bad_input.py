@@ -198,6 +198,21 @@ def test_a_target_that_ends_the_process(run: Run, tmp_path: Path, output: Path, 
     assert "SystemExit: 0" in ended.err
 
 
+def test_what_is_verified_is_named(run: Run) -> None:
+    torch.save({"other.weight": torch.ones(5)}, "other.pth")
+    ended = run("verify", "in.pth", "--like", "other.pth")
+    assert ended.exit_code == 1
+    assert ended.err.startswith("error[SX501]: `in.pth` does not fit other.pth: ")
+
+
+def test_a_rule_file_without_its_ending_or_after_the_checkpoint(run: Run) -> None:
+    Path("names.sx").write_text("")
+    Path("folder").mkdir()
+    assert "= help: did you mean `names.sx`?" in run("plan", "names", "in.pth").err
+    assert "= help: rule files come before the checkpoint" in run("plan", "folder", "in.pth").err
+    assert "help" not in run("plan", "nothing", "in.pth").err
+
+
 def test_missing_and_unexpected_keys_stand_side_by_side(run: Run, output: Path) -> None:
     torch.save({"lin.weight": torch.ones(5, 10), "linear.bias": torch.ones(5)}, "in.pth")
     ended = run("apply", "-e", "", "in.pth", output, "--force", "--target", "models:Net")

@@ -358,7 +358,7 @@ def coded(bench: Bench) -> Bench:
 def test_a_target_that_is_code(coded: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.dont_write_bytecode", True)
     assert skips(coded, "--allow-import")
-    said = "(of models:Net its own source file was compared, and nothing that it imports)\n"
+    said = "(of models:Net only its own source file was compared, not what that imports)\n"
     assert coded("--allow-import").out == SKIPPED + said
     assert coded.codes(code=2) == ["SX507"]
     coded.write("models.py", CODE + "\n# other code\n")
