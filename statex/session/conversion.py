@@ -165,9 +165,11 @@ def _why_not_own(placed: Placed, request: Request, last: LastRun | None) -> str:
         return "a run knows its own outputs by its report, and this recipe has none"
     if last is None:
         what = (
-            f"what `{request.report}` says cannot be relied on" if is_report(request.report) else "there is no report"
+            f"what `{request.report}` says cannot be relied on"
+            if is_report(request.report)
+            else "there is no report to tell"
         )
-        return f"the last run's own outputs may be replaced, and {what}"
+        return f"only what the last run wrote may be replaced, and {what}"
     if not was_there(request, placed.spec, last):
         return "the last run did not write it"
     if None in last.outputs[placed.spec.label].files.values():

@@ -213,6 +213,13 @@ def test_a_rule_file_without_its_ending_or_after_the_checkpoint(run: Run) -> Non
     assert "help" not in run("plan", "nothing", "in.pth").err
 
 
+def test_a_recipe_where_rules_are_expected(run: Run) -> None:
+    Path("recipe.yaml").write_text("statex: 1\n")
+    ended = run("diff", "in.pth", "in.pth", "--rules", "recipe.yaml")
+    assert ended.exit_code == 3
+    assert ended.err.startswith("error[SX222]: `recipe.yaml` is named like a recipe, and rules are expected\n")
+
+
 def test_missing_and_unexpected_keys_stand_side_by_side(run: Run, output: Path) -> None:
     torch.save({"lin.weight": torch.ones(5, 10), "linear.bias": torch.ones(5)}, "in.pth")
     ended = run("apply", "-e", "", "in.pth", output, "--force", "--target", "models:Net")

@@ -283,7 +283,7 @@ def test_a_foreign_output_is_not_replaced(bench: Bench) -> None:
     data = foreign.read_bytes()
     (found,) = bench.refused(code=3)
     assert (found["code"], found["labels"][0]["line"]) == ("SX610", 8)
-    assert found["notes"] == ["the last run's own outputs may be replaced, and there is no report"]
+    assert found["notes"] == ["only what the last run wrote may be replaced, and there is no report to tell"]
     foreign.unlink()
     bench()
     foreign.write_bytes(data)

@@ -221,7 +221,8 @@ KEY_NOWHERE = declare(
     "a key that no output holds",
     meaning="Every output has a `keep`, and a key of the result is kept by none: it would be lost in silence.",
     example="outputs: {head: {path: head.pth, keep: 'head.**'}}   # and the result has a body, too",
-    mend="Drop the key in the rules if it is not needed, or add an output that keeps it.",
+    mend="If the key is not needed, let the rules drop it, or end them with a `keep` of what is; else add an output "
+    "that keeps it.",
 )
 WRONG_DIGEST = declare(
     "SX633",
