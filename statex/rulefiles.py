@@ -30,6 +30,12 @@ def read_rules(path: str | os.PathLike[str]) -> Source:
     name = os.fspath(path)
     if name.startswith(LIBRARY):
         fail(codes.RULES_UNREADABLE, f"there is no `{name}`: this version of statex comes without rule files")
+    if name.lower().endswith((".yaml", ".yml")):
+        fail(
+            codes.RULES_UNREADABLE,
+            f"`{Path(name).as_posix()}` is named like a recipe, and rules are expected",
+            help=f"a recipe is carried out by `statex run`; the names of rule files end in {ENDING}",
+        )
     return _read(Path(path), codes.RULES_UNREADABLE)
 
 
@@ -93,8 +99,17 @@ def _read(path: Path, code: Code) -> Source:
             fail(code, f"`{name}` is too large to be a rule file")
         data = path.read_bytes()
     except OSError as error:
-        fail(code, f"`{name}` cannot be read: {error.strerror or error}")
+        fail(code, f"`{name}` cannot be read: {error.strerror or error}", help=_meant(path))
     return rules_of(name, data, code)
+
+
+def _meant(path: Path) -> str | tuple[str, ...]:
+    """Return what was probably meant by the path of a rule file that cannot be read."""
+    # Not the methods of `Path`, which raise for names that no file can have.
+    if os.path.isdir(path):
+        return "rule files come before the checkpoint"
+    longer = path.with_name(path.name + ENDING) if path.name else path
+    return f"did you mean `{longer.as_posix()}`?" if os.path.isfile(longer) else ()
 
 
 def rules_of(name: str, data: bytes, code: Code = codes.RULES_UNREADABLE) -> Source:

@@ -28,7 +28,11 @@ ParamFiles = Annotated[
 ]
 Inputs = Annotated[
     list[str] | None,
-    typer.Option("--in", metavar="NAME=PATH", help="A further input; repeatable, also for a family."),
+    typer.Option(
+        "--in",
+        metavar="NAME=PATH",
+        help="A further input, or another path for an input of a recipe (`main` too); repeatable, also for a family.",
+    ),
 ]
 TargetSpec = Annotated[
     str | None,

@@ -30,7 +30,7 @@ def say_done(request: Request, done: Conversion, saying: Saying) -> None:
     if done.plan is None:
         typer.echo("nothing has changed since the last run: nothing to do")
         for model in _in_code(request):
-            typer.echo(f"(of {escape(model)} its own source file was compared, and nothing that it imports)")
+            typer.echo(f"(of {escape(model)} only its own source file was compared, not what that imports)")
         return
     for line in plan_lines(done.plan, keys=False) if request.policy.dry_run else _summary(done):
         typer.echo(line)
@@ -50,10 +50,12 @@ def _summary(done: Conversion) -> list[str]:
 def outcome(request: Request, done: Conversion) -> Iterator[str]:
     """Yield what became of the outputs."""
     several = len(done.outputs) > 1
+    targeted = request.target is not None or any(one.target is not None for one in request.outputs)
     for spec, one in zip(request.outputs, done.outputs, strict=True):
         name = f"{one.label}: " if several else ""
+        unverified = targeted and spec.target is None and (bool(spec.keep) or request.target is None)
         yield from _not_copied(one, name, "copy_files: true" if request.recipe is not None else "--copy-files")
-        yield from _of_output(spec, one, name)
+        yield from _of_output(spec, one, name, unverified)
     if done.report is not None:
         yield f"wrote the report {escape(str(done.report))}"
 
@@ -66,11 +68,11 @@ def _not_copied(one: Written, name: str, mend: str) -> Iterator[str]:
         yield f"{name}not copied: {names}{copies}"
 
 
-def _of_output(spec: OutputSpec, one: Written, name: str) -> Iterator[str]:
+def _of_output(spec: OutputSpec, one: Written, name: str, unverified: bool) -> Iterator[str]:
     if one.comparison is not None:
         verb = "fits" if one.path is None else "verified against"
         yield f"{name}{verb} {escape(one.comparison.target)}: {one.comparison.agreement}"
-    elif spec.keep:
+    elif unverified:
         yield f"{name}unverified: it holds {counted(one.keys, 'key')} of the result, and has no target of its own"
     if one.path is not None:
         yield f"{name}wrote {escape(str(one.path))}"

@@ -12,6 +12,7 @@ from statex.dsl.check import Checked
 from statex.dsl.parameters import Given, overridden
 from statex.dsl.parts import Outside, Part, addresses, short_names, split_name
 from statex.dsl.scope import Scope
+from statex.dsl.values import UNKNOWN, Value
 from statex.grammar import tree
 from statex.source import Source, Span
 
@@ -150,13 +151,27 @@ def shared_scope(outside: Outside, folder: str) -> Scope:
             takes the place of, SX217 for numbers of more than 64 bits.
     """
     scope = Scope(folder=folder)
+    define_outside(scope, outside)
+    return scope
+
+
+def define_outside(scope: Scope, outside: Outside) -> None:
+    """Let a scope know the parameters that are declared outside; one whose value is an error is of unknown value.
+
+    Raises:
+        StatexError: those of `shared_scope`, all at once, after every parameter has been defined.
+    """
     problems: list[Diagnostic] = []
     for name, value in outside.params.items():
         span = value.span or Span(Source("<parameters>", name), 0, len(name))
+        found: Value = UNKNOWN
         try:
-            scope.define(tree.Name(span, name), overridden(name, value, outside.given.get(name)))
+            found = overridden(name, value, outside.given.get(name))
+        except StatexError as error:
+            problems += error.diagnostics
+        try:
+            scope.define(tree.Name(span, name), found)
         except StatexError as error:
             problems += error.diagnostics
     if problems:
         raise StatexError(problems)
-    return scope

@@ -78,7 +78,8 @@ def overridden(name: str, declared: Given, given: Given | None) -> Value:
         return value
     wanted = type_of(value)
     other = from_python(given.value) if given.typed else from_text(given.value, wanted)
-    return _fit(name, wanted, bounded(other, given.span or span), given.span or span)
+    at = "" if given.span is not None else "given anew from outside"
+    return _fit(name, wanted, bounded(other, given.span or span), given.span or span, at=at)
 
 
 def check_default(node: tree.Param, type_name: str | None, default: Value) -> Value:
@@ -93,7 +94,7 @@ def check_default(node: tree.Param, type_name: str | None, default: Value) -> Va
     return _fit(node.name.name, type_name, default, node.default.span)
 
 
-def _fit(name: str, wanted: str | None, value: Value, span: Span, origin: str = "") -> Value:
+def _fit(name: str, wanted: str | None, value: Value, span: Span, origin: str = "", at: str = "") -> Value:
     if wanted == "dtype" and isinstance(value, str) and value.removeprefix("torch.") in BY_NAME:
         return BY_NAME[value.removeprefix("torch.")]
     if wanted == "float" and type(value) is int:
@@ -104,6 +105,7 @@ def _fit(name: str, wanted: str | None, value: Value, span: Span, origin: str = 
         codes.PARAM_VALUE,
         f"the parameter `{name}` takes {_article(wanted)}, and {origin or 'this'} is {kind_of(value)}",
         span,
+        at=at,
         values=[f"{name} = {describe(value)}"] if not origin else (),
         help=_WRITTEN.get(wanted, ()),
     )

@@ -42,6 +42,11 @@ class Outside:
     used: frozenset[str] = frozenset()
     places: Mapping[str, Span] = field(default_factory=dict)
 
+    @property
+    def is_recipe(self) -> bool:
+        """True where a recipe declares the inputs: the main one at least."""
+        return bool(self.places)
+
     def values_for(self, stem: str, given: Mapping[str, Given]) -> dict[str, Given]:
         """Return the values that a file sees: by equal name, over these by `with`, over all those meant for it alone.
 

@@ -17,7 +17,9 @@ from statex.execute.live import tensor_info
 from statex.header import Header, OpaqueInfo
 from statex.record import record
 
-_SEARCHED = "modules are searched in the working directory and where Python finds them"
+_SEARCHED = "modules are looked for in the working directory and where Python finds them"
+_SEARCHED_IN_RECIPE = _SEARCHED.replace("in the", "in the recipe's folder, the")
+_LIKE, _LIKE_IN_RECIPE = "--like FILE", "target: {like: FILE}"
 
 
 @record
@@ -66,17 +68,20 @@ def _on_meta(tensor: Any) -> Any:
     return torch.nn.Parameter(empty, requires_grad=tensor.requires_grad) if is_parameter else empty
 
 
-def build_target(spec: str, arguments: Mapping[str, Any] | None = None, folder: str | None = None) -> Target:
+def build_target(
+    spec: str, arguments: Mapping[str, Any] | None = None, folder: str | None = None, *, in_recipe: bool = False
+) -> Target:
     """Import `module:callable` and call it on the meta device.
 
-    Modules are looked for in `folder` if one is given, in the working directory, and where Python finds them.
+    Modules are looked for in `folder` if one is given, in the working directory, and where Python finds them. Messages
+    say what to write on a command line, or `in_recipe` what in a recipe.
 
     Raises:
         StatexError: SX502 where it cannot be imported, SX503 where it cannot be called or gives no module.
     """
     import torch
 
-    factory = _import(spec, [folder, os.getcwd()] if folder is not None else [os.getcwd()])
+    factory = _import(spec, [folder, os.getcwd()] if folder is not None else [os.getcwd()], in_recipe)
     if isinstance(factory, torch.nn.Module):
         return module_target(factory, spec.rpartition(":")[2])
     if not callable(factory):
@@ -89,7 +94,9 @@ def build_target(spec: str, arguments: Mapping[str, Any] | None = None, folder: 
             codes.NOT_BUILT,
             f"`{spec}` could not be built: {type(error).__name__}: {error}",
             notes=_raised_in(error),
-            help="give its arguments with `--target-arg name=value`, or compare with a checkpoint: `--like FILE`",
+            help="give its arguments with `args: {NAME: VALUE}`, or compare with a checkpoint: `target: {like: FILE}`"
+            if in_recipe
+            else "give its arguments with `--target-arg name=value`, or compare with a checkpoint: `--like FILE`",
         )
     if not isinstance(module, torch.nn.Module):
         fail(codes.NOT_BUILT, f"`{spec}` gives `{type(module).__name__}`, not a torch.nn.Module")
@@ -124,7 +131,7 @@ def _is_theirs(file: str) -> bool:
     return "site-packages" in file or not file.startswith(os.path.dirname(os.__file__) + os.sep)
 
 
-def _import(spec: str, folders: list[str]) -> Any:
+def _import(spec: str, folders: list[str], in_recipe: bool) -> Any:
     name, colon, path = spec.partition(":")
     if not colon or not name or not path:
         fail(
@@ -149,7 +156,9 @@ def _import(spec: str, folders: list[str]) -> Any:
             codes.NOT_IMPORTED,
             f"the module `{name}` cannot be imported: {type(error).__name__}: {error}",
             notes=_raised_in(error),
-            help=_SEARCHED if absent else "compare with a checkpoint, which needs no code: `--like FILE`",
+            help=(_SEARCHED_IN_RECIPE if in_recipe else _SEARCHED)
+            if absent
+            else f"compare with a checkpoint, which needs no code: `{_LIKE_IN_RECIPE if in_recipe else _LIKE}`",
         )
     for part in path.split("."):
         if not hasattr(found, part):

@@ -11,17 +11,29 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from statex.recipe import mending
+from statex.recipe.mending import Mend
 from statex.recipe.relations import LINT, Relation, has, known_lints, needs, one_of, quoted_rule, reserved, single
 from statex.sizes import LARGEST, PATTERN, is_size
+from statex.yaml_text import Node
 
 
-def said(expected: str, *relations: Relation, pattern: str = "", passes: Callable[[str], bool] | None = None) -> Meta:
-    """Return what belongs here in words, what a text must match as a whole and pass, and what else must hold."""
+def said(
+    expected: str,
+    *relations: Relation,
+    pattern: str = "",
+    passes: Callable[[str], bool] | None = None,
+    mend: Callable[[Node], Mend] | None = None,
+) -> Meta:
+    """Return what belongs here in words, what a text must match as a whole and pass, and what else must hold.
+
+    `mend` returns what helps one who wrote another value.
+    """
     schema: dict[str, Any] = {"pattern": pattern} if pattern else {}
     if schemas := [relation.schema for relation in relations if relation.schema]:
         schema["allOf"] = schemas
     # Not `Meta(pattern=…)`: with a compiled one, msgspec (issue 717) lets some processes end in a segmentation fault.
-    extra = {"expected": expected, "relations": relations, "pattern": pattern, "passes": passes}
+    extra = {"expected": expected, "relations": relations, "pattern": pattern, "passes": passes, "mend": mend}
     return Meta(extra=extra, extra_json_schema=schema or None)
 
 
@@ -33,7 +45,7 @@ def doc(description: str, *examples: Any) -> Meta:
 Path = Annotated[str, Meta(min_length=1), said("a path", pattern="^[^\\u0000]+$")]
 Text = Annotated[str, Meta(min_length=1)]
 Name = Annotated[str, said("a name made of letters, digits and `_`", pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
-Digits = Annotated[str, said("64 hexadecimal digits", pattern="^[0-9a-fA-F]{64}$")]
+Digits = Annotated[str, said("64 hexadecimal digits", pattern="^[0-9a-fA-F]{64}$", mend=mending.digits)]
 Format = Annotated[Literal["torch", "safetensors", "dcp"], said("torch, safetensors or dcp")]
 SIZE = "a size such as 2GB, 500MB or a number of bytes"
 Size = Annotated[
@@ -165,6 +177,9 @@ class Target(Declared):
     ) = UNSET
 
 
+TARGET = "a mapping with `model` or `like`"
+
+
 class OutputFile(Declared):
     """A checkpoint to write."""
 
@@ -187,7 +202,10 @@ class OutputFile(Declared):
         | UnsetType
     ) = UNSET
     target: (
-        Annotated[Target, said("a mapping with `model` or `like`"), doc("What this output must fit.")] | UnsetType
+        Annotated[
+            Target, said("a mapping with `model` or `like`", mend=mending.target), doc("What this output must fit.")
+        ]
+        | UnsetType
     ) = UNSET
 
 
@@ -259,8 +277,9 @@ class Recipe(Declared, kw_only=True):
         said(
             "a mapping of names to checkpoints",
             has("main", "the checkpoint that the rules change"),
-            single("main", "and the checkpoint that the rules change is one"),
+            single("main", "the rules change one checkpoint"),
             reserved(["target"], "which rules use for the target"),
+            mend=mending.inputs,
         ),
         doc("The checkpoints to read, by name: `main`, which the rules change, and further ones.", {"main": "base/"}),
     ]
@@ -277,14 +296,23 @@ class Recipe(Declared, kw_only=True):
     ) = UNSET
     rules: (
         Annotated[
-            list[Annotated[str | RuleEntry, said("a rule as text, `{file: PATH}` or `{inline: TEXT}`")]],
-            said("a list of rules"),
+            list[
+                Annotated[
+                    Annotated[str, said("", passes=mending.is_rule, mend=mending.rule)] | RuleEntry,
+                    said("a rule as text, `{file: PATH}` or `{inline: TEXT}`"),
+                ]
+            ],
+            said("a list of rules", mend=mending.rules),
             doc("The rules, in this order: statements, rule files and blocks of text.", ["drop **.inv_freq"]),
         ]
         | UnsetType
     ) = UNSET
     target: (
-        Annotated[Target, said("a mapping with `model` or `like`"), doc("What the state after all rules must fit.")]
+        Annotated[
+            Target,
+            said("a mapping with `model` or `like`", mend=mending.target),
+            doc("What the state after all rules must fit."),
+        ]
         | UnsetType
     ) = UNSET
     outputs: Annotated[

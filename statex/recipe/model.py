@@ -158,5 +158,7 @@ class Recipe(Spanned):
         return os.path.dirname(self.source.name) or "."
 
     def resolve(self, path: str) -> str:
-        """Return a path of the recipe as one from the working directory."""
-        return os.path.join(os.path.dirname(self.source.name), path)
+        """Return a path of the recipe as one from the working directory, without `x/..` where `x` is no link."""
+        joined = os.path.join(os.path.dirname(self.source.name), path)
+        short = os.path.normpath(joined) + ("/" if joined.endswith("/") and joined.strip("/") else "")
+        return short if os.path.realpath(short) == os.path.realpath(joined) else joined

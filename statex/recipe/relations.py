@@ -79,7 +79,7 @@ def single(name: str, why: str) -> Relation:
     def check(fields: Fields, text: str) -> Iterator[Problem]:
         entry = fields.entries.get(name)
         if entry is not None and isinstance(entry.value, Items):
-            yield Problem(codes.WRONG_VALUE, f"has a list as `{name}`, {why}", entry.value)
+            yield Problem(codes.WRONG_VALUE, f"takes one path as `{name}`, not a list: {why}", entry.value)
 
     return Relation({"properties": {name: {"not": {"type": "array"}}}}, check)
 
@@ -123,7 +123,9 @@ def quoted_rule(known: Iterable[str]) -> Relation:
     def check(fields: Fields, text: str) -> Iterator[Problem]:
         if len(fields.entries) != 1 or known & set(fields.entries) or text.startswith("{", fields.start):
             return
-        (entry,) = fields.entries.values()
+        ((name, entry),) = fields.entries.items()
+        if name.isidentifier() and did_you_mean(name, known):
+            return  # a misspelt key, and no rule
         rule = text[entry.key.start : entry.value.end].strip()
         help = "write it as a block: `- |`, and the rule indented in the next line"
         if isinstance(entry.value, Scalar) and entry.value.style == "" and "\n" not in rule and len(rule) <= 200:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
+from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail, pointing_at
 from statex.diagnostics.codes import recipes as codes
 from statex.diagnostics.suggest import did_you_mean, join_words
 from statex.dsl.parameters import Given, overridden, to_python
@@ -19,7 +19,7 @@ from statex.grammar import parse
 from statex.paramfiles import read_params
 from statex.recipe import model
 from statex.rulefiles import LIBRARY, Load, read_include, read_rules
-from statex.session.placing import read_through, showing
+from statex.session.placing import read_through
 from statex.session.request import InputSpec, OutputSpec, Policy, Request, TargetSpec
 from statex.session.warnings import ALL
 from statex.source import Span
@@ -174,7 +174,14 @@ class _Request:
         given = self._overrides.inputs.get(one.name)
         if given is None:
             return tuple(
-                InputSpec(self._recipe.resolve(file.path), file.root, file.format, file.sha256, file.at("path"))
+                InputSpec(
+                    self._recipe.resolve(file.path),
+                    file.root,
+                    file.format,
+                    file.sha256,
+                    file.at("path"),
+                    file.at("sha256"),
+                )
                 for file in one.files
             )
         # The digest is that of the recipe's own file.
@@ -220,7 +227,7 @@ class _Request:
             return Given(None, one.span, typed=True)  # the file is not needed
         path = Path(self._recipe.resolve(one.file))
         self._read.append(path)
-        with showing(one.at("file")):
+        with pointing_at(one.at("file")):
             content = read_params(path, special=False)
         return Given(_in_file(content, one, path), one.span, typed=True, origin=f"`{one.key}` of `{path}`")
 
@@ -235,7 +242,7 @@ class _Request:
         if isinstance(rule, model.RuleText):
             return Part(parse(rule.source), self._recipe.folder, shared=True)
         path = rule.path if rule.path.startswith(LIBRARY) else self._recipe.resolve(rule.path)
-        with showing(rule.at("file")):
+        with pointing_at(rule.at("file")):
             source = read_rules(path)
         given = {name: self._argument(one) for name, one in rule.values.items()}
         return Part(parse(source), Path(path).parent.as_posix(), stem_of(source.name), given)
@@ -244,12 +251,14 @@ class _Request:
 
     def _policy(self, report: Path | None) -> Policy:
         said, overrides = self._recipe.policy, self._overrides
-        skip = overrides.skip if overrides.skip is not None else said.unchanged == "skip"
-        if skip and (report is None or said.digests == "none"):
+        wanted = overrides.skip if overrides.skip is not None else said.unchanged == "skip"
+        # Who forces a run wants one, unless `--if-changed` stands beside it.
+        skip = wanted and not (overrides.force and overrides.skip is None)
+        if wanted and (report is None or said.digests == "none"):
             lacks, mend = ("report", "report: report.json") if report is None else ("digests", "digests: sha256")
             fail(
                 codes.SKIP_NEEDS_REPORT,
-                f"whether a run can be skipped is told by the report of the last one, and this recipe has no {lacks}",
+                f"to tell whether anything has changed takes the {lacks} of the last run, and this recipe has none",
                 said.at("unchanged"),
                 help=mend,
             )
@@ -288,14 +297,23 @@ def _in_file(content: Mapping[str, Any], one: model.FromFile, path: Path) -> Val
     found: Any = content
     for segment in one.key.split("."):
         if not isinstance(found, Mapping) or segment not in found:
-            near = did_you_mean(segment, [str(key) for key in found]) if isinstance(found, Mapping) else []
+            near = did_you_mean(one.key, list(_dotted(content)))
             fail(
                 codes.PARAM_FILE,
                 f"`{path}` has no `{one.key}`",
                 one.at("from"),
-                help=f"did you mean `{one.key.replace(segment, near[0])}`?" if near else (),
+                help=f"did you mean `{near[0]}`?" if near else (),
             )
         found = found[segment]
     if isinstance(found, Mapping):
         fail(codes.PARAM_FILE, f"`{one.key}` of `{path}` is a mapping, and a parameter is a value", one.at("from"))
     return found
+
+
+def _dotted(content: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    """Yield the dotted paths of the values of a file, not of what is in lists."""
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _dotted(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}"

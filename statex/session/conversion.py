@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from statex.checkpoint import Transaction, check_space, is_large, open_checkpoint, stage_checkpoint
 from statex.checkpoint.earlier import Earlier
-from statex.diagnostics import Diagnostic, StatexError
+from statex.diagnostics import Diagnostic, StatexError, pointing_at
 from statex.dsl.plan import Plan
 from statex.session.digests import Digests
 from statex.session.folders import MadeFolders
-from statex.session.placing import Placed, check_apart, check_report, checked, place, replaces_report, shown_at
+from statex.session.placing import Placed, check_apart, check_report, checked, place, replaces_report
 from statex.session.records import Records, included
 from statex.session.report import LastRun, is_report, make_report, read_report
 from statex.session.request import Request
@@ -141,11 +141,10 @@ def _each(works: Iterable[tuple[Span | None, Callable[[], Placed]]]) -> list[Pla
     done = []
     for span, work in works:
         try:
-            done.append(work())
+            with pointing_at(span):
+                done.append(work())
         except StatexError as error:
-            problems += [
-                found if found.labels or span is None else shown_at(found, span) for found in error.diagnostics
-            ]
+            problems += error.diagnostics
     if problems:
         raise StatexError(problems)
     return done
@@ -166,9 +165,11 @@ def _why_not_own(placed: Placed, request: Request, last: LastRun | None) -> str:
         return "a run knows its own outputs by its report, and this recipe has none"
     if last is None:
         what = (
-            f"what `{request.report}` says cannot be relied on" if is_report(request.report) else "there is no report"
+            f"what `{request.report}` says cannot be relied on"
+            if is_report(request.report)
+            else "there is no report to tell"
         )
-        return f"the last run's own outputs may be replaced, and {what}"
+        return f"only what the last run wrote may be replaced, and {what}"
     if not was_there(request, placed.spec, last):
         return "the last run did not write it"
     if None in last.outputs[placed.spec.label].files.values():

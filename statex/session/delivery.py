@@ -62,7 +62,9 @@ class Delivery:
         from statex.execute.verify import types_of, verify_types
 
         assert self.target is not None
-        found = self._comparison = verify_types(types_of(self.inputs.header.entries), self.target)
+        label = self.inputs.main.label
+        subject = f"`{label}`" if label else "the state"
+        found = self._comparison = verify_types(types_of(self.inputs.header.entries), self.target, subject=subject)
         if self.target.module is not None:
             self._load_for_real(self.state())
         return found

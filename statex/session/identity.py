@@ -43,7 +43,6 @@ def described(request: Request) -> dict[str, Any]:
         "target": _target(request.target, request.base),
         "outputs": {one.label: _output(one, request.base) for one in request.outputs},
         "policy": {
-            "replace": policy.replace,
             "max_memory": policy.max_memory,
             "check_input": policy.check_input,
             "verify_written": policy.verify_written,

@@ -19,6 +19,7 @@ from statex.dsl.metadata import follow
 from statex.dsl.parts import Outside
 from statex.dsl.patterns import compile_pattern
 from statex.dsl.plan import Plan
+from statex.dsl.written import is_plain
 from statex.grammar import parse, tree
 from statex.source import Source, Span
 
@@ -31,7 +32,7 @@ def plans_of(plan: Plan, keeps: Sequence[Sequence[Source]], outside: Outside) ->
             keys that no output holds.
     """
     plans = [_only(plan, _kept(plan, patterns, outside)) if patterns else plan for patterns in keeps]
-    _check_all_kept(plan, plans)
+    _check_all_kept(plan, plans, [text.text for patterns in keeps for text in patterns])
     return plans
 
 
@@ -93,17 +94,23 @@ def _refuse(what: str, span: Span) -> NoReturn:
     fail(recipe_codes.WRONG_VALUE, what, span, help="choose what goes on by a rule: keep PATTERN where …")
 
 
-def _check_all_kept(plan: Plan, plans: Sequence[Plan]) -> None:
+_FEW = 3
+"""So many keys are named one by one in help."""
+
+
+def _check_all_kept(plan: Plan, plans: Sequence[Plan], patterns: Sequence[str]) -> None:
     if any(one is plan for one in plans):
         return
     held = {key for one in plans for key in one.outputs}
     lost = [key for key in plan.outputs if key not in held]
     if lost:
         named = join_words([f"`{key}`" for key in lost], limit=3)
+        few = len(lost) <= _FEW and all(map(is_plain, lost))
         fail(
             codes.KEY_NOWHERE,
             f"no output holds {named}",
-            help=f"if {'it is' if len(lost) == 1 else 'they are'} not needed: drop {join_words(lost, limit=3)}",
+            help=f"if {'it is' if len(lost) == 1 else 'they are'} not needed, a last rule: "
+            + (f"drop {', '.join(lost)}" if few else f"keep {', '.join(dict.fromkeys(patterns))}"),
         )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -60,7 +59,7 @@ def place(spec: OutputSpec, source: Path | None) -> Placed:
             codes.NO_FOLDER,
             f"files can be copied along into a folder, and `{path}` is a file",
             spec.span,
-            help=f"name a folder: {os.path.splitext(path)[0]}/",
+            help=f"name a folder, such as `{path.stem}/`",
         )
     option = "`--format`" if spec.span is None else "a `format`"
     kind = None if folder and spec.format is None else format_for(path, spec.format, option)
@@ -88,22 +87,6 @@ def checked(placed: Placed, request: Request, *, force: bool, why: str = "", own
     except StatexError as error:
         raise StatexError([_explained(found, why) for found in error.diagnostics]) from None
     return replace(placed, force=force)
-
-
-@contextmanager
-def showing(span: Span | None) -> Iterator[None]:
-    """Let errors that have no place show this one, where a recipe names what they are of."""
-    try:
-        yield
-    except StatexError as error:
-        if span is None:
-            raise
-        raise StatexError([one if one.labels else shown_at(one, span) for one in error.diagnostics]) from None
-
-
-def shown_at(found: Diagnostic, span: Span) -> Diagnostic:
-    """Return a diagnostic that shows a place."""
-    return replace(found, labels=diagnostic(found.code, "", span).labels)
 
 
 def _explained(found: Diagnostic, why: str) -> Diagnostic:
@@ -233,7 +216,7 @@ def _is_folder(spec: OutputSpec, source: Path | None) -> bool:
                 codes.UNKNOWN_FORMAT,
                 f"shards are written into a folder, and `{name}` is named like a file",
                 spec.span,
-                help=f"name a folder: {os.path.splitext(name)[0]}/",
+                help=f"name a folder, such as `{Path(name).stem}/`",
             )
         return False
     return wanted

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from statex.checkpoint import entry_of
-from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
+from statex.diagnostics import Diagnostic, StatexError, fail
 from statex.diagnostics.codes import files as codes
 from statex.dsl.check import Checked
 from statex.session.digests import Digests, FilePrint
+from statex.session.expected import wrong
 from statex.session.identity import fingerprint, relative, text_digest
 from statex.session.report import VERSION, LastRun, Listed
 from statex.session.request import InputSpec, OutputSpec, Request, TargetSpec
@@ -69,7 +70,7 @@ class Records:
         """
         problems: list[Diagnostic] = []
         for where, (_, _, given) in zip(_places(self._request), self._request.all_inputs, strict=True):
-            problems += _unexpected(given, [path for path, _ in self._files[where]], prints)
+            problems += wrong(given, [path for path, _ in self._files[where]], prints)
         if problems:
             raise StatexError(problems)
 
@@ -146,32 +147,3 @@ def _target_files(target: TargetSpec) -> Iterator[Path]:
         file = getattr(module, "__file__", None)
         if file is not None:
             yield Path(file)
-
-
-def _unexpected(given: InputSpec, paths: list[Path], prints: Prints) -> Iterator[Diagnostic]:
-    if given.sha256 is None:
-        return
-    wanted = given.sha256
-    if isinstance(wanted, str):
-        if len(paths) != 1:
-            yield diagnostic(
-                codes.WRONG_DIGEST,
-                f"`{given.path}` is read from {len(paths)} files, and one digest is expected",
-                given.span,
-                help="give one for each file: `sha256: {NAME: DIGEST, …}`",
-            )
-            return
-        wanted = {paths[0].name: wanted}
-    found = {path.name: prints[path].sha256 for path in paths}
-    for name, digest in wanted.items():
-        if name not in found:
-            yield diagnostic(codes.WRONG_DIGEST, f"`{given.path}` is not read from a file `{name}`", given.span)
-        elif found[name] != digest.lower():
-            yield diagnostic(
-                codes.WRONG_DIGEST,
-                f"`{name}` does not have the expected SHA-256",
-                given.span,
-                values=[f"expected {digest.lower()}", f"found    {found[name]}"],
-            )
-    for name in found.keys() - wanted.keys():
-        yield diagnostic(codes.WRONG_DIGEST, f"no digest is expected for `{name}` of `{given.path}`", given.span)

@@ -26,7 +26,8 @@ class InputSpec:
     """A checkpoint that is read.
 
     `root` is the path of its state if that is said outside of the rules, `format` is the one that its content has to
-    have, `sha256` the digest of its file (of a folder, those of its files by name). `span` is where a recipe names it.
+    have, `sha256` the digest of its file (of a folder, those of its files by name). `span` is where a recipe names it,
+    `sha256_span` where it says the digest.
     """
 
     state: State
@@ -34,6 +35,7 @@ class InputSpec:
     format: str | None = None
     sha256: str | Mapping[str, str] | None = None
     span: Span | None = None
+    sha256_span: Span | None = None
 
     @property
     def path(self) -> Path | None:

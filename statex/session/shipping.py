@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from statex.checkpoint import Options, arrange
 from statex.checkpoint.contents import Made, OutTensor
 from statex.checkpoint.layout import leaves
-from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
+from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail, pointing_at
 from statex.diagnostics.amounts import show_bytes
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.codes import lints
@@ -18,7 +18,7 @@ from statex.dsl.plan import Cost, Plan
 from statex.session.delivery import Delivery
 from statex.session.format_warnings import format_warnings
 from statex.session.keeping import plans_of
-from statex.session.placing import Placed, showing
+from statex.session.placing import Placed
 from statex.session.request import Policy, Request, TargetSpec
 from statex.session.session import Session
 from statex.session.targets import resolve
@@ -67,7 +67,7 @@ def shipments(session: Session, outputs: Sequence[Placed], policy: Policy) -> li
     for place in _order([one.format or session.inputs.main.format for one in outputs]):
         one, plan = outputs[place], plans[place]
         own = one.spec.target
-        with showing(one.spec.span if len(outputs) > 1 else None):
+        with pointing_at(one.spec.span if len(outputs) > 1 else None):
             delivery = Delivery(plan, session.inputs, resolve(own), dict(made))
             shipment = _shipment(session, one, delivery, policy)
         if shipment.comparison is None and not one.spec.keep and own is None:

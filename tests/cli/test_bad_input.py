@@ -149,7 +149,7 @@ def test_options(run: Run, output: Path, options: list[str], exit_code: int, cod
 TARGETS = [
     ("no colon", "models", "is not of the form `package.module:callable`", "--target models:Net"),
     ("a file", "./models.py:Net", "is a file, and a target names a module", "--target models:Net"),
-    ("a file that is no module", "a-b.py:Net", "is a file, and a target names a module", "modules are searched"),
+    ("a file that is no module", "a-b.py:Net", "is a file, and a target names a module", "modules are looked for"),
     (
         "a script that parses its arguments",
         "script:Net",
@@ -197,6 +197,28 @@ def test_a_target_that_ends_the_process(run: Run, tmp_path: Path, output: Path, 
     assert ended.exit_code == 2
     assert f"error[{code}]" in ended.err
     assert "SystemExit: 0" in ended.err
+
+
+def test_what_is_verified_is_named(run: Run) -> None:
+    torch.save({"other.weight": torch.ones(5)}, "other.pth")
+    ended = run("verify", "in.pth", "--like", "other.pth")
+    assert ended.exit_code == 1
+    assert ended.err.startswith("error[SX501]: `in.pth` does not fit other.pth: ")
+
+
+def test_a_rule_file_without_its_ending_or_after_the_checkpoint(run: Run) -> None:
+    Path("names.sx").write_text("")
+    Path("folder").mkdir()
+    assert "= help: did you mean `names.sx`?" in run("plan", "names", "in.pth").err
+    assert "= help: rule files come before the checkpoint" in run("plan", "folder", "in.pth").err
+    assert "help" not in run("plan", "nothing", "in.pth").err
+
+
+def test_a_recipe_where_rules_are_expected(run: Run) -> None:
+    Path("recipe.yaml").write_text("statex: 1\n")
+    ended = run("diff", "in.pth", "in.pth", "--rules", "recipe.yaml")
+    assert ended.exit_code == 3
+    assert ended.err.startswith("error[SX222]: `recipe.yaml` is named like a recipe, and rules are expected\n")
 
 
 def test_missing_and_unexpected_keys_stand_side_by_side(run: Run, output: Path) -> None:

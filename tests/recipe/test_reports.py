@@ -151,12 +151,35 @@ def test_digests_of_a_folder(bench: Bench) -> None:
         assert (found["code"], found["headline"]) == ("SX633", said)
     expecting(bench, json.dumps({name: one for name, one in right.items() if name != "a.safetensors"}), "base/")
     (found,) = bench.refused(code=3)
-    assert found["headline"] == "no digest is expected for `a.safetensors` of `base`"
+    assert found["headline"] == "no digest is given for `a.safetensors` of `base`"
     expecting(bench, right["a.safetensors"], "base/")
     (found,) = bench.refused(code=3)
     assert found["headline"] == "`base` is read from 3 files, and one digest is expected"
     expecting(bench, json.dumps(right), "base/")
     bench()
+
+
+@pytest.mark.parametrize("command", ["check", "plan", "run"])
+def test_digests_that_are_for_no_file_are_seen_before_any_is_taken(
+    bench: Bench, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "Records", None)
+    for name in "abc":
+        bench.save(f"base/{name}.safetensors", {f"{name}.weight": STATE["a.weight"]})
+    index = {"weight_map": {f"{name}.weight": f"{name}.safetensors" for name in "abc"}}
+    bench.write("base/model.safetensors.index.json", json.dumps(index))
+    expecting(bench, json.dumps({"b.safetensor": "0" * 64}), "base/")
+    wrong, lacking = bench.refused(command=command, code=3)
+    assert wrong["headline"] == "`base` is not read from a file `b.safetensor`"
+    assert wrong["help"] == ["did you mean `b.safetensors`?"]
+    assert (
+        lacking["headline"]
+        == "no digest is given for `a.safetensors`, `b.safetensors`, `c.safetensors` and 1 more of `base`"
+    )
+    assert (wrong["labels"][0]["line"], wrong["labels"][0]["column"]) == (3, 31)
+    expecting(bench, "0" * 64, "base/")
+    (found,) = bench.refused(command=command, code=3)
+    assert found["headline"] == "`base` is read from 4 files, and one digest is expected"
 
 
 def test_an_expected_digest_of_another_input_is_not_asked_for(bench: Bench) -> None:
@@ -269,7 +292,7 @@ def test_a_foreign_output_is_not_replaced(bench: Bench) -> None:
     data = foreign.read_bytes()
     (found,) = bench.refused(code=3)
     assert (found["code"], found["labels"][0]["line"]) == ("SX610", 8)
-    assert found["notes"] == ["the last run's own outputs may be replaced, and there is no report"]
+    assert found["notes"] == ["only what the last run wrote may be replaced, and there is no report to tell"]
     foreign.unlink()
     bench()
     foreign.write_bytes(data)

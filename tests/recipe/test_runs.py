@@ -299,7 +299,25 @@ def test_keys_in_no_output(bench: Bench) -> None:
     )
     (found,) = bench.refused(code=1)
     assert (found["code"], found["headline"]) == ("SX632", "no output holds `steps`")
-    assert found["help"] == ["if it is not needed: drop steps"]
+    assert found["help"] == ["if it is not needed, a last rule: drop steps"]
+    bench.save("in.pth", STATE | {f"more.{number}": torch.zeros(1) for number in range(5)})
+    (found,) = bench.refused(code=1)
+    assert found["headline"] == "no output holds `steps`, `more.0`, `more.1` and 3 more"
+    assert found["help"] == ["if they are not needed, a last rule: keep a.*, b.*"]
+
+
+def test_outputs_that_no_target_covers_are_named_where_there_are_targets(bench: Bench) -> None:
+    bench.write("nets.py", "import torch\ndef net(): return torch.nn.ParameterDict({'x': torch.zeros(1)})\n")
+    text = "statex: 1\ninputs: {main: in.pth}\noutputs:\n  a: {path: a.pth}\n  b: {path: b.pth, keep: 'b.*'"
+    for target, said in (
+        ("}\n", []),
+        ("}\ntarget: {like: in.pth}\n", ["b"]),
+        (", target: {model: 'nets:net'}}\n", ["a"]),
+        (", target: {model: 'nets:net'}}\ntarget: {like: in.pth}\n", []),
+    ):
+        bench.write("recipe.yaml", text + target)
+        lines = bench(command="plan").out.splitlines()
+        assert [line.partition(":")[0] for line in lines if "unverified: " in line] == said, target
 
 
 def test_patterns_of_keys_that_match_nothing(bench: Bench) -> None:

@@ -22,7 +22,9 @@ def run(
     inputs: options.Inputs = None,
     include_path: options.IncludePath = None,
     running: options.Running,
-    force: options.Force = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Run even if nothing has changed, and replace existing outputs.")
+    ] = False,
     if_changed: Annotated[
         bool, typer.Option("--if-changed", help="Do nothing if nothing has changed since the last report.")
     ] = False,
