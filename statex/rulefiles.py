@@ -21,8 +21,8 @@ Load = Callable[[str, str], Source]
 """Reads the rule file that a path in a folder names."""
 
 
-def read_rules(path: str | os.PathLike[str]) -> Source:
-    """Read a rule file.
+def read_rules(path: str | os.PathLike[str], *, special: bool = True) -> Source:
+    """Read a rule file; where `special` is false, as for one that a recipe names, a pipe or a device is refused.
 
     Raises:
         StatexError: SX222 if it cannot be read or is not text.
@@ -30,6 +30,8 @@ def read_rules(path: str | os.PathLike[str]) -> Source:
     name = os.fspath(path)
     if name.startswith(LIBRARY):
         fail(codes.RULES_UNREADABLE, f"there is no `{name}`: this version of statex comes without rule files")
+    if not special and os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name):
+        fail(codes.RULES_UNREADABLE, f"`{Path(name).as_posix()}` is not a file")
     return _read(Path(path), codes.RULES_UNREADABLE)
 
 

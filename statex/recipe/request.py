@@ -234,7 +234,7 @@ class _Request:
             return Part(parse(rule.source), self._recipe.folder, shared=True)
         path = rule.path if rule.path.startswith(LIBRARY) else self._recipe.resolve(rule.path)
         with showing(rule.at("file")):
-            source = read_rules(path)
+            source = read_rules(path, special=False)
         given = {name: Given(self._argument(one), one.span, typed=True) for name, one in rule.values.items()}
         return Part(parse(source), Path(path).parent.as_posix(), stem_of(source.name), given)
 
