@@ -21,8 +21,8 @@ Load = Callable[[str, str], Source]
 """Reads the rule file that a path in a folder names."""
 
 
-def read_rules(path: str | os.PathLike[str]) -> Source:
-    """Read a rule file.
+def read_rules(path: str | os.PathLike[str], *, special: bool = True) -> Source:
+    """Read a rule file; where `special` is false, as for one that a recipe names, a pipe or a device is refused.
 
     Raises:
         StatexError: SX222 if it cannot be read or is not text.
@@ -36,6 +36,8 @@ def read_rules(path: str | os.PathLike[str]) -> Source:
             f"`{Path(name).as_posix()}` is named like a recipe, and rules are expected",
             help=f"a recipe is carried out by `statex run`; the names of rule files end in {ENDING}",
         )
+    if not special and os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name):
+        fail(codes.RULES_UNREADABLE, f"`{Path(name).as_posix()}` is not a file")
     return _read(Path(path), codes.RULES_UNREADABLE)
 
 

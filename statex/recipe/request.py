@@ -243,7 +243,7 @@ class _Request:
             return Part(parse(rule.source), self._recipe.folder, shared=True)
         path = rule.path if rule.path.startswith(LIBRARY) else self._recipe.resolve(rule.path)
         with pointing_at(rule.at("file")):
-            source = read_rules(path)
+            source = read_rules(path, special=False)
         given = {name: self._argument(one) for name, one in rule.values.items()}
         return Part(parse(source), Path(path).parent.as_posix(), stem_of(source.name), given)
 

@@ -175,6 +175,15 @@ def test_a_rule_file_that_is_not_there(plain: Bench) -> None:
 # --- inputs, outputs, warnings, memory ---------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["/dev/zero", "pipe"])
+def test_a_rule_file_that_is_a_pipe_or_a_device_is_not_read(plain: Bench, name: str) -> None:
+    os.mkfifo(plain.folder / "pipe")
+    text = f"statex: 1\ninputs: {{main: in.pth}}\nrules: [{{file: {name}}}]\noutputs: out.pth\n"
+    plain.write("recipe.yaml", text)
+    (found,) = plain.refused(code=3)
+    assert (found["code"], found["headline"], found["labels"][0]["line"]) == ("SX222", f"`{name}` is not a file", 3)
+
+
 def test_other_inputs(plain: Bench) -> None:
     text = "statex: 1\ninputs: {main: missing.pth, ft: missing.pth, runs: [missing.pth]}\nrules:\n"
     text += "  - set **.weight = it + ft::{key} + mean(runs::{key})\n"
