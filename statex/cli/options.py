@@ -36,7 +36,11 @@ Inputs = Annotated[
 ]
 TargetSpec = Annotated[
     str | None,
-    typer.Option("--target", metavar="MODULE:CALLABLE", help="The model the result has to fit. Its code is run."),
+    typer.Option(
+        "--target",
+        metavar="MODULE:CALLABLE",
+        help="The model the result has to fit; FILE.py:CALLABLE for one in a file. Its code is run.",
+    ),
 ]
 TargetArguments = Annotated[
     list[str] | None,
@@ -54,6 +58,12 @@ Root = Annotated[
 IncludePath = Annotated[
     list[Path] | None,
     typer.Option("--include-path", metavar="DIR", help="Another folder that rule files may include from; repeatable."),
+]
+Every = Annotated[
+    bool,
+    typer.Option(
+        "--all", "--keys", help="List every key; without it, those that differ in numbers alone are one line."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the report, and errors, as JSON.")]
 Concise = Annotated[bool, typer.Option("--concise", help="Print each error and warning as one line.")]
@@ -104,6 +114,17 @@ class Aim:
     target: TargetSpec = None
     target_arg: TargetArguments = None
     like: Like = None
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """By how much numbers may differ."""
+
+    rtol: Annotated[
+        str | None,
+        typer.Option("--rtol", metavar="X", help="Numbers that differ by X times the second one's number agree."),
+    ] = None
+    atol: Annotated[str | None, typer.Option("--atol", metavar="X", help="Numbers that differ by X agree.")] = None
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ import typer
 
 from statex.cli import signals
 from statex.cli.options import Saying
+from statex.diagnostics.amounts import show_bytes
 
 _WORTH = 64 << 20
 """Bytes below which a bar would only flash by."""
@@ -94,22 +95,30 @@ def _print(**event: object) -> None:
     print(json.dumps(event), file=sys.stderr, flush=True)
 
 
+def _said(done: int, total: int, seconds: float) -> str:
+    """Return how far the writing is, and how fast it is going."""
+    speed = f", {show_bytes(int(done / seconds))}/s" if done and seconds > 0 else ""
+    return f"{show_bytes(done)} of {show_bytes(total)}{speed}"
+
+
 @contextmanager
 def _bar() -> Iterator[Update]:
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     bar = Progress(
-        BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
+        BarColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn(),
         console=Console(file=sys.stderr), transient=True,
     )  # fmt: skip
-    task = bar.add_task("", total=None)
+    task = bar.add_task("", total=None, said="")
+    began = time.monotonic()
 
     def update(done: int, total: int) -> None:
         signals.check()
         if total >= _WORTH:
             bar.start()
-            bar.update(task, completed=min(done, total), total=total)
+            done = min(done, total)
+            bar.update(task, completed=done, total=total, said=_said(done, total, time.monotonic() - began))
 
     try:
         yield update

@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 
 from statex.cli import options, requests
-from statex.cli.output import columns, escape, print_diagnostics, print_json
+from statex.cli.output import columns, escape, print_diagnostics, print_json, room
 from statex.cli.results import as_json, outcome
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.render import to_json
@@ -71,6 +71,7 @@ def plan_recipe(
     *,
     format: str | None,
     keys: bool,
+    fold: bool,
 ) -> None:
     """Say what a recipe does, and all that it reads and writes."""
     wanted, done = _previewed(path, program, aim, running, saying, format)
@@ -81,7 +82,11 @@ def plan_recipe(
         return
     print_diagnostics(done.warnings, concise=saying.concise)
     if not saying.quiet:
-        for line in (*plan_lines(done.plan, keys=keys), *places(wanted, done), *unchecked(wanted)):
+        for line in (
+            *plan_lines(done.plan, keys=keys, fold=fold, room=room()),
+            *places(wanted, done),
+            *unchecked(wanted),
+        ):
             typer.echo(line)
 
 

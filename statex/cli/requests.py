@@ -111,6 +111,21 @@ def size(text: str | None, option: str) -> int | None:
     return found
 
 
+def tolerances(given: options.Tolerance) -> dict[str, float]:
+    """Return `rtol` and `atol`, 0 where they are not given."""
+    return {"rtol": _tolerance(given.rtol, "--rtol"), "atol": _tolerance(given.atol, "--atol")}
+
+
+def _tolerance(text: str | None, option: str) -> float:
+    try:
+        value = float(text) if text is not None else 0.0
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value < float("inf"):
+        raise typer.BadParameter(f"`{option}` takes a number from 0 on, and got `{text}`", param_hint=option)
+    return value
+
+
 def warnings(given: Sequence[str] | None) -> Mapping[str, str]:
     """Return what `-W` options say of warnings, by code; `*` stands for all that have none of their own.
 

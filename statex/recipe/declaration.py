@@ -109,7 +109,7 @@ Input = Annotated[
 class ParamFile(Declared, rename={"from_": "from"}):
     """A value from a JSON or YAML file, such as a model's config.json."""
 
-    file: Annotated[Path, doc("A JSON or YAML file of at most 64 MB, relative to the recipe.", "base/config.json")]
+    file: Annotated[Path, doc("A JSON or YAML file of at most 64 MiB, relative to the recipe.", "base/config.json")]
     from_: (
         Annotated[
             Text,

@@ -27,7 +27,7 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
     """Return the recipe of a file. Nothing that it names is opened.
 
     Raises:
-        StatexError: SX706 if the file cannot be read, is not a regular one or has more than 1 MB; else those of
+        StatexError: SX706 if the file cannot be read, is not a regular one or has more than 1 MiB; else those of
             `parse_recipe`.
     """
     name = Path(path).as_posix()

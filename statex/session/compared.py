@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from statex.checkpoint import layout
 from statex.checkpoint.contents import OutTensor
+from statex.diagnostics import Diagnostic, diagnostic
+from statex.diagnostics.amounts import counted
+from statex.diagnostics.codes import target as codes
 from statex.execute.differences import Difference, compare_values
 from statex.header import TensorInfo, TensorType
 from statex.session.delivery import Delivery
 from statex.session.session import Session
+
+_THREADS = 2
+"""One reads while another compares; more wait for the memory."""
 
 Type = TensorType | None
 """The type of an entry; `None` for one that is not a tensor."""
@@ -45,6 +52,26 @@ class Compared:
     def differs(self, key: str) -> bool:
         """Say whether the values under a key of `values` differ, by more than the tolerance if there is one."""
         return not (self.tolerant and self.values[key].is_nothing)
+
+
+_SHOWN = 8
+"""So many keys are shown in a diagnostic."""
+
+
+def different_values(found: Compared) -> Diagnostic | None:
+    """Return the diagnostic for values that differ, the worst first; `None` where all agree."""
+    apart = sorted((key for key in found.values if found.differs(key)), key=lambda key: -found.values[key].badness)
+    if not apart:
+        return None
+    rows = [(key, str(found.values[key])) for key in apart[:_SHOWN]]
+    more = len(apart) - _SHOWN
+    return diagnostic(
+        codes.VALUES,
+        f"`{found.first}` and `{found.second}` differ in the values of {len(apart)} of "
+        f"{counted(found.equal + len(found.values), 'key')}",
+        rows=rows + ([(f"and {more} more",)] if more > 0 else []),
+        help="`statex diff` shows all; numbers that may differ by rounding: --rtol, --atol",
+    )
 
 
 def compared(
@@ -104,18 +131,21 @@ def _values(
     atol: float,
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[tuple[str, Difference]]:
-    left, right = _tensors(first.whole), _tensors(second.whole)
+    left, right = tensors_of(first.whole), tensors_of(second.whole)
     total, done = sum(left[key].type.nbytes for key in keys), 0
-    for key in keys:
-        one = compare_values(left[key], right[key], rtol=rtol, atol=atol)
-        if not one.is_equal:
-            yield key, one
-        done += left[key].type.nbytes
-        if progress is not None:
-            progress(done, total)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for key in keys:
+            found = Difference(0)
+            for part in compare_values(left[key], right[key], rtol=rtol, atol=atol, pool=pool):
+                found = found.joined(part)
+                done += part.numel * left[key].type.dtype.itemsize
+                if progress is not None:
+                    progress(done, total)
+            if not found.is_equal:
+                yield key, found
 
 
-def _tensors(delivery: Delivery) -> Mapping[str, OutTensor]:
+def tensors_of(delivery: Delivery) -> Mapping[str, OutTensor]:
     """Return the tensors of a result, each with bytes of its own that can be read in their order."""
     stream = delivery.stream("safetensors")
     state: Mapping[str, Any] = stream.state()

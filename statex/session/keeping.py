@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NoReturn
 
-from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
-from statex.diagnostics.amounts import counted
+from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
-from statex.diagnostics.codes import keys as key_codes
-from statex.diagnostics.codes import recipes as recipe_codes
 from statex.diagnostics.suggest import join_words
-from statex.dsl.given import shared_scope
-from statex.dsl.index import KeyIndex
 from statex.dsl.metadata import follow
 from statex.dsl.parts import Outside
-from statex.dsl.patterns import compile_pattern
 from statex.dsl.plan import Plan
 from statex.dsl.written import is_plain
-from statex.grammar import parse, tree
-from statex.source import Source, Span
+from statex.session.selection import selected
+from statex.source import Source
 
 
 def plans_of(plan: Plan, keeps: Sequence[Sequence[Source]], outside: Outside) -> list[Plan]:
@@ -31,67 +24,9 @@ def plans_of(plan: Plan, keeps: Sequence[Sequence[Source]], outside: Outside) ->
         StatexError: SX1xx and SX704 for what is not just patterns, SX301 for a pattern that matches no key, SX632 for
             keys that no output holds.
     """
-    plans = [_only(plan, _kept(plan, patterns, outside)) if patterns else plan for patterns in keeps]
+    plans = [_only(plan, selected(plan.outputs, patterns, outside)) if patterns else plan for patterns in keeps]
     _check_all_kept(plan, plans, [text.text for patterns in keeps for text in patterns])
     return plans
-
-
-def _kept(plan: Plan, patterns: Sequence[Source], outside: Outside) -> Mapping[str, None]:
-    index = KeyIndex(dict.fromkeys(plan.outputs))
-    splice = shared_scope(outside, ".").splice
-    found: dict[str, None] = {}
-    problems: list[Diagnostic] = []
-    for node in _nodes(patterns, problems):
-        try:
-            pattern = compile_pattern(node, splice=splice)
-        except StatexError as error:
-            problems += error.diagnostics
-            continue
-        matches = index.find(pattern)
-        found.update((one.key, None) for one in matches)
-        if not matches:
-            near = index.near(pattern)
-            problems.append(
-                diagnostic(
-                    key_codes.NO_MATCH,
-                    "pattern matches no key of the result",
-                    node.span,
-                    at=f"0 of {counted(len(plan.outputs), 'key')}",
-                    help=f"did you mean `{near}`?" if near else (),
-                )
-            )
-    if problems:
-        raise StatexError(problems)
-    return found
-
-
-def _nodes(patterns: Sequence[Source], problems: list[Diagnostic]) -> Iterator[tree.PatternNode]:
-    """Yield the patterns of texts, and note what is wrong with these."""
-    for text in patterns:
-        try:
-            yield from _patterns(text)
-        except StatexError as error:
-            problems += error.diagnostics
-
-
-def _patterns(text: Source) -> tuple[tree.PatternNode, ...]:
-    first, *further = parse(text.after("keep ")).statements
-    assert isinstance(first, tree.Drop)
-    if further:
-        _refuse("`keep` takes patterns alone, and another statement follows", further[0].span)
-    if first.where is not None:
-        _refuse("`keep` takes patterns alone, without a condition", first.where.span)
-    if first.optional:
-        _refuse("`keep` takes patterns alone, each of which has to match a key", first.span)
-    for pattern in first.patterns:
-        if pattern.input is not None:
-            said = f"`keep` takes keys of the result, and `{pattern.span.text}` is a pattern over an input"
-            _refuse(said, pattern.span)
-    return first.patterns
-
-
-def _refuse(what: str, span: Span) -> NoReturn:
-    fail(recipe_codes.WRONG_VALUE, what, span, help="choose what goes on by a rule: keep PATTERN where …")
 
 
 _FEW = 3

@@ -148,8 +148,12 @@ def test_options(run: Run, output: Path, options: list[str], exit_code: int, cod
 
 TARGETS = [
     ("no colon", "models", "is not of the form `package.module:callable`", "--target models:Net"),
-    ("a file", "./models.py:Net", "is a file, and a target names a module", "--target models:Net"),
-    ("a file that is no module", "a-b.py:Net", "is a file, and a target names a module", "modules are looked for"),
+    ("a file without it", "./models.py:Nett", "`./models.py` has no `Nett`", "did you mean `./models.py:Net`?"),
+    ("an empty file", "a-b.py:Net", "`a-b.py` has no `Net`", ""),
+    ("no such file", "./lost.py:Net", "there is no file `./lost.py`", ""),
+    ("a file of something else", "in.pth:Net", "is a file, but not one of Python", "models.py:Net"),
+    ("a file that fails", "odd-2.py:Net", "the file `odd-2.py` cannot be imported: SystemExit: 4", "odd-2.py, line 1"),
+    ("a file of a package", "part.py:Net", "attempted relative import", "named as a module: --target package.part:"),
     (
         "a script that parses its arguments",
         "script:Net",
@@ -166,6 +170,8 @@ TARGETS = [
 @pytest.mark.parametrize(("spec", "says", "also"), [r[1:] for r in TARGETS], ids=[r[0] for r in TARGETS])
 def test_a_target_that_cannot_be_had(run: Run, output: Path, spec: str, says: str, also: str) -> None:
     Path("a-b.py").touch()
+    Path("odd-2.py").write_text("raise SystemExit(4)")
+    Path("part.py").write_text("from .models import Net")
     Path("script.py").write_text("import argparse\nargparse.ArgumentParser().parse_args(['--lr'])\n")
     Path("needs.py").write_text("import no_such_module\n")
     Path("odd.py").write_text(

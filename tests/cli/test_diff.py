@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from statex.cli.folding import folded
+from statex.diagnostics.folding import folded
 from tests.cli.conftest import Run
 
 
@@ -57,7 +57,10 @@ def test_tolerances(run: Run, pair: None) -> None:
     torch.save({"w": torch.tensor([1.0, 2.0])}, "x.pth")
     torch.save({"w": torch.tensor([1.0, 2.001])}, "y.pth")
     assert run("diff", "x.pth", "y.pth").exit_code == 1
-    assert run("diff", "x.pth", "y.pth", "--rtol", "1e-3").exit_code == 0
+    ended = run("diff", "x.pth", "y.pth", "--rtol", "1e-3")
+    assert (ended.exit_code, ended.out) == (0, "1 within the tolerance\n")
+    found = run("diff", "x.pth", "y.pth", "--rtol", "1e-3", "--json").json
+    assert (found["agree"], found["equal"], found["values"]["w"]["within"]) == (True, 0, 1)
     assert run("diff", "x.pth", "y.pth", "--atol", "1e-4").exit_code == 1
     assert "takes a number from 0 on" in run("diff", "x.pth", "y.pth", "--atol", "-1").err
 

@@ -63,6 +63,12 @@ def test_rare_numbers_agree_where_torch_says_so(values: list[float], data: st.Da
     assert found.agree == torch.allclose(one.double(), other.double(), rtol=rtol, atol=atol, equal_nan=True)
 
 
+def test_only_one_side_is_infinite(tmp_path: Path) -> None:
+    found = compare(tmp_path, torch.tensor([0.0, math.inf]), torch.tensor([math.inf, math.inf]), rtol=0.1)
+    assert not found.agree
+    assert found.values["t"].elements == 1
+
+
 def test_integers_beyond_what_a_double_tells_apart(tmp_path: Path) -> None:
     found = compare(tmp_path, torch.tensor([2**60, 5]), torch.tensor([2**60 + 1, 5]))
     assert (found.values["t"].elements, found.values["t"].absolute) == (1, 1.0)

@@ -27,8 +27,8 @@ def kept(bench: Bench, *patterns: str, code: int = 1) -> list[dict[str, Any]]:
         ("a.*; drop b.weight", "`keep` takes patterns alone, and another statement follows", "drop b.weight"),
         ("a.* where ndim(it) == 2", "`keep` takes patterns alone, without a condition", "ndim(it) == 2"),
         ("? a.*", "`keep` takes patterns alone, each of which has to match a key", "? a.*"),
-        ("target::a.*", "`keep` takes keys of the result, and `target::a.*` is a pattern over an input", "target::a.*"),
-        ("zz::a.*", "`keep` takes keys of the result, and `zz::a.*` is a pattern over an input", "zz::a.*"),
+        ("target::a.*", "`keep` takes keys, and `target::a.*` is a pattern over an input", "target::a.*"),
+        ("zz::a.*", "`keep` takes keys, and `zz::a.*` is a pattern over an input", "zz::a.*"),
     ],
 )
 def test_patterns_alone_are_kept(bench: Bench, text: str, said: str, marked: str) -> None:

@@ -56,7 +56,7 @@ RECIPE_UNREADABLE = declare(
     "a recipe that cannot be read",
     exit=3,
     meaning="The recipe does not exist, cannot be read, is not a regular file, is not UTF-8 text, or has more than "
-    "1 MB.",
+    "1 MiB.",
     example="statex run missing.yaml",
     mend="Correct the path. Paths inside a recipe are relative to the folder it stands in.",
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -29,11 +29,36 @@ def folded(rows: Iterable[T], key: Callable[[T], str], alike: Callable[[T], Hash
     """
     groups: dict[Hashable, list[T]] = {}
     for row in rows:
-        groups.setdefault((_NUMBER.sub("\0", key(row)), alike(row)), []).append(row)
-    return [Folded(_name([key(row) for row in members]), tuple(members)) for members in groups.values()]
+        groups.setdefault((without_numbers(key(row)), alike(row)), []).append(row)
+    return [Folded(together([key(row) for row in members]), tuple(members)) for members in groups.values()]
 
 
-def _name(keys: list[str]) -> str:
+def alone(rows: Iterable[T], key: Callable[[T], str]) -> list[Folded[T]]:
+    """Return rows each by itself, where `folded` would fold them."""
+    return [Folded(key(row), (row,)) for row in rows]
+
+
+def without_numbers(key: str) -> str:
+    """Return what keys that differ in numbers alone have in common."""
+    return _NUMBER.sub("\0", key)
+
+
+def shifts(one: str, other: str) -> tuple[int, ...] | None:
+    """Return by how much the numbers of two keys differ, in their order; `None` where one has more of them."""
+    first, second = _NUMBER.findall(one), _NUMBER.findall(other)
+    if len(first) != len(second):
+        return None
+    return tuple([int(b) - int(a) for a, b in zip(first, second, strict=True)])
+
+
+def natural(key: str) -> list[tuple[int, int, str]]:
+    """Return what sorts `layers.10` after `layers.9`."""
+    parts = re.split(r"([0-9]{1,18})", key)
+    return [(1, 0, part) if number % 2 == 0 else (0, int(part), "") for number, part in enumerate(parts)]
+
+
+def together(keys: Sequence[str]) -> str:
+    """Return what keys that differ in numbers alone are called together."""
     if len(keys) == 1:
         return keys[0]
     numbers = zip(*([int(found) for found in _NUMBER.findall(key)] for key in keys), strict=True)
