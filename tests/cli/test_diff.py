@@ -70,8 +70,7 @@ def test_what_is_within_the_tolerance_is_not_called_equal(run: Run, pair: None) 
     torch.save({"w": torch.tensor([1.0, 2.001]), "v": torch.ones(2)}, "y.pth")
     ended = run("diff", "x.pth", "y.pth", "--atol", "1")
     assert ended.exit_code == 0
-    assert ended.out.splitlines()[0].split(maxsplit=2) == ["values", "w", "1 of 2 elements differ within the tolerance"]
-    assert ended.out.splitlines()[1] == "1 within the tolerance, 1 equal"
+    assert ended.out == "1 within the tolerance, 1 equal\n"
     assert run("diff", "x.pth", "y.pth", "--atol", "1", "--json").json["equal"] == 1
 
 

@@ -340,7 +340,7 @@ def test_patterns_of_keys_that_match_nothing(bench: Bench) -> None:
         ("**.weight where ndim == 2", 49, "`keep` takes patterns alone, without a condition"),
         ("**.weight\\ndrop steps", 44, "`keep` takes patterns alone, and another statement follows"),
         ("? **.weight", 33, "`keep` takes patterns alone, each of which has to match a key"),
-        ("a.*, more::b.*", 38, "`keep` takes keys of the result, and `more::b.*` is a pattern over an input"),
+        ("a.*, more::b.*", 38, "`keep` takes keys, and `more::b.*` is a pattern over an input"),
     ],
 )
 def test_what_stands_beside_patterns_of_keys_is_not_overlooked(
