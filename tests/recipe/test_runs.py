@@ -334,25 +334,6 @@ def test_patterns_of_keys_that_match_nothing(bench: Bench) -> None:
     assert found[0]["help"] == ["did you mean `b.weight`?"]
 
 
-@pytest.mark.parametrize(
-    ("keep", "column", "headline"),
-    [
-        ("**.weight where ndim == 2", 49, "`keep` takes patterns alone, without a condition"),
-        ("**.weight\\ndrop steps", 44, "`keep` takes patterns alone, and another statement follows"),
-        ("? **.weight", 33, "`keep` takes patterns alone, each of which has to match a key"),
-        ("a.*, more::b.*", 38, "`keep` takes keys, and `more::b.*` is a pattern over an input"),
-    ],
-)
-def test_what_stands_beside_patterns_of_keys_is_not_overlooked(
-    bench: Bench, keep: str, column: int, headline: str
-) -> None:
-    text = f'statex: 1\ninputs: {{main: in.pth}}\noutputs: {{path: out.pth, keep: "{keep}"}}\n'
-    bench.write("recipe.yaml", text)
-    (found,) = bench.refused(code=2)
-    assert (found["code"], found["headline"]) == ("SX704", headline)
-    assert (found["labels"][0]["line"], found["labels"][0]["column"]) == (3, column)
-
-
 def test_a_parameter_in_a_pattern_of_keys(bench: Bench) -> None:
     bench.write(
         "recipe.yaml",
