@@ -122,7 +122,7 @@ def noted_below(module: Any, state: Any, prefix: str, noted: Any, missing: list[
     load = load_at(module, missing)
     metadata: Any = load.noted if load is not None else getattr(state, "_metadata", None)
     if metadata is None and prefix:
-        metadata = _looked_up(sys._getframe(1), prefix[:-1], noted)
+        metadata = _looked_up(sys._getframe(2), prefix[:-1], noted)
     if metadata is None:
         return None
     below = {path[len(prefix) :]: one for path, one in metadata.items() if path.startswith(prefix)}
@@ -130,14 +130,20 @@ def noted_below(module: Any, state: Any, prefix: str, noted: Any, missing: list[
 
 
 def _looked_up(frame: FrameType | None, path: str, noted: Any) -> Metadata | None:
-    """Return the `_metadata` that a loader further up has in hand: the one that gave what is noted of this path."""
+    """Return the `_metadata` that a loader further up has in hand.
+
+    torch's is a function `load` that calls itself and looks `metadata` up; another loader is known by having given what
+    is noted of this path.
+    """
     for _ in range(_FRAMES):
         if frame is None:
             return None
-        found = frame.f_locals.get("metadata")
-        if isinstance(found, Mapping) and (
-            found.get(path) is noted or (path not in found and not set(noted) - {_ASSIGN})
-        ):
+        seen = frame.f_locals
+        found = seen.get("metadata")
+        is_loader = "metadata" in seen and "load" in seen
+        if isinstance(found, Mapping) and (is_loader or found.get(path) is noted):
             return found
+        if is_loader:
+            return None
         frame = frame.f_back
     return None

@@ -207,6 +207,21 @@ def test_a_renamed_batch_norm_is_loaded_by_its_own_version(where: str, assign: b
     assert seen[-1][1] == {"version": 2}
 
 
+def test_what_a_caller_calls_metadata_is_none_of_our_business() -> None:
+    class Seen(nn.BatchNorm1d):
+        def _load_from_state_dict(self, state: Any, prefix: str, noted: Any, *rest: Any) -> None:
+            seen.append(dict(noted))
+            super()._load_from_state_dict(state, prefix, noted, *rest)
+
+    seen: list[dict[str, Any]] = []
+    metadata = {"parts.net.bn": {"version": 1}, "epoch": 3}
+    old, new = Outer(nn.ModuleDict({"bn": nn.BatchNorm1d(2)})), Outer(nn.ModuleDict({"norm": Seen(2)}))
+    statex.attach(new.parts["net"], RENAMED)
+    new.load_state_dict(dict(old.state_dict()))
+    assert seen == [{}]
+    assert metadata == {"parts.net.bn": {"version": 1}, "epoch": 3}
+
+
 @pytest.mark.parametrize("where", ["alone", "inside"])
 def test_a_missing_counter_is_missed_after_a_rename(where: str) -> None:
     """With the wrong version, which a plain rename in a hook leaves, BatchNorm would make one up."""
@@ -626,6 +641,31 @@ def test_two_processes_load_their_past(chain: statex.Chain, tmp_path: Path) -> N
     )
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.split()) == ["0", "1", "done", "done"]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_full_state_is_migrated_for_fsdp(layout: int, chain: statex.Chain, tmp_path: Path) -> None:
+    """`set_model_state_dict` matches keys before hooks run: it is given what `migrate_state` returns."""
+    import torch.distributed as dist
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+    try:
+        old, new = trained(Net(layout)), attached(chain)
+        fully_shard(new, mesh=init_device_mesh("cpu", (1,)))
+        state = statex.migrate_state(new, old.state_dict())
+        set_model_state_dict(new, state, options=StateDictOptions(full_state_dict=True))
+        assert new.state_dict()._metadata[""]["statex"]["version"] == 3
+        plain = Net()
+        plain.load_state_dict(
+            {key: getattr(it, "full_tensor", lambda it=it: it)() for key, it in new.state_dict().items()}
+        )
+        assert same_forward(old, plain)
+    finally:
+        dist.destroy_process_group()
 
 
 # --- without hooks ----------------------------------------------------------------------------------------------------
