@@ -57,7 +57,11 @@ def attach(module: M, rules: Any, *, assume: int | None = None, **params: Any) -
 
 
 def detach(module: Module) -> None:
-    """Undo `attach`: the module loads and saves as torch has it. A module that has no chain stays as it is."""
+    """Undo `attach`: the module loads and saves as torch has it. A module that has no chain stays as it is.
+
+    Raises:
+        TypeError: for what is not a module.
+    """
     from statex.migrating.hooks import detach as detach_past
 
     detach_past(module)
