@@ -145,7 +145,7 @@ CASES = [
 
 
 def run(*command: str) -> tuple[float, float]:
-    """Return the seconds a command takes and its largest resident set in MB."""
+    """Return the seconds a command takes and its largest resident set in MiB."""
     # The child is started by a small process: a large one would lend it its own resident set.
     done = subprocess.run([sys.executable, "-c", CHILD, *command], capture_output=True, text=True, check=True)
     seconds, kilobytes, code = done.stdout.split()
@@ -190,7 +190,7 @@ def measure(case: Case, folder: Path, rounds: int, torch_rounds: int) -> str:
     cp, synced, ours, theirs, plan = (statistics.median(times[name] or [float("nan")]) for name in commands)
     return (
         f"| {case.name} | {case.suffix} | {cp:.2f} s | {synced:.2f} s | {ours:.2f} s | {ours / cp:.2f} "
-        f"| {ours / synced:.2f} | {theirs / cp:.2f} | {memory['statex']:.0f} MB | {memory['torch']:.0f} MB "
+        f"| {ours / synced:.2f} | {theirs / cp:.2f} | {memory['statex']:.0f} MiB | {memory['torch']:.0f} MiB "
         f"| {plan:.2f} s |"
     )
 

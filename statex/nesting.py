@@ -7,7 +7,7 @@ A *tree* is what a file holds with each tensor replaced by its `TensorInfo`: dic
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from statex.diagnostics import fail
@@ -56,17 +56,9 @@ def find_root(tree: Tree, label: str) -> str:
         StatexError: SX605 where there is none, SX606 with all candidates where there are several.
     """
     found = candidates(tree)
-    if not found and isinstance(tree, Mapping) and not tree:
-        return ""  # the state of a module without tensors
-    if not found:
-        fail(codes.NO_STATE, f"`{label}` holds no dict of tensors")
-    if len(found) == 1:
-        return found[0]
-    marked = [path for path in found if getattr(_at(tree, path), "_metadata", None) is not None]
-    if len(marked) == 1 and not any(path.startswith(marked[0] + ".") or marked[0] == "" for path in found[1:]):
-        return marked[0]
-    if marked == [""]:
-        return ""
+    only = _only(tree, found, label)
+    if only is not None:
+        return only
     rows = [(f"  {path or chr(39) * 2}", _size(_at(tree, path))) for path in found[:12]]
     if len(found) > 12:
         rows.append((f"  and {len(found) - 12} more", ""))
@@ -79,6 +71,56 @@ def find_root(tree: Tree, label: str) -> str:
             "root '' is the whole file",
         ],
     )
+
+
+def _only(tree: Tree, found: list[str], label: str) -> str | None:
+    """Return the path of the state among the candidates, `None` where there are several."""
+    if not found and isinstance(tree, Mapping) and not tree:
+        return ""  # the state of a module without tensors
+    if not found:
+        fail(codes.NO_STATE, f"`{label}` holds no dict of tensors")
+    if len(found) == 1:
+        return found[0]
+    marked = [path for path in found if getattr(_at(tree, path), "_metadata", None) is not None]
+    if len(marked) == 1 and not any(path.startswith(marked[0] + ".") or marked[0] == "" for path in found[1:]):
+        return marked[0]
+    return "" if marked == [""] else None
+
+
+_MOST = 8
+"""So many states beside one another; where there are more, the whole is one whose keys are joined."""
+
+
+def find_roots(tree: Tree, label: str) -> list[str]:
+    """Return the path of the state, or the paths of all where there are several that do not contain one another.
+
+    Raises:
+        StatexError: SX605 where there is none.
+    """
+    found = candidates(tree)
+    only = _only(tree, found, label)
+    if only is not None:
+        return [only]
+    outer = [path for path in found if not any(_is_below(path, other) for other in found)]
+    return outer if len(outer) <= _MOST else [""]
+
+
+def _is_below(path: str, other: str) -> bool:
+    return path != other and (not other or path.startswith(other + "."))
+
+
+def beside(tree: Tree, roots: Collection[str], path: str = "") -> dict[str, Any]:
+    """Return what stands beside the states at these roots and on the way to them, by its path."""
+    found: dict[str, Any] = {}
+    if not isinstance(tree, Mapping) or path in roots:
+        return found
+    for key, value in tree.items():
+        name = f"{path}.{key}" if path else str(key)
+        if any(_is_below(root, name) for root in roots) and isinstance(value, Mapping):
+            found |= beside(value, roots, name)
+        elif name not in roots:
+            found[name] = value
+    return found
 
 
 def _size(found: Mapping[str, Any]) -> str:

@@ -62,5 +62,5 @@ def test_the_demo(tmp_path: Path) -> None:
         [tmp_path / "demo.sh"], env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "out.pth fits DsCard: all 7 keys agree" in done.stdout
+    assert "out.pth fits DsCard: all 7 keys, shapes and dtypes agree" in done.stdout
     assert "error[SX501]" in done.stderr

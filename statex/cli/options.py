@@ -28,11 +28,19 @@ ParamFiles = Annotated[
 ]
 Inputs = Annotated[
     list[str] | None,
-    typer.Option("--in", metavar="NAME=PATH", help="A further input; repeatable, also for a family."),
+    typer.Option(
+        "--in",
+        metavar="NAME=PATH",
+        help="A further input, or another path for an input of a recipe (`main` too); repeatable, also for a family.",
+    ),
 ]
 TargetSpec = Annotated[
     str | None,
-    typer.Option("--target", metavar="MODULE:CALLABLE", help="The model the result has to fit. Its code is run."),
+    typer.Option(
+        "--target",
+        metavar="MODULE:CALLABLE",
+        help="The model the result has to fit; FILE.py:CALLABLE for one in a file. Its code is run.",
+    ),
 ]
 TargetArguments = Annotated[
     list[str] | None,
@@ -51,6 +59,12 @@ IncludePath = Annotated[
     list[Path] | None,
     typer.Option("--include-path", metavar="DIR", help="Another folder that rule files may include from; repeatable."),
 ]
+Every = Annotated[
+    bool,
+    typer.Option(
+        "--all", "--keys", help="List every key; without it, those that differ in numbers alone are one line."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the report, and errors, as JSON.")]
 Concise = Annotated[bool, typer.Option("--concise", help="Print each error and warning as one line.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")]
@@ -63,12 +77,13 @@ Warnings = Annotated[
     ),
 ]
 MaxMemory = Annotated[
-    str | None, typer.Option("--max-memory", metavar="SIZE", help="Refuse to start where more may be used: 2GB, 500MB.")
+    str | None, typer.Option("--max-memory", metavar="SIZE", help="Refuse to start if more may be used: 2GB, 500MB.")
 ]
 ShardSize = Annotated[
     str | None, typer.Option("--shard-size", metavar="SIZE", help="Write a folder of files of at most this size.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing outputs.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, compute and write nothing.")]
 ProgressEvents = Annotated[
     str | None,
     typer.Option(
@@ -99,6 +114,17 @@ class Aim:
     target: TargetSpec = None
     target_arg: TargetArguments = None
     like: Like = None
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """By how much numbers may differ."""
+
+    rtol: Annotated[
+        str | None,
+        typer.Option("--rtol", metavar="X", help="Numbers that differ by X times the second one's number agree."),
+    ] = None
+    atol: Annotated[str | None, typer.Option("--atol", metavar="X", help="Numbers that differ by X agree.")] = None
 
 
 @dataclass(frozen=True)

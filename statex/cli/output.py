@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterable
 from typing import Any, TextIO
@@ -16,8 +17,21 @@ from statex.diagnostics.tables import columns
 
 
 def has_colour(stream: TextIO) -> bool:
-    """Say whether colour is wanted on a stream: a terminal, unless NO_COLOR is set."""
-    return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    """Say whether colour is wanted on a stream.
+
+    NO_COLOR and FORCE_COLOR decide, in this order, if they are set and not empty (FORCE_COLOR=0 forces nothing); else
+    a terminal has colour, unless TERM is `dumb`.
+    """
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR", "0") not in ("", "0"):
+        return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def room() -> int | None:
+    """Return the columns of the terminal that is standard output; `None` where it is a file, a pipe, of any width."""
+    return max(40, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
 
 
 def report_error(error: StatexError, *, as_json: bool, concise: bool = False) -> None:
@@ -61,4 +75,5 @@ __all__ = [
     "print_json",
     "report_error",
     "report_usage",
+    "room",
 ]

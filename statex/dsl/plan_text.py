@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from html import escape as html
+from typing import Any, TypeVar
 
 from statex.diagnostics.amounts import counted, show_bytes
 from statex.diagnostics.escape import escape
+from statex.diagnostics.folding import Folded, alone, folded, shifts
 from statex.diagnostics.tables import columns
 from statex.dsl.ledger import label
 from statex.dsl.plan import Change, Cost, Plan, Step
 from statex.header import TensorInfo
 
+R = TypeVar("R", bound=tuple[Any, ...])
 
-def plan_lines(plan: Plan, *, keys: bool) -> list[str]:
-    """Return the plan by statement, each with what it does and how often; `keys` lists every change."""
+
+_LISTED = 4
+"""So many keys that one change takes or makes are named one by one."""
+
+
+def plan_lines(plan: Plan, *, keys: bool, fold: bool = True, room: int | None = None) -> list[str]:
+    """Return the plan by statement, each with what it does and how often.
+
+    `keys` lists the changes and what becomes of each tensor, those that differ in numbers alone as one unless `fold` is
+    false. Tables are cut to the `room` there is, in columns.
+    """
     lines: list[str] = []
     shown = columns([(_place(step), _statement(step), _counts(step)) for step in plan.steps])
     for line, step in zip(shown, plan.steps, strict=True):
         lines.append(line)
         if keys:
-            lines += ["      " + _change(change, plan) for change in step.changes]
+            lines += _changes(step, plan, fold)
     if keys:
-        lines += _fates(plan)
+        lines += _fates(plan, fold, room)
     cost = [f"  {_cost(plan.cost)}"] if plan.cost is not None else []
     return [*lines, *cost, totals(plan), *left_around(plan)]
 
@@ -46,8 +59,32 @@ def _counts(step: Step) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "nothing to do"
 
 
-def _change(change: Change, plan: Plan) -> str:
-    before, after = (", ".join(escape(k) for k in keys) for keys in (change.before, change.after))
+def _changes(step: Step, plan: Plan, fold: bool) -> list[str]:
+    rows = [(_change(change, plan, fold), _shift(change.before, change.after)) for change in step.changes]
+    return [f"      {group.key}{_times(group)}" for group in _grouped(rows, lambda row: row[0], fold)]
+
+
+def _shift(before: Sequence[str], after: Sequence[str]) -> tuple[int, ...] | None:
+    """Return how numbers change from one key to the other, so that `{0..1} -> {1..2}` stands for nothing else."""
+    return shifts(before[0], after[0]) if len(before) == len(after) == 1 else None
+
+
+def _grouped(rows: Sequence[R], key: Callable[[R], str], fold: bool) -> list[Folded[R]]:
+    return folded(rows, key, lambda row: row[-1]) if fold else alone(rows, key)
+
+
+def _times(group: Folded[Any]) -> str:
+    return f"  x {len(group.rows)}" if len(group.rows) > 1 else ""
+
+
+def _named(keys: Sequence[str], fold: bool) -> str:
+    if not fold or len(keys) <= _LISTED:
+        return ", ".join(map(escape, keys))
+    return ", ".join(escape(group.key) for group in folded(keys, lambda key: key, lambda key: None))
+
+
+def _change(change: Change, plan: Plan, fold: bool) -> str:
+    before, after = _named(change.before, fold), _named(change.after, fold)
     if change.kind == "set":
         output = plan.outputs.get(change.after[0])
         return f"{after} = {output.type}" if output is not None and output.type else after
@@ -56,8 +93,8 @@ def _change(change: Change, plan: Plan) -> str:
     return f"{before} -> {after}" if change.after else f"- {before}"
 
 
-def _fates(plan: Plan) -> list[str]:
-    rows = []
+def _fates(plan: Plan, fold: bool, room: int | None) -> list[str]:
+    rows: list[tuple[str, tuple[int, ...] | None]] = []
     for key, fate in plan.fates.items():
         where = ", ".join(escape(k) for k in fate.results[:3])
         where += f" and {len(fate.results) - 3} more" if len(fate.results) > 3 else ""
@@ -70,8 +107,12 @@ def _fates(plan: Plan) -> list[str]:
         by = f" by {_place(plan.steps[fate.step])}" if fate.step >= 0 and fate.kind in ("dropped", "replaced") else ""
         info = plan.info(key)
         kind = str(info.type) if isinstance(info, TensorInfo) else info.kind
-        rows.append((escape(label(plan, key)), kind, said.get(fate.kind, fate.kind) + by))
-    return ["", "  what becomes of each tensor:", *columns(rows, "    "), ""]
+        text = "\n".join((escape(label(plan, key)), kind, said.get(fate.kind, fate.kind) + by))
+        rows.append((text, _shift([key.key], fate.results)))
+    # What becomes of a key names keys as well, whose numbers go with its own.
+    groups = _grouped(rows, lambda row: row[0], fold)
+    shown = [(*group.key.split("\n"), _times(group).strip()) for group in groups]
+    return ["", "  what becomes of each tensor:", *columns(shown, "    ", room), ""]
 
 
 def totals(plan: Plan) -> str:

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import os
-import sys
-import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from statex.diagnostics import fail
 from statex.diagnostics.codes import target as codes
-from statex.diagnostics.suggest import did_you_mean
+from statex.execute.importing import imported, raised_in
 from statex.execute.live import tensor_info
 from statex.header import Header, OpaqueInfo
 from statex.record import record
-
-_SEARCHED = "modules are searched in the working directory and where Python finds them"
 
 
 @record
@@ -66,17 +61,20 @@ def _on_meta(tensor: Any) -> Any:
     return torch.nn.Parameter(empty, requires_grad=tensor.requires_grad) if is_parameter else empty
 
 
-def build_target(spec: str, arguments: Mapping[str, Any] | None = None, folder: str | None = None) -> Target:
-    """Import `module:callable` and call it on the meta device.
+def build_target(
+    spec: str, arguments: Mapping[str, Any] | None = None, folder: str | None = None, *, in_recipe: bool = False
+) -> Target:
+    """Import `module:callable` or `file.py:callable` and call it on the meta device.
 
-    Modules are looked for in `folder` if one is given, in the working directory, and where Python finds them.
+    Modules are looked for in `folder` if one is given, in the working directory, and where Python finds them. Messages
+    say what to write on a command line, or `in_recipe` what in a recipe.
 
     Raises:
         StatexError: SX502 where it cannot be imported, SX503 where it cannot be called or gives no module.
     """
     import torch
 
-    factory = _import(spec, [folder, os.getcwd()] if folder is not None else [os.getcwd()])
+    factory = imported(spec, [folder, os.getcwd()] if folder is not None else [os.getcwd()], in_recipe=in_recipe)
     if isinstance(factory, torch.nn.Module):
         return module_target(factory, spec.rpartition(":")[2])
     if not callable(factory):
@@ -88,8 +86,10 @@ def build_target(spec: str, arguments: Mapping[str, Any] | None = None, folder: 
         fail(
             codes.NOT_BUILT,
             f"`{spec}` could not be built: {type(error).__name__}: {error}",
-            notes=_raised_in(error),
-            help="give its arguments with `--target-arg name=value`, or compare with a checkpoint: `--like FILE`",
+            notes=raised_in(error),
+            help="give its arguments with `args: {NAME: VALUE}`, or compare with a checkpoint: `target: {like: FILE}`"
+            if in_recipe
+            else "give its arguments with `--target-arg name=value`, or compare with a checkpoint: `--like FILE`",
         )
     if not isinstance(module, torch.nn.Module):
         fail(codes.NOT_BUILT, f"`{spec}` gives `{type(module).__name__}`, not a torch.nn.Module")
@@ -106,59 +106,3 @@ def described(module: Any, name: str) -> Target:
         for key, value in state.items()
     }
     return Target(name, Header(entries, getattr(state, "_metadata", None), label=name), module)
-
-
-def _raised_in(error: BaseException) -> Iterable[str]:
-    """Yield the last place in code that is not torch's, statex's or Python's own, where there is one."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_theirs(f.filename)]
-    if frames:
-        last = frames[-1]
-        yield f"raised in {os.path.basename(last.filename)}, line {last.lineno}: {last.line}"
-
-
-def _is_theirs(file: str) -> bool:
-    import torch
-
-    ours = (torch.__file__, os.path.dirname(__file__))
-    if file.startswith(("<", *(os.path.dirname(one) + os.sep for one in ours))):
-        return False
-    return "site-packages" in file or not file.startswith(os.path.dirname(os.__file__) + os.sep)
-
-
-def _import(spec: str, folders: list[str]) -> Any:
-    name, colon, path = spec.partition(":")
-    if not colon or not name or not path:
-        fail(
-            codes.NOT_IMPORTED,
-            f"`{spec}` is not of the form `package.module:callable`, and there is no such file",
-            help="--target models:Net",
-        )
-    if os.path.isfile(name):
-        near = os.path.relpath(name).removesuffix(".py").split(os.sep)
-        importable = all(part.isidentifier() for part in near)
-        fail(
-            codes.NOT_IMPORTED,
-            f"`{name}` is a file, and a target names a module",
-            help=f"--target {'.'.join(near)}:{path}" if importable else _SEARCHED,
-        )
-    sys.path[:0] = [folder for folder in folders if folder not in sys.path[: len(folders)]]
-    try:
-        found: Any = importlib.import_module(name)
-    except (Exception, SystemExit) as error:  # a script may end itself, and would end this one as if all was well
-        absent = isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}.")
-        fail(
-            codes.NOT_IMPORTED,
-            f"the module `{name}` cannot be imported: {type(error).__name__}: {error}",
-            notes=_raised_in(error),
-            help=_SEARCHED if absent else "compare with a checkpoint, which needs no code: `--like FILE`",
-        )
-    for part in path.split("."):
-        if not hasattr(found, part):
-            near = did_you_mean(part, [n for n, v in vars(found).items() if callable(v)])
-            fail(
-                codes.NOT_IMPORTED,
-                f"`{name}` has no `{path}`",
-                help=f"did you mean `{name}:{near[0]}`?" if near else (),
-            )
-        found = getattr(found, part)
-    return found

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from statex.checkpoint import layout
 from statex.checkpoint.contents import OutTensor
+from statex.diagnostics import Diagnostic, diagnostic
+from statex.diagnostics.amounts import counted
+from statex.diagnostics.codes import target as codes
 from statex.execute.differences import Difference, compare_values
 from statex.header import TensorInfo, TensorType
 from statex.session.delivery import Delivery
 from statex.session.session import Session
+
+_THREADS = 2
+"""One reads while another compares; more wait for the memory."""
 
 Type = TensorType | None
 """The type of an entry; `None` for one that is not a tensor."""
@@ -22,7 +29,8 @@ class Compared:
     """How two checkpoints differ: by keys, and for the keys of both by types and values.
 
     `values` has every key whose values were compared and are not equal in bits; with a tolerance (`tolerant`) some of
-    these may agree. `uncompared` are the keys of entries that are not dense tensors, whose values nobody compared.
+    these may agree. `uncompared` are the keys of entries that are not dense tensors, whose values nobody compared;
+    they are not among the `equal`, if values were compared.
     """
 
     first: str
@@ -38,12 +46,32 @@ class Compared:
 
     @property
     def agree(self) -> bool:
-        """True where nothing differs: no bit, or with a tolerance no number by more than that."""
+        """True if nothing differs: no bit, or with a tolerance no number by more than that."""
         return not (self.only_first or self.only_second or self.types) and not any(map(self.differs, self.values))
 
     def differs(self, key: str) -> bool:
         """Say whether the values under a key of `values` differ, by more than the tolerance if there is one."""
         return not (self.tolerant and self.values[key].is_nothing)
+
+
+_SHOWN = 8
+"""So many keys are shown in a diagnostic."""
+
+
+def different_values(found: Compared) -> Diagnostic | None:
+    """Return the diagnostic for values that differ, the worst first; `None` where all agree."""
+    apart = sorted((key for key in found.values if found.differs(key)), key=lambda key: -found.values[key].badness)
+    if not apart:
+        return None
+    rows = [(key, str(found.values[key])) for key in apart[:_SHOWN]]
+    more = len(apart) - _SHOWN
+    return diagnostic(
+        codes.VALUES,
+        f"`{found.first}` and `{found.second}` differ in the values of {len(apart)} of "
+        f"{counted(found.equal + len(found.values), 'key')}",
+        rows=rows + ([(f"and {more} more",)] if more > 0 else []),
+        help="`statex diff` shows all; numbers that may differ by rounding: --rtol, --atol",
+    )
 
 
 def compared(
@@ -67,11 +95,12 @@ def compared(
     both = [key for key in one if key in other]
     types = {key: (one[key], other[key]) for key in both if one[key] != other[key]}
     comparable = [key for key in both if _same_shape(one[key], other[key])]
+    uncompared = tuple(key for key in both if one[key] is None or other[key] is None)
     found: dict[str, Difference] = {}
     equal = len(both) - len(types)
     if values:
         found = dict(_values(first, second, comparable, rtol, atol, progress))
-        equal = sum(key not in found and key not in types for key in both)
+        equal = len(set(both) - set(found) - set(types) - set(uncompared))
     return Compared(
         first.inputs.main.label,
         second.inputs.main.label,
@@ -80,7 +109,7 @@ def compared(
         {key: kind for key, kind in other.items() if key not in one},
         types,
         found,
-        tuple(key for key in both if one[key] is None or other[key] is None),
+        uncompared,
         values,
         rtol > 0 or atol > 0,
     )
@@ -102,18 +131,21 @@ def _values(
     atol: float,
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[tuple[str, Difference]]:
-    left, right = _tensors(first.whole), _tensors(second.whole)
+    left, right = tensors_of(first.whole), tensors_of(second.whole)
     total, done = sum(left[key].type.nbytes for key in keys), 0
-    for key in keys:
-        one = compare_values(left[key], right[key], rtol=rtol, atol=atol)
-        if one.elements or one.bits:
-            yield key, one
-        done += left[key].type.nbytes
-        if progress is not None:
-            progress(done, total)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for key in keys:
+            found = Difference(0)
+            for part in compare_values(left[key], right[key], rtol=rtol, atol=atol, pool=pool):
+                found = found.joined(part)
+                done += part.numel * left[key].type.dtype.itemsize
+                if progress is not None:
+                    progress(done, total)
+            if not found.is_equal:
+                yield key, found
 
 
-def _tensors(delivery: Delivery) -> Mapping[str, OutTensor]:
+def tensors_of(delivery: Delivery) -> Mapping[str, OutTensor]:
     """Return the tensors of a result, each with bytes of its own that can be read in their order."""
     stream = delivery.stream("safetensors")
     state: Mapping[str, Any] = stream.state()

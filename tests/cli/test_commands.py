@@ -184,12 +184,12 @@ class TestFolders:
         ended = run("apply", "-e", "", "in", "out/")
         assert ended.exit_code == 0
         assert ended.out.splitlines()[1:] == [
-            "not taken along: config.json and vocab.txt (--copy-files)",
+            "not copied: config.json and vocab.txt (--copy-files)",
             "wrote out",
         ]
         assert [path.name for path in Path("out").iterdir()] == ["model.safetensors"]
         taken = run("apply", "-e", "", "in", "out", "--copy-files", "--force")
-        assert "not taken along" not in taken.out
+        assert "not copied" not in taken.out
         assert Path("out/config.json").read_bytes() == Path("in/config.json").read_bytes()
         lost = run("apply", "-e", "", "in", "out", "--force")
         assert lost.exit_code == 3
@@ -199,10 +199,10 @@ class TestFolders:
         Path("in/1_Pooling").mkdir()
         Path("in/.cache").mkdir()
         taken = run("apply", "-e", "", "in", "out/", "--copy-files")
-        assert "\nnot taken along: 1_Pooling/\n" in taken.out
+        assert "\nnot copied: 1_Pooling/\n" in taken.out
         left = run("apply", "-e", "", "in", "other/")
         names = "config.json, vocab.txt and 1_Pooling/"
-        assert f"\nnot taken along: {names} (--copy-files takes the files)\n" in left.out
+        assert f"\nnot copied: {names} (--copy-files copies the files)\n" in left.out
 
     def test_links_to_outside_are_not_taken_along_and_that_is_a_warning(self, run: Run) -> None:
         Path("real.json").write_text("{}")
@@ -211,7 +211,7 @@ class TestFolders:
         ended = run("apply", "-e", "", "in", "out/", "--copy-files")
         assert ended.exit_code == 0
         assert ended.err.startswith("warning[SX908]: `config.json` is a link to outside of the input's folder")
-        assert "\nnot taken along: config.json@\n" in ended.out
+        assert "\nnot copied: config.json@\n" in ended.out
         ended = run("apply", "-e", "", "in", "other/", "--copy-files", "-W", "error")
         assert (ended.exit_code, ended.out, Path("other").exists()) == (1, "", False)
         assert run("apply", "-e", "", "in", "third/").err == ""
@@ -361,7 +361,10 @@ class TestCheck:
 
 class TestVerify:
     def test_model_and_checkpoint(self, run: Run, net: Net) -> None:
-        assert run("verify", "net.pth", "--target", "models:Net").out == "net.pth fits Net: all 7 keys agree\n"
+        assert (
+            run("verify", "net.pth", "--target", "models:Net").out
+            == "net.pth fits Net: all 7 keys, shapes and dtypes agree\n"
+        )
         save_file(net.state_dict(), "net.safetensors")
         assert run("verify", "net.safetensors", "--like", "net.pth").exit_code == 0
 
@@ -374,7 +377,7 @@ class TestVerify:
 
     def test_json(self, run: Run, net: Net) -> None:
         found = run("verify", "net.pth", "--target", "models:Net", "--json").json
-        assert found == {"ok": True, "target": "Net", "keys": 7, "warnings": []}
+        assert found == {"ok": True, "target": "Net", "keys": 7, "values": False, "warnings": []}
 
     def test_what_a_model_prints_is_not_in_the_report(self, run: Run, net: Net) -> None:
         Path("loud.py").write_text(
@@ -387,8 +390,8 @@ class TestVerify:
 class TestShow:
     def test_numbered_modules_are_one_line(self, run: Run, state: dict[str, torch.Tensor]) -> None:
         text = run("show", "in.pth").out
-        assert re.search(r"layers\.\{i\}\.q\.weight +f32\[4, 4\] +64 B +x 3", text)
-        assert text.endswith("11 tensors, 696 B: in.pth\n")
+        assert re.search(r"layers\.\{0\.\.2\}\.q\.weight +f32\[4, 4\] +192 B +x 3", text)
+        assert text.endswith("11 tensors, 696 B (f32 688 B, bf16 8 B): in.pth\n")
 
     def test_parameters_and_buffers(self, run: Run, net: Net) -> None:
         text = run("show", "--keys", "net.pth", "--target", "models:Net").out
@@ -596,7 +599,7 @@ class TestAroundTheState:
 
     def test_show(self, run: Run, nested: None) -> None:
         ended = run("show", "nested.ckpt")
-        assert "  epoch = 3\n  around the state: optimizer_states\n" in ended.out
+        assert "  epoch = 3\n  around the state: optimizer_states (list of 1; 1 tensor, 8 B)\n" in ended.out
         assert run("show", "nested.ckpt", "--json").json["around"] == ["epoch", "optimizer_states"]
 
     @pytest.mark.parametrize(

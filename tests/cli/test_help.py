@@ -49,7 +49,7 @@ def test_what_stands_for_arguments(run: Run) -> None:
         "check": "check [OPTIONS] [RULES…] [IN] | RECIPE",
         "verify": "verify [OPTIONS] FILE",
         "diff": "diff [OPTIONS] A B",
-        "show": "show [OPTIONS] FILE",
+        "show": "show [OPTIONS] FILE [PATTERN…]",
         "schema": "schema [OPTIONS]",
         "ops": "ops [OPTIONS] [NAME]",
         "explain": "explain [OPTIONS] [CODE]",

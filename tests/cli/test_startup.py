@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -102,3 +104,24 @@ def test_recipes_are_imported_for_recipes_alone(command: str) -> None:
     rules = ["rules.sx"] if command not in ("show", "verify") else []
     found = imported(command, *rules, "in.safetensors", *more)
     assert not [name for name in found if name.startswith("statex.recipe") or name == "statex.cli.recipes"]
+
+
+@pytest.mark.parametrize(
+    ("shell", "words", "offered"),
+    [
+        ("bash", {"COMP_WORDS": "statex ", "COMP_CWORD": "1"}, {"apply", "show", "diff"}),
+        ("bash", {"COMP_WORDS": "statex show --st", "COMP_CWORD": "2"}, {"--stats"}),
+        ("zsh", {"_TYPER_COMPLETE_ARGS": "statex show --st"}, {"--stats"}),
+        (
+            "fish",
+            {"_TYPER_COMPLETE_ARGS": "statex show --st", "_TYPER_COMPLETE_FISH_ACTION": "get-args"},
+            {"--stats"},
+        ),
+    ],
+)
+def test_completion(shell: str, words: dict[str, str], offered: set[str]) -> None:
+    program = "import sys; sys.argv = ['statex']\nfrom statex.cli import main\nmain()"
+    environment = os.environ | words | {"_STATEX_COMPLETE": f"complete_{shell}"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert offered <= set(re.findall(r"[\w-]+", done.stdout))

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import asdict
-from math import isnan
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,12 +13,11 @@ import typer
 
 from statex.cli import options, progress, requests
 from statex.cli.arguments import Argument
-from statex.cli.folding import Folded, folded
 from statex.cli.groups import grouped
 from statex.cli.output import columns, escape, print_diagnostics, print_json
 from statex.diagnostics.amounts import counted
+from statex.diagnostics.folding import Folded, folded
 from statex.diagnostics.render import to_json
-from statex.execute.differences import Difference
 from statex.session.compared import Compared, Type, compared
 from statex.session.request import InputSpec, Request
 from statex.session.session import Session
@@ -40,14 +38,9 @@ def diff(
     inputs: options.Inputs = None,
     root: options.Root = None,
     root_of_b: Annotated[str | None, typer.Option("--root-b", metavar="PATH", help="The same for B.")] = None,
-    rtol: Annotated[
-        str | None, typer.Option("--rtol", metavar="X", help="Numbers that differ by X times B's number agree.")
-    ] = None,
-    atol: Annotated[str | None, typer.Option("--atol", metavar="X", help="Numbers that differ by X agree.")] = None,
+    tolerance: options.Tolerance,
     no_values: Annotated[bool, typer.Option("--no-values", help="Compare keys, shapes and dtypes alone.")] = False,
-    keys: Annotated[
-        bool, typer.Option("--keys", help="List every key; without it, numbered modules are one line.")
-    ] = False,
+    every: options.Every = False,
     events: options.ProgressEvents = None,
     saying: options.Saying,
 ) -> None:
@@ -63,7 +56,7 @@ def diff(
     program = options.Program(None, definitions, params, inputs, root)
     one = requests.request([Argument(str(path)) for path in rules or ()], str(first), program, options.Aim())
     other = Request(InputSpec(second, root_of_b))
-    tolerances = {"rtol": _number(rtol, "--rtol"), "atol": _number(atol, "--atol")}
+    tolerances = requests.tolerances(tolerance)
     with progress.shown(saying, events) as shown, redirect_stdout(sys.stderr), Session(one) as a, Session(other) as b:
         warnings = judged((*a.before, *b.before, *a.plan.warnings), requests.warnings(saying.warnings))
         found = compared(a, b, values=not no_values, **tolerances, progress=shown)
@@ -71,20 +64,10 @@ def diff(
         print_json(_as_json(found) | {"warnings": [to_json(one) for one in warnings]})
     else:
         print_diagnostics(warnings, concise=saying.concise)
-        for line in [] if saying.quiet else _lines(found, (str(first), str(second)), fold=not keys):
+        for line in [] if saying.quiet else _lines(found, (str(first), str(second)), fold=not every):
             typer.echo(line)
     if not found.agree:
         raise typer.Exit(1)
-
-
-def _number(text: str | None, option: str) -> float:
-    try:
-        value = float(text) if text is not None else 0.0
-    except ValueError:
-        value = -1.0
-    if not 0.0 <= value < float("inf"):
-        raise typer.BadParameter(f"`{option}` takes a number from 0 on, and got `{text}`", param_hint=option)
-    return value
 
 
 Row = tuple[str, str, str]
@@ -118,25 +101,15 @@ def _folded(rows: list[Row], fold: bool) -> list[Folded[Row]]:
 
 def _of_values(found: Compared, fold: bool) -> Iterator[tuple[float, tuple[str, ...]]]:
     """Yield the rows of values with what sorts the worst before the others."""
-    entries = [(key, one) for key, one in found.values.items()]
+    entries = [(key, one) for key, one in found.values.items() if found.differs(key)]
     groups = (
-        folded(entries, lambda entry: entry[0], lambda entry: entry[1].is_nothing)
+        folded(entries, lambda entry: entry[0], lambda entry: (entry[1].is_nothing, not entry[1].within))
         if fold
         else [Folded(key, ((key, one),)) for key, one in entries]
     )
     for group in groups:
-        worst = max((one for _, one in group.rows), key=_badness)
-        yield _badness(worst), ("values", group.key, _said(worst), _times(group))
-
-
-def _badness(one: Difference) -> float:
-    return float("inf") if isnan(one.absolute) else one.absolute if one.elements else -1.0
-
-
-def _said(one: Difference) -> str:
-    if one.is_nothing:
-        return f"equal, but for the bits of {one.bits} of {counted(one.numel, 'element')}"
-    return f"max abs {one.absolute:.3g}, max rel {one.relative:.3g}, {one.elements} of {counted(one.numel, 'element')}"
+        worst = max((one for _, one in group.rows), key=lambda one: one.badness)
+        yield worst.badness, ("values", group.key, str(worst), _times(group))
 
 
 def _times(group: Folded[Any]) -> str:
@@ -165,7 +138,9 @@ def _total(found: Compared, names: tuple[str, str]) -> str:
 def _uncompared(found: Compared) -> str:
     if not found.uncompared:
         return ""
-    return f"; {counted(len(found.uncompared), 'entry', 'entries')} that are not dense tensors were not compared"
+    if len(found.uncompared) == 1:
+        return "; 1 entry that is not a dense tensor was not compared"
+    return f"; {len(found.uncompared)} entries that are not dense tensors were not compared"
 
 
 def _as_json(found: Compared) -> dict[str, Any]:

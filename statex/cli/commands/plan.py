@@ -12,7 +12,7 @@ import typer
 from statex.checkpoint import known_format
 from statex.cli import options, requests
 from statex.cli.groups import grouped
-from statex.cli.output import print_diagnostics, print_json
+from statex.cli.output import print_diagnostics, print_json, room
 from statex.dsl.plan import Plan
 from statex.dsl.plan_data import plan_data
 from statex.dsl.plan_text import plan_lines
@@ -30,7 +30,10 @@ def plan(
     program: options.Program,
     aim: options.Aim,
     format: options.Format = None,
-    keys: Annotated[bool, typer.Option("--keys", help="List every key, and what becomes of every tensor.")] = False,
+    keys: Annotated[
+        bool, typer.Option("--keys", help="List keys, and what becomes of every tensor; numbered ones are one line.")
+    ] = False,
+    every: Annotated[bool, typer.Option("--all", help="The same, every key in a line of its own.")] = False,
     running: options.Running,
     saying: options.Saying,
 ) -> None:
@@ -47,7 +50,7 @@ def plan(
     if found.recipe is not None:
         from statex.cli.recipes import plan_recipe
 
-        plan_recipe(found.recipe, program, aim, running, saying, format=format, keys=keys)
+        plan_recipe(found.recipe, program, aim, running, saying, format=format, keys=keys or every, fold=not every)
         return
     requests.refuse_running(running)
     policy = requests.warnings(saying.warnings)
@@ -56,15 +59,15 @@ def plan(
     with redirect_stdout(sys.stderr), Session(wanted) as session:
         session.whole.check_target()
         planned = session.priced(known_format(format) if format is not None else None)
-    say_plan(replace(planned, warnings=judged(planned.warnings, policy)), saying, keys=keys)
+    say_plan(replace(planned, warnings=judged(planned.warnings, policy)), saying, keys=keys or every, fold=not every)
 
 
-def say_plan(planned: Plan, saying: options.Saying, *, keys: bool) -> None:
+def say_plan(planned: Plan, saying: options.Saying, *, keys: bool, fold: bool) -> None:
     """Print a plan."""
     if saying.json:
         print_json(plan_data(planned))
         return
     print_diagnostics(planned.warnings, concise=saying.concise)
     if not saying.quiet:
-        for line in plan_lines(planned, keys=keys):
+        for line in plan_lines(planned, keys=keys, fold=fold, room=room()):
             typer.echo(line)

@@ -9,10 +9,14 @@ from typing import Annotated
 
 import typer
 
-from statex.cli import options, requests
+from statex.cli import options, progress, requests
 from statex.cli.groups import grouped
 from statex.cli.output import escape, print_diagnostics, print_json
+from statex.diagnostics import StatexError
+from statex.diagnostics.amounts import counted
 from statex.diagnostics.render import to_json
+from statex.execute.verify import Comparison
+from statex.session.compared import Compared, compared, different_values
 from statex.session.request import InputSpec, Request
 from statex.session.session import Session
 from statex.session.warnings import judged
@@ -23,28 +27,58 @@ def verify(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="The checkpoint.")],
     *,
     aim: options.Aim,
+    values: Annotated[bool, typer.Option("--values", help="Compare the values with those of --like, too.")] = False,
+    tolerance: options.Tolerance,
     root: options.Root = None,
+    events: options.ProgressEvents = None,
     saying: options.Saying,
 ) -> None:
     """Compare a checkpoint with a model or another checkpoint.
 
-    Keys, shapes and dtypes are compared, and a model's own load_state_dict has to take the state.
+    Keys, shapes and dtypes are compared, and a model's own load_state_dict has to take the state. With --values, every
+    number has to be that of the other checkpoint, to the bit or within --rtol and --atol.
 
     \b
     statex verify out.pth --target mypkg.models:MyModel
-    statex verify out.safetensors --like reference.safetensors
+    statex verify out.safetensors --like reference.safetensors --values
     """
     target = requests.target(aim)
     if target is None:
         raise typer.BadParameter("name what to verify against: --target MODULE:CALLABLE or --like FILE")
+    tolerances = requests.tolerances(tolerance)
+    if values and aim.like is None:
+        raise typer.BadParameter("a model has no values yet: --values takes --like FILE", param_hint="--values")
+    if any(tolerances.values()) and not values:
+        raise typer.BadParameter("--rtol and --atol are for values, which --values compares", param_hint="--rtol")
     policy = requests.warnings(saying.warnings)
     with redirect_stdout(sys.stderr), Session(Request(InputSpec(path, root), target=target)) as session:
         warnings = judged(session.before, policy)
         found = session.whole.verify()
+        agreed = _values(session, aim.like, tolerances, saying, events) if values and aim.like is not None else None
     if saying.json:
         said = [to_json(one) for one in warnings]
-        print_json({"ok": True, "target": found.target, "keys": found.agreeing, "warnings": said})
+        print_json({"ok": True, "target": found.target, "keys": found.agreeing, "values": values, "warnings": said})
         return
     print_diagnostics(warnings, concise=saying.concise)
     if not saying.quiet:
-        typer.echo(f"{escape(path.name)} fits {escape(found.target)}: {found.agreement}")
+        typer.echo(f"{escape(path.name)} fits {escape(found.target)}: {_agreement(found, agreed)}")
+
+
+def _values(
+    session: Session, like: Path, tolerances: dict[str, float], saying: options.Saying, events: str | None
+) -> Compared:
+    with progress.shown(saying, events) as shown, Session(Request(InputSpec(like))) as other:
+        found = compared(session, other, rtol=tolerances["rtol"], atol=tolerances["atol"], progress=shown)
+        differing = different_values(found)
+        if differing is not None:
+            raise StatexError([differing])
+    return found
+
+
+def _agreement(found: Comparison, values: Compared | None) -> str:
+    if values is None:
+        return f"all {found.agreeing} keys, shapes and dtypes agree"
+    said = f"all {found.agreeing} keys agree, and their values {'within the tolerance' if values.values else 'in bits'}"
+    if values.uncompared:
+        said += f"; {counted(len(values.uncompared), 'entry', 'entries')} not compared (not dense tensors)"
+    return said

@@ -56,7 +56,7 @@ RECIPE_UNREADABLE = declare(
     "a recipe that cannot be read",
     exit=3,
     meaning="The recipe does not exist, cannot be read, is not a regular file, is not UTF-8 text, or has more than "
-    "1 MB.",
+    "1 MiB.",
     example="statex run missing.yaml",
     mend="Correct the path. Paths inside a recipe are relative to the folder it stands in.",
 )
@@ -97,7 +97,7 @@ PARAM_FILE = declare(
 )
 SKIP_NEEDS_REPORT = declare(
     "SX713",
-    "a skip without what it is told by",
+    "a run that is to be skipped without a report to compare with",
     exit=2,
     meaning="`unchanged: skip` (or `--if-changed`) compares with the report of the last run and the digests in it.",
     example="policy: {unchanged: skip}   # and no report",

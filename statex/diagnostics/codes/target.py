@@ -15,9 +15,11 @@ NOT_IMPORTED = declare(
     "SX502",
     "a target that cannot be imported",
     exit=2,
-    meaning="`--target module:callable` names a module that cannot be imported, or something the module does not have.",
+    meaning="`--target module:callable` or `--target file.py:callable` names a module that cannot be imported, or "
+    "something the module does not have.",
     example="statex apply rules.sx in.pth out.pth --target models:Nett",
-    mend="Write `package.module:Class`. The working directory is searched first.",
+    mend="Write `package.module:Class`, for which the working directory is searched first, or `path/file.py:Class`. A "
+    "file with relative imports is part of a package, and is named as a module.",
 )
 NOT_BUILT = declare(
     "SX503",
@@ -53,6 +55,15 @@ NO_TARGET = declare(
     "target`), and no target was named.",
     example="if exists(target::lm_head.weight) { drop lm_head.weight }",
     mend="Name it: `--target package.module:Model` or `--like other.safetensors`.",
+)
+VALUES = declare(
+    "SX508",
+    "other values than those of the other checkpoint",
+    meaning="`verify --like FILE --values` found tensors whose values differ, in one bit or, with `--rtol` and "
+    "`--atol`, by more than these allow. Keys, shapes and dtypes agree.",
+    example="statex verify out.pth --like reference.pth --values",
+    mend="The table shows the largest differences; `statex diff out.pth reference.pth` shows all. Where results of "
+    "arithmetic may differ by rounding: `--rtol 1e-5 --atol 1e-8`.",
 )
 NOT_ALLOWED = declare(
     "SX507",

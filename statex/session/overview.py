@@ -1,0 +1,65 @@
+"""What a checkpoint holds: its states with their roots, and what stands beside them; nothing but headers is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from statex import garbage, nesting
+from statex.checkpoint import layout
+from statex.header import Header, OpaqueInfo, TensorInfo
+from statex.session.opened import Opened
+from statex.session.request import State
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What a checkpoint holds.
+
+    `states` are the headers by root: of the one that is meant, or of all where nothing says which. `further` has the
+    tensors of other dicts that `root` could name, beside these or inside them, by root. `values` are the plain values
+    of the whole checkpoint, `around` is what stands beside the states, both by path.
+    """
+
+    label: str
+    states: Mapping[str, Header]
+    further: Mapping[str, list[TensorInfo]]
+    values: Mapping[str, object]
+    around: Mapping[str, Any]
+
+
+def overview(state: State, root: str | None = None) -> Overview:
+    """Return what a checkpoint holds; `root` is the path of the one state that is wanted.
+
+    Raises:
+        StatexError: 6xx, SX605 where there is no state.
+    """
+    with garbage.paused(), closing(Opened(state)) as opened:
+        tree, label = opened.tree, opened.label
+        roots = nesting.find_roots(tree, label) if root is None else [root]
+        states = {one: nesting.state_header(tree, one, label) for one in roots}
+        others = [path for path in nesting.candidates(tree) if path not in roots] if root is None else []
+        return Overview(
+            label,
+            states,
+            {path: tensors_in(nesting.state_at(tree, path, label)) for path in others},
+            next(iter(states.values())).values,
+            nesting.beside(tree, roots),
+        )
+
+
+def tensors_in(tree: Any) -> list[TensorInfo]:
+    """Return the tensors anywhere in a part of a checkpoint."""
+    return [leaf for leaf in layout.leaves(tree) if isinstance(leaf, TensorInfo)]
+
+
+def described(part: Any) -> str:
+    """Say what a part of a checkpoint is that is neither a state nor a plain value."""
+    if isinstance(part, TensorInfo):
+        return str(part.type)
+    if isinstance(part, OpaqueInfo):
+        return part.kind
+    kind = "dict" if isinstance(part, Mapping) else type(part).__name__
+    return f"{kind} of {len(part)}" if isinstance(part, Mapping | list | tuple) else kind
