@@ -120,6 +120,13 @@ class Plan:
         """Say whether `allow missing` or `allow unexpected` forgives a key."""
         return any(a.kind == kind and a.pattern.match(key) is not None for a in self.allowed)
 
+    @property
+    def changes_nothing(self) -> bool:
+        """True where every entry of the state stays under its key, as it is; the order of the keys does not count."""
+        return self.outputs.keys() == self.header.entries.keys() and all(
+            output.origin == SourceKey("", 0, key) for key, output in self.outputs.items()
+        )
+
     @cached_property
     def fates(self) -> Mapping[SourceKey, Fate]:
         """What became of every entry of every input, in their order."""

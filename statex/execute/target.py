@@ -46,7 +46,7 @@ def module_target(module: Any, name: str | None = None) -> Target:
             f"the module {type(module).__name__} cannot be copied without its data: {type(error).__name__}: {error}",
             help="name what builds it, as `package.module:callable`, or give a state_dict to compare with",
         )
-    return _described(copied, name or type(module).__name__)
+    return described(copied, name or type(module).__name__)
 
 
 def _on_meta(tensor: Any) -> Any:
@@ -93,10 +93,11 @@ def build_target(
         )
     if not isinstance(module, torch.nn.Module):
         fail(codes.NOT_BUILT, f"`{spec}` gives `{type(module).__name__}`, not a torch.nn.Module")
-    return _described(module, spec.rpartition(":")[2])
+    return described(module, spec.rpartition(":")[2])
 
 
-def _described(module: Any, name: str) -> Target:
+def described(module: Any, name: str) -> Target:
+    """Return a module as a target, itself and not a copy; its data is not read."""
     state = module.state_dict(keep_vars=True)
     import torch
 

@@ -17,6 +17,7 @@ from statex.session.delivery import Delivery, alone
 from statex.session.format_warnings import format_warnings
 from statex.session.opened import Inputs
 from statex.session.request import Request
+from statex.session.stamps import kept_stamps
 from statex.session.targets import resolve
 
 
@@ -95,7 +96,8 @@ class Session:
             outside=request.outside,
             load=request.load,
         )
-        return replace(plan, left_around=tuple(nesting.dropped_by(inputs.main.tree, inputs.root, inputs.root_target)))
+        left = tuple(nesting.dropped_by(inputs.main.tree, inputs.root, inputs.root_target))
+        return replace(plan, left_around=left, warnings=(*plan.warnings, *kept_stamps(plan)))
 
     def priced(self, format: str | None = None) -> Plan:
         """Return the plan with what it takes to write a format, and with warnings of what that has no place for.
