@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from statex.api import Rules, compare, compile, convert, diff, load, open, quote, read_header, verify
     from statex.diagnostics import Diagnostic, StatexError
     from statex.dsl.plan import Plan
+    from statex.embedding import attach, detach, migrate_state, migrations
     from statex.execute.verify import Comparison
+    from statex.migrating.chain import Chain
+    from statex.migrating.hooks import StatexWarning
     from statex.session.compared import Compared
     from statex.session.conversion import Conversion
     from statex.session.lazy import Checkpoint
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 __version__ = VERSION
 
 __all__ = [
+    "Chain",
     "Checkpoint",
     "Compared",
     "Comparison",
@@ -34,12 +38,17 @@ __all__ = [
     "Plan",
     "Rules",
     "StatexError",
+    "StatexWarning",
     "__version__",
+    "attach",
     "compare",
     "compile",
     "convert",
+    "detach",
     "diff",
     "load",
+    "migrate_state",
+    "migrations",
     "open",
     "quote",
     "read_header",
@@ -47,6 +56,7 @@ __all__ = [
 ]
 
 _OWNERS = {
+    "Chain": "migrating.chain",
     "Checkpoint": "session.lazy",
     "Compared": "session.compared",
     "Comparison": "execute.verify",
@@ -54,6 +64,11 @@ _OWNERS = {
     "Diagnostic": "diagnostics",
     "StatexError": "diagnostics",
     "Plan": "dsl.plan",
+    "StatexWarning": "migrating.hooks",
+    "attach": "embedding",
+    "detach": "embedding",
+    "migrate_state": "embedding",
+    "migrations": "embedding",
 }
 """The module that a name is of; all others are of `api`."""
 

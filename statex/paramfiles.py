@@ -17,10 +17,10 @@ _VALUES = 1_000_000
 
 
 def read_params(path: Path, *, special: bool = True) -> Mapping[str, Any]:
-    """Return the names and values of a file: YAML (by the core schema of YAML 1.2) where its name ends so, else JSON.
+    """Return the names and values of a file: YAML (by the core schema of YAML 1.2) if its name ends so, else JSON.
 
     What readers take in silence is refused: a name that comes twice in one mapping and, in YAML, aliases, anchors,
-    merge keys and tags. Where `special` is false, as for a file that a recipe names, a pipe or a device is refused.
+    merge keys and tags. If `special` is false, as for a file that a recipe names, a pipe or a device is refused.
 
     Raises:
         StatexError: SX223, which shows nothing of the file but names that come twice.

@@ -15,14 +15,14 @@ ENDING = ".sx"
 LIBRARY = "statex:"
 """What the name of a rule file begins with that comes with statex."""
 _LIMIT = 64 * 2**20
-"""Bytes; a larger file is no rule file, and is not read to find out."""
+"""Bytes; a larger file is not a rule file, and is not read to find out."""
 
 Load = Callable[[str, str], Source]
 """Reads the rule file that a path in a folder names."""
 
 
-def read_rules(path: str | os.PathLike[str]) -> Source:
-    """Read a rule file.
+def read_rules(path: str | os.PathLike[str], *, special: bool = True) -> Source:
+    """Read a rule file; where `special` is false, as for one that a recipe names, a pipe or a device is refused.
 
     Raises:
         StatexError: SX222 if it cannot be read or is not text.
@@ -30,6 +30,14 @@ def read_rules(path: str | os.PathLike[str]) -> Source:
     name = os.fspath(path)
     if name.startswith(LIBRARY):
         fail(codes.RULES_UNREADABLE, f"there is no `{name}`: this version of statex comes without rule files")
+    if name.lower().endswith((".yaml", ".yml")):
+        fail(
+            codes.RULES_UNREADABLE,
+            f"`{Path(name).as_posix()}` is named like a recipe, and rules are expected",
+            help=f"a recipe is carried out by `statex run`; the names of rule files end in {ENDING}",
+        )
+    if not special and os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name):
+        fail(codes.RULES_UNREADABLE, f"`{Path(name).as_posix()}` is not a file")
     return _read(Path(path), codes.RULES_UNREADABLE)
 
 
@@ -93,8 +101,17 @@ def _read(path: Path, code: Code) -> Source:
             fail(code, f"`{name}` is too large to be a rule file")
         data = path.read_bytes()
     except OSError as error:
-        fail(code, f"`{name}` cannot be read: {error.strerror or error}")
+        fail(code, f"`{name}` cannot be read: {error.strerror or error}", help=_meant(path))
     return rules_of(name, data, code)
+
+
+def _meant(path: Path) -> str | tuple[str, ...]:
+    """Return what was probably meant by the path of a rule file that cannot be read."""
+    # Not the methods of `Path`, which raise for names that no file can have.
+    if os.path.isdir(path):
+        return "rule files come before the checkpoint"
+    longer = path.with_name(path.name + ENDING) if path.name else path
+    return f"did you mean `{longer.as_posix()}`?" if os.path.isfile(longer) else ()
 
 
 def rules_of(name: str, data: bytes, code: Code = codes.RULES_UNREADABLE) -> Source:

@@ -12,7 +12,7 @@ _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
 def parse_size(text: str) -> int | None:
-    """Return a number of bytes, at least 1; `None` where the text is no size or stands for more than 2**63 bytes.
+    """Return a number of bytes, at least 1; `None` if the text is not a size or stands for more than 2**63 bytes.
 
     KB, MB, GB and TB are powers of 1000, KiB, MiB, GiB and TiB of 1024; case does not matter, and bytes are the unit
     of a number without one.

@@ -154,7 +154,7 @@ def describe(node: Node) -> str:
     if isinstance(node.value, bool):
         return "true" if node.value else "false"
     if isinstance(node.value, str):
-        return f"the text `{shortened(node.value)}`" if node.value else "an empty text"
+        return f"the text `{shortened(node.value.rstrip(chr(10)) or node.value)}`" if node.value else "an empty text"
     return f"the number {node.value}"
 
 
@@ -212,7 +212,7 @@ class _Reader:
         if self._left < 0:
             self._refuse(event, f"there are more than {self._limits.nodes:,} values")
         if kind == "Alias":
-            self._refuse(event, "aliases (`*name`) are not read", help=_QUOTE)
+            self._refuse(event, "aliases (`*name`) are not read", help=_QUOTE_STAR)
         if event.anchor is not None:
             self._refuse(event, "anchors (`&name`) are not read", help=_QUOTE)
         if event.tag is not None:
@@ -286,6 +286,12 @@ class _Reader:
             return BadYaml("a plain text cannot begin with this character", at, help=_QUOTE)
         if "mapping values are not allowed" in problem or "could not find expected ':'" in problem:
             return self._without_key(at, error.context_mark)
+        if "scanning an alias" in (error.context or "") or "scanning an anchor" in (error.context or ""):
+            start = error.context_mark.index + self._skipped if error.context_mark is not None else at
+            help = _QUOTE_STAR if "alias" in error.context else _QUOTE
+            return BadYaml("a plain text cannot begin with this character", start, help=help)
+        if re.search("parsing a block (mapping|collection)", error.context or ""):
+            return self._misplaced(at)
         if "unexpected end of stream" in problem and error.context_mark is not None:
             return BadYaml("this quote is not closed", error.context_mark.index + self._skipped)
         if "unknown escape character" in problem:
@@ -298,6 +304,18 @@ class _Reader:
         context = f" {error.context}" if error.context else ""
         return BadYaml(f"this is not valid YAML: {_without_text(problem)}{context}", at)
 
+    def _misplaced(self, at: int) -> BadYaml:
+        """Return what is wrong with what is neither a key nor an item of the block that it stands in."""
+        begin = self._text.rfind("\n", 0, at) + 1
+        if self._text[begin:at].strip():
+            return BadYaml(
+                "this is not valid YAML: nothing can follow the value before this", at, help="quote the whole text"
+            )
+        return BadYaml(
+            "this is not valid YAML: the line does not belong to the lines above it", at,
+            help="indent all keys of a mapping alike, and all items of a list",
+        )  # fmt: skip
+
     def _without_key(self, at: int, key: Any) -> BadYaml:
         """Return what is wrong with a `:` that follows no key, or with a key that no `:` follows."""
         begin = self._text.rfind("\n", 0, at) + 1 if key is None else key.index + self._skipped
@@ -306,10 +324,17 @@ class _Reader:
             return BadYaml(f"a key has more than {_LONGEST_KEY} characters", begin)
         if key is not None:
             return BadYaml("a `:` is missing after this key", begin, end)
+        if ": " not in self._text[begin:at] and not self._text[begin:at].lstrip().startswith("- "):
+            start = begin + len(self._text[begin:at]) - len(self._text[begin:at].lstrip())
+            return BadYaml(
+                "this line goes on with the text above it, and a `:` cannot stand in it", start, end,
+                help="indent a key like the keys beside it, or quote the whole text",
+            )  # fmt: skip
         return BadYaml("`: ` begins a second mapping in this line", at, help="quote a text that holds `: `")
 
 
 _QUOTE = "quote a text that begins with this character"
+_QUOTE_STAR = "quote a text that begins with `*`, such as a pattern: '*.weight'"
 
 
 def _without_text(problem: str) -> str:

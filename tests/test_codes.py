@@ -16,7 +16,7 @@ from statex.recipe.read import parse_recipe
 from statex.source import Source
 
 BY_ID = {code.id: code for code in all_codes()}
-COMMANDS = {code.id for code in all_codes() if re.match(r"statex |torch\.save|\{'a'|\w+: \{", code.example)}
+COMMANDS = {code.id for code in all_codes() if re.match(r"statex[ .]|torch\.save|\{'a'|\w+: \{", code.example)}
 """Codes of command lines, files, targets and of what recipes run into; tests of these bring them about."""
 RECIPES = {code.id for code in all_codes() if code.example.startswith("statex: ")}
 """Codes whose example is a recipe."""
@@ -95,7 +95,7 @@ def test_the_example_of_a_recipe_gives_its_code(id: str) -> None:
 
 def test_codes_of_commands_are_brought_about_elsewhere() -> None:
     here = Path(__file__).parent
-    rooms = ("cli", "checkpoint", "execute", "recipe")
+    rooms = ("cli", "checkpoint", "execute", "migrating", "recipe")
     files = [here / "test_api.py", *(path for room in rooms for path in here.glob(f"{room}/*.py"))]
     text = "".join(path.read_text() for path in files)
     missing = {id for id in COMMANDS if id not in text}

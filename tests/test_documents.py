@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -130,13 +131,16 @@ def test_python_runs() -> None:
     exec(compile(program, "README.md", "exec"), {"__name__": "readme"})
 
 
-def test_the_page_on_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("page", "count"), [("python.md", 7), ("migrations.md", 5)])
+def test_the_pages_on_python_run(page: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "page"}
-    found = blocks((ROOT / "docs" / "python.md").read_text(), "python")
-    assert len(found) >= 7
+    text = (ROOT / "docs" / page).read_text()
+    # Those of a list are indented.
+    found = [textwrap.dedent(block) for block in re.findall(r"^ *```python\n(.*?)^ *```$", text, re.M | re.S)]
+    assert len(found) >= count
     for block in found:
-        exec(compile(block, "python.md", "exec"), names)
+        exec(compile(block, page, "exec"), names)
 
 
 def test_the_two_commands_are_targets_of_make() -> None:

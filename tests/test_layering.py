@@ -36,7 +36,9 @@ ROOMS = {
     "statex.paramfiles": "session",
     "statex.session": "session",
     "statex.recipe": "recipe",
+    "statex.migrating": "migrating",
     "statex.api": "api",
+    "statex.embedding": "api",
     "statex": "api",
     "statex.cli": "cli",
     "statex.__main__": "main",
@@ -65,8 +67,9 @@ ALLOWED = {
     "execute": room(f"{FOUNDATIONS} dsl checkpoint", "torch numpy"),
     "session": room(f"{FOUNDATIONS} grammar dsl checkpoint execute", "torch yaml msgspec"),
     "recipe": room(f"{FOUNDATIONS} grammar dsl session", "msgspec yaml"),
-    "api": room(f"{FOUNDATIONS} grammar dsl checkpoint execute session"),
-    "cli": room(f"{FOUNDATIONS} grammar dsl checkpoint execute session recipe api", "typer rich yaml torch"),
+    "migrating": room(f"{FOUNDATIONS} grammar dsl checkpoint execute session", "torch"),
+    "api": room(f"{FOUNDATIONS} grammar dsl checkpoint execute session migrating", "torch"),
+    "cli": room(f"{FOUNDATIONS} grammar dsl checkpoint execute session recipe migrating api", "typer rich yaml torch"),
     "main": room("cli"),
 }
 LATE = ("torch", "numpy", "transformers")

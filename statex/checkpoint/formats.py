@@ -101,8 +101,8 @@ def _refuse(path: Path, head: bytes) -> NoReturn:
     )
 
 
-def format_for(path: str | os.PathLike[str], explicit: str | None = None) -> str:
-    """Return the format an output file gets: the one asked for, or else what its ending means.
+def format_for(path: str | os.PathLike[str], explicit: str | None = None, option: str = "`--format`") -> str:
+    """Return the format an output file gets: the one asked for (by `option`), or else what its ending means.
 
     Raises:
         StatexError: SX613.
@@ -117,7 +117,7 @@ def format_for(path: str | os.PathLike[str], explicit: str | None = None) -> str
         codes.UNKNOWN_FORMAT,
         f"the ending of `{Path(path).name}` says no format",
         help=[
-            f"end it in one of {known}, or give `--format`",
+            f"end it in one of {known}, or give {option}",
             "a name that ends in / is a folder of shards",
         ],
     )

@@ -101,11 +101,16 @@ def _components(infos: list[TensorInfo]) -> Iterator[tuple[int, int, list[Tensor
         yield start, end, members
 
 
-def leaves(tree: Any) -> Iterator[Any]:
-    """Yield what a tree holds that is no container, calls' arguments included; shared parts once."""
+def leaves(tree: Any, *, inside: bool = True) -> Iterator[Any]:
+    """Yield what a tree holds that is no container, calls' arguments included; shared parts once.
+
+    Where `inside` is false, calls and other opaque entries are left out with what is in them.
+    """
     pending, seen = [tree], set()
     while pending:
         value = pending.pop()
+        if not inside and isinstance(value, OpaqueInfo | Call):
+            continue
         if isinstance(value, OpaqueInfo):
             value = value.handle
         if not isinstance(value, _CONTAINERS):

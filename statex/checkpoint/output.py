@@ -1,4 +1,4 @@
-"""What is asked of an output before any work is done: whether it may be written, and where there is room for it."""
+"""What is asked of an output before any work is done: whether it may be written, and whether there is room for it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def check_output(
 ) -> None:
     """Refuse an output that could not be written, before any work is done.
 
-    `taken` are the names of files that are taken along into a folder.
+    `taken` are the names of files that are copied along into a folder.
 
     Raises:
         StatexError: SX610 for an existing file (or a folder with files) without `force`, SX611 for one of the inputs
@@ -49,7 +49,7 @@ def _check_output(path: Path, force: bool, inputs: Iterable[str], folder: bool, 
     elif os.path.isdir(path):
         fail(codes.UNWRITABLE, f"`{path}` is a folder", help="name a file")
     elif os.path.exists(path) and not os.path.isfile(path):
-        fail(codes.UNWRITABLE, f"`{path}` is no regular file")
+        fail(codes.UNWRITABLE, f"`{path}` is not a regular file")
     elif os.path.lexists(path) and not force:
         fail(codes.EXISTS, f"`{path}` exists", help="add --force to replace it")
     # What a link names is written where that is.
@@ -64,7 +64,7 @@ def _check_folder(path: Path, force: bool, taken: Set[str]) -> None:
     if not os.path.lexists(path):
         return
     if not path.is_dir() or path.is_symlink():
-        fail(codes.UNWRITABLE, f"`{path}` is no folder, and a folder is to be written")
+        fail(codes.UNWRITABLE, f"`{path}` is not a folder, and the output is one")
     if path.samefile(os.curdir):
         fail(
             codes.UNWRITABLE,
@@ -84,7 +84,7 @@ def _check_folder(path: Path, force: bool, taken: Set[str]) -> None:
 
 
 def check_replaced(folder: Path, force: bool, fresh: Set[str]) -> None:
-    """Refuse to replace a folder without `force`, and where it holds more than a set and what is `fresh` in the new.
+    """Refuse to replace a folder without `force`, and one that holds more than a set and what is `fresh` in the new.
 
     Raises:
         StatexError: SX610.
@@ -103,7 +103,7 @@ def check_replaced(folder: Path, force: bool, fresh: Set[str]) -> None:
 
 
 def check_space(sizes: Mapping[Path, int]) -> None:
-    """Refuse outputs (of so many bytes) that their disks have no room for now; there may be none later all the same.
+    """Refuse outputs that their disks have no room for now, given the bytes of each; room may still run out later.
 
     Raises:
         StatexError: SX615.

@@ -169,7 +169,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def other_files(folder: Path) -> tuple[list[Path], list[str]]:
-    """Return what a folder has beside weights and their index: files that can be taken along, and names of the rest.
+    """Return what a folder has beside weights and their index: files that can be copied along, and names of the rest.
 
     Those are configuration, tokenizer and texts, and folders (`name/`) and links to outside (`name@`), which a
     stranger may have made of anything. Hidden ones are the business of tools.

@@ -59,6 +59,17 @@ def in_order(arguments: Sequence[str], parameters: Sequence[Any]) -> list[Argume
     return found
 
 
+def check_filled(found: Sequence[Argument]) -> None:
+    """Refuse empty arguments, which as paths would be the current folder.
+
+    Raises:
+        BadParameter: for the first of them.
+    """
+    for place, one in enumerate([one for one in found if not one.is_rule], 1):
+        if not one.text:
+            raise typer.BadParameter(f"argument {place} is empty, as of a variable that is not set")
+
+
 def separated(arguments: Sequence[str], parameters: Sequence[Any]) -> list[str]:
     """Return a command line in which no value of a short option begins with `=`: `-e=RULE` means `-eRULE`.
 
@@ -80,7 +91,7 @@ def separated(arguments: Sequence[str], parameters: Sequence[Any]) -> list[str]:
 
 
 def _takes(parameters: Sequence[Any]) -> dict[str, bool]:
-    """Return the options of a command, each true where it takes a value."""
+    """Return the options of a command, each true if it takes a value."""
     return {
         name: not getattr(parameter, "is_flag", False)
         for parameter in parameters
@@ -125,7 +136,7 @@ class Divided:
 def divided(found: Sequence[Argument], names: Sequence[str], *, recipes: bool = False, optional: int = 0) -> Divided:
     """Return the arguments by what they are; `names` are what paths are called in usage errors.
 
-    The last `optional` of these may be missing. Where there are neither rule files nor single rules, the first path is
+    The last `optional` of these may be missing. If there are neither rule files nor single rules, the first path is
     the rule file, whatever its name.
     """
     paths = [one for one in found if not one.is_rule]

@@ -15,7 +15,7 @@ from typer import Typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from statex.cli.arguments import ORDER, in_order, separated
+from statex.cli.arguments import ORDER, check_filled, in_order, separated
 
 _Convert = Callable[[Any], Any]
 Load = Callable[[], Callable[..., None]]
@@ -46,6 +46,11 @@ class Command(_TakesAsGiven, TyperCommand):
         args = separated(args, parameters)
         ctx.meta[ORDER] = in_order(args, parameters)
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Carry the command out."""
+        check_filled(ctx.meta[ORDER])
+        return super().invoke(ctx)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return what the line of usage is made of; what stands for arguments says itself which may be missing."""

@@ -28,7 +28,11 @@ ParamFiles = Annotated[
 ]
 Inputs = Annotated[
     list[str] | None,
-    typer.Option("--in", metavar="NAME=PATH", help="A further input; repeatable, also for a family."),
+    typer.Option(
+        "--in",
+        metavar="NAME=PATH",
+        help="A further input, or another path for an input of a recipe (`main` too); repeatable, also for a family.",
+    ),
 ]
 TargetSpec = Annotated[
     str | None,
@@ -73,12 +77,13 @@ Warnings = Annotated[
     ),
 ]
 MaxMemory = Annotated[
-    str | None, typer.Option("--max-memory", metavar="SIZE", help="Refuse to start where more may be used: 2GB, 500MB.")
+    str | None, typer.Option("--max-memory", metavar="SIZE", help="Refuse to start if more may be used: 2GB, 500MB.")
 ]
 ShardSize = Annotated[
     str | None, typer.Option("--shard-size", metavar="SIZE", help="Write a folder of files of at most this size.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing outputs.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, compute and write nothing.")]
 ProgressEvents = Annotated[
     str | None,
     typer.Option(

@@ -8,7 +8,7 @@ The events of `--progress=json` go to standard error, one JSON object a line:
     {"event": "end", "ok": true, "done": 1048576, "total": 1048576}
 
 The first event says `planning`, the last one how it ended: with `ok` outputs are in place, synced and verified, and
-`done` is `total` (both 0 where nothing was to be written). Wrong arguments and syntax errors end a command before its
+`done` is `total` (both 0 if nothing was to be written). Wrong arguments and syntax errors end a command before its
 first event. Errors and warnings are text between the events, or with `--json` in the one document on standard output.
 """
 
@@ -36,7 +36,7 @@ Update = Callable[[int, int], None]
 
 @contextmanager
 def shown(saying: Saying, events: str | None = None) -> Iterator[Update]:
-    """Give a function to call with bytes done and in all: it draws a bar where one is wanted, or prints events."""
+    """Give a function to call with bytes done and in all: it draws a bar if one is wanted, or prints events."""
     if events not in (None, "json"):
         raise typer.BadParameter(f"`--progress` takes json, and got `{events}`", param_hint="--progress")
     if events is not None:
@@ -74,7 +74,7 @@ class _Events:
         if not self._writing:
             self._writing = True
             _print(event="phase", name="writing")
-        # Bytes of headers are written as well, and are no part of the total.
+        # Bytes of headers are written as well, and are not part of the total.
         self._done, self._total = min(done, total), total
         now = time.monotonic()
         if now >= self._next and self._done < total:

@@ -1,4 +1,4 @@
-"""Recipes on the command line: what `run`, `plan` and `check` share; imported by what has one only."""
+"""Recipes on the command line: what `run`, `plan` and `check` share; imported only if there is one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from statex.recipe.read import read_recipe
 from statex.recipe.request import Overrides, to_request
 from statex.rulefiles import includes_from
 from statex.session.conversion import Conversion, preview
-from statex.session.request import Request, TargetSpec
+from statex.session.request import Request
 from statex.session.unchanged import module_file
 
 
@@ -57,7 +57,7 @@ def _outputs(given: list[str] | None) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, path in requests.pairs(given, "--out", "NAME=PATH"):
         if name in found:
-            raise typer.BadParameter(f"the output `{name}` is given two places", param_hint="--out")
+            raise typer.BadParameter(f"the output `{name}` is given twice", param_hint="--out")
         found[name] = path
     return found
 
@@ -74,16 +74,13 @@ def plan_recipe(
     fold: bool,
 ) -> None:
     """Say what a recipe does, and all that it reads and writes."""
-    refuse_rules_options(program, aim, format)
-    wanted = recipe_request(path, program, running, saying)
-    with redirect_stdout(sys.stderr):
-        done = preview(wanted)
+    wanted, done = _previewed(path, program, aim, running, saying, format)
     assert done.plan is not None
     if saying.json:
         named = {"reads": _as_rows(reads(wanted, done)), "writes": _as_rows(writes(wanted, done))}
         print_json(as_json(wanted, done) | named | {"unchecked": held_back(wanted)})
         return
-    print_diagnostics(done.plan.warnings, concise=saying.concise)
+    print_diagnostics(done.warnings, concise=saying.concise)
     if not saying.quiet:
         for line in (
             *plan_lines(done.plan, keys=keys, fold=fold, room=room()),
@@ -97,20 +94,30 @@ def check_recipe(
     path: str, program: options.Program, aim: options.Aim, running: options.Running, saying: options.Saying
 ) -> None:
     """Check a recipe against its checkpoints and targets."""
-    refuse_rules_options(program, aim, None)
-    wanted = recipe_request(path, program, running, saying)
-    with redirect_stdout(sys.stderr):
-        done = preview(wanted)
-    assert done.plan is not None
+    wanted, done = _previewed(path, program, aim, running, saying)
     if saying.json:
-        print_json({"ok": True, "warnings": [to_json(w) for w in done.plan.warnings], "unchecked": held_back(wanted)})
+        print_json({"ok": True, "warnings": [to_json(w) for w in done.warnings], "unchecked": held_back(wanted)})
         return
-    print_diagnostics(done.plan.warnings, concise=saying.concise)
+    print_diagnostics(done.warnings, concise=saying.concise)
     if not saying.quiet:
         count = sum(len(part.program.statements) for part in wanted.parts)
         typer.echo(f"{counted(count, 'statement')}, {counted(len(wanted.outputs), 'output')}: no errors")
         for line in unchecked(wanted):
             typer.echo(line)
+
+
+def _previewed(
+    path: str,
+    program: options.Program,
+    aim: options.Aim,
+    running: options.Running,
+    saying: options.Saying,
+    format: str | None = None,
+) -> tuple[Request, Conversion]:
+    refuse_rules_options(program, aim, format)
+    wanted = recipe_request(path, program, running, saying)
+    with redirect_stdout(sys.stderr):
+        return wanted, preview(wanted)
 
 
 def refuse_rules_options(program: options.Program, aim: options.Aim, format: str | None) -> None:
@@ -119,13 +126,12 @@ def refuse_rules_options(program: options.Program, aim: options.Aim, format: str
              "--format": format}  # fmt: skip
     for name, value in named.items():
         if value:
-            raise typer.BadParameter(f"the recipe says this itself: `{name}` is for rules", param_hint=name)
+            raise typer.BadParameter(f"a recipe says this itself; `{name}` is for rules", param_hint=name)
 
 
 def held_back(wanted: Request) -> list[str]:
     """Return the targets that are code, and were not imported."""
-    targets = [wanted.target, *(one.target for one in wanted.outputs)]
-    return [str(one.model) for one in targets if isinstance(one, TargetSpec) and one.held_back]
+    return [str(one.model) for one in wanted.named_targets if one.held_back]
 
 
 def unchecked(wanted: Request) -> Iterator[str]:
@@ -140,10 +146,10 @@ def reads(wanted: Request, done: Conversion) -> list[tuple[str, str]]:
     rows += [(str(Path(part.program.source.name)), "rules") for part in wanted.parts if not part.shared]
     rows += [(name, "rules, included") for name in done.included]
     rows += [(str(path), "parameters") for path in wanted.read]
-    for target in (wanted.target, *(output.target for output in wanted.outputs)):
-        if isinstance(target, TargetSpec) and target.like is not None:
-            rows.append((str(Path(str(target.like))), "target"))
-        elif isinstance(target, TargetSpec) and target.is_code:
+    for target in wanted.named_targets:
+        if target.like_path is not None:
+            rows.append((str(target.like_path), "target"))
+        elif target.is_code:
             file = module_file(str(target.model), target.folder)
             rows.append((os.path.relpath(file) if file is not None else str(target.model), "target, code"))
     rows += [(str(path), "copied along") for one in done.outputs for path in one.copied]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -12,7 +11,7 @@ from statex.cli import options
 from statex.cli.arguments import ORDER, Argument, Divided, divided
 from statex.diagnostics.codes import all_codes, find_code
 from statex.diagnostics.suggest import did_you_mean, join_words
-from statex.dsl.parameters import Given, from_text
+from statex.dsl.parameters import Given, from_text, to_python
 from statex.dsl.parts import Outside, Part, stem_of
 from statex.grammar import parse
 from statex.paramfiles import read_params
@@ -71,6 +70,8 @@ def pairs(given: Sequence[str] | None, option: str, form: str = "NAME=VALUE") ->
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise typer.BadParameter(f"`{text}` is not of the form {form}", param_hint=option)
+        if not value and form == "NAME=PATH":
+            raise typer.BadParameter(f"`{text}` has no path, as of a variable that is not set", param_hint=option)
         found.append((name, value))
     return found
 
@@ -96,12 +97,8 @@ def target(aim: options.Aim) -> TargetSpec | None:
     """Return the target that options name, if any."""
     if aim.target is None and aim.target_arg:
         raise typer.BadParameter("there is no --target these would be arguments of", param_hint="--target-arg")
-    given = {name: _python(from_text(text, None)) for name, text in pairs(aim.target_arg, "--target-arg")}
+    given = {name: to_python(from_text(text, None)) for name, text in pairs(aim.target_arg, "--target-arg")}
     return TargetSpec(aim.target, aim.like, given) if aim.target is not None or aim.like is not None else None
-
-
-def _python(value: Any) -> Any:
-    return [_python(item) for item in value] if isinstance(value, tuple) else value
 
 
 def size(text: str | None, option: str) -> int | None:
@@ -163,7 +160,7 @@ def _lint(name: str) -> str:
 
 
 def refuse_running(running: options.Running) -> None:
-    """Refuse options that are for recipes, where there is none."""
+    """Refuse options that are for recipes."""
     named = {"--out": running.out, "--allow-import": running.allow_import, "--within": running.within,
              "--max-memory": running.max_memory}  # fmt: skip
     for name, value in named.items():

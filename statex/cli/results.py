@@ -16,7 +16,7 @@ from statex.diagnostics.suggest import join_words
 from statex.dsl.plan_data import plan_data
 from statex.dsl.plan_text import left_around, plan_lines, totals
 from statex.session.conversion import Conversion, Written
-from statex.session.request import OutputSpec, Request, TargetSpec
+from statex.session.request import OutputSpec, Request
 
 
 def say_done(request: Request, done: Conversion, saying: Saying) -> None:
@@ -30,7 +30,7 @@ def say_done(request: Request, done: Conversion, saying: Saying) -> None:
     if done.plan is None:
         typer.echo("nothing has changed since the last run: nothing to do")
         for model in _in_code(request):
-            typer.echo(f"(of {escape(model)} its own source file was compared, and nothing that it imports)")
+            typer.echo(f"(of {escape(model)} only its own source file was compared, not what that imports)")
         return
     for line in plan_lines(done.plan, keys=False) if request.policy.dry_run else _summary(done):
         typer.echo(line)
@@ -39,8 +39,7 @@ def say_done(request: Request, done: Conversion, saying: Saying) -> None:
 
 
 def _in_code(request: Request) -> list[str]:
-    targets = [request.target, *(one.target for one in request.outputs)]
-    return list(dict.fromkeys(str(one.model) for one in targets if isinstance(one, TargetSpec) and one.is_code))
+    return list(dict.fromkeys(str(one.model) for one in request.named_targets if one.is_code))
 
 
 def _summary(done: Conversion) -> list[str]:
@@ -51,22 +50,29 @@ def _summary(done: Conversion) -> list[str]:
 def outcome(request: Request, done: Conversion) -> Iterator[str]:
     """Yield what became of the outputs."""
     several = len(done.outputs) > 1
+    targeted = request.target is not None or any(one.target is not None for one in request.outputs)
     for spec, one in zip(request.outputs, done.outputs, strict=True):
-        yield from _of_output(spec, one, f"{one.label}: " if several else "")
+        name = f"{one.label}: " if several else ""
+        unverified = targeted and spec.target is None and (bool(spec.keep) or request.target is None)
+        yield from _not_copied(one, name, "copy_files: true" if request.recipe is not None else "--copy-files")
+        yield from _of_output(spec, one, name, unverified)
     if done.report is not None:
         yield f"wrote the report {escape(str(done.report))}"
 
 
-def _of_output(spec: OutputSpec, one: Written, name: str) -> Iterator[str]:
+def _not_copied(one: Written, name: str, mend: str) -> Iterator[str]:
     if one.left_files:
         names = join_words([escape(file) for file in one.left_files], limit=3)
-        taken = [not file.endswith(("/", "@")) for file in one.left_files]
-        takes = " (--copy-files)" if all(taken) else " (--copy-files takes the files)" if any(taken) else ""
-        yield f"{name}not taken along: {names}{takes}"
+        files = [not file.endswith(("/", "@")) for file in one.left_files]
+        copies = f" ({mend})" if all(files) else f" ({mend} copies the files)" if any(files) else ""
+        yield f"{name}not copied: {names}{copies}"
+
+
+def _of_output(spec: OutputSpec, one: Written, name: str, unverified: bool) -> Iterator[str]:
     if one.comparison is not None:
         verb = "fits" if one.path is None else "verified against"
         yield f"{name}{verb} {escape(one.comparison.target)}: {one.comparison.agreement}"
-    elif spec.keep:
+    elif unverified:
         yield f"{name}unverified: it holds {counted(one.keys, 'key')} of the result, and has no target of its own"
     if one.path is not None:
         yield f"{name}wrote {escape(str(one.path))}"

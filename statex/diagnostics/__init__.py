@@ -9,6 +9,7 @@ from statex.diagnostics.model import (
     StatexError,
     diagnostic,
     fail,
+    pointing_at,
 )
 
-__all__ = ["Collector", "Diagnostic", "Label", "Note", "Severity", "StatexError", "diagnostic", "fail"]
+__all__ = ["Collector", "Diagnostic", "Label", "Note", "Severity", "StatexError", "diagnostic", "fail", "pointing_at"]

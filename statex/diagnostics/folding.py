@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 _NUMBER = re.compile(r"(?<![0-9])(?:0|[1-9][0-9]{0,17})(?![0-9])")
 _LISTED = 4
-"""So many numbers with gaps between them are named one by one."""
+"""The most numbers with gaps between them that are named one by one."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Folded(Generic[T]):
 
 
 def folded(rows: Iterable[T], key: Callable[[T], str], alike: Callable[[T], Hashable]) -> list[Folded[T]]:
-    """Return rows folded where their keys differ in numbers alone and `alike` says the same of them.
+    """Return rows folded if their keys differ in numbers alone and `alike` says the same of them.
 
     Their order is that of the first of each. Numbers stand in whole segments or within them (`table_{0..99}_`).
     """

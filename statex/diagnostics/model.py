@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from enum import Enum
 from typing import NoReturn
@@ -113,6 +114,20 @@ class StatexError(Exception):
 def fail(code: Code, headline: str, span: Span | None = None, **details: object) -> NoReturn:
     """Raise a `StatexError` of one diagnostic; the arguments are those of `diagnostic`."""
     raise StatexError([diagnostic(code, headline, span, **details)])  # type: ignore[arg-type]
+
+
+@contextmanager
+def pointing_at(span: Span | None) -> Iterator[None]:
+    """Let errors that have no place show this one, if there is one."""
+    try:
+        yield
+    except StatexError as error:
+        if span is None:
+            raise
+        label = (Label(span),)
+        raise StatexError(
+            [found if found.labels else replace(found, labels=label) for found in error.diagnostics]
+        ) from error
 
 
 class Collector:

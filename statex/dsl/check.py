@@ -20,7 +20,7 @@ from statex.dsl.ops.base import ArgKind
 from statex.dsl.parameters import known_type
 from statex.dsl.parts import Outside, Part, stem_of
 from statex.dsl.patterns import compile_pattern
-from statex.dsl.scope import CONSTANTS, CURRENT, QUERY_NAMES, taken_by_language, unknown_name
+from statex.dsl.scope import CONSTANTS, CURRENT, QUERY_NAMES, taken_by_language, unknown_input, unknown_name
 from statex.dsl.suggestions import unknown_operation
 from statex.dsl.templates import compile_template
 from statex.dtypes import BY_NAME
@@ -353,7 +353,7 @@ class _Checker:
                     codes.UNKNOWN_INPUT,
                     f"there is no input `{node.input}`",
                     node.span,
-                    help=f"declare it: input {node.input}",
+                    help=unknown_input(node.input, self.inputs),
                 )
             )
 

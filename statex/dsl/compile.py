@@ -13,7 +13,7 @@ from statex.diagnostics.codes import names as name_codes
 from statex.diagnostics.suggest import join_words
 from statex.dsl.check import Checked
 from statex.dsl.compiler import Compiler
-from statex.dsl.given import check_outside, check_with, shared_scope
+from statex.dsl.given import check_outside, check_with, define_outside
 from statex.dsl.ledger import unread
 from statex.dsl.metadata import follow
 from statex.dsl.parts import Outside, Part, short_names
@@ -46,9 +46,9 @@ def compile_plan(
     compiler = Compiler(header, inputs, target, load, runner, outside)
     with compiler.reporting():
         check_outside(checked, outside)
-    scope = Scope()
+    scope = Scope(folder=next((part.folder for part in parts if part.shared), "."))
     with compiler.reporting():
-        scope = shared_scope(outside, next((part.folder for part in parts if part.shared), "."))
+        define_outside(scope, outside)
     scopes = [(part, scope if part.shared else Scope(folder=part.folder)) for part in parts]
     for part, own in scopes:
         with compiler.reporting():

@@ -19,7 +19,7 @@ from statex.dsl.parts import Outside
 from statex.dsl.patterns import Pattern, below, compile_pattern
 from statex.dsl.plan import Allowed, Change, Step
 from statex.dsl.reports import ambiguous, missing_key, no_match, of_prefix
-from statex.dsl.scope import Scope
+from statex.dsl.scope import Scope, unknown_input
 from statex.dsl.state import Entry, Outcome, State, initial_state, source_entry
 from statex.dsl.templates import Template, compile_template
 from statex.dsl.values import UNKNOWN, TensorValue, Value
@@ -320,7 +320,7 @@ class Compiler:
                 name_codes.UNKNOWN_INPUT,
                 f"there is no input `{node.input}`",
                 node.span,
-                help=f"declare it: input {node.input}",
+                help=unknown_input(node.input, self.inputs),
             )
         if not known.headers:
             raise StatexError(())  # that no checkpoint was given is said where it is declared

@@ -12,6 +12,7 @@ from statex.dsl.check import Checked
 from statex.dsl.parameters import Given, overridden
 from statex.dsl.parts import Outside, Part, addresses, short_names, split_name
 from statex.dsl.scope import Scope
+from statex.dsl.values import UNKNOWN, Value
 from statex.grammar import tree
 from statex.source import Source, Span
 
@@ -58,7 +59,7 @@ def _unread(checked: Checked, outside: Outside) -> Iterator[Diagnostic]:
 
 
 def _unaddressed(checked: Checked, outside: Outside) -> Iterator[Diagnostic]:
-    """Yield diagnostics for values for one file, where there is none, or several, or it declares no such parameter."""
+    """Yield diagnostics for values for one file, if there is none, or several, or it declares no such parameter."""
     declared = {stem: names for stem, names in checked.files if stem}
     short = short_names(declared)
     for full, value in outside.given.items():
@@ -143,20 +144,34 @@ def params(statements: Sequence[tree.Statement]) -> list[tree.Param]:
 
 
 def shared_scope(outside: Outside, folder: str) -> Scope:
-    """Return the scope of all rules that are no files: it knows the parameters that are declared outside.
+    """Return the scope of all rules that are not files: it knows the parameters that are declared outside.
 
     Raises:
         StatexError: SX201 for a name that means something already, SX206 for a value of another type than the one it
             takes the place of, SX217 for numbers of more than 64 bits.
     """
     scope = Scope(folder=folder)
+    define_outside(scope, outside)
+    return scope
+
+
+def define_outside(scope: Scope, outside: Outside) -> None:
+    """Let a scope know the parameters that are declared outside; one whose value is an error is of unknown value.
+
+    Raises:
+        StatexError: those of `shared_scope`, all at once, after every parameter has been defined.
+    """
     problems: list[Diagnostic] = []
     for name, value in outside.params.items():
         span = value.span or Span(Source("<parameters>", name), 0, len(name))
+        found: Value = UNKNOWN
         try:
-            scope.define(tree.Name(span, name), overridden(name, value, outside.given.get(name)))
+            found = overridden(name, value, outside.given.get(name))
+        except StatexError as error:
+            problems += error.diagnostics
+        try:
+            scope.define(tree.Name(span, name), found)
         except StatexError as error:
             problems += error.diagnostics
     if problems:
         raise StatexError(problems)
-    return scope

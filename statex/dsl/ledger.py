@@ -111,7 +111,7 @@ def unread(plan: Plan) -> Mapping[str, list[str]]:
 
 
 def label(plan: Plan, key: SourceKey) -> str:
-    """Return how an entry is called where it has to be told from all others: members of a family by their number."""
+    """Return how an entry is called if it has to be told from all others: members of a family by their number."""
     several = key.input and len(plan.inputs[key.input]) > 1
     return f"{key.input}[{key.member}]::{key.key}" if several else str(key)
 

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 
 Metadata = Mapping[str, Mapping[str, object]]
 
+STAMP = "statex"
+"""The key under which a module with a chain of migrations notes the layout of its state."""
+
 
 def _module(key: str) -> str:
     return key.rpartition(".")[0]

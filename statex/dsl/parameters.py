@@ -23,13 +23,15 @@ class Given:
     """A value for a parameter.
 
     `typed` is false for text from a command line, which is read as the declared type. `lenient` is true for values of
-    a parameter file, which may hold more than the program declares. `span` is where a rule file gives it.
+    a parameter file, which may hold more than the program declares. `span` is where a rule file gives it. `origin` is
+    what messages call a value of a file that a recipe names, which may be a stranger's: they do not show such a value.
     """
 
     value: Any
     span: Span | None = None
     typed: bool = False
     lenient: bool = False
+    origin: str = ""
 
 
 def known_type(node: tree.Name) -> str:
@@ -61,7 +63,7 @@ def checked(node: tree.Param, type_name: str | None, given: Given, default: Valu
     if is_unknown(value):
         return value
     span = given.span or node.span
-    return _fit(node.name.name, wanted, bounded(value, span), span)
+    return _fit(node.name.name, wanted, bounded(value, span), span, given.origin)
 
 
 def overridden(name: str, declared: Given, given: Given | None) -> Value:
@@ -76,7 +78,8 @@ def overridden(name: str, declared: Given, given: Given | None) -> Value:
         return value
     wanted = type_of(value)
     other = from_python(given.value) if given.typed else from_text(given.value, wanted)
-    return _fit(name, wanted, bounded(other, given.span or span), given.span or span)
+    at = "" if given.span is not None else "given anew from outside"
+    return _fit(name, wanted, bounded(other, given.span or span), given.span or span, at=at)
 
 
 def check_default(node: tree.Param, type_name: str | None, default: Value) -> Value:
@@ -91,7 +94,7 @@ def check_default(node: tree.Param, type_name: str | None, default: Value) -> Va
     return _fit(node.name.name, type_name, default, node.default.span)
 
 
-def _fit(name: str, wanted: str | None, value: Value, span: Span) -> Value:
+def _fit(name: str, wanted: str | None, value: Value, span: Span, origin: str = "", at: str = "") -> Value:
     if wanted == "dtype" and isinstance(value, str) and value.removeprefix("torch.") in BY_NAME:
         return BY_NAME[value.removeprefix("torch.")]
     if wanted == "float" and type(value) is int:
@@ -100,9 +103,10 @@ def _fit(name: str, wanted: str | None, value: Value, span: Span) -> Value:
         return value
     fail(
         codes.PARAM_VALUE,
-        f"the parameter `{name}` takes {_article(wanted)}, and this is {kind_of(value)}",
+        f"the parameter `{name}` takes {_article(wanted)}, and {origin or 'this'} is {kind_of(value)}",
         span,
-        values=[f"{name} = {describe(value)}"],
+        at=at,
+        values=[f"{name} = {describe(value)}"] if not origin else (),
         help=_WRITTEN.get(wanted, ()),
     )
 
@@ -137,6 +141,11 @@ def from_python(value: Any) -> Value:
     if not isinstance(value, str) and name.startswith("torch.") and name.removeprefix("torch.") in BY_NAME:
         return BY_NAME[name.removeprefix("torch.")]
     return value
+
+
+def to_python(value: Value) -> Any:
+    """Return a value as a callable of Python takes it: lists, which are tuples here, as lists."""
+    return [to_python(item) for item in value] if isinstance(value, tuple) else value
 
 
 def from_text(text: str, wanted: str | None) -> Value:

@@ -16,7 +16,7 @@ class Part:
 
     A rule file is a scope of its own; what is `shared` (single rules, blocks of a recipe) is one scope together, in
     which names go on from one to the next. `folder` is what an `include` is relative to. `given` are values for the
-    parameters of a file, by `with`; `stem` is its path without the ending, empty for what is no file (`addresses`).
+    parameters of a file, by `with`; `stem` is its path without the ending, empty for what is not a file (`addresses`).
     """
 
     program: tree.Program
@@ -31,8 +31,8 @@ class Outside:
     """What a program is given from outside.
 
     `given` are values of parameters by name, or by `file.name` for those of one file: `soup.w` for `w` of `soup.sx`,
-    in whatever folder that is; `a/soup.w` where there are several of that name. `params` and `inputs` are what the
-    shared scope knows without declaring it, as a recipe has them; an input is true where it is a family, and `places`
+    in whatever folder that is; `a/soup.w` if there are several of that name. `params` and `inputs` are what the
+    shared scope knows without declaring it, as a recipe has them; an input is true if it is a family, and `places`
     are where inputs are declared. `used` are names that something beside the rules uses.
     """
 
@@ -41,6 +41,11 @@ class Outside:
     inputs: Mapping[str, bool] = field(default_factory=dict)
     used: frozenset[str] = frozenset()
     places: Mapping[str, Span] = field(default_factory=dict)
+
+    @property
+    def is_recipe(self) -> bool:
+        """True where a recipe declares the inputs: the main one at least."""
+        return bool(self.places)
 
     def values_for(self, stem: str, given: Mapping[str, Given]) -> dict[str, Given]:
         """Return the values that a file sees: by equal name, over these by `with`, over all those meant for it alone.

@@ -35,7 +35,7 @@ Stood = SourceKey | int
 class Step:
     """A statement that was carried out, and its changes; `used_at` are the `use`s and `include`s that led to it.
 
-    `ended` is what stood under the keys it took, where it did not go on as it was: what a `drop` took away, what a
+    `ended` is what stood under the keys it took, if it did not go on as it was: what a `drop` took away, what a
     `set`, a `split` or a `merge` made other values of or replaced. `named` are the tensors of further inputs that its
     patterns name.
     """
@@ -107,7 +107,7 @@ class Plan:
     parameters: Mapping[str, object]
     """The values the program's parameters had."""
     cost: Cost | None = None
-    """What it takes to carry it out, where the checkpoint is a file."""
+    """What it takes to carry it out, if the checkpoint is a file."""
     left_around: tuple[str, ...] = ()
     """What stands around the state and is not in the output, because of `root … -> …`."""
 
@@ -119,6 +119,13 @@ class Plan:
     def is_allowed(self, kind: str, key: str) -> bool:
         """Say whether `allow missing` or `allow unexpected` forgives a key."""
         return any(a.kind == kind and a.pattern.match(key) is not None for a in self.allowed)
+
+    @property
+    def changes_nothing(self) -> bool:
+        """True where every entry of the state stays under its key, as it is; the order of the keys does not count."""
+        return self.outputs.keys() == self.header.entries.keys() and all(
+            output.origin == SourceKey("", 0, key) for key, output in self.outputs.items()
+        )
 
     @cached_property
     def fates(self) -> Mapping[SourceKey, Fate]:

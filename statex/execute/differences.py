@@ -30,8 +30,8 @@ class Difference:
 
     `elements` counts those that differ by more than the tolerance, of `numel`. `absolute` is the largest difference,
     `relative` the largest in relation to the value of the second tensor; both are `inf` where only one side is
-    infinite, and `nan` where only one is NaN. NaNs of both sides are equal. Numbers that differ in bits alone (0.0 and
-    -0.0, the payloads of NaNs) count as `bits`, those that differ by no more than the tolerance as `within`.
+    infinite, and `nan` where only one is NaN. NaNs of both sides are equal. Numbers that differ within the tolerance
+    count as `within`, those that differ in bits alone (0.0 and -0.0, the payloads of NaNs) as `bits`.
     """
 
     numel: int
@@ -45,6 +45,11 @@ class Difference:
     def is_nothing(self) -> bool:
         """True where no value differs by more than the tolerance; bits of equal values may."""
         return not self.elements
+
+    @property
+    def is_equal(self) -> bool:
+        """True where all values are equal in bits."""
+        return not (self.elements or self.bits or self.within)
 
     @property
     def badness(self) -> float:
@@ -83,6 +88,8 @@ def compare_values(
 
     `|a - b| <= atol + rtol * |b|` is no difference. A `pool` of threads compares several parts of large tensors at
     once.
+
+    A finite number and an infinite one differ, as in `torch.allclose`.
 
     Raises:
         StatexError: SX601, SX604, SX609 for their files.
@@ -144,17 +151,26 @@ def _piece(a: memoryview, b: memoryview, first: DType, second: DType, rtol: floa
         absolute = numpy.abs(numpy.subtract(x, y))
         if first is second and first.kind is Kind.INT:
             # Large ones may be one number as doubles.
-            apart = numpy.frombuffer(a, NUMPY[first.name]) != numpy.frombuffer(b, NUMPY[first.name])
-            absolute = numpy.where(apart, numpy.maximum(absolute, 1), absolute)
+            whole, others = numpy.frombuffer(a, NUMPY[first.name]), numpy.frombuffer(b, NUMPY[first.name])
+            apart = whole != others
+            absolute = _apart(whole, others)
         # Where only one side is infinite, any share of it is infinite as well, and still that is no agreement.
         differing = apart & ~(numpy.isfinite(absolute) & (absolute <= atol + rtol * numpy.abs(y)))
-        relative = absolute / numpy.abs(y)
+        relative = numpy.where(numpy.isinf(absolute), inf, absolute / numpy.abs(y))
     unequal, count = int(apart.sum()), int(differing.sum())
     bits = _differing_bits(a, b, first) - unequal if first is second else 0
     if not count:
         return Difference(len(x), bits=bits, within=unequal)
     worst = _most(absolute[differing]), _most(relative[differing])
     return Difference(len(x), count, *worst, bits, unequal - count)
+
+
+def _apart(one: Any, other: Any) -> Any:
+    """Return how far integers are apart, as doubles: subtracted exactly, and rounded after that."""
+    import numpy
+
+    larger, smaller = (which(one, other).astype(numpy.uint64) for which in (numpy.maximum, numpy.minimum))
+    return (larger - smaller).astype(numpy.float64)
 
 
 def _most(values: Any) -> float:

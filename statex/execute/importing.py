@@ -18,11 +18,15 @@ from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import target as codes
 from statex.diagnostics.suggest import did_you_mean
 
-_SEARCHED = "modules are searched in the working directory and where Python finds them"
+_SEARCHED = "modules are looked for in the working directory and where Python finds them"
+_SEARCHED_IN_RECIPE = _SEARCHED.replace("in the", "in the recipe's folder, the")
+_LIKE, _LIKE_IN_RECIPE = "--like FILE", "target: {like: FILE}"
 
 
-def imported(spec: str, folders: list[str]) -> Any:
+def imported(spec: str, folders: list[str], *, in_recipe: bool = False) -> Any:
     """Return what `module:callable` or `file.py:callable` names; modules are looked for in `folders` first.
+
+    Messages say what to write on a command line, or `in_recipe` what in a recipe.
 
     Raises:
         StatexError: SX502.
@@ -34,7 +38,7 @@ def imported(spec: str, folders: list[str]) -> Any:
             f"`{spec}` is not of the form `package.module:callable` or `file.py:callable`, and there is no such file",
             help="--target models:Net",
         )
-    with _told_if_it_fails(name):
+    with _told_if_it_fails(name, in_recipe):
         found: Any = _of_file(name) if _names_file(name) else _of_name(name, folders)
     for part in path.split("."):
         if not hasattr(found, part):
@@ -93,7 +97,7 @@ def _of_file(name: str) -> ModuleType:
 
 
 @contextmanager
-def _told_if_it_fails(name: str) -> Iterator[None]:
+def _told_if_it_fails(name: str, in_recipe: bool) -> Iterator[None]:
     try:
         yield
     except StatexError:
@@ -105,14 +109,14 @@ def _told_if_it_fails(name: str) -> Iterator[None]:
             codes.NOT_IMPORTED,
             f"the {what} `{name}` cannot be imported: {type(error).__name__}: {error}",
             notes=raised_in(error),
-            help=_instead(name, error) if not absent else _SEARCHED,
+            help=(_SEARCHED_IN_RECIPE if in_recipe else _SEARCHED) if absent else _instead(name, error, in_recipe),
         )
 
 
-def _instead(name: str, error: BaseException) -> str:
+def _instead(name: str, error: BaseException, in_recipe: bool) -> str:
     if isinstance(error, ImportError) and "relative import" in str(error):
         return f"a file that is part of a package is named as a module: --target package.{Path(name).stem}:…"
-    return "compare with a checkpoint, which needs no code: `--like FILE`"
+    return f"compare with a checkpoint, which needs no code: `{_LIKE_IN_RECIPE if in_recipe else _LIKE}`"
 
 
 def raised_in(error: BaseException) -> Iterable[str]:

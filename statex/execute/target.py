@@ -46,7 +46,7 @@ def module_target(module: Any, name: str | None = None) -> Target:
             f"the module {type(module).__name__} cannot be copied without its data: {type(error).__name__}: {error}",
             help="name what builds it, as `package.module:callable`, or give a state_dict to compare with",
         )
-    return _described(copied, name or type(module).__name__)
+    return described(copied, name or type(module).__name__)
 
 
 def _on_meta(tensor: Any) -> Any:
@@ -61,17 +61,20 @@ def _on_meta(tensor: Any) -> Any:
     return torch.nn.Parameter(empty, requires_grad=tensor.requires_grad) if is_parameter else empty
 
 
-def build_target(spec: str, arguments: Mapping[str, Any] | None = None, folder: str | None = None) -> Target:
+def build_target(
+    spec: str, arguments: Mapping[str, Any] | None = None, folder: str | None = None, *, in_recipe: bool = False
+) -> Target:
     """Import `module:callable` or `file.py:callable` and call it on the meta device.
 
-    Modules are looked for in `folder` if one is given, in the working directory, and where Python finds them.
+    Modules are looked for in `folder` if one is given, in the working directory, and where Python finds them. Messages
+    say what to write on a command line, or `in_recipe` what in a recipe.
 
     Raises:
         StatexError: SX502 where it cannot be imported, SX503 where it cannot be called or gives no module.
     """
     import torch
 
-    factory = imported(spec, [folder, os.getcwd()] if folder is not None else [os.getcwd()])
+    factory = imported(spec, [folder, os.getcwd()] if folder is not None else [os.getcwd()], in_recipe=in_recipe)
     if isinstance(factory, torch.nn.Module):
         return module_target(factory, spec.rpartition(":")[2])
     if not callable(factory):
@@ -84,14 +87,17 @@ def build_target(spec: str, arguments: Mapping[str, Any] | None = None, folder: 
             codes.NOT_BUILT,
             f"`{spec}` could not be built: {type(error).__name__}: {error}",
             notes=raised_in(error),
-            help="give its arguments with `--target-arg name=value`, or compare with a checkpoint: `--like FILE`",
+            help="give its arguments with `args: {NAME: VALUE}`, or compare with a checkpoint: `target: {like: FILE}`"
+            if in_recipe
+            else "give its arguments with `--target-arg name=value`, or compare with a checkpoint: `--like FILE`",
         )
     if not isinstance(module, torch.nn.Module):
         fail(codes.NOT_BUILT, f"`{spec}` gives `{type(module).__name__}`, not a torch.nn.Module")
-    return _described(module, spec.rpartition(":")[2])
+    return described(module, spec.rpartition(":")[2])
 
 
-def _described(module: Any, name: str) -> Target:
+def described(module: Any, name: str) -> Target:
+    """Return a module as a target, itself and not a copy; its data is not read."""
     state = module.state_dict(keep_vars=True)
     import torch
 

@@ -82,7 +82,10 @@ def compare(
 
 
 def mismatch(
-    found: Comparison, result: Mapping[str, Type], origin: Callable[[str], str] = lambda key: ""
+    found: Comparison,
+    result: Mapping[str, Type],
+    origin: Callable[[str], str] = lambda key: "",
+    subject: str = "the result",
 ) -> Diagnostic:
     """Return the one diagnostic for a result that does not fit; `origin(key)` says which rule made or took a key."""
     paired = pair(found.missing, found.unexpected, result)
@@ -95,7 +98,7 @@ def mismatch(
     counts = ", ".join(f"{count} {what}" for what, count in parts.items() if count)
     return diagnostic(
         codes.MISMATCH,
-        f"the result does not fit {found.target}: {counts} ({found.agreeing} of {found.expected} keys agree)",
+        f"{subject} does not fit {found.target}: {counts} ({found.agreeing} of {found.expected} keys agree)",
         rows=_rows(found, paired.partners, origin),
         notes=[f"`allow` forgives {len(found.allowed)} more"] if found.allowed else (),
         help=[*paired.lines, *retypes(found.shapes, found.dtypes, result)],
@@ -178,13 +181,14 @@ def verify_types(
     target: Target,
     is_allowed: Callable[[str, str], bool] = lambda kind, key: False,
     origin: Callable[[str], str] = lambda key: "",
+    subject: str = "the result",
 ) -> Comparison:
-    """Compare and raise where something differs.
+    """Compare and raise where something differs; `subject` is what messages call the result.
 
     Raises:
         StatexError: SX501.
     """
     found = compare(result, target, is_allowed)
     if not found.fits:
-        raise StatexError([mismatch(found, result, origin)])
+        raise StatexError([mismatch(found, result, origin, subject)])
     return found

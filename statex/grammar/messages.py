@@ -28,6 +28,8 @@ _QUOTES = {"'": "text", '"': "pattern", "/": "regular expression"}
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _QUOTED = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\"""")
 _TOKENISH = re.compile(r"[\w.:$*{}]+|->\??|[=!<>]=|&&|\|\||\*\*|//|\S")
+_KEYISH = re.compile(r"[^\s,=()\[\]|]*")
+_DOTTED = re.compile(r"[\w.{}]*")
 
 _NAMES = {
     "EQUAL": "`=`", "_ARROW": "`->`", "ARROW_OPT": "`->`", "COMMA": "`,`",
@@ -173,11 +175,13 @@ def _optional_mode(
 
 def _method(source: Source, text: str, at: int, span: Span, found: str, expected: frozenset[str]) -> Diagnostic | None:
     """Recognise a call in Python's words: `it.reshape(4, -1)`, `torch.zeros_like(it)`."""
-    called = re.search(r"([\w.{}]+)\.(\w+)\Z", text[:at])
-    if found != "(" or called is None or "CMP" not in expected:
+    if found != "(" or "CMP" not in expected:
         return None
-    name = Span(source, called.start(), at)
-    help = f"write `{called[2]}(…)`" if called[1] == "torch" else f"write `{called[1]} | {called[2]}(…)`"
+    name = Span(source, _run_before(_DOTTED, text, at), at)
+    value, dot, method = name.text.rpartition(".")
+    if not (value and dot and re.fullmatch(r"\w+", method)):
+        return None
+    help = f"write `{method}(…)`" if value == "torch" else f"write `{value} | {method}(…)`"
     return diagnostic(codes.UNEXPECTED, f"operations are no methods, and `{name.text}` is a key", name, help=help)
 
 
@@ -188,17 +192,25 @@ def _odd(source: Source, text: str, at: int, span: Span, found: str, expected: f
     in_key = not expected & {"_COLON", "COLON", "SIGN", "TIMES", "POWER"}
     if not joined or found.startswith("->") or not (in_key or found[0] == "."):
         return None
-    start = re.search(r"[^\s,=()\[\]|]*\Z", text[:at])
-    end = re.compile(r"[^\s,=()\[\]|]*").match(text, at)
-    assert start is not None
+    end = _KEYISH.match(text, at)
     assert end is not None
-    key = Span(source, start.start(), end.end())
+    key = Span(source, _run_before(_KEYISH, text, at), end.end())
     if found[0] == ".":
         return _after_dot(source, text, at, span, key)
     quoted = f'"{key.text}"' if re.search(r"[{*]", key.text) else f"'{key.text}'"
     return diagnostic(
         codes.ODD_CHARACTER, f"`{found[0]}` cannot be part of a bare key", span.at(0, 1), help=f"quote it: {quoted}"
     )
+
+
+def _run_before(characters: re.Pattern[str], text: str, at: int) -> int:
+    """Return where the run of characters begins that ends at an offset.
+
+    A search for one that ends there would begin at each character, and take the square of their number.
+    """
+    run = characters.match(text[:at][::-1])
+    assert run is not None
+    return at - run.end()
 
 
 def _after_dot(source: Source, text: str, at: int, span: Span, key: Span) -> Diagnostic:

@@ -15,18 +15,19 @@ from statex.diagnostics.codes import Code
 from statex.diagnostics.codes import recipes as codes
 from statex.diagnostics.suggest import did_you_mean, join_words
 from statex.recipe.declaration import OutputFile, ParamRef, Recipe, is_one_output
+from statex.recipe.mending import Mend
 from statex.source import Source, Span
 from statex.yaml_text import Fields, Items, Node, Scalar, describe, shortened
 
 ERRORS = 20
-"""So many errors of a recipe are told, those that stand first."""
+"""The most errors of a recipe that are told: those that stand first."""
 _LOOKED_AT = 1000
 
 Path = tuple[str | int, ...]
 
 
 def check(source: Source, node: Node) -> tuple[Diagnostic, ...]:
-    """Return what is wrong with a recipe, at most so many errors as are worth reading."""
+    """Return what is wrong with a recipe, at most as many errors as are worth reading."""
     found = list(islice(_Checker(source, node).recipe(), _LOOKED_AT))
     return tuple(sorted(found, key=lambda one: one.span.start if one.span else 0)[:ERRORS])
 
@@ -51,18 +52,20 @@ class _Checker:
             said = f"a recipe must be a mapping that begins with `statex: 1`, not {describe(self._node)}"
             yield self._error(codes.WRONG_VALUE, said, self._node)
 
-    def _value(self, node: Node, type: Any, path: Path, key: Scalar | None, expected: str = "") -> Iterator[Diagnostic]:
-        """Yield the errors of a value; `expected` is what the types around it say belongs here."""
+    def _value(
+        self, node: Node, type: Any, path: Path, key: Scalar | None, outer: Mapping[str, Any] | None = None
+    ) -> Iterator[Diagnostic]:
+        """Yield the errors of a value; `outer` is what the types around it say belongs here."""
         extra, type = _bare(type)
-        expected = extra.get("expected") or expected
+        told = {**(outer or {}), **{name: extra[name] for name in ("expected", "mend") if extra.get(name)}}
         if isinstance(node, Fields) and (relations := extra.get("relations")):
             yield from self._related(node, relations, path, key)
         if isinstance(type, inspect.UnionType):
             fitting = _branch(type, node)
             if fitting is None:
-                yield self._unfit(node, path, expected)
+                yield self._unfit(node, path, told)
             else:
-                yield from self._value(node, fitting, path, key, expected)
+                yield from self._value(node, fitting, path, key, told)
         elif isinstance(type, inspect.StructType) and isinstance(node, Fields):
             yield from self._struct(node, type, path, key)
         elif isinstance(type, inspect.DictType) and isinstance(node, Fields) and (node.entries or not type.min_length):
@@ -71,7 +74,7 @@ class _Checker:
             for number, item in enumerate(node.items):
                 yield from self._value(item, type.item_type, (*path, number), None)
         elif not _fits(type, node, extra):
-            yield self._unfit(node, path, expected)
+            yield self._unfit(node, path, told)
 
     def _struct(self, node: Fields, type: Any, path: Path, key: Scalar | None) -> Iterator[Diagnostic]:
         known = {field.encode_name: field for field in type.fields}
@@ -79,16 +82,21 @@ class _Checker:
         if problems := list(self._related(node, replaced, path, key)):
             yield from problems
             return
+        meant: set[str] = set()
         for name, entry in node.entries.items():
             if name in known:
                 yield from self._value(entry.value, _output(known[name].type, entry.value, path, name), (*path, name),
                                        entry.key)  # fmt: skip
             else:
-                yield self._unknown(name, entry.key, list(known), node, path)
+                near = [one for one in did_you_mean(name, list(known)) if one not in node.entries]
+                meant.update(near)
+                yield self._unknown(name, entry.key, list(known), near, path)
         for name, field in known.items():
-            if field.required and name not in node.entries:
+            if field.required and name not in node.entries and name not in meant:
                 yield self._missing(name, node, path, key)
-        yield from self._related(node, [r for r in type.cls.relations if not r.replaces], path, key)
+        relations = [r for r in type.cls.relations if not r.replaces]
+        # A key that is misspelt is not missing as well.
+        yield from (p for p in self._related(node, relations, path, key) if not meant or p.code != codes.MISSING_KEY)
         if type.cls is ParamRef:
             yield from self._reference(node)
 
@@ -125,12 +133,12 @@ class _Checker:
             help=f"did you mean `{near[0]}`?" if near else "",
         )
 
-    def _unfit(self, node: Node, path: Path, expected: str) -> Diagnostic:
-        said = f"`{_written(path)}` must be {expected}, not {describe(node)}"
-        return self._error(codes.WRONG_VALUE, said, node)
+    def _unfit(self, node: Node, path: Path, told: Mapping[str, Any]) -> Diagnostic:
+        said = f"`{_written(path)}` must be {told.get('expected', '')}, not {describe(node)}"
+        mend = told["mend"](node) if told.get("mend") else Mend()
+        return self._error(codes.WRONG_VALUE, said, node, notes=[mend.note] if mend.note else (), help=mend.help)
 
-    def _unknown(self, name: str, key: Scalar, known: list[str], node: Fields, path: Path) -> Diagnostic:
-        near = [one for one in did_you_mean(name, known) if one not in node.entries]
+    def _unknown(self, name: str, key: Scalar, known: list[str], near: list[str], path: Path) -> Diagnostic:
         return self._error(
             codes.UNKNOWN_KEY,
             f"unknown key `{shortened(name)}` in {_place(path)}",

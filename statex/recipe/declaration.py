@@ -11,17 +11,29 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from statex.recipe.relations import Relation, has, known_lints, needs, one_of, quoted_rule, reserved, single
+from statex.recipe import mending
+from statex.recipe.mending import Mend
+from statex.recipe.relations import LINT, Relation, has, known_lints, needs, one_of, quoted_rule, reserved, single
 from statex.sizes import LARGEST, PATTERN, is_size
+from statex.yaml_text import Node
 
 
-def said(expected: str, *relations: Relation, pattern: str = "", passes: Callable[[str], bool] | None = None) -> Meta:
-    """Return what belongs here in words, what a text must match as a whole and pass, and what else must hold."""
+def said(
+    expected: str,
+    *relations: Relation,
+    pattern: str = "",
+    passes: Callable[[str], bool] | None = None,
+    mend: Callable[[Node], Mend] | None = None,
+) -> Meta:
+    """Return what belongs here in words, what a text must match as a whole and pass, and what else must hold.
+
+    `mend` returns what helps one who wrote another value.
+    """
     schema: dict[str, Any] = {"pattern": pattern} if pattern else {}
     if schemas := [relation.schema for relation in relations if relation.schema]:
         schema["allOf"] = schemas
     # Not `Meta(pattern=…)`: with a compiled one, msgspec (issue 717) lets some processes end in a segmentation fault.
-    extra = {"expected": expected, "relations": relations, "pattern": pattern, "passes": passes}
+    extra = {"expected": expected, "relations": relations, "pattern": pattern, "passes": passes, "mend": mend}
     return Meta(extra=extra, extra_json_schema=schema or None)
 
 
@@ -33,7 +45,7 @@ def doc(description: str, *examples: Any) -> Meta:
 Path = Annotated[str, Meta(min_length=1), said("a path", pattern="^[^\\u0000]+$")]
 Text = Annotated[str, Meta(min_length=1)]
 Name = Annotated[str, said("a name made of letters, digits and `_`", pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
-Digits = Annotated[str, said("64 hexadecimal digits", pattern="^[0-9a-fA-F]{64}$")]
+Digits = Annotated[str, said("64 hexadecimal digits", pattern="^[0-9a-fA-F]{64}$", mend=mending.digits)]
 Format = Annotated[Literal["torch", "safetensors", "dcp"], said("torch, safetensors or dcp")]
 SIZE = "a size such as 2GB, 500MB or a number of bytes"
 Size = Annotated[
@@ -143,7 +155,7 @@ class Target(Declared):
             str,
             said("`module:callable`", pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*$"),
             doc(
-                "A callable that returns the model. Its code runs, and only where --allow-import is given.",
+                "A callable that returns the model. Its code runs, and only if --allow-import is given.",
                 "models:net",
             ),
         ]
@@ -165,13 +177,16 @@ class Target(Declared):
     ) = UNSET
 
 
+TARGET = "a mapping with `model` or `like`"
+
+
 class OutputFile(Declared):
     """A checkpoint to write."""
 
     path: Annotated[
         Path, doc("The file or folder, relative to the recipe; its ending says the format.", "out/model.safetensors")
     ]
-    format: Annotated[Format, doc("The format, where the ending of the path does not say it.")] | UnsetType = UNSET
+    format: Annotated[Format, doc("The format, if the ending of the path does not say it.")] | UnsetType = UNSET
     shard_size: (
         Annotated[Size, doc("Write a folder of files of at most this size.", "2GB", 500_000_000)] | UnsetType
     ) = UNSET
@@ -187,7 +202,10 @@ class OutputFile(Declared):
         | UnsetType
     ) = UNSET
     target: (
-        Annotated[Target, said("a mapping with `model` or `like`"), doc("What this output must fit.")] | UnsetType
+        Annotated[
+            Target, said("a mapping with `model` or `like`", mend=mending.target), doc("What this output must fit.")
+        ]
+        | UnsetType
     ) = UNSET
 
 
@@ -203,7 +221,7 @@ class Policy(Declared):
             Level
             | Annotated[
                 dict[
-                    Annotated[str, said("the code of a warning, such as SX902", pattern="^SX9[0-9][0-9]$")],
+                    Annotated[str, said("the code of a warning, such as SX902", pattern=LINT)],
                     Annotated[Literal["error", "warn", "ignore"], said("error, warn or ignore")],
                 ],
                 said("", known_lints()),
@@ -214,7 +232,7 @@ class Policy(Declared):
         | UnsetType
     ) = UNSET
     max_memory: (
-        Annotated[Size, doc("Refuse to start where more memory may be needed.", "4GB")] | UnsetType
+        Annotated[Size, doc("Refuse to start if more memory may be needed.", "4GB")] | UnsetType
     ) = UNSET  # fmt: skip
     verify_written: Annotated[Flag, doc("Read every output again and compare it.")] | UnsetType = UNSET
     check_input: (
@@ -224,7 +242,7 @@ class Policy(Declared):
         Annotated[
             Literal["run", "skip"],
             said("run or skip"),
-            doc("What to do where nothing has changed since the last report."),
+            doc("What to do if nothing has changed since the last report."),
         ]
         | UnsetType
     ) = UNSET
@@ -259,8 +277,9 @@ class Recipe(Declared, kw_only=True):
         said(
             "a mapping of names to checkpoints",
             has("main", "the checkpoint that the rules change"),
-            single("main", "and the checkpoint that the rules change is one"),
+            single("main", "the rules change one checkpoint"),
             reserved(["target"], "which rules use for the target"),
+            mend=mending.inputs,
         ),
         doc("The checkpoints to read, by name: `main`, which the rules change, and further ones.", {"main": "base/"}),
     ]
@@ -277,14 +296,23 @@ class Recipe(Declared, kw_only=True):
     ) = UNSET
     rules: (
         Annotated[
-            list[Annotated[str | RuleEntry, said("a rule as text, `{file: PATH}` or `{inline: TEXT}`")]],
-            said("a list of rules"),
+            list[
+                Annotated[
+                    Annotated[str, said("", passes=mending.is_rule, mend=mending.rule)] | RuleEntry,
+                    said("a rule as text, `{file: PATH}` or `{inline: TEXT}`"),
+                ]
+            ],
+            said("a list of rules", mend=mending.rules),
             doc("The rules, in this order: statements, rule files and blocks of text.", ["drop **.inv_freq"]),
         ]
         | UnsetType
     ) = UNSET
     target: (
-        Annotated[Target, said("a mapping with `model` or `like`"), doc("What the state after all rules must fit.")]
+        Annotated[
+            Target,
+            said("a mapping with `model` or `like`", mend=mending.target),
+            doc("What the state after all rules must fit."),
+        ]
         | UnsetType
     ) = UNSET
     outputs: Annotated[

@@ -19,33 +19,33 @@ Format = Literal["torch", "safetensors", "dcp"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Placed:
+class Spanned:
     """What stands at a place of a recipe."""
 
     span: Span = field(repr=False)
     places: Mapping[str, Span] = field(default_factory=dict, repr=False)
 
     def at(self, name: str) -> Span:
-        """Return the place of a field's value, or of the whole where the recipe leaves the field out."""
+        """Return the place of a field's value, or of the whole if the recipe leaves the field out."""
         return self.places.get(name, self.span)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Value(Placed):
+class Value(Spanned):
     """A value written in the recipe."""
 
     value: ParamValue
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reference(Placed):
+class Reference(Spanned):
     """`{param: NAME}`: the value of a parameter of the recipe, which has one of this name."""
 
     name: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class FromFile(Placed):
+class FromFile(Spanned):
     """`{file: PATH, from: KEY}`: the value at a dotted path of a JSON or YAML file."""
 
     file: str
@@ -57,7 +57,7 @@ Param = Value | FromFile
 
 
 @dataclass(frozen=True, kw_only=True)
-class InputFile(Placed):
+class InputFile(Spanned):
     """A checkpoint to read; `sha256` is its digest in lower case, or those of a folder's files by name."""
 
     path: str
@@ -67,8 +67,8 @@ class InputFile(Placed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Input(Placed):
-    """An input: one checkpoint, or several where it is a family. `span` is the place of its name."""
+class Input(Spanned):
+    """An input: one checkpoint, or several if it is a family. `span` is the place of its name."""
 
     name: str
     files: tuple[InputFile, ...]
@@ -76,14 +76,14 @@ class Input(Placed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RuleText(Placed):
+class RuleText(Spanned):
     """Rules written in the recipe; diagnostics about `source` are shown at their place in it."""
 
     source: Source
 
 
 @dataclass(frozen=True, kw_only=True)
-class RuleFile(Placed):
+class RuleFile(Spanned):
     """A rule file and the values of its parameters."""
 
     path: str
@@ -94,7 +94,7 @@ Rule = RuleText | RuleFile
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target(Placed):
+class Target(Spanned):
     """What a state must fit: `model`, a callable and its arguments, or `like`, a checkpoint. One of them is given."""
 
     model: str | None = None
@@ -103,10 +103,10 @@ class Target(Placed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Output(Placed):
-    """A checkpoint to write. `keep` are the patterns of the keys it holds, none where it holds all.
+class Output(Spanned):
+    """A checkpoint to write. `keep` are the patterns of the keys it holds, none if it holds all.
 
-    `shard_size` is in bytes. `span` is the place of its name, or of `outputs` where there is one without a name.
+    `shard_size` is in bytes. `span` is the place of its name, or of `outputs` if there is one without a name.
     """
 
     name: str
@@ -119,11 +119,11 @@ class Output(Placed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Policy(Placed):
+class Policy(Spanned):
     """What a run keeps to.
 
     `warnings` is what warnings do, `codes` what those of single codes do instead. `max_memory` is in bytes. `digests`
-    is `None` where the recipe does not say: they are made where a report, a skip or an expected digest needs them.
+    is `None` if the recipe does not say: they are made if a report, a skip or an expected digest needs them.
     """
 
     warnings: Literal["error", "warn"] = "warn"
@@ -137,7 +137,7 @@ class Policy(Placed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe(Placed):
+class Recipe(Spanned):
     """A recipe whose text is right: inputs by name, `main` among them, rules in order, outputs by name, at least one.
 
     An output without a name is called `main`.
@@ -158,5 +158,7 @@ class Recipe(Placed):
         return os.path.dirname(self.source.name) or "."
 
     def resolve(self, path: str) -> str:
-        """Return a path of the recipe as one from the working directory."""
-        return os.path.join(self.folder, path)
+        """Return a path of the recipe as one from the working directory, without `x/..` where `x` is no link."""
+        joined = os.path.join(os.path.dirname(self.source.name), path)
+        short = os.path.normpath(joined) + ("/" if joined.endswith("/") and joined.strip("/") else "")
+        return short if os.path.realpath(short) == os.path.realpath(joined) else joined

@@ -27,7 +27,7 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
     """Return the recipe of a file. Nothing that it names is opened.
 
     Raises:
-        StatexError: SX706 where the file cannot be read, is not a regular one or has more than 1 MiB; else those of
+        StatexError: SX706 if the file cannot be read, is not a regular one or has more than 1 MiB; else those of
             `parse_recipe`.
     """
     name = Path(path).as_posix()
@@ -48,7 +48,7 @@ def parse_recipe(source: Source) -> Recipe:
     node = _parsed(source)
     if problems := check(source, node):
         raise StatexError(problems)
-    assert isinstance(node, Fields), "what is right is a mapping"
+    assert isinstance(node, Fields), "a recipe that is right is a mapping"
     value = _converted(node, source)
     return Builder(source).recipe(value, node)
 

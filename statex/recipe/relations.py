@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -24,9 +25,9 @@ class Problem:
 
 @record
 class Relation:
-    """A condition on a mapping: its form in a JSON Schema (nothing where there is none) and its check.
+    """A condition on a mapping: its form in a JSON Schema (empty if there is none) and its check.
 
-    The check is given the mapping and the text it stands in. Where `replaces` is true and it finds something, nothing
+    The check is given the mapping and the text it stands in. If `replaces` is true and it finds something, nothing
     else is said of the mapping.
     """
 
@@ -78,7 +79,7 @@ def single(name: str, why: str) -> Relation:
     def check(fields: Fields, text: str) -> Iterator[Problem]:
         entry = fields.entries.get(name)
         if entry is not None and isinstance(entry.value, Items):
-            yield Problem(codes.WRONG_VALUE, f"has a list as `{name}`, {why}", entry.value)
+            yield Problem(codes.WRONG_VALUE, f"takes one path as `{name}`, not a list: {why}", entry.value)
 
     return Relation({"properties": {name: {"not": {"type": "array"}}}}, check)
 
@@ -95,15 +96,19 @@ def reserved(names: Iterable[str], why: str) -> Relation:
     return Relation({"propertyNames": {"not": {"enum": names}}}, check)
 
 
+LINT = "^SX9[0-9][0-9]$"
+"""The form of a warning's code."""
+
+
 def known_lints() -> Relation:
-    """Require keys to be codes of warnings that exist."""
+    """Require keys of the form of a warning's code to be codes that exist."""
 
     def check(fields: Fields, text: str) -> Iterator[Problem]:
         from statex.diagnostics.codes import all_codes
 
         known = {code.id for code in all_codes() if code.is_lint}
         for name, entry in fields.entries.items():
-            if name not in known:
+            if re.fullmatch(LINT, name) and name not in known:
                 said = f"has `{shortened(name)}`, which is not the code of a warning"
                 help = f"the codes of warnings are {join_words(sorted(known), len(known))}"
                 yield Problem(codes.WRONG_VALUE, said, entry.key, help)
@@ -118,7 +123,9 @@ def quoted_rule(known: Iterable[str]) -> Relation:
     def check(fields: Fields, text: str) -> Iterator[Problem]:
         if len(fields.entries) != 1 or known & set(fields.entries) or text.startswith("{", fields.start):
             return
-        (entry,) = fields.entries.values()
+        ((name, entry),) = fields.entries.items()
+        if name.isidentifier() and did_you_mean(name, known):
+            return  # a misspelt key, and no rule
         rule = text[entry.key.start : entry.value.end].strip()
         help = "write it as a block: `- |`, and the rule indented in the next line"
         if isinstance(entry.value, Scalar) and entry.value.style == "" and "\n" not in rule and len(rule) <= 200:

@@ -5,22 +5,21 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
+from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail, pointing_at
 from statex.diagnostics.codes import recipes as codes
 from statex.diagnostics.suggest import did_you_mean, join_words
-from statex.dsl.parameters import Given, overridden
+from statex.dsl.parameters import Given, overridden, to_python
 from statex.dsl.parts import Outside, Part, stem_of
 from statex.dsl.values import Value
 from statex.grammar import parse
 from statex.paramfiles import read_params
 from statex.recipe import model
 from statex.rulefiles import LIBRARY, Load, read_include, read_rules
-from statex.session.placing import read_through, shown_at
+from statex.session.placing import read_through
 from statex.session.request import InputSpec, OutputSpec, Policy, Request, TargetSpec
 from statex.session.warnings import ALL
 from statex.source import Span
@@ -32,7 +31,7 @@ _SPLICED = re.compile(r"\{\$(\w+)\}")
 class Overrides:
     """What is said of a recipe from outside; it wins over what the recipe says.
 
-    `given` are values of parameters, `inputs` and `outputs` paths by name. `skip` is `None` where the recipe decides.
+    `given` are values of parameters, `inputs` and `outputs` paths by name. `skip` is `None` if the recipe decides.
     `within` is the folder that everything read and written has to lie in.
     """
 
@@ -175,7 +174,14 @@ class _Request:
         given = self._overrides.inputs.get(one.name)
         if given is None:
             return tuple(
-                InputSpec(self._recipe.resolve(file.path), file.root, file.format, file.sha256, file.at("path"))
+                InputSpec(
+                    self._recipe.resolve(file.path),
+                    file.root,
+                    file.format,
+                    file.sha256,
+                    file.at("path"),
+                    file.at("sha256"),
+                )
                 for file in one.files
             )
         # The digest is that of the recipe's own file.
@@ -206,7 +212,7 @@ class _Request:
         return TargetSpec(
             target.model,
             None,
-            {name: _python(self._argument(one)) for name, one in target.args.items()},
+            {name: to_python(self._argument(one).value) for name, one in target.args.items()},
             os.path.abspath(self._recipe.folder),
             not self._overrides.allow_import,
             target.span,
@@ -221,34 +227,38 @@ class _Request:
             return Given(None, one.span, typed=True)  # the file is not needed
         path = Path(self._recipe.resolve(one.file))
         self._read.append(path)
-        with _at(one.at("file")):
+        with pointing_at(one.at("file")):
             content = read_params(path, special=False)
-        return Given(_in_file(content, one, path), one.span, typed=True)
+        return Given(_in_file(content, one, path), one.span, typed=True, origin=f"`{one.key}` of `{path}`")
 
-    def _argument(self, one: model.Argument) -> Value:
+    def _argument(self, one: model.Argument) -> Given:
         if isinstance(one, model.Value):
-            return one.value
-        return overridden(one.name, self._declared[one.name], self._overrides.given.get(one.name))
+            return Given(one.value, one.span, typed=True)
+        declared, given = self._declared[one.name], self._overrides.given.get(one.name)
+        origin = declared.origin if given is None else ""
+        return Given(overridden(one.name, declared, given), one.span, typed=True, origin=origin)
 
     def _part(self, rule: model.Rule) -> Part:
         if isinstance(rule, model.RuleText):
             return Part(parse(rule.source), self._recipe.folder, shared=True)
         path = rule.path if rule.path.startswith(LIBRARY) else self._recipe.resolve(rule.path)
-        with _at(rule.at("file")):
-            source = read_rules(path)
-        given = {name: Given(self._argument(one), one.span, typed=True) for name, one in rule.values.items()}
+        with pointing_at(rule.at("file")):
+            source = read_rules(path, special=False)
+        given = {name: self._argument(one) for name, one in rule.values.items()}
         return Part(parse(source), Path(path).parent.as_posix(), stem_of(source.name), given)
 
     # --- policy ------------------------------------------------------------------------------------------------
 
     def _policy(self, report: Path | None) -> Policy:
         said, overrides = self._recipe.policy, self._overrides
-        skip = overrides.skip if overrides.skip is not None else said.unchanged == "skip"
-        if skip and (report is None or said.digests == "none"):
+        wanted = overrides.skip if overrides.skip is not None else said.unchanged == "skip"
+        # Who forces a run wants one, unless `--if-changed` stands beside it.
+        skip = wanted and not (overrides.force and overrides.skip is None)
+        if wanted and (report is None or said.digests == "none"):
             lacks, mend = ("report", "report: report.json") if report is None else ("digests", "digests: sha256")
             fail(
                 codes.SKIP_NEEDS_REPORT,
-                f"a run is skipped by what the report of the last one says, and this recipe has no {lacks}",
+                f"to tell whether anything has changed takes the {lacks} of the last run, and this recipe has none",
                 said.at("unchanged"),
                 help=mend,
             )
@@ -264,15 +274,6 @@ class _Request:
             dry_run=overrides.dry_run,
             make_folders=True,
         )
-
-
-@contextmanager
-def _at(span: Span) -> Iterator[None]:
-    """Let errors that have no place show where the recipe names the file that they are of."""
-    try:
-        yield
-    except StatexError as error:
-        raise StatexError([one if one.labels else shown_at(one, span) for one in error.diagnostics]) from None
 
 
 def _is_below(path: str, base: str) -> bool:
@@ -296,12 +297,12 @@ def _in_file(content: Mapping[str, Any], one: model.FromFile, path: Path) -> Val
     found: Any = content
     for segment in one.key.split("."):
         if not isinstance(found, Mapping) or segment not in found:
-            near = did_you_mean(segment, [str(key) for key in found]) if isinstance(found, Mapping) else []
+            near = did_you_mean(one.key, list(_dotted(content)))
             fail(
                 codes.PARAM_FILE,
                 f"`{path}` has no `{one.key}`",
                 one.at("from"),
-                help=f"did you mean `{one.key.replace(segment, near[0])}`?" if near else (),
+                help=f"did you mean `{near[0]}`?" if near else (),
             )
         found = found[segment]
     if isinstance(found, Mapping):
@@ -309,5 +310,10 @@ def _in_file(content: Mapping[str, Any], one: model.FromFile, path: Path) -> Val
     return found
 
 
-def _python(value: Any) -> Any:
-    return [_python(item) for item in value] if isinstance(value, tuple) else value
+def _dotted(content: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    """Yield the dotted paths of the values of a file, not of what is in lists."""
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _dotted(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}"

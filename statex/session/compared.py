@@ -29,7 +29,8 @@ class Compared:
     """How two checkpoints differ: by keys, and for the keys of both by types and values.
 
     `values` has every key whose values were compared and are not equal in bits; with a tolerance (`tolerant`) some of
-    these may agree. `uncompared` are the keys of entries that are not dense tensors, whose values nobody compared.
+    these may agree. `uncompared` are the keys of entries that are not dense tensors, whose values nobody compared;
+    they are not among the `equal`, if values were compared.
     """
 
     first: str
@@ -45,7 +46,7 @@ class Compared:
 
     @property
     def agree(self) -> bool:
-        """True where nothing differs: no bit, or with a tolerance no number by more than that."""
+        """True if nothing differs: no bit, or with a tolerance no number by more than that."""
         return not (self.only_first or self.only_second or self.types) and not any(map(self.differs, self.values))
 
     def differs(self, key: str) -> bool:
@@ -94,11 +95,12 @@ def compared(
     both = [key for key in one if key in other]
     types = {key: (one[key], other[key]) for key in both if one[key] != other[key]}
     comparable = [key for key in both if _same_shape(one[key], other[key])]
+    uncompared = tuple(key for key in both if one[key] is None or other[key] is None)
     found: dict[str, Difference] = {}
     equal = len(both) - len(types)
     if values:
         found = dict(_values(first, second, comparable, rtol, atol, progress))
-        equal = sum(key not in found and key not in types for key in both)
+        equal = len(set(both) - set(found) - set(types) - set(uncompared))
     return Compared(
         first.inputs.main.label,
         second.inputs.main.label,
@@ -107,7 +109,7 @@ def compared(
         {key: kind for key, kind in other.items() if key not in one},
         types,
         found,
-        tuple(key for key in both if one[key] is None or other[key] is None),
+        uncompared,
         values,
         rtol > 0 or atol > 0,
     )
@@ -139,7 +141,7 @@ def _values(
                 done += part.numel * left[key].type.dtype.itemsize
                 if progress is not None:
                     progress(done, total)
-            if found.elements or found.bits or found.within:
+            if not found.is_equal:
                 yield key, found
 
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from statex.checkpoint import Transaction, check_space, is_large, open_checkpoint, stage_checkpoint
 from statex.checkpoint.earlier import Earlier
-from statex.diagnostics import Diagnostic, StatexError
+from statex.diagnostics import Diagnostic, StatexError, pointing_at
 from statex.dsl.plan import Plan
 from statex.session.digests import Digests
 from statex.session.folders import MadeFolders
-from statex.session.placing import Placed, check_apart, check_report, checked, place, replaces_report, shown_at
+from statex.session.placing import Placed, check_apart, check_report, checked, place, replaces_report
 from statex.session.records import Records, included
 from statex.session.report import LastRun, is_report, make_report, read_report
 from statex.session.request import Request
@@ -32,11 +32,11 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Written:
-    """An output of a run: how it is called (`output` where it has no name), where it is, and what it holds.
+    """An output of a run: how it is called (`output` if it has no name), where it is, and what it holds.
 
-    `path` is `None` where nothing was written. `comparison` is the one with its target, `None` where it has none.
-    `left_files` is what is not weights in the source's folder, and was not taken along; folders end in `/`. The files
-    that were are `copied`.
+    `path` is `None` if nothing was written. `comparison` is the one with its target, `None` if it has none.
+    `left_files` are the names in the source's folder that are not weights and were not copied; folders end in `/`. The
+    files that were are `copied`.
     """
 
     label: str
@@ -57,7 +57,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a run did: the plan that was carried out (none, where nothing had changed), and the outputs.
+    """What a run did: the plan that was carried out (none if nothing had changed), and the outputs.
 
     `included` are the names of the rule files that rules include.
     """
@@ -70,7 +70,7 @@ class Conversion:
 
     @property
     def skipped(self) -> bool:
-        """True where nothing was done, as nothing had changed since the last run."""
+        """True if nothing was done, as nothing had changed since the last run."""
         return self.plan is None
 
     @property
@@ -85,7 +85,7 @@ class Conversion:
 
     @property
     def left_files(self) -> tuple[str, ...]:
-        """What was not taken along into the first output."""
+        """What was not copied into the first output."""
         return self.outputs[0].left_files
 
 
@@ -93,7 +93,7 @@ def preview(request: Request) -> Conversion:
     """Plan a run as `carry_out` would carry it out, whatever stands where its outputs are to be.
 
     Raises:
-        StatexError: every error of the program on these checkpoints, and what keeps outputs from being written but for
+        StatexError: every error of the program on these checkpoints, and all that keeps outputs from being written but
             what is there already.
     """
     outputs = _placed(request)
@@ -141,11 +141,10 @@ def _each(works: Iterable[tuple[Span | None, Callable[[], Placed]]]) -> list[Pla
     done = []
     for span, work in works:
         try:
-            done.append(work())
+            with pointing_at(span):
+                done.append(work())
         except StatexError as error:
-            problems += [
-                found if found.labels or span is None else shown_at(found, span) for found in error.diagnostics
-            ]
+            problems += error.diagnostics
     if problems:
         raise StatexError(problems)
     return done
@@ -166,13 +165,15 @@ def _why_not_own(placed: Placed, request: Request, last: LastRun | None) -> str:
         return "a run knows its own outputs by its report, and this recipe has none"
     if last is None:
         what = (
-            f"what `{request.report}` says cannot be relied on" if is_report(request.report) else "there is no report"
+            f"what `{request.report}` says cannot be relied on"
+            if is_report(request.report)
+            else "there is no report to tell"
         )
-        return f"the last run's own outputs may be replaced, and {what}"
+        return f"only what the last run wrote may be replaced, and {what}"
     if not was_there(request, placed.spec, last):
         return "the last run did not write it"
     if None in last.outputs[placed.spec.label].files.values():
-        return "the last run wrote it without taking its digest, so that nothing tells whether it was changed since"
+        return "the last run wrote it without taking its digest, and nothing else tells whether it has changed since"
     return "the last run wrote it, and it has been changed since"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from statex import nesting
@@ -29,13 +28,15 @@ class Delivery:
     `earlier` are computed values, by their ids, that outputs before this one hold.
     """
 
-    def __init__(self, plan: Plan, inputs: Inputs, target: Target | None) -> None:
+    def __init__(
+        self, plan: Plan, inputs: Inputs, target: Target | None, earlier: Mapping[int, Made] | None = None
+    ) -> None:
         self.plan = plan
         self.inputs = inputs
         self.target = target
         self._comparison: Comparison | None = None
+        self._earlier = earlier
         self._streams: dict[str, Stream] = {}
-        self.earlier: Mapping[int, Made] = {}
 
     def check_target(self) -> Comparison | None:
         """Compare the plan with the target, if there is one.
@@ -61,8 +62,10 @@ class Delivery:
         from statex.execute.verify import types_of, verify_types
 
         assert self.target is not None
-        found = self._comparison = verify_types(types_of(self.inputs.header.entries), self.target)
-        if self.target is not None and self.target.module is not None:
+        label = self.inputs.main.label
+        subject = f"`{label}`" if label else "the state"
+        found = self._comparison = verify_types(types_of(self.inputs.header.entries), self.target, subject=subject)
+        if self.target.module is not None:
             self._load_for_real(self.state())
         return found
 
@@ -137,7 +140,7 @@ class Delivery:
 
         if format not in self._streams:
             self._streams[format] = Stream(
-                self.plan, self.inputs.info, self.inputs.load_alone, shares=format == "torch", earlier=self.earlier
+                self.plan, self.inputs.info, self.inputs.load_alone, shares=format == "torch", earlier=self._earlier
             )
         return self._streams[format]
 
@@ -167,14 +170,3 @@ class Delivery:
 def alone(tree: Any) -> list[Any]:
     """Return the leaves of a tree, each tensor laid out by itself."""
     return [layout.alone(leaf) if isinstance(leaf, TensorInfo) else leaf for leaf in layout.leaves(tree)]
-
-
-def only(plan: Plan, keys: Mapping[str, object]) -> Plan:
-    """Return a plan of some of the keys of its result."""
-    from statex.dsl.metadata import follow
-
-    outputs = OrderedDict((key, output) for key, output in plan.outputs.items() if key in keys)
-    born = [(key, output.born) for key, output in outputs.items() if output.born is not None]
-    metadata = plan.header.metadata
-    kept = None if metadata is None else follow(metadata, plan.header.entries, born)
-    return replace(plan, outputs=outputs, metadata=kept)

@@ -36,7 +36,7 @@ class FilePrint:
     hashed_at: int
 
     def is_still(self, path: Path, *, rehash: bool = False, since: int | None = None) -> bool:
-        """Say whether a file is what it was: at a glance where that can tell, else by its digest.
+        """Say whether a file is what it was: at a glance if that can tell, else by its digest.
 
         `since` is the time after which an output got its name; one that was touched later is looked at closely.
         """
@@ -62,7 +62,7 @@ def file_print(
 ) -> FilePrint:
     """Return what a file is like, its digest included.
 
-    `fd` is the descriptor under which it is open already, so that it is that file even where another has taken its
+    `fd` is the descriptor under which it is open already, so that it is that file even if another has taken its
     name meanwhile; `named` is false for one that has yet to get its name. Once `stopped` is true the rest is not read:
     nobody wants to know any more.
 

@@ -32,6 +32,8 @@ class MadeFolders:
             missing.append(folder)
             folder = folder.parent
         for one in reversed(missing):
+            if os.path.isdir(one):  # `new/..`, once there is `new`
+                continue
             try:
                 one.mkdir()
             except OSError as error:

@@ -30,7 +30,7 @@ def versions() -> dict[str, str]:
 def described(request: Request) -> dict[str, Any]:
     """Return a request as plain data: all that its result depends on but the contents of files.
 
-    Paths are relative to the folder of the recipe, so that it does not matter from where it is run.
+    Paths are relative to the folder of the recipe, so that it does not matter where it is run from.
     """
     outside, policy = request.outside, request.policy
     return {
@@ -43,7 +43,6 @@ def described(request: Request) -> dict[str, Any]:
         "target": _target(request.target, request.base),
         "outputs": {one.label: _output(one, request.base) for one in request.outputs},
         "policy": {
-            "replace": policy.replace,
             "max_memory": policy.max_memory,
             "check_input": policy.check_input,
             "verify_written": policy.verify_written,
@@ -55,13 +54,18 @@ def described(request: Request) -> dict[str, Any]:
 def fingerprint(request: Request) -> str:
     """Return the digest of a request and the versions that carry it out."""
     text = json.dumps([described(request), versions()], sort_keys=True, default=repr)
+    return text_digest(text)
+
+
+def text_digest(text: str) -> str:
+    """Return the SHA-256 of a text, which may hold half surrogates."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def relative(path: PathLike, base: Path) -> str:
     """Return a path as reports have it: relative to the folder of the recipe.
 
-    Bytes that are no text are written as `\\udc80`, and a backslash twice.
+    Bytes that are not text are written as `\\udc80`, and a backslash twice.
     """
     found = Path(os.path.relpath(path, base)).as_posix().replace("\\", "\\\\")
     return found.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -77,14 +81,14 @@ _WRITTEN = re.compile(r"\\(?:u(dc[89a-f][0-9a-f])|\\)")
 
 def _rules(part: Part, base: Path) -> dict[str, Any]:
     source = part.program.source
-    digest = hashlib.sha256(source.text.encode("utf-8", "surrogatepass")).hexdigest()
+    digest = text_digest(source.text)
     if part.shared:
         return {"inline": digest}
     return {"file": relative(source.name, base), "sha256": digest, "with": _values(part.given)}
 
 
 def _values(given: Mapping[str, Given]) -> dict[str, Any]:
-    # Which way a value came matters: `5` of a command line may be a number, the text "5" is none.
+    # Which way a value came matters: `5` of a command line may be a number, the text "5" is not.
     return {name: value.value if value.typed else {"text": value.value} for name, value in given.items()}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from statex import nesting
 from statex.checkpoint import Reader, layout, open_checkpoint
 from statex.checkpoint.input_file import Stored
-from statex.diagnostics import StatexError, diagnostic, fail
+from statex.diagnostics import StatexError, diagnostic, fail, pointing_at
 from statex.diagnostics.codes import files as file_codes
 from statex.diagnostics.codes import names as name_codes
 from statex.dsl.check import Checked
@@ -20,6 +20,7 @@ from statex.dsl.graph import SourceKey
 from statex.dsl.parts import Part
 from statex.grammar import tree
 from statex.header import Header, OpaqueInfo, TensorInfo
+from statex.session.expected import check_named
 from statex.session.request import InputSpec, Request, State
 
 
@@ -134,7 +135,8 @@ class Inputs:
         }
 
     def _open(self, given: InputSpec, label: str) -> Opened:
-        opened = Opened(given.state, label)
+        with pointing_at(given.span):
+            opened = Opened(given.state, label)
         self.opened.append(opened)
         if given.format is not None and opened.format != given.format:
             fail(
@@ -142,6 +144,8 @@ class Inputs:
                 f"`{opened.label}` is of the format {opened.format}, and {given.format} was expected",
                 given.span,
             )
+        if opened.reader is not None:
+            check_named(given, [file.path for file in opened.reader.files])
         return opened
 
     @property
@@ -161,7 +165,7 @@ class Inputs:
 
     @property
     def index(self) -> Mapping[str, Any]:
-        """What the index of the checkpoint, if it is a set, says of it besides."""
+        """What else the index of the checkpoint says of it, if it is a set."""
         return self.main.reader.index if self.main.reader is not None else {}
 
     def info(self, key: SourceKey) -> TensorInfo | OpaqueInfo:
@@ -184,7 +188,7 @@ class Inputs:
         return self.load(key).detach()
 
     def check_unchanged(self) -> None:
-        """Refuse to go on where an input has been written to since it was opened.
+        """Refuse to go on if an input has been written to since it was opened.
 
         Raises:
             StatexError: SX609.
@@ -193,7 +197,7 @@ class Inputs:
             reader.check_unchanged()
 
     def check_stored(self) -> None:
-        """Compare what inputs hold with the checksums they record, where that has not been done.
+        """Compare what inputs hold with the checksums they record, if that has not been done.
 
         Raises:
             StatexError: SX604.

@@ -21,7 +21,7 @@ _SHARD = 5_000_000_000
 class Placed:
     """An output and how it is to be written.
 
-    `format` is `None` where it is that of the input. `copy` are files that are taken along into a folder, `left` the
+    `format` is `None` if it is that of the input. `copy` are files that are copied along into a folder, `left` the
     names of what stays behind. `force` says that what is there may be replaced, `own` are the names of the files there
     that the last run wrote.
     """
@@ -41,12 +41,12 @@ def place(spec: OutputSpec, source: Path | None) -> Placed:
     """Return how an output is to be written; `source` is the checkpoint that is converted, if it is a file or folder.
 
     Raises:
-        StatexError: SX613 for a format that cannot be told, SX618 for files that would be taken along into a file.
+        StatexError: SX613 for a format that cannot be told, SX618 for files that would be copied into a file.
     """
     if spec.format == "dcp" and spec.shard_size is not None:
         fail(
             codes.UNKNOWN_FORMAT,
-            "a folder of torch.distributed.checkpoint has no shards of a size of yours",
+            "a torch.distributed.checkpoint folder takes no shard size",
             spec.span,
         )
     folder = _is_folder(spec, source)
@@ -57,11 +57,12 @@ def place(spec: OutputSpec, source: Path | None) -> Placed:
     if spec.copy_files and not folder:
         fail(
             codes.NO_FOLDER,
-            f"files can be taken along into a folder, and `{path}` is a file",
+            f"files can be copied along into a folder, and `{path}` is a file",
             spec.span,
-            help=f"name a folder: {os.path.splitext(path)[0]}/",
+            help=f"name a folder, such as `{path.stem}/`",
         )
-    kind = None if folder and spec.format is None else format_for(path, spec.format)
+    option = "`--format`" if spec.span is None else "a `format`"
+    kind = None if folder and spec.format is None else format_for(path, spec.format, option)
     behind = [*([] if spec.copy_files else [other.name for other in others]), *left] if _is_set(source) else []
     size = (spec.shard_size or _SHARD) if folder else None
     return Placed(spec, path, folder, kind, size, tuple(others if spec.copy_files else ()), tuple(behind))
@@ -88,11 +89,6 @@ def checked(placed: Placed, request: Request, *, force: bool, why: str = "", own
     return replace(placed, force=force)
 
 
-def shown_at(found: Diagnostic, span: Span) -> Diagnostic:
-    """Return a diagnostic that shows a place."""
-    return replace(found, labels=diagnostic(found.code, "", span).labels)
-
-
 def _explained(found: Diagnostic, why: str) -> Diagnostic:
     if why and found.code is codes.EXISTS:
         found = replace(found, notes=(Note("note", why), *found.notes))
@@ -103,7 +99,7 @@ def check_report(request: Request) -> None:
     """Refuse to put a report where something else is.
 
     Raises:
-        StatexError: SX610 for a file that is no report, SX612 for what cannot be written.
+        StatexError: SX610 for a file that is not a report, SX612 for what cannot be written.
     """
     report = request.report
     if report is None or not os.path.lexists(report.parent):
@@ -143,7 +139,7 @@ def check_apart(outputs: Iterable[Placed], request: Request) -> None:
     for kind, path in _made_of(request):
         problems += [
             diagnostic(codes.OUTPUTS_MEET, f"{what} is the {kind} `{path}`", span)
-            for what, place, span, _ in places[: len(places) - (request.report is not None)]
+            for what, place, span, _ in places
             if _real(place) == _real(path)
         ]
     if problems:
@@ -151,7 +147,7 @@ def check_apart(outputs: Iterable[Placed], request: Request) -> None:
 
 
 def _made_of(request: Request) -> Iterator[tuple[str, Path]]:
-    """Yield the texts that a recipe is made of; the report is kept from all that is no report."""
+    """Yield the texts that a recipe is made of."""
     if request.recipe is not None:
         yield "recipe", Path(request.recipe.name)
         yield from (("rule file", Path(part.program.source.name)) for part in request.parts if not part.shared)
@@ -200,7 +196,7 @@ def _meets_input(places: list[_Place], given: Path) -> Iterator[Diagnostic]:
 
 
 def _real(path: Path) -> str:
-    # A name with a NUL is that of no file, which is said when it is opened.
+    # No file has a name with a NUL, which is said when it is opened.
     return os.path.realpath(path) if b"\0" not in os.fsencode(path) else os.fspath(path)
 
 
@@ -220,7 +216,7 @@ def _is_folder(spec: OutputSpec, source: Path | None) -> bool:
                 codes.UNKNOWN_FORMAT,
                 f"shards are written into a folder, and `{name}` is named like a file",
                 spec.span,
-                help=f"name a folder: {os.path.splitext(name)[0]}/",
+                help=f"name a folder, such as `{Path(name).stem}/`",
             )
         return False
     return wanted

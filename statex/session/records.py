@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -10,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from statex.checkpoint import entry_of
-from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
+from statex.diagnostics import Diagnostic, StatexError, fail
 from statex.diagnostics.codes import files as codes
 from statex.dsl.check import Checked
 from statex.session.digests import Digests, FilePrint
-from statex.session.identity import fingerprint, relative
+from statex.session.expected import wrong
+from statex.session.identity import fingerprint, relative, text_digest
 from statex.session.report import VERSION, LastRun, Listed
 from statex.session.request import InputSpec, OutputSpec, Request, TargetSpec
 from statex.session.session import Session
@@ -26,10 +26,7 @@ Prints = Mapping[Path, FilePrint]
 
 def included(found: Checked, request: Request) -> dict[str, str]:
     """Return the digests of the rule files that rules include, by their names."""
-    return {
-        relative(Path(source.name), request.base): hashlib.sha256(source.text.encode("utf-8")).hexdigest()
-        for source in found.included
-    }
+    return {relative(source.name, request.base): text_digest(source.text) for source in found.included}
 
 
 class Records:
@@ -47,7 +44,7 @@ class Records:
         self._further = list(dict.fromkeys(_further(session)))
         self.wanted = request.policy.digests
         for where, given in zip(_places(request), (one for _, _, one in request.all_inputs), strict=True):
-            if self.wanted or given.sha256 is not None:
+            if request.takes_digest(given):
                 for path, fd in self._files[where]:
                     digests.take(path, fd)
         for path in self._further if self.wanted else ():
@@ -73,7 +70,7 @@ class Records:
         """
         problems: list[Diagnostic] = []
         for where, (_, _, given) in zip(_places(self._request), self._request.all_inputs, strict=True):
-            problems += _unexpected(given, [path for path, _ in self._files[where]], prints)
+            problems += wrong(given, [path for path, _ in self._files[where]], prints)
         if problems:
             raise StatexError(problems)
 
@@ -133,50 +130,20 @@ def _further(session: Session) -> Iterator[Path]:
     """Yield the files besides inputs and rules that a result depends on."""
     request = session.request
     yield from request.read
-    for target in (request.target, *(one.target for one in request.outputs)):
-        if isinstance(target, TargetSpec):
-            yield from _target_files(target)
+    for target in request.named_targets:
+        yield from _target_files(target)
     for one in request.outputs:
         yield from copied_files(request, one)
 
 
 def _target_files(target: TargetSpec) -> Iterator[Path]:
-    if target.like is not None and isinstance(target.like, str | os.PathLike):
+    if target.like_path is not None:
         from statex.checkpoint import open_checkpoint
 
-        with open_checkpoint(target.like) as reader:
+        with open_checkpoint(target.like_path) as reader:
             yield from (file.path for file in reader.files)
     elif target.is_code and not target.held_back:
         module = sys.modules.get(str(target.model).partition(":")[0])
         file = getattr(module, "__file__", None)
         if file is not None:
             yield Path(file)
-
-
-def _unexpected(given: InputSpec, paths: list[Path], prints: Prints) -> Iterator[Diagnostic]:
-    if given.sha256 is None:
-        return
-    wanted = given.sha256
-    if isinstance(wanted, str):
-        if len(paths) != 1:
-            yield diagnostic(
-                codes.WRONG_DIGEST,
-                f"`{given.path}` is read from {len(paths)} files, and one digest is expected",
-                given.span,
-                help="give one for each file: `sha256: {NAME: DIGEST, …}`",
-            )
-            return
-        wanted = {paths[0].name: wanted}
-    found = {path.name: prints[path].sha256 for path in paths}
-    for name, digest in wanted.items():
-        if name not in found:
-            yield diagnostic(codes.WRONG_DIGEST, f"`{given.path}` is not read from a file `{name}`", given.span)
-        elif found[name] != digest.lower():
-            yield diagnostic(
-                codes.WRONG_DIGEST,
-                f"`{name}` does not have the expected SHA-256",
-                given.span,
-                values=[f"expected {digest.lower()}", f"found    {found[name]}"],
-            )
-    for name in found.keys() - wanted.keys():
-        yield diagnostic(codes.WRONG_DIGEST, f"no digest is expected for `{name}` of `{given.path}`", given.span)

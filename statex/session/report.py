@@ -60,7 +60,7 @@ class LastRun:
 
     @property
     def proper_seal(self) -> str:
-        """The seal that this has where nobody has changed it."""
+        """The seal that this has if nobody has changed it."""
         text = json.dumps(asdict(replace(self, seal="")), sort_keys=True)
         return hashlib.sha256(text.encode("ascii")).hexdigest()
 
@@ -116,7 +116,7 @@ class _Head:
 
 
 def read_report(path: Path) -> LastRun | None:
-    """Return what the last run said; `None` if there is no report, what is there is none, or somebody has changed it.
+    """Return what the last run said; `None` if there is none, or somebody has changed it.
 
     What is not compared is not kept in memory.
     """
@@ -143,7 +143,7 @@ def _decoded(path: Path, kind: type) -> object:
 
 
 def outputs_named(path: Path, last: LastRun) -> int:
-    """Return the time, in nanoseconds since 1970, from which on a change of an output is none of the run's own.
+    """Return the time, in nanoseconds since 1970, from which on changes of an output are not the run's own.
 
     The report got its name after the outputs; its own time may have been changed since, as by `touch`.
     """

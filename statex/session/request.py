@@ -25,8 +25,9 @@ State = Mapping[str, Any] | Header | PathLike
 class InputSpec:
     """A checkpoint that is read.
 
-    `root` is the path of its state where that is said outside of the rules, `format` is the one that its content has to
-    have, `sha256` the digest of its file (of a folder, those of its files by name). `span` is where a recipe names it.
+    `root` is the path of its state if that is said outside of the rules, `format` is the one that its content has to
+    have, `sha256` the digest of its file (of a folder, those of its files by name). `span` is where a recipe names it,
+    `sha256_span` where it says the digest.
     """
 
     state: State
@@ -34,6 +35,7 @@ class InputSpec:
     format: str | None = None
     sha256: str | Mapping[str, str] | None = None
     span: Span | None = None
+    sha256_span: Span | None = None
 
     @property
     def path(self) -> Path | None:
@@ -59,8 +61,13 @@ class TargetSpec:
 
     @property
     def is_code(self) -> bool:
-        """True where it names a callable of a module."""
+        """True if it names a callable of a module."""
         return isinstance(self.model, str) and not os.path.exists(self.model)
+
+    @property
+    def like_path(self) -> Path | None:
+        """The path of `like`, if that is not in memory."""
+        return Path(self.like) if isinstance(self.like, str | os.PathLike) else None
 
 
 @dataclass(frozen=True)
@@ -92,9 +99,9 @@ class Policy:
 
     `replace` says which existing outputs may be replaced: `never` any, those that are this run's `own` (written by the
     last one, as its report shows), or `always`. `warnings` are `error`, `warn` or `ignore` by code, `*` for all.
-    `max_memory` is in bytes. `skip` does nothing where nothing has changed since the last report, `rehash` then reads
+    `max_memory` is in bytes. `skip` does nothing if nothing has changed since the last report, `rehash` then reads
     all files again. `digests` asks for the SHA-256 of all that is read and written. `make_folders` makes the
-    folders that outputs stand in, where they are missing.
+    folders that outputs stand in, if they are missing.
     """
 
     replace: str = "never"
@@ -113,7 +120,7 @@ class Policy:
 class Request:
     """All that a run needs: the state and further inputs, the rules with what they are given, and what becomes of it.
 
-    `inputs` are the further inputs by name, each with its members. `root` is the path of the state where that is said
+    `inputs` are the further inputs by name, each with its members. `root` is the path of the state if that is said
     outside of the rules. `load` reads the rule files that rules include. `base` is the folder that names in a report
     are relative to, `read` are files of parameters that went into the values given.
     """
@@ -136,6 +143,16 @@ class Request:
         """Every checkpoint that is read, with the name of its input (`''` for the state) and its number there."""
         further = [(name, i, one) for name, members in self.inputs.items() for i, one in enumerate(members)]
         return [("", 0, self.state), *further]
+
+    def takes_digest(self, one: InputSpec) -> bool:
+        """Say whether the files of an input are read as a whole, for their digests."""
+        return self.policy.digests or one.sha256 is not None
+
+    @property
+    def named_targets(self) -> list[TargetSpec]:
+        """What results have to fit, as far as it is named: for the state after all rules, then for each output."""
+        found = (self.target, *(one.target for one in self.outputs))
+        return [one for one in found if isinstance(one, TargetSpec)]
 
 
 def as_members(given: State | Sequence[State]) -> tuple[InputSpec, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +16,8 @@ from statex.dsl.plan import Plan
 from statex.session.delivery import Delivery, alone
 from statex.session.format_warnings import format_warnings
 from statex.session.opened import Inputs
-from statex.session.request import Request, TargetSpec
+from statex.session.request import Request
+from statex.session.stamps import kept_stamps
 from statex.session.targets import resolve
 
 
@@ -42,9 +42,7 @@ def settled(request: Request) -> tuple[Diagnostic, ...]:
     paths = [one.path for _, _, one in request.all_inputs if one.path is not None]
     paths += [Path(one.path) for one in request.outputs]
     paths += [request.report] if request.report is not None else []
-    targets = [request.target, *(one.target for one in request.outputs)]
-    likes = [one.like for one in targets if isinstance(one, TargetSpec)]
-    paths += [Path(one) for one in likes if isinstance(one, str | os.PathLike)]
+    paths += [one.like_path for one in request.named_targets if one.like_path is not None]
     return tuple(one.diagnostic() for one in recover(paths))
 
 
@@ -98,7 +96,8 @@ class Session:
             outside=request.outside,
             load=request.load,
         )
-        return replace(plan, left_around=tuple(nesting.dropped_by(inputs.main.tree, inputs.root, inputs.root_target)))
+        left = tuple(nesting.dropped_by(inputs.main.tree, inputs.root, inputs.root_target))
+        return replace(plan, left_around=left, warnings=(*plan.warnings, *kept_stamps(plan)))
 
     def priced(self, format: str | None = None) -> Plan:
         """Return the plan with what it takes to write a format, and with warnings of what that has no place for.
@@ -106,13 +105,13 @@ class Session:
         `format` is by default that of the input.
 
         Raises:
-            StatexError: SX614 where safetensors is asked for, and cannot hold the result with what stays around it.
+            StatexError: SX614 if safetensors is asked for, and cannot hold the result with what stays around it.
         """
         if self.inputs.main.reader is None:
             return self.plan
         asked, format = format == "safetensors", format or self.inputs.main.format
         tree = self.whole.contents(format)
-        # What a format that nobody asked for cannot hold is no error yet.
+        # What a format cannot hold is not an error yet if nobody asked for it.
         output = arrange(tree, Options(format)) if asked or format == "torch" else alone(tree)
         warnings = (*self.before, *self.plan.warnings, *format_warnings(self.plan, format, self.inputs.notes))
         return replace(self.plan, cost=self.whole.cost(format, output), warnings=warnings)

@@ -1,4 +1,4 @@
-"""The outputs of a run between plan and disk: which keys each holds, what it costs, and the trees that are written."""
+"""The outputs of a run between plan and disk: what each is made of, what they cost, and which is written first."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 from statex.checkpoint import Options, arrange
 from statex.checkpoint.contents import Made, OutTensor
 from statex.checkpoint.layout import leaves
-from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
+from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail, pointing_at
 from statex.diagnostics.amounts import show_bytes
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
 from statex.dsl.plan import Cost, Plan
-from statex.session.delivery import Delivery, only
+from statex.session.delivery import Delivery
 from statex.session.format_warnings import format_warnings
+from statex.session.keeping import plans_of
 from statex.session.placing import Placed
 from statex.session.request import Policy, Request, TargetSpec
-from statex.session.selection import selected
 from statex.session.session import Session
 from statex.session.targets import resolve
 
@@ -58,8 +58,7 @@ def shipments(session: Session, outputs: Sequence[Placed], policy: Policy) -> li
         StatexError: SX301 for a pattern of keys that matches none, SX632 for keys that no output holds, SX501 and SX504
             for targets, SX614 for what a format cannot hold.
     """
-    plans = [_plan_of(session, one) for one in outputs]
-    _check_all_kept(session.plan, plans)
+    plans = plans_of(session.plan, [one.spec.keep for one in outputs], session.request.outside)
     verified = session.whole.check_target()
     if session.target is not None:
         session.whole.load_into_target(outputs[0].format or session.inputs.main.format)
@@ -68,9 +67,9 @@ def shipments(session: Session, outputs: Sequence[Placed], policy: Policy) -> li
     for place in _order([one.format or session.inputs.main.format for one in outputs]):
         one, plan = outputs[place], plans[place]
         own = one.spec.target
-        delivery = Delivery(plan, session.inputs, resolve(own))
-        delivery.earlier = dict(made)
-        shipment = _shipment(session, one, delivery, policy)
+        with pointing_at(one.spec.span if len(outputs) > 1 else None):
+            delivery = Delivery(plan, session.inputs, resolve(own), dict(made))
+            shipment = _shipment(session, one, delivery, policy)
         if shipment.comparison is None and not one.spec.keep and own is None:
             shipment = replace(shipment, comparison=verified)
         found[place] = shipment
@@ -108,41 +107,18 @@ def _shipment(session: Session, placed: Placed, delivery: Delivery, policy: Poli
     return Shipment(placed, delivery, options, arrange(delivery.contents(options.format), options), comparison)
 
 
-def _plan_of(session: Session, placed: Placed) -> Plan:
-    if not placed.spec.keep:
-        return session.plan
-    return only(session.plan, selected(session.plan.outputs, placed.spec.keep, session.request.outside))
-
-
-def _check_all_kept(plan: Plan, plans: Sequence[Plan]) -> None:
-    if any(one is plan for one in plans):
-        return
-    held = {key for one in plans for key in one.outputs}
-    lost = [key for key in plan.outputs if key not in held]
-    if lost:
-        named = join_words([f"`{key}`" for key in lost], limit=3)
-        fail(
-            codes.KEY_NOWHERE,
-            f"no output holds {named}",
-            help=f"if {'it is' if len(lost) == 1 else 'they are'} not needed: drop {join_words(lost, limit=3)}",
-        )
-
-
 def priced(session: Session, found: Sequence[Shipment], policy: Policy) -> Plan:
     """Return the whole plan with what all outputs take together, and with what their formats have no place for.
 
     Raises:
-        StatexError: SX616 where that is more memory than allowed.
+        StatexError: SX616 if that is more memory than allowed.
     """
     has_model = session.target is not None and session.target.module is not None
     torch = has_model or any(one.delivery.needs_torch(one.options.format) for one in found)
     costs = [one.delivery.cost(one.options.format, one.tree, torch=torch) for one in found]
-    read = sum(cost.read for cost in costs)
     written = sum(cost.written for cost in costs)
-    if policy.digests:
-        read += sum(file.size for reader in session.inputs.readers for file in reader.files) + written
     cost = Cost(
-        read=read,
+        read=sum(cost.read for cost in costs) + _digested(session) + (written if policy.digests else 0),
         copied=sum(cost.copied for cost in costs),
         computed=sum(cost.computed for cost in costs),
         written=written,
@@ -152,9 +128,17 @@ def priced(session: Session, found: Sequence[Shipment], policy: Policy) -> Plan:
         fail(
             codes.NO_MEMORY,
             f"this would take up to {show_bytes(cost.memory)} of memory, and {show_bytes(policy.max_memory)} "
-            "are allowed",
+            "is allowed",
         )
     return replace(session.plan, cost=cost, warnings=(*session.plan.warnings, *_losses(session, found)))
+
+
+def _digested(session: Session) -> int:
+    """Return the bytes of inputs that are read for their digests."""
+    request = session.request
+    inputs = zip(request.all_inputs, session.inputs.opened, strict=True)
+    readers = [opened.reader for (_, _, given), opened in inputs if request.takes_digest(given)]
+    return sum(file.size for reader in readers if reader is not None for file in reader.files)
 
 
 def _losses(session: Session, found: Sequence[Shipment]) -> Iterator[Diagnostic]:
@@ -192,13 +176,12 @@ def counted_progress(progress: Callable[[int, int], None] | None, total: int) ->
 
 
 def check_held_back(request: Request) -> None:
-    """Refuse targets that are code, where that may not be imported.
+    """Refuse targets that are code which may not be imported.
 
     Raises:
         StatexError: SX507 with every such target.
     """
-    targets = [request.target, *(one.target for one in request.outputs)]
-    held = [one for one in targets if isinstance(one, TargetSpec) and one.held_back]
+    held = [one for one in request.named_targets if one.held_back]
     if held:
         raise StatexError([_not_allowed(one) for one in held])
 

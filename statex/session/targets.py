@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from statex.diagnostics import fail
+from statex.diagnostics import fail, pointing_at
 from statex.diagnostics.codes import target as codes
 from statex.session.opened import header_of
 from statex.session.request import State, TargetSpec
@@ -17,21 +17,22 @@ if TYPE_CHECKING:
 
 
 def resolve(target: TargetSpec | Target | None) -> Target | None:
-    """Return what a result is verified against; `None` where nothing is named, or what is named may not be imported.
+    """Return what a result is verified against; `None` if nothing is named, or what is named may not be imported.
 
     Raises:
-        StatexError: SX505 where a model and a checkpoint are both given, SX502 and SX503 where a model cannot be had,
+        StatexError: SX505 if a model and a checkpoint are both given, SX502 and SX503 if a model cannot be had,
             6xx for a checkpoint.
     """
     if target is None or not isinstance(target, TargetSpec):
         return target
     if target.model is not None and target.like is not None:
         fail(codes.TARGET_KEYS, "both a target and a checkpoint to compare with are given")
-    if target.like is not None:
-        return _of_state(target.like)
-    if target.model is None or target.held_back:
-        return None
-    return _of_model(target)
+    with pointing_at(target.span):
+        if target.like is not None:
+            return _of_state(target.like)
+        if target.model is None or target.held_back:
+            return None
+        return _of_model(target)
 
 
 def _of_state(state: State) -> Target:
@@ -48,7 +49,7 @@ def _of_model(target: TargetSpec) -> Target:
     if isinstance(model, Target):
         return model
     if target.is_code:
-        return build_target(model, target.arguments, target.folder)
+        return build_target(model, target.arguments, target.folder, in_recipe=target.span is not None)
     if isinstance(model, str | os.PathLike | Mapping):
         return _of_state(model)
     return module_target(model)

@@ -12,11 +12,11 @@ from statex.checkpoint import entry_of, holds_just, other_files
 from statex.diagnostics import StatexError
 from statex.session.identity import fingerprint, located, relative
 from statex.session.report import LastRun, Listed, outputs_named
-from statex.session.request import InputSpec, OutputSpec, Request, TargetSpec
+from statex.session.request import InputSpec, OutputSpec, Request
 
 
 def changes(request: Request, last: LastRun, included: Mapping[str, str]) -> str | None:
-    """Return what has changed since the last run, in words; `None` where nothing has, so that it need not run again.
+    """Return what has changed since the last run, in words; `None` if nothing has, so that it need not run again.
 
     `included` are the digests of the rule files that rules include now.
     """
@@ -79,17 +79,17 @@ def _depended_on(request: Request) -> Iterator[Path]:
     yield from request.read
     for output in request.outputs:
         yield from copied_files(request, output)
-    for target in (request.target, *(one.target for one in request.outputs)):
-        if isinstance(target, TargetSpec) and isinstance(target.like, str | os.PathLike):
-            entry = entry_of(target.like)
+    for target in request.named_targets:
+        if target.like_path is not None:
+            entry = entry_of(target.like_path)
             yield from () if os.path.isdir(entry) else (entry,)
-        elif isinstance(target, TargetSpec) and target.is_code and not target.held_back:
+        elif target.is_code and not target.held_back:
             found = module_file(str(target.model), target.folder)
             yield from () if found is None else (found,)
 
 
 def module_file(model: str, folder: str | None) -> Path | None:
-    """Return the source file that `module:callable` is imported from; `None` where only the import would tell."""
+    """Return the source file that `module:callable` is imported from; `None` if only the import would tell."""
     name = model.partition(":")[0]
     places = [one for one in (folder, os.getcwd()) if one is not None] + sys.path
     parts = name.split(".")

@@ -16,7 +16,7 @@ WAYS = ("error", "warn", "ignore")
 def judged(found: Iterable[Diagnostic], policy: Mapping[str, str]) -> tuple[Diagnostic, ...]:
     """Return the warnings that are to be said; `policy` maps codes (`*`: all others) to error, warn or ignore.
 
-    `*` makes no error of an interrupted run that was settled: that is news, and nothing to be mended.
+    `*` does not turn the news that an interrupted run was settled into an error: there is nothing to mend.
 
     Raises:
         StatexError: with every warning that is to be an error.

@@ -115,6 +115,13 @@ def test_what_is_written_is_compared_when_asked(folder: Path, monkeypatch: pytes
         statex.convert(source, target, rules, format="dcp", verify_written=True, force=True)
 
 
+def test_what_is_pickled_does_not_count_as_a_tensor_when_it_is_compared(folder: Path) -> None:
+    source, target = folder.with_name("odd.pth"), folder.with_name("odd")
+    torch.save({"a": torch.arange(3.0), "s": torch.eye(3).to_sparse(), "z": torch.arange(4)}, source)
+    statex.convert(source, target, statex.compile("rename a -> b"), format="dcp", verify_written=True)
+    assert set(statex.read_header(target).entries) == {"b", "s", "z"}
+
+
 def test_what_stands_around_the_state_is_kept(folder: Path) -> None:
     folder = folder.with_name("nested")
     state = {"model": {"w": torch.ones(2)}, "optim": {"m": torch.full((3,), 2.0)}}

@@ -159,6 +159,10 @@ class TestRecipesAmongArguments:
             said = usage(run, "apply", "r.YAML", *more)
             assert said == "`r.YAML` is a recipe: it is carried out by `statex run r.YAML`"
 
+    def test_run_names_the_command_for_rules(self, run: Run) -> None:
+        said = usage(run, "run", "one.sx")
+        assert said == "`one.sx` is a rule file: it is applied by `statex apply one.sx IN OUT`"
+
     @pytest.mark.parametrize("arguments", [["one.sx", "r.yaml"], ["r.yaml", "net.pth"], ["-e", "drop a.w", "r.yml"]])
     def test_it_stands_alone(self, run: Run, arguments: Sequence[str]) -> None:
         for command in ("plan", "check"):

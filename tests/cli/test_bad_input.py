@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tests.cli.conftest import Run
 
@@ -204,6 +205,28 @@ def test_a_target_that_ends_the_process(run: Run, tmp_path: Path, output: Path, 
     assert "SystemExit: 0" in ended.err
 
 
+def test_what_is_verified_is_named(run: Run) -> None:
+    torch.save({"other.weight": torch.ones(5)}, "other.pth")
+    ended = run("verify", "in.pth", "--like", "other.pth")
+    assert ended.exit_code == 1
+    assert ended.err.startswith("error[SX501]: `in.pth` does not fit other.pth: ")
+
+
+def test_a_rule_file_without_its_ending_or_after_the_checkpoint(run: Run) -> None:
+    Path("names.sx").write_text("")
+    Path("folder").mkdir()
+    assert "= help: did you mean `names.sx`?" in run("plan", "names", "in.pth").err
+    assert "= help: rule files come before the checkpoint" in run("plan", "folder", "in.pth").err
+    assert "help" not in run("plan", "nothing", "in.pth").err
+
+
+def test_a_recipe_where_rules_are_expected(run: Run) -> None:
+    Path("recipe.yaml").write_text("statex: 1\n")
+    ended = run("diff", "in.pth", "in.pth", "--rules", "recipe.yaml")
+    assert ended.exit_code == 3
+    assert ended.err.startswith("error[SX222]: `recipe.yaml` is named like a recipe, and rules are expected\n")
+
+
 def test_missing_and_unexpected_keys_stand_side_by_side(run: Run, output: Path) -> None:
     torch.save({"lin.weight": torch.ones(5, 10), "linear.bias": torch.ones(5)}, "in.pth")
     ended = run("apply", "-e", "", "in.pth", output, "--force", "--target", "models:Net")
@@ -212,6 +235,29 @@ def test_missing_and_unexpected_keys_stand_side_by_side(run: Run, output: Path) 
     assert re.search(r"missing +linear\.weight +f32\[5, 10\] +same type as unexpected `lin\.weight`", ended.err)
     assert re.search(r"unexpected +lin\.weight +f32\[5, 10\] +untouched since the input", ended.err)
     assert_untouched(output)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["show", ""], "argument 1 is empty"),
+        (["diff", "in.pth", ""], "argument 2 is empty"),
+        (["verify", "", "--like", "in.pth"], "argument 1 is empty"),
+        (["apply", "-e", "drop x", "", "out.pth"], "argument 1 is empty"),
+        (["apply", "-e", "drop x", "in.pth", ""], "argument 2 is empty"),
+        (["plan", "-e", "", "in.pth", "--in", "x="], "`x=` has no path"),
+        (["run", ""], "argument 1 is empty"),
+        (["run", "recipe.yaml", "--in", "main="], "`main=` has no path"),
+        (["run", "recipe.yaml", "--out", "main="], "`main=` has no path"),
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(run: Run, output: Path, arguments: list[str], says: str) -> None:
+    Path("recipe.yaml").write_text("statex: 1\ninputs: {main: in.pth}\noutputs: out.pth\n")
+    save_file({"w": torch.ones(2)}, "model.safetensors")
+    ended = run(*arguments)
+    assert ended.exit_code == 2
+    assert says in ended.err
+    assert "a variable that is not set" in ended.err
 
 
 @pytest.mark.parametrize(

@@ -184,12 +184,12 @@ class TestFolders:
         ended = run("apply", "-e", "", "in", "out/")
         assert ended.exit_code == 0
         assert ended.out.splitlines()[1:] == [
-            "not taken along: config.json and vocab.txt (--copy-files)",
+            "not copied: config.json and vocab.txt (--copy-files)",
             "wrote out",
         ]
         assert [path.name for path in Path("out").iterdir()] == ["model.safetensors"]
         taken = run("apply", "-e", "", "in", "out", "--copy-files", "--force")
-        assert "not taken along" not in taken.out
+        assert "not copied" not in taken.out
         assert Path("out/config.json").read_bytes() == Path("in/config.json").read_bytes()
         lost = run("apply", "-e", "", "in", "out", "--force")
         assert lost.exit_code == 3
@@ -199,10 +199,10 @@ class TestFolders:
         Path("in/1_Pooling").mkdir()
         Path("in/.cache").mkdir()
         taken = run("apply", "-e", "", "in", "out/", "--copy-files")
-        assert "\nnot taken along: 1_Pooling/\n" in taken.out
+        assert "\nnot copied: 1_Pooling/\n" in taken.out
         left = run("apply", "-e", "", "in", "other/")
         names = "config.json, vocab.txt and 1_Pooling/"
-        assert f"\nnot taken along: {names} (--copy-files takes the files)\n" in left.out
+        assert f"\nnot copied: {names} (--copy-files copies the files)\n" in left.out
 
     def test_links_to_outside_are_not_taken_along_and_that_is_a_warning(self, run: Run) -> None:
         Path("real.json").write_text("{}")
@@ -211,7 +211,7 @@ class TestFolders:
         ended = run("apply", "-e", "", "in", "out/", "--copy-files")
         assert ended.exit_code == 0
         assert ended.err.startswith("warning[SX908]: `config.json` is a link to outside of the input's folder")
-        assert "\nnot taken along: config.json@\n" in ended.out
+        assert "\nnot copied: config.json@\n" in ended.out
         ended = run("apply", "-e", "", "in", "other/", "--copy-files", "-W", "error")
         assert (ended.exit_code, ended.out, Path("other").exists()) == (1, "", False)
         assert run("apply", "-e", "", "in", "third/").err == ""

@@ -65,6 +65,25 @@ def test_tolerances(run: Run, pair: None) -> None:
     assert "takes a number from 0 on" in run("diff", "x.pth", "y.pth", "--atol", "-1").err
 
 
+def test_what_is_within_the_tolerance_is_not_called_equal(run: Run, pair: None) -> None:
+    torch.save({"w": torch.tensor([1.0, 2.0]), "v": torch.ones(2)}, "x.pth")
+    torch.save({"w": torch.tensor([1.0, 2.001]), "v": torch.ones(2)}, "y.pth")
+    ended = run("diff", "x.pth", "y.pth", "--atol", "1")
+    assert ended.exit_code == 0
+    assert ended.out == "1 within the tolerance, 1 equal\n"
+    assert run("diff", "x.pth", "y.pth", "--atol", "1", "--json").json["equal"] == 1
+
+
+def test_entries_that_are_no_tensors_are_not_called_equal(run: Run, pair: None) -> None:
+    for name, number in (("x.pth", 5), ("y.pth", 6)):
+        torch.save({"w": torch.ones(2), "n._extra_state": number, "m._extra_state": number}, name)
+    ended = run("diff", "x.pth", "y.pth")
+    said = "x.pth and y.pth: 1 key, all equal in bits; 2 entries that are not dense tensors were not compared\n"
+    assert (ended.exit_code, ended.out) == (0, said)
+    found = run("diff", "x.pth", "y.pth", "--json").json
+    assert (found["equal"], found["uncompared"]) == (1, ["n._extra_state", "m._extra_state"])
+
+
 def test_json(run: Run, pair: None) -> None:
     found = run("diff", "a.pth", "b.safetensors", "--json").json
     assert (found["agree"], found["equal"]) == (False, 6)

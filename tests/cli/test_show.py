@@ -85,8 +85,8 @@ def test_patterns(run: Run, moe: None) -> None:
     [
         ("layers.*.norn", "SX301", "did you mean `layers.*.norm`?"),
         ("layers.[", "SX1", "layers.["),
-        ("** where ndim == 2", "SX101", "expected patterns alone"),
-        ("**\ndrop a", "SX101", "expected patterns alone"),
+        ("** where ndim == 2", "SX704", "takes patterns alone"),
+        ("**\ndrop a", "SX704", "takes patterns alone"),
     ],
 )
 def test_patterns_that_are_none(run: Run, moe: None, pattern: str, code: str, said: str) -> None:

@@ -389,7 +389,7 @@ class Reality:
 def test_the_account_is_what_happens_to_the_data() -> None:
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=400, deadline=None, derandomize=True)
+    @settings(max_examples=600, deadline=None, derandomize=True)
     @given(programs(), regular())
     def holds(statements: list[str], state: dict[str, Any]) -> None:
         # Each has a value of its own; of ties the tests above tell.

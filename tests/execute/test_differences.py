@@ -72,6 +72,29 @@ def test_only_one_side_is_infinite(tmp_path: Path) -> None:
 def test_integers_beyond_what_a_double_tells_apart(tmp_path: Path) -> None:
     found = compare(tmp_path, torch.tensor([2**60, 5]), torch.tensor([2**60 + 1, 5]))
     assert (found.values["t"].elements, found.values["t"].absolute) == (1, 1.0)
+    for dtype, low in ((torch.uint64, 2**63), (torch.int64, 2**62), (torch.int64, -(2**63))):
+        one, other = torch.tensor([low + 5], dtype=dtype), torch.tensor([low], dtype=dtype)
+        for pair in ((one, other), (other, one)):
+            assert not compare(tmp_path, *pair, atol=4.0).agree
+            assert compare(tmp_path, *pair, atol=5.0).agree
+    found = compare(tmp_path, torch.tensor([2**63 - 1]), torch.tensor([-(2**63)]))
+    assert found.values["t"].absolute == float(2**64)
+
+
+def test_infinite_and_finite_numbers_differ(tmp_path: Path) -> None:
+    for one, other in ((1.0, math.inf), (math.inf, 1.0), (math.inf, -math.inf), (complex(1, 0), complex(math.inf, 0))):
+        found = compare(tmp_path, torch.tensor([one]), torch.tensor([other]), rtol=1.0, atol=1e30)
+        assert not found.agree, (one, other)
+        assert (found.values["t"].absolute, found.values["t"].relative) == (math.inf, math.inf)
+
+
+def test_numbers_within_the_tolerance_are_not_equal(tmp_path: Path) -> None:
+    found = compare(tmp_path, torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 2.5, 4.0]), atol=0.6)
+    assert (found.agree, found.equal) == (False, 0)
+    assert (found.values["t"].elements, found.values["t"].within) == (1, 1)
+    for dtype in (torch.bool, torch.float8_e4m3fn, torch.complex64, torch.int8):
+        found = compare(tmp_path, torch.zeros(200_000, dtype=dtype), torch.ones(200_000, dtype=dtype), atol=1.5)
+        assert (found.agree, found.equal, found.values["t"].within) == (True, 0, 200_000)
 
 
 def test_bits_alone(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import random
+import time
 
 import pytest
 from hypothesis import example, given, settings
@@ -283,3 +284,18 @@ def test_blank_lines_and_comments_change_nothing(fillers: list[str]) -> None:
     lines = [line for s in statements for line in (s.span.text, "\0")]
     filled = "\n".join(fillers[i % 40] if line == "\0" else line for i, line in enumerate(lines))
     assert [plain(s) for s in parse_text(filled).statements] == [plain(s) for s in statements]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "drop " + "{a}." * 10_000,
+        "drop " + "a" * 40_000 + "\ndrop b-c",
+        "drop " + "a" * 40_000 + "\nset a.b = it.f(1)",
+    ],
+)
+def test_errors_after_long_keys_take_no_square_of_their_length(text: str) -> None:
+    began = time.process_time()
+    with pytest.raises(StatexError):
+        parse_text(text)
+    assert time.process_time() - began < 1

@@ -56,10 +56,18 @@ def test_values_from_outside(plain: Bench) -> None:
 def test_values_are_of_the_type_of_the_recipes(plain: Bench) -> None:
     (found,) = plain.refused("-D", "scale=many", code=2)
     assert (found["code"], found["headline"]) == ("SX206", "the parameter `scale` takes a float, and this is text")
+    assert found["labels"][0]["text"] == "given anew from outside"
     text = RECIPE.replace("scale: 2.0", "scale: 2.0, name: '12'")
     plain.write("recipe.yaml", text.replace("rules:", "rules:\n  - expect name == '34'").replace("skip", "run"))
     assert plain.codes(code=1) == ["SX317"]
     plain("-D", "name=34")
+
+
+def test_one_wrong_value_leaves_the_other_parameters_known(plain: Bench) -> None:
+    text = RECIPE.replace("scale: 2.0", "scale: 2.0, first: 1, more: 2").replace("skip", "run")
+    plain.write("recipe.yaml", text.replace("rules:", "rules:\n  - let total = first + more\n  - expect total == 3"))
+    assert plain.codes("-D", "first=many", code=2) == ["SX206"]
+    assert plain.codes("-D", "first=many", "-D", "more=[1]", code=2) == ["SX206", "SX206"]
 
 
 def test_names_that_nothing_uses(plain: Bench) -> None:
@@ -105,6 +113,7 @@ def test_a_value_of_a_file(plain: Bench) -> None:
         (found,) = plain.refused(code=2)
         assert (found["code"], found["headline"]) == ("SX712", headline)
         assert "hunter2" not in json.dumps(found)
+        assert path != "net.scael" or found["help"] == ["did you mean `net.scale`?"]
         plain("-D", "scale=4.0", "--force")  # the file is not asked
         assert scaled(plain) == 4
     plain.write("recipe.yaml", text)
@@ -117,6 +126,45 @@ def test_a_value_of_a_file(plain: Bench) -> None:
         assert (found["code"], found["labels"][0]["line"], found["labels"][0]["column"]) == ("SX223", 3, 24)
 
 
+@pytest.mark.parametrize("by", ["{param: scale}", None])
+def test_a_value_of_a_file_that_is_of_another_type_is_not_shown(plain: Bench, by: str | None) -> None:
+    plain.write("config.json", json.dumps({"net": {"token": "hunter2"}}))
+    text = RECIPE.replace("scale: 2.0", "scale: {file: config.json, from: net.token}")
+    if by is None:
+        text = text.replace("scale: {file", "by: {file").replace(", with: {by: {param: scale}}", "")
+    plain.write("recipe.yaml", text)
+    (found,) = plain.refused(code=2)
+    assert found["code"] == "SX206"
+    assert found["headline"] == "the parameter `by` takes a float, and `net.token` of `config.json` is text"
+    assert "hunter2" not in json.dumps(found)
+    (found,) = plain.refused("-D", f"{'by' if by is None else 'scale'}=three", code=2)
+    assert "three" in json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "line", "help"),
+    [
+        ("main: in.pth", "main: nope.pth", "SX601", 2, ""),
+        ("rules:", "target: {like: nope.pth}\nrules:", "SX601", 4, ""),
+        ("rules:", "target: {model: 'nope:f'}\nrules:", "SX502", 4, "in the recipe's folder, the working directory"),
+        ("rules:", "target: {model: 'nets:net'}\nrules:", "SX503", 4, "`args: {NAME: VALUE}`"),
+        ("rules:", "rules:\n  - param more", "SX204", 5, "params: {more: …} in the recipe   or -D more=…"),
+        ("rules:", "rules:\n  - input more", "SX210", 5, "inputs: {main: …, more: PATH}"),
+        ("{main: in.pth}", "\n  main: in.pth\n  lora: in.pth", "SX209", 7, "did you mean `lora::`?"),
+    ],
+)
+def test_errors_say_where_in_the_recipe_and_what_to_write_there(
+    plain: Bench, old: str, new: str, code: str, line: int, help: str
+) -> None:
+    plain.write("nets.py", "def net(width): ...\n")
+    text = RECIPE.replace(old, new).replace("skip", "run")
+    plain.write("recipe.yaml", text.replace("rules:", "rules:\n  - drop? lor::x") if code == "SX209" else text)
+    ended = plain.call("run", "recipe.yaml", "--allow-import", "--json")
+    found = next(one for one in ended.json["diagnostics"] if one["code"] == code)
+    assert found["labels"][0]["line"] == line
+    assert help in "".join(found["help"])
+
+
 def test_a_rule_file_that_is_not_there(plain: Bench) -> None:
     plain.write("recipe.yaml", RECIPE.replace("main.sx", "mian.sx"))
     for command in ("run", "plan", "check"):
@@ -125,6 +173,15 @@ def test_a_rule_file_that_is_not_there(plain: Bench) -> None:
 
 
 # --- inputs, outputs, warnings, memory ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "pipe"])
+def test_a_rule_file_that_is_a_pipe_or_a_device_is_not_read(plain: Bench, name: str) -> None:
+    os.mkfifo(plain.folder / "pipe")
+    text = f"statex: 1\ninputs: {{main: in.pth}}\nrules: [{{file: {name}}}]\noutputs: out.pth\n"
+    plain.write("recipe.yaml", text)
+    (found,) = plain.refused(code=3)
+    assert (found["code"], found["headline"], found["labels"][0]["line"]) == ("SX222", f"`{name}` is not a file", 3)
 
 
 def test_other_inputs(plain: Bench) -> None:
@@ -157,7 +214,7 @@ def test_other_outputs(plain: Bench) -> None:
     assert (found["code"], found["help"]) == ("SX711", ["did you mean `all`?"])
     ended = plain.call("run", "recipe.yaml", "--out", "all=a.pth", "--out", "all=b.pth")
     assert ended.exit_code == 2
-    assert "the output `all` is given two places" in " ".join(ended.err.split())
+    assert "the output `all` is given twice" in " ".join(ended.err.split())
 
 
 def test_warnings(plain: Bench) -> None:
@@ -437,7 +494,7 @@ def test_a_recipes_own_options(bench: Bench) -> None:
     for command in ("plan", "check"):
         ended = bench.call(command, "recipe.yaml", "--like", "in.pth")
         assert ended.exit_code == 2
-        assert "the recipe says this itself: `--like` is for rules" in " ".join(ended.err.split())
+        assert "a recipe says this itself; `--like` is for rules" in " ".join(ended.err.split())
 
 
 def test_diagnostics_in_rules_point_into_the_recipe(bench: Bench) -> None:

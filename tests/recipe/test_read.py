@@ -173,7 +173,7 @@ def test_rules_of_the_examples_are_right(path: Path) -> None:
 
 
 def test_paths_of_a_recipe_in_the_working_directory() -> None:
-    assert (parsed(HEAD).folder, parsed(HEAD).resolve("../a")) == (".", os.path.join(".", "../a"))
+    assert (parsed(HEAD).folder, parsed(HEAD).resolve("../a")) == (".", "../a")
 
 
 def test_all_errors_at_once_and_in_order() -> None:
@@ -191,11 +191,9 @@ def test_all_errors_at_once_and_in_order() -> None:
     )
     assert concise(text) == [
         "1:1: SX702 unknown key `statx` in the recipe",
-        "1:1: SX705 the recipe has no `statex`",
         "2:1: SX705 `inputs` has no `main`, the checkpoint that the rules change",
         "3:17: SX704 `inputs.mian[1]` must be a path or a mapping, not the number 5",
         "4:3: SX704 `inputs` cannot use the name `target`, which rules use for the target",
-        "4:3: SX705 `inputs.target` has no `path`",
         "4:12: SX702 unknown key `pth` in `inputs.target`",
         "4:28: SX704 `inputs.target.sha256` must be 64 hexadecimal digits, not the text `abc`",
         "6:5: SX704 `rules[0]` is read as a mapping, because of the `:` in it; quote the rule",
@@ -241,6 +239,8 @@ def test_all_errors_at_once_and_in_order() -> None:
          "error, warn or ignore, not the text `off`"),
         ("policy: {warnings: {SX999: warn}}",
          "4:21: SX704 `policy.warnings` has `SX999`, which is not the code of a warning"),
+        ("policy: {warnings: {SX301: warn}}",
+         "4:21: SX704 `SX301` in `policy.warnings` must be the code of a warning, such as SX902"),
         ("policy: {warnings: {SX902: no}}",
          "4:28: SX704 `policy.warnings.SX902` must be error, warn or ignore, not the text `no`"),
         ("policy: {max_memory: 1.5}", "4:22: SX704 `policy.max_memory` must be a size such as 2GB, 500MB or a "
@@ -275,7 +275,7 @@ def test_errors(added: str, said: str) -> None:
         (HEAD.replace("1", "1.0", 1),
          "1:9: SX704 `statex` must be 1, the version of recipes that this statex reads, not the number 1.0"),
         (HEAD.replace("in.pth", "[a, b]"),
-         "2:16: SX704 `inputs` has a list as `main`, and the checkpoint that the rules change is one"),
+         "2:16: SX704 `inputs` takes one path as `main`, not a list: the rules change one checkpoint"),
         (HEAD.replace("in.pth", "a, b: []"),
          "2:22: SX704 `inputs.b` must be a path, a mapping, or a list of these, which is a family, not an empty list"),
         (HEAD.replace("{main: in.pth}", "in.pth"),
@@ -318,6 +318,38 @@ def test_a_rule_that_yaml_takes_for_a_mapping(rule: str, help: str) -> None:
     assert helps(found) == [help]
     if help.startswith("- "):
         assert yaml.safe_load(help) == [rule]
+
+
+@pytest.mark.parametrize(
+    ("added", "notes", "help"),
+    [
+        ("rules: drop a", [], ["rules:\n  - RULE"]),
+        ("rules: |\n  drop a", [], ["put the block into a list: `- |` in a line of its own, and the rules indented "
+                                    "below it"]),
+        ("rules: [1]", [], []),
+        ("rules: [../rules/a.sx]", [], ["{file: ../rules/a.sx}"]),
+        ("rules: ['statex:llama']", [], ["{file: statex:llama}"]),
+        ("target: base/", [], ["target: {like: base/}"]),
+        ("target: 'models:net'", [], ["target: {model: 'models:net'}"]),
+        ("target: [a]", [], []),
+        ("outputs: {a: {path: x, target: base/}}", [], ["target: {like: base/}"]),
+        ("inputs: base/", [], ["inputs: {main: base/}"]),
+        (f"inputs: {{main: {{path: x, sha256: {'a' * 63}}}}}", ["it has 63 of them"], []),
+        (f"inputs: {{main: {{path: x, sha256: {{y: {'a' * 63}}}}}}}", ["it has 63 of them"], []),
+        ("inputs: {main: {path: x, sha256: none}}", [], []),
+    ],
+)  # fmt: skip
+def test_what_helps(added: str, notes: list[str], help: list[str]) -> None:
+    name = added.partition(":")[0]
+    head = "".join(line for line in HEAD.splitlines(keepends=True) if not line.startswith(f"{name}:"))
+    (found,) = errors(head + added)
+    assert (found.code.id, helps(found)) == ("SX704", help)
+    assert [line.text for line in found.notes if line.kind == "note"] == notes
+
+
+def test_a_misspelt_key_is_not_said_to_be_missing_too() -> None:
+    assert concise(HEAD + "rules:\n- inlin: drop a\n") == ["5:3: SX702 unknown key `inlin` in `rules[0]`"]
+    assert concise(HEAD.replace("inputs", "input")) == ["2:1: SX702 unknown key `input` in the recipe"]
 
 
 def test_not_more_errors_than_anyone_reads() -> None:
@@ -519,3 +551,16 @@ def test_what_the_check_overlooks_is_still_refused(monkeypatch: pytest.MonkeyPat
     (found,) = errors(HEAD + "report: 5")
     assert found.code.id == "SX704"
     assert "$.report" in found.headline
+
+
+def test_paths_are_shown_short_where_no_link_is_in_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deep/er").mkdir(parents=True)
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "link").symlink_to("deep/er")
+    plain, linked = (parse_recipe(Source(f"{name}/recipe.yaml", HEAD)) for name in ("plain", "link"))
+    assert [plain.resolve(path) for path in ("a", "../base/", "../x.pth", "..", "../", ".", "./", "/tmp/a/")] == [
+        "plain/a", "base/", "x.pth", ".", "./", "plain", "plain/", "/tmp/a/",
+    ]  # fmt: skip
+    assert linked.resolve("../x.pth") == "link/../x.pth"
+    assert linked.resolve("x.pth") == "link/x.pth"

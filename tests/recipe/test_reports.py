@@ -151,12 +151,35 @@ def test_digests_of_a_folder(bench: Bench) -> None:
         assert (found["code"], found["headline"]) == ("SX633", said)
     expecting(bench, json.dumps({name: one for name, one in right.items() if name != "a.safetensors"}), "base/")
     (found,) = bench.refused(code=3)
-    assert found["headline"] == "no digest is expected for `a.safetensors` of `base`"
+    assert found["headline"] == "no digest is given for `a.safetensors` of `base`"
     expecting(bench, right["a.safetensors"], "base/")
     (found,) = bench.refused(code=3)
     assert found["headline"] == "`base` is read from 3 files, and one digest is expected"
     expecting(bench, json.dumps(right), "base/")
     bench()
+
+
+@pytest.mark.parametrize("command", ["check", "plan", "run"])
+def test_digests_that_are_for_no_file_are_seen_before_any_is_taken(
+    bench: Bench, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "Records", None)
+    for name in "abc":
+        bench.save(f"base/{name}.safetensors", {f"{name}.weight": STATE["a.weight"]})
+    index = {"weight_map": {f"{name}.weight": f"{name}.safetensors" for name in "abc"}}
+    bench.write("base/model.safetensors.index.json", json.dumps(index))
+    expecting(bench, json.dumps({"b.safetensor": "0" * 64}), "base/")
+    wrong, lacking = bench.refused(command=command, code=3)
+    assert wrong["headline"] == "`base` is not read from a file `b.safetensor`"
+    assert wrong["help"] == ["did you mean `b.safetensors`?"]
+    assert (
+        lacking["headline"]
+        == "no digest is given for `a.safetensors`, `b.safetensors`, `c.safetensors` and 1 more of `base`"
+    )
+    assert (wrong["labels"][0]["line"], wrong["labels"][0]["column"]) == (3, 31)
+    expecting(bench, "0" * 64, "base/")
+    (found,) = bench.refused(command=command, code=3)
+    assert found["headline"] == "`base` is read from 4 files, and one digest is expected"
 
 
 def test_an_expected_digest_of_another_input_is_not_asked_for(bench: Bench) -> None:
@@ -173,7 +196,7 @@ def test_no_digests(bench: Bench) -> None:
     found = bench.refused(code=3)
     assert [one["code"] for one in found] == ["SX610", "SX610"]
     assert found[0]["notes"] == [
-        "the last run wrote it without taking its digest, so that nothing tells whether it was changed since"
+        "the last run wrote it without taking its digest, and nothing else tells whether it has changed since"
     ]
     bench("--force")
     assert bench("--dry-run", "--force", "--json").json["cost"]["read"] < report["cost"]["written"] * 10
@@ -185,6 +208,15 @@ def test_digests_are_priced(bench: Bench) -> None:
     without = bench("--json", command="plan").json["cost"]["read"]
     written = bench("--json", command="plan").json["cost"]["written"]
     assert with_digests - without == (bench.folder / "in.pth").stat().st_size + written
+
+
+def test_an_expected_digest_is_priced(bench: Bench) -> None:
+    digest = hashlib.sha256((bench.folder / "in.pth").read_bytes()).hexdigest()
+    text = "statex: 1\ninputs: {main: in.pth}\noutputs: out.pth\n"
+    bench.write("recipe.yaml", text)
+    without = bench("--json", command="plan").json["cost"]["read"]
+    bench.write("recipe.yaml", text.replace("in.pth", f"{{path: in.pth, sha256: {digest}}}"))
+    assert bench("--json", command="plan").json["cost"]["read"] - without == (bench.folder / "in.pth").stat().st_size
 
 
 def test_digests_end_when_nobody_wants_them_any_more(tmp_path: Path) -> None:
@@ -260,7 +292,7 @@ def test_a_foreign_output_is_not_replaced(bench: Bench) -> None:
     data = foreign.read_bytes()
     (found,) = bench.refused(code=3)
     assert (found["code"], found["labels"][0]["line"]) == ("SX610", 8)
-    assert found["notes"] == ["the last run's own outputs may be replaced, and there is no report"]
+    assert found["notes"] == ["only what the last run wrote may be replaced, and there is no report to tell"]
     foreign.unlink()
     bench()
     foreign.write_bytes(data)

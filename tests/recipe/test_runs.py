@@ -281,6 +281,16 @@ def test_one_output_without_a_name(bench: Bench) -> None:
     assert bench.codes(code=3) == ["SX610"]
 
 
+def test_files_that_are_not_copied_are_said_with_what_copies_them(bench: Bench) -> None:
+    bench.save("base/model.safetensors", {"a": torch.ones(1)})
+    bench.write("base/config.json", "{}")
+    text = "statex: 1\ninputs: {main: base/}\noutputs: {path: out/}\n"
+    bench.write("recipe.yaml", text)
+    assert "not copied: config.json (copy_files: true)" in bench().out.splitlines()
+    bench.write("recipe.yaml", text.replace("out/", "new/, copy_files: true"))
+    assert "not copied" not in bench().out
+
+
 def test_keys_in_no_output(bench: Bench) -> None:
     bench.write(
         "recipe.yaml",
@@ -289,7 +299,25 @@ def test_keys_in_no_output(bench: Bench) -> None:
     )
     (found,) = bench.refused(code=1)
     assert (found["code"], found["headline"]) == ("SX632", "no output holds `steps`")
-    assert found["help"] == ["if it is not needed: drop steps"]
+    assert found["help"] == ["if it is not needed, a last rule: drop steps"]
+    bench.save("in.pth", STATE | {f"more.{number}": torch.zeros(1) for number in range(5)})
+    (found,) = bench.refused(code=1)
+    assert found["headline"] == "no output holds `steps`, `more.0`, `more.1` and 3 more"
+    assert found["help"] == ["if they are not needed, a last rule: keep a.*, b.*"]
+
+
+def test_outputs_that_no_target_covers_are_named_where_there_are_targets(bench: Bench) -> None:
+    bench.write("nets.py", "import torch\ndef net(): return torch.nn.ParameterDict({'x': torch.zeros(1)})\n")
+    text = "statex: 1\ninputs: {main: in.pth}\noutputs:\n  a: {path: a.pth}\n  b: {path: b.pth, keep: 'b.*'"
+    for target, said in (
+        ("}\n", []),
+        ("}\ntarget: {like: in.pth}\n", ["b"]),
+        (", target: {model: 'nets:net'}}\n", ["a"]),
+        (", target: {model: 'nets:net'}}\ntarget: {like: in.pth}\n", []),
+    ):
+        bench.write("recipe.yaml", text + target)
+        lines = bench(command="plan").out.splitlines()
+        assert [line.partition(":")[0] for line in lines if "unverified: " in line] == said, target
 
 
 def test_patterns_of_keys_that_match_nothing(bench: Bench) -> None:
@@ -376,10 +404,9 @@ def test_the_report_in_the_way(bench: Bench) -> None:
     assert headlines(found) == [("SX631", "the report lies inside the output `main`")]
     found = outputs(bench, "out.pth", more="report: in.pth\n")
     assert headlines(found) == [("SX631", "the report is the input `in.pth`")]
-    for name in ("recipe.yaml", "rules/main.sx"):
-        found = outputs(bench, "out.pth", more=f"report: {name}\n")
-        assert headlines(found) == [("SX610", f"`{name}` exists")]
-        assert found[0]["notes"] == ["it is not a report of statex, and would be replaced by one"]
+    found = outputs(bench, "out.pth", more="report: rules/main.sx\n")
+    assert headlines(found) == [("SX610", "`rules/main.sx` exists")]
+    assert found[0]["notes"] == ["it is not a report of statex, and would be replaced by one"]
 
 
 def test_a_recipe_and_its_rules_are_no_outputs(bench: Bench) -> None:
@@ -391,6 +418,11 @@ def test_a_recipe_and_its_rules_are_no_outputs(bench: Bench) -> None:
         bench.write("recipe.yaml", text)
         before = bench.files()
         assert bench.codes("--force", code=2) == ["SX631"], name
+        assert bench.files() == before
+        bench.write("recipe.yaml", f"{head}outputs: out.pth\nreport: {name}\n")
+        before = bench.files()
+        (found,) = bench.refused("--force", code=2)
+        assert (found["code"], f"`{name}`" in found["headline"]) == ("SX631", True)
         assert bench.files() == before
 
 
@@ -412,6 +444,13 @@ def test_missing_folders_are_made_and_go_again(bench: Bench) -> None:
     assert sorted(name for name in bench.files() if name not in before) == [
         "deep", "deep/b", "deep/b/pytorch_model.bin", "deep/er", "deep/er/a.pth", "other", "other/report.json",
     ]  # fmt: skip
+
+
+def test_a_folder_that_is_passed_through_is_made(bench: Bench) -> None:
+    text = "statex: 1\ninputs: {main: in.pth}\noutputs: {a: new/../a.pth, b: other/deep/../b.pth}\n"
+    bench.write("recipe.yaml", text)
+    bench()
+    assert bench.load("a.pth").keys() == bench.load("other/b.pth").keys() == bench.load("in.pth").keys()
 
 
 def test_a_file_where_a_folder_is_needed(bench: Bench) -> None:

@@ -21,7 +21,7 @@ def commit(staged: Sequence[Staged], run: str) -> None:
     """Give all outputs their names, or none; `run` is an identifier for journals.
 
     Raises:
-        StatexError: SX610 where an output has appeared meanwhile that is not to be replaced, or files would be lost
+        StatexError: SX610 if an output has appeared meanwhile that is not to be replaced, or files would be lost
             with a folder; SX612 for what the system refuses.
     """
     with held_signals():
@@ -92,7 +92,8 @@ def _move(one: Staged) -> Move:
 
 def _check_replaceable(one: Staged) -> None:
     if one.is_folder != one.final.is_dir():
-        fail(codes.UNWRITABLE, f"`{one.path}` is {'no' if one.is_folder else 'a'} folder", help="choose another name")
+        what = "is not a folder" if one.is_folder else "is a folder"
+        fail(codes.UNWRITABLE, f"`{one.path}` {what}", help="choose another name")
     if not one.is_folder and not one.force:
         raise FileExistsError(str(one.final))
     if one.is_folder and _has_entries(one.final):
@@ -107,7 +108,7 @@ def _changes(one: Staged) -> Iterator[None]:
     except FileExistsError:
         if not one.force:
             raise
-        fail(codes.UNWRITABLE, f"`{one.path}` was changed by somebody else while it was replaced")
+        fail(codes.UNWRITABLE, f"`{one.path}` was changed by somebody else while it was being replaced")
 
 
 @contextmanager

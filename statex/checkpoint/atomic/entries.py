@@ -2,7 +2,7 @@
 
 A journal is two lines of JSON. The first is there before the output is written, and says which temporary name that has;
 the second, before any output of the run gets its name, lists them all. A line that is not whole was never acted upon.
-Paths are percent-encoded, as names may be of bytes that are no text.
+Paths are percent-encoded, as names may be bytes that are not text.
 
 A journal may be a stranger's, or a copy: each name in it has to be one that statex gives, in the folder of its output,
 and its own output has to be where the journal is.
@@ -79,7 +79,7 @@ def encode_moves(moves: Sequence[Move]) -> bytes:
     """Return the second line.
 
     Raises:
-        OSError: where there are more outputs than a journal has room for.
+        OSError: if there are more outputs than a journal has room for.
     """
     line = _line({"moves": [_encode_move(move) for move in moves]})
     if len(line) > LARGEST // 2:
@@ -114,15 +114,15 @@ def _quote(path: Path) -> str:
 
 
 def decode(path: Path, data: bytes) -> Entry | None:
-    """Return what the journal at a path says; `None` where its first line is not whole.
+    """Return what the journal at a path says; `None` if its first line is not whole.
 
     Raises:
-        StatexError: SX622 where it is not one that statex makes, or not here.
+        StatexError: SX622 if it is not one that statex makes, or is not in its place.
     """
     first, end, rest = data.partition(b"\n")
     if not end:
         if not _START.startswith(first[: len(_START)]):
-            refuse(path, "it is none of statex")
+            refuse(path, "statex did not write it")
         return None
     head = _Fields(path, parse(first, "it", lambda why: refuse(path, why)), "statex run final temporary")
     if head.number("statex") != _VERSION:
@@ -141,7 +141,7 @@ def decode(path: Path, data: bytes) -> Entry | None:
 def _check_place(path: Path, final: Path) -> None:
     expected = journal_of(final)
     if path.name != expected.name:
-        refuse(path, f"it is that of `{final}`")
+        refuse(path, f"it is the journal of `{final}`")
     if os.path.realpath(path.parent) != str(expected.parent):
         refuse(path, f"it was moved or copied here: its output is `{final}`")
 
@@ -149,7 +149,7 @@ def _check_place(path: Path, final: Path) -> None:
 def _moves(path: Path, line: bytes) -> tuple[Move, ...]:
     listed = _Fields(path, parse(line, "it", lambda why: refuse(path, why)), "moves").values["moves"]
     if not isinstance(listed, list):
-        refuse(path, "its `moves` is no list")
+        refuse(path, "its `moves` is not a list")
     moves = tuple(_decode_move(_Fields(path, one, "final temporary folder staged previous")) for one in listed)
     if len({move.final for move in moves}) < len(moves):
         refuse(path, "it lists an output twice")
@@ -174,13 +174,13 @@ class _Fields:
     def text(self, name: str) -> str:
         value = self.values[name]
         if not isinstance(value, str) or not value.isascii():
-            refuse(self.path, f"its `{name}` is no text of ASCII")
+            refuse(self.path, f"its `{name}` is not ASCII text")
         return value
 
     def number(self, name: str) -> int:
         value = self.values[name]
         if type(value) is not int or not -(1 << 63) <= value < 1 << 64:
-            refuse(self.path, f"its `{name}` is no number of 64 bits")
+            refuse(self.path, f"its `{name}` is not a 64-bit number")
         return value
 
     def flag(self, name: str) -> bool:
@@ -197,7 +197,7 @@ class _Fields:
         """Return an output and its temporary name, which is one that statex gives for it, beside it."""
         final, temporary = self._path("final"), self._path("temporary")
         if temporary.parent != final.parent or not is_beside(final, temporary.name):
-            refuse(self.path, f"`{temporary}` is no temporary name of `{final}`")
+            refuse(self.path, f"`{temporary}` is not a temporary name for `{final}`")
         return final, temporary
 
     def _path(self, name: str) -> Path:
@@ -205,5 +205,5 @@ class _Fields:
 
         path = os.fsdecode(unquote_to_bytes(self.text(name)))
         if "\0" in path or not path.startswith("/") or os.path.normpath(path) != path or path.startswith("//"):
-            refuse(self.path, f"its `{name}` is no absolute path")
+            refuse(self.path, f"its `{name}` is not an absolute path")
         return Path(path)

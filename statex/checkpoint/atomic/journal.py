@@ -35,7 +35,7 @@ class Journal:
     def __init__(self, path: Path, fd: int, entry: Entry | None) -> None:
         self.path = path
         self.entry = entry
-        """`None` where nothing was noted yet."""
+        """`None` if nothing has been noted yet."""
         self._fd = fd
 
     def note(self, moves: Sequence[Move]) -> None:
@@ -63,7 +63,7 @@ def claim(final: Path, temporary: Path, run: str) -> Journal:
     """Make the journal of an output, before that is written.
 
     Raises:
-        StatexError: SX624 where another run has one there.
+        StatexError: SX624 if another run has one there.
         OSError: what the system says.
     """
     path = journal_of(final)
@@ -103,7 +103,7 @@ def _refuse_taken(path: Path, final: Path) -> None:
 
 
 def peek(path: Path) -> Entry | None:
-    """Return what a journal says, without its lock; `None` where it is gone, or says nothing yet.
+    """Return what a journal says, without taking its lock; `None` if it is gone, or says nothing yet.
 
     Raises:
         StatexError: SX622 for one that cannot be followed.
@@ -118,10 +118,10 @@ def peek(path: Path) -> Entry | None:
 
 
 def take(path: Path, *, wait: bool = True) -> Journal | None:
-    """Return a journal that an interrupted run has left, locked; `None` where it is gone.
+    """Return a journal that an interrupted run has left, locked; `None` if it is gone.
 
     Raises:
-        Busy: where its run is alive, or another process settles it.
+        Busy: if its run is alive, or another process is settling it.
         StatexError: SX622 for one that cannot be followed.
     """
     end = time.monotonic() + (_PATIENCE if wait else 0)
@@ -159,7 +159,7 @@ def _open(path: Path) -> int | None:
     if stat.S_ISREG(about.st_mode) and about.st_size <= LARGEST:
         return fd
     os.close(fd)
-    refuse(path, f"it has {about.st_size} bytes" if stat.S_ISREG(about.st_mode) else "it is no regular file")
+    refuse(path, f"it has {about.st_size} bytes" if stat.S_ISREG(about.st_mode) else "it is not a regular file")
 
 
 def _read(path: Path, fd: int) -> Entry | None:

@@ -17,7 +17,7 @@ from statex.record import record
 class Identity:
     """What tells a file or folder from any other that may have its name: inode, size and time of change.
 
-    The number of the device is no part of it, which another start of the system may change. `entries` is a digest of
+    The number of the device is not part of it: it may change when the system is started again. `entries` is a digest of
     what a folder holds, and empty for a file.
     """
 
@@ -29,7 +29,7 @@ class Identity:
 
 
 def identify(path: Path) -> Identity | None:
-    """Return the identity of what has a name, or `None` where nothing has it."""
+    """Return the identity of what has a name, or `None` if nothing has it."""
     try:
         found = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -110,7 +110,7 @@ class Move:
         """Give the new one its name; what has it stays under another one.
 
         Raises:
-            OSError: what the system says; `FileExistsError` where somebody else has changed the output.
+            OSError: what the system says; `FileExistsError` if somebody else has changed the output.
         """
         self._bring(self.staged)
 
@@ -118,7 +118,7 @@ class Move:
         """Give the name back to what had it before, if there was something.
 
         Raises:
-            OSError: what the system says; `FileExistsError` where somebody else has changed the output.
+            OSError: what the system says; `FileExistsError` if somebody else has changed the output.
         """
         if self.previous is not None:
             self._bring(self.previous)

@@ -128,7 +128,7 @@ def _agree(entry: Entry, journal: Journal, move: Move) -> bool:
 
 
 def _leads_forward(entry: Entry, ours: Mapping[Move, Standing]) -> bool:
-    """Say whether a run is finished; it is undone where an output has been changed, or is not ours and not in place."""
+    """Say whether a run is finished; it is undone if an output has been changed, or is not ours and not in place."""
     if Standing.FORWARD in ours.values():
         return True  # what is replaced goes only when all outputs have their names
     others = [move for move in entry.moves if move not in ours]

@@ -41,7 +41,7 @@ def _start(name: str) -> str:
 
 
 def shortened(name: str, limit: int) -> str:
-    """Return as much of a name as fits into so many bytes."""
+    """Return as much of a name as fits into a number of bytes."""
     data = os.fsencode(name)
     return name if len(data) <= limit else data[:limit].decode(errors="ignore")
 
@@ -70,7 +70,7 @@ def rename_new(one: Path, other: Path) -> None:
     """Rename a file or folder to a name that has to be free.
 
     Raises:
-        FileExistsError: where it is not.
+        FileExistsError: if it is not.
     """
     try:
         # A link fails where the name is taken; a rename would replace what has appeared meanwhile.

@@ -41,7 +41,7 @@ class Staged:
         """Inode, size and time of change, which the output keeps when it gets its name.
 
         Raises:
-            FileNotFoundError: where it is not there any more.
+            FileNotFoundError: if it is not there any more.
         """
         found = identify(self.temporary)
         if found is None:
@@ -95,7 +95,7 @@ def refusals(path: Path) -> Iterator[None]:
     """Say of an output what the system refuses.
 
     Raises:
-        StatexError: SX610 where something has its name, SX612 for all the rest.
+        StatexError: SX610 if something has its name, SX612 for all the rest.
     """
     try:
         yield

@@ -19,7 +19,7 @@ class Transaction:
     """Outputs of one run; a context manager that removes what was written, unless `commit` has given it its names.
 
     Each has a journal beside it from before it is written, so that `recover` removes what a killed run leaves. With
-    `alone` the only output has none where one rename is all it takes.
+    `alone` the only output has none if one rename is all it takes.
     """
 
     def __init__(self, *, alone: bool = False) -> None:
@@ -42,7 +42,7 @@ class Transaction:
         """Write a file under a temporary name; `write` gets that, of an empty file, and syncs what it writes.
 
         Raises:
-            StatexError: SX612 for what the system refuses, SX624 where another run is writing this output.
+            StatexError: SX612 for what the system refuses, SX624 if another run is writing this output.
         """
         return self._stage(staged(path, is_folder=False, force=force), write)
 
@@ -52,7 +52,7 @@ class Transaction:
         `own` are the names of files that may go with what it replaces.
 
         Raises:
-            StatexError: SX612 for what the system refuses, SX624 where another run is writing this output.
+            StatexError: SX612 for what the system refuses, SX624 if another run is writing this output.
         """
         one = staged(path, is_folder=True, force=force)
         one.own = own
@@ -62,7 +62,7 @@ class Transaction:
         """Write a small file, such as a report, under a temporary name.
 
         Raises:
-            StatexError: SX612 for what the system refuses, SX624 where another run is writing this output.
+            StatexError: SX612 for what the system refuses, SX624 if another run is writing this output.
         """
         return self.stage_file(Path(path), lambda temporary: write_bytes(temporary, data), force=force)
 
@@ -70,7 +70,7 @@ class Transaction:
         """Give all outputs their names, or none; signals that would end the process wait for it.
 
         Raises:
-            StatexError: SX610 where an output has appeared meanwhile that is not to be replaced, or files would be
+            StatexError: SX610 if an output has appeared meanwhile that is not to be replaced, or files would be
                 lost with a folder; SX612 for what the system refuses.
         """
         commit(self._staged, self._run)

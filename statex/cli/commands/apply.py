@@ -26,7 +26,7 @@ def apply(
     aim: options.Aim,
     format: options.Format = None,
     force: options.Force = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, compute and write nothing.")] = False,
+    dry_run: options.DryRun = False,
     shard_size: options.ShardSize = None,
     copy_files: Annotated[
         bool, typer.Option("--copy-files", help="Also copy non-weight files (config, tokenizer) of the input's folder.")

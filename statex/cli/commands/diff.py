@@ -103,7 +103,7 @@ def _of_values(found: Compared, fold: bool) -> Iterator[tuple[float, tuple[str, 
     """Yield the rows of values with what sorts the worst before the others."""
     entries = [(key, one) for key, one in found.values.items() if found.differs(key)]
     groups = (
-        folded(entries, lambda entry: entry[0], lambda entry: entry[1].is_nothing)
+        folded(entries, lambda entry: entry[0], lambda entry: (entry[1].is_nothing, not entry[1].within))
         if fold
         else [Folded(key, ((key, one),)) for key, one in entries]
     )
@@ -138,7 +138,9 @@ def _total(found: Compared, names: tuple[str, str]) -> str:
 def _uncompared(found: Compared) -> str:
     if not found.uncompared:
         return ""
-    return f"; {counted(len(found.uncompared), 'entry', 'entries')} that are not dense tensors were not compared"
+    if len(found.uncompared) == 1:
+        return "; 1 entry that is not a dense tensor was not compared"
+    return f"; {len(found.uncompared)} entries that are not dense tensors were not compared"
 
 
 def _as_json(found: Compared) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from statex.cli import options, progress
+from statex.cli.arguments import Argument
 from statex.cli.groups import grouped
 
 
@@ -21,14 +22,16 @@ def run(
     inputs: options.Inputs = None,
     include_path: options.IncludePath = None,
     running: options.Running,
-    force: options.Force = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Run even if nothing has changed, and replace existing outputs.")
+    ] = False,
     if_changed: Annotated[
         bool, typer.Option("--if-changed", help="Do nothing if nothing has changed since the last report.")
     ] = False,
     rehash: Annotated[
         bool, typer.Option("--rehash", help="Read all files again to tell whether they have changed.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, compute and write nothing.")] = False,
+    dry_run: options.DryRun = False,
     events: options.ProgressEvents = None,
     saying: options.Saying,
 ) -> None:
@@ -38,6 +41,8 @@ def run(
     statex run recipe.yaml
     statex run recipe.yaml -D classes=10 --in main=other.pth --out full=elsewhere/
     """
+    if Argument(recipe).names_rules:
+        raise typer.BadParameter(f"`{recipe}` is a rule file: it is applied by `statex apply {recipe} IN OUT`")
     from statex.cli.recipes import recipe_request
     from statex.cli.results import say_done
     from statex.session.conversion import carry_out

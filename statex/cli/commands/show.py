@@ -103,7 +103,9 @@ def _restricted(found: Overview, patterns: Sequence[str]) -> Overview:
     if not patterns:
         return found
     keys = dict.fromkeys(key for header in found.states.values() for key in header.entries)
-    chosen = selected(keys, [Source("<pattern>", text) for text in patterns], Outside(), f"of `{found.label}`")
+    chosen = selected(
+        keys, [Source("<pattern>", text) for text in patterns], Outside(), f"of `{found.label}`", "`show`"
+    )
     states = {
         root: replace(header, entries={key: info for key, info in header.entries.items() if key in chosen})
         for root, header in found.states.items()

@@ -154,7 +154,7 @@ CANNOT_HOLD = declare(
 )
 NO_FOLDER = declare(
     "SX618",
-    "files taken along into a file",
+    "files copied along into a file",
     exit=2,
     meaning="`--copy-files` copies what is not weights (configuration, tokenizer) into the folder that is written, and "
     "the output is a single file.",
@@ -221,15 +221,17 @@ KEY_NOWHERE = declare(
     "a key that no output holds",
     meaning="Every output has a `keep`, and a key of the result is kept by none: it would be lost in silence.",
     example="outputs: {head: {path: head.pth, keep: 'head.**'}}   # and the result has a body, too",
-    mend="Drop the key in the rules if it is not needed, or add an output that keeps it.",
+    mend="If the key is not needed, let the rules drop it, or end them with a `keep` of what is; else add an output "
+    "that keeps it.",
 )
 WRONG_DIGEST = declare(
     "SX633",
     "an input with another digest than expected",
     exit=3,
-    meaning="A recipe says which SHA-256 an input has, and its bytes have another one: it is another file, or damaged.",
+    meaning="A recipe says which SHA-256 an input has, and its bytes have another one: it is another file, or damaged. "
+    "Of a folder, every file that it is read from needs a digest, its index too, by its name.",
     example="inputs: {main: {path: in.pth, sha256: 0000…}}",
-    mend="Fetch the right file, or correct the digest if the new file is meant.",
+    mend="Fetch the right file, or correct the digest if the new file is meant. `sha256sum FILE` prints it.",
 )
 NOT_A_STATE = declare(
     "SX634",

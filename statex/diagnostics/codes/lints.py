@@ -74,3 +74,23 @@ NOT_COPIED = declare(
     example="statex apply rules.sx model/ out/ --copy-files   # model/config.json is a link to elsewhere",
     mend="Copy the folder with its links followed (`cp -rL model/ real/`), and convert that.",
 )
+LAYOUT_UNKNOWN = declare(
+    "SX920",
+    "a state that fits no layout of the chain",
+    exit=0,
+    meaning="A module with a chain of migrations is given a state that carries no version, has keys that the module "
+    "does not have, and fits none of the layouts of the chain. It is loaded as it is; torch reports what does not fit, "
+    "except with `strict=False`.",
+    example="statex.attach(model, chain); model.load_state_dict(a_part_of_an_old_state, strict=False)",
+    mend="If it is part of an old state, say of which layout: `statex.attach(module, chain, assume=1)`.",
+)
+STAMP_KEPT = declare(
+    "SX921",
+    "a version that may no longer hold",
+    exit=0,
+    meaning="The state carries the version of its layout, noted by a module with a chain of migrations, and rules that "
+    "are not of this chain change it. Its version stays as it is.",
+    example="statex apply rules.sx stamped.pth out.pth",
+    mend="Make the rules a step of the chain. If layout and version do not agree, loading the state is an error "
+    "(SX807).",
+)

@@ -97,7 +97,7 @@ PARAM_FILE = declare(
 )
 SKIP_NEEDS_REPORT = declare(
     "SX713",
-    "a skip without what it is told by",
+    "a run that is to be skipped without a report to compare with",
     exit=2,
     meaning="`unchanged: skip` (or `--if-changed`) compares with the report of the last run and the digests in it.",
     example="policy: {unchanged: skip}   # and no report",

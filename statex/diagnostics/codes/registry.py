@@ -6,7 +6,7 @@ from importlib import import_module
 
 from statex.record import record
 
-FAMILIES = ("syntax", "patterns", "names", "keys", "types", "target", "files", "recipes", "lints")
+FAMILIES = ("syntax", "patterns", "names", "keys", "types", "target", "files", "recipes", "migrations", "lints")
 """The modules that declare codes, in the order of their numbers."""
 
 

@@ -46,14 +46,14 @@ def _param_value(compiler: Compiler, node: tree.Param, scope: Scope, given: dict
         codes.MISSING_PARAM,
         f"the parameter `{name}` has no value",
         node.span,
-        help=f"{_given_by(name, scope)}   or a default: `{node.span.text.rstrip()} = …`",
+        help=f"{_given_by(name, scope, compiler.outside.is_recipe)}   or a default: `{node.span.text.rstrip()} = …`",
     )
 
 
-def _given_by(name: str, scope: Scope) -> str:
+def _given_by(name: str, scope: Scope, in_recipe: bool) -> str:
     """Return how a parameter is given: by `with` in an included file."""
     if not scope.used_at:
-        return f"-D {name}=…"
+        return f"params: {{{name}: …}} in the recipe   or -D {name}=…" if in_recipe else f"-D {name}=…"
     path = scope.used_at[-1].text.partition(" with ")[0].strip()
     return f"{path} with {name} = …"
 
@@ -87,12 +87,12 @@ def input_(compiler: Compiler, node: tree.Input, scope: Scope) -> None:
         fail(codes.NAME_CLASH, f"an input cannot be called `{name}`: that is {what}", node.name.span)
     headers = compiler.given_inputs.get(name, ())
     if not headers or (len(headers) > 1 and not node.family):
-        compiler.found.add(_input_count(name, len(headers), node))
+        compiler.found.add(_input_count(name, len(headers), node, compiler.outside.is_recipe))
         headers = headers[:1]
     compiler.inputs[name] = InputState(name, headers, node.family, node.span.source)
 
 
-def _input_count(name: str, count: int, node: tree.Input) -> Diagnostic:
+def _input_count(name: str, count: int, node: tree.Input, in_recipe: bool) -> Diagnostic:
     if count:
         return diagnostic(
             codes.INPUT_NOT_GIVEN,
@@ -104,7 +104,7 @@ def _input_count(name: str, count: int, node: tree.Input) -> Diagnostic:
         codes.INPUT_NOT_GIVEN,
         f"no checkpoint was given for the input `{name}`",
         node.span,
-        help=f"--in {name}=PATH",
+        help=f"inputs: {{main: …, {name}: PATH}}" if in_recipe else f"--in {name}=PATH",
     )
 
 

@@ -1,0 +1,200 @@
+"""Which layout a state has, and the plan that makes the present one of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+from statex.diagnostics import Diagnostic, StatexError, fail
+from statex.diagnostics.codes import Code
+from statex.diagnostics.codes import migrations as codes
+from statex.diagnostics.codes import names as name_codes
+from statex.diagnostics.suggest import join_words
+from statex.dsl.compile import compile_plan
+from statex.dsl.given import check_outside
+from statex.dsl.parameters import Given
+from statex.dsl.parts import Outside
+from statex.dsl.plan import Plan
+from statex.execute.target import Target
+from statex.execute.verify import Comparison, compare
+from statex.header import Header
+from statex.migrating.chain import Chain
+
+_OF_PARAMETERS: tuple[Code, ...] = (name_codes.MISSING_PARAM, name_codes.PARAM_VALUE, name_codes.NUMBER_RANGE)
+
+
+def outside(given: Mapping[str, Any], *, strict: bool = False) -> Outside:
+    """Return values for the parameters of steps; some steps need not declare all of them, unless `strict`."""
+    return Outside({name: Given(value, typed=True, lenient=not strict) for name, value in given.items()})
+
+
+def check_given(chain: Chain, given: Mapping[str, Any]) -> None:
+    """Refuse values that no step declares, values of a wrong type, and parameters that lack one.
+
+    Raises:
+        StatexError: SX204, SX205, SX206, SX217.
+    """
+    check_outside(chain.checked[0], outside(given, strict=True))
+    try:
+        planned(chain, 0, Header({}), given)
+    except StatexError as error:
+        problems = [one for one in error.diagnostics if one.code in _OF_PARAMETERS]
+        if problems:
+            raise StatexError(problems) from None
+
+
+def planned(
+    chain: Chain, layout: int, header: Header, given: Mapping[str, Any], *, target: Header | None = None
+) -> Plan:
+    """Return the plan of the steps that follow a layout.
+
+    Raises:
+        StatexError: every error of these steps on this header.
+    """
+    return compile_plan(
+        chain.between(layout, chain.version),
+        chain.checked[layout],
+        header,
+        inputs={},
+        target=target,
+        outside=outside(given),
+        load=chain.load,
+    )
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How the steps that follow a layout go with a state: their plan and how its result differs from the module.
+
+    Where they cannot be carried out, there are errors in place of both.
+    """
+
+    plan: Plan | None = None
+    comparison: Comparison | None = None
+    errors: Sequence[Diagnostic] = ()
+
+    @property
+    def exact(self) -> bool:
+        """True where keys, shapes and dtypes are those of the module."""
+        return self.comparison is not None and self.comparison.fits
+
+    @property
+    def loose(self) -> bool:
+        """True where keys and shapes are; torch casts dtypes when it loads."""
+        found = self.comparison
+        return found is not None and not (found.missing or found.unexpected or found.shapes)
+
+
+@dataclass(frozen=True)
+class Layouts:
+    """The layouts of a chain, each compared with a state: the steps after it carried out on the header.
+
+    What is below the prefixes that stand `apart` is not compared: it belongs to modules with a chain of their own.
+    """
+
+    chain: Chain
+    given: Mapping[str, Any]
+    target: Target
+    header: Header
+    apart: tuple[str, ...] = ()
+    _found: dict[int, Fit] = field(default_factory=dict)
+
+    @property
+    def present(self) -> int:
+        """The layout of the module."""
+        return self.chain.version
+
+    def fit(self, layout: int) -> Fit:
+        """Return how a layout fits."""
+        if layout not in self._found:
+            self._found[layout] = self._planned(layout)
+        return self._found[layout]
+
+    def _planned(self, layout: int) -> Fit:
+        try:
+            plan = planned(self.chain, layout, self.header, self.given, target=self.target.header)
+        except StatexError as error:
+            return Fit(errors=error.diagnostics)
+        types = {key: output.type for key, output in plan.outputs.items()}
+        return Fit(plan, compare(self._compared(types), self._own, plan.is_allowed))
+
+    @cached_property
+    def _own(self) -> Target:
+        """The module without what stands apart."""
+        header = self.target.header
+        return replace(self.target, header=replace(header, entries=self._compared(header.entries)))
+
+    def _compared(self, entries: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {key: one for key, one in entries.items() if not key.startswith(self.apart)} if self.apart else entries
+
+    def recognised(self) -> int | None:
+        """Return the layout that the header tells, or `None` where it is none of the chain.
+
+        The dtypes of the module decide where they can; a state of other dtypes is recognised by keys and shapes.
+
+        Raises:
+            StatexError: SX806 where it could be several.
+        """
+        for fitting in (self._fitting(lambda fit: fit.exact), self._fitting(lambda fit: fit.loose)):
+            layouts = self._distinct(fitting)
+            if len(layouts) > 1:
+                self._ambiguous(layouts)
+            if layouts:
+                return layouts[0]
+        return None
+
+    def _fitting(self, fits: Callable[[Fit], bool]) -> list[int]:
+        return [layout for layout in range(self.present + 1) if fits(self.fit(layout))]
+
+    def _distinct(self, layouts: list[int]) -> list[int]:
+        """Leave out a layout where the steps up to the next one that fits do nothing to this state."""
+        return [one for one, later in pairwise(layouts) if not self._is_nothing(one, later)] + layouts[-1:]
+
+    def _is_nothing(self, before: int, after: int) -> bool:
+        part = Chain(self.chain.label, self.chain.steps[before:after], self.chain.load)
+        try:
+            plan = planned(part, 0, self.header, self.given, target=self.target.header)
+        except StatexError:
+            return False
+        return plan.changes_nothing
+
+    def _ambiguous(self, layouts: list[int]) -> None:
+        named = join_words([str(one) for one in layouts], limit=8)
+        silent = [step.name for step in self.chain.steps[layouts[0] : layouts[-1]]]
+        fail(
+            codes.AMBIGUOUS_LAYOUT,
+            f"{self.header.label} carries no version, and could be of any of the layouts {named}",
+            notes=[f"keys, shapes and dtypes do not tell whether it has been through {join_words(silent, limit=4)}"],
+            help=[f"assume={layouts[0]}, if states without a version are of layout {layouts[0]}",
+                  f"assume={layouts[-1]}, if they are of layout {layouts[-1]}"],
+        )  # fmt: skip
+
+    def stated(self, layout: int, said: str) -> int:
+        """Return a layout that is stated by a version or by `assume`; `said` begins the sentence that names it.
+
+        Part of a state of that layout will do: torch says what is missing.
+
+        Raises:
+            StatexError: SX807 where its steps cannot be carried out, or the header is that of another layout.
+        """
+        fit = self.fit(layout)
+        if fit.loose:
+            return layout
+        others = self._fitting(lambda other: other.loose)
+        if not others and fit.plan is not None:
+            return layout
+        if others:
+            where = f"fits layout {join_words([str(one) for one in others], limit=4)} and not this one"
+            fail(codes.STAMP_CONTRADICTED, f"{said} layout {layout}, and {self.header.label} {where}")
+        first, *more = fit.errors
+        fail(
+            codes.STAMP_CONTRADICTED,
+            f"{said} layout {layout}, and the steps after it cannot be carried out on {self.header.label}",
+            first.span,
+            at=first.headline,
+            notes=[first.headline, *(one.headline for one in more[:2])] if first.span is None else (),
+            rows=first.rows,
+        )

@@ -1,0 +1,57 @@
+"""Which keys of the result each output holds, by its patterns; and that every key is in some output."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from statex.diagnostics import fail
+from statex.diagnostics.codes import files as codes
+from statex.diagnostics.suggest import join_words
+from statex.dsl.metadata import follow
+from statex.dsl.parts import Outside
+from statex.dsl.plan import Plan
+from statex.dsl.written import is_plain
+from statex.session.selection import selected
+from statex.source import Source
+
+
+def plans_of(plan: Plan, keeps: Sequence[Sequence[Source]], outside: Outside) -> list[Plan]:
+    """Return the plan of each output; `keeps` are the patterns of the keys that it holds, none where it holds all.
+
+    Raises:
+        StatexError: SX1xx and SX704 for what is not just patterns, SX301 for a pattern that matches no key, SX632 for
+            keys that no output holds.
+    """
+    plans = [_only(plan, selected(plan.outputs, patterns, outside)) if patterns else plan for patterns in keeps]
+    _check_all_kept(plan, plans, [text.text for patterns in keeps for text in patterns])
+    return plans
+
+
+_FEW = 3
+"""So many keys are named one by one in help."""
+
+
+def _check_all_kept(plan: Plan, plans: Sequence[Plan], patterns: Sequence[str]) -> None:
+    if any(one is plan for one in plans):
+        return
+    held = {key for one in plans for key in one.outputs}
+    lost = [key for key in plan.outputs if key not in held]
+    if lost:
+        named = join_words([f"`{key}`" for key in lost], limit=3)
+        few = len(lost) <= _FEW and all(map(is_plain, lost))
+        fail(
+            codes.KEY_NOWHERE,
+            f"no output holds {named}",
+            help=f"if {'it is' if len(lost) == 1 else 'they are'} not needed, a last rule: "
+            + (f"drop {', '.join(lost)}" if few else f"keep {', '.join(dict.fromkeys(patterns))}"),
+        )
+
+
+def _only(plan: Plan, keys: Mapping[str, object]) -> Plan:
+    outputs = OrderedDict((key, output) for key, output in plan.outputs.items() if key in keys)
+    born = [(key, output.born) for key, output in outputs.items() if output.born is not None]
+    metadata = plan.header.metadata
+    kept = None if metadata is None else follow(metadata, plan.header.entries, born)
+    return replace(plan, outputs=outputs, metadata=kept)

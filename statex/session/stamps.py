@@ -1,0 +1,24 @@
+"""Versions that modules with a chain of migrations have noted of a state, and rules that know nothing of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from statex.diagnostics import Diagnostic, diagnostic
+from statex.diagnostics.codes import lints
+from statex.diagnostics.suggest import join_words
+from statex.dsl.metadata import STAMP
+from statex.dsl.plan import Plan
+
+
+def kept_stamps(plan: Plan) -> Iterator[Diagnostic]:
+    """Yield a warning where rules change a state that carries a version of its layout."""
+    paths = [path for path, noted in (plan.metadata or {}).items() if isinstance(noted, Mapping) and STAMP in noted]
+    if not paths or plan.changes_nothing:
+        return
+    where = join_words([f"`{path}`" if path else "the whole state" for path in paths], limit=4)
+    yield diagnostic(
+        lints.STAMP_KEPT,
+        f"the version of the layout is noted for {where}, and may not hold for what the rules make",
+        help="make the rules a step of the chain of migrations",
+    )
