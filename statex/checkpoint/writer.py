@@ -9,12 +9,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from statex.checkpoint import layout
 from statex.checkpoint.atomic.renames import create, sync
-from statex.checkpoint.atomic.staging import Staged
-from statex.checkpoint.atomic.transaction import Transaction
 from statex.checkpoint.contents import OutTensor
 from statex.checkpoint.distributed import refuse_unread, write_distributed
 from statex.checkpoint.earlier import Earlier
@@ -27,6 +25,10 @@ from statex.checkpoint.torch_writer import TorchWriter
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.header import TensorInfo
+
+if TYPE_CHECKING:
+    from statex.checkpoint.atomic.staging import Staged
+    from statex.checkpoint.atomic.transaction import Transaction
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ def write_checkpoint(
         StatexError: SX610 where it exists and `force` is false, SX612 where it cannot be written, SX604 where an
             input's checksums do not agree.
     """
+    from statex.checkpoint.atomic.transaction import Transaction
+
     with Transaction(alone=True) as outputs:
         stage_checkpoint(outputs, path, tree, options, verify)
         outputs.commit()

@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from statex.checkpoint import Transaction, check_space, is_large, open_checkpoint, stage_checkpoint
+from statex.checkpoint import check_space, is_large, open_checkpoint, stage_checkpoint
+from statex.checkpoint.atomic.transaction import Transaction
 from statex.checkpoint.earlier import Earlier
 from statex.diagnostics import Diagnostic, StatexError, pointing_at
 from statex.dsl.plan import Plan

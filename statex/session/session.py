@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from statex import garbage, nesting
-from statex.checkpoint import Options, arrange, recover
+from statex.checkpoint import Options, arrange
+from statex.checkpoint.atomic.names import journals_beside
 from statex.diagnostics import Diagnostic, StatexError
 from statex.dsl.check import Checked, check_program
 from statex.dsl.compile import compile_plan
@@ -43,6 +45,10 @@ def settled(request: Request) -> tuple[Diagnostic, ...]:
     paths += [Path(one.path) for one in request.outputs]
     paths += [request.report] if request.report is not None else []
     paths += [one.like_path for one in request.named_targets if one.like_path is not None]
+    if not any(os.path.lexists(journal) for journal in journals_beside(paths)):
+        return ()
+    from statex.checkpoint.atomic.recovery import recover
+
     return tuple(one.diagnostic() for one in recover(paths))
 
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from statex import StatexError
 from statex.checkpoint.atomic import entries, journal
-from statex.checkpoint.atomic.entries import journal_of
 from statex.checkpoint.atomic.moves import Move, identify
+from statex.checkpoint.atomic.names import journal_of
 from statex.checkpoint.atomic.recovery import Recovered, recover
 from statex.checkpoint.atomic.renames import aside, beside
 from statex.checkpoint.atomic.transaction import Transaction

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from statex.checkpoint.atomic.moves import Identity, Move
-from statex.checkpoint.atomic.renames import LONGEST, is_beside, shortened
+from statex.checkpoint.atomic.names import journal_of
+from statex.checkpoint.atomic.renames import is_beside
 from statex.checkpoint.strict_json import parse
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
@@ -24,7 +25,6 @@ from statex.record import record
 
 LARGEST = 4 << 20
 """Bytes that a journal may have."""
-_ENDING = ".statex-journal"
 _VERSION = 1
 _START = f'{{"statex":{_VERSION},'.encode()
 
@@ -37,17 +37,6 @@ class Entry:
     final: Path
     temporary: Path
     moves: tuple[Move, ...] = ()
-
-
-def journal_of(final: Path) -> Path:
-    """Return where the journal of an output is."""
-    name = final.name
-    if len(os.fsencode(name)) + len(_ENDING) + 1 > LONGEST:
-        from hashlib import sha256
-
-        ending = "~" + sha256(os.fsencode(name)).hexdigest()[:16]
-        name = shortened(name, LONGEST - len(_ENDING) - 1 - len(ending)) + ending
-    return final.with_name(f".{name}{_ENDING}")
 
 
 def refuse(path: Path, why: str) -> NoReturn:

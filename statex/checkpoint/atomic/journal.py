@@ -14,8 +14,9 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from statex.checkpoint.atomic.entries import LARGEST, Entry, decode, encode_head, encode_moves, journal_of, refuse
+from statex.checkpoint.atomic.entries import LARGEST, Entry, decode, encode_head, encode_moves, refuse
 from statex.checkpoint.atomic.moves import Move
+from statex.checkpoint.atomic.names import journal_of
 from statex.checkpoint.atomic.renames import write_all
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes

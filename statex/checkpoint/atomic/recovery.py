@@ -8,9 +8,10 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from statex.checkpoint.atomic.commit import finish, tidy, undo
-from statex.checkpoint.atomic.entries import Entry, journal_of, refuse
+from statex.checkpoint.atomic.entries import Entry, refuse
 from statex.checkpoint.atomic.journal import Busy, Journal, peek, take
 from statex.checkpoint.atomic.moves import Move, Standing
+from statex.checkpoint.atomic.names import journal_of, journals_beside
 from statex.checkpoint.atomic.renames import remove, sync
 from statex.checkpoint.atomic.signals import held_signals
 from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
@@ -53,7 +54,7 @@ def recover(paths: Iterable[str | os.PathLike[str]]) -> tuple[Recovered, ...]:
     """
     done: list[Recovered] = []
     failures: list[Diagnostic] = []
-    for path in dict.fromkeys(_journals(paths)):
+    for path in dict.fromkeys(journals_beside(paths)):
         if os.path.lexists(path):
             try:
                 done += _recover(path)
@@ -62,14 +63,6 @@ def recover(paths: Iterable[str | os.PathLike[str]]) -> tuple[Recovered, ...]:
     if failures:
         raise StatexError([*failures, *(one.diagnostic() for one in done)])
     return tuple(done)
-
-
-def _journals(paths: Iterable[str | os.PathLike[str]]) -> Iterable[Path]:
-    for path in paths:
-        if b"\0" in os.fsencode(path):
-            continue  # no file can have this name, and who opens it says so
-        real = Path(os.path.realpath(path))
-        yield from (journal_of(final) for final in (real, real.parent) if final.name)
 
 
 def _recover(path: Path) -> list[Recovered]:
