@@ -25,9 +25,11 @@ from statex.session.lazy import Checkpoint
 from statex.session.opened import header_of
 from statex.session.request import InputSpec, OutputSpec, PathLike, Policy, Request, State, TargetSpec, as_members
 from statex.session.session import Session, check
+from statex.session.stamps import kept_stamps
 from statex.source import Source
 
 if TYPE_CHECKING:
+    from statex.diagnostics import Diagnostic
     from statex.execute.verify import Comparison
     from statex.session.compared import Compared
 
@@ -140,13 +142,16 @@ class Rules:
         """Return the result as a new state_dict; the state given is not changed.
 
         Tensors that no rule changes are the very same objects. Of a nested checkpoint, a new one comes back with
-        everything around the state kept. The arguments are those of `plan`.
+        everything around the state kept. The arguments are those of `plan`. Its warnings are those of `plan`, which
+        are not shown here; that the version of a layout may no longer hold (SX921) is a `statex.StatexWarning` as well,
+        as the result carries it on.
 
         Raises:
             StatexError: as `plan`, and SX504 where the target's `load_state_dict` refuses the result.
         """
         with Session(_request(self, state, inputs, target, like, root, {**(params or {}), **keywords})) as session:
             session.whole.check_target()
+            _warn(kept_stamps(session.plan))
             return session.whole.execute()
 
     def stream(
@@ -170,6 +175,12 @@ class Rules:
         """
         session = Session(_request(self, header, inputs, None, None, None, {**(params or {}), **keywords}))
         return _streamed(session, items)
+
+
+def _warn(found: Iterable[Diagnostic]) -> None:
+    from statex.migrating.hooks import warn
+
+    warn(found, up=4)
 
 
 def _streamed(session: Session, items: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:

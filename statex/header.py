@@ -10,6 +10,9 @@ from math import prod
 from statex.dtypes import DType
 from statex.record import record
 
+STAMP = "statex"
+"""The key under which a module with a chain of migrations notes the layout of its state."""
+
 
 @record
 class TensorType:
@@ -108,7 +111,8 @@ class OpaqueInfo:
 class Header:
     """A state's header: its entries in order, `_metadata`, and the values of the file around it.
 
-    `metadata` maps a module's path to what `state_dict()` noted of it, or is `None` where the state had none.
+    `metadata` maps a module's path to what `state_dict()` noted of it, or is `None` where the state had none. Formats
+    other than torch's keep of that what is noted under `STAMP` alone.
     `values` maps the dotted paths of the plain numbers, texts and lists of the whole checkpoint to themselves,
     `around` are the paths of what stands around the state. `label` is how messages call the checkpoint.
     """

@@ -27,6 +27,7 @@ from statex.checkpoint.pickle_reader import PickleReader
 from statex.checkpoint.pieces import Box, Piece, Pieced, Places, check_boxes, sizes_of
 from statex.checkpoint.reader import Reader
 from statex.checkpoint.sharded import inside
+from statex.checkpoint.stamps import all_as_text, with_stamps
 from statex.checkpoint.torch_file import TorchReader
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import files as codes
@@ -36,6 +37,8 @@ from statex.header import OpaqueInfo, TensorInfo, TensorType
 from statex.torch_dtypes import torch_dtype
 
 HEADER = ".metadata"
+STAMPS = "statex:stamps"
+"""The entry for the versions of states: among the paths of keys (`planner_data`), which torch looks up by its keys."""
 _LARGEST = 1 << 30
 _METADATA = "torch.distributed.checkpoint.metadata"
 _CLASSES = (
@@ -71,7 +74,9 @@ class DistributedReader(Reader):
         try:
             header = _state_of(pickled.read(), "Metadata")
             places = _places(header["storage_data"])
-            self._tree = _tree_of(header, lambda key, kind, chunks: self._placed(key, kind, chunks, places))
+            tree = _tree_of(header, lambda key, kind, chunks: self._placed(key, kind, chunks, places))
+            text = _stamps_of(header)
+            self._tree = with_stamps(tree, text) if text is not None else tree
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             file.damaged(f"it is no metadata of torch.distributed.checkpoint: {error or type(error).__name__}")
 
@@ -202,6 +207,17 @@ def _tree_of(header: Mapping[str, Any], describe: Describe) -> dict[str, Any]:
     return tree
 
 
+def _stamps_of(header: Mapping[str, Any]) -> str | None:
+    """Return the entry for the versions of states, if there is one: it has the place of a path, and is none."""
+    paths = header.get("planner_data") or {}
+    if STAMPS not in paths or STAMPS in header["state_dict_metadata"]:
+        return None
+    (text,) = paths[STAMPS]
+    if type(text) is not str:
+        raise ValueError("the versions of its states are not text")
+    return text
+
+
 def _entry(key: str, described: Any, describe: Describe) -> TensorInfo | OpaqueInfo:
     if described.function.name == "BytesStorageMetadata":
         return OpaqueInfo("pickled value", Unread(key))
@@ -265,6 +281,9 @@ def write_distributed(folder: Path, tree: Any, added: Callable[[int], None] | No
     described: dict[int, tuple[Any, OutTensor]] = {}
     others = Materializer(keep=True)
     last: list[Any] = []
+    stamps = all_as_text(tree)
+    if stamps and STAMPS in tree:
+        fail(codes.CANNOT_HOLD, f"the key `{STAMPS}` is where versions of layouts are kept", help="rename it")
 
     def placeholder(leaf: Any) -> Any:
         if not isinstance(leaf, OutTensor):
@@ -286,9 +305,16 @@ def write_distributed(folder: Path, tree: Any, added: Callable[[int], None] | No
             added(tensor.numel() * tensor.element_size())
         return tensor
 
+    def create_global_plan(planner: Any, plans: Any) -> Any:
+        plan, metadata = dcp.DefaultSavePlanner.create_global_plan(planner, plans)
+        if stamps:
+            metadata.planner_data[STAMPS] = (stamps,)
+        return plan, metadata
+
     # torch 2.6 does not have the word, and sees for itself that there is one process.
     alone = {"no_dist": True} if "no_dist" in signature(dcp.save).parameters else {}
-    planner = type("Planner", (dcp.DefaultSavePlanner,), {"lookup_object": lookup_object})
+    own = {"lookup_object": lookup_object, "create_global_plan": create_global_plan}
+    planner = type("Planner", (dcp.DefaultSavePlanner,), own)
     try:
         with _quiet():
             dcp.save(

@@ -17,11 +17,12 @@ from statex.checkpoint.contents import Moved, OutTensor
 from statex.checkpoint.input_file import Extent, InputFile, Stored
 from statex.checkpoint.output_file import OutputFile
 from statex.checkpoint.reader import Reader
+from statex.checkpoint.stamps import from_text, marked
 from statex.checkpoint.strict_json import is_text, parse
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.dtypes import BY_NAME, DType
-from statex.header import TensorInfo, TensorType
+from statex.header import STAMP, TensorInfo, TensorType
 
 _LARGEST_HEADER = 100_000_000
 """Bytes; the library's own limit."""
@@ -58,8 +59,10 @@ class SafetensorsReader(Reader):
         notes = header.pop(_NOTES, {})
         if not isinstance(notes, dict) or not all(isinstance(v, str) for v in notes.values()):
             file.damaged(f"its `{_NOTES}` is no mapping of texts")
-        self.notes = notes
-        self._tree = self._entries(header, start)
+        metadata = from_text(notes.get(STAMP, ""))
+        entries = self._entries(header, start)
+        self._tree = entries if metadata is None else marked(entries, metadata)
+        self.notes = notes if metadata is None else {name: text for name, text in notes.items() if name != STAMP}
 
     @property
     def tree(self) -> Any:

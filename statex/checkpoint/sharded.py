@@ -15,9 +15,11 @@ from typing import Any, NoReturn
 
 from statex.checkpoint.input_file import InputFile
 from statex.checkpoint.reader import Reader
+from statex.checkpoint.stamps import difference
 from statex.checkpoint.strict_json import parse
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
+from statex.diagnostics.codes import migrations as migration_codes
 
 INDEX = ".index.json"
 NAMES: Mapping[str, tuple[str, str]] = {
@@ -80,12 +82,29 @@ class ShardedReader(Reader):
             self._damaged(f"its shard `{name}` holds no dict of tensors")
         return reader
 
+    def _check_stamps(self) -> None:
+        """Refuse shards that carry different versions: they come from different checkpoints."""
+        found = {name: getattr(reader.tree, "_metadata", None) for name, reader in self._shards.items()}
+        for name, metadata in found.items():
+            first = next(iter(found))
+            differing = difference(found[first], metadata)
+            if differing is not None:
+                path, one, other = differing
+                fail(
+                    migration_codes.SHARDS_DISAGREE,
+                    f"the shards of `{self.path}` carry different versions{f' of `{path}`' if path else ''}",
+                    rows=[(f"  {first}", one), (f"  {name}", other)],
+                    notes=["the digests of the steps, or their parameters, differ"] if one == other else (),
+                    help="fetch all shards of one checkpoint, or write the set again",
+                )
+
     def _merged(self, weights: Mapping[str, str]) -> dict[str, Any]:
         for name, reader in self._shards.items():
             for key in reader.tree:
                 if weights.get(key) != name:
                     where = f"in `{weights[key]}`" if key in weights else "nowhere"
                     self._damaged(f"`{key}` is in `{name}`, and the index has it {where}")
+        self._check_stamps()
         merged: Any = {}
         metadata = next((m for r in self._shards.values() if (m := getattr(r.tree, "_metadata", None))), None)
         if metadata is not None:

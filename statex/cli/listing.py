@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
+from statex.checkpoint.stamps import noted, said
 from statex.cli.output import escape
 from statex.diagnostics.amounts import counted, show_bytes
 from statex.diagnostics.folding import Folded, alone, folded, natural, together, without_numbers
 from statex.execute.statistics import Statistics
-from statex.header import OpaqueInfo, TensorInfo
+from statex.header import Header, OpaqueInfo, TensorInfo
 from statex.session.overview import Overview, described, tensors_in
 
 SORTS = ("order", "name", "size")
@@ -163,6 +165,15 @@ def totals(entries: Mapping[str, TensorInfo | OpaqueInfo]) -> str:
     alone = sum(info.identity is None for info in tensors)
     tied = len(tensors) - alone - len(seen)
     return text + (f", {tied} of them tied" if tied else "")
+
+
+def versions(header: Header, *, fold: bool) -> Iterator[str]:
+    """Yield lines for the versions of their layouts that modules with chains of migrations have noted."""
+    stamps = [(path, said(one)) for path, one in noted(header.metadata).items()]
+    groups = folded(stamps, itemgetter(0), itemgetter(1)) if fold else alone(stamps, itemgetter(0))
+    for group in groups[:_VALUES]:
+        yield f"  {escape(group.key) or 'the state'}: {group.rows[0][1]}"
+    yield from _more(len(groups), "version")
 
 
 def beside(found: Overview) -> Iterator[str]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
-Metadata = Mapping[str, Mapping[str, object]]
+from statex.header import STAMP as STAMP
 
-STAMP = "statex"
-"""The key under which a module with a chain of migrations notes the layout of its state."""
+Metadata = Mapping[str, Mapping[str, object]]
 
 
 def _module(key: str) -> str:
@@ -30,7 +29,8 @@ def follow(metadata: Metadata, before: Iterable[str], born: Iterable[tuple[str, 
     `before` are the keys of the input, `born` pairs each key of the result with the key of the input its module
     comes from. A module that holds keys goes where its keys went; one without keys of its own (a container, an
     activation) goes with the modules below or around it; a module whose keys are all gone is left out. The root
-    stays the root, and where the whole state has moved below one module, that is what the root was.
+    stays the root. Where the whole state has moved below one module, that is what the root was, and carries its
+    stamp; where all of it has come from below one module, the root is what that was.
     """
     born = list(born)
     moves = _module_moves(born)
@@ -38,19 +38,34 @@ def follow(metadata: Metadata, before: Iterable[str], born: Iterable[tuple[str, 
         return OrderedDict(metadata)
     moves = _with_containers(moves)
     gone = _with_parents(_module(key) for key in before) - set(moves)
+    outer, inner = _new_root(born), _new_root((source, key) for key, source in born)
     result: dict[str, Mapping[str, object]] = {}
+    root = _of_root(metadata, outer, inner)
+    if root is not None:
+        result[""] = root
     for path, noted in metadata.items():
         if path == "":
-            result[""] = noted
-            whole = _new_root(born)
-            if whole:
-                result[whole] = noted
+            if outer:
+                result[outer] = noted
         elif path in moves:
             for new in moves[path]:
                 result.setdefault(new, noted)
         elif path not in gone:
             _place_beside(path, noted, moves, gone, result)
     return OrderedDict(result)
+
+
+def _of_root(metadata: Metadata, outer: str | None, inner: str | None) -> Mapping[str, object] | None:
+    """Return what is noted of the root of a result, if anything; `outer` and `inner` are where a root went and was."""
+    noted = metadata.get("")
+    if inner and inner in metadata:
+        return metadata[inner]
+    return unstamped(noted) or None if noted and (outer or inner) else noted
+
+
+def unstamped(noted: Mapping[str, object]) -> Mapping[str, object]:
+    """Return what is noted of a module without the layout of its state."""
+    return {name: value for name, value in noted.items() if name != STAMP} if STAMP in noted else noted
 
 
 def _module_moves(born: Iterable[tuple[str, str]]) -> dict[str, dict[str, None]]:

@@ -39,10 +39,10 @@ def _describe(value: Any, torch: Any, depth: int = 0) -> Any:
     items = {key: _describe_item(key, item, torch, depth) for key, item in value.items()}
     if all(items[key] is item for key, item in value.items()):
         return value
-    if not isinstance(value, OrderedDict):
+    metadata = getattr(value, "_metadata", None)
+    if metadata is None and not isinstance(value, OrderedDict):
         return items
     result: OrderedDict[Any, Any] = OrderedDict(items)
-    metadata = getattr(value, "_metadata", None)
     if metadata is not None:
         result._metadata = metadata  # type: ignore[attr-defined]
     return result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from statex.diagnostics import Diagnostic, StatexError, fail
@@ -16,7 +16,7 @@ from statex.migrating.noted import Load, end_loads, end_stale_loads, load_at, no
 
 
 class StatexWarning(UserWarning):
-    """What statex has to say while a module loads a state."""
+    """What statex has to say of a state that a module loads, or that rules make in memory."""
 
 
 class _Loading:
@@ -46,7 +46,7 @@ class _Loading:
         except StatexError as error:
             errors.append(str(error))
             return
-        _warn(done.warnings)
+        warn(done.warnings)
         if done.state is None:
             return
         renewed = _replaced(state, prefix, done.state)
@@ -190,7 +190,7 @@ def migrate_state(module: Any, state: Mapping[str, Any]) -> OrderedDict[str, Any
         if not own:
             continue
         done = past.migrate(inner, own, _of_module(metadata, prefix), _apart(inner))
-        _warn(done.warnings)
+        warn(done.warnings)
         if done.state is None:
             continue
         result = _replaced(result, prefix, done.state)
@@ -231,6 +231,7 @@ def _replaced(state: Mapping[str, Any], prefix: str, own: Mapping[str, Any]) -> 
     return result
 
 
-def _warn(found: tuple[Diagnostic, ...]) -> None:
+def warn(found: Iterable[Diagnostic], up: int = 3) -> None:
+    """Let Python show warnings as those of a caller: `up` is how many functions up, this one being the first."""
     for one in found:
-        warnings.warn(render_full(one), StatexWarning, stacklevel=3)
+        warnings.warn(render_full(one), StatexWarning, stacklevel=up)

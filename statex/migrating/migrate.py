@@ -11,7 +11,7 @@ from statex.diagnostics import Diagnostic, diagnostic, fail
 from statex.diagnostics.codes import lints
 from statex.diagnostics.codes import migrations as codes
 from statex.diagnostics.suggest import join_words
-from statex.dsl.metadata import STAMP, Metadata
+from statex.dsl.metadata import STAMP, Metadata, unstamped
 from statex.execute.live import describe
 from statex.execute.memory import execute
 from statex.execute.target import described
@@ -101,7 +101,8 @@ class Past:
 def _header(module: Any, state: Mapping[str, Any], metadata: Metadata | None) -> Header:
     tree: Any = OrderedDict(describe(OrderedDict(state)))
     if metadata is not None:
-        tree._metadata = metadata
+        # Its own version is the module's wherever its keys go.
+        tree._metadata = OrderedDict(metadata) | {"": unstamped(metadata.get("", {}))}
     return state_header(tree, "", f"the state of {type(module).__name__}")
 
 

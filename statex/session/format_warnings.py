@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from statex.checkpoint.stamps import as_text, left_out
 from statex.diagnostics import diagnostic
 from statex.diagnostics.amounts import show_bytes
 from statex.diagnostics.codes import lints
@@ -12,13 +13,14 @@ from statex.diagnostics.model import Diagnostic
 from statex.diagnostics.suggest import join_words
 from statex.dsl.plan import Output, Plan
 from statex.dsl.written import show_key
-from statex.header import TensorInfo
+from statex.header import STAMP, TensorInfo
 
 
 def format_warnings(plan: Plan, format: str, notes: Mapping[str, str]) -> Iterator[Diagnostic]:
     """Yield warnings: of tensors that share storage, and of the texts that a safetensors file keeps beside tensors."""
     if format != "torch":
         yield from _untied(plan, format)
+        yield from _lost_stamps(plan, format)
     lost = sorted(set(notes) - {"format"})
     if lost and format != "safetensors":
         yield diagnostic(
@@ -26,6 +28,18 @@ def format_warnings(plan: Plan, format: str, notes: Mapping[str, str]) -> Iterat
             f"the `__metadata__` of `{plan.header.label}` has no place in this format: "
             f"{join_words([f'`{name}`' for name in lost], limit=3)}",
         )
+    elif STAMP in notes and as_text(plan.metadata):
+        yield diagnostic(
+            lints.NOTES_LOST,
+            f"the text `{STAMP}` in the `__metadata__` of `{plan.header.label}` gives way to the version of the layout",
+        )
+
+
+def _lost_stamps(plan: Plan, format: str) -> Iterator[Diagnostic]:
+    paths = left_out(plan.metadata)
+    if paths:
+        where = join_words([f"`{path}`" if path else "the whole state" for path in paths])
+        yield diagnostic(lints.STAMP_LOST, f"what is noted as the version of {where} has no place in {_NAMES[format]}")
 
 
 def _untied(plan: Plan, format: str) -> Iterator[Diagnostic]:

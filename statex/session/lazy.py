@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from statex.diagnostics.suggest import did_you_mean
+from statex.dsl.metadata import Metadata, copied
 from statex.header import Header, OpaqueInfo, TensorInfo
 from statex.session.opened import Opened
 from statex.session.request import InputSpec, PathLike, Request
@@ -16,7 +17,8 @@ class Checkpoint(Mapping[str, Any]):
     """The state of a checkpoint, by its keys; a context manager that closes its files.
 
     `checkpoint["linear.weight"]` reads that tensor, as `torch.load` gives it, each time anew; `header` has all types
-    without reading any. Entries that are not tensors are given as they are.
+    without reading any. Entries that are not tensors are given as they are. `model.load_state_dict(checkpoint)` finds
+    what is noted of modules, versions of layouts included.
 
     Raises:
         StatexError: 6xx for its files.
@@ -31,6 +33,12 @@ class Checkpoint(Mapping[str, Any]):
         except BaseException:
             self._opened.close()
             raise
+
+    @property
+    def _metadata(self) -> Metadata | None:
+        """What `state_dict()` noted of modules, for `load_state_dict`; a copy, as that writes into it."""
+        found = self.header.metadata
+        return copied(found) if found is not None else None
 
     def __getitem__(self, key: str) -> Any:
         info = self.header.entries.get(key)

@@ -19,7 +19,7 @@ from statex.session.delivery import Delivery, alone
 from statex.session.format_warnings import format_warnings
 from statex.session.opened import Inputs
 from statex.session.request import Request
-from statex.session.stamps import kept_stamps
+from statex.session.stamps import kept_stamps, unread_stamps
 from statex.session.targets import resolve
 
 
@@ -103,7 +103,8 @@ class Session:
             load=request.load,
         )
         left = tuple(nesting.dropped_by(inputs.main.tree, inputs.root, inputs.root_target))
-        return replace(plan, left_around=left, warnings=(*plan.warnings, *kept_stamps(plan)))
+        found = (*plan.warnings, *kept_stamps(plan), *unread_stamps(inputs.notes, inputs.main.label))
+        return replace(plan, left_around=left, warnings=found)
 
     def priced(self, format: str | None = None) -> Plan:
         """Return the plan with what it takes to write a format, and with warnings of what that has no place for.

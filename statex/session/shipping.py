@@ -21,6 +21,7 @@ from statex.session.keeping import plans_of
 from statex.session.placing import Placed
 from statex.session.request import Policy, Request, TargetSpec
 from statex.session.session import Session
+from statex.session.stamps import with_stamps
 from statex.session.targets import resolve
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _shipment(session: Session, placed: Placed, delivery: Delivery, policy: Poli
         shard_size=placed.shard_size,
         check=policy.check_input,
         keep_crc=policy.verify_written,
-        notes=inputs.notes,
+        notes=with_stamps(inputs.notes, delivery.plan),
         index=inputs.index,
         copy=placed.copy,
         own=placed.own,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from statex.checkpoint.stamps import as_text
 from statex.diagnostics import Diagnostic, diagnostic
 from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
@@ -22,3 +23,19 @@ def kept_stamps(plan: Plan) -> Iterator[Diagnostic]:
         f"the version of the layout is noted for {where}, and may not hold for what the rules make",
         help="make the rules a step of the chain of migrations",
     )
+
+
+def with_stamps(notes: Mapping[str, str], plan: Plan) -> Mapping[str, str]:
+    """Return the texts beside the tensors of an output, with one for the versions that the plan carries."""
+    text = as_text(plan.metadata)
+    return {**notes, STAMP: text} if text else notes
+
+
+def unread_stamps(notes: Mapping[str, str], label: str) -> Iterator[Diagnostic]:
+    """Yield a warning where a text looks like versions and was not read as such; any other text is somebody else's."""
+    if notes.get(STAMP, "").lstrip().startswith("{"):
+        yield diagnostic(
+            lints.STAMP_UNREAD,
+            f"the entry `{STAMP}` in the `__metadata__` of `{label}` is not a version of a layout that can be read",
+            notes=["it stays as it is, and the state counts as one without a version"],
+        )

@@ -11,9 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
+from statex.checkpoint.stamps import readable
 from statex.cli import options, progress, requests
 from statex.cli.groups import grouped
-from statex.cli.listing import SORTS, Listing, beside, dtypes, further, totals
+from statex.cli.listing import SORTS, Listing, beside, dtypes, further, totals, versions
 from statex.cli.output import columns, escape, print_diagnostics, print_json, room
 from statex.diagnostics.folding import natural
 from statex.diagnostics.render import to_json
@@ -142,6 +143,7 @@ def _lines(found: Overview, listing: Listing, known: Known) -> Iterator[str]:
         one = replace(listing, statistics=known[root]) if known else listing
         table = one.table(header.entries, width)
         yield from columns([tuple(escape(cell) for cell in row) for row in table], room=width)
+        yield from versions(header, fold=listing.fold)
         if several:
             yield f"{totals(header.entries)}: {escape(found.label)}, --root {escape(root) or repr('')}"
     yield from beside(found)
@@ -174,7 +176,8 @@ def _state_json(header: Header, listing: Listing, known: Mapping[str, Statistics
     for key, one in (known or {}).items():
         entries[key]["statistics"] = _statistics_json(one)
     tensors = [info for info in header.entries.values() if isinstance(info, TensorInfo)]
-    return {"entries": entries, "dtypes": {k: {"tensors": n, "bytes": b} for k, (n, b) in dtypes(tensors).items()}}
+    kinds = {name: {"tensors": count, "bytes": nbytes} for name, (count, nbytes) in dtypes(tensors).items()}
+    return {"entries": entries, "dtypes": kinds, "versions": readable(header.metadata)}
 
 
 def _entry_json(key: str, info: TensorInfo | OpaqueInfo, roles: Mapping[str, str]) -> dict[str, Any]:

@@ -94,3 +94,23 @@ STAMP_KEPT = declare(
     mend="Make the rules a step of the chain. If layout and version do not agree, loading the state is an error "
     "(SX807).",
 )
+STAMP_LOST = declare(
+    "SX923",
+    "a version that the output has no place for",
+    exit=0,
+    meaning="The state carries the version of its layout in a form that safetensors files and folders of "
+    "torch.distributed.checkpoint have no place for: it is not plain texts, numbers, lists and dicts, or too large. "
+    "The output carries none.",
+    example="statex apply rules.sx stamped.pth out.safetensors   # the version is not one of `statex.attach`",
+    mend="Load the state into the module it belongs to and save it again, or write a .pth.",
+)
+STAMP_UNREAD = declare(
+    "SX924",
+    "an entry that should be a version and is not",
+    exit=0,
+    meaning="The entry `statex` in the `__metadata__` of a safetensors file looks like the version of a layout and "
+    "cannot be read as one: it is damaged, too large, or nested too deep. It stays as it is, as a text, and the state "
+    "counts as one without a version.",
+    example="statex apply rules.sx in.safetensors out.safetensors   # `statex` in `__metadata__` is cut off",
+    mend="Remove the entry, or save the state again from the module it belongs to.",
+)

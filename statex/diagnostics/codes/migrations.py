@@ -98,6 +98,16 @@ NOT_ATTACHED = declare(
     example="statex.migrate_state(model, state)   # nothing was attached",
     mend="`statex.attach(module, chain)` first.",
 )
+SHARDS_DISAGREE = declare(
+    "SX820",
+    "shards that carry different versions",
+    exit=3,
+    meaning="Each shard of a set carries the version of the layout that the state has, and two of them say something "
+    "else (or one says nothing): they come from different checkpoints, or one of them was replaced or written anew by "
+    "other means. What the state is cannot be told.",
+    example="statex show model/   # one shard was saved before a migration, the other after it",
+    mend="Fetch or write the whole set again. A shard by itself can be read as a file.",
+)
 NO_LAYOUT = declare(
     "SX812",
     "a layout that the chain does not have",
