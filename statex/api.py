@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from statex.checkpoint import known_format
 from statex.diagnostics import fail
 from statex.diagnostics.amounts import counted
+from statex.diagnostics.codes import lints
 from statex.diagnostics.codes import target as target_codes
 from statex.dsl.given import params
 from statex.dsl.parameters import Given
@@ -25,7 +26,6 @@ from statex.session.lazy import Checkpoint
 from statex.session.opened import header_of
 from statex.session.request import InputSpec, OutputSpec, PathLike, Policy, Request, State, TargetSpec, as_members
 from statex.session.session import Session, check
-from statex.session.stamps import kept_stamps
 from statex.source import Source
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class Rules:
         """
         with Session(_request(self, state, inputs, target, like, root, {**(params or {}), **keywords})) as session:
             session.whole.check_target()
-            _warn(kept_stamps(session.plan))
+            _warn(one for one in session.plan.warnings if one.code is lints.STAMP_KEPT)
             return session.whole.execute()
 
     def stream(

@@ -105,18 +105,16 @@ def _parsed(text: str) -> Any:
 
 def all_as_text(tree: Any) -> str:
     """Return the entry for the stamps of all states in a tree; it is empty where there are none."""
-    found = [[path, held] for path, metadata in _states(tree) if (held := readable(metadata))]
+    found = [[path, held] for path, metadata in states(tree) if (held := readable(metadata))]
     return _json(found) if found else ""
 
 
-def _states(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:
-    """Yield the `_metadata` of the dicts in a tree, with the keys that lead to each."""
-    if not isinstance(tree, dict) or len(path) > _DEPTH:
-        return
+def states(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:
+    """Yield the `_metadata` of a dict and of the dicts inside it, with the keys that lead to each."""
     yield path, getattr(tree, "_metadata", None)
-    for key, value in tree.items():
-        if type(key) is str:
-            yield from _states(value, (*path, key))
+    for key, value in tree.items() if len(path) < _DEPTH else ():
+        if type(key) is str and isinstance(value, dict):
+            yield from states(value, (*path, key))
 
 
 def with_stamps(tree: dict[str, Any], text: str) -> dict[str, Any]:

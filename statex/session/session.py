@@ -103,7 +103,8 @@ class Session:
             load=request.load,
         )
         left = tuple(nesting.dropped_by(inputs.main.tree, inputs.root, inputs.root_target))
-        found = (*plan.warnings, *kept_stamps(plan), *unread_stamps(inputs.notes, inputs.main.label))
+        state = nesting.state_at(inputs.main.tree, inputs.root, inputs.main.label)
+        found = (*plan.warnings, *kept_stamps(plan, state), *unread_stamps(inputs.notes, inputs.main.label))
         return replace(plan, left_around=left, warnings=found)
 
     def priced(self, format: str | None = None) -> Plan:

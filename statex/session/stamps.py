@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
-from statex.checkpoint.stamps import as_text
+from statex.checkpoint.stamps import as_text, noted, states
 from statex.diagnostics import Diagnostic, diagnostic
 from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
@@ -12,9 +13,13 @@ from statex.dsl.metadata import STAMP
 from statex.dsl.plan import Plan
 
 
-def kept_stamps(plan: Plan) -> Iterator[Diagnostic]:
-    """Yield a warning where rules change a state that carries a version of its layout."""
-    paths = [path for path, noted in (plan.metadata or {}).items() if isinstance(noted, Mapping) and STAMP in noted]
+def kept_stamps(plan: Plan, tree: Any) -> Iterator[Diagnostic]:
+    """Yield a warning where rules change a state that carries a version of its layout; dicts in its tree count too."""
+    inner = [(prefix, noted(metadata)) for prefix, metadata in states(tree) if prefix]
+    paths = [
+        *noted(plan.metadata),
+        *(".".join((*prefix, path)).rstrip(".") for prefix, found in inner for path in found),
+    ]
     if not paths or plan.changes_nothing:
         return
     where = join_words([f"`{path}`" if path else "the whole state" for path in paths], limit=4)

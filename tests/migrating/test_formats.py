@@ -501,10 +501,11 @@ def test_a_bare_state_in_a_folder_is_loaded_into_a_model(saved: Callable[[str], 
     state = Outer(Net()).state_dict()
     dcp.load(state, checkpoint_id=path, **ALONE)
     assert all(torch.equal(state[key], value) for key, value in model.state_dict().items())
-    dcp_to_torch_save(path, f"{path}.pth")
-    Outer(Net()).load_state_dict(torch.load(f"{path}.pth", weights_only=True))
+    dcp_to_torch_save(path, f"{path}whole.pth")
+    Outer(Net()).load_state_dict(torch.load(f"{path}whole.pth", weights_only=True))
 
 
+@pytest.mark.filterwarnings("ignore:Detected an existing checkpoint")
 def test_what_torch_saves_anew_carries_none(saved: Callable[[str], str]) -> None:
     path = saved("dcp")
     state = Outer(Net()).state_dict()
@@ -571,6 +572,16 @@ def test_rules_that_change_a_state_of_any_format_are_warned_of(
     assert [one.filename for one in caught] == [__file__]
     done = statex.convert(path, tmp_path / "changed.pth", "set before.weight = it * 2", dry_run=True)
     assert codes(done.warnings) == ["SX921"]
+
+
+def test_states_inside_a_state_count(chain: statex.Chain, tmp_path: Path) -> None:
+    inner = statex.attach(Net(), chain).state_dict()
+    torch.save({"a": inner, "b": Outer(Net()).state_dict()}, tmp_path / "in.pth")
+    statex.convert(tmp_path / "in.pth", tmp_path / "in", "", root="", format="dcp")
+    for name in ("in.pth", "in"):
+        (warning,) = statex.compile("drop b.before.bias").plan(tmp_path / name, root="").warnings
+        assert (warning.code.id, "noted for `a`," in warning.headline) == ("SX921", True)
+        assert statex.compile("").plan(tmp_path / name, root="").warnings == ()
 
 
 @pytest.mark.parametrize("name", FORMATS)
