@@ -26,7 +26,8 @@ class Reader(ABC):
         self.path = path
         self.files = list(files)
         self.notes: Mapping[str, str] = {}
-        """Texts by name that the format keeps beside the tensors: `__metadata__` of safetensors."""
+        """Texts by name that the format keeps beside the tensors: `__metadata__` of safetensors, without the versions
+        of layouts, which are in the `_metadata` of the tree."""
         self.index: Mapping[str, Any] = {}
         """What the index of a set says of it besides, which is JSON."""
         self._materializer: Materializer | None = None

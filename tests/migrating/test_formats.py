@@ -6,6 +6,7 @@ import json
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from torch.distributed.checkpoint.state_dict import set_model_state_dict
 
 import statex
 from statex.checkpoint import stamps
+from statex.session.format_warnings import format_warnings
+from statex.session.stamps import with_stamps
 from tests.cli.conftest import Run
 from tests.migrating.nets import Net, Outer, same_forward, trained
 from tests.recipe.conftest import Bench, bench, run
@@ -103,7 +106,7 @@ def test_the_version_goes_from_each_format_to_each(
     assert wanted["parts.net"]["params"] == {"scale": 3.0}
     source, target, back = saved(first), path_of(tmp_path / "out", second), tmp_path / "back.pth"
     (tmp_path / "out").mkdir()
-    done = statex.convert(source, target, "", **FORMATS[second])
+    done = statex.convert(source, target, "", verify_written=True, **FORMATS[second])
     assert done.warnings == ()
     assert noted(statex.read_header(source)) == noted(statex.read_header(target)) == wanted
     statex.convert(target, back, "")
@@ -367,6 +370,14 @@ def test_a_text_that_is_no_version_stays_as_it_is(text: str, tmp_path: Path) -> 
     assert texts(target) == {"format": "pt", "statex": text}
     lost = statex.convert(source, tmp_path / "out.pth", "")
     assert codes(lost.warnings)[-1:] == ["SX905"]
+
+
+def test_a_text_of_another_program_gives_way_to_a_version_and_that_is_said(tmp_path: Path) -> None:
+    save_file({"weight": torch.ones(2)}, tmp_path / "in.safetensors", {"statex": "0.1"})
+    plan = replace(statex.compile("").plan(tmp_path / "in.safetensors"), metadata={"": {"statex": STAMP}})
+    notes = {"format": "pt", "statex": "0.1"}
+    assert codes(format_warnings(plan, "safetensors", notes)) == ["SX905"]
+    assert with_stamps(notes, plan) == {"format": "pt", "statex": json.dumps({"": STAMP}, separators=(",", ":"))}
 
 
 FORMS: list[dict[str, Any]] = [

@@ -43,7 +43,7 @@ NOTES_LOST = declare(
     "notes that the output has no place for",
     exit=0,
     meaning="A safetensors file keeps texts beside its tensors (`__metadata__`), and the output's format has no place "
-    "for them.",
+    "for them; or the place of one of them, `statex`, is taken by the version of a layout.",
     example="statex apply rules.sx in.safetensors out.pth",
     mend="Write a .safetensors if they are needed.",
 )
