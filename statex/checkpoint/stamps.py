@@ -13,7 +13,7 @@ from typing import Any
 
 from statex.header import STAMP
 
-_LARGEST = 16 << 20
+_LARGEST = 4 << 20
 """Characters of an entry."""
 _DEPTH = 64
 """How deep what is noted may be nested."""

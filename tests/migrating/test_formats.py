@@ -356,7 +356,7 @@ UNREADABLE = [
     _deep(70),
     _deep(200_000),
     '{"": {"scheme": 1, "version": ' + "9" * 5000 + "}}",
-    json.dumps({"": STAMP}) + " " * (16 << 20),
+    json.dumps({"": STAMP}) + " " * (4 << 20),
 ]
 
 
@@ -426,6 +426,14 @@ def test_what_no_text_can_hold_is_said(form: Any, name: str, tmp_path: Path) -> 
     assert noted(statex.read_header(path)) == {"before": STAMP}
     again = statex.convert(tmp_path / "in.pth", tmp_path / "out.pth", "")
     assert again.warnings == ()
+
+
+def test_what_is_too_large_is_said(tmp_path: Path) -> None:
+    state = nn.Linear(2, 2).state_dict()
+    state._metadata[""]["statex"] = STAMP | {"params": {"table": [1.5] * (1 << 20)}}
+    done = statex.convert(state, tmp_path / "out.safetensors", "")
+    assert codes(done.warnings) == ["SX923"]
+    assert texts(tmp_path / "out.safetensors") == {"format": "pt"}
 
 
 _json = st.recursive(
