@@ -11,6 +11,7 @@ from statex.diagnostics.codes import keys as key_codes
 from statex.diagnostics.codes import names as name_codes
 from statex.diagnostics.codes import target as target_codes
 from statex.dsl.captures import Bindings, CaptureType
+from statex.dsl.computing import check_compute
 from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.graph import Graph, SourceKey
 from statex.dsl.index import KeyIndex
@@ -23,6 +24,7 @@ from statex.dsl.scope import Scope, unknown_input
 from statex.dsl.state import Entry, Outcome, State, initial_state, source_entry
 from statex.dsl.templates import Template, compile_template
 from statex.dsl.values import UNKNOWN, TensorValue, Value
+from statex.dtypes import DType
 from statex.grammar import tree
 from statex.header import Header, OpaqueInfo
 from statex.record import record
@@ -291,9 +293,20 @@ class Compiler:
         """Return what evaluates the expressions of a statement for a match."""
         return Evaluator(self, scope, Context(match.value, match.visible, match.bindings, case=match.case))
 
-    def evaluate(self, match: Match, scope: Scope, node: tree.Expr) -> Value:
-        """Return the value of an expression for a match, unknown after an error."""
-        return self.evaluator(match, scope).value(node)
+    def evaluate(self, match: Match, scope: Scope, node: tree.Expr, compute: DType | None = None) -> Value:
+        """Return the value of an expression for a match, unknown after an error; `compute` is what it computes in."""
+        context = Context(match.value, match.visible, match.bindings, case=match.case, compute=compute)
+        return Evaluator(self, scope, context).value(node)
+
+    def compute(self, node: tree.Name | None, scope: Scope) -> DType | None:
+        """Return the dtype that a statement says it computes in.
+
+        Raises:
+            StatexError: SX413 for one that it cannot compute in.
+        """
+        if node is None:
+            return None
+        return check_compute(Evaluator(self, scope, Context()).plain(node, "`in`"), node.span)
 
     # --- inputs ------------------------------------------------------------------------------------------------
 

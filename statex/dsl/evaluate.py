@@ -11,6 +11,7 @@ from statex.diagnostics.codes import names as codes
 from statex.dsl import operators
 from statex.dsl.calls import CallSite, call_operation
 from statex.dsl.captures import Bindings
+from statex.dsl.computing import widened
 from statex.dsl.graph import Graph
 from statex.dsl.ops import OPERATIONS, WORDS
 from statex.dsl.ops.base import Index
@@ -28,7 +29,7 @@ from statex.dsl.values import (
     is_unknown,
     kind_of,
 )
-from statex.dtypes import BY_NAME
+from statex.dtypes import BY_NAME, DType
 from statex.grammar import tree
 from statex.record import record
 from statex.source import Span
@@ -63,7 +64,8 @@ class Context:
     """What the current match gives to its expressions.
 
     `it` is the current tensor (or tuple), `None` where there is none; `header_only` is true for conditions and sizes,
-    which may ask for types and never for data.
+    which may ask for types and never for data. `compute` is the dtype that a statement computes in, `None` where each
+    tensor keeps its own.
     """
 
     it: Value = None
@@ -72,6 +74,7 @@ class Context:
     locals: Mapping[str, Value] = field(default_factory=dict)
     header_only: bool = False
     case: str = ""
+    compute: DType | None = None
 
 
 _NAMED_LAST = {"size": "dim", "value": "default"}
@@ -115,7 +118,7 @@ class Evaluator:
             case tree.Name():
                 return self._name(node)
             case tree.KeyRef():
-                return self.world.read(node, self.scope, self.context)
+                return self._taken(self.world.read(node, self.scope, self.context), node.span)
             case tree.Call():
                 return self._call(node, node.function, node.name_span, node.arguments)
             case tree.Pipe():
@@ -129,17 +132,25 @@ class Evaluator:
             case tree.Query():
                 found = self.world.count(node.pattern, self.scope, self.context)
                 return found > 0 if node.function == "exists" else found
+            case tree.Conditional():
+                return self.value(node.value if self.condition(node.condition, "`if`") else node.otherwise)
             case tree.ListExpr():
                 return tuple(self.value(item) for item in node.items)
             case tree.Subscript():
                 return self._subscript(node)
+
+    def _taken(self, value: Value, span: Span) -> Value:
+        """Return what an expression takes for a tensor it reads: that in the dtype that the statement computes in."""
+        if self.context.compute is None or self.context.header_only:
+            return value
+        return widened(value, self.context.compute, span, self.world.graph)
 
     # --- names -------------------------------------------------------------------------------------------------
 
     def _name(self, node: tree.Name) -> Value:
         name = node.name
         if name in self.context.locals:
-            return self.context.locals[name]
+            return self._taken(self.context.locals[name], node.span)
         if name in self.context.bindings:
             return self.context.bindings[name].value
         definition = self.scope.find(name)
@@ -165,7 +176,7 @@ class Evaluator:
             return self.context.key
         if self.context.it is None:
             _no_current(name, span)
-        return self.context.it if name == "it" else ask(name, (self.context.it,), span, self.world)
+        return self._taken(self.context.it, span) if name == "it" else ask(name, (self.context.it,), span, self.world)
 
     # --- calls -------------------------------------------------------------------------------------------------
 
@@ -190,7 +201,8 @@ class Evaluator:
             raise StatexError([unknown_operation(name, name_span)])
         positional = [(self.value(a.value), a.span) for a in arguments if a.name is None]
         named = {a.name: (self.value(a.value), a.span) for a in arguments if a.name is not None}
-        site = CallSite(node.span, name_span, positional, named, self.context.it, piped)
+        it = self._taken(self.context.it, name_span)
+        site = CallSite(node.span, name_span, positional, named, it, piped)
         return call_operation(OPERATIONS[name], site, self.world.graph)
 
     def _query(self, name: str, span: Span, arguments: Sequence[tree.Argument], piped: Value) -> Value:

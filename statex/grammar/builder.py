@@ -76,8 +76,14 @@ class Builder(Transformer_NonRecursive[Token, Any]):
         return tuple(i for i in items if _is_node(i))
 
     def param(self, meta: Meta, items: Sequence[Any]) -> tree.Param:
-        name, type_, default = items
-        return tree.Param(self._span(meta), self._name(name), self._name(type_) if type_ else None, default)
+        name, type_, path, default = items
+        return tree.Param(
+            self._span(meta),
+            self._name(name),
+            self._name(type_) if type_ else None,
+            default,
+            self._string(path) if path is not None else None,
+        )
 
     def let(self, meta: Meta, items: Sequence[Any]) -> tree.Let:
         return tree.Let(self._span(meta), self._name(items[0]), items[1])
@@ -177,20 +183,20 @@ class Builder(Transformer_NonRecursive[Token, Any]):
     # --- values ------------------------------------------------------------------------------------------------
 
     def set_(self, meta: Meta, items: Sequence[Any]) -> tree.Set:
-        optional, patterns, value, each, where = items
-        return tree.Set(self._span(meta), patterns, value, each, optional is not None, where)
+        optional, patterns, compute, value, each, where = items
+        return tree.Set(self._span(meta), patterns, value, each, optional is not None, where, compute)
 
     def add(self, meta: Meta, items: Sequence[Any]) -> tree.Add:
         optional, target, value, each, where = items
         return tree.Add(self._span(meta), target, value, each, optional is not None, where)
 
     def split(self, meta: Meta, items: Sequence[Any]) -> tree.Split:
-        optional, source, over, targets, value, where = items
-        return tree.Split(self._span(meta), source, over, targets, value, optional is not None, where)
+        optional, source, over, targets, compute, value, where = items
+        return tree.Split(self._span(meta), source, over, targets, value, optional is not None, where, compute)
 
     def merge(self, meta: Meta, items: Sequence[Any]) -> tree.Merge:
-        optional, sources, over, target, value, where = items
-        return tree.Merge(self._span(meta), sources, over, target, value, optional is not None, where)
+        optional, sources, over, target, compute, value, where = items
+        return tree.Merge(self._span(meta), sources, over, target, value, optional is not None, where, compute)
 
     def sources(self, meta: Meta, items: Sequence[Any]) -> tuple[tree.MergeSource, ...]:
         return tuple(items)
@@ -201,6 +207,9 @@ class Builder(Transformer_NonRecursive[Token, Any]):
 
     def over(self, meta: Meta, items: Sequence[Any]) -> tree.Name:
         return self._name(items[0])
+
+    def compute(self, meta: Meta, items: Sequence[Any]) -> tree.Name:
+        return self._name(items[-1])
 
     def each(self, meta: Meta, items: Sequence[Any]) -> tree.PatternNode:
         return items[0]  # type: ignore[no-any-return]
@@ -225,6 +234,10 @@ class Builder(Transformer_NonRecursive[Token, Any]):
         left = tree.Query(self._token_span(word).to(pattern.span), "count", pattern)
         condition = tree.Binary(left.span.to(value.span), str(operator), self._token_span(operator), left, value)
         return tree.Expect(self._span(meta), condition)
+
+    def expect_same(self, meta: Meta, items: Sequence[Any]) -> tree.ExpectSame:
+        _, pattern, other = items
+        return tree.ExpectSame(self._span(meta), pattern, tree.KeyRef(other.span, other))
 
     def expect(self, meta: Meta, items: Sequence[Any]) -> tree.Expect | tree.ExpectKeys:
         condition = items[0]
@@ -324,6 +337,9 @@ class Builder(Transformer_NonRecursive[Token, Any]):
 
     def group(self, meta: Meta, items: Sequence[Any]) -> Any:
         return items[0]
+
+    def conditional(self, meta: Meta, items: Sequence[Any]) -> tree.Conditional:
+        return self._deep(tree.Conditional(self._span(meta), *items), *items)  # type: ignore[no-any-return]
 
     def number(self, meta: Meta, items: Sequence[Any]) -> tree.Number:
         text = str(items[0])
