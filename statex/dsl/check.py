@@ -432,7 +432,7 @@ def _binding_patterns(node: tree.Statement) -> Iterator[tree.PatternNode]:
             yield from node.patterns
         case tree.Merge():
             yield from (source.pattern for source in node.sources)
-        case tree.Renumber() | tree.ExpectKeys() | tree.ExpectEach():
+        case tree.Renumber() | tree.ExpectKeys() | tree.ExpectEach() | tree.ExpectSame():
             yield node.pattern
 
 

@@ -18,7 +18,7 @@ from statex.dsl.index import KeyIndex
 from statex.dsl.parameters import Given
 from statex.dsl.parts import Outside
 from statex.dsl.patterns import Pattern, below, compile_pattern
-from statex.dsl.plan import Allowed, Change, Step
+from statex.dsl.plan import Allowed, Change, Same, Step
 from statex.dsl.reports import ambiguous, missing_key, no_match, of_prefix
 from statex.dsl.scope import Scope, unknown_input
 from statex.dsl.state import Entry, Outcome, State, initial_state, source_entry
@@ -104,6 +104,7 @@ class Compiler:
         self.found = Collector()
         self.steps: list[Step] = []
         self.allowed: list[Allowed] = []
+        self.same: list[Same] = []
         self._gone: dict[str, Change] = {}
         self._gone_steps = 0
         self._ties: dict[Hashable, Hashable] = {}
@@ -256,8 +257,10 @@ class Compiler:
     def _match(self, node: tree.PatternNode, clause: Clause, key: str, bindings: Bindings) -> Match:
         if node.input is None:
             return self.own_match(clause.scope, key, bindings)
-        entry, value = self._input_entry(self.input(node), key, node.span, clause.partly)
-        return Match(key, key, bindings, entry, value, _case(key, bindings))
+        source = self.input(node)
+        entries = self._input_entries(source, key, node.span, clause.partly)
+        value = tuple(entry.value for entry in entries) if source.family else entries[0].value
+        return Match(key, key, bindings, entries[0], value, _case(key, bindings))
 
     def own_match(self, scope: Scope, key: str, bindings: Bindings) -> Match:
         """Return the match of a key of the state."""
@@ -343,17 +346,16 @@ class Compiler:
         """Return the index of the keys a pattern is over."""
         return self.state.index if node.input is None else self.input(node).index
 
-    def _input_entry(self, source: InputState, key: str, span: Span, partly: bool = False) -> tuple[Entry, Value]:
+    def _input_entries(self, source: InputState, key: str, span: Span, partly: bool = False) -> Sequence[Entry]:
         have = [member for member, header in enumerate(source.headers) if key in header.entries]
         lack = [member for member in range(len(source.headers)) if member not in have]
         if lack and not partly:
             headline = f"`{source.name}[{lack[0]}]` has no `{key}`, and `{source.name}[{have[0]}]` has"
             fail(key_codes.FAMILY, headline, span, cases=[key])
-        entries = [
+        return [
             source_entry(SourceKey(source.name, member, key), source.headers[member].entries[key], self.graph)
             for member in have
         ]
-        return entries[0], tuple(e.value for e in entries) if source.family else entries[0].value
 
     def named(self, node: tree.PatternNode, matches: Sequence[Match]) -> tuple[SourceKey, ...]:
         """Return the tensors of a further input that a pattern of a statement names by its matches."""
@@ -371,28 +373,43 @@ class Compiler:
 
     def read(self, node: tree.KeyRef, scope: Scope, context: Context) -> Value:
         """Return the tensor (of a family: the tuple of tensors) under a key."""
+        _, entries = self.standing(node, scope, context)
+        if node.key.input is None or not self.input(node.key).family:
+            return UNKNOWN if entries[0].value is None else entries[0].value
+        return tuple(entry.value for entry in entries)
+
+    def standing(self, node: tree.KeyRef, scope: Scope, context: Context) -> tuple[str, Sequence[Entry]]:
+        """Return the key that a reference names, and the tensor that stands there; of a family, that of each member.
+
+        Raises:
+            StatexError: SX304 for a key that is not there, SX311 for what is no tensor, SX310 for one that some members
+                of a family lack, SX220 for the data of the target.
+        """
         template = self.template(node.key, scope)
         key = template.render(context.bindings, self.constants(scope, context.key))
-        if node.key.input is None:
-            entry = self.state.entries.get(key)
-            if entry is None:
-                raise StatexError([missing_key(node.span, key, self.state.entries, self.gone)])
-            value: Value = entry.value
-        else:
-            source = self.input(node.key)
-            if key not in source.index:
-                raise StatexError([missing_key(node.span, key, source.index, {}, source.name)])
-            entry, value = self._input_entry(source, key, node.span)
-            if node.key.input == TARGET and not context.header_only:
-                fail(
-                    name_codes.TENSOR_IN_CONDITION,
-                    "the target has no data: only its header can be asked",
-                    node.span,
-                    help=f"`shape({node.span.text})` asks for a shape",
-                )
-        if entry.opaque is not None:
-            raise StatexError([_not_tensor(node.span, key, entry.opaque)])
-        return value if value is not None else UNKNOWN
+        entries = self._own(node, key) if node.key.input is None else self._of_input(node, key, context)
+        if entries[0].opaque is not None:
+            raise StatexError([_not_tensor(node.span, key, entries[0].opaque)])
+        return key, entries
+
+    def _own(self, node: tree.KeyRef, key: str) -> Sequence[Entry]:
+        entry = self.state.entries.get(key)
+        if entry is None:
+            raise StatexError([missing_key(node.span, key, self.state.entries, self.gone)])
+        return [entry]
+
+    def _of_input(self, node: tree.KeyRef, key: str, context: Context) -> Sequence[Entry]:
+        source = self.input(node.key)
+        if key not in source.index:
+            raise StatexError([missing_key(node.span, key, source.index, {}, source.name)])
+        if node.key.input == TARGET and not context.header_only:
+            fail(
+                name_codes.TENSOR_IN_CONDITION,
+                "the target has no data: only its header can be asked",
+                node.span,
+                help=f"`shape({node.span.text})` asks for a shape",
+            )
+        return self._input_entries(source, key, node.span)
 
     def count(self, node: tree.PatternNode, scope: Scope, context: Context) -> int:
         """Return the number of keys a pattern matches, with the captures of the match put in."""

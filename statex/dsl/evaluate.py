@@ -14,8 +14,8 @@ from statex.dsl.captures import Bindings
 from statex.dsl.computing import widened
 from statex.dsl.graph import Graph
 from statex.dsl.ops import OPERATIONS, WORDS
-from statex.dsl.ops.base import Index
-from statex.dsl.queries import ask
+from statex.dsl.ops.base import Index, whole
+from statex.dsl.queries import OF_PLAIN, ask
 from statex.dsl.scope import CONSTANTS, CURRENT, QUERY_NAMES, Scope, unknown_name
 from statex.dsl.suggestions import unknown_operation
 from statex.dsl.values import (
@@ -77,7 +77,7 @@ class Context:
     compute: DType | None = None
 
 
-_NAMED_LAST = {"size": "dim", "value": "default"}
+_NAMED_LAST = {"size": "dim", "shape": "dim", "value": "default", "lookup": "default", "lookup_regex": "default"}
 """The questions whose last argument may be given by name."""
 
 
@@ -201,6 +201,9 @@ class Evaluator:
             raise StatexError([unknown_operation(name, name_span)])
         positional = [(self.value(a.value), a.span) for a in arguments if a.name is None]
         named = {a.name: (self.value(a.value), a.span) for a in arguments if a.name is not None}
+        number = positional[0][0] if len(positional) == 1 else piped
+        if name == "sqrt" and operators.is_number(number) and len(positional) + len(named) == (number is not piped):
+            return operators.root(number, node.span)
         it = self._taken(self.context.it, name_span)
         site = CallSite(node.span, name_span, positional, named, it, piped)
         return call_operation(OPERATIONS[name], site, self.world.graph)
@@ -212,7 +215,7 @@ class Evaluator:
                 fail(codes.WRONG_KIND, f"`{name}` has no argument `{argument.name}`", argument.span)
         values = [inner.value(a.value) for a in arguments]
         values = [v.text if isinstance(v, PatternValue) else v for v in values]
-        if name != "value" and not (values and (has_tensor(values[0]) or values[0] is UNKNOWN)):
+        if name not in OF_PLAIN and not (values and (has_tensor(values[0]) or values[0] is UNKNOWN)):
             current = piped if piped is not None else self.context.it
             if current is None:
                 _no_current(name, span)
@@ -286,7 +289,7 @@ class Evaluator:
             return Ellipsis
         if isinstance(node, tree.Slice):
             return Index(self._bound(node.start), self._bound(node.stop), self._bound(node.step))
-        value = self.plain(node, "an index")
+        value = _whole(self.plain(node, "an index"))
         items = value if isinstance(value, tuple) else (value,)
         _check_known(value)
         if value is not None and not all(type(item) is int for item in items):
@@ -294,7 +297,7 @@ class Evaluator:
         return value
 
     def _bound(self, node: tree.Expr | None) -> int | None:
-        value = None if node is None else self.plain(node, "a slice")
+        value = None if node is None else whole(self.plain(node, "a slice"))
         if value is None or type(value) is int:
             return value
         assert node is not None
@@ -313,6 +316,10 @@ def _pick(value: tuple[Value, ...] | str, index: Value, node: tree.Subscript) ->
         return value[index]
     what = f"{len(value)} tensors" if is_tensors(value) else f"{len(value)} items"
     fail(codes.WRONG_KIND, f"there is no item {describe(index)} among {what}", node.span, values=[describe(value)])
+
+
+def _whole(value: Value) -> Value:
+    return tuple(whole(item) for item in value) if isinstance(value, tuple) else whole(value)
 
 
 def _check_known(value: Value) -> None:

@@ -237,7 +237,8 @@ class Builder(Transformer_NonRecursive[Token, Any]):
 
     def expect_same(self, meta: Meta, items: Sequence[Any]) -> tree.ExpectSame:
         _, pattern, other = items
-        return tree.ExpectSame(self._span(meta), pattern, tree.KeyRef(other.span, other))
+        same_as = other if isinstance(other, tree.KeyRef) else tree.KeyRef(other.span, other)
+        return tree.ExpectSame(self._span(meta), pattern, same_as)
 
     def expect(self, meta: Meta, items: Sequence[Any]) -> tree.Expect | tree.ExpectKeys:
         condition = items[0]
