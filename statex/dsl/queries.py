@@ -94,6 +94,7 @@ def _isqrt(arguments: Sequence[Value], span: Span) -> int:
 
 
 def _lookup(name: str, arguments: Sequence[Value], span: Span) -> Value:
+    arguments = [{} if arguments[:1] == [None] else arguments[0], *arguments[1:]] if arguments else arguments
     if not 2 <= len(arguments) <= 3 or not isinstance(arguments[0], Mapping) or not isinstance(arguments[1], str):
         shown = [", ".join(kind_of(value) for value in arguments)] if arguments else []
         fail(codes.WRONG_KIND, f"`{name}` takes a dict, a text to look up, and perhaps a default", span, values=shown)
