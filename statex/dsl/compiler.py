@@ -10,6 +10,7 @@ from statex.diagnostics import Collector, Diagnostic, StatexError, diagnostic, f
 from statex.diagnostics.codes import keys as key_codes
 from statex.diagnostics.codes import names as name_codes
 from statex.diagnostics.codes import target as target_codes
+from statex.dsl import questions
 from statex.dsl.captures import Bindings, CaptureType
 from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.graph import Graph, SourceKey
@@ -382,15 +383,13 @@ class Compiler:
         return value if value is not None else UNKNOWN
 
     def count(self, node: tree.PatternNode, scope: Scope, context: Context) -> int:
-        """Return the number of keys a pattern matches, with the captures of the match put in."""
-        pattern = self.pattern(node, scope).bind(context.bindings)
-        return len(self.index_of(node).find(pattern))
+        """Return the number of keys a pattern matches, for the match at hand."""
+        return questions.count(self.pattern(node, scope), self.index_of(node), context)
 
     def key_matches(self, text: str, node: tree.PatternNode, scope: Scope, context: Context) -> bool:
-        """Say whether a pattern matches a text, with the captures of the match put in."""
+        """Say whether a pattern matches a text, for the match at hand."""
         main_only(node)
-        pattern = compile_pattern(node, splice=scope.splice).bind(context.bindings)
-        return pattern.match(text) is not None
+        return questions.matches(compile_pattern(node, splice=scope.splice), text, context)
 
     def value_at(self, path: str) -> Value:
         """Return a plain value of the checkpoint; KeyError where it has none."""

@@ -6,7 +6,7 @@ whether a key can be read in two ways, and polynomial whatever the pattern.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -328,10 +328,8 @@ class _Builder:
     def _end_segment(self) -> None:
         if self.many is not None:
             self.elements.append(self.many)
-        elif all(isinstance(atom, str) for atom in self.atoms):
-            self.elements.append(Literal("".join(atom for atom in self.atoms if isinstance(atom, str))))
         else:
-            self.elements.append(Mixed(tuple(self.atoms)))
+            self.elements.append(_segment(self.atoms))
         self.atoms, self.many = [], None
 
 
@@ -354,8 +352,7 @@ def _bound(elements: tuple[Element, ...], texts: Mapping[str, str]) -> tuple[Ele
             given = [atom for atom in atoms if atom is not None]
             if len(given) < len(atoms):
                 return None
-            plain = [atom for atom in given if isinstance(atom, str)]
-            result += _literals("".join(plain)) if len(plain) == len(given) else [Mixed(tuple(given))]
+            result += _segments(given)
         else:
             result.append(element)
     return tuple(result)
@@ -369,6 +366,24 @@ def _bound_atom(atom: Atom, texts: Mapping[str, str]) -> Atom | None:
         return text
     # The segments after the first follow by themselves.
     return atom.choices[0] if atom.whole == text else None
+
+
+def _segments(atoms: Sequence[Atom]) -> list[Element]:
+    """Return the segments that atoms make, whose texts may have dots."""
+    texts = [atom for atom in atoms if isinstance(atom, str)]
+    if len(texts) == len(atoms):
+        return _literals("".join(texts))
+    segments: list[list[Atom]] = [[]]
+    for atom in atoms:
+        first, *rest = atom.split(".") if isinstance(atom, str) else (atom,)
+        segments[-1].append(first)
+        segments += [[text] for text in rest]
+    return [_segment(one) for one in segments]
+
+
+def _segment(atoms: Sequence[Atom]) -> Element:
+    texts = [atom for atom in atoms if isinstance(atom, str)]
+    return Literal("".join(texts)) if len(texts) == len(atoms) else Mixed(tuple(atoms))
 
 
 def _literals(text: str) -> list[Element]:
