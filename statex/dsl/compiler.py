@@ -19,6 +19,7 @@ from statex.dsl.parameters import Given
 from statex.dsl.parts import Outside
 from statex.dsl.patterns import Pattern, below, compile_pattern
 from statex.dsl.plan import Allowed, Change, Step
+from statex.dsl.regex_help import lint_inside
 from statex.dsl.reports import ambiguous, missing_key, no_match, of_prefix
 from statex.dsl.scope import Scope, unknown_input
 from statex.dsl.state import Entry, Outcome, State, initial_state, source_entry
@@ -249,8 +250,17 @@ class Compiler:
         # Where an error was reported of a match, that none is left says nothing.
         sound = len(matched) == len(found) and all(holds is not None for _, holds in decided)
         if not chosen and sound and not optional:
-            self.found.add(no_match(node, index, pattern, matched, kept, clause, self.gone))
+            said = self.found.warnings if matched else ()
+            self.found.add(no_match(node, index, pattern, matched, kept, clause, self.gone, said))
+        if not found and optional:
+            self._lint_inside(pattern, index)
         return chosen
+
+    def _lint_inside(self, pattern: Pattern, index: KeyIndex) -> None:
+        """Say of a regular expression that may match no key, and matches none, that it would match inside of keys."""
+        warning = lint_inside(pattern, index)
+        if warning is not None:
+            self.found.add(warning)
 
     def _match(self, node: tree.PatternNode, clause: Clause, key: str, bindings: Bindings) -> Match:
         if node.input is None:
@@ -384,7 +394,11 @@ class Compiler:
 
     def count(self, node: tree.PatternNode, scope: Scope, context: Context) -> int:
         """Return the number of keys a pattern matches, for the match at hand."""
-        return questions.count(self.pattern(node, scope), self.index_of(node), context)
+        pattern, index = self.pattern(node, scope), self.index_of(node)
+        found = questions.count(pattern, index, context)
+        if not found:
+            self._lint_inside(pattern, index)
+        return found
 
     def key_matches(self, text: str, node: tree.PatternNode, scope: Scope, context: Context) -> bool:
         """Say whether a pattern matches a text, for the match at hand."""

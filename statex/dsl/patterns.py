@@ -67,6 +67,16 @@ class Pattern:
         found = self.readings(key, limit=1)
         return found[0] if found else None
 
+    def occurs(self, text: str) -> bool:
+        """Say whether a regular expression is found in a text; any other pattern has to match all of it.
+
+        Raises:
+            StatexError: SX154 where that takes too long.
+        """
+        if self.regex is None:
+            return self.match(text) is not None
+        return _timed(self.regex.search, text, self.node.span) is not None
+
     def readings(self, key: str, limit: int = 2, *, stars: bool = True) -> list[Bindings]:
         """Return up to `limit` (1 or 2) readings of a key that differ in a capture; `stars` lets `*`s count.
 
@@ -118,14 +128,18 @@ class Pattern:
 
     def _by_regex(self, key: str) -> list[Bindings]:
         assert self.regex is not None
-        try:
-            found = self.regex.fullmatch(key, timeout=REGEX_SECONDS)
-        except TimeoutError:
-            fail(codes.SLOW_REGEX, f"this takes too long on `{key}`", self.node.span)
+        found = _timed(self.regex.fullmatch, key, self.node.span)
         if found is None:
             return []
         groups = {str(i): text for i, text in enumerate(found.groups(), 1)} | found.groupdict()
         return [{n: self.captures[n].captured(t if t is not None else "") for n, t in groups.items()}]
+
+
+def _timed(how: Callable[..., regex.Match[str] | None], text: str, span: Span) -> regex.Match[str] | None:
+    try:
+        return how(text, timeout=REGEX_SECONDS)
+    except TimeoutError:
+        fail(codes.SLOW_REGEX, f"this takes too long on `{text}`", span)
 
 
 def _differ(one: Bindings, other: Bindings, stars: bool) -> bool:

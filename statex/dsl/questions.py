@@ -30,12 +30,14 @@ def count(pattern: Pattern, index: KeyIndex, context: Context) -> int:
 
 
 def matches(pattern: Pattern, text: str, context: Context) -> bool:
-    """Say whether a pattern matches a text, with the captures of the match and the current key put in.
+    """Say whether a pattern matches a text, or a regular expression is found in it.
+
+    The captures of the match and the current key are put into the pattern.
 
     Raises:
         StatexError: SX218 for `{key}` where no key is current.
     """
-    return _filled(pattern, context).match(text) is not None
+    return _filled(pattern, context).occurs(text)
 
 
 def _filled(pattern: Pattern, context: Context) -> Pattern:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -140,3 +141,124 @@ def test_a_parameter_of_a_recipe_may_be_used_in_a_condition_alone() -> None:
     found = check_program([Part(program, shared=True)], lambda *_: program.source, Outside(inputs={"ft": False}))
     assert found.used == {"n"}
     assert found.read == {"ft"}
+
+
+# --- regular expressions ----------------------------------------------------------------------------------------
+
+NORMS = ("model.norm.weight", "model.layers.0.norm_1.weight", "model.layers.0.mlp.weight", "norm")
+EXPRESSIONS = [
+    "norm",
+    "^norm",
+    "norm$",
+    "^model",
+    r"\\.\\d+\\.",
+    "n.*m",
+    "x",
+    "norm|mlp",
+    "(?i)NORM",
+    "^",
+    r"^norm$",
+    "weight",
+]
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_matches_searches(expression: str) -> None:
+    found = [key for key in NORMS if re.search(expression, key)]
+    assert kept(f"keep? ** where key matches /{expression}/", ones(*NORMS)) == (found or list(NORMS))
+    assert kept(f"drop? ** where not key matches /{expression}/", ones(*NORMS)) == found
+    assert kept(f"if 'model.norm' matches /{expression}/ {{ drop norm }}", ones(*NORMS)) == [
+        key for key in NORMS if key != "norm" or not re.search(expression, "model.norm")
+    ]
+    absent, present = f"expect no key matches /{expression}/", f"expect key matches /{expression}/"
+    assert kept(present if found else absent, ones(*NORMS)) == list(NORMS)
+    assert [code for code, _ in failing(absent if found else present, ones(*NORMS))] == ["SX317"]
+
+
+def test_other_patterns_match_the_whole_text() -> None:
+    assert kept("keep ** where key matches norm", ones(*NORMS)) == ["norm"]
+    assert kept("keep ** where key matches **.norm.*", ones(*NORMS)) == ["model.norm.weight"]
+    assert kept("keep ** where key matches 'norm'", ones(*NORMS)) == ["norm"]
+    assert kept("expect no key matches nor\nexpect key matches norm", ones(*NORMS)) == list(NORMS)
+
+
+def test_inside_of_a_block_what_is_searched_is_the_key_without_the_prefix() -> None:
+    rules = "within model { drop ** where key matches /^norm/ or key matches /model/ }"
+    assert kept(rules, ones(*NORMS)) == list(NORMS[1:])
+
+
+@pytest.mark.parametrize(
+    ("rules", "place", "whole"),
+    [
+        ("drop? /norm/", "/norm/", "/.*norm.*/"),
+        ("drop? ** where exists(/layers/)", "/layers/", "/.*layers.*/"),
+        ("drop bias where not exists(/^model/)", "/^model/", "/^model.*/"),
+        ("if count(/weight$/) > 1 { drop bias }", "/weight$/", "/.*weight$/"),
+        ("if exists(/norm_1|mlp/) { drop bias }", "/norm_1|mlp/", "/.*(?:norm_1|mlp).*/"),
+        ("rename { bias -> n\n/mod/ ->? m }", "/mod/", "/mod.*/"),
+        ('rename? /(mod)/ -> "{1}"', "/(mod)/", "/(mod).*/"),
+    ],
+)
+def test_what_would_be_found_inside_is_said(rules: str, place: str, whole: str) -> None:
+    keys = [*NORMS[:3], "bias"]
+    (warning,) = statex.compile(rules).plan(ones(*keys)).warnings
+    assert (warning.code.id, warning.span.text if warning.span else "") == ("SX915", place)
+    assert [note.text for note in warning.notes] == [f"to match whole keys: `{whole}`"]
+    inside = [key for key in keys if re.search(place[1:-1], key)]
+    assert [key for key in keys if re.fullmatch(whole[1:-1], key)] == inside
+    assert f"inside {len(inside)} key" in warning.headline
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        "drop? /norm.*/", "drop? /zzz/", "if exists(/zzz/) { drop norm }", "drop? ** where exists(nor)",
+        "drop? ** where key matches /zz/", "expect no key matches /zz/", "drop? /(a|a)+b/",
+    ],
+)  # fmt: skip
+def test_what_would_not_be_found_is_not_warned_of(rules: str) -> None:
+    assert not statex.compile(rules).plan(ones(*NORMS)).warnings
+
+
+@pytest.mark.parametrize(
+    ("statement", "whole"),
+    [
+        ("drop /layers/", "/.*layers.*/"),
+        ("input ft\ndrop ft::/layers/", "ft::/.*layers.*/"),
+        ("rename /(?P<x>mo)/ -> {x}", "/(?P<x>mo).*/"),
+        ("set /weight$/ = it", "/.*weight$/"),
+        ("expect shape /layers\\./ == [2]", "/.*layers\\..*/"),
+    ],
+)
+def test_a_statement_says_what_it_would_find(statement: str, whole: str) -> None:
+    inputs = {"ft": ones(*NORMS)} if "ft" in statement else {}
+    program = statex.compile(statement)
+    with pytest.raises(StatexError) as caught:
+        program.plan(ones(*NORMS), inputs=inputs)
+    (found,) = caught.value.diagnostics
+    assert found.code.id == "SX301"
+    count = {"/(?P<x>mo).*/": 3, "/.*weight$/": 3}.get(whole, 2)
+    said = f"a pattern matches whole keys, and this is found inside {count} keys: `{whole}`"
+    assert said in [note.text for note in found.notes if note.kind == "help"]
+    statex.compile(statement.replace(statement[statement.index("/") :].split()[0], whole.removeprefix("ft::")))
+
+
+def test_a_condition_that_never_holds_says_why() -> None:
+    program = statex.compile("drop ** where exists(/layers/)")
+    with pytest.raises(StatexError) as caught:
+        program.plan(ones(*NORMS))
+    (found,) = caught.value.diagnostics
+    assert found.code.id == "SX319"
+    assert found.notes[-1].text == "to match whole keys: `/.*layers.*/`"
+
+
+def test_the_patterns_of_an_output_say_it_too() -> None:
+    from statex.dsl.parts import Outside
+    from statex.session.selection import selected
+    from statex.source import Source
+
+    with pytest.raises(StatexError) as caught:
+        selected(NORMS, [Source("keep", "/layers/")], Outside())
+    assert [note.text for note in caught.value.diagnostics[0].notes] == [
+        "a pattern matches whole keys, and this is found inside 2 keys: `/.*layers.*/`"
+    ]
