@@ -408,7 +408,8 @@ def _literals(text: str) -> list[Element]:
 def below(prefix: PatternNode, node: PatternNode | None) -> PatternNode:
     """Return the pattern (or template) `prefix.node`, or the prefix alone for `None`.
 
-    The stars of the prefix become captures with hidden names, so that the stars of the node keep their numbers.
+    The stars of the prefix, and what it leaves without a name, become captures with hidden names: the stars of the node
+    keep their numbers, and the prefix of a key is known from its match.
 
     Raises:
         StatexError: SX161 for a regular expression.
@@ -431,5 +432,15 @@ def _hidden(pieces: tuple[tree.Piece, ...]) -> list[tree.Piece]:
         elif isinstance(piece, tree.DoubleStar):
             result.append(tree.Capture(piece.span, f"%{number}", tree.CaptureKind.SEGMENTS))
         else:
-            result.append(piece)
+            result.append(_told(piece, f"%{number}"))
     return result
+
+
+def _told(piece: tree.Piece, name: str) -> tree.Piece:
+    """Return a piece, with a name if it is a capture without one."""
+    return replace(piece, name=name) if isinstance(piece, tree.Capture) and piece.name == "_" else piece
+
+
+def all_told(node: PatternNode) -> PatternNode:
+    """Return a pattern that captures, under hidden names, also what it leaves without a name."""
+    return replace(node, pieces=tuple(_told(piece, f"%_{number}") for number, piece in enumerate(node.pieces)))
