@@ -75,7 +75,7 @@ class Pattern:
         """
         if self.regex is None:
             return self.match(text) is not None
-        return _timed(self.regex.search, text, self.node.span) is not None
+        return timed(self.regex.search, text, self.node.span) is not None
 
     def readings(self, key: str, limit: int = 2, *, stars: bool = True) -> list[Bindings]:
         """Return up to `limit` (1 or 2) readings of a key that differ in a capture; `stars` lets `*`s count.
@@ -128,14 +128,19 @@ class Pattern:
 
     def _by_regex(self, key: str) -> list[Bindings]:
         assert self.regex is not None
-        found = _timed(self.regex.fullmatch, key, self.node.span)
+        found = timed(self.regex.fullmatch, key, self.node.span)
         if found is None:
             return []
         groups = {str(i): text for i, text in enumerate(found.groups(), 1)} | found.groupdict()
         return [{n: self.captures[n].captured(t if t is not None else "") for n, t in groups.items()}]
 
 
-def _timed(how: Callable[..., regex.Match[str] | None], text: str, span: Span) -> regex.Match[str] | None:
+def timed(how: Callable[..., regex.Match[str] | None], text: str, span: Span) -> regex.Match[str] | None:
+    """Return what a regular expression finds in a text.
+
+    Raises:
+        StatexError: SX154 where that takes too long.
+    """
     try:
         return how(text, timeout=REGEX_SECONDS)
     except TimeoutError:
