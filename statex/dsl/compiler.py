@@ -136,8 +136,12 @@ class Compiler:
         return self._gone
 
     def tie(self, roots: Hashable, value: TensorValue | None) -> Hashable:
-        """Return the tie of a new value: equal operations on tied tensors stay tied."""
-        return self._ties.setdefault((roots, None if value is None else value.id), ("made", len(self._ties)))
+        """Return the tie of a new value: what one statement makes equal of tied tensors stays tied.
+
+        Two statements make two tensors, equal as they may be: whoever changes one of them does not mean the other.
+        """
+        made = (self.step, roots, None if value is None else value.id)
+        return self._ties.setdefault(made, ("made", len(self._ties)))
 
     def fresh_tie(self) -> Hashable:
         """Return a tie that nothing else has."""
