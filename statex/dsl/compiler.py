@@ -10,6 +10,7 @@ from statex.diagnostics import Collector, Diagnostic, StatexError, diagnostic, f
 from statex.diagnostics.codes import keys as key_codes
 from statex.diagnostics.codes import names as name_codes
 from statex.diagnostics.codes import target as target_codes
+from statex.dsl import questions
 from statex.dsl.captures import Bindings, CaptureType
 from statex.dsl.computing import check_compute
 from statex.dsl.evaluate import Context, Evaluator
@@ -19,6 +20,7 @@ from statex.dsl.parameters import Given
 from statex.dsl.parts import Outside
 from statex.dsl.patterns import Pattern, below, compile_pattern
 from statex.dsl.plan import Allowed, Change, Same, Step
+from statex.dsl.regex_help import lint_inside
 from statex.dsl.reports import ambiguous, missing_key, no_match, of_prefix
 from statex.dsl.scope import Scope, unknown_input
 from statex.dsl.state import Entry, Outcome, State, initial_state, source_entry
@@ -137,8 +139,12 @@ class Compiler:
         return self._gone
 
     def tie(self, roots: Hashable, value: TensorValue | None) -> Hashable:
-        """Return the tie of a new value: equal operations on tied tensors stay tied."""
-        return self._ties.setdefault((roots, None if value is None else value.id), ("made", len(self._ties)))
+        """Return the tie of a new value: what one statement makes equal of tied tensors stays tied.
+
+        Two statements make two tensors, equal as they may be: whoever changes one of them does not mean the other.
+        """
+        made = (self.step, roots, None if value is None else value.id)
+        return self._ties.setdefault(made, ("made", len(self._ties)))
 
     def fresh_tie(self) -> Hashable:
         """Return a tie that nothing else has."""
@@ -251,8 +257,17 @@ class Compiler:
         # Where an error was reported of a match, that none is left says nothing.
         sound = len(matched) == len(found) and all(holds is not None for _, holds in decided)
         if not chosen and sound and not optional:
-            self.found.add(no_match(node, index, pattern, matched, kept, clause, self.gone))
+            said = self.found.warnings if matched else ()
+            self.found.add(no_match(node, index, pattern, matched, kept, clause, self.gone, said))
+        if not found and optional:
+            self._lint_inside(pattern, index)
         return chosen
+
+    def _lint_inside(self, pattern: Pattern, index: KeyIndex) -> None:
+        """Say of a regular expression that may match no key, and matches none, that it would match inside of keys."""
+        warning = lint_inside(pattern, index)
+        if warning is not None:
+            self.found.add(warning)
 
     def _match(self, node: tree.PatternNode, clause: Clause, key: str, bindings: Bindings) -> Match:
         if node.input is None:
@@ -412,15 +427,17 @@ class Compiler:
         return self._input_entries(source, key, node.span)
 
     def count(self, node: tree.PatternNode, scope: Scope, context: Context) -> int:
-        """Return the number of keys a pattern matches, with the captures of the match put in."""
-        pattern = self.pattern(node, scope).bind(context.bindings)
-        return len(self.index_of(node).find(pattern))
+        """Return the number of keys a pattern matches, for the match at hand."""
+        pattern, index = self.pattern(node, scope), self.index_of(node)
+        found = questions.count(pattern, index, context)
+        if not found:
+            self._lint_inside(pattern, index)
+        return found
 
     def key_matches(self, text: str, node: tree.PatternNode, scope: Scope, context: Context) -> bool:
-        """Say whether a pattern matches a text, with the captures of the match put in."""
+        """Say whether a pattern matches a text, for the match at hand."""
         main_only(node)
-        pattern = compile_pattern(node, splice=scope.splice).bind(context.bindings)
-        return pattern.match(text) is not None
+        return questions.matches(compile_pattern(node, splice=scope.splice), text, context)
 
     def value_at(self, path: str) -> Value:
         """Return a plain value of the checkpoint; KeyError where it has none."""

@@ -172,10 +172,10 @@ class Evaluator:
     def _current(self, name: str, span: Span) -> Value:
         if name == "key":
             if self.context.key is None:
-                _no_current("key", span)
+                no_current("key", span)
             return self.context.key
         if self.context.it is None:
-            _no_current(name, span)
+            no_current(name, span)
         return self._taken(self.context.it, span) if name == "it" else ask(name, (self.context.it,), span, self.world)
 
     # --- calls -------------------------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ class Evaluator:
         if name not in OF_PLAIN and not (values and (has_tensor(values[0]) or values[0] is UNKNOWN)):
             current = piped if piped is not None else self.context.it
             if current is None:
-                _no_current(name, span)
+                no_current(name, span)
             values.insert(0, current)
         return UNKNOWN if any(is_unknown(v) for v in values) else ask(name, values, span, self.world)
 
@@ -328,7 +328,12 @@ def _check_known(value: Value) -> None:
         raise StatexError(())
 
 
-def _no_current(name: str, span: Span) -> NoReturn:
+def no_current(name: str, span: Span) -> NoReturn:
+    """Refuse what speaks of the current tensor where there is none.
+
+    Raises:
+        StatexError: SX218.
+    """
     helps = {
         "key": "there is no current key in a `let`, in `if`, or in an `add` without `for`",
         "it": "name the tensor by its key",

@@ -13,13 +13,13 @@ from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import syntax as codes
 from statex.grammar import tree
 from statex.grammar.pieces import parse_pieces, read_int
+from statex.grammar.quoted import unquoted
 from statex.source import Source, Span
 
 DEPTH = 150
 """How deep an expression may be nested; whatever walks the tree may recurse so far."""
 
 _STEP = re.compile(r"(?:[0-9]+|[A-Za-z_]\w*)\Z")
-_ESCAPES = {"'": "'", '"': '"', "\\": "\\", "n": "\n", "t": "\t"}
 
 
 @v_args(meta=True)
@@ -284,39 +284,17 @@ class Builder(Transformer_NonRecursive[Token, Any]):
 
     def _quoted(self, token: Token, input_: str | None, skipped: int) -> tree.PatternNode:
         span = self._token_span(token)
-        text, places = self._unescaped(token, skipped)
+        inside = unquoted(span, skipped)
+        text = inside.text
         if str(token)[skipped] == "'":
             pieces: tuple[tree.Piece, ...] = (tree.Text(span.at(skipped, len(token)), text),) if text else ()
             return tree.PatternNode(span, tree.PatternKind.LITERAL, text, pieces, input_)
-        pieces = parse_pieces(text, places, span, bare=False, field=self._parse_field)
+        pieces = parse_pieces(text, inside.places, span, bare=False, field=self._parse_field, escaped=inside.escaped)
         return tree.PatternNode(span, tree.PatternKind.QUOTED, text, pieces, input_)
 
-    def _unescaped(self, token: Token, skipped: int = 0) -> tuple[str, list[int]]:
-        """Return quoted text with escapes resolved, and the place of each character and of the end."""
-        raw, start = str(token), self._token_span(token).start
-        text: list[str] = []
-        places: list[int] = []
-        at = skipped + 1
-        while at < len(raw) - 1:
-            places.append(start + at)
-            if raw[at] == "\\":
-                known = _ESCAPES.get(raw[at + 1])
-                if known is None:
-                    fail(
-                        codes.BAD_ESCAPE,
-                        f"`\\{raw[at + 1]}` is no escape",
-                        Span(self.source, start + at, start + at + 2),
-                        help="a backslash itself is written `\\\\`",
-                    )
-                text.append(known)
-                at += 2
-            else:
-                text.append(raw[at])
-                at += 1
-        return "".join(text), [*places, start + len(raw) - 1]
-
     def _string(self, token: Token) -> tree.String:
-        return tree.String(self._token_span(token), self._unescaped(token)[0])
+        span = self._token_span(token)
+        return tree.String(span, unquoted(span).text)
 
     # --- expressions -------------------------------------------------------------------------------------------
 
@@ -351,7 +329,7 @@ class Builder(Transformer_NonRecursive[Token, Any]):
         return self._string(items[0])
 
     def template_string(self, meta: Meta, items: Sequence[Any]) -> tree.String:
-        text = self._unescaped(items[0])[0]
+        text = unquoted(self._token_span(items[0])).text
         try:
             pattern = self._quoted(items[0], None, 0)
         except StatexError:

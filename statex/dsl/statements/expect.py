@@ -36,15 +36,16 @@ def expect(compiler: Compiler, node: tree.Expect, scope: Scope) -> None:
 
 
 def expect_keys(compiler: Compiler, node: tree.ExpectKeys, scope: Scope) -> None:
-    """Check that a pattern matches some key, or none."""
-    index = compiler.index_of(node.pattern)
-    found = index.find(compiler.pattern(node.pattern, scope))
+    """Check that a pattern matches some key, or none; a regular expression is searched for inside of keys."""
+    index, pattern = compiler.index_of(node.pattern), compiler.pattern(node.pattern, scope)
+    by_search = pattern.regex is not None
+    found = [key for key in index if pattern.occurs(key)] if by_search else [one.key for one in index.find(pattern)]
     if bool(found) == node.present:
         return
     headline = "no key matches this" if node.present else f"{len(found)} keys match this, and none was expected"
     if not node.present and len(found) == 1:
         headline = "a key matches this, and none was expected"
-    compiler.found.add(diagnostic(codes.EXPECTATION, headline, node.pattern.span, cases=[one.key for one in found]))
+    compiler.found.add(diagnostic(codes.EXPECTATION, headline, node.pattern.span, cases=found))
 
 
 def expect_same(compiler: Compiler, node: tree.ExpectSame, scope: Scope) -> Outcome:
