@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning",
     "ignore:Setting `save_embedding_layers`:UserWarning",
     "ignore:The following .*_pattern keys did not match:RuntimeWarning",
-    "ignore:Adapter 'default'. 4 LoRA tensor",
+    "ignore:Adapter 'default'. .* LoRA tensor",
     "ignore:fan_in_fan_out is set to False:UserWarning",
 )
 
