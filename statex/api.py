@@ -185,8 +185,10 @@ def _warn(found: Iterable[Diagnostic]) -> None:
 
 def _streamed(session: Session, items: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
     from statex.execute.streamed import stream
+    from statex.session.sameness import refuse_same
 
     with session:
+        refuse_same(session.plan)
         yield from stream(session.plan, items, session.inputs.load)
 
 

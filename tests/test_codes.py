@@ -53,6 +53,7 @@ STATES: dict[str, Mapping[str, Any]] = {
     "SX402": {"a.weight": ones(2), "b.weight": ones(2, dtype=torch.bfloat16)},
     "SX403": {"bn.num_batches_tracked": torch.tensor(3)},
     "SX407": {"a.qkv": ones(10, 2)},
+    "SX413": {"bn.weight": ones(2), "bn.num_batches_tracked": torch.tensor(3)},
     "SX619": {"model": SQUARE, "optimizer": {"lr": 0.1}},
     "SX901": (lambda shared: {"lm_head.weight": shared, "embed.weight": shared})(ones(2, 2)),
     "SX902": {"bn.weight": ones(2), "bn.num_batches_tracked": torch.tensor(3)},

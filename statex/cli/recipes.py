@@ -36,8 +36,10 @@ def recipe_request(
     dry_run: bool = False,
 ) -> Request:
     """Return what a recipe asks for, with what the command line says of it."""
+    outside = requests.outside(program)
     overrides = Overrides(
-        requests.parameters(program.definitions, program.params),
+        outside.given,
+        outside.documents,
         requests.inputs(program.inputs),
         _outputs(running.out),
         requests.warnings(saying.warnings),

@@ -41,7 +41,7 @@ def request(
         InputSpec(source if source is not None else {}, program.root),
         parts(rules),
         {name: tuple(InputSpec(path) for path in paths) for name, paths in inputs(program.inputs).items()},
-        Outside(parameters(program.definitions, program.params)),
+        outside(program),
         target(aim),
         tuple(outputs),
         policy or Policy(),
@@ -76,13 +76,14 @@ def pairs(given: Sequence[str] | None, option: str, form: str = "NAME=VALUE") ->
     return found
 
 
-def parameters(definitions: Sequence[str] | None, files: Sequence[Path] | None) -> dict[str, Given]:
+def outside(program: options.Program) -> Outside:
     """Return the values of parameters: of files, in order, and of `-D`, which wins."""
+    documents = {str(path): read_params(path) for path in program.params or ()}
     given: dict[str, Given] = {}
-    for path in files or ():
-        given.update((n, Given(v, typed=True, lenient=True)) for n, v in read_params(path).items() if v is not None)
-    given.update((name, Given(text)) for name, text in pairs(definitions, "-D"))
-    return given
+    for content in documents.values():
+        given.update((n, Given(v, typed=True, lenient=True)) for n, v in content.items() if v is not None)
+    given.update((name, Given(text)) for name, text in pairs(program.definitions, "-D"))
+    return Outside(given, documents=documents)
 
 
 def inputs(given: Sequence[str] | None) -> dict[str, list[str]]:

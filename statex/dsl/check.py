@@ -13,8 +13,10 @@ from statex.diagnostics import Collector, Diagnostic, Label, StatexError, diagno
 from statex.diagnostics.codes import names as codes
 from statex.diagnostics.codes import types as type_codes
 from statex.diagnostics.suggest import did_you_mean
+from statex.dsl import questions
 from statex.dsl.captures import CaptureKind, CaptureType
 from statex.dsl.compiler import TARGET
+from statex.dsl.evaluate import no_current
 from statex.dsl.ops import OPERATIONS, WORDS
 from statex.dsl.ops.base import ArgKind
 from statex.dsl.parameters import known_type
@@ -276,7 +278,7 @@ class _Checker:
             else:
                 self._texts(row.target)
             if node.where is not None:
-                self._walk(node.where, captures)
+                self._walk(node.where, captures, current=True)
 
     def _with_patterns(self, node: tree.Statement) -> None:
         """Check a statement whose patterns bind what its templates and expressions use."""
@@ -306,9 +308,13 @@ class _Checker:
             return {}
         spans = {p.name: p.span for p in node.pieces if isinstance(p, tree.Capture)}
         for name in captures:
-            if name.isidentifier() and name not in known and name not in self.prefix:
-                self._check_free(name, spans.get(name, node.span), self.names, f"`{{${name}}}` puts its value in; or ")
+            if name.isidentifier() and name not in known:
+                self._check_capture(name, spans.get(name, node.span))
         return captures
+
+    def _check_capture(self, name: str, span: Span) -> None:
+        if name not in self.prefix:
+            self._check_free(name, span, self.names, f"`{{${name}}}` puts its value in; or ")
 
     def _template(self, node: tree.PatternNode, captures: Mapping[str, CaptureType]) -> None:
         self.used |= {one.name for piece in node.pieces for one in nodes(piece) if hasattr(one, "name")}
@@ -363,9 +369,16 @@ class _Checker:
         for name in ("value", "where", "condition", "default"):
             expression = getattr(node, name, None)
             if is_dataclass(expression):
-                self._walk(expression, captures, frozenset(extra))
+                self._walk(expression, captures, frozenset(extra), current=_has_current(node))
 
-    def _walk(self, root: object, captures: Mapping[str, CaptureType], extra: frozenset[str] = frozenset()) -> None:
+    def _walk(
+        self,
+        root: object,
+        captures: Mapping[str, CaptureType],
+        extra: frozenset[str] = frozenset(),
+        current: bool = False,
+    ) -> None:
+        """Check an expression; `current` says whether there is a current key."""
         for node in nodes(root):
             if isinstance(node, tree.Name):
                 self._name(node, captures, extra)
@@ -374,6 +387,22 @@ class _Checker:
             elif isinstance(node, tree.KeyRef):
                 self._check_input(node.key)
                 self._template(node.key, captures)
+            elif isinstance(node, tree.Query | tree.Matches):
+                self._asked(node.pattern, {*captures, *extra}, current)
+
+    def _asked(self, node: tree.PatternNode, known: Container[str], current: bool) -> None:
+        """Check a pattern in a condition: `{key}` is the current key there, what the statement has bound is that."""
+        self._check_input(node)
+        try:
+            compile_pattern(node, splice=self._splice)
+            for capture in (piece for piece in node.pieces if isinstance(piece, tree.Capture)):
+                if capture.name == questions.KEY and capture.kind is tree.CaptureKind.PLAIN:
+                    if not current:
+                        no_current(capture.name, capture.span)
+                elif capture.name not in known:
+                    self._check_capture(capture.name, capture.span)
+        except StatexError as error:
+            self.found.extend(error.diagnostics)
 
     def _name(self, node: tree.Name, captures: Mapping[str, CaptureType], extra: frozenset[str]) -> None:
         name = node.name
@@ -419,6 +448,13 @@ class _Checker:
                 )
 
 
+def _has_current(node: tree.Statement) -> bool:
+    """Say whether the expressions of a statement have a current tensor, with its key."""
+    return not isinstance(node, tree.Param | tree.Let | tree.Expect) and (
+        not isinstance(node, tree.Add) or node.each is not None
+    )
+
+
 def _binding_patterns(node: tree.Statement) -> Iterator[tree.PatternNode]:
     match node:
         case tree.Set():
@@ -432,7 +468,7 @@ def _binding_patterns(node: tree.Statement) -> Iterator[tree.PatternNode]:
             yield from node.patterns
         case tree.Merge():
             yield from (source.pattern for source in node.sources)
-        case tree.Renumber() | tree.ExpectKeys() | tree.ExpectEach():
+        case tree.Renumber() | tree.ExpectKeys() | tree.ExpectEach() | tree.ExpectSame():
             yield node.pattern
 
 

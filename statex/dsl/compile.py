@@ -17,9 +17,9 @@ from statex.dsl.given import check_outside, check_with, define_outside
 from statex.dsl.ledger import unread
 from statex.dsl.metadata import follow
 from statex.dsl.parts import Outside, Part, short_names
-from statex.dsl.plan import Output, Plan
+from statex.dsl.plan import Plan
 from statex.dsl.scope import Scope
-from statex.dsl.state import Entry
+from statex.dsl.state import output_of
 from statex.dsl.statements import runner
 from statex.dsl.written import is_plain
 from statex.header import Header, OpaqueInfo
@@ -88,7 +88,7 @@ def _check_inputs(compiler: Compiler) -> None:
 
 def _plan(compiler: Compiler, parameters: Mapping[str, object]) -> Plan:
     entries = [(key, compiler.state.entries[key]) for key in compiler.state.in_order()]
-    outputs = OrderedDict([(key, _output(entry)) for key, entry in entries])
+    outputs = OrderedDict([(key, output_of(entry)) for key, entry in entries])
     header = compiler.header
     born = [(key, entry.born) for key, entry in entries if entry.born is not None]
     metadata = None if header.metadata is None else follow(header.metadata, header.entries, born)
@@ -102,16 +102,8 @@ def _plan(compiler: Compiler, parameters: Mapping[str, object]) -> Plan:
         allowed=tuple(compiler.allowed),
         warnings=(),
         parameters=parameters,
+        same=tuple(compiler.same),
     )
-
-
-def _output(entry: Entry) -> Output:
-    # By position, as there may be hundreds of thousands.
-    return Output(
-        entry.known.id if entry.origin is None and entry.known is not None else None,
-        entry.type, entry.tie, entry.origin, entry.opaque, entry.is_parameter, entry.requires_grad, entry.step,
-        entry.born,
-    )  # fmt: skip
 
 
 def _lint_ties(compiler: Compiler) -> None:

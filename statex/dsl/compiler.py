@@ -10,19 +10,23 @@ from statex.diagnostics import Collector, Diagnostic, StatexError, diagnostic, f
 from statex.diagnostics.codes import keys as key_codes
 from statex.diagnostics.codes import names as name_codes
 from statex.diagnostics.codes import target as target_codes
+from statex.dsl import questions
 from statex.dsl.captures import Bindings, CaptureType
+from statex.dsl.computing import check_compute
 from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.graph import Graph, SourceKey
 from statex.dsl.index import KeyIndex
 from statex.dsl.parameters import Given
 from statex.dsl.parts import Outside
 from statex.dsl.patterns import Pattern, below, compile_pattern
-from statex.dsl.plan import Allowed, Change, Step
+from statex.dsl.plan import Allowed, Change, Same, Step
+from statex.dsl.regex_help import lint_inside
 from statex.dsl.reports import ambiguous, missing_key, no_match, of_prefix
 from statex.dsl.scope import Scope, unknown_input
 from statex.dsl.state import Entry, Outcome, State, initial_state, source_entry
 from statex.dsl.templates import Template, compile_template
 from statex.dsl.values import UNKNOWN, TensorValue, Value
+from statex.dtypes import DType
 from statex.grammar import tree
 from statex.header import Header, OpaqueInfo
 from statex.record import record
@@ -102,6 +106,7 @@ class Compiler:
         self.found = Collector()
         self.steps: list[Step] = []
         self.allowed: list[Allowed] = []
+        self.same: list[Same] = []
         self._gone: dict[str, Change] = {}
         self._gone_steps = 0
         self._ties: dict[Hashable, Hashable] = {}
@@ -134,8 +139,12 @@ class Compiler:
         return self._gone
 
     def tie(self, roots: Hashable, value: TensorValue | None) -> Hashable:
-        """Return the tie of a new value: equal operations on tied tensors stay tied."""
-        return self._ties.setdefault((roots, None if value is None else value.id), ("made", len(self._ties)))
+        """Return the tie of a new value: what one statement makes equal of tied tensors stays tied.
+
+        Two statements make two tensors, equal as they may be: whoever changes one of them does not mean the other.
+        """
+        made = (self.step, roots, None if value is None else value.id)
+        return self._ties.setdefault(made, ("made", len(self._ties)))
 
     def fresh_tie(self) -> Hashable:
         """Return a tie that nothing else has."""
@@ -248,14 +257,25 @@ class Compiler:
         # Where an error was reported of a match, that none is left says nothing.
         sound = len(matched) == len(found) and all(holds is not None for _, holds in decided)
         if not chosen and sound and not optional:
-            self.found.add(no_match(node, index, pattern, matched, kept, clause, self.gone))
+            said = self.found.warnings if matched else ()
+            self.found.add(no_match(node, index, pattern, matched, kept, clause, self.gone, said))
+        if not found and optional:
+            self._lint_inside(pattern, index)
         return chosen
+
+    def _lint_inside(self, pattern: Pattern, index: KeyIndex) -> None:
+        """Say of a regular expression that may match no key, and matches none, that it would match inside of keys."""
+        warning = lint_inside(pattern, index)
+        if warning is not None:
+            self.found.add(warning)
 
     def _match(self, node: tree.PatternNode, clause: Clause, key: str, bindings: Bindings) -> Match:
         if node.input is None:
             return self.own_match(clause.scope, key, bindings)
-        entry, value = self._input_entry(self.input(node), key, node.span, clause.partly)
-        return Match(key, key, bindings, entry, value, _case(key, bindings))
+        source = self.input(node)
+        entries = self._input_entries(source, key, node.span, clause.partly)
+        value = tuple(entry.value for entry in entries) if source.family else entries[0].value
+        return Match(key, key, bindings, entries[0], value, _case(key, bindings))
 
     def own_match(self, scope: Scope, key: str, bindings: Bindings) -> Match:
         """Return the match of a key of the state."""
@@ -291,9 +311,20 @@ class Compiler:
         """Return what evaluates the expressions of a statement for a match."""
         return Evaluator(self, scope, Context(match.value, match.visible, match.bindings, case=match.case))
 
-    def evaluate(self, match: Match, scope: Scope, node: tree.Expr) -> Value:
-        """Return the value of an expression for a match, unknown after an error."""
-        return self.evaluator(match, scope).value(node)
+    def evaluate(self, match: Match, scope: Scope, node: tree.Expr, compute: DType | None = None) -> Value:
+        """Return the value of an expression for a match, unknown after an error; `compute` is what it computes in."""
+        context = Context(match.value, match.visible, match.bindings, case=match.case, compute=compute)
+        return Evaluator(self, scope, context).value(node)
+
+    def compute(self, node: tree.Name | None, scope: Scope) -> DType | None:
+        """Return the dtype that a statement says it computes in.
+
+        Raises:
+            StatexError: SX413 for one that it cannot compute in.
+        """
+        if node is None:
+            return None
+        return check_compute(Evaluator(self, scope, Context()).plain(node, "`in`"), node.span)
 
     # --- inputs ------------------------------------------------------------------------------------------------
 
@@ -330,17 +361,16 @@ class Compiler:
         """Return the index of the keys a pattern is over."""
         return self.state.index if node.input is None else self.input(node).index
 
-    def _input_entry(self, source: InputState, key: str, span: Span, partly: bool = False) -> tuple[Entry, Value]:
+    def _input_entries(self, source: InputState, key: str, span: Span, partly: bool = False) -> Sequence[Entry]:
         have = [member for member, header in enumerate(source.headers) if key in header.entries]
         lack = [member for member in range(len(source.headers)) if member not in have]
         if lack and not partly:
             headline = f"`{source.name}[{lack[0]}]` has no `{key}`, and `{source.name}[{have[0]}]` has"
             fail(key_codes.FAMILY, headline, span, cases=[key])
-        entries = [
+        return [
             source_entry(SourceKey(source.name, member, key), source.headers[member].entries[key], self.graph)
             for member in have
         ]
-        return entries[0], tuple(e.value for e in entries) if source.family else entries[0].value
 
     def named(self, node: tree.PatternNode, matches: Sequence[Match]) -> tuple[SourceKey, ...]:
         """Return the tensors of a further input that a pattern of a statement names by its matches."""
@@ -358,39 +388,56 @@ class Compiler:
 
     def read(self, node: tree.KeyRef, scope: Scope, context: Context) -> Value:
         """Return the tensor (of a family: the tuple of tensors) under a key."""
+        _, entries = self.standing(node, scope, context)
+        if node.key.input is None or not self.input(node.key).family:
+            return UNKNOWN if entries[0].value is None else entries[0].value
+        return tuple(entry.value for entry in entries)
+
+    def standing(self, node: tree.KeyRef, scope: Scope, context: Context) -> tuple[str, Sequence[Entry]]:
+        """Return the key that a reference names, and the tensor that stands there; of a family, that of each member.
+
+        Raises:
+            StatexError: SX304 for a key that is not there, SX311 for what is no tensor, SX310 for one that some members
+                of a family lack, SX220 for the data of the target.
+        """
         template = self.template(node.key, scope)
         key = template.render(context.bindings, self.constants(scope, context.key))
-        if node.key.input is None:
-            entry = self.state.entries.get(key)
-            if entry is None:
-                raise StatexError([missing_key(node.span, key, self.state.entries, self.gone)])
-            value: Value = entry.value
-        else:
-            source = self.input(node.key)
-            if key not in source.index:
-                raise StatexError([missing_key(node.span, key, source.index, {}, source.name)])
-            entry, value = self._input_entry(source, key, node.span)
-            if node.key.input == TARGET and not context.header_only:
-                fail(
-                    name_codes.TENSOR_IN_CONDITION,
-                    "the target has no data: only its header can be asked",
-                    node.span,
-                    help=f"`shape({node.span.text})` asks for a shape",
-                )
-        if entry.opaque is not None:
-            raise StatexError([_not_tensor(node.span, key, entry.opaque)])
-        return value if value is not None else UNKNOWN
+        entries = self._own(node, key) if node.key.input is None else self._of_input(node, key, context)
+        if entries[0].opaque is not None:
+            raise StatexError([_not_tensor(node.span, key, entries[0].opaque)])
+        return key, entries
+
+    def _own(self, node: tree.KeyRef, key: str) -> Sequence[Entry]:
+        entry = self.state.entries.get(key)
+        if entry is None:
+            raise StatexError([missing_key(node.span, key, self.state.entries, self.gone)])
+        return [entry]
+
+    def _of_input(self, node: tree.KeyRef, key: str, context: Context) -> Sequence[Entry]:
+        source = self.input(node.key)
+        if key not in source.index:
+            raise StatexError([missing_key(node.span, key, source.index, {}, source.name)])
+        if node.key.input == TARGET and not context.header_only:
+            fail(
+                name_codes.TENSOR_IN_CONDITION,
+                "the target has no data: only its header can be asked",
+                node.span,
+                help=f"`shape({node.span.text})` asks for a shape",
+            )
+        return self._input_entries(source, key, node.span)
 
     def count(self, node: tree.PatternNode, scope: Scope, context: Context) -> int:
-        """Return the number of keys a pattern matches, with the captures of the match put in."""
-        pattern = self.pattern(node, scope).bind(context.bindings)
-        return len(self.index_of(node).find(pattern))
+        """Return the number of keys a pattern matches, for the match at hand."""
+        pattern, index = self.pattern(node, scope), self.index_of(node)
+        found = questions.count(pattern, index, context)
+        if not found:
+            self._lint_inside(pattern, index)
+        return found
 
     def key_matches(self, text: str, node: tree.PatternNode, scope: Scope, context: Context) -> bool:
-        """Say whether a pattern matches a text, with the captures of the match put in."""
+        """Say whether a pattern matches a text, for the match at hand."""
         main_only(node)
-        pattern = compile_pattern(node, splice=scope.splice).bind(context.bindings)
-        return pattern.match(text) is not None
+        return questions.matches(compile_pattern(node, splice=scope.splice), text, context)
 
     def value_at(self, path: str) -> Value:
         """Return a plain value of the checkpoint; KeyError where it has none."""

@@ -11,10 +11,11 @@ from statex.diagnostics.codes import names as codes
 from statex.dsl import operators
 from statex.dsl.calls import CallSite, call_operation
 from statex.dsl.captures import Bindings
+from statex.dsl.computing import widened
 from statex.dsl.graph import Graph
 from statex.dsl.ops import OPERATIONS, WORDS
-from statex.dsl.ops.base import Index
-from statex.dsl.queries import ask
+from statex.dsl.ops.base import Index, whole
+from statex.dsl.queries import OF_PLAIN, ask
 from statex.dsl.scope import CONSTANTS, CURRENT, QUERY_NAMES, Scope, unknown_name
 from statex.dsl.suggestions import unknown_operation
 from statex.dsl.values import (
@@ -28,7 +29,7 @@ from statex.dsl.values import (
     is_unknown,
     kind_of,
 )
-from statex.dtypes import BY_NAME
+from statex.dtypes import BY_NAME, DType
 from statex.grammar import tree
 from statex.record import record
 from statex.source import Span
@@ -63,7 +64,8 @@ class Context:
     """What the current match gives to its expressions.
 
     `it` is the current tensor (or tuple), `None` where there is none; `header_only` is true for conditions and sizes,
-    which may ask for types and never for data.
+    which may ask for types and never for data. `compute` is the dtype that a statement computes in, `None` where each
+    tensor keeps its own.
     """
 
     it: Value = None
@@ -72,9 +74,10 @@ class Context:
     locals: Mapping[str, Value] = field(default_factory=dict)
     header_only: bool = False
     case: str = ""
+    compute: DType | None = None
 
 
-_NAMED_LAST = {"size": "dim", "value": "default"}
+_NAMED_LAST = {"size": "dim", "shape": "dim", "value": "default", "lookup": "default", "lookup_regex": "default"}
 """The questions whose last argument may be given by name."""
 
 
@@ -115,7 +118,7 @@ class Evaluator:
             case tree.Name():
                 return self._name(node)
             case tree.KeyRef():
-                return self.world.read(node, self.scope, self.context)
+                return self._taken(self.world.read(node, self.scope, self.context), node.span)
             case tree.Call():
                 return self._call(node, node.function, node.name_span, node.arguments)
             case tree.Pipe():
@@ -129,17 +132,25 @@ class Evaluator:
             case tree.Query():
                 found = self.world.count(node.pattern, self.scope, self.context)
                 return found > 0 if node.function == "exists" else found
+            case tree.Conditional():
+                return self.value(node.value if self.condition(node.condition, "`if`") else node.otherwise)
             case tree.ListExpr():
                 return tuple(self.value(item) for item in node.items)
             case tree.Subscript():
                 return self._subscript(node)
+
+    def _taken(self, value: Value, span: Span) -> Value:
+        """Return what an expression takes for a tensor it reads: that in the dtype that the statement computes in."""
+        if self.context.compute is None or self.context.header_only:
+            return value
+        return widened(value, self.context.compute, span, self.world.graph)
 
     # --- names -------------------------------------------------------------------------------------------------
 
     def _name(self, node: tree.Name) -> Value:
         name = node.name
         if name in self.context.locals:
-            return self.context.locals[name]
+            return self._taken(self.context.locals[name], node.span)
         if name in self.context.bindings:
             return self.context.bindings[name].value
         definition = self.scope.find(name)
@@ -161,11 +172,11 @@ class Evaluator:
     def _current(self, name: str, span: Span) -> Value:
         if name == "key":
             if self.context.key is None:
-                _no_current("key", span)
+                no_current("key", span)
             return self.context.key
         if self.context.it is None:
-            _no_current(name, span)
-        return self.context.it if name == "it" else ask(name, (self.context.it,), span, self.world)
+            no_current(name, span)
+        return self._taken(self.context.it, span) if name == "it" else ask(name, (self.context.it,), span, self.world)
 
     # --- calls -------------------------------------------------------------------------------------------------
 
@@ -190,7 +201,11 @@ class Evaluator:
             raise StatexError([unknown_operation(name, name_span)])
         positional = [(self.value(a.value), a.span) for a in arguments if a.name is None]
         named = {a.name: (self.value(a.value), a.span) for a in arguments if a.name is not None}
-        site = CallSite(node.span, name_span, positional, named, self.context.it, piped)
+        number = positional[0][0] if len(positional) == 1 else piped
+        if name == "sqrt" and operators.is_number(number) and len(positional) + len(named) == (number is not piped):
+            return operators.root(number, node.span)
+        it = self._taken(self.context.it, name_span)
+        site = CallSite(node.span, name_span, positional, named, it, piped)
         return call_operation(OPERATIONS[name], site, self.world.graph)
 
     def _query(self, name: str, span: Span, arguments: Sequence[tree.Argument], piped: Value) -> Value:
@@ -200,10 +215,10 @@ class Evaluator:
                 fail(codes.WRONG_KIND, f"`{name}` has no argument `{argument.name}`", argument.span)
         values = [inner.value(a.value) for a in arguments]
         values = [v.text if isinstance(v, PatternValue) else v for v in values]
-        if name != "value" and not (values and (has_tensor(values[0]) or values[0] is UNKNOWN)):
+        if name not in OF_PLAIN and not (values and (has_tensor(values[0]) or values[0] is UNKNOWN)):
             current = piped if piped is not None else self.context.it
             if current is None:
-                _no_current(name, span)
+                no_current(name, span)
             values.insert(0, current)
         return UNKNOWN if any(is_unknown(v) for v in values) else ask(name, values, span, self.world)
 
@@ -274,7 +289,7 @@ class Evaluator:
             return Ellipsis
         if isinstance(node, tree.Slice):
             return Index(self._bound(node.start), self._bound(node.stop), self._bound(node.step))
-        value = self.plain(node, "an index")
+        value = _whole(self.plain(node, "an index"))
         items = value if isinstance(value, tuple) else (value,)
         _check_known(value)
         if value is not None and not all(type(item) is int for item in items):
@@ -282,7 +297,7 @@ class Evaluator:
         return value
 
     def _bound(self, node: tree.Expr | None) -> int | None:
-        value = None if node is None else self.plain(node, "a slice")
+        value = None if node is None else whole(self.plain(node, "a slice"))
         if value is None or type(value) is int:
             return value
         assert node is not None
@@ -303,13 +318,22 @@ def _pick(value: tuple[Value, ...] | str, index: Value, node: tree.Subscript) ->
     fail(codes.WRONG_KIND, f"there is no item {describe(index)} among {what}", node.span, values=[describe(value)])
 
 
+def _whole(value: Value) -> Value:
+    return tuple(whole(item) for item in value) if isinstance(value, tuple) else whole(value)
+
+
 def _check_known(value: Value) -> None:
     """Refuse a value that an error made unknown, without a word: what is wrong with it has been said."""
     if is_unknown(value):
         raise StatexError(())
 
 
-def _no_current(name: str, span: Span) -> NoReturn:
+def no_current(name: str, span: Span) -> NoReturn:
+    """Refuse what speaks of the current tensor where there is none.
+
+    Raises:
+        StatexError: SX218.
+    """
     helps = {
         "key": "there is no current key in a `let`, in `if`, or in an `add` without `for`",
         "it": "name the tensor by its key",

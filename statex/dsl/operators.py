@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
@@ -42,7 +43,8 @@ def bounded(value: Value, span: Span) -> Value:
     Raises:
         StatexError: SX217 for ints of more than 64 bits.
     """
-    for item in value if isinstance(value, tuple) else ():
+    items = value.values() if isinstance(value, Mapping) else value
+    for item in items if isinstance(value, tuple | Mapping) else ():
         bounded(item, span)
     if isinstance(value, int) and not -_LIMIT <= value < _LIMIT:
         fail(codes.NUMBER_RANGE, "the number has more than 64 bits", span)
@@ -84,6 +86,17 @@ def negative(value: Value, span: Span) -> Value:
     if is_number(value):
         return -value
     fail(codes.WRONG_KIND, f"`-` needs a number or a tensor, not {kind_of(value)}", span, values=[describe(value)])
+
+
+def root(value: Value, span: Span) -> float:
+    """Return the square root of a number.
+
+    Raises:
+        StatexError: SX217 for a negative one.
+    """
+    if value < 0:
+        fail(codes.NUMBER_RANGE, f"{describe(value)} has no real square root", span)
+    return math.sqrt(value)
 
 
 def truth(value: Value, span: Span, what: str) -> bool:
@@ -130,7 +143,7 @@ def _contains(item: Value, container: Value, span: Span) -> bool:
         for other in container:
             _check_comparable("in", item, other, span)
         return item in container
-    if isinstance(container, str) and isinstance(item, str):
+    if isinstance(container, str | Mapping) and isinstance(item, str):
         return item in container
     _mismatch("in", item, container, span)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from statex.diagnostics import fail
@@ -15,7 +17,7 @@ from statex.grammar import tree
 from statex.record import record
 from statex.source import Source, Span
 
-TYPES = ("int", "float", "bool", "str", "dtype", "list")
+TYPES = ("int", "float", "bool", "str", "dtype", "list", "dict")
 
 
 @record
@@ -42,7 +44,8 @@ def known_type(node: tree.Name) -> str:
     """
     if node.name in TYPES:
         return node.name
-    near = {"integer": "int", "string": "str", "text": "str", "boolean": "bool", "number": "float", "double": "float"}
+    near = {"integer": "int", "string": "str", "text": "str", "boolean": "bool", "number": "float", "double": "float",
+            "object": "dict", "mapping": "dict"}  # fmt: skip
     mended = near.get(node.name) or next(iter(did_you_mean(node.name, TYPES)), None)
     fail(
         codes.UNKNOWN_TYPE,
@@ -113,6 +116,7 @@ def _fit(name: str, wanted: str | None, value: Value, span: Span, origin: str = 
 
 _WRITTEN = {
     "list": "a list is written as in JSON: `[1, 2]`",
+    "dict": 'a dict is written as in JSON: `{"name": 1}`',
     "dtype": "dtypes have torch's names, or short ones: `bfloat16`, `bf16`",
 }
 
@@ -121,10 +125,53 @@ def _article(type_name: str) -> str:
     return {"int": "an int", "str": "text"}.get(type_name, f"a {type_name}")
 
 
+def reach(content: Mapping[str, Any], path: str) -> Any:
+    """Return the value at a dotted path of nested mappings; KeyError if there is none."""
+    found: Any = content
+    for segment in path.split("."):
+        if not isinstance(found, Mapping):
+            raise KeyError(path)
+        found = found[segment]
+    return found
+
+
+def paths_in(content: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    """Yield the dotted paths of what is in nested mappings, but not of what is in lists."""
+    for key, value in content.items():
+        yield f"{before}{key}"
+        if isinstance(value, Mapping):
+            yield from paths_in(value, f"{before}{key}.")
+
+
+def from_documents(node: tree.Param, documents: Mapping[str, Mapping[str, Any]]) -> Given | None:
+    """Return the value that files of parameters have at the path of a `param … from`; `None` where none has it.
+
+    Raises:
+        StatexError: SX206 where two files have different values there.
+    """
+    assert node.path is not None
+    found: dict[str, Any] = {}
+    for label, content in documents.items():
+        with suppress(KeyError):
+            found[label] = reach(content, node.path.value)
+    found = {label: value for label, value in found.items() if value is not None}
+    (first, *others) = found or [""]
+    for other in others:
+        if found[other] != found[first]:
+            fail(
+                codes.PARAM_VALUE,
+                f"`{node.path.value}` is not the same in `{first}` and in `{other}`",
+                node.path.span,
+                help=f"-D {node.name.name}=… says which",
+            )
+    return Given(found[first], node.path.span, typed=True) if found else None
+
+
 def type_of(value: Value) -> str | None:
     """Return the name of the parameter type that a value has; `None` for none."""
     for python, name in (
         (bool, "bool"), (int, "int"), (float, "float"), (str | PatternValue, "str"), (DType, "dtype"), (tuple, "list"),
+        (Mapping, "dict"),
     ):  # fmt: skip
         if isinstance(value, python):
             return name
@@ -135,6 +182,8 @@ def from_python(value: Any) -> Value:
     """Return a Python value as one of the language: lists as tuples, torch's dtypes as dtypes, numpy's scalars."""
     if isinstance(value, list | tuple):
         return tuple(from_python(item) for item in value)
+    if isinstance(value, Mapping):
+        return {str(key): from_python(item) for key, item in value.items()}
     if type(value).__module__ == "numpy" and hasattr(value, "item") and value.shape == ():
         return value.item()
     name = str(value)
@@ -145,6 +194,8 @@ def from_python(value: Any) -> Value:
 
 def to_python(value: Value) -> Any:
     """Return a value as a callable of Python takes it: lists, which are tuples here, as lists."""
+    if isinstance(value, Mapping):
+        return {key: to_python(item) for key, item in value.items()}
     return [to_python(item) for item in value] if isinstance(value, tuple) else value
 
 
@@ -156,7 +207,7 @@ def from_text(text: str, wanted: str | None) -> Value:
         value = json.loads(text)
     except ValueError:
         value = {"True": True, "False": False}.get(text, text)
-    if isinstance(value, dict):
+    if isinstance(value, dict) and wanted != "dict":
         return text
     if wanted == "bool" and value in ("yes", "no", "on", "off"):
         return value in ("yes", "on")

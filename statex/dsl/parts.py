@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from statex.dsl.parameters import Given
 from statex.grammar import tree
@@ -33,7 +34,8 @@ class Outside:
     `given` are values of parameters by name, or by `file.name` for those of one file: `soup.w` for `w` of `soup.sx`,
     in whatever folder that is; `a/soup.w` if there are several of that name. `params` and `inputs` are what the
     shared scope knows without declaring it, as a recipe has them; an input is true if it is a family, and `places`
-    are where inputs are declared. `used` are names that something beside the rules uses.
+    are where inputs are declared. `used` are names that something beside the rules uses. `documents` are the files of
+    parameters, whole, into which `param … from 'path'` reaches.
     """
 
     given: Mapping[str, Given] = field(default_factory=dict)
@@ -41,6 +43,7 @@ class Outside:
     inputs: Mapping[str, bool] = field(default_factory=dict)
     used: frozenset[str] = frozenset()
     places: Mapping[str, Span] = field(default_factory=dict)
+    documents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def is_recipe(self) -> bool:

@@ -6,7 +6,7 @@ whether a key can be read in two ways, and polynomial whatever the pattern.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -67,6 +67,16 @@ class Pattern:
         found = self.readings(key, limit=1)
         return found[0] if found else None
 
+    def occurs(self, text: str) -> bool:
+        """Say whether a regular expression is found in a text; any other pattern has to match all of it.
+
+        Raises:
+            StatexError: SX154 where that takes too long.
+        """
+        if self.regex is None:
+            return self.match(text) is not None
+        return timed(self.regex.search, text, self.node.span) is not None
+
     def readings(self, key: str, limit: int = 2, *, stars: bool = True) -> list[Bindings]:
         """Return up to `limit` (1 or 2) readings of a key that differ in a capture; `stars` lets `*`s count.
 
@@ -118,14 +128,23 @@ class Pattern:
 
     def _by_regex(self, key: str) -> list[Bindings]:
         assert self.regex is not None
-        try:
-            found = self.regex.fullmatch(key, timeout=REGEX_SECONDS)
-        except TimeoutError:
-            fail(codes.SLOW_REGEX, f"this takes too long on `{key}`", self.node.span)
+        found = timed(self.regex.fullmatch, key, self.node.span)
         if found is None:
             return []
         groups = {str(i): text for i, text in enumerate(found.groups(), 1)} | found.groupdict()
         return [{n: self.captures[n].captured(t if t is not None else "") for n, t in groups.items()}]
+
+
+def timed(how: Callable[..., regex.Match[str] | None], text: str, span: Span) -> regex.Match[str] | None:
+    """Return what a regular expression finds in a text.
+
+    Raises:
+        StatexError: SX154 where that takes too long.
+    """
+    try:
+        return how(text, timeout=REGEX_SECONDS)
+    except TimeoutError:
+        fail(codes.SLOW_REGEX, f"this takes too long on `{text}`", span)
 
 
 def _differ(one: Bindings, other: Bindings, stars: bool) -> bool:
@@ -328,10 +347,8 @@ class _Builder:
     def _end_segment(self) -> None:
         if self.many is not None:
             self.elements.append(self.many)
-        elif all(isinstance(atom, str) for atom in self.atoms):
-            self.elements.append(Literal("".join(atom for atom in self.atoms if isinstance(atom, str))))
         else:
-            self.elements.append(Mixed(tuple(self.atoms)))
+            self.elements.append(_segment(self.atoms))
         self.atoms, self.many = [], None
 
 
@@ -354,8 +371,7 @@ def _bound(elements: tuple[Element, ...], texts: Mapping[str, str]) -> tuple[Ele
             given = [atom for atom in atoms if atom is not None]
             if len(given) < len(atoms):
                 return None
-            plain = [atom for atom in given if isinstance(atom, str)]
-            result += _literals("".join(plain)) if len(plain) == len(given) else [Mixed(tuple(given))]
+            result += _segments(given)
         else:
             result.append(element)
     return tuple(result)
@@ -371,6 +387,24 @@ def _bound_atom(atom: Atom, texts: Mapping[str, str]) -> Atom | None:
     return atom.choices[0] if atom.whole == text else None
 
 
+def _segments(atoms: Sequence[Atom]) -> list[Element]:
+    """Return the segments that atoms make, whose texts may have dots."""
+    texts = [atom for atom in atoms if isinstance(atom, str)]
+    if len(texts) == len(atoms):
+        return _literals("".join(texts))
+    segments: list[list[Atom]] = [[]]
+    for atom in atoms:
+        first, *rest = atom.split(".") if isinstance(atom, str) else (atom,)
+        segments[-1].append(first)
+        segments += [[text] for text in rest]
+    return [_segment(one) for one in segments]
+
+
+def _segment(atoms: Sequence[Atom]) -> Element:
+    texts = [atom for atom in atoms if isinstance(atom, str)]
+    return Literal("".join(texts)) if len(texts) == len(atoms) else Mixed(tuple(atoms))
+
+
 def _literals(text: str) -> list[Element]:
     """Return the segments of a text; an empty one takes its dot along."""
     return [Literal(segment) for segment in text.split(".")] if text else []
@@ -379,7 +413,8 @@ def _literals(text: str) -> list[Element]:
 def below(prefix: PatternNode, node: PatternNode | None) -> PatternNode:
     """Return the pattern (or template) `prefix.node`, or the prefix alone for `None`.
 
-    The stars of the prefix become captures with hidden names, so that the stars of the node keep their numbers.
+    The stars of the prefix, and what it leaves without a name, become captures with hidden names: the stars of the node
+    keep their numbers, and the prefix of a key is known from its match.
 
     Raises:
         StatexError: SX161 for a regular expression.
@@ -402,5 +437,15 @@ def _hidden(pieces: tuple[tree.Piece, ...]) -> list[tree.Piece]:
         elif isinstance(piece, tree.DoubleStar):
             result.append(tree.Capture(piece.span, f"%{number}", tree.CaptureKind.SEGMENTS))
         else:
-            result.append(piece)
+            result.append(_told(piece, f"%{number}"))
     return result
+
+
+def _told(piece: tree.Piece, name: str) -> tree.Piece:
+    """Return a piece, with a name if it is a capture without one."""
+    return replace(piece, name=name) if isinstance(piece, tree.Capture) and piece.name == "_" else piece
+
+
+def all_told(node: PatternNode) -> PatternNode:
+    """Return a pattern that captures, under hidden names, also what it leaves without a name."""
+    return replace(node, pieces=tuple(_told(piece, f"%_{number}") for number, piece in enumerate(node.pieces)))

@@ -82,6 +82,20 @@ class Output:
 
 
 @record
+class Same:
+    """Two tensors that have to be equal in bits, which is known when they are read; their types are equal.
+
+    `key` is what messages call the first, `other_key` the second.
+    """
+
+    key: str
+    other_key: str
+    one: Output
+    other: Output
+    span: Span
+
+
+@record
 class Cost:
     """What carrying out a plan over files takes, in bytes: `memory` is the largest resident set of the process."""
 
@@ -108,6 +122,8 @@ class Plan:
     """The values the program's parameters had."""
     cost: Cost | None = None
     """What it takes to carry it out, if the checkpoint is a file."""
+    same: tuple[Same, ...] = ()
+    """What is compared in bits before anything is written."""
     left_around: tuple[str, ...] = ()
     """What stands around the state and is not in the output, because of `root … -> …`."""
 

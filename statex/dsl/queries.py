@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Protocol
+
+import regex
 
 from statex.diagnostics import fail
 from statex.diagnostics.codes import names as codes
+from statex.diagnostics.suggest import did_you_mean
 from statex.dsl.operators import bounded
+from statex.dsl.ops.base import whole
+from statex.dsl.patterns import REGEX_SECONDS
 from statex.dsl.values import UNKNOWN, TensorValue, Value, describe, is_tensors, kind_of
 from statex.source import Span
 
@@ -19,15 +25,23 @@ class Values(Protocol):
         """Return the plain value at a dotted path; KeyError where there is none."""
 
 
+OF_PLAIN = frozenset(["value", "lookup", "lookup_regex", "isqrt"])
+"""The questions that are asked of plain values, and not of a tensor."""
+
+
 def ask(name: str, arguments: Sequence[Value], span: Span, values: Values) -> Value:
-    """Return the answer to a question; its first argument is the tensor asked about, or the path for `value`.
+    """Return the answer to a question; its first argument is what is asked about.
 
     Raises:
-        StatexError: SX207 where the arguments are of the wrong kind or number, SX221 where the checkpoint has no
-            such value.
+        StatexError: SX207 where the arguments are of the wrong kind or number, SX221 where the checkpoint or
+            the dict has no such value.
     """
     if name == "value":
         return _value(arguments, span, values)
+    if name == "isqrt":
+        return _isqrt(arguments, span)
+    if name in OF_PLAIN:
+        return _lookup(name, arguments, span)
     tensor, *rest = arguments
     if tensor is UNKNOWN:
         return UNKNOWN
@@ -68,6 +82,49 @@ def _size(name: str, tensor: TensorValue, rest: Sequence[Value], span: Span) -> 
             values=[describe(tensor)],
         )
     return tensor.shape[dim]
+
+
+def _isqrt(arguments: Sequence[Value], span: Span) -> int:
+    number = whole(arguments[0]) if len(arguments) == 1 else None
+    if type(number) is not int:
+        fail(codes.WRONG_KIND, "`isqrt` takes an int, and gives the whole part of its square root", span)
+    if number < 0:
+        fail(codes.NUMBER_RANGE, f"{number} has no real square root", span)
+    return math.isqrt(number)
+
+
+def _lookup(name: str, arguments: Sequence[Value], span: Span) -> Value:
+    arguments = [{} if arguments[:1] == [None] else arguments[0], *arguments[1:]] if arguments else arguments
+    if not 2 <= len(arguments) <= 3 or not isinstance(arguments[0], Mapping) or not isinstance(arguments[1], str):
+        shown = [", ".join(kind_of(value) for value in arguments)] if arguments else []
+        fail(codes.WRONG_KIND, f"`{name}` takes a dict, a text to look up, and perhaps a default", span, values=shown)
+    table, text = arguments[:2]
+    key = text if name == "lookup" else _matching(table, text, span)
+    if key in table:
+        return table[key]
+    if len(arguments) == 3:
+        return arguments[2]
+    near = did_you_mean(text, list(table)) if name == "lookup" else []
+    what = f"the dict has no `{text}`" if name == "lookup" else f"no key of the dict matches `{text}`"
+    hint = [f"did you mean `{near[0]}`?"] if near else []
+    fail(codes.VALUE_MISSING, what, span, help=[*hint, f"give a default: `{name}(…, default=…)`"])
+
+
+def _matching(table: Mapping[str, Value], text: str, span: Span) -> str | None:
+    """Return the first key of a dict that, read as a regular expression, matches whole last segments of a text.
+
+    As peft reads `rank_pattern` and `alpha_pattern` (`peft.utils.other.get_pattern_key`).
+    """
+    for key in table:
+        try:
+            found = regex.match(rf"(.*\.)?({key})$", text, timeout=REGEX_SECONDS)
+        except regex.error as error:
+            fail(codes.WRONG_KIND, f"the key `{key}` of the dict is not a regular expression: {error}", span)
+        except TimeoutError:
+            fail(codes.WRONG_KIND, f"the key `{key}` of the dict takes too long on `{text}`", span)
+        if found is not None:
+            return key
+    return None
 
 
 def _value(arguments: Sequence[Value], span: Span, values: Values) -> Value:

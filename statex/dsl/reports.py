@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from statex.diagnostics import Diagnostic, diagnostic
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import keys as codes
+from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
 from statex.dsl.captures import Bindings
 from statex.dsl.index import KeyIndex
 from statex.dsl.patterns import Pattern
 from statex.dsl.plan import Change
+from statex.dsl.regex_help import inside_help
 from statex.dsl.suggestions import near_keys
 from statex.dsl.written import show_key, show_tensor
 from statex.grammar import tree
@@ -31,8 +33,12 @@ def no_match(
     tensors: Sequence[Match],
     clause: Clause,
     gone: Mapping[str, Change],
+    said: Sequence[Diagnostic] = (),
 ) -> Diagnostic:
-    """Return the diagnostic for a pattern with nothing to do, and why: no key, no tensor, or none left by `where`."""
+    """Return the diagnostic for a pattern with nothing to do, and why: no key, no tensor, or none left by `where`.
+
+    `said` are the warnings so far; those of a condition may be why it never holds.
+    """
     if matched and not tensors:
         return diagnostic(
             codes.NOT_TENSOR,
@@ -50,6 +56,7 @@ def no_match(
             clause.where.span,
             also=[(node.span, f"matches {counted(len(tensors), 'key')}")],
             values=[_seen(m) for m in tensors[:3]],
+            help=[text for one in said for text in _of_regex(one, clause.where.span)],
         )
     around = clause.scope.prefix
     at = f"0 of {counted(len(index), 'key')}"
@@ -61,6 +68,13 @@ def no_match(
         notes=_how_far(index, pattern, gone if node.input is None else {}),
         help=_instead(index, pattern, clause.maybe, around.text if around is not None and node.input is None else ""),
     )
+
+
+def _of_regex(said: Diagnostic, where: Span) -> Iterable[str]:
+    """Return what helps where a condition asks for a regular expression that matches no whole key."""
+    inside = said.span is not None and said.span.source is where.source and where.start <= said.span.start < where.end
+    if said.code is lints.REGEX_INSIDE and inside:
+        yield from (note.text for note in said.notes if note.kind == "help")
 
 
 _SEARCHED = 20_000
@@ -91,6 +105,7 @@ def _seen(match: Match) -> str:
 def _instead(index: KeyIndex, pattern: Pattern, maybe: str, prefix: str) -> Iterable[str]:
     if pattern.node.kind is tree.PatternKind.LITERAL and any(mark in pattern.node.text for mark in "*{"):
         yield "in '…' every character stands for itself; a pattern is written bare, or in \"…\""
+    yield from inside_help(pattern, index)
     near = index.near(pattern)
     if near and prefix:
         # Inside of `within` patterns are written without what is around them.

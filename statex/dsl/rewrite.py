@@ -5,13 +5,14 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
+from functools import partial
 
 import regex
 
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import patterns as codes
 from statex.dsl.captures import Bindings, Captured, CaptureType
-from statex.dsl.patterns import REGEX_SECONDS, Pattern, Splicer, compile_pattern, spliced
+from statex.dsl.patterns import Pattern, Splicer, compile_pattern, spliced, timed
 from statex.dsl.reading import Element, Many
 from statex.dsl.templates import Template, compile_template
 from statex.grammar import tree
@@ -166,6 +167,8 @@ class TextTable:
                         help="`rename prefix '' -> …` puts text before every key",
                     )
                 self._rows.append((old, plain_text(target, splice), source))
+        expressions = ((number, old) for number, (old, _, _) in enumerate(self._rows) if not isinstance(old, str))
+        self._reading = frozenset(number for number, old in expressions if r"\K" in old.pattern)
 
     def rewrite(self, key: str, outer: Bindings = _NOTHING) -> Rewritten:
         """Rewrite a key, left to right; at each place the first row that matches there wins.
@@ -175,8 +178,10 @@ class TextTable:
         result: list[str] = []
         used: list[int] = []
         place = 0
+        ahead: Ahead = {}
         while place < len(key):
-            step = self._at(key, place, outer)
+            self._look_ahead(key, place, ahead)
+            step = self._at(key, place, outer, ahead)
             if step is None:
                 result.append(key[place])
                 place += 1
@@ -185,25 +190,44 @@ class TextTable:
             result.append(text)
             used.append(number)
             place += length
+            ahead.pop(number, None)
         return Rewritten("".join(result), tuple(dict.fromkeys(used)))
 
-    def _at(self, key: str, place: int, outer: Bindings) -> tuple[int, int, str] | None:
-        for number, (old, new, node) in enumerate(self._rows):
+    def _look_ahead(self, key: str, place: int, ahead: Ahead) -> None:
+        """Find the matches of rows with `\\K`, which begin after what they have to read: of `a\\Kb`, the `a` stays."""
+        for number in self._reading:
+            known = ahead.get(number)
+            if known is None or known.start() < place:
+                found = self._match(number, key, place)
+                if found is None or found.start() < place:
+                    ahead.pop(number, None)
+                else:
+                    ahead[number] = found
+
+    def _match(self, number: int, key: str, place: int) -> regex.Match[str] | None:
+        """Return what an expression matches from a place on; an empty match replaces nothing, and counts for none."""
+        old, _, node = self._rows[number]
+        assert not isinstance(old, str)
+        found = timed(partial(old.match, pos=place), key, node.span)
+        return found if found is not None and found.end() > found.start() else None
+
+    def _at(self, key: str, place: int, outer: Bindings, ahead: Ahead) -> tuple[int, int, str] | None:
+        for number, (old, new, _) in enumerate(self._rows):
             if isinstance(old, str):
                 if key.startswith(old, place):
                     assert isinstance(new, str)
                     return number, len(old), new
                 continue
-            try:
-                found = old.match(key, place, timeout=REGEX_SECONDS)
-            except TimeoutError:
-                fail(codes.SLOW_REGEX, f"this takes too long on `{key}`", node.span)
-            # An empty match replaces nothing and would never let the pass go on.
-            if found is not None and found.end() > place:
+            found = ahead.get(number) if number in self._reading else self._match(number, key, place)
+            if found is not None and found.start() == place:
                 assert isinstance(new, Template)
                 text = new.render({**outer, **_groups(found)}, {**self._constants, "key": key})
                 return number, found.end() - place, text
         return None
+
+
+Ahead = dict[int, regex.Match[str]]
+"""Matches that begin at or after the place where they were looked for, by the numbers of their rows."""
 
 
 def _groups(found: regex.Match[str]) -> dict[str, Captured]:

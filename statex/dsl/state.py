@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from statex.dsl.graph import Graph, SourceKey
 from statex.dsl.index import KeyIndex
-from statex.dsl.plan import Change, Stood
+from statex.dsl.plan import Change, Output, Stood
 from statex.dsl.values import UNKNOWN, TensorValue, Value
 from statex.header import Header, OpaqueInfo, TensorInfo, TensorType
 from statex.record import record
@@ -173,6 +173,16 @@ class State:
             self.entries[key] = entry
             self._ranks[key] = rank
         self.index.change(consumed, produced.keys())
+
+
+def output_of(entry: Entry) -> Output:
+    """Return what a plan says of an entry."""
+    # By position, as there may be hundreds of thousands.
+    return Output(
+        entry.known.id if entry.origin is None and entry.known is not None else None,
+        entry.type, entry.tie, entry.origin, entry.opaque, entry.is_parameter, entry.requires_grad, entry.step,
+        entry.born,
+    )  # fmt: skip
 
 
 def initial_state(header: Header, graph: Graph) -> State:

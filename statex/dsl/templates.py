@@ -10,6 +10,7 @@ from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
 from statex.diagnostics.codes import patterns as codes
 from statex.diagnostics.suggest import did_you_mean
 from statex.dsl.captures import Bindings, Captured, CaptureKind, CaptureType
+from statex.dsl.literals import literal_captures
 from statex.dsl.patterns import Splicer, below, spliced
 from statex.dsl.values import UNKNOWN, PatternValue
 from statex.grammar import tree
@@ -45,8 +46,11 @@ class Template:
         return found
 
     def check(self, captures: Mapping[str, CaptureType], constants: Container[str]) -> list[Diagnostic]:
-        """Return what is wrong with it whatever the keys: names that nothing binds, `*`s that stand for nothing."""
-        found = []
+        """Return what is wrong with it whatever the keys.
+
+        These are names that nothing binds, `*`s that stand for nothing, and names in literal text.
+        """
+        found = literal_captures(self.node, captures, constants)
         for name, span in self.names.items():
             if name not in captures and name not in constants:
                 found.append(_unbound(name, span, captures))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from statex.dsl.ops.base import show_value
@@ -49,7 +49,8 @@ class Unknown:
 UNKNOWN: Final = Unknown()
 
 Value = Any
-"""`int`, `float`, `bool`, `str`, `None`, `DType`, `TensorValue`, `PatternValue`, `UNKNOWN`, or a tuple of these."""
+"""`int`, `float`, `bool`, `str`, `None`, `DType`, `TensorValue`, `PatternValue`, `UNKNOWN`, a tuple of these,
+or a mapping of texts to these."""
 
 
 def is_unknown(value: Value) -> bool:
@@ -97,7 +98,7 @@ def kind_of(value: Value) -> str:
         return "a tuple of tensors"
     for python, name in (
         (bool, "a bool"), (int, "an int"), (float, "a float"), ((str, PatternValue), "text"), (DType, "a dtype"),
-        (TensorValue, "a tensor"), (tuple, "a list"),
+        (TensorValue, "a tensor"), (tuple, "a list"), (Mapping, "a dict"),
     ):  # fmt: skip
         if isinstance(value, python):
             return name

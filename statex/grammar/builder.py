@@ -13,13 +13,13 @@ from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import syntax as codes
 from statex.grammar import tree
 from statex.grammar.pieces import parse_pieces, read_int
+from statex.grammar.quoted import unquoted
 from statex.source import Source, Span
 
 DEPTH = 150
 """How deep an expression may be nested; whatever walks the tree may recurse so far."""
 
 _STEP = re.compile(r"(?:[0-9]+|[A-Za-z_]\w*)\Z")
-_ESCAPES = {"'": "'", '"': '"', "\\": "\\", "n": "\n", "t": "\t"}
 
 
 @v_args(meta=True)
@@ -76,8 +76,14 @@ class Builder(Transformer_NonRecursive[Token, Any]):
         return tuple(i for i in items if _is_node(i))
 
     def param(self, meta: Meta, items: Sequence[Any]) -> tree.Param:
-        name, type_, default = items
-        return tree.Param(self._span(meta), self._name(name), self._name(type_) if type_ else None, default)
+        name, type_, path, default = items
+        return tree.Param(
+            self._span(meta),
+            self._name(name),
+            self._name(type_) if type_ else None,
+            default,
+            self._string(path) if path is not None else None,
+        )
 
     def let(self, meta: Meta, items: Sequence[Any]) -> tree.Let:
         return tree.Let(self._span(meta), self._name(items[0]), items[1])
@@ -177,20 +183,20 @@ class Builder(Transformer_NonRecursive[Token, Any]):
     # --- values ------------------------------------------------------------------------------------------------
 
     def set_(self, meta: Meta, items: Sequence[Any]) -> tree.Set:
-        optional, patterns, value, each, where = items
-        return tree.Set(self._span(meta), patterns, value, each, optional is not None, where)
+        optional, patterns, compute, value, each, where = items
+        return tree.Set(self._span(meta), patterns, value, each, optional is not None, where, compute)
 
     def add(self, meta: Meta, items: Sequence[Any]) -> tree.Add:
         optional, target, value, each, where = items
         return tree.Add(self._span(meta), target, value, each, optional is not None, where)
 
     def split(self, meta: Meta, items: Sequence[Any]) -> tree.Split:
-        optional, source, over, targets, value, where = items
-        return tree.Split(self._span(meta), source, over, targets, value, optional is not None, where)
+        optional, source, over, targets, compute, value, where = items
+        return tree.Split(self._span(meta), source, over, targets, value, optional is not None, where, compute)
 
     def merge(self, meta: Meta, items: Sequence[Any]) -> tree.Merge:
-        optional, sources, over, target, value, where = items
-        return tree.Merge(self._span(meta), sources, over, target, value, optional is not None, where)
+        optional, sources, over, target, compute, value, where = items
+        return tree.Merge(self._span(meta), sources, over, target, value, optional is not None, where, compute)
 
     def sources(self, meta: Meta, items: Sequence[Any]) -> tuple[tree.MergeSource, ...]:
         return tuple(items)
@@ -201,6 +207,9 @@ class Builder(Transformer_NonRecursive[Token, Any]):
 
     def over(self, meta: Meta, items: Sequence[Any]) -> tree.Name:
         return self._name(items[0])
+
+    def compute(self, meta: Meta, items: Sequence[Any]) -> tree.Name:
+        return self._name(items[-1])
 
     def each(self, meta: Meta, items: Sequence[Any]) -> tree.PatternNode:
         return items[0]  # type: ignore[no-any-return]
@@ -225,6 +234,11 @@ class Builder(Transformer_NonRecursive[Token, Any]):
         left = tree.Query(self._token_span(word).to(pattern.span), "count", pattern)
         condition = tree.Binary(left.span.to(value.span), str(operator), self._token_span(operator), left, value)
         return tree.Expect(self._span(meta), condition)
+
+    def expect_same(self, meta: Meta, items: Sequence[Any]) -> tree.ExpectSame:
+        _, pattern, other = items
+        same_as = other if isinstance(other, tree.KeyRef) else tree.KeyRef(other.span, other)
+        return tree.ExpectSame(self._span(meta), pattern, same_as)
 
     def expect(self, meta: Meta, items: Sequence[Any]) -> tree.Expect | tree.ExpectKeys:
         condition = items[0]
@@ -270,39 +284,17 @@ class Builder(Transformer_NonRecursive[Token, Any]):
 
     def _quoted(self, token: Token, input_: str | None, skipped: int) -> tree.PatternNode:
         span = self._token_span(token)
-        text, places = self._unescaped(token, skipped)
+        inside = unquoted(span, skipped)
+        text = inside.text
         if str(token)[skipped] == "'":
             pieces: tuple[tree.Piece, ...] = (tree.Text(span.at(skipped, len(token)), text),) if text else ()
             return tree.PatternNode(span, tree.PatternKind.LITERAL, text, pieces, input_)
-        pieces = parse_pieces(text, places, span, bare=False, field=self._parse_field)
+        pieces = parse_pieces(text, inside.places, span, bare=False, field=self._parse_field, escaped=inside.escaped)
         return tree.PatternNode(span, tree.PatternKind.QUOTED, text, pieces, input_)
 
-    def _unescaped(self, token: Token, skipped: int = 0) -> tuple[str, list[int]]:
-        """Return quoted text with escapes resolved, and the place of each character and of the end."""
-        raw, start = str(token), self._token_span(token).start
-        text: list[str] = []
-        places: list[int] = []
-        at = skipped + 1
-        while at < len(raw) - 1:
-            places.append(start + at)
-            if raw[at] == "\\":
-                known = _ESCAPES.get(raw[at + 1])
-                if known is None:
-                    fail(
-                        codes.BAD_ESCAPE,
-                        f"`\\{raw[at + 1]}` is no escape",
-                        Span(self.source, start + at, start + at + 2),
-                        help="a backslash itself is written `\\\\`",
-                    )
-                text.append(known)
-                at += 2
-            else:
-                text.append(raw[at])
-                at += 1
-        return "".join(text), [*places, start + len(raw) - 1]
-
     def _string(self, token: Token) -> tree.String:
-        return tree.String(self._token_span(token), self._unescaped(token)[0])
+        span = self._token_span(token)
+        return tree.String(span, unquoted(span).text)
 
     # --- expressions -------------------------------------------------------------------------------------------
 
@@ -325,6 +317,9 @@ class Builder(Transformer_NonRecursive[Token, Any]):
     def group(self, meta: Meta, items: Sequence[Any]) -> Any:
         return items[0]
 
+    def conditional(self, meta: Meta, items: Sequence[Any]) -> tree.Conditional:
+        return self._deep(tree.Conditional(self._span(meta), *items), *items)  # type: ignore[no-any-return]
+
     def number(self, meta: Meta, items: Sequence[Any]) -> tree.Number:
         text = str(items[0])
         span = self._span(meta)
@@ -334,7 +329,7 @@ class Builder(Transformer_NonRecursive[Token, Any]):
         return self._string(items[0])
 
     def template_string(self, meta: Meta, items: Sequence[Any]) -> tree.String:
-        text = self._unescaped(items[0])[0]
+        text = unquoted(self._token_span(items[0])).text
         try:
             pattern = self._quoted(items[0], None, 0)
         except StatexError:

@@ -32,16 +32,27 @@ _NAME = re.compile(r"[A-Za-z_]\w*\Z")
 _SPLICE = re.compile(r"\$([A-Za-z_]\w*)\Z")
 _TYPED = re.compile(r"([A-Za-z_]\w*):(.*)\Z", re.DOTALL)
 _FORMAT = re.compile(r"0[1-9][0-9]?\Z")
+_NOTHING = "\0"
+"""Stands for an escaped character where special ones are looked for; no rule text holds it."""
 _DIGITS = 1000
 """More are no number; Python reads some thousands at most, and takes the square of the time."""
 _CHOICE = re.compile(r"[\w.$/-]+(?:=[\w.$/-]*)?\Z")
 
 
-def parse_pieces(text: str, places: list[int], whole: Span, *, bare: bool, field: ParseField) -> tuple[Piece, ...]:
+def parse_pieces(
+    text: str,
+    places: list[int],
+    whole: Span,
+    *,
+    bare: bool,
+    field: ParseField,
+    escaped: frozenset[int] = frozenset(),
+) -> tuple[Piece, ...]:
     """Return the pieces of a pattern or template.
 
     `places` are the offsets in the source of the characters of `text`, and of its end; `whole` is the span of the
-    token; `bare` patterns know no doubled braces.
+    token; `bare` patterns know no doubled braces. The `escaped` characters are text, and so is a `}` that closes an
+    escaped `{`.
 
     Raises:
         StatexError: SX109 and SX110.
@@ -50,27 +61,38 @@ def parse_pieces(text: str, places: list[int], whole: Span, *, bare: bool, field
     def span(start: int, end: int) -> Span:
         return Span(whole.source, places[start], places[end])
 
+    masked = "".join(_NOTHING if at in escaped else char for at, char in enumerate(text)) if escaped else text
+    opened = 0
     pieces: list[Piece] = []
-    for found in _TOKEN.finditer(text):
-        token, at = found.group(), span(found.start(), found.end())
-        if token[0] == "*":
+    for found in _TOKEN.finditer(masked):
+        token, at = text[found.start() : found.end()], span(found.start(), found.end())
+        if found.group()[0] not in "*{}":
+            pieces.append(Text(at, token))
+            opened = max(0, opened + _opened(text, range(*found.span()), escaped))
+        elif token == "}" and opened:
+            pieces.append(Text(at, token))
+            opened -= 1
+        elif token[0] == "*":
             pieces.append(_stars(token, at))
         elif token in ("{{", "}}") and not bare:
             pieces.append(Text(at, token[0]))
         elif token[0] == "{" and token[-1] == "}" and len(token) > 1:
             pieces.append(_braces(token[1:-1], at, span(found.start() + 1, found.end() - 1), field))
-        elif token[0] in "{}":
+        else:
             fail(
                 codes.BAD_CAPTURE,
                 f"`{token}` opens or closes no capture here",
                 at,
-                help="a brace itself is written `{{` or `}}` in double quotes",
+                help="a brace itself is written `\\{` or `\\}` in double quotes",
             )
-        else:
-            pieces.append(Text(at, token))
     merged = _merged(pieces)
     _check_alone(merged)
     return merged
+
+
+def _opened(text: str, places: range, escaped: frozenset[int]) -> int:
+    """Return how many more escaped braces are opened than closed."""
+    return sum({"{": 1, "}": -1}.get(text[at], 0) for at in places if at in escaped) if escaped else 0
 
 
 def _stars(token: str, at: Span) -> Piece:

@@ -209,6 +209,16 @@ class Query:
 
 
 @node
+class Conditional:
+    """`value if condition else otherwise`; the condition asks headers, and the other branch is not evaluated."""
+
+    span: Span
+    value: Expr
+    condition: Expr
+    otherwise: Expr
+
+
+@node
 class ListExpr:
     """`[a, b]`."""
 
@@ -242,4 +252,18 @@ class Subscript:
     indices: tuple[Expr | Slice | Ellipsis, ...]
 
 
-Expr = Number | String | Name | KeyRef | Call | Pipe | Unary | Binary | Matches | Query | ListExpr | Subscript
+Expr = (
+    Number
+    | String
+    | Name
+    | KeyRef
+    | Call
+    | Pipe
+    | Unary
+    | Binary
+    | Matches
+    | Query
+    | Conditional
+    | ListExpr
+    | Subscript
+)

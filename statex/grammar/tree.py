@@ -14,6 +14,7 @@ from statex.grammar.terms import (
     Capture,
     CaptureKind,
     Choice,
+    Conditional,
     DoubleStar,
     Ellipsis,
     Expr,
@@ -49,6 +50,7 @@ __all__ = [
     "Capture",
     "CaptureKind",
     "Choice",
+    "Conditional",
     "Copy",
     "DoubleStar",
     "Drop",
@@ -56,6 +58,7 @@ __all__ = [
     "Expect",
     "ExpectEach",
     "ExpectKeys",
+    "ExpectSame",
     "Expr",
     "Field",
     "If",
@@ -143,7 +146,7 @@ class Renumber:
 
 @node
 class Set:
-    """`set PATTERNS = EXPR [for PATTERN]`."""
+    """`set PATTERNS [in DTYPE] = EXPR [for PATTERN]`."""
 
     span: Span
     targets: tuple[PatternNode, ...]
@@ -151,6 +154,7 @@ class Set:
     each: PatternNode | None = None
     optional: bool = False
     where: Expr | None = None
+    compute: Name | None = None
 
 
 @node
@@ -189,7 +193,7 @@ class Drop:
 
 @node
 class Split:
-    """`split PATTERN [over e] -> TEMPLATES = EXPR`."""
+    """`split PATTERN [over e] -> TEMPLATES [in DTYPE] = EXPR`."""
 
     span: Span
     source: PatternNode
@@ -198,6 +202,7 @@ class Split:
     value: Expr
     optional: bool = False
     where: Expr | None = None
+    compute: Name | None = None
 
 
 @node
@@ -211,7 +216,7 @@ class MergeSource:
 
 @node
 class Merge:
-    """`merge PATTERN [as n], … [over e] -> TEMPLATE = EXPR`."""
+    """`merge PATTERN [as n], … [over e] -> TEMPLATE [in DTYPE] = EXPR`."""
 
     span: Span
     sources: tuple[MergeSource, ...]
@@ -220,16 +225,18 @@ class Merge:
     value: Expr
     optional: bool = False
     where: Expr | None = None
+    compute: Name | None = None
 
 
 @node
 class Param:
-    """`param NAME[: TYPE] [= DEFAULT]`."""
+    """`param NAME[: TYPE] [from 'PATH'] [= DEFAULT]`."""
 
     span: Span
     name: Name
     type: Name | None = None
     default: Expr | None = None
+    path: String | None = None
 
 
 @node
@@ -345,6 +352,15 @@ class ExpectEach:
 
 
 @node
+class ExpectSame:
+    """`expect same PATTERN, ft::{key}`: every match has the bits, the dtype and the shape of another tensor."""
+
+    span: Span
+    pattern: PatternNode
+    other: KeyRef
+
+
+@node
 class Expect:
     """`expect COND`; `expect count PATTERN == n` is `Binary` over a `Query` here."""
 
@@ -382,6 +398,7 @@ Statement = (
     | Order
     | ExpectKeys
     | ExpectEach
+    | ExpectSame
     | Expect
     | Allow
 )

@@ -12,7 +12,7 @@ from typing import Any
 from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail, pointing_at
 from statex.diagnostics.codes import recipes as codes
 from statex.diagnostics.suggest import did_you_mean, join_words
-from statex.dsl.parameters import Given, overridden, to_python
+from statex.dsl.parameters import Given, overridden, paths_in, reach, to_python
 from statex.dsl.parts import Outside, Part, stem_of
 from statex.dsl.values import Value
 from statex.grammar import parse
@@ -32,10 +32,11 @@ class Overrides:
     """What is said of a recipe from outside; it wins over what the recipe says.
 
     `given` are values of parameters, `inputs` and `outputs` paths by name. `skip` is `None` if the recipe decides.
-    `within` is the folder that everything read and written has to lie in.
+    `documents` are files of parameters, whole. `within` is the folder that everything read and written has to lie in.
     """
 
     given: Mapping[str, Given] = field(default_factory=dict)
+    documents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     inputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
     warnings: Mapping[str, str] = field(default_factory=dict)
@@ -89,6 +90,7 @@ class _Request:
                 {name: one.is_family for name, one in recipe.inputs.items() if name != "main"},
                 frozenset(self._used()),
                 {name: one.span for name, one in recipe.inputs.items()},
+                overrides.documents,
             ),
             self._target(recipe.target),
             tuple(self._output(one) for one in recipe.outputs.values()),
@@ -294,26 +296,13 @@ def _unknown(kind: str, option: str, given: Mapping[str, object], known: Mapping
 
 def _in_file(content: Mapping[str, Any], one: model.FromFile, path: Path) -> Value:
     """Return the value at a dotted path of a file of parameters; messages name the path, never what is there."""
-    found: Any = content
-    for segment in one.key.split("."):
-        if not isinstance(found, Mapping) or segment not in found:
-            near = did_you_mean(one.key, list(_dotted(content)))
-            fail(
-                codes.PARAM_FILE,
-                f"`{path}` has no `{one.key}`",
-                one.at("from"),
-                help=f"did you mean `{near[0]}`?" if near else (),
-            )
-        found = found[segment]
-    if isinstance(found, Mapping):
-        fail(codes.PARAM_FILE, f"`{one.key}` of `{path}` is a mapping, and a parameter is a value", one.at("from"))
-    return found
-
-
-def _dotted(content: Mapping[str, Any], before: str = "") -> Iterator[str]:
-    """Yield the dotted paths of the values of a file, not of what is in lists."""
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            yield from _dotted(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}"
+    try:
+        return reach(content, one.key)
+    except KeyError:
+        near = did_you_mean(one.key, list(paths_in(content)))
+    fail(
+        codes.PARAM_FILE,
+        f"`{path}` has no `{one.key}`",
+        one.at("from"),
+        help=f"did you mean `{near[0]}`?" if near else (),
+    )

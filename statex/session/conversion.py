@@ -19,6 +19,7 @@ from statex.session.placing import Placed, check_apart, check_report, checked, p
 from statex.session.records import Records, included
 from statex.session.report import LastRun, is_report, make_report, read_report
 from statex.session.request import Request
+from statex.session.sameness import check_same
 from statex.session.session import Session, check, settled, telling
 from statex.session.shipping import Shipment, check_held_back, counted_progress, in_order, priced, shipments
 from statex.session.unchanged import changes, is_own, was_there
@@ -210,6 +211,7 @@ def _write(session: Session, found: Sequence[Shipment], done: Conversion, progre
     assert plan is not None
     assert plan.cost is not None
     check_space({one.placed.path: one.nbytes + sum(path.stat().st_size for path in one.options.copy) for one in found})
+    check_same(plan, session.inputs)
     add = counted_progress(progress, plan.cost.written)
     finals = [one.placed.path for one in found] + ([request.report] if request.report is not None else [])
     with (

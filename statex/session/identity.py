@@ -36,6 +36,7 @@ def described(request: Request) -> dict[str, Any]:
     return {
         "rules": [_rules(part, request.base) for part in request.parts],
         "parameters": _values(outside.params) | _values(outside.given),
+        "documents": [text_digest(json.dumps(one, sort_keys=True, default=repr)) for one in outside.documents.values()],
         "inputs": {
             name: [_input(one, request.base) for one in members]
             for name, members in [("main", (request.state,)), *request.inputs.items()]

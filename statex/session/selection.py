@@ -13,6 +13,7 @@ from statex.dsl.given import shared_scope
 from statex.dsl.index import KeyIndex
 from statex.dsl.parts import Outside
 from statex.dsl.patterns import compile_pattern
+from statex.dsl.regex_help import inside_help
 from statex.grammar import parse, tree
 from statex.source import Source, Span
 
@@ -49,7 +50,7 @@ def selected(
                     f"pattern matches no key {whose}",
                     node.span,
                     at=f"0 of {counted(len(index), 'key')}",
-                    help=f"did you mean `{near}`?" if near else (),
+                    help=[f"did you mean `{near}`?"] if near else inside_help(pattern, index),
                 )
             )
     if problems:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +34,51 @@ def test_scalars_of_numpy_are_numbers(type: str, given: Any, expected: Any) -> N
         found = statex.compile(declared).plan(STATE, n=given).parameters["n"]
         assert found == expected
         assert repr(found) == repr(expected)
+
+
+def planned(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    torch.save(STATE, tmp_path / "in.pth")
+    command = [sys.executable, "-m", "statex", "plan", *arguments, str(tmp_path / "in.pth")]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+
+
+FROM = "param heads: int from 'text_config.heads'\nset a.w = it * heads"
+
+
+@pytest.mark.parametrize(
+    ("files", "arguments", "said"),
+    [
+        (['{"text_config": {"heads": 3}, "heads": 9}'], ["-e", f"{FROM}\nexpect heads == 3"], ""),
+        (['{"text_config": {"heads": 3}}'], ["-e", f"{FROM}\nexpect heads == 5", "-D", "heads=5"], ""),
+        (['{"text_config": null}'], ["-e", f"{FROM.replace(chr(10), ' = 7' + chr(10), 1)}\nexpect heads == 7"], ""),
+        (['{"a": 1}', '{"text_config": {"heads": 4}}'], ["-e", f"{FROM}\nexpect heads == 4"], ""),
+        (
+            ['{"text_config": {"heads": 3}}', '{"text_config": {"heads": 4}}'], ["-e", FROM],
+            "SX206]: `text_config.heads` is not the same in `0.json` and in `1.json`",
+        ),
+        (
+            ['{"text_confg": {"heads": 3}}'], ["-e", FROM],
+            "`0.json` has no `text_config.heads`; did you mean `text_confg.heads`?",
+        ),
+        (['{"text_config": {"heads": "3"}}'], ["-e", FROM], "SX206]: the parameter `heads` takes an int, and this is"),
+        ([], ["-e", FROM], "it is read from a file of parameters: --params FILE"),
+    ],
+)  # fmt: skip
+def test_parameters_are_read_from_a_path_in_a_file(
+    files: list[str], arguments: list[str], said: str, tmp_path: Path
+) -> None:
+    for number, text in enumerate(files):
+        (tmp_path / f"{number}.json").write_text(text)
+        arguments = [*arguments, "--params", f"{number}.json"]
+    done = planned(tmp_path, *arguments)
+    assert said in done.stderr
+    assert (done.returncode == 0) is (not said), done.stderr
+
+
+def test_a_dict_is_given_as_json(tmp_path: Path) -> None:
+    rules = "param d: dict\nset a.w = it * lookup(d, 'x')"
+    assert planned(tmp_path, "-e", rules, "-D", 'd={"x": 2}').returncode == 0
+    assert "SX206]: the parameter `d` takes a dict" in planned(tmp_path, "-e", rules, "-D", "d=3").stderr
 
 
 def test_what_is_no_value_is_called_by_its_type() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
+import regex
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -79,11 +80,34 @@ def table(mode: str, rows: Sequence[tuple[str, str]], arrow: str = "->") -> str:
         ("rename text 'aa' -> 'a'", "aaaaa b", "aaa b"),
         ("rename text { /l(\\d+)/ -> \"layer.{1}\"; '_' -> '.' }", "l10_w x_l2", "layer.10.w x.layer.2"),
         ("rename text /x*/ -> 'y'", "axxb b", "ayb b"),
+        (r"rename text /a\Kb/ -> 'x'", "ab aab b cb", "ax aax b cb"),
+        (r"rename text { /a\Kb/ -> 'x'; 'a' -> 'y' }", "ab aa cb", "yx yy cb"),
+        (r"rename text { /a\Kb/ -> 'x'; 'b' ->? 'y' }", "ab b", "ax y"),
+        (r"rename text { /a\Kbc/ -> 'x'; 'c' -> 'z' }", "abcc acb", "axz azb"),
+        (r"rename text { 'd' -> 'a'; /d\Kb/ -> 'x'; /(?<=d)b/ ->? 'y' }", "db", "ax"),
+        (r"rename text { 'ab' -> 'd'; /a\Kbb/ ->? 'x'; /b\Kc/ -> 'y' }", "abbbc", "dbby"),
     ],
 )  # fmt: skip
 def test_renames_are_simultaneous(program: str, before: str, after: str) -> None:
     state = state_of(before.split())
     assert same(apply(program, state), list(zip(after.split(), state.values(), strict=True)))
+
+
+_EXPRESSIONS = [
+    r"a\Kb", r"a+\K(b)", r"\Ka", r"(a)\K(b)\K", r"a\Kb|b\Ka", r"(?<=a)b", r"a(?=b)", r"^a", r"b$", r"a.", r"(b)|a",
+    r"_\K.", r"a\Ka", r"a\K.\K.", r"(?:ab)+", r"\bb",
+]  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from(_EXPRESSIONS), st.text("ab_.", min_size=1, max_size=8))
+def test_text_is_replaced_as_by_the_library_of_regular_expressions(expression: str, key: str) -> None:
+    key = f"{key}~"
+    if any(not found.group() for found in regex.finditer(expression, key)) or not all(key.split(".")):
+        return
+    wanted = regex.sub(expression, lambda found: f"<{found[1] or ''}>" if found.re.groups else "<>", key)
+    new = '"<{1}>"' if "(b)" in expression or "(a)" in expression else "'<>'"
+    assert apply(f"rename? text /{expression}/ -> {new}", state_of([key])) == [(wanted, torch.zeros(1))]
 
 
 @pytest.mark.parametrize(

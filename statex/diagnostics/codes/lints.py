@@ -55,6 +55,16 @@ DTYPE_CHANGED = declare(
     example="set a.weight = zeros([2, 2])   # a.weight is bf16, and constructors make f32",
     mend="Say which dtype is meant: `zeros([2, 2], dtype=dtype)`, or `… | cast(dtype)`.",
 )
+REGEX_INSIDE = declare(
+    "SX915",
+    "a regular expression that matches no whole key",
+    exit=0,
+    meaning="A pattern matches whole keys, a regular expression too. This one matches none, and would if it were "
+    "searched for inside of keys; and where it stands (in `exists` or `count`, after `drop?` or `rename?`, in a row "
+    "with `->?`) nothing to match is no error.",
+    example="drop? /weig/   # a.weight",
+    mend="Write what is around it: `/.*weig.*/`. In conditions, `key matches /weig/` searches.",
+)
 RECOVERED = declare(
     "SX907",
     "an interrupted run was finished or undone",

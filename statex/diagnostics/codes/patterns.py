@@ -94,3 +94,12 @@ EMPTY_TEXT = declare(
     example="rename text '' -> 'x'",
     mend="`rename prefix '' -> 'x'` and `rename suffix '' -> 'x'` put text before and after.",
 )
+LITERAL_CAPTURE = declare(
+    "SX163",
+    "a capture in literal text",
+    meaning="Between single quotes every character stands for itself, on the right of `->` too. This text holds what "
+    "would be filled in elsewhere: a capture of the statement's own pattern, a parameter, the current key.",
+    example="rename a.{i} -> 'b-{i}'",
+    mend='Write it in double quotes: `"b-{i}"`. Where the characters themselves are meant, they are escaped there: '
+    '`"b-\\\\{i}"`.',
+)

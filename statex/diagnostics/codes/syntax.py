@@ -56,7 +56,8 @@ TOO_DEEP = declare(
 BAD_ESCAPE = declare(
     "SX108",
     "an unknown escape",
-    meaning="In quoted text a backslash stands before a quote, a backslash, `n` or `t`, and nothing else.",
+    meaning="In quoted text a backslash stands before a quote, a backslash, `n` or `t`, in double quotes also before "
+    "`{`, `}` and `*`, which are text then; and before nothing else.",
     example="drop 'a\\q'",
     mend="Write `\\\\` for a backslash. Regular expressions stand between slashes: `/a\\d+/`.",
 )
@@ -66,7 +67,7 @@ BAD_CAPTURE = declare(
     meaning="Between braces stands a name, perhaps with a type (`{i:int}`, `{m:**}`), choices (`{p:q|k|v}`), or an "
     "integer expression.",
     example="rename a.{i:float} -> b.{i}",
-    mend="Use `{i}`, `{i:int}`, `{m:**}` or `{p:a|b}`. A brace itself is written `{{` in double quotes.",
+    mend="Use `{i}`, `{i:int}`, `{m:**}` or `{p:a|b}`. A brace itself is written `\\{` in double quotes.",
 )
 STARS_ALONE = declare(
     "SX110",

@@ -80,3 +80,11 @@ TORCH_REFUSES = declare(
     mend="The message has torch's reason; where a dtype is at fault, compute by way of another: "
     "`cast(f32) | … | cast(f8_e5m2)`.",
 )
+COMPUTE_DTYPE = declare(
+    "SX413",
+    "a dtype that cannot be computed in",
+    meaning="`in f32` widens the narrower floats that a statement reads, computes in f32, and rounds once to the dtype "
+    "of the key. That dtype has to hold every value that is read: f64, complex and integer keys do not fit.",
+    example="set ** in f32 = it * 2   # also of integer buffers",
+    mend="Choose the keys: `where is_floating_point(it)`. `in f64` holds every float.",
+)

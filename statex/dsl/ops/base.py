@@ -129,8 +129,15 @@ def _show_parameter(parameter: Parameter) -> str:
     )
 
 
+def whole(value: Any) -> Any:
+    """Return a float that is a whole number as the int it is; a length may come out of a division or a root."""
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
 def show_value(value: object) -> str:
-    """Write a value as a rule file would."""
+    """Write a value as a rule file would; a dict, which a rule file cannot write, as JSON has it."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{show_value(k)}: {show_value(v)}" for k, v in value.items()) + "}"
     if value is None or isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Sequence) and not isinstance(value, str):

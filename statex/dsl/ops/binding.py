@@ -7,7 +7,7 @@ from typing import Any
 
 from statex.diagnostics.codes import types as codes
 from statex.diagnostics.suggest import did_you_mean
-from statex.dsl.ops.base import REQUIRED, ArgKind, Fault, Operation, Parameter, show_value
+from statex.dsl.ops.base import REQUIRED, ArgKind, Fault, Operation, Parameter, show_value, whole
 from statex.dtypes import BY_NAME, DType
 from statex.header import TensorType
 
@@ -74,6 +74,7 @@ def _check_names(operation: type[Operation], positional: Sequence[Any], named: M
 def _axes(operation: type[Operation], parameter: Parameter, named: Mapping[str, Any]) -> dict[str, int]:
     names = {p.name for p in operation.parameters if p is not parameter}
     axes = {name: value for name, value in named.items() if name not in names}
+    axes = {name: whole(value) for name, value in axes.items()}
     for name, value in axes.items():
         if type(value) is not int or value < 0:
             raise Fault(
@@ -93,12 +94,12 @@ def _take(operation: type[Operation], number: int, rest: list[Any]) -> Any:
         taken, rest[:] = rest[:count], rest[count:]
         return _checked(operation, parameter, tuple(taken) if len(taken) != 1 else taken[0])
     one_each = bool(after) and after[0].kind is ArgKind.INTS  # roll(1, 0): a shift, and its dim
-    if parameter.kind is ArgKind.INTS and type(rest[0]) is int and not one_each:
+    if parameter.kind is ArgKind.INTS and type(whole(rest[0])) is int and not one_each:
         count = 0
-        while count < len(rest) and type(rest[count]) is int:
+        while count < len(rest) and type(whole(rest[count])) is int:
             count += 1
         taken, rest[:] = rest[:count], rest[count:]
-        return tuple(taken)
+        return tuple(whole(length) for length in taken)
     return _checked(operation, parameter, rest.pop(0))
 
 
@@ -131,6 +132,7 @@ def _checked(operation: type[Operation], parameter: Parameter, value: Any) -> An
 
 def _converted(parameter: Parameter, value: Any) -> tuple[bool, Any]:
     kind = parameter.kind
+    value = whole(value) if kind is ArgKind.INT else value
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind is ArgKind.TENSOR:
         return isinstance(value, TensorType), value
@@ -140,8 +142,8 @@ def _converted(parameter: Parameter, value: Any) -> tuple[bool, Any]:
     if kind is ArgKind.OPERAND:
         return isinstance(value, TensorType) or number, value
     if kind is ArgKind.INTS:
-        items = (value,) if type(value) is int else value
-        return isinstance(items, tuple) and all(type(i) is int for i in items), items
+        items = tuple(whole(i) for i in value) if isinstance(value, tuple) else (whole(value),)
+        return all(type(i) is int for i in items), items
     if kind is ArgKind.DTYPE:
         value = BY_NAME.get(value, value) if isinstance(value, str) else value
         return isinstance(value, DType), value
@@ -172,6 +174,7 @@ def _kind(value: Any) -> str:
         (TensorType, "a tensor"),
         (DType, "a dtype"),
         (tuple, "a list"),
+        (Mapping, "a dict"),
     ):
         if isinstance(value, python):
             return name

@@ -44,4 +44,15 @@ QUERIES: tuple[Query, ...] = (
         "value", "value('path', default)", "A plain value of a nested checkpoint, by its dotted path.",
         "let heads = value('args.num_heads')",
     ),
+    Query(
+        "lookup", "lookup(d, 'key', default=…)", "What a dict has for a key.",
+        "let theta = lookup(rope_parameters, 'rope_theta', default=10000.0)",
+    ),
+    Query(
+        "lookup_regex", "lookup_regex(d, text, default=…)",
+        "What a dict has for the first of its keys that, as a regular expression, matches whole last segments of a "
+        "text, as peft reads `rank_pattern`.",
+        "set {m}.weight = it * lookup_regex(alpha_pattern, m, default=alpha) for {m:**}.weight",
+    ),
+    Query("isqrt", "isqrt(n)", "The whole part of the square root of an int.", "let side = isqrt(size(pos_embed, 1))"),
 )  # fmt: skip

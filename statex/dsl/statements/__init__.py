@@ -23,6 +23,7 @@ _ON_STATE: Mapping[type, Callable[[Compiler, Any, Scope], Outcome | None]] = {
     tree.Order: select.order,
     tree.Split: regroup.split,
     tree.Merge: regroup.merge,
+    tree.ExpectSame: expect.expect_same,
 }
 
 _ON_PROGRAM: Mapping[type, Callable[[Compiler, Any, Scope], None]] = {

@@ -11,6 +11,7 @@ from statex.diagnostics.codes import lints
 from statex.dsl.calls import expect_tensor
 from statex.dsl.captures import CaptureType
 from statex.dsl.compiler import Clause, Compiler, Match
+from statex.dsl.computing import check_own, rounded
 from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.graph import SourceKey
 from statex.dsl.plan import Change
@@ -19,7 +20,7 @@ from statex.dsl.scope import Scope
 from statex.dsl.state import Entry, Made, Outcome, computed
 from statex.dsl.statements.select import check_new
 from statex.dsl.values import TensorValue
-from statex.dtypes import Kind
+from statex.dtypes import DType, Kind
 from statex.grammar import tree
 from statex.grammar.walk import nodes
 from statex.source import Span
@@ -35,17 +36,18 @@ def set_(compiler: Compiler, node: tree.Set, scope: Scope) -> Outcome:
     state = compiler.state
     produced: dict[str, Made] = {}
     changes = []
+    compute = compiler.compute(node.compute, scope)
     for match in matches:
-        entry, key = _new_entry(compiler, node, match, scope), (match.key,)
+        entry, key = _new_entry(compiler, node, match, scope, compute), (match.key,)
         if entry is not match.entry:
             produced[match.key] = (entry, state.rank(match.key), key)
         changes.append(Change("set", key, key))
     return Outcome("set", node.span, tuple(changes), produced.keys(), produced, named=named)
 
 
-def _new_entry(compiler: Compiler, node: tree.Set, match: Match, scope: Scope) -> Entry:
+def _new_entry(compiler: Compiler, node: tree.Set, match: Match, scope: Scope, compute: DType | None) -> Entry:
     try:
-        value = expect_tensor(compiler.evaluate(match, scope, node.value), node.value.span)
+        value = _new_value(compiler, node, match, scope, compute)
     except StatexError as error:
         compiler.report(error, match.case)
         value = None
@@ -55,6 +57,18 @@ def _new_entry(compiler: Compiler, node: tree.Set, match: Match, scope: Scope) -
             return old
         _lint_cast(compiler, node, match, value)
     return computed(old, value, compiler.tie(old.tie, value), compiler.step)
+
+
+def _new_value(
+    compiler: Compiler, node: tree.Set, match: Match, scope: Scope, compute: DType | None
+) -> TensorValue | None:
+    span, own = node.value.span, match.entry.type
+    if compute is None or own is None:
+        return expect_tensor(compiler.evaluate(match, scope, node.value), span)
+    assert node.compute is not None
+    check_own(own.dtype, compute, node.compute.span, match.visible)
+    value = expect_tensor(compiler.evaluate(match, scope, node.value, compute), span)
+    return rounded(value, own.dtype, span, compiler.graph)
 
 
 def _lint_cast(compiler: Compiler, node: tree.Set, match: Match, value: TensorValue) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from statex.diagnostics import StatexError, diagnostic
+from collections.abc import Iterator
+
+from statex.diagnostics import StatexError, diagnostic, fail
 from statex.diagnostics.codes import keys as codes
 from statex.dsl import operators
-from statex.dsl.compiler import Clause, Compiler
+from statex.dsl.compiler import Clause, Compiler, Match
 from statex.dsl.evaluate import Context, Evaluator
+from statex.dsl.graph import SourceKey
+from statex.dsl.plan import Change, Same
 from statex.dsl.scope import Scope
+from statex.dsl.state import Entry, Outcome, output_of
 from statex.dsl.values import describe, is_unknown
 from statex.grammar import tree
 
@@ -31,15 +36,53 @@ def expect(compiler: Compiler, node: tree.Expect, scope: Scope) -> None:
 
 
 def expect_keys(compiler: Compiler, node: tree.ExpectKeys, scope: Scope) -> None:
-    """Check that a pattern matches some key, or none."""
-    index = compiler.index_of(node.pattern)
-    found = index.find(compiler.pattern(node.pattern, scope))
+    """Check that a pattern matches some key, or none; a regular expression is searched for inside of keys."""
+    index, pattern = compiler.index_of(node.pattern), compiler.pattern(node.pattern, scope)
+    by_search = pattern.regex is not None
+    found = [key for key in index if pattern.occurs(key)] if by_search else [one.key for one in index.find(pattern)]
     if bool(found) == node.present:
         return
     headline = "no key matches this" if node.present else f"{len(found)} keys match this, and none was expected"
     if not node.present and len(found) == 1:
         headline = "a key matches this, and none was expected"
-    compiler.found.add(diagnostic(codes.EXPECTATION, headline, node.pattern.span, cases=[one.key for one in found]))
+    compiler.found.add(diagnostic(codes.EXPECTATION, headline, node.pattern.span, cases=found))
+
+
+def expect_same(compiler: Compiler, node: tree.ExpectSame, scope: Scope) -> Outcome:
+    """Note what has to be equal in bits to another tensor, after checking dtypes and shapes."""
+    named: list[SourceKey] = []
+    keys: list[str] = []
+    for match in compiler.matches(node.pattern, Clause(scope), tensors=True):
+        try:
+            for key, entry in _others(compiler, node, match, scope):
+                compiler.same.append(
+                    Same(match.visible, key, output_of(match.entry), output_of(entry), node.pattern.span)
+                )
+                named += [entry.origin] if entry.origin is not None and entry.origin.input else []
+            keys.append(match.key)
+        except StatexError as error:
+            compiler.report(error, match.case)
+    changes = tuple(Change("compared", (), (key,)) for key in keys)
+    return Outcome("expect", node.span, changes, named=tuple(named))
+
+
+def _others(compiler: Compiler, node: tree.ExpectSame, match: Match, scope: Scope) -> Iterator[tuple[str, Entry]]:
+    """Yield what a match is to be the same as, with how messages call it."""
+    context = Context(match.value, match.visible, match.bindings, case=match.case)
+    key, entries = compiler.standing(node.other, scope, context)
+    name = node.other.key.input
+    for number, entry in enumerate(entries):
+        called = key if name is None else f"{name}[{number}]::{key}" if len(entries) > 1 else f"{name}::{key}"
+        if match.entry.type is None or entry.type is None:
+            continue  # an error that was reported
+        if match.entry.type != entry.type:
+            fail(
+                codes.EXPECTATION,
+                f"`{match.visible}` and `{called}` cannot be the same: they are of different types",
+                node.span,
+                values=[f"{match.visible}: {match.entry.type}   {called}: {entry.type}"],
+            )
+        yield called, entry
 
 
 def expect_each(compiler: Compiler, node: tree.ExpectEach, scope: Scope) -> None:

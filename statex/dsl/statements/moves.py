@@ -11,7 +11,7 @@ from statex.diagnostics.codes import keys as codes
 from statex.diagnostics.suggest import join_words
 from statex.dsl.captures import Bindings, Captured, CaptureKind, CaptureType
 from statex.dsl.compiler import Clause, Compiler, Match, main_only
-from statex.dsl.patterns import compile_pattern
+from statex.dsl.patterns import all_told, compile_pattern
 from statex.dsl.plan import Change
 from statex.dsl.reports import LONGEST_KEY, ambiguous, long_key
 from statex.dsl.rewrite import AffixMode, AffixTable, Holds, PartTable, TextTable, plain_text
@@ -388,10 +388,11 @@ def _parts(compiler: Compiler, node: tree.Rename, scope: Scope) -> Rewrite:
 
 def renumber(compiler: Compiler, node: tree.Renumber, scope: Scope) -> Outcome | None:
     """Return what a `renumber` comes to: for each group of captures, the numbers present become 0, 1, 2, …"""
+    node = replace(node, pattern=all_told(node.pattern))
     try:
         main_only(node.pattern)
         pattern = compiler.pattern(node.pattern, scope)
-        if isinstance(node.pattern.pieces[-1], tree.DoubleStar):
+        if node.pattern.pieces and isinstance(node.pattern.pieces[-1], tree.DoubleStar):
             fail(
                 codes.RENUMBER,
                 "`renumber` takes the keys up to the number, and this goes on after it",
@@ -399,7 +400,7 @@ def renumber(compiler: Compiler, node: tree.Renumber, scope: Scope) -> Outcome |
                 help=f"renumber {node.pattern.text.removesuffix('.**')}",
             )
         outer = _outer_types(compiler, node.span, scope)
-        ints = [n for n, t in pattern.captures.items() if t.kind is CaptureKind.INT and n not in outer]
+        ints = [n for n, t in pattern.captures.items() if t.kind is CaptureKind.INT and n not in outer and n[0] != "%"]
         if len(ints) != 1:
             fail(
                 codes.RENUMBER,
@@ -420,8 +421,10 @@ def renumber(compiler: Compiler, node: tree.Renumber, scope: Scope) -> Outcome |
     moves: Moves = {}
     for match in matches:
         number = numbers[_group(match, name)][int(match.bindings[name].value)]
-        old = template.render(match.bindings, constants)
-        new = template.render({**match.bindings, name: Captured.number(number)}, constants)
+        # The number alone changes: of a choice, the text it has matched stays, whatever it stands for.
+        texts = {n: replace(captured, rendered=captured.text) for n, captured in match.bindings.items()}
+        old = template.render(texts, constants)
+        new = template.render({**texts, name: Captured.number(number)}, constants)
         moves[match.key] = (new + match.key[len(old) :], node.span)
     return move(compiler, "renumber", node.span, moves)
 

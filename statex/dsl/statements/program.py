@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
 from statex.diagnostics.codes import names as codes
-from statex.diagnostics.suggest import did_you_mean
+from statex.diagnostics.suggest import did_you_mean, join_words
 from statex.dsl.compiler import TARGET, Compiler, InputState, main_only
 from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.given import check_names
-from statex.dsl.parameters import Given, check_default, checked, known_type
+from statex.dsl.parameters import Given, check_default, checked, from_documents, known_type, paths_in
 from statex.dsl.parts import stem_of
 from statex.dsl.patterns import below, spliced
 from statex.dsl.plan import Allowed
@@ -38,6 +38,9 @@ def _param_value(compiler: Compiler, node: tree.Param, scope: Scope, given: dict
     if node.default is not None:
         default = Evaluator(compiler, scope, Context()).plain(node.default, "a default")
     outside = given.get(name)
+    if node.path is not None and (outside is None or outside.lenient):
+        # Where a file has it is said here, so that a value of the same name elsewhere in the file is another one.
+        outside = from_documents(node, compiler.outside.documents)
     if outside is not None:
         return checked(node, type_name, outside, default)
     if node.default is not None:
@@ -46,8 +49,20 @@ def _param_value(compiler: Compiler, node: tree.Param, scope: Scope, given: dict
         codes.MISSING_PARAM,
         f"the parameter `{name}` has no value",
         node.span,
+        notes=_not_in_files(node, compiler.outside.documents),
         help=f"{_given_by(name, scope, compiler.outside.is_recipe)}   or a default: `{node.span.text.rstrip()} = …`",
     )
+
+
+def _not_in_files(node: tree.Param, documents: Mapping[str, Mapping[str, object]]) -> list[str]:
+    if node.path is None:
+        return []
+    if not documents:
+        return [f"it is read from a file of parameters: --params FILE, such as a config.json with {node.path.value}"]
+    near = did_you_mean(node.path.value, [path for content in documents.values() for path in paths_in(content)])
+    hint = f"; did you mean `{near[0]}`?" if near else ""
+    has = "has" if len(documents) == 1 else "have"
+    return [f"{join_words([f'`{one}`' for one in documents], limit=4)} {has} no `{node.path.value}`{hint}"]
 
 
 def _given_by(name: str, scope: Scope, in_recipe: bool) -> str:

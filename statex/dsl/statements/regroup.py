@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 
 from statex.diagnostics import StatexError, diagnostic, fail
 from statex.diagnostics.codes import keys as codes
+from statex.diagnostics.codes import types as type_codes
 from statex.diagnostics.suggest import join_words
 from statex.dsl.calls import expect_tensor
 from statex.dsl.captures import Captured, CaptureKind, CaptureType, is_digits
 from statex.dsl.compiler import Clause, Compiler, Match
+from statex.dsl.computing import check_own, rounded
 from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.plan import Change
 from statex.dsl.scope import Scope
@@ -19,6 +21,7 @@ from statex.dsl.statements.select import check_new
 from statex.dsl.templates import Template
 from statex.dsl.values import TensorValue, Value, describe, is_tensors, is_unknown
 from statex.dsl.written import show_key
+from statex.dtypes import DType
 from statex.grammar import tree
 from statex.record import record
 from statex.source import Span
@@ -72,6 +75,37 @@ def _check_reached(
 
 _DROPPED = 4
 """So many keys are written out in a `drop` that is proposed."""
+
+
+@record
+class _Own:
+    """The dtype that a statement computes in, and that of its sources, to which it rounds."""
+
+    compute: DType
+    dtype: DType
+
+
+def _checked_own(
+    compiler: Compiler, node: tree.Split | tree.Merge, matches: Sequence[Match], scope: Scope
+) -> _Own | None:
+    """Return what a statement `in DTYPE` computes in and rounds to; `None` for one without."""
+    compute = compiler.compute(node.compute, scope)
+    types = [match.entry.type for match in matches]
+    if compute is None or node.compute is None or types[0] is None:
+        return None
+    for match, found in zip(matches, types, strict=True):
+        if found is not None:
+            check_own(found.dtype, compute, node.compute.span, match.visible)
+    other = next((t for t in types if t is not None and t.dtype is not types[0].dtype), None)
+    if other is not None:
+        fail(
+            type_codes.MIXED,
+            f"the sources are {types[0].dtype} and {other.dtype}: to which of the two is the result rounded?",
+            node.compute.span,
+            values=[f"{match.visible}: {match.entry.type}" for match in matches[:3]],
+            help=f"cast what is narrower, without `in {compute}`: `cast(…, {compute})`",
+        )
+    return _Own(compute, types[0].dtype)
 
 
 # --- split ------------------------------------------------------------------------------------------------------
@@ -167,8 +201,11 @@ def _split_one(
     work: _Work,
     scope: Scope,
 ) -> None:
-    value = compiler.evaluate(match, scope, node.value)
+    own = _checked_own(compiler, node, [match], scope)
+    value = compiler.evaluate(match, scope, node.value, own.compute if own is not None else None)
     pieces = _pieces(node, value, len(slots), node.over is not None)
+    if pieces is not None and own is not None:
+        pieces = [rounded(piece, own.dtype, node.value.span, compiler.graph) for piece in pieces]
     if pieces is None:
         # The keys still come into being, so that later statements are checked against them.
         pieces = [None] * (1 if node.over is not None else len(slots))
@@ -342,7 +379,10 @@ def _merge_one(
     work.check_new(compiler, key, node.target.span, gather)
     context = _merge_context(node, group, gathered, case, key)
     try:
+        own = _checked_own(compiler, node, matches, scope)
+        context = replace(context, compute=own.compute) if own is not None else context
         value = expect_tensor(Evaluator(compiler, scope, context).value(node.value), node.value.span)
+        value = rounded(value, own.dtype, node.value.span, compiler.graph) if own is not None else value
     except StatexError as error:
         compiler.report(error, case)
         value = None
