@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-pipelines bench lint types clean
+.PHONY: demo test test-pipelines mutants bench lint types clean
 
 demo: $(VENV)/run.stamp
 	PATH="$(CURDIR)/$(BIN):$$PATH" examples/card/demo.sh
@@ -15,6 +15,10 @@ test: $(VENV)/dev.stamp
 # The tools that the example of a pipeline runs under; they bring some eighty packages, so `make test` does without.
 test-pipelines: $(VENV)/pipelines.stamp
 	$(BIN)/python -m pytest examples/pipeline $(PYTEST)
+
+# Hours, for 200 changes: what no test notices is printed at the end.
+mutants: $(VENV)/mutants.stamp
+	$(BIN)/python tools/mutants.py $(MUTANTS)
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/run.py $(BENCH)
@@ -47,4 +51,8 @@ $(VENV)/dev.stamp: pyproject.toml $(VENV)/torch.stamp
 
 $(VENV)/pipelines.stamp: $(VENV)/dev.stamp
 	$(PIP) -e '.[pipelines]'
+	touch $@
+
+$(VENV)/mutants.stamp: $(VENV)/dev.stamp
+	$(PIP) -e '.[mutants]'
 	touch $@
