@@ -124,16 +124,15 @@ def _lint_ties(compiler: Compiler) -> None:
     for key, info in compiler.header.entries.items():
         if not isinstance(info, OpaqueInfo) and info.identity is not None:
             together.setdefault(info.identity, []).append(key)
-    tied = {keys[0]: keys for keys in together.values() if len(keys) > 1}
+    tied = {memory: keys for memory, keys in together.items() if len(keys) > 1}
     if not tied:
         return
     results: dict[object, dict[object, str]] = {}
     for key in compiler.state.in_order():
         entry = compiler.state.entries[key]
         results.setdefault(entry.roots, {}).setdefault(entry.tie, key)
-    for keys in tied.values():
-        info = compiler.header.entries[keys[0]]
-        ties = results.get(("source", "", 0, getattr(info, "storage", None)), {})
+    for memory, keys in tied.items():
+        ties = results.get(("source", "", 0, memory), {})
         if len(ties) > 1:
             first, second, *_ = ties.values()
             step = max(compiler.state.entries[first].step, compiler.state.entries[second].step)

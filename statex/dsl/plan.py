@@ -64,9 +64,9 @@ class Allowed:
 class Output:
     """What stands under a key of the result.
 
-    `value` is the id of a computed value in the graph. Outputs with an equal `tie` share their
-    storage. `origin` is set where it is still a tensor (or entry) of an input, moved or not: in memory the very same
-    object. `step` is the number of the statement that made or moved it last, -1 for none.
+    `value` is the id of a computed value in the graph. Outputs with an equal `tie` are one tensor. `origin` is set
+    where it is still a tensor (or entry) of an input, moved or not: in memory the very same object. `step` is the
+    number of the statement that made or moved it last, -1 for none.
     """
 
     value: int | None
