@@ -279,7 +279,7 @@ class TestPlan:
         ended = run("plan", "-e", "rename a -> c", "tied.pth", "--format", "safetensors")
         assert ended.exit_code == 0
         assert "writes 128 B" in ended.out
-        assert "`c` and `b` share their storage, and safetensors holds each in full" in ended.err
+        assert "`c` and `b` are one tensor, and safetensors holds each in full" in ended.err
         plain = run("plan", "-e", "rename a -> c", "tied.pth")
         assert "writes 64 B" in plain.out
         assert plain.err == ""
