@@ -102,7 +102,7 @@ def _header(module: Any, state: Mapping[str, Any], metadata: Metadata | None) ->
     tree: Any = OrderedDict(describe(OrderedDict(state)))
     if metadata is not None:
         tree._metadata = metadata
-    return state_header(tree, "", f"the state of {type(module).__name__}")
+    return state_header(tree, (), f"the state of {type(module).__name__}")
 
 
 def _unknown(layouts: Layouts) -> tuple[Diagnostic, ...]:

@@ -6,13 +6,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from statex import nesting
 from statex.checkpoint import layout
 from statex.checkpoint.contents import Made
 from statex.dsl.graph import SourceKey
 from statex.dsl.metadata import copied
 from statex.dsl.plan import Cost, Plan
 from statex.header import OpaqueInfo, TensorInfo
+from statex.rebuilding import rebuild
 from statex.session.opened import Inputs
 from statex.torch_dtypes import torch_dtype
 
@@ -103,7 +103,8 @@ class Delivery:
 
     def _around(self, state: Mapping[str, Any], metadata: object, load: Callable[[Any], Any]) -> Any:
         inputs = self.inputs
-        return nesting.rebuild(inputs.main.tree, inputs.root, inputs.root_target, state, metadata, load)
+        nested = self.plan.nested
+        return rebuild(inputs.main.tree, inputs.root, inputs.root_target, state, metadata, nested, load)
 
     def _load_for_real(self, state: Mapping[str, Any]) -> None:
         comparison = self.check_target()

@@ -51,7 +51,7 @@ def verify(
     if any(tolerances.values()) and not values:
         raise typer.BadParameter("--rtol and --atol are for values, which --values compares", param_hint="--rtol")
     policy = requests.warnings(saying.warnings)
-    with redirect_stdout(sys.stderr), Session(Request(InputSpec(path, root), target=target)) as session:
+    with redirect_stdout(sys.stderr), Session(Request(InputSpec(path, requests.root(root)), target=target)) as session:
         warnings = judged(session.before, policy)
         found = session.whole.verify()
         agreed = _values(session, aim.like, tolerances, saying, events) if values and aim.like is not None else None
