@@ -274,7 +274,8 @@ def compare(state: State, target: Any = None, *, like: State | None = None, root
         fail(target_codes.NO_TARGET, "there is nothing to compare with")
     with Session(Request(InputSpec(state, root), target=TargetSpec(target, like))) as session:
         assert session.target is not None
-        return compare_types(types_of(session.inputs.header.entries), session.target)
+        header = session.inputs.header
+        return compare_types(types_of(header.entries), session.target, paths=header.paths)
 
 
 def diff(

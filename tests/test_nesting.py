@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 import statex
 from statex import StatexError
@@ -271,6 +272,53 @@ def test_a_state_is_written_flat(tmp_path: Path, rules: str, wanted: State) -> N
     assert _unordered(torch.load(tmp_path / "out.pth"), wanted)
 
 
+NESTED = {"h": {"x": ONES, "y": ZEROS}, "e": ONES}
+RENAMED = "rename h.{p:x=w|y=v} -> h.{p}"
+FLAT = {"h.w": ONES, "h.v": ZEROS, "e": ONES}
+
+
+def test_a_nested_result_does_not_fit_a_flat_target(tmp_path: Path) -> None:
+    torch.save(FLAT, tmp_path / "golden.pth")
+    torch.save(NESTED, tmp_path / "in.pth")
+    for like in (FLAT, tmp_path / "golden.pth"):
+        with pytest.raises(StatexError, match=r"SX501.*2 nested differently") as caught:
+            statex.convert(tmp_path / "in.pth", tmp_path / "out.pth", f"root ''\n{RENAMED}", like=like)
+        assert "in the dict ['h'] here, flat in " in str(caught.value)
+        assert "= help: root '' flat" in str(caught.value)
+        assert not (tmp_path / "out.pth").exists()
+    done = statex.convert(tmp_path / "in.pth", tmp_path / "out.pth", f"root '' flat\n{RENAMED}", like=FLAT)
+    assert done.comparison is not None
+    assert done.comparison.agreeing == 3
+    assert _unordered(torch.load(tmp_path / "out.pth"), FLAT)
+    assert statex.verify(tmp_path / "out.pth", like=FLAT).agreeing == 3
+
+
+def test_a_nested_result_fits_a_target_that_is_nested_alike(tmp_path: Path) -> None:
+    golden = {"h": {"w": ONES, "v": ZEROS}, "e": ONES}
+    torch.save(golden, tmp_path / "golden.pth")
+    torch.save(NESTED, tmp_path / "in.pth")
+    for like in (golden, tmp_path / "golden.pth"):
+        done = statex.convert(tmp_path / "in.pth", tmp_path / "out.pth", f"root ''\n{RENAMED}", like=like, force=True)
+        assert done.comparison is not None
+        assert done.comparison.agreeing == 3
+    assert statex.verify(tmp_path / "out.pth", like=golden, root="").agreeing == 3
+    with pytest.raises(StatexError, match=r"SX501.*1 nested differently"):
+        statex.verify(tmp_path / "out.pth", like={"h": {"v": ZEROS}, "h.w": ONES, "e": ONES}, root="")
+
+
+def test_a_module_takes_no_dicts() -> None:
+    module = nn.ModuleDict({"h": nn.Linear(2, 2)})
+    nested = {"h": dict(module["h"].state_dict())}
+    with pytest.raises(RuntimeError):
+        module.load_state_dict(nested)
+    assert code_of("root ''", nested, target=module).startswith("SX501")
+    with pytest.raises(StatexError, match="root '' flat"):
+        statex.verify(nested, module, root="")
+    assert not statex.compare(nested, module, root="").fits
+    module.load_state_dict(statex.compile("root '' flat").apply(nested, target=module))
+    assert statex.verify(nested, nn.Linear(2, 2)).agreeing == 2
+
+
 # --- round trips ------------------------------------------------------------------------------------------------
 
 names = st.sampled_from(["a", "b", "m.a", "m.a.b", "0", "3", "w-1", "Ж", "", "_extra_state", "x._extra_state"])
@@ -318,6 +366,8 @@ def test_what_no_rule_changes_comes_back_as_it_was(tmp_path_factory: pytest.Temp
     torch.save(state, folder / "in.pth")
     statex.convert(folder / "in.pth", folder / "out.pth", "root ''", force=True)
     assert same(torch.load(folder / "out.pth"), torch.load(folder / "in.pth"))
+    if statex.compile("root ''").plan(state).nested.paths:
+        assert statex.verify(folder / "out.pth", like=state, root="").fits
 
 
 segments = st.sampled_from(["a", "b", "c", "a.b", "b.c", "c.a.b"])

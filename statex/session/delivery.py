@@ -50,7 +50,14 @@ class Delivery:
             from statex.execute.verify import verify_types
 
             types = {key: output.type for key, output in self.plan.outputs.items()}
-            self._comparison = verify_types(types, self.target, self.plan.is_allowed, self._origin)
+            self._comparison = verify_types(
+                types,
+                self.target,
+                self.plan.is_allowed,
+                self._origin,
+                paths=self.plan.nested.paths,
+                flat=self.inputs.written_flat,
+            )
         return self._comparison
 
     def verify(self) -> Comparison:
@@ -64,7 +71,14 @@ class Delivery:
         assert self.target is not None
         label = self.inputs.main.label
         subject = f"`{label}`" if label else "the state"
-        found = self._comparison = verify_types(types_of(self.inputs.header.entries), self.target, subject=subject)
+        header = self.inputs.header
+        found = self._comparison = verify_types(
+            types_of(header.entries),
+            self.target,
+            subject=subject,
+            paths=header.paths,
+            flat=f"rules that write it flat: {self.inputs.written_flat}",
+        )
         if self.target.module is not None:
             self._load_for_real(self.state())
         return found

@@ -86,7 +86,7 @@ class Session:
         with garbage.paused():
             self.inputs = Inputs(request, self.checked)
         try:
-            self.target = resolve(request.target)
+            self.target = resolve(request.target, self.inputs.nested_at)
             with garbage.paused():
                 self.plan = self._plan()
         except BaseException:
