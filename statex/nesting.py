@@ -56,7 +56,7 @@ class Holding:
 def joins(value: Any) -> bool:
     """Say whether a value is a container whose keys can be joined: texts and ints."""
     if isinstance(value, Mapping):
-        return all(type(key) is str or type(key) is int for key in value)
+        return set(map(type, value)) <= {str, int}
     return is_container(value)
 
 
@@ -70,7 +70,9 @@ def state_header(tree: Tree, root: KeyPath, label: str) -> Header:
     entries: dict[str, TensorInfo | OpaqueInfo] = {}
     paths: dict[str, KeyPath] = {}
     containers: dict[KeyPath, str] = {}
-    for key, path, value in joined_entries(state, containers):
+    if _is_flat(state):
+        entries.update(state)
+    for key, path, value in joined_entries(state, containers) if not entries else ():
         if key in entries:
             fail(codes.JOINED_TWICE, f"`{label}` has `{key}` twice: once as a key, once as a dict in a dict")
         is_info = isinstance(value, TensorInfo | OpaqueInfo)
@@ -84,6 +86,11 @@ def state_header(tree: Tree, root: KeyPath, label: str) -> Header:
         entries, getattr(state, "_metadata", None), dict(_plain_values(tree)), label, around, paths,
         containers if paths else {},
     )  # fmt: skip
+
+
+def _is_flat(state: Any) -> bool:
+    """Say whether a state is a dict of names and dense tensors and nothing else, as most are."""
+    return isinstance(state, Mapping) and {*map(type, state), *map(type, state.values())} <= {str, TensorInfo}
 
 
 def joined_entries(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, NoReturn
 
@@ -33,7 +33,7 @@ _MOST = 100_000
 
 def is_named(value: object) -> bool:
     """Say whether a value is a dict all of whose keys are texts."""
-    return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+    return isinstance(value, Mapping) and all(issubclass(kind, str) for kind in set(map(type, value)))
 
 
 @record
@@ -53,19 +53,20 @@ def _looked_for(value: Any, path: KeyPath, named: bool, holding: Holding) -> Ite
     """Yield what may be a state, from outside in; what is in a dict of ints is part of that."""
     if len(path) > DEPTH or not holding(None, value):
         return
-    own = [one for _, one in items(value) if is_tensor(one)]
     if not isinstance(value, Mapping):
-        listed = list(_in_lists(value, set())) if not path else []
-    elif is_named(value):
-        listed = [] if own else [one for _, each in items(value) for one in _in_lists(each, set())]
-    else:
-        yield _Candidate(path, False, _are_lone(value, own))
+        named = False
+        if not path and any(_in_lists(value, set())):
+            yield _Candidate(path, named, _are_lone(value, _in_lists(value, set())))
+    elif not is_named(value):
+        yield _Candidate(path, False, any(map(is_tensor, value.values())) and _are_lone(value, value.values()))
         return
-    if listed or (own and isinstance(value, Mapping)):
-        yield _Candidate(path, named and bool(own), _are_lone(value, own or listed))
+    elif any(map(is_tensor, value.values())):
+        yield _Candidate(path, named, _are_lone(value, filter(is_tensor, value.values())))
+    elif any(True for one in value.values() for _ in _in_lists(one, set())):
+        yield _Candidate(path, False, _are_lone(value, (t for one in value.values() for t in _in_lists(one, set()))))
     for key, one in items(value):
-        if not is_extra_state(key):
-            yield from _looked_for(one, (*path, key), named and isinstance(value, Mapping), holding)
+        if type(one) is not TensorInfo and is_container(one) and not is_extra_state(key):
+            yield from _looked_for(one, (*path, key), named, holding)
 
 
 def _in_lists(value: Any, seen: set[int]) -> Iterator[Any]:
@@ -80,10 +81,10 @@ def _in_lists(value: Any, seen: set[int]) -> Iterator[Any]:
             yield from _in_lists(one, seen)
 
 
-def _are_lone(state: Any, tensors: Collection[Any]) -> bool:
+def _are_lone(state: Any, tensors: Iterable[Any]) -> bool:
     """Say whether the tensors of what may be a state are scalars, and nothing shows that a module has made it."""
     scalars = all(isinstance(one, TensorInfo) and not one.type.shape for one in tensors)
-    return scalars and bool(tensors) and getattr(state, "_metadata", None) is None
+    return scalars and getattr(state, "_metadata", None) is None
 
 
 def candidates(tree: Tree) -> list[KeyPath]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 
 from statex.dsl.state import Entry, Outcome
@@ -32,7 +32,10 @@ class Nesting:
 
     def __init__(self, header: Header) -> None:
         self.header = header
-        self.containers: dict[KeyPath, KeyPath | None] = {path: path for path in header.containers}
+        self.containers: dict[KeyPath, KeyPath | None] = {}
+        self._names: dict[KeyPath, set[str]] = {}
+        """The names of the containers in a container."""
+        self._add({path: path for path in header.containers})
         self.paths: dict[str, KeyPath | Unsettled] = {key: self.original(key) for key in header.entries}
 
     def original(self, key: str) -> KeyPath:
@@ -54,8 +57,13 @@ class Nesting:
         for key in outcome.consumed:
             del self.paths[key]
         self.paths.update(found)
-        for path, origin in moves.items():
+        self._add(moves)
+
+    def _add(self, containers: Mapping[KeyPath, KeyPath | None]) -> None:
+        for path, origin in containers.items():
             self.containers.setdefault(path, origin)
+            if path:
+                self._names.setdefault(path[:-1], set()).add(str(path[-1]))
 
     def _path(
         self, key: str, entry: Entry, made_of: Sequence[str], verb: str, step: int,
@@ -96,7 +104,7 @@ class Nesting:
         path: KeyPath = ()
         made: dict[KeyPath, KeyPath | None] = {}
         gone = len(old) - len(parts) if moves else 0
-        left = [old[:count] for count in range(1, len(old)) if old[:count] != parts[:count]] if moves else []
+        left = {old[:count] for count in range(1, len(old)) if old[:count] != parts[:count]} if moves else set()
         for place, part in enumerate(parts):
             if path not in self.containers:
                 made[path] = self.containers.get(old[: place + gone]) if moves else None
@@ -110,11 +118,13 @@ class Nesting:
         origin = made[path] if path in made else self.containers[path]
         return self.header.containers[origin] if origin is not None else "dict"
 
-    def _goes_past(self, path: KeyPath, part: str, was: str, left: Sequence[KeyPath]) -> bool:
+    def _goes_past(self, path: KeyPath, part: str, was: str, left: Collection[KeyPath]) -> bool:
         """Say whether a part of a name begins with a container that is there; unless it did so, or has just left it."""
-        return any(
+        names = self._names.get(path)
+        return names is not None and any(
             inner in self.containers and inner not in left and not was.startswith(f"{head}.")
             for head, _ in heads(part)
+            if head in names
             for inner in _inner(path, head)
         )
 
@@ -124,8 +134,9 @@ class Nesting:
 
     def _enter(self, path: KeyPath, name: str) -> Iterator[KeyPath]:
         deeper = False
-        for head, rest in heads(name):
-            for inner in _inner(path, head):
+        names = self._names.get(path, ())
+        for head, rest in heads(name) if names else ():
+            for inner in _inner(path, head) if head in names else ():
                 if inner in self.containers:
                     deeper = True
                     yield from self._enter(inner, rest)
@@ -170,7 +181,7 @@ def _edits(key: str, old: KeyPath) -> Iterator[tuple[str | int, ...]]:
         tail = "".join(f".{part}" for part in old[place + 1 :])
         if key.startswith(head) and key.endswith(tail) and len(key) > len(head) + len(tail):
             yield (*old[:place], key[len(head) : len(key) - len(tail)], *old[place + 1 :])
-    for start in range(count):
+    for start in range(count) if len(key) < len(joined(old)) else ():
         for end in range(start + 1, count + (start > 0)):
             left = old[:start] + old[end:]
             if joined(left) == key:

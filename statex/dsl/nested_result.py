@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from statex.diagnostics import Collector, diagnostic, fail
 from statex.diagnostics.codes import keys as codes
@@ -63,15 +63,15 @@ def _check_apart(
     containers: Mapping[KeyPath, KeyPath | None], steps: Sequence[Step], root: str, found: Collector,
 ) -> None:  # fmt: skip
     """Report keys that are where a dict is, and keys beside a dict whose name they begin with: are they in it?"""
+    now, then = _by_name(containers), _by_name(nesting.header.containers)
     for key, path in paths.items():
         entry = entries[key]
-        original = nesting.original(entry.born) if entry.born is not None else ()
-        if path == original and path not in containers:
-            continue
         if path in containers:
             _in_the_way(key, path, paths, entries, steps, root, found)
-        before = set(_passed(original, nesting.header.containers))
-        for inner in _passed(path, containers):
+        passed = list(_passed(path, now)) if now else []
+        original = nesting.original(entry.born) if entry.born is not None else ()
+        before = set(_passed(original, then)) if passed else ()
+        for inner in passed:
             if containers[inner] not in before:
                 _unsettled(Unsettled(entry.step, key, (path, _in_it(inner, path)), None), steps, root, found)
 
@@ -99,10 +99,21 @@ def _in_it(inner: KeyPath, path: KeyPath) -> KeyPath:
     return (*inner, rest, *path[len(inner) :])
 
 
-def _passed(path: KeyPath, containers: Mapping[KeyPath, object]) -> Iterator[KeyPath]:
+def _by_name(containers: Iterable[KeyPath]) -> Mapping[KeyPath, Mapping[str, KeyPath]]:
+    """Return for each container the containers in it by their names."""
+    found: dict[KeyPath, dict[str, KeyPath]] = {}
+    for path in containers:
+        if path:
+            found.setdefault(path[:-1], {})[str(path[-1])] = path
+    return found
+
+
+def _passed(path: KeyPath, names: Mapping[KeyPath, Mapping[str, KeyPath]]) -> Iterator[KeyPath]:
     """Yield the containers that a path goes past: `h.x` goes past the dict `h`."""
     for place, part in enumerate(path):
-        yield from (inner for head, _ in heads(str(part)) if (inner := (*path[:place], head)) in containers)
+        inside = names.get(path[:place])
+        if inside is not None:
+            yield from (inside[head] for head, _ in heads(str(part)) if head in inside)
 
 
 # --- lists ------------------------------------------------------------------------------------------------------
