@@ -319,6 +319,28 @@ def test_a_module_takes_no_dicts() -> None:
     assert statex.verify(nested, nn.Linear(2, 2)).agreeing == 2
 
 
+@pytest.mark.parametrize(
+    ("state", "helps"),
+    [
+        ({"h": {"w": ONES}, "e": ZEROS}, ["root '' flat", "take the bare state: root 'h' -> ''"]),
+        ({"l": [ONES, ZEROS]}, ["root '' flat"]),
+        ({"h": {"w": ONES}}, ["take the bare state: root 'h' -> ''"]),
+        ({"h": {"w": ONES}, "n": 3}, ["take the bare state: root 'h' -> ''"]),
+        ({"w": ONES, "n": 3}, ["drop n   or write a .pth"]),
+    ],
+)
+@pytest.mark.parametrize("name", ["out.safetensors", "out/"])
+def test_formats_without_dicts(tmp_path: Path, state: State, helps: list[str], name: str) -> None:
+    torch.save(state, tmp_path / "in.pth")
+    options: Any = {"format": "torch"} if name == "out/" else {}
+    with pytest.raises(StatexError, match="SX614") as caught:
+        statex.convert(tmp_path / "in.pth", f"{tmp_path}/{name}", "root ''", **options)
+    said = [note.text for note in caught.value.diagnostics[0].notes if note.kind == "help"]
+    assert said == (["write one file"] if name == "out/" and "drop" in helps[0] else helps)
+    if "root '' flat" in helps:
+        statex.convert(tmp_path / "in.pth", f"{tmp_path}/{name}", "root '' flat", **options)
+
+
 # --- round trips ------------------------------------------------------------------------------------------------
 
 names = st.sampled_from(["a", "b", "m.a", "m.a.b", "0", "3", "w-1", "Ж", "", "_extra_state", "x._extra_state"])
