@@ -20,6 +20,7 @@ from statex.dsl.plan import Plan
 from statex.dsl.written import show_key
 from statex.grammar import parse, tree
 from statex.header import Header
+from statex.paths import Address
 from statex.rulefiles import read_rules
 from statex.session.conversion import Conversion, carry_out
 from statex.session.lazy import Checkpoint
@@ -110,7 +111,7 @@ class Rules:
         inputs: Mapping[str, State | Sequence[State]] | None = None,
         target: Any = None,
         like: State | None = None,
-        root: str | None = None,
+        root: Address | None = None,
         params: Mapping[str, Any] | None = None,
         format: str | None = None,
         **keywords: Any,
@@ -135,7 +136,7 @@ class Rules:
         inputs: Mapping[str, State | Sequence[State]] | None = None,
         target: Any = None,
         like: State | None = None,
-        root: str | None = None,
+        root: Address | None = None,
         params: Mapping[str, Any] | None = None,
         **keywords: Any,
     ) -> Any:
@@ -200,7 +201,7 @@ def convert(
     inputs: Mapping[str, State | Sequence[State]] | None = None,
     target: Any = None,
     like: State | None = None,
-    root: str | None = None,
+    root: Address | None = None,
     params: Mapping[str, Any] | None = None,
     format: str | None = None,
     force: bool = False,
@@ -244,7 +245,7 @@ def _request(
     inputs: Mapping[str, State | Sequence[State]] | None,
     target: Any,
     like: State | None,
-    root: str | None,
+    root: Address | None,
     params: Mapping[str, Any],
 ) -> Request:
     given = {name: value if isinstance(value, Given) else Given(value, typed=True) for name, value in params.items()}
@@ -257,7 +258,7 @@ def _request(
     )
 
 
-def verify(state: State, target: Any = None, *, like: State | None = None, root: str | None = None) -> Comparison:
+def verify(state: State, target: Any = None, *, like: State | None = None, root: Address | None = None) -> Comparison:
     """Compare a state with a module (or `"module:callable"`), or with another checkpoint, and load it for real.
 
     `target` may also be a state_dict or the path of a checkpoint. A module given is not changed.
@@ -271,7 +272,7 @@ def verify(state: State, target: Any = None, *, like: State | None = None, root:
         return session.whole.verify()
 
 
-def compare(state: State, target: Any = None, *, like: State | None = None, root: str | None = None) -> Comparison:
+def compare(state: State, target: Any = None, *, like: State | None = None, root: Address | None = None) -> Comparison:
     """Compare keys, shapes and dtypes of a state with a module (or `"module:callable"`), or with another checkpoint.
 
     The result says what differs: `missing`, `unexpected` and `different` by keys, and `fits`. `verify` raises instead.
@@ -286,7 +287,8 @@ def compare(state: State, target: Any = None, *, like: State | None = None, root
         fail(target_codes.NO_TARGET, "there is nothing to compare with")
     with Session(Request(InputSpec(state, root), target=TargetSpec(target, like))) as session:
         assert session.target is not None
-        return compare_types(types_of(session.inputs.header.entries), session.target)
+        header = session.inputs.header
+        return compare_types(types_of(header.entries), session.target, paths=header.paths)
 
 
 def diff(
@@ -314,7 +316,7 @@ def diff(
         return compared(one, other, values=values, rtol=rtol, atol=atol)
 
 
-def open(path: PathLike, *, root: str | None = None) -> Checkpoint:
+def open(path: PathLike, *, root: Address | None = None) -> Checkpoint:
     """Open a checkpoint as a mapping whose tensors are read when they are asked for; a context manager.
 
     `with statex.open("model.safetensors") as state: state["linear.weight"]`; `state.header` has all dtypes and shapes.
@@ -325,7 +327,7 @@ def open(path: PathLike, *, root: str | None = None) -> Checkpoint:
     return Checkpoint(path, root)
 
 
-def read_header(path: PathLike, *, root: str | None = None) -> Header:
+def read_header(path: PathLike, *, root: Address | None = None) -> Header:
     """Return the keys, types and storage of a checkpoint's state, and the plain values around it.
 
     Raises:

@@ -13,6 +13,9 @@ from statex.record import record
 STAMP = "statex"
 """The key under which a module with a chain of migrations notes the layout of its state."""
 
+KeyPath = tuple[str | int, ...]
+"""Where something is in a checkpoint: keys of dicts and places in lists, from outside in; `()` is the whole."""
+
 
 @record
 class TensorType:
@@ -108,6 +111,18 @@ class OpaqueInfo:
 
 
 @record
+class Nested:
+    """How a new state is nested: the places of those keys that do not stand in it directly, under their own names.
+
+    `containers` maps each container of the new state to the one of the old state that it goes on from, `None` for a
+    new dict.
+    """
+
+    paths: Mapping[str, KeyPath] = field(default_factory=dict)
+    containers: Mapping[KeyPath, KeyPath | None] = field(default_factory=dict)
+
+
+@record
 class Header:
     """A state's header: its entries in order, `_metadata`, and the values of the file around it.
 
@@ -115,6 +130,9 @@ class Header:
     other than torch's keep of that what is noted under `STAMP` alone.
     `values` maps the dotted paths of the plain numbers, texts and lists of the whole checkpoint to themselves,
     `around` are the paths of what stands around the state. `label` is how messages call the checkpoint.
+    `paths` has the places of those keys that do not stand in the state directly, under their own names, and
+    `containers` says what the state and each container in it is: `dict`, `ints` (a dict whose keys are all ints),
+    `mixed` (some are), `list` or `tuple`. Both are empty for a flat state.
     """
 
     entries: Mapping[str, TensorInfo | OpaqueInfo]
@@ -122,3 +140,5 @@ class Header:
     values: Mapping[str, object] = field(default_factory=dict)
     label: str = "the checkpoint"
     around: tuple[str, ...] = ()
+    paths: Mapping[str, KeyPath] = field(default_factory=dict)
+    containers: Mapping[KeyPath, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""States inside files: where the state is, its header, and a new state put back where the old one was.
+"""States inside files: the header of a state in a tree.
 
 A *tree* is what a file holds with each tensor replaced by its `TensorInfo`: dicts, lists, numbers, texts. A dict that
 `Module.state_dict()` made carries its `_metadata` as an attribute.
@@ -6,195 +6,27 @@ A *tree* is what a file holds with each tensor replaced by its `TensorInfo`: dic
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
-from statex.diagnostics.suggest import did_you_mean, join_words
-from statex.header import Header, OpaqueInfo, TensorInfo
-from statex.source import Span
+from statex.header import Header, KeyPath, OpaqueInfo, TensorInfo
+from statex.paths import at, beside, is_container, items
 
 Tree = Any
 """Nested dicts, lists and plain values, with `TensorInfo` (or `OpaqueInfo`) for tensors."""
 
 _EXTRA = "_extra_state"
-_DEPTH = 64
-"""Dicts are followed this deep; deeper ones are values."""
+DEPTH = 64
+"""Containers are followed this deep; deeper ones are values."""
+_MOST_KEYS = 2_000_000
+"""A container that stands in several places has keys in each of them: a small file can ask for as many as it likes."""
 
 
-def _is_tensor(value: object) -> bool:
+def is_tensor(value: object) -> bool:
+    """Say whether a leaf of a tree is a tensor, also one that is not dense."""
     return isinstance(value, TensorInfo) or (isinstance(value, OpaqueInfo) and value.kind.endswith("tensor"))
-
-
-def _is_named(value: object) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
-
-
-def _named_dicts(tree: Tree, path: str = "", depth: int = 0) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if not _is_named(tree) or depth > _DEPTH:
-        return
-    yield path, tree
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and not is_extra_state(key):
-            yield from _named_dicts(value, f"{path}.{key}" if path else key, depth + 1)
-
-
-def candidates(tree: Tree) -> list[str]:
-    """Return the paths of the dicts that hold tensors directly; `''` is the top."""
-    return [path for path, found in _named_dicts(tree) if any(_is_tensor(value) for value in found.values())]
-
-
-def find_root(tree: Tree, label: str) -> str:
-    """Return the path of the one dict that is the state.
-
-    That is the only dict with tensors (or one that is empty altogether), or else the only one with the `_metadata`
-    that `state_dict()` leaves.
-
-    Raises:
-        StatexError: SX605 where there is none, SX606 with all candidates where there are several.
-    """
-    found = candidates(tree)
-    only = _only(tree, found, label)
-    if only is not None:
-        return only
-    rows = [(f"  {path or chr(39) * 2}", _size(_at(tree, path))) for path in found[:12]]
-    if len(found) > 12:
-        rows.append((f"  and {len(found) - 12} more", ""))
-    fail(
-        codes.AMBIGUOUS_ROOT,
-        f"`{label}` holds several states: which one is meant?",
-        rows=rows,
-        help=[
-            f"--root {found[0] or found[1]}   or in the rules: root '{found[0] or found[1]}'",
-            "root '' is the whole file",
-        ],
-    )
-
-
-def _only(tree: Tree, found: list[str], label: str) -> str | None:
-    """Return the path of the state among the candidates, `None` where there are several."""
-    if not found and isinstance(tree, Mapping) and not tree:
-        return ""  # the state of a module without tensors
-    if not found:
-        fail(codes.NO_STATE, f"`{label}` holds no dict of tensors")
-    if len(found) == 1:
-        return found[0]
-    marked = [path for path in found if getattr(_at(tree, path), "_metadata", None) is not None]
-    if len(marked) == 1 and not any(path.startswith(marked[0] + ".") or marked[0] == "" for path in found[1:]):
-        return marked[0]
-    return "" if marked == [""] else None
-
-
-_MOST = 8
-"""So many states beside one another; where there are more, the whole is one whose keys are joined."""
-
-
-def find_roots(tree: Tree, label: str) -> list[str]:
-    """Return the path of the state, or the paths of all where there are several that do not contain one another.
-
-    Raises:
-        StatexError: SX605 where there is none.
-    """
-    found = candidates(tree)
-    only = _only(tree, found, label)
-    if only is not None:
-        return [only]
-    outer = [path for path in found if not any(_is_below(path, other) for other in found)]
-    return outer if len(outer) <= _MOST else [""]
-
-
-def _is_below(path: str, other: str) -> bool:
-    return path != other and (not other or path.startswith(other + "."))
-
-
-def beside(tree: Tree, roots: Collection[str], path: str = "") -> dict[str, Any]:
-    """Return what stands beside the states at these roots and on the way to them, by its path."""
-    found: dict[str, Any] = {}
-    if not isinstance(tree, Mapping) or path in roots:
-        return found
-    for key, value in tree.items():
-        name = f"{path}.{key}" if path else str(key)
-        if any(_is_below(root, name) for root in roots) and isinstance(value, Mapping):
-            found |= beside(value, roots, name)
-        elif name not in roots:
-            found[name] = value
-    return found
-
-
-def _size(found: Mapping[str, Any]) -> str:
-    count = sum(_is_tensor(value) for value in found.values())
-    return f"{count} tensor{'' if count == 1 else 's'}"
-
-
-def _at(tree: Tree, path: str) -> Any:
-    """Return what is at a dotted path; keys with dots of their own are tried longest first. KeyError if nothing."""
-    if not path:
-        return tree
-    if not isinstance(tree, Mapping):
-        raise KeyError(path)
-    parts = path.split(".")
-    for count in range(len(parts), 0, -1):
-        key = ".".join(parts[:count])
-        if key in tree:
-            try:
-                return _at(tree[key], ".".join(parts[count:]))
-            except KeyError:
-                continue
-    raise KeyError(path)
-
-
-def state_at(tree: Tree, root: str, label: str, span: Span | None = None) -> Mapping[str, Any]:
-    """Return the dict at a path; `span` is where a rule file names it.
-
-    Raises:
-        StatexError: SX607 where there is none.
-    """
-    try:
-        found = _at(tree, root)
-        there = f", but a {type(found).__name__}"
-    except KeyError:
-        found, there = None, ""
-    if _is_named(found):
-        return found  # type: ignore[no-any-return]
-    known = [path for path, _ in _named_dicts(tree) if path]
-    near = did_you_mean(root, known) or [p for p in candidates(tree) if p][:1]
-    fail(
-        codes.NO_ROOT,
-        f"`{label}` has no dict of names at `{root}`{there}",
-        span,
-        notes=[f"it has {join_words([f'`{p}`' for p in known], limit=8)}"] if known else ["it is one flat state"],
-        help=f"did you mean `{near[0]}`?" if near else (),
-    )
-
-
-def state_header(tree: Tree, root: str, label: str, span: Span | None = None) -> Header:
-    """Return the header of the state at a path: dicts inside it join their keys with dots.
-
-    `span` is where a rule file names the path.
-
-    Raises:
-        StatexError: SX607 for a wrong path, SX608 for two entries with one joined key.
-    """
-    state = state_at(tree, root, label, span)
-    entries: dict[str, TensorInfo | OpaqueInfo] = {}
-    for key, value in _joined(state):
-        if key in entries:
-            fail(codes.JOINED_TWICE, f"`{label}` has `{key}` twice: once as a key, once as a dict in a dict")
-        is_info = isinstance(value, TensorInfo | OpaqueInfo)
-        entries[key] = value if is_info else OpaqueInfo(type(value).__name__, value)
-    around = tuple(dropped_by(tree, root, ""))
-    return Header(entries, getattr(state, "_metadata", None), dict(_plain_values(tree)), label, around)
-
-
-def _joined(state: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    for key, value in state.items():
-        name = f"{prefix}.{key}" if prefix else key
-        if depth < _DEPTH and _is_inner(key, value):
-            yield from _joined(value, name, depth + 1)
-        else:
-            yield name, value
 
 
 def is_extra_state(key: object) -> bool:
@@ -202,15 +34,96 @@ def is_extra_state(key: object) -> bool:
     return isinstance(key, str) and (key == _EXTRA or key.endswith("." + _EXTRA))
 
 
-def _is_inner(key: str, value: Any) -> bool:
-    """Say whether a value is a dict whose tensors belong to the state."""
-    if not isinstance(value, Mapping) or is_extra_state(key) or not _is_named(value):
-        return False
-    return any(_is_tensor(item) or _is_inner(name, item) for name, item in value.items())
+class Holding:
+    """Says of containers whether they hold tensors that belong to a state; each is looked into once."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, bool] = {}
+
+    def __call__(self, key: object, value: Any, depth: int = 0) -> bool:
+        """Say whether a value is a container whose tensors belong to the state around it."""
+        if type(value) is TensorInfo or is_extra_state(key) or depth > DEPTH or not joins(value):
+            return False
+        known = self._known.get(id(value))
+        if known is None:
+            # A container that holds itself is none of those that hold a tensor, unless something else in it does.
+            self._known[id(value)] = False
+            known = any(is_tensor(one) or self(name, one, depth + 1) for name, one in items(value))
+            self._known[id(value)] = known
+        return known
+
+
+def joins(value: Any) -> bool:
+    """Say whether a value is a container whose keys can be joined: texts and ints."""
+    if isinstance(value, Mapping):
+        return set(map(type, value)) <= {str, int}
+    return is_container(value)
+
+
+def state_header(tree: Tree, root: KeyPath, label: str) -> Header:
+    """Return the header of the state at a path: containers inside it join their keys with dots.
+
+    Raises:
+        StatexError: SX608 for two entries with one joined key.
+    """
+    state = at(tree, root)
+    entries: dict[str, TensorInfo | OpaqueInfo] = {}
+    paths: dict[str, KeyPath] = {}
+    containers: dict[KeyPath, str] = {}
+    if _is_flat(state):
+        entries.update(state)
+    for key, path, value in joined_entries(state, containers) if not entries else ():
+        if key in entries:
+            fail(codes.JOINED_TWICE, f"`{label}` has `{key}` twice: once as a key, once as a dict in a dict")
+        is_info = isinstance(value, TensorInfo | OpaqueInfo)
+        entries[key] = value if is_info else OpaqueInfo(type(value).__name__, value)
+        if path is not None:
+            paths[key] = path
+            if len(paths) > _MOST_KEYS:
+                fail(codes.DAMAGED, f"`{label}` nests its containers so that there are over {_MOST_KEYS:,} keys")
+    around = tuple(beside(tree, [root]))
+    return Header(
+        entries, getattr(state, "_metadata", None), dict(_plain_values(tree)), label, around, paths,
+        containers if paths else {},
+    )  # fmt: skip
+
+
+def _is_flat(state: Any) -> bool:
+    """Say whether a state is a dict of names and dense tensors and nothing else, as most are."""
+    return isinstance(state, Mapping) and {*map(type, state), *map(type, state.values())} <= {str, TensorInfo}
+
+
+def joined_entries(
+    state: Any, containers: dict[KeyPath, str] | None = None
+) -> Iterator[tuple[str, KeyPath | None, Any]]:
+    """Yield the joined keys of a state, where each is if it does not stand in it directly, and what is there.
+
+    The kinds of the containers that are gone through are put into `containers`.
+    """
+    holding = Holding()
+    known = containers if containers is not None else {}
+
+    def walk(value: Any, prefix: str, path: KeyPath) -> Iterator[tuple[str, KeyPath | None, Any]]:
+        known[path] = _kind(value)
+        for key, one in items(value):
+            name = f"{prefix}{key}"
+            if type(one) is not TensorInfo and len(path) < DEPTH and holding(key, one):
+                yield from walk(one, f"{name}.", (*path, key))
+            else:
+                yield name, (*path, key) if path or type(key) is int else None, one
+
+    return walk(state, "", ())
+
+
+def _kind(container: Any) -> str:
+    if not isinstance(container, Mapping):
+        return type(container).__name__
+    ints = sum(type(key) is int for key in container)
+    return "dict" if not ints else "ints" if ints == len(container) else "mixed"
 
 
 def _plain_values(tree: Tree, path: str = "", depth: int = 0) -> Iterator[tuple[str, object]]:
-    if not isinstance(tree, Mapping) or depth > _DEPTH:
+    if not isinstance(tree, Mapping) or depth > DEPTH:
         return
     for key, value in tree.items():
         if isinstance(value, TensorInfo):
@@ -222,144 +135,3 @@ def _plain_values(tree: Tree, path: str = "", depth: int = 0) -> Iterator[tuple[
             yield name, value
         else:
             yield from _plain_values(value, name, depth + 1)
-
-
-def rebuild(
-    tree: Tree, root: str, target: str | None, state: Mapping[str, Any], metadata: object, load: Callable[[Any], Any]
-) -> Any:
-    """Return the tree with a new state: where the old one was, or at `target` (`''` is the bare state).
-
-    Keys that lie below a dict of the old state are nested again. `load` gives the data of what is around the state.
-    """
-    renewed = _nested(_at(tree, root), state, metadata)
-    if target == "" or (target is None and root == ""):
-        return renewed
-    around = _without(tree, root, load) if target is not None else None
-    if around is None:
-        return _replaced(tree, root, renewed, load)
-    return _placed(around, str(target).split("."), renewed)
-
-
-def _nested(old: Mapping[str, Any], state: Mapping[str, Any], metadata: object) -> Any:
-    # Where a tensor of the new state has the name of a dict, what was in the dict keeps its joined keys.
-    inner = {key: value for key, value in old.items() if _is_inner(key, value) and key not in state}
-    result: Any = OrderedDict() if isinstance(old, OrderedDict) or metadata is not None else {}
-    parts: dict[str, dict[str, Any]] = {key: {} for key in inner}
-    if not inner:
-        result.update(state)
-    for key, value in state.items() if inner else ():
-        owner = next((name for name in inner if key.startswith(name + ".")), None)
-        if owner is None:
-            result[key] = value
-        else:
-            parts[owner][key[len(owner) + 1 :]] = value
-            result.setdefault(owner, None)
-    for name, items in parts.items():
-        if items:
-            result[name] = _nested(inner[name], items, getattr(inner[name], "_metadata", None))
-    if metadata is not None:
-        result._metadata = metadata
-    return result
-
-
-def _replaced(tree: Tree, root: str, renewed: Any, load: Callable[[Any], Any]) -> Any:
-    if not root:
-        return renewed
-    key = _first_key(tree, root)
-    rest = root[len(key) + 1 :]
-    return _like(
-        tree, {k: _replaced(v, rest, renewed, load) if k == key else with_data(v, load) for k, v in tree.items()}
-    )
-
-
-def _without(tree: Tree, root: str, load: Callable[[Any], Any]) -> Any:
-    """Return the tree with data and without the state; dicts that held nothing else go too."""
-    if not root:
-        return {}
-    key = _first_key(tree, root)
-    rest = root[len(key) + 1 :]
-    items: dict[Any, Any] = {}
-    for name, value in tree.items():
-        if name != key:
-            items[name] = with_data(value, load)
-        elif rest:
-            inner = _without(value, rest, load)
-            if inner:
-                items[name] = inner
-    return _like(tree, items)
-
-
-def _placed(around: Any, path: list[str], renewed: Any) -> Any:
-    if not path:
-        return renewed
-    items = dict(around) if isinstance(around, Mapping) else {}
-    items[path[0]] = _placed(items.get(path[0], {}), path[1:], renewed)
-    return _like(around, items)
-
-
-def _first_key(tree: Mapping[str, Any], path: str) -> str:
-    parts = path.split(".")
-    for count in range(len(parts), 0, -1):
-        key = ".".join(parts[:count])
-        if key in tree:
-            try:
-                _at(tree[key], ".".join(parts[count:]))
-            except KeyError:
-                continue
-            return key
-    raise KeyError(path)
-
-
-def _like(old: Any, items: dict[Any, Any]) -> Any:
-    """Return a dict of the old one's kind, `_metadata` included."""
-    if not isinstance(old, OrderedDict):
-        return items
-    result: Any = OrderedDict(items)
-    metadata = getattr(old, "_metadata", None)
-    if metadata is not None:
-        result._metadata = metadata
-    return result
-
-
-def with_data(tree: Tree, load: Callable[[Any], Any]) -> Any:
-    """Return a tree with what each leaf describes in its place: tensors, and what a file names, such as dtypes.
-
-    What describes nothing, all the way down, is the same object.
-    """
-    if isinstance(tree, Mapping):
-        items = {key if type(key) is str else load(key): with_data(value, load) for key, value in tree.items()}
-        pairs = zip((*items, *items.values()), (*tree, *tree.values()), strict=False)
-        return tree if len(items) == len(tree) and all(new is old for new, old in pairs) else _like(tree, items)
-    if isinstance(tree, list | tuple):
-        values = [with_data(value, load) for value in tree]
-        if all(new is old for new, old in zip(values, tree, strict=True)):
-            return tree
-        return values if isinstance(tree, list) else tuple(values)
-    return load(tree)
-
-
-def occupied(tree: Tree, root: str, target: str | None) -> str | None:
-    """Return the path of what stands where the state shall be put, or on the way there; `None` where nothing does."""
-    around: Any = _without(tree, root, lambda leaf: leaf) if target else {}
-    path = ""
-    for part in str(target).split(".") if target else ():
-        if not isinstance(around, Mapping):
-            return path
-        if part not in around:
-            return None
-        around, path = around[part], f"{path}.{part}" if path else part
-    return path or None
-
-
-def dropped_by(tree: Tree, root: str, target: str | None) -> list[str]:
-    """Return what stands beside the state on the way to it, and is left out when the bare state is written."""
-    if target != "" or not root:
-        return []
-    dropped, path, here = [], "", tree
-    rest = root
-    while rest:
-        key = _first_key(here, rest)
-        dropped += [f"{path}.{k}" if path else str(k) for k in here if k != key]
-        path = f"{path}.{key}" if path else key
-        here, rest = here[key], rest[len(key) + 1 :]
-    return dropped

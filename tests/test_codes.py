@@ -49,6 +49,8 @@ STATES: dict[str, Mapping[str, Any]] = {
     "SX319": {"a.x": ones(2)},
     "SX322": {"x" * 6000: ones(2)},
     "SX323": {"bn.weight": ones(2), "bn.bias": ones(2)},
+    "SX326": {"model": {"model.w": ones(2)}},
+    "SX327": {"ema": [ones(2), ones(2), ones(2)]},
     "SX401": {"a.weight": ones(2, 3), "b.weight": ones(2, 4)},
     "SX402": {"a.weight": ones(2), "b.weight": ones(2, dtype=torch.bfloat16)},
     "SX403": {"bn.num_batches_tracked": torch.tensor(3)},

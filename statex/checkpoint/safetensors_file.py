@@ -19,6 +19,7 @@ from statex.checkpoint.output_file import OutputFile
 from statex.checkpoint.reader import Reader
 from statex.checkpoint.stamps import from_text, marked
 from statex.checkpoint.strict_json import is_text, parse
+from statex.checkpoint.without_dicts import rules_for
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.dtypes import BY_NAME, DType
@@ -154,24 +155,18 @@ def check_holdable(tree: Any) -> None:
         StatexError: SX614 with every entry at fault.
     """
     items = tree.items() if isinstance(tree, Mapping) else [("", tree)]
-    odd = [(str(key), _kind(key, value)) for key, value in items if not _holdable(key, value)]
+    odd = [(key, _kind(key, value)) for key, value in items if not _holdable(key, value)]
     if not odd:
         return
     shown = [(f"  {key}", kind) for key, kind in odd[:8]]
     if len(odd) > 8:
         shown.append((f"  and {len(odd) - 8} more", ""))
-    nested = [key for key, value in items if isinstance(value, Mapping)]
-    root = next((key for key in nested if _is_state(tree[key])), "state_dict")
     fail(
         codes.CANNOT_HOLD,
         "safetensors holds named tensors only, and cannot hold all of this",
         rows=shown,
-        help=f"take the bare state: root '{root}' -> ''" if nested else f"drop {odd[0][0]}   or write a .pth",
+        help=rules_for(tree, [key for key, _ in odd], f"drop {odd[0][0]}   or write a .pth"),
     )
-
-
-def _is_state(value: Any) -> bool:
-    return any(isinstance(one, TensorInfo | OutTensor) for one in value.values())
 
 
 def _holdable(key: Any, value: Any) -> bool:

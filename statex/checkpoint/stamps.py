@@ -112,7 +112,7 @@ def all_as_text(tree: Any) -> str:
 def states(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:
     """Yield the `_metadata` of a dict and of the dicts inside it, with the keys that lead to each."""
     yield path, getattr(tree, "_metadata", None)
-    for key, value in tree.items() if len(path) < _DEPTH else ():
+    for key, value in tree.items() if isinstance(tree, Mapping) and len(path) < _DEPTH else ():
         if type(key) is str and isinstance(value, dict):
             yield from states(value, (*path, key))
 

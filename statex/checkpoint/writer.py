@@ -22,6 +22,7 @@ from statex.checkpoint.safetensors_file import check_holdable, write_safetensors
 from statex.checkpoint.sharded import INDEX, NAMES
 from statex.checkpoint.strict_json import is_text
 from statex.checkpoint.torch_writer import TorchWriter
+from statex.checkpoint.without_dicts import rules_for
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.header import TensorInfo
@@ -97,7 +98,7 @@ def _check_flat(tree: Any) -> None:
         fail(
             codes.CANNOT_HOLD,
             f"a sharded set holds named tensors only, and `{odd[0]}` is none",
-            help="take the bare state: root 'state_dict' -> ''   or write one file",
+            help=rules_for(tree, odd, "write one file"),
         )
 
 

@@ -12,6 +12,7 @@ from statex.diagnostics.amounts import counted, show_bytes
 from statex.diagnostics.folding import Folded, alone, folded, natural, together, without_numbers
 from statex.execute.statistics import Statistics
 from statex.header import Header, OpaqueInfo, TensorInfo
+from statex.paths import as_option
 from statex.session.overview import Overview, described, tensors_in
 
 SORTS = ("order", "name", "size")
@@ -205,5 +206,5 @@ def further(found: Overview) -> Iterator[str]:
     """Yield lines for further states, with the roots that name them."""
     for root, tensors in list(found.further.items())[:_VALUES]:
         size = show_bytes(sum(info.type.nbytes for info in tensors))
-        yield f"  further state: {counted(len(tensors), 'tensor')}, {size}: --root {escape(root) or repr('')}"
+        yield f"  further state: {counted(len(tensors), 'tensor')}, {size}: --root {escape(as_option(root))}"
     yield from _more(len(found.further), "state")

@@ -53,7 +53,11 @@ Like = Annotated[
 Format = Annotated[str | None, typer.Option("--format", metavar="torch|safetensors|dcp", help="The output's format.")]
 Root = Annotated[
     str | None,
-    typer.Option("--root", metavar="PATH", help="The dotted path of the state in a nested checkpoint ('' the whole)."),
+    typer.Option(
+        "--root",
+        metavar="PATH",
+        help="The path of the state in a nested checkpoint, dotted or as a list ('' the whole).",
+    ),
 ]
 IncludePath = Annotated[
     list[Path] | None,

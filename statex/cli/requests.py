@@ -15,6 +15,7 @@ from statex.dsl.parameters import Given, from_text, to_python
 from statex.dsl.parts import Outside, Part, stem_of
 from statex.grammar import parse
 from statex.paramfiles import read_params
+from statex.paths import Address, path_from_text
 from statex.rulefiles import includes_from, read_rules
 from statex.session.request import InputSpec, OutputSpec, Policy, Request, TargetSpec
 from statex.session.warnings import ALL, WAYS
@@ -38,7 +39,7 @@ def request(
 ) -> Request:
     """Return the request of a command; without a `source` only what needs no checkpoint can be done with it."""
     return Request(
-        InputSpec(source if source is not None else {}, program.root),
+        InputSpec(source if source is not None else {}, root(program.root)),
         parts(rules),
         {name: tuple(InputSpec(path) for path in paths) for name, paths in inputs(program.inputs).items()},
         outside(program),
@@ -47,6 +48,15 @@ def request(
         policy or Policy(),
         load=includes_from(program.include_path or ()),
     )
+
+
+def root(text: str | None, option: str = "--root") -> Address | None:
+    """Return the path of a state that an option names: dotted, or written as a list."""
+    try:
+        return path_from_text(text) if text is not None else None
+    except ValueError:
+        what = "takes a dotted path or a list such as ['a.b', 0, 'c']"
+        raise typer.BadParameter(f"`{option}` {what}, and got `{text}`", param_hint=option) from None
 
 
 def parts(rules: Sequence[Argument]) -> tuple[Part, ...]:

@@ -16,13 +16,15 @@ from statex.dsl.compiler import Compiler
 from statex.dsl.given import check_outside, check_with, define_outside
 from statex.dsl.ledger import unread
 from statex.dsl.metadata import follow
+from statex.dsl.nested import Nesting
+from statex.dsl.nested_result import nested_result
 from statex.dsl.parts import Outside, Part, short_names
 from statex.dsl.plan import Plan
 from statex.dsl.scope import Scope
 from statex.dsl.state import output_of
 from statex.dsl.statements import runner
 from statex.dsl.written import is_plain
-from statex.header import Header, OpaqueInfo
+from statex.header import Header, Nested, OpaqueInfo
 from statex.source import Source
 
 
@@ -35,15 +37,18 @@ def compile_plan(
     target: Header | None,
     outside: Outside,
     load: Callable[[str, str], Source],
+    root: str | None = None,
 ) -> Plan:
     """Run the parts of a program over headers, one after the other, and return the plan; no data is read.
 
     `checked` is what is known of the program without a checkpoint, `load` reads the rule file a path in a folder names.
+    `root` is the path of the state as rules write it, if the result is nested as the state is; else it is flat.
 
     Raises:
         StatexError: all errors of the program on this checkpoint at once.
     """
     compiler = Compiler(header, inputs, target, load, runner, outside)
+    compiler.nesting = Nesting(header) if header.containers and root is not None else None
     with compiler.reporting():
         check_outside(checked, outside)
     scope = Scope(folder=next((part.folder for part in parts if part.shared), "."))
@@ -56,8 +61,10 @@ def compile_plan(
         compiler.run_with(part.program.statements, own, outside.values_for(part.stem, part.given))
     _check_inputs(compiler)
     compiler.found.raise_errors()
+    nested = _nested(compiler, root)
+    compiler.found.raise_errors()
     _lint_ties(compiler)
-    plan = _plan(compiler, _parameters(scope, scopes))
+    plan = replace(_plan(compiler, _parameters(scope, scopes)), nested=nested)
     for name, keys in unread(plan).items():
         _lint_unread(compiler, name, keys)
     return replace(plan, warnings=compiler.found.warnings)
@@ -106,6 +113,12 @@ def _plan(compiler: Compiler, parameters: Mapping[str, object]) -> Plan:
     )
 
 
+def _nested(compiler: Compiler, root: str | None) -> Nested:
+    if compiler.nesting is None or root is None:
+        return Nested()
+    return nested_result(compiler.nesting, compiler.state.entries, compiler.steps, root, compiler.found)
+
+
 def _lint_ties(compiler: Compiler) -> None:
     """Say where keys that shared a tensor in the input hold different ones in the result."""
     infos = [info for info in compiler.header.entries.values() if not isinstance(info, OpaqueInfo)]
@@ -116,16 +129,15 @@ def _lint_ties(compiler: Compiler) -> None:
     for key, info in compiler.header.entries.items():
         if not isinstance(info, OpaqueInfo) and info.identity is not None:
             together.setdefault(info.identity, []).append(key)
-    tied = {keys[0]: keys for keys in together.values() if len(keys) > 1}
+    tied = {memory: keys for memory, keys in together.items() if len(keys) > 1}
     if not tied:
         return
     results: dict[object, dict[object, str]] = {}
     for key in compiler.state.in_order():
         entry = compiler.state.entries[key]
         results.setdefault(entry.roots, {}).setdefault(entry.tie, key)
-    for keys in tied.values():
-        info = compiler.header.entries[keys[0]]
-        ties = results.get(("source", "", 0, getattr(info, "storage", None)), {})
+    for memory, keys in tied.items():
+        ties = results.get(("source", "", 0, memory), {})
         if len(ties) > 1:
             first, second, *_ = ties.values()
             step = max(compiler.state.entries[first].step, compiler.state.entries[second].step)

@@ -16,6 +16,7 @@ from statex.dsl.computing import check_compute
 from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.graph import Graph, SourceKey
 from statex.dsl.index import KeyIndex
+from statex.dsl.nested import Nesting
 from statex.dsl.parameters import Given
 from statex.dsl.parts import Outside
 from statex.dsl.patterns import Pattern, below, compile_pattern
@@ -104,6 +105,8 @@ class Compiler:
         self.state: State = initial_state(header, self.graph)
         self.inputs = {n: InputState(n, self.given_inputs[n], family) for n, family in outside.inputs.items()}
         self.found = Collector()
+        self.nesting: Nesting | None = None
+        """Where keys stand in nested dicts and lists, if the state has any and keeps them."""
         self.steps: list[Step] = []
         self.allowed: list[Allowed] = []
         self.same: list[Same] = []
@@ -127,6 +130,8 @@ class Compiler:
 
     def apply(self, outcome: Outcome, scope: Scope) -> None:
         """Carry out what a statement came to; nothing else changes the state, or adds a step."""
+        if self.nesting is not None:
+            self.nesting.follow(outcome, self.step)
         ended = self.state.apply(outcome)
         self.steps.append(Step(outcome.verb, outcome.span, outcome.changes, scope.used_at, ended, outcome.named))
 

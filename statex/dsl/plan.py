@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,7 @@ from statex.dsl import ledger
 from statex.dsl.graph import Graph, SourceKey
 from statex.dsl.ledger import Fate, Totals
 from statex.dsl.patterns import Pattern
-from statex.header import Header, OpaqueInfo, TensorInfo, TensorType
+from statex.header import Header, Nested, OpaqueInfo, TensorInfo, TensorType
 from statex.record import record
 from statex.source import Span
 
@@ -64,9 +64,9 @@ class Allowed:
 class Output:
     """What stands under a key of the result.
 
-    `value` is the id of a computed value in the graph. Outputs with an equal `tie` share their
-    storage. `origin` is set where it is still a tensor (or entry) of an input, moved or not: in memory the very same
-    object. `step` is the number of the statement that made or moved it last, -1 for none.
+    `value` is the id of a computed value in the graph. Outputs with an equal `tie` are one tensor. `origin` is set
+    where it is still a tensor (or entry) of an input, moved or not: in memory the very same object. `step` is the
+    number of the statement that made or moved it last, -1 for none.
     """
 
     value: int | None
@@ -120,6 +120,8 @@ class Plan:
     warnings: tuple[Diagnostic, ...]
     parameters: Mapping[str, object]
     """The values the program's parameters had."""
+    nested: Nested = field(default_factory=Nested)
+    """How the keys of the result are nested in dicts and lists."""
     cost: Cost | None = None
     """What it takes to carry it out, if the checkpoint is a file."""
     same: tuple[Same, ...] = ()

@@ -22,7 +22,7 @@ class Entry:
     asks for it, which renames never do. `known` is the value of a tensor that was computed, and `None` where an error
     made it unknown. `opaque` is set for an entry that is no tensor.
 
-    Two entries with an equal `tie` share their storage in the result. `origin` is the tensor that this entry still
+    Two entries with an equal `tie` are one tensor in the result. `origin` is the tensor that this entry still
     is, moved or not; `None` once it is computed. `born` is the source whose module it follows in `_metadata`, `roots`
     the tie it had in the input. `step` is the number of the statement that made or moved it, -1 for none.
     """
@@ -196,7 +196,8 @@ def source_entry(key: SourceKey, info: TensorInfo | OpaqueInfo, graph: Graph) ->
     if isinstance(info, OpaqueInfo):
         tie: Hashable = ("opaque", key)
         return Entry(tie, tie, key, born=born, opaque=info)
-    tie = ("source", key.input, key.member, info.storage) if info.storage is not None else key
+    memory = info.identity
+    tie = ("source", key.input, key.member, memory) if memory is not None else key
     return Entry(tie, tie, key, info, graph, None, born, None, info.is_parameter, info.requires_grad)
 
 

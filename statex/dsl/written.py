@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from statex.paths import quoted
+
+show_text = quoted
+
 
 def show_key(key: str) -> str:
     """Write a key as a pattern that matches it and nothing else: bare where it can be, else between single quotes."""
@@ -16,12 +20,6 @@ def show_tensor(key: str, input: str | None = None) -> str:
     if others and is_plain(key) and not first.isdigit():
         return key
     return f"::{key}" if not others and key.isidentifier() and key.isascii() else f"::{show_text(key)}"
-
-
-def show_text(text: str) -> str:
-    """Write a text between single quotes."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
 
 
 def is_plain(key: str) -> bool:

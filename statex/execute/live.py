@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
+from operator import is_
 from typing import Any
 
 from statex.diagnostics import fail
@@ -11,6 +12,7 @@ from statex.diagnostics.codes import files as codes
 from statex.dtypes import BY_NAME
 from statex.header import OpaqueInfo, TensorInfo, TensorType
 from statex.nesting import is_extra_state
+from statex.paths import is_container
 
 
 def describe(value: Any) -> Any:
@@ -32,10 +34,13 @@ def _describe(value: Any, torch: Any, depth: int = 0) -> Any:
         return tensor_info(value)
     if type(value).__module__ == "numpy" and type(value).__name__ == "ndarray":
         return tensor_info(_of_numpy(value, torch))
-    if not isinstance(value, Mapping):
+    if not is_container(value):
         return value
     if depth > _DEPTH:
         fail(codes.NO_STATE, f"the dicts of the state are nested more than {_DEPTH} levels deep, or hold themselves")
+    if not isinstance(value, Mapping):
+        described = [_describe(item, torch, depth + 1) for item in value]
+        return value if all(map(is_, described, value)) else type(value)(described)
     items = {key: _describe_item(key, item, torch, depth) for key, item in value.items()}
     if all(items[key] is item for key, item in value.items()):
         return value

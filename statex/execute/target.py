@@ -11,17 +11,21 @@ from statex.diagnostics import fail
 from statex.diagnostics.codes import target as codes
 from statex.execute.importing import imported, raised_in
 from statex.execute.live import tensor_info
-from statex.header import Header, OpaqueInfo
+from statex.header import Header, KeyPath, OpaqueInfo
 from statex.record import record
 
 
 @record
 class Target:
-    """What a result has to fit: a header, and the model on the meta device where there is one."""
+    """What a result has to fit: a header, and the model on the meta device where there is one.
+
+    `root` is where the state is in a checkpoint that is the target.
+    """
 
     name: str
     header: Header
     module: Any = None
+    root: KeyPath | None = None
 
 
 def module_target(module: Any, name: str | None = None) -> Target:

@@ -9,13 +9,18 @@ from typing import Any
 
 from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
 from statex.diagnostics.codes import target as codes
+from statex.diagnostics.suggest import join_words
 from statex.dsl.metadata import copied
 from statex.execute.mending import pair, retypes
 from statex.execute.target import Target
-from statex.header import OpaqueInfo, TensorInfo, TensorType
+from statex.header import KeyPath, OpaqueInfo, TensorInfo, TensorType
+from statex.paths import as_list
 
 Type = TensorType | None
 """The type of an entry; `None` for one that is no tensor."""
+
+Paths = Mapping[str, KeyPath]
+NOT_NESTED: Paths = {}
 
 EXAMPLES = 8
 """How many keys of each kind a table shows."""
@@ -34,6 +39,8 @@ class Comparison:
     dtypes: Mapping[str, tuple[Type, Type]] = field(default_factory=dict)
     allowed: tuple[str, ...] = ()
     """Keys that differ and are forgiven by `allow`."""
+    nested: Mapping[str, tuple[KeyPath, KeyPath]] = field(default_factory=dict)
+    """Where keys of both stand, in the result and in the target, if that is not in the same dicts."""
 
     @property
     def agreement(self) -> str:
@@ -50,7 +57,7 @@ class Comparison:
     @property
     def fits(self) -> bool:
         """True where nothing differs."""
-        return not (self.missing or self.unexpected or self.shapes or self.dtypes)
+        return not (self.missing or self.unexpected or self.shapes or self.dtypes or self.nested)
 
 
 def types_of(entries: Mapping[str, TensorInfo | OpaqueInfo]) -> dict[str, Type]:
@@ -59,26 +66,44 @@ def types_of(entries: Mapping[str, TensorInfo | OpaqueInfo]) -> dict[str, Type]:
 
 
 def compare(
-    result: Mapping[str, Type], target: Target, is_allowed: Callable[[str, str], bool] = lambda kind, key: False
+    result: Mapping[str, Type],
+    target: Target,
+    is_allowed: Callable[[str, str], bool] = lambda kind, key: False,
+    paths: Paths = NOT_NESTED,
 ) -> Comparison:
-    """Compare keys, shapes and dtypes of a result with a target; `is_allowed(kind, key)` forgives."""
+    """Compare keys, shapes and dtypes of a result with a target; `is_allowed(kind, key)` forgives.
+
+    `paths` are the places of keys of the result that are nested in dicts.
+    """
     wanted = types_of(target.header.entries)
     missing = {key: kind for key, kind in wanted.items() if key not in result}
     unexpected = {key: kind for key, kind in result.items() if key not in wanted}
     both = [(key, result[key], wanted[key]) for key in result if key in wanted]
     shapes = {key: (a, b) for key, a, b in both if a and b and a.shape != b.shape}
     dtypes = {key: (a, b) for key, a, b in both if a and b and a.shape == b.shape and a.dtype != b.dtype}
+    nested = _nested(result, wanted, paths, target.header.paths)
     forgiven = [k for k in missing if is_allowed("missing", k)] + [k for k in unexpected if is_allowed("unexpected", k)]
     return Comparison(
         target=target.name,
-        agreeing=len(both) - len(shapes) - len(dtypes),
+        agreeing=len(both) - len({*shapes, *dtypes, *nested}),
         expected=len(wanted),
         missing={k: v for k, v in missing.items() if k not in forgiven},
         unexpected={k: v for k, v in unexpected.items() if k not in forgiven},
         shapes=shapes,
         dtypes=dtypes,
         allowed=tuple(forgiven),
+        nested=nested,
     )
+
+
+def _nested(
+    result: Mapping[str, Type], wanted: Mapping[str, Type], paths: Paths, others: Paths
+) -> dict[str, tuple[KeyPath, KeyPath]]:
+    """Return the paths of keys of both that differ."""
+    if not paths and not others:
+        return {}
+    both = [(key, paths.get(key, (key,)), others.get(key, (key,))) for key in result if key in wanted]
+    return {key: (one, other) for key, one, other in both if one != other}
 
 
 def mismatch(
@@ -86,22 +111,27 @@ def mismatch(
     result: Mapping[str, Type],
     origin: Callable[[str], str] = lambda key: "",
     subject: str = "the result",
+    flat: str = "",
 ) -> Diagnostic:
-    """Return the one diagnostic for a result that does not fit; `origin(key)` says which rule made or took a key."""
+    """Return the one diagnostic for a result that does not fit; `origin(key)` says which rule made or took a key.
+
+    `flat` is how the result is had without dicts in it.
+    """
     paired = pair(found.missing, found.unexpected, result)
     parts = {
         "missing": len(found.missing),
         "unexpected": len(found.unexpected),
         "of wrong shape": len(found.shapes),
         "of wrong dtype": len(found.dtypes),
+        "nested differently": len(found.nested),
     }
     counts = ", ".join(f"{count} {what}" for what, count in parts.items() if count)
     return diagnostic(
         codes.MISMATCH,
         f"{subject} does not fit {found.target}: {counts} ({found.agreeing} of {found.expected} keys agree)",
-        rows=_rows(found, paired.partners, origin),
+        rows=[*_rows(found, paired.partners, origin), *_nested_rows(found)],
         notes=[f"`allow` forgives {len(found.allowed)} more"] if found.allowed else (),
-        help=[*paired.lines, *retypes(found.shapes, found.dtypes, result)],
+        help=[*paired.lines, *retypes(found.shapes, found.dtypes, result), *_flattened(found, flat)],
     )
 
 
@@ -127,6 +157,28 @@ def _rows(found: Comparison, pairs: Mapping[str, str], origin: Callable[[str], s
                 break
             rows.append((what, key, _show(actual), "; ".join(s for s in (f"needs {_show(wanted)}", origin(key)) if s)))
     return rows
+
+
+def _nested_rows(found: Comparison) -> list[tuple[str, ...]]:
+    """Return a row for each dict of the result whose keys are elsewhere in the target, or the other way round."""
+    inside: dict[tuple[KeyPath, KeyPath], list[str]] = {}
+    for key, (one, other) in found.nested.items():
+        inside.setdefault((one[:-1], other[:-1]), []).append(key)
+    rows: list[tuple[str, ...]] = []
+    for number, ((one, other), keys) in enumerate(inside.items()):
+        if number == EXAMPLES:
+            rows.append(("nested", f"and {len(inside) - EXAMPLES} more dicts"))
+            break
+        rows.append(("nested", join_words(keys, limit=2), f"{_inside(one)} here, {_inside(other)} in {found.target}"))
+    return rows
+
+
+def _inside(path: KeyPath) -> str:
+    return f"in the dict {as_list(path)}" if path else "flat"
+
+
+def _flattened(found: Comparison, flat: str) -> list[str]:
+    return [flat] if flat and any(len(other) == 1 for _, other in found.nested.values()) else []
 
 
 def _show(kind: Type) -> str:
@@ -182,13 +234,17 @@ def verify_types(
     is_allowed: Callable[[str, str], bool] = lambda kind, key: False,
     origin: Callable[[str], str] = lambda key: "",
     subject: str = "the result",
+    paths: Paths = NOT_NESTED,
+    flat: str = "",
 ) -> Comparison:
     """Compare and raise where something differs; `subject` is what messages call the result.
+
+    `paths` and `flat` are those of `compare` and `mismatch`.
 
     Raises:
         StatexError: SX501.
     """
-    found = compare(result, target, is_allowed)
+    found = compare(result, target, is_allowed, paths)
     if not found.fits:
-        raise StatexError([mismatch(found, result, origin, subject)])
+        raise StatexError([mismatch(found, result, origin, subject, flat)])
     return found

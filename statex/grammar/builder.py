@@ -90,9 +90,7 @@ class Builder(Transformer_NonRecursive[Token, Any]):
 
     def input_(self, meta: Meta, items: Sequence[Any]) -> tree.Input:
         name, family, root = items
-        return tree.Input(
-            self._span(meta), self._name(name), family is not None, self._string(root) if root is not None else None
-        )
+        return tree.Input(self._span(meta), self._name(name), family is not None, root)
 
     def include(self, meta: Meta, items: Sequence[Any]) -> tree.Include:
         return tree.Include(self._span(meta), self._string(items[0]), items[1] or ())
@@ -124,8 +122,25 @@ class Builder(Transformer_NonRecursive[Token, Any]):
         return self._deep(node, *node.otherwise) if isinstance(otherwise, tree.If) else node
 
     def root(self, meta: Meta, items: Sequence[Any]) -> tree.Root:
-        path, target = items
-        return tree.Root(self._span(meta), self._string(path), self._string(target) if target is not None else None)
+        path, target, flat = items
+        return tree.Root(self._span(meta), path, target, flat is not None)
+
+    def dotted_path(self, meta: Meta, items: Sequence[Any]) -> tree.PathNode:
+        text = self._string(items[0])
+        return tree.PathNode(text.span, text.value)
+
+    def listed_path(self, meta: Meta, items: Sequence[Any]) -> tree.PathNode:
+        return tree.PathNode(self._span(meta), tuple(item for item in items if item is not None))
+
+    def key_place(self, meta: Meta, items: Sequence[Any]) -> str:
+        return self._string(items[0]).value
+
+    def number_place(self, meta: Meta, items: Sequence[Any]) -> int:
+        sign, number = items
+        text, span = str(number), self._span(meta)
+        if not text.isdigit() or sign == "+":
+            fail(codes.UNEXPECTED, f"`{span.text}` is not a place in a list, nor an int that is a key of a dict", span)
+        return read_int(text, span) * (-1 if sign is not None else 1)
 
     def order(self, meta: Meta, items: Sequence[Any]) -> tree.Order:
         name = next((i for i in items if i is not None), None)

@@ -38,7 +38,7 @@ _NAMES = {
     "AS": "`as`", "NAME": "a name", "PATTERN": "a key or pattern", "KEY": "an expression", "_NL": "the end of the line",
     "WITH": "`with`", "ROOT": "`root`", "MATCHES": "`matches`", "STRING": "quoted text", "_COLON": "`:`",
     "COLON": "`:`", "CMP": "a comparison", "NATURAL": "`natural`", "LIKE": "`like`", "MISSING": "`missing`",
-    "UNEXPECTED": "`unexpected`", "VBAR": "`|`",
+    "UNEXPECTED": "`unexpected`", "FLAT": "`flat`", "VBAR": "`|`",
 }  # fmt: skip
 
 

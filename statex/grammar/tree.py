@@ -75,6 +75,7 @@ __all__ = [
     "Number",
     "Order",
     "Param",
+    "PathNode",
     "PatternKind",
     "PatternNode",
     "Piece",
@@ -249,13 +250,21 @@ class Let:
 
 
 @node
+class PathNode:
+    """A place in a checkpoint: a dotted text, or the keys of dicts and places in lists: `['a.b', 0, 'c']`."""
+
+    span: Span
+    value: str | tuple[str | int, ...]
+
+
+@node
 class Input:
-    """`input NAME`, `input NAME[]`, `input NAME root 'path'`."""
+    """`input NAME`, `input NAME[]`, `input NAME root PATH`."""
 
     span: Span
     name: Name
     family: bool = False
-    root: String | None = None
+    root: PathNode | None = None
 
 
 @node
@@ -316,11 +325,12 @@ class If:
 
 @node
 class Root:
-    """`root 'path' [-> 'path']`."""
+    """`root PATH [-> PATH] [flat]`."""
 
     span: Span
-    path: String
-    target: String | None = None
+    path: PathNode
+    target: PathNode | None = None
+    flat: bool = False
 
 
 @node

@@ -103,7 +103,7 @@ def _header(module: Any, state: Mapping[str, Any], metadata: Metadata | None) ->
     if metadata is not None:
         # Its own version is the module's wherever its keys go.
         tree._metadata = OrderedDict(metadata) | {"": unstamped(metadata.get("", {}))}
-    return state_header(tree, "", f"the state of {type(module).__name__}")
+    return state_header(tree, (), f"the state of {type(module).__name__}")
 
 
 def _unknown(layouts: Layouts) -> tuple[Diagnostic, ...]:

@@ -58,7 +58,7 @@ class Builder:
         given = declared.InputFile(path=value) if isinstance(value, str) else value
         return model.InputFile(
             path=given.path,
-            root=_given(given.root, None),
+            root=tuple(given.root) if isinstance(given.root, list) else _given(given.root, None),
             format=_given(given.format, None),
             sha256=_lowered(given.sha256),
             **self._place(node, "path"),

@@ -79,9 +79,15 @@ class InputFile(Declared):
     path: Annotated[Path, doc("The file or folder, relative to the recipe.", "base/", "runs/1.pth")]
     root: (
         Annotated[
-            str,
-            said("the dotted path of the state, as text"),
-            doc("The dotted path of the state in a nested checkpoint; '' is the whole file.", "", "state_dict"),
+            str | Annotated[list[str | int], Meta(min_length=1)],
+            said("the path of the state: dotted text, or a list of dict keys and list places"),
+            doc(
+                "The path of the state in a nested checkpoint, dotted or as a list of dict keys and list places; '' is "
+                "the whole file.",
+                "",
+                "state_dict",
+                ["a.b", 0, "c"],
+            ),
         ]
         | UnsetType
     ) = UNSET

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from statex.paths import Address
 from statex.source import Source, Span
 
 Plain = bool | int | float | str | None
@@ -61,7 +62,7 @@ class InputFile(Spanned):
     """A checkpoint to read; `sha256` is its digest in lower case, or those of a folder's files by name."""
 
     path: str
-    root: str | None = None
+    root: Address | None = None
     format: Format | None = None
     sha256: str | Mapping[str, str] | None = None
 

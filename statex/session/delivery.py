@@ -6,13 +6,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from statex import nesting
 from statex.checkpoint import layout
 from statex.checkpoint.contents import Made
 from statex.dsl.graph import SourceKey
 from statex.dsl.metadata import copied
 from statex.dsl.plan import Cost, Plan
 from statex.header import OpaqueInfo, TensorInfo
+from statex.rebuilding import rebuild
 from statex.session.opened import Inputs
 from statex.torch_dtypes import torch_dtype
 
@@ -50,7 +50,14 @@ class Delivery:
             from statex.execute.verify import verify_types
 
             types = {key: output.type for key, output in self.plan.outputs.items()}
-            self._comparison = verify_types(types, self.target, self.plan.is_allowed, self._origin)
+            self._comparison = verify_types(
+                types,
+                self.target,
+                self.plan.is_allowed,
+                self._origin,
+                paths=self.plan.nested.paths,
+                flat=self.inputs.written_flat,
+            )
         return self._comparison
 
     def verify(self) -> Comparison:
@@ -64,7 +71,14 @@ class Delivery:
         assert self.target is not None
         label = self.inputs.main.label
         subject = f"`{label}`" if label else "the state"
-        found = self._comparison = verify_types(types_of(self.inputs.header.entries), self.target, subject=subject)
+        header = self.inputs.header
+        found = self._comparison = verify_types(
+            types_of(header.entries),
+            self.target,
+            subject=subject,
+            paths=header.paths,
+            flat=f"rules that write it flat: {self.inputs.written_flat}",
+        )
         if self.target.module is not None:
             self._load_for_real(self.state())
         return found
@@ -106,7 +120,8 @@ class Delivery:
 
     def _around(self, state: Mapping[str, Any], metadata: object, load: Callable[[Any], Any]) -> Any:
         inputs = self.inputs
-        return nesting.rebuild(inputs.main.tree, inputs.root, inputs.root_target, state, metadata, load)
+        nested = self.plan.nested
+        return rebuild(inputs.main.tree, inputs.root, inputs.root_target, state, metadata, nested, load)
 
     def _load_for_real(self, state: Mapping[str, Any]) -> None:
         comparison = self.check_target()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from statex.checkpoint.stamps import as_text, left_out
 from statex.diagnostics import diagnostic
@@ -14,13 +14,15 @@ from statex.diagnostics.suggest import join_words
 from statex.dsl.plan import Output, Plan
 from statex.dsl.written import show_key
 from statex.header import STAMP, TensorInfo
+from statex.session.overlaps import Named, overlapping
 
 
 def format_warnings(plan: Plan, format: str, notes: Mapping[str, str]) -> Iterator[Diagnostic]:
-    """Yield warnings: of tensors that share storage, and of the texts that a safetensors file keeps beside tensors."""
+    """Yield warnings: of tensors that share memory, and of the texts that a safetensors file keeps beside tensors."""
     if format != "torch":
         yield from _untied(plan, format)
         yield from _lost_stamps(plan, format)
+        yield from _parted(plan, format)
     lost = sorted(set(notes) - {"format"})
     if lost and format != "safetensors":
         yield diagnostic(
@@ -42,35 +44,50 @@ def _lost_stamps(plan: Plan, format: str) -> Iterator[Diagnostic]:
         yield diagnostic(lints.STAMP_LOST, f"what is noted as the version of {where} has no place in {_NAMES[format]}")
 
 
+_NAMES = {"safetensors": "safetensors", "dcp": "torch.distributed.checkpoint"}
+
+
 def _untied(plan: Plan, format: str) -> Iterator[Diagnostic]:
+    """Say which keys are one tensor, and will be several."""
     counts = Counter([output.tie for output in plan.outputs.values()])
-    groups: dict[object, list[tuple[str, Output]]] = {tie: [] for tie, count in counts.items() if count > 1}
-    for key, output in plan.outputs.items() if groups else ():
-        if output.tie in groups and output.type is not None and output.type.numel:
-            groups[output.tie].append((key, output))
-    shared = [group for group in groups.values() if len(group) > 1]
+    ties: dict[object, list[str]] = {tie: [] for tie, count in counts.items() if count > 1}
+    for key, output in plan.outputs.items() if ties else ():
+        if output.tie in ties and output.type is not None and output.type.numel:
+            ties[output.tie].append(key)
+    shared = [keys for keys in ties.values() if len(keys) > 1]
     if not shared:
         return
-    once = {_identity(plan, output): output for group in shared for _, output in group}
-    more = sum(_nbytes(output) for group in shared for _, output in group) - sum(map(_nbytes, once.values()))
-    keys = [[f"`{key}`" for key, _ in group] for group in shared]
-    copy = show_key(shared[0][-1][0])
+    more = sum(_nbytes(plan.outputs[key]) for keys in shared for key in keys[1:])
+    copy = show_key(shared[0][-1])
     yield diagnostic(
         lints.SHARED_IN_FULL,
-        f"{join_words(keys[0], limit=3)} share their storage, and {_NAMES[format]} holds each in full",
+        f"{_listed(shared[0])} are one tensor, and {_NAMES[format]} holds each in full",
         values=[f"{len(shared) - 1} more such groups of tensors"] if len(shared) > 1 else (),
         notes=[f"{show_bytes(more)} are written again"] if more else (),
         help=f"where the model ties them itself: drop {copy}; allow missing {copy}",
     )
 
 
-def _identity(plan: Plan, output: Output) -> object:
-    """Return what outputs have in common that are the very same tensor, and no others."""
-    info = plan.info(output.origin) if output.origin is not None else None
-    return (output.tie, info.identity) if isinstance(info, TensorInfo) else output.value
+def _parted(plan: Plan, format: str) -> Iterator[Diagnostic]:
+    """Say which tensors overlap without being one, and will have nothing in common."""
+    over: dict[object, dict[object, Named]] = {}
+    for key, output in plan.outputs.items():
+        info = plan.info(output.origin) if output.origin is not None else None
+        if output.origin is not None and isinstance(info, TensorInfo) and info.storage is not None:
+            storage = (output.origin.input, output.origin.member, info.storage)
+            over.setdefault(storage, {}).setdefault(output.tie, (key, info))
+    found = [keys for one in over.values() if len(one) > 1 for keys in overlapping(one.values())]
+    if not found:
+        return
+    yield diagnostic(
+        lints.SHARED_IN_FULL,
+        f"{_listed(found[0])} overlap in memory, and {_NAMES[format]} holds each in full: they become separate copies",
+        values=[f"{len(found) - 1} more such groups of tensors"] if len(found) > 1 else (),
+    )
 
 
-_NAMES = {"safetensors": "safetensors", "dcp": "torch.distributed.checkpoint"}
+def _listed(keys: Sequence[str]) -> str:
+    return join_words([f"`{key}`" for key in keys], limit=3)
 
 
 def _nbytes(output: Output) -> int:

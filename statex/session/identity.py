@@ -95,7 +95,8 @@ def _values(given: Mapping[str, Given]) -> dict[str, Any]:
 
 def _input(one: InputSpec, base: Path) -> dict[str, Any]:
     path = relative(one.path, base) if one.path is not None else None
-    return {"path": path, "root": one.root, "format": one.format, "sha256": one.sha256}
+    root = one.root if one.root is None or isinstance(one.root, str) else list(one.root)
+    return {"path": path, "root": root, "format": one.format, "sha256": one.sha256}
 
 
 def _target(target: Any, base: Path) -> Any:

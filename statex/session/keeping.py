@@ -10,6 +10,7 @@ from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.suggest import join_words
 from statex.dsl.metadata import follow
+from statex.dsl.nested_result import check_lists
 from statex.dsl.parts import Outside
 from statex.dsl.plan import Plan
 from statex.dsl.written import is_plain
@@ -54,4 +55,5 @@ def _only(plan: Plan, keys: Mapping[str, object]) -> Plan:
     born = [(key, output.born) for key, output in outputs.items() if output.born is not None]
     metadata = plan.header.metadata
     kept = None if metadata is None else follow(metadata, plan.header.entries, born)
+    check_lists(plan.header, plan.nested, outputs)
     return replace(plan, outputs=outputs, metadata=kept)

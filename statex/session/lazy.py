@@ -8,6 +8,7 @@ from typing import Any
 from statex.diagnostics.suggest import did_you_mean
 from statex.dsl.metadata import Metadata, copied
 from statex.header import Header, OpaqueInfo, TensorInfo
+from statex.paths import Address
 from statex.session.opened import Opened
 from statex.session.request import InputSpec, PathLike, Request
 from statex.session.session import settled
@@ -25,7 +26,7 @@ class Checkpoint(Mapping[str, Any]):
         KeyError: for a key that it does not have, with the nearest one.
     """
 
-    def __init__(self, path: PathLike, root: str | None = None) -> None:
+    def __init__(self, path: PathLike, root: Address | None = None) -> None:
         settled(Request(InputSpec(path)))
         self._opened = Opened(path)
         try:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from statex import nesting
 from statex.checkpoint import Reader, layout, open_checkpoint
 from statex.checkpoint.input_file import Stored
 from statex.diagnostics import StatexError, diagnostic, fail, pointing_at
@@ -19,9 +17,14 @@ from statex.dsl.check import Checked
 from statex.dsl.graph import SourceKey
 from statex.dsl.parts import Part
 from statex.grammar import tree
-from statex.header import Header, OpaqueInfo, TensorInfo
+from statex.header import Header, KeyPath, OpaqueInfo, TensorInfo
+from statex.nesting import state_header
+from statex.paths import Address, in_rules, joined, written
+from statex.rebuilding import list_on_the_way, occupied, target_at, tree_of
+from statex.roots import find_root, root_at
 from statex.session.expected import check_named
 from statex.session.request import InputSpec, Request, State
+from statex.source import Span
 
 
 class Opened:
@@ -29,11 +32,12 @@ class Opened:
 
     def __init__(self, state: State, label: str = "") -> None:
         self.reader: Reader | None = None
+        self._is_all = isinstance(state, Header)
         if isinstance(state, str | os.PathLike):
             self.reader = open_checkpoint(state)
             self.tree, self.label = self.reader.tree, Path(os.path.abspath(state)).name
         elif isinstance(state, Header):
-            self.tree, self.label = _tree_of(state), state.label
+            self.tree, self.label = tree_of(state), state.label
         else:
             self.tree, self.label = _described(state), label
 
@@ -42,11 +46,17 @@ class Opened:
         """The format of the file, or the one that a state in memory would get."""
         return self.reader.format if self.reader is not None else "torch"
 
-    def header(self, root: tree.String | str | None) -> Header:
+    def root(self, given: tree.PathNode | Address | None, span: Span | None = None) -> KeyPath:
+        """Return the path of the state: where it is said to be (perhaps by a rule file), or where it is found."""
+        if given is None:
+            return () if self._is_all else find_root(self.tree, self.label)
+        if isinstance(given, tree.PathNode):
+            return root_at(self.tree, given.value, self.label, given.span)
+        return root_at(self.tree, given, self.label, span)
+
+    def header(self, root: tree.PathNode | Address | None) -> Header:
         """Return the header of the state, at a root (perhaps one that a rule file names) or where it is found."""
-        path, span = (root.value, root.span) if isinstance(root, tree.String) else (root, None)
-        found = nesting.find_root(self.tree, self.label) if path is None else path
-        return nesting.state_header(self.tree, found, self.label, span)
+        return state_header(self.tree, self.root(root), self.label)
 
     def load(self, leaf: Any) -> Any:
         """Return the data of an entry, or what else a leaf of the tree stands for."""
@@ -58,14 +68,6 @@ class Opened:
         """Close the file, if it is one."""
         if self.reader is not None:
             self.reader.close()
-
-
-def _tree_of(header: Header) -> Any:
-    """Return the tree of a state of which the header alone is known."""
-    tree: Any = OrderedDict(header.entries)
-    if header.metadata is not None:
-        tree._metadata = header.metadata
-    return tree
 
 
 def _described(state: Any) -> Any:
@@ -87,7 +89,7 @@ def _described(state: Any) -> Any:
     return describe(state)
 
 
-def header_of(state: State, root: str | None = None, label: str = "") -> Header:
+def header_of(state: State, root: Address | None = None, label: str = "") -> Header:
     """Return the header of a state that is opened for that alone.
 
     Raises:
@@ -111,17 +113,13 @@ class Inputs:
 
     def _find_state(self, parts: Sequence[Part], given: InputSpec) -> None:
         self.main = self._open(given, "the checkpoint")
+        held, label = self.main.tree, self.main.label
         stated = _root_statement(parts)
-        self.root_target = stated.target.value if stated is not None and stated.target is not None else None
-        named = stated.path if stated is not None and given.root is None else None
-        wanted = named.value if named is not None else given.root
-        self.root = nesting.find_root(self.main.tree, self.main.label) if wanted is None else wanted
-        span = named.span if named is not None else given.span
-        self.header = nesting.state_header(self.main.tree, self.root, self.main.label, span)
-        taken = nesting.occupied(self.main.tree, self.root, self.root_target)
-        if taken is not None and stated is not None:
-            what = f"`{self.main.label}` has something at `{taken}` already"
-            fail(file_codes.ROOT_TAKEN, what, stated.target.span if stated.target is not None else stated.span)
+        named = stated.path if stated is not None and given.root is None else given.root
+        self.root = self.main.root(named, given.span)
+        self.root_target = _put_at(held, self.root, stated, label) if stated is not None else None
+        self.flat = self.root_target == () or (stated is not None and stated.flat)
+        self.header = state_header(held, self.root, label)
 
     def _open_further(self, checked: Checked, inputs: Mapping[str, tuple[InputSpec, ...]]) -> None:
         roots = {s.name.name: s.root for s in checked.inputs if s.root is not None}
@@ -147,6 +145,18 @@ class Inputs:
         if opened.reader is not None:
             check_named(given, [file.path for file in opened.reader.files])
         return opened
+
+    @property
+    def nested_at(self) -> KeyPath | None:
+        """Where the result will be, if the state is nested and stays so."""
+        if self.flat or not self.header.paths:
+            return None
+        return self.root if self.root_target is None else self.root_target
+
+    @property
+    def written_flat(self) -> str:
+        """The statement that writes the state without dicts in it."""
+        return f"root {in_rules(written(self.main.tree, self.root))} flat"
 
     @property
     def readers(self) -> Iterator[Reader]:
@@ -212,6 +222,30 @@ class Inputs:
         """Close the files that were opened."""
         for opened in self.opened:
             opened.close()
+
+
+def _put_at(held: Any, root: KeyPath, stated: tree.Root, label: str) -> KeyPath | None:
+    """Return where `root … -> …` puts the state, `None` where it stays.
+
+    Raises:
+        StatexError: SX619 where something is there, or where the state would leave a list.
+    """
+    if stated.target is None:
+        return None
+    span = stated.target.span
+    target = target_at(held, root, stated.target.value, span)
+    out_of = list_on_the_way(held, root) if target else None
+    if out_of is not None:
+        fail(
+            file_codes.ROOT_TAKEN,
+            f"the state stands in the list `{joined(out_of)}`, and what follows it there would move up",
+            span,
+            help="-> ''   takes the bare state",
+        )
+    taken = occupied(held, root, target)
+    if taken is not None:
+        fail(file_codes.ROOT_TAKEN, f"`{label}` has something at `{joined(taken)}` already", span)
+    return target
 
 
 def _root_statement(parts: Sequence[Part]) -> tree.Root | None:

@@ -7,9 +7,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from statex import garbage, nesting
+from statex import garbage
 from statex.checkpoint import layout
-from statex.header import Header, OpaqueInfo, TensorInfo
+from statex.header import Header, KeyPath, OpaqueInfo, TensorInfo
+from statex.nesting import state_header
+from statex.paths import Address, at, beside, written
+from statex.roots import candidates, find_roots
 from statex.session.opened import Opened
 from statex.session.request import State
 
@@ -18,19 +21,21 @@ from statex.session.request import State
 class Overview:
     """What a checkpoint holds.
 
-    `states` are the headers by root: of the one that is meant, or of all where nothing says which. `further` has the
-    tensors of other dicts that `root` could name, beside these or inside them, by root. `values` are the plain values
-    of the whole checkpoint, `around` is what stands beside the states, both by path.
+    `states` are the headers by root, as that is written: of the one that is meant, or of all where nothing says which;
+    `roots` are their paths. `further` has the tensors of other dicts that `root` could name, beside these or inside
+    them, by root. `values` are the plain values of the whole checkpoint, `around` is what stands beside the states,
+    both by path.
     """
 
     label: str
     states: Mapping[str, Header]
+    roots: Mapping[str, KeyPath]
     further: Mapping[str, list[TensorInfo]]
     values: Mapping[str, object]
     around: Mapping[str, Any]
 
 
-def overview(state: State, root: str | None = None) -> Overview:
+def overview(state: State, root: Address | None = None) -> Overview:
     """Return what a checkpoint holds; `root` is the path of the one state that is wanted.
 
     Raises:
@@ -38,15 +43,16 @@ def overview(state: State, root: str | None = None) -> Overview:
     """
     with garbage.paused(), closing(Opened(state)) as opened:
         tree, label = opened.tree, opened.label
-        roots = nesting.find_roots(tree, label) if root is None else [root]
-        states = {one: nesting.state_header(tree, one, label) for one in roots}
-        others = [path for path in nesting.candidates(tree) if path not in roots] if root is None else []
+        roots = find_roots(tree, label) if root is None else [opened.root(root)]
+        states = {written(tree, one): state_header(tree, one, label) for one in roots}
+        others = [path for path in candidates(tree) if path not in roots] if root is None else []
         return Overview(
             label,
             states,
-            {path: tensors_in(nesting.state_at(tree, path, label)) for path in others},
+            dict(zip(states, roots, strict=True)),
+            {written(tree, path): tensors_in(at(tree, path)) for path in others},
             next(iter(states.values())).values,
-            nesting.beside(tree, roots),
+            beside(tree, roots),
         )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from statex.dsl.parts import Outside, Part
 from statex.header import Header
+from statex.paths import Address
 from statex.rulefiles import Load, read_include
 from statex.source import Source, Span
 
@@ -31,7 +32,7 @@ class InputSpec:
     """
 
     state: State
-    root: str | None = None
+    root: Address | None = None
     format: str | None = None
     sha256: str | Mapping[str, str] | None = None
     span: Span | None = None

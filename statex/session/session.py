@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from statex import garbage, nesting
+from statex import garbage
 from statex.checkpoint import Options, arrange
 from statex.checkpoint.atomic.names import journals_beside
 from statex.diagnostics import Diagnostic, StatexError
 from statex.dsl.check import Checked, check_program
 from statex.dsl.compile import compile_plan
 from statex.dsl.plan import Plan
+from statex.paths import at, in_rules, written
+from statex.roots import dropped_by
 from statex.session.delivery import Delivery, alone
 from statex.session.format_warnings import format_warnings
 from statex.session.opened import Inputs
@@ -81,14 +83,15 @@ class Session:
     def _open(self) -> None:
         request = self.request
         self.checked = check(request)
-        self.target = resolve(request.target)
         with garbage.paused():
             self.inputs = Inputs(request, self.checked)
-            try:
+        try:
+            self.target = resolve(request.target, self.inputs.nested_at)
+            with garbage.paused():
                 self.plan = self._plan()
-            except BaseException:
-                self.close()
-                raise
+        except BaseException:
+            self.close()
+            raise
         self.whole = Delivery(self.plan, self.inputs, self.target)
 
     def _plan(self) -> Plan:
@@ -101,9 +104,10 @@ class Session:
             target=self.target.header if self.target is not None else None,
             outside=request.outside,
             load=request.load,
+            root=None if inputs.flat else in_rules(written(inputs.main.tree, inputs.root)),
         )
-        left = tuple(nesting.dropped_by(inputs.main.tree, inputs.root, inputs.root_target))
-        state = nesting.state_at(inputs.main.tree, inputs.root, inputs.main.label)
+        left = tuple(dropped_by(inputs.main.tree, inputs.root, inputs.root_target))
+        state = at(inputs.main.tree, inputs.root)
         found = (*plan.warnings, *kept_stamps(plan, state), *unread_stamps(inputs.notes, inputs.main.label))
         return replace(plan, left_around=left, warnings=found)
 

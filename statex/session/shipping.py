@@ -69,7 +69,7 @@ def shipments(session: Session, outputs: Sequence[Placed], policy: Policy) -> li
         one, plan = outputs[place], plans[place]
         own = one.spec.target
         with pointing_at(one.spec.span if len(outputs) > 1 else None):
-            delivery = Delivery(plan, session.inputs, resolve(own), dict(made))
+            delivery = Delivery(plan, session.inputs, resolve(own, session.inputs.nested_at), dict(made))
             shipment = _shipment(session, one, delivery, policy)
         if shipment.comparison is None and not one.spec.keep and own is None:
             shipment = replace(shipment, comparison=verified)

@@ -279,7 +279,7 @@ class TestPlan:
         ended = run("plan", "-e", "rename a -> c", "tied.pth", "--format", "safetensors")
         assert ended.exit_code == 0
         assert "writes 128 B" in ended.out
-        assert "`c` and `b` share their storage, and safetensors holds each in full" in ended.err
+        assert "`c` and `b` are one tensor, and safetensors holds each in full" in ended.err
         plain = run("plan", "-e", "rename a -> c", "tied.pth")
         assert "writes 64 B" in plain.out
         assert plain.err == ""
@@ -594,18 +594,24 @@ class TestAroundTheState:
     @pytest.fixture
     def nested(self, run: Run, net: Net) -> None:
         torch.save(
-            {"epoch": 3, "state_dict": net.state_dict(), "optimizer_states": [{"lr": [torch.ones(2)]}]}, "nested.ckpt"
+            {
+                "epoch": 3,
+                "state_dict": net.state_dict(),
+                "optimizer_states": [{"lr": [torch.ones(2)]}],
+                "schedules": [{"step": 3}],
+            },
+            "nested.ckpt",
         )
 
     def test_show(self, run: Run, nested: None) -> None:
         ended = run("show", "nested.ckpt")
         assert "  epoch = 3\n  around the state: optimizer_states (list of 1; 1 tensor, 8 B)\n" in ended.out
-        assert run("show", "nested.ckpt", "--json").json["around"] == ["epoch", "optimizer_states"]
+        assert run("show", "nested.ckpt", "--json").json["around"] == ["epoch", "optimizer_states", "schedules"]
 
     @pytest.mark.parametrize(
         ("root", "said"),
         [
-            ("optimizer_states", "`nested.ckpt` has no dict of names at `optimizer_states`, but a list"),
+            ("schedules", "`nested.ckpt` has no dict of names at `schedules`, but a list"),
             ("state", "`nested.ckpt` has no dict of names at `state`"),
         ],
     )

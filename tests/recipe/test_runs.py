@@ -265,10 +265,31 @@ def test_ties_go_where_the_format_can_say_so(bench: Bench) -> None:
         "outputs: {one: one.safetensors, two: two.pth}\n",
     )
     ended = bench()
-    assert "SX905" in ended.err or "share their storage" in ended.err
+    assert "SX905" in ended.err or "are one tensor" in ended.err
     found = bench.load("two.pth")
     assert found["a.weight"].data_ptr() == found["b.weight"].data_ptr()
     same_bits(found, bench.load("one.safetensors"))
+
+
+def test_a_root_as_a_list(bench: Bench) -> None:
+    nested = {"a": {"b": {"w": torch.ones(1)}}, "a.b": {"v": torch.zeros(1)}, "l": [{"x": torch.ones(2)}]}
+    bench.save("nested.pth", nested)
+    bench.write(
+        "recipe.yaml",
+        "statex: 1\n"
+        "inputs: {main: {path: nested.pth, root: ['a.b']}, ft: {path: nested.pth, root: ['l', 0]}}\n"
+        "rules: ['copy ft::x -> x']\n"
+        "outputs: out.pth\n"
+        "policy: {unchanged: skip, replace: own}\n"
+        "report: report.json\n",
+    )
+    bench()
+    assert list(bench.load("out.pth")["a.b"]) == ["v", "x"]
+    assert "nothing has changed" in bench().out
+    text = (bench.folder / "recipe.yaml").read_text()
+    bench.write("recipe.yaml", text.replace("['a.b']", "a.b"))
+    (found,) = bench.refused(code=2)
+    assert (found["code"], found["labels"][0]["line"]) == ("SX626", 2)
 
 
 def test_one_output_without_a_name(bench: Bench) -> None:

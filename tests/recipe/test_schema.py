@@ -101,8 +101,9 @@ def mapping(required: dict[str, Any], **optional: Any) -> st.SearchStrategy[dict
     return st.fixed_dictionaries(required, optional=optional)
 
 
+ROOTS = st.text(max_size=5) | st.lists(st.text(max_size=3) | st.integers(0, 9), min_size=1, max_size=3)
 FILES = PATHS | mapping(
-    {"path": PATHS}, root=st.text(max_size=5), format=FORMATS,
+    {"path": PATHS}, root=ROOTS, format=FORMATS,
     sha256=DIGESTS | st.dictionaries(PATHS, DIGESTS, min_size=1, max_size=2),
 )  # fmt: skip
 ARGUMENTS = st.dictionaries(NAMES, VALUES | st.just({"param": "known"}), max_size=2)

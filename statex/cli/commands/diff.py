@@ -55,7 +55,7 @@ def diff(
     """
     program = options.Program(None, definitions, params, inputs, root)
     one = requests.request([Argument(str(path)) for path in rules or ()], str(first), program, options.Aim())
-    other = Request(InputSpec(second, root_of_b))
+    other = Request(InputSpec(second, requests.root(root_of_b, "--root-b")))
     tolerances = requests.tolerances(tolerance)
     with progress.shown(saying, events) as shown, redirect_stdout(sys.stderr), Session(one) as a, Session(other) as b:
         warnings = judged((*a.before, *b.before, *a.plan.warnings), requests.warnings(saying.warnings))

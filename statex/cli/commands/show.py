@@ -21,6 +21,7 @@ from statex.diagnostics.render import to_json
 from statex.dsl.parts import Outside
 from statex.execute.statistics import Statistics, statistics
 from statex.header import Header, OpaqueInfo, TensorInfo
+from statex.paths import as_option
 from statex.session.compared import tensors_of
 from statex.session.overview import Overview, overview
 from statex.session.request import InputSpec, Request
@@ -75,7 +76,7 @@ def show(
     before = settled(Request(InputSpec(path)))
     warnings = judged(before, policy)
     with telling(before):
-        found = _restricted(overview(path, root), pattern or ())
+        found = _restricted(overview(path, requests.root(root)), pattern or ())
         known = _statistics(path, found, saying) if stats else {}
     with redirect_stdout(sys.stderr):
         listing = replace(listing, roles=_roles(resolve(aim)))
@@ -124,7 +125,7 @@ def _statistics(path: Path, found: Overview, saying: options.Saying) -> Known:
     total, done = sum(info.type.nbytes for info in wanted if isinstance(info, TensorInfo)), 0
     with progress.shown(saying) as update:
         for root, header in found.states.items():
-            with Session(Request(InputSpec(path, root))) as session:
+            with Session(Request(InputSpec(path, found.roots[root]))) as session:
                 tensors = tensors_of(session.whole)
                 of_state = known[root] = {}
                 for key in header.entries:
@@ -145,7 +146,7 @@ def _lines(found: Overview, listing: Listing, known: Known) -> Iterator[str]:
         yield from columns([tuple(escape(cell) for cell in row) for row in table], room=width)
         yield from versions(header, fold=listing.fold)
         if several:
-            yield f"{totals(header.entries)}: {escape(found.label)}, --root {escape(root) or repr('')}"
+            yield f"{totals(header.entries)}: {escape(found.label)}, --root {escape(as_option(root))}"
     yield from beside(found)
     yield from further(found)
     if not several:

@@ -51,7 +51,7 @@ def verify(
     if any(tolerances.values()) and not values:
         raise typer.BadParameter("--rtol and --atol are for values, which --values compares", param_hint="--rtol")
     policy = requests.warnings(saying.warnings)
-    with redirect_stdout(sys.stderr), Session(Request(InputSpec(path, root), target=target)) as session:
+    with redirect_stdout(sys.stderr), Session(Request(InputSpec(path, requests.root(root)), target=target)) as session:
         warnings = judged(session.before, policy)
         found = session.whole.verify()
         agreed = _values(session, aim.like, tolerances, saying, events) if values and aim.like is not None else None
@@ -67,12 +67,16 @@ def verify(
 def _values(
     session: Session, like: Path, tolerances: dict[str, float], saying: options.Saying, events: str | None
 ) -> Compared:
-    with progress.shown(saying, events) as shown, Session(Request(InputSpec(like))) as other:
+    with progress.shown(saying, events) as shown, Session(_as_target(session, like)) as other:
         found = compared(session, other, rtol=tolerances["rtol"], atol=tolerances["atol"], progress=shown)
         differing = different_values(found)
         if differing is not None:
             raise StatexError([differing])
     return found
+
+
+def _as_target(session: Session, like: Path) -> Request:
+    return Request(InputSpec(like, session.target.root if session.target is not None else None))
 
 
 def _agreement(found: Comparison, values: Compared | None) -> str:

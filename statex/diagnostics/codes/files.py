@@ -41,7 +41,7 @@ NO_STATE = declare(
     "SX605",
     "no state in the checkpoint",
     exit=3,
-    meaning="The checkpoint holds no dict of tensors.",
+    meaning="The checkpoint holds no dict of tensors, nor a list of them.",
     example="torch.save({'epoch': 3}, 'a.pth')",
     mend="Name the file that holds the weights.",
 )
@@ -58,22 +58,33 @@ NO_ROOT = declare(
     "SX607",
     "a root that is not there",
     exit=2,
-    meaning="The dotted path given as the root leads to no dict in this checkpoint.",
+    meaning="The path given as the root leads to no dict in this checkpoint, nor to a list that holds tensors.",
     example="statex show a.pth --root state_dict",
     mend="`statex show` without a root lists the candidates.",
 )
 ROOT_TAKEN = declare(
     "SX619",
     "a root that is in use",
-    meaning="`root … -> …` puts the state where the checkpoint holds something else, which would be lost in silence.",
+    meaning="`root … -> …` puts the state where the checkpoint holds something else, which would be lost in silence, "
+    "or takes it out of a list, where what follows it would get other places.",
     example="root 'model' -> 'optimizer'   # the checkpoint has an optimizer",
     mend="Choose another path, or take the bare state alone: `root 'model' -> ''`.",
+)
+TWO_READINGS = declare(
+    "SX626",
+    "a path that can be read in two ways",
+    exit=2,
+    meaning="A path is a sequence of dict keys and places in lists. A dotted text stands for one, and here for "
+    "several, as keys of the checkpoint have dots of their own.",
+    example="statex show a.pth --root a.b   # torch.save({'a': {'b': state}, 'a.b': other}, 'a.pth')",
+    mend="Name each key by itself: `root ['a', 'b']` in the rules, `--root \"['a', 'b']\"` on the command line.",
 )
 JOINED_TWICE = declare(
     "SX608",
     "two entries that join to one key",
     exit=3,
-    meaning="Dicts inside a state join their keys with dots, and here two entries get the same name that way.",
+    meaning="Dicts and lists inside a state join their keys and places with dots, and here two entries get the same "
+    "name that way.",
     example="{'a': {'b': tensor}, 'a.b': tensor}",
     mend="Name an inner dict as the root.",
 )

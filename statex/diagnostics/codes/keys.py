@@ -186,3 +186,21 @@ STREAM = declare(
     example="statex stream   # rules.stream([('a', tensor)], header_with_b)",
     mend="Give the header of the very state that is streamed.",
 )
+UNSETTLED = declare(
+    "SX326",
+    "a key whose dict cannot be told",
+    meaning="The state is nested: dicts in it join their keys with dots, and are nested again when it is written. A "
+    "statement has given a key a name that can be read as several sequences of dict keys, and which one is meant "
+    "cannot be told.",
+    example="root ''\nrename prefix 'model.' -> ''   # over {'model': {'model.w': tensor}}",
+    mend="`root '' flat` writes all keys as they are, without dicts. Or name the inner dict as the root, or rename one "
+    "part of the path in a statement.",
+)
+LIST_GAP = declare(
+    "SX327",
+    "a list with a gap",
+    meaning="The state holds a list, whose places are numbers in the keys. In the result some of these numbers are "
+    "missing, or something else stands between them, so that there is no such list.",
+    example="root ''\ndrop ema.1   # over {'ema': [tensor, tensor, tensor]}",
+    mend="`renumber ema.{i:int}` closes the gap. `root '' flat` writes all keys as they are, without lists.",
+)

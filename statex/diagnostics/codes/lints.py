@@ -33,10 +33,11 @@ SHARED_IN_FULL = declare(
     "SX904",
     "shared tensors are written in full",
     exit=0,
-    meaning="Keys that are one memory in the input go to a format without sharing: each gets bytes of its own, and "
-    "whoever loads them has tensors of their own.",
+    meaning="Keys that are one tensor, or tensors that overlap in memory, go to a format without sharing: each gets "
+    "bytes of its own, and whoever loads them has separate tensors. Slices of one storage that do not overlap lose "
+    "nothing, and are not reported.",
     example="statex apply rules.sx tied.pth out.safetensors",
-    mend="Drop all but one where the model ties them itself, or write a .pth.",
+    mend="Where keys are one tensor and the model ties them itself, drop all but one; or write a .pth.",
 )
 NOTES_LOST = declare(
     "SX905",
