@@ -19,6 +19,7 @@ from statex.dsl.plan import Plan
 from statex.dsl.written import show_key
 from statex.grammar import parse, tree
 from statex.header import Header
+from statex.progress import Progress, teller
 from statex.rulefiles import read_rules
 from statex.session.conversion import Conversion, carry_out
 from statex.session.lazy import Checkpoint
@@ -197,7 +198,7 @@ def convert(
     max_memory: int | None = None,
     check_input: bool = False,
     verify_written: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[Progress], None] | Callable[[int, int], None] | None = None,
 ) -> Conversion:
     """Convert a checkpoint; the output appears whole and verified, or not at all.
 
@@ -208,7 +209,8 @@ def convert(
     `format` is `torch` or `safetensors`, by default what the name's ending says. `force` replaces an existing output.
     With `dry_run` everything is checked and nothing is computed or written. `max_memory` is in bytes. `check_input`
     compares all input bytes with the checksums a torch file records for them, `verify_written` reads the output again
-    and compares it. `progress` is called with the bytes written so far and those to be written.
+    and compares it. `progress` is called with a `Progress` in all phases of the run; a function of two arguments is
+    called with the bytes written so far and those to be written.
 
     Raises:
         StatexError: as `Rules.apply`, and 6xx for files.
@@ -222,7 +224,7 @@ def convert(
         verify_written=verify_written,
         dry_run=dry_run,
     )
-    return carry_out(replace(request, outputs=(output,), policy=policy), progress)
+    return carry_out(replace(request, outputs=(output,), policy=policy), teller(progress))
 
 
 def _request(

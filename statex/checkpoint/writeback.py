@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import threading
 
+from statex.checkpoint.syncing import sync_file
+from statex.progress import Add, unheard
+
 _STEP = 1 << 26
 """Bytes that are added before the disk is told to begin."""
 
@@ -43,8 +46,8 @@ class Writeback:
                 self._error = error
                 return
 
-    def finish(self) -> None:
-        """End the thread, and wait until all bytes are on the disk.
+    def finish(self, synced: Add = unheard) -> None:
+        """End the thread, and wait until all bytes are on the disk; `synced` is told of them.
 
         Raises:
             OSError: whatever the disk says, now or before.
@@ -52,7 +55,7 @@ class Writeback:
         self.stop()
         if self._error is not None:
             raise self._error
-        os.fsync(self._fd)
+        sync_file(self._fd, synced)
 
     def stop(self) -> None:
         """End the thread; the file can be closed then."""

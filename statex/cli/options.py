@@ -88,9 +88,10 @@ ProgressEvents = Annotated[
     str | None,
     typer.Option(
         "--progress",
-        metavar="json",
-        help="Print events to standard error, one JSON object a line: phase (planning, writing), progress (done and "
-        "total, in bytes), end (ok).",
+        metavar="json|plain|none",
+        help="How far the work is, on standard error. json: an event a line: phase (planning, reading, writing, "
+        "syncing, reading back), progress (done and total, in bytes), end (ok). plain: a line every 10 seconds. By "
+        "default a terminal has a line that is rewritten (with CI set: plain lines), and anything else nothing.",
     ),
 ]
 

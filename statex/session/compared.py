@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +14,7 @@ from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import target as codes
 from statex.execute.differences import Difference, compare_values
 from statex.header import TensorInfo, TensorType
+from statex.progress import READING, Add, Phases, Tell
 from statex.session.delivery import Delivery
 from statex.session.session import Session
 
@@ -81,12 +82,12 @@ def compared(
     values: bool = True,
     rtol: float = 0.0,
     atol: float = 0.0,
-    progress: Callable[[int, int], None] | None = None,
+    tell: Tell | None = None,
 ) -> Compared:
     """Compare the results of two sessions (of a checkpoint without rules: what it holds).
 
     Numbers `a` of the first and `b` of the second with `|a - b| <= atol + rtol * |b|` agree, if one of these is given.
-    `progress` is called with the bytes compared so far and all of them.
+    `tell` hears of the bytes that are read, of both.
 
     Raises:
         StatexError: 6xx for files.
@@ -99,7 +100,8 @@ def compared(
     found: dict[str, Difference] = {}
     equal = len(both) - len(types)
     if values:
-        found = dict(_values(first, second, comparable, rtol, atol, progress))
+        total = sum(kind.nbytes for key in comparable for kind in (one[key], other[key]) if kind is not None)
+        found = dict(_values(first, second, comparable, rtol, atol, Phases(tell).begin(READING, total)))
         equal = len(set(both) - set(found) - set(types) - set(uncompared))
     return Compared(
         first.inputs.main.label,
@@ -124,23 +126,16 @@ def _same_shape(one: Type, other: Type) -> bool:
 
 
 def _values(
-    first: Session,
-    second: Session,
-    keys: list[str],
-    rtol: float,
-    atol: float,
-    progress: Callable[[int, int], None] | None,
+    first: Session, second: Session, keys: list[str], rtol: float, atol: float, added: Add
 ) -> Iterator[tuple[str, Difference]]:
     left, right = tensors_of(first.whole), tensors_of(second.whole)
-    total, done = sum(left[key].type.nbytes for key in keys), 0
     with ThreadPoolExecutor(_THREADS) as pool:
         for key in keys:
             found = Difference(0)
+            width = left[key].type.dtype.itemsize + right[key].type.dtype.itemsize
             for part in compare_values(left[key], right[key], rtol=rtol, atol=atol, pool=pool):
                 found = found.joined(part)
-                done += part.numel * left[key].type.dtype.itemsize
-                if progress is not None:
-                    progress(done, total)
+                added(part.numel * width)
             if not found.is_equal:
                 yield key, found
 

@@ -20,6 +20,7 @@ from statex.dsl.graph import SourceKey
 from statex.dsl.parts import Part
 from statex.grammar import tree
 from statex.header import Header, OpaqueInfo, TensorInfo
+from statex.progress import READING, Phases
 from statex.session.expected import check_named
 from statex.session.request import InputSpec, Request, State
 
@@ -196,17 +197,17 @@ class Inputs:
         for reader in self.readers:
             reader.check_unchanged()
 
-    def check_stored(self) -> None:
+    def check_stored(self, phases: Phases) -> None:
         """Compare what inputs hold with the checksums they record, if that has not been done.
 
         Raises:
             StatexError: SX604.
         """
-        for reader in self.readers:
-            for leaf in layout.leaves(reader.tree):
-                stored = getattr(leaf, "handle", None)
-                if isinstance(stored, Stored):
-                    stored.check()
+        handles = (getattr(leaf, "handle", None) for reader in self.readers for leaf in layout.leaves(reader.tree))
+        due = {id(one): one for one in handles if isinstance(one, Stored) and one.due}.values()
+        added = phases.phase(READING, sum(one.nbytes for one in due))
+        for one in due:
+            one.check(added)
 
     def close(self) -> None:
         """Close the files that were opened."""

@@ -59,7 +59,7 @@ def diff(
     tolerances = requests.tolerances(tolerance)
     with progress.shown(saying, events) as shown, redirect_stdout(sys.stderr), Session(one) as a, Session(other) as b:
         warnings = judged((*a.before, *b.before, *a.plan.warnings), requests.warnings(saying.warnings))
-        found = compared(a, b, values=not no_values, **tolerances, progress=shown)
+        found = compared(a, b, values=not no_values, **tolerances, tell=shown)
     if saying.json:
         print_json(_as_json(found) | {"warnings": [to_json(one) for one in warnings]})
     else:

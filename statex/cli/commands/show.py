@@ -20,6 +20,7 @@ from statex.diagnostics.render import to_json
 from statex.dsl.parts import Outside
 from statex.execute.statistics import Statistics, statistics
 from statex.header import Header, OpaqueInfo, TensorInfo
+from statex.progress import READING, Phases
 from statex.session.compared import tensors_of
 from statex.session.overview import Overview, overview
 from statex.session.request import InputSpec, Request
@@ -56,6 +57,7 @@ def show(
     ] = None,
     target_arg: options.TargetArguments = None,
     root: options.Root = None,
+    events: options.ProgressEvents = None,
     saying: options.Saying,
 ) -> None:
     """Show the keys, dtypes, shapes and sizes of a checkpoint.
@@ -75,7 +77,7 @@ def show(
     warnings = judged(before, policy)
     with telling(before):
         found = _restricted(overview(path, root), pattern or ())
-        known = _statistics(path, found, saying) if stats else {}
+        known = _statistics(path, found, saying, events) if stats else {}
     with redirect_stdout(sys.stderr):
         listing = replace(listing, roles=_roles(resolve(aim)))
     if saying.json:
@@ -117,21 +119,20 @@ Known = Mapping[str, Mapping[str, Statistics]]
 """Statistics by the root of a state and the keys in it."""
 
 
-def _statistics(path: Path, found: Overview, saying: options.Saying) -> Known:
+def _statistics(path: Path, found: Overview, saying: options.Saying, events: str | None) -> Known:
     known: dict[str, dict[str, Statistics]] = {}
     wanted = [info for header in found.states.values() for info in header.entries.values()]
-    total, done = sum(info.type.nbytes for info in wanted if isinstance(info, TensorInfo)), 0
-    with progress.shown(saying) as update:
+    total = sum(info.type.nbytes for info in wanted if isinstance(info, TensorInfo))
+    with progress.shown(saying, events) as tell:
+        added = Phases(tell).begin(READING, total)
         for root, header in found.states.items():
             with Session(Request(InputSpec(path, root))) as session:
                 tensors = tensors_of(session.whole)
                 of_state = known[root] = {}
                 for key in header.entries:
                     if key in tensors:
-                        one = statistics(tensors[key])
+                        one = statistics(tensors[key], added)
                         of_state |= {key: one} if one is not None else {}
-                        done += tensors[key].type.nbytes
-                        update(done, total)
     return known
 
 

@@ -68,7 +68,7 @@ def _values(
     session: Session, like: Path, tolerances: dict[str, float], saying: options.Saying, events: str | None
 ) -> Compared:
     with progress.shown(saying, events) as shown, Session(Request(InputSpec(like))) as other:
-        found = compared(session, other, rtol=tolerances["rtol"], atol=tolerances["atol"], progress=shown)
+        found = compared(session, other, rtol=tolerances["rtol"], atol=tolerances["atol"], tell=shown)
         differing = different_values(found)
         if differing is not None:
             raise StatexError([differing])
