@@ -8,9 +8,16 @@ from typing import Annotated
 
 import typer
 
+from statex.cli import completion
+
 Expressions = Annotated[
     list[str] | None,
-    typer.Option("-e", metavar="RULE", help="A rule, beside rule files or instead of them; repeatable."),
+    typer.Option(
+        "-e",
+        metavar="RULE",
+        help="A rule, beside rule files or instead of them; repeatable.",
+        autocompletion=completion.in_rule,
+    ),
 ]
 Definitions = Annotated[
     list[str] | None,

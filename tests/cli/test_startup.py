@@ -90,8 +90,12 @@ def test_a_skipped_run_imports_no_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["explain"], ["explain", "SX301"], ["explain", "SX301", "--json"], ["--version"]]
-)
+    "arguments",
+    [
+        ["explain"], ["explain", "SX301"], ["explain", "SX301", "--json"], ["--version"], ["--help"],
+        *([name, "--help"] for name in ("apply", "run", "plan", "check", "verify", "diff", "show", "schema")),
+    ],
+)  # fmt: skip
 def test_what_touches_no_checkpoint_imports_none_of_its_code(arguments: Sequence[str]) -> None:
     found = imported(*arguments)
     rooms = ("statex.checkpoint", "statex.execute", "statex.session", "statex.recipe", "statex.api", "lark")

@@ -7,21 +7,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from statex.cli import options, progress, requests
+from statex.cli import options, progress
 from statex.cli.arguments import Argument
 from statex.cli.groups import grouped
 from statex.cli.output import columns, escape, print_diagnostics, print_json
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.folding import Folded, folded
 from statex.diagnostics.render import to_json
-from statex.session.compared import Compared, Type, compared
-from statex.session.request import InputSpec, Request
-from statex.session.session import Session
-from statex.session.warnings import judged
+
+if TYPE_CHECKING:
+    from statex.session.compared import Compared, Type
 
 
 @grouped
@@ -53,6 +52,12 @@ def diff(
     statex diff old.pth new.pth --rules convert.sx -D heads=32
     statex diff a.pth b.pth --rtol 1e-3 --atol 1e-5
     """
+    from statex.cli import requests
+    from statex.session.compared import compared
+    from statex.session.request import InputSpec, Request
+    from statex.session.session import Session
+    from statex.session.warnings import judged
+
     program = options.Program(None, definitions, params, inputs, root)
     one = requests.request([Argument(str(path)) for path in rules or ()], str(first), program, options.Aim())
     other = Request(InputSpec(second, root_of_b))

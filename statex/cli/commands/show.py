@@ -7,35 +7,35 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from statex.cli import options, progress, requests
+from statex.cli import completion, options, progress
 from statex.cli.groups import grouped
 from statex.cli.listing import SORTS, Listing, beside, dtypes, further, totals
 from statex.cli.output import columns, escape, print_diagnostics, print_json, room
 from statex.diagnostics.folding import natural
 from statex.diagnostics.render import to_json
-from statex.dsl.parts import Outside
-from statex.execute.statistics import Statistics, statistics
 from statex.header import Header, OpaqueInfo, TensorInfo
 from statex.progress import READING, Phases
-from statex.session.compared import tensors_of
-from statex.session.overview import Overview, overview
-from statex.session.request import InputSpec, Request
-from statex.session.selection import selected
-from statex.session.session import Session, settled, telling
-from statex.session.targets import resolve
-from statex.session.warnings import judged
 from statex.source import Source
+
+if TYPE_CHECKING:
+    from statex.execute.statistics import Statistics
+    from statex.session.overview import Overview
 
 
 @grouped
 def show(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="The checkpoint.")],
     pattern: Annotated[
-        list[str] | None, typer.Argument(metavar="[PATTERN…]", help="Show only the keys that these match.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[PATTERN…]",
+            help="Show only the keys that these match.",
+            autocompletion=completion.in_pattern,
+        ),
     ] = None,
     *,
     every: options.Every = False,
@@ -70,6 +70,13 @@ def show(
     statex show model.pth 'layers.0.**' --stats
     statex show lightning.ckpt --root state_dict --all
     """
+    from statex.cli import requests
+    from statex.session.overview import overview
+    from statex.session.request import InputSpec, Request
+    from statex.session.session import settled, telling
+    from statex.session.targets import resolve
+    from statex.session.warnings import judged
+
     policy = requests.warnings(saying.warnings)
     aim = requests.target(options.Aim(target, target_arg))
     listing = Listing(not every, _depth(depth), _sort(sort))
@@ -104,6 +111,9 @@ def _restricted(found: Overview, patterns: Sequence[str]) -> Overview:
     """Return an overview of the keys that patterns match."""
     if not patterns:
         return found
+    from statex.dsl.parts import Outside
+    from statex.session.selection import selected
+
     keys = dict.fromkeys(key for header in found.states.values() for key in header.entries)
     chosen = selected(
         keys, [Source("<pattern>", text) for text in patterns], Outside(), f"of `{found.label}`", "`show`"
@@ -115,11 +125,16 @@ def _restricted(found: Overview, patterns: Sequence[str]) -> Overview:
     return replace(found, states={root: header for root, header in states.items() if header.entries})
 
 
-Known = Mapping[str, Mapping[str, Statistics]]
+Known = Mapping[str, Mapping[str, "Statistics"]]
 """Statistics by the root of a state and the keys in it."""
 
 
 def _statistics(path: Path, found: Overview, saying: options.Saying, events: str | None) -> Known:
+    from statex.execute.statistics import statistics
+    from statex.session.compared import tensors_of
+    from statex.session.request import InputSpec, Request
+    from statex.session.session import Session
+
     known: dict[str, dict[str, Statistics]] = {}
     wanted = [info for header in found.states.values() for info in header.entries.values()]
     total = sum(info.type.nbytes for info in wanted if isinstance(info, TensorInfo))

@@ -5,21 +5,21 @@ from __future__ import annotations
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from statex.cli import options, progress, requests
+from statex.cli import options, progress
 from statex.cli.groups import grouped
 from statex.cli.output import escape, print_diagnostics, print_json
 from statex.diagnostics import StatexError
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.render import to_json
-from statex.execute.verify import Comparison
-from statex.session.compared import Compared, compared, different_values
-from statex.session.request import InputSpec, Request
-from statex.session.session import Session
-from statex.session.warnings import judged
+
+if TYPE_CHECKING:
+    from statex.execute.verify import Comparison
+    from statex.session.compared import Compared
+    from statex.session.session import Session
 
 
 @grouped
@@ -42,6 +42,11 @@ def verify(
     statex verify out.pth --target mypkg.models:MyModel
     statex verify out.safetensors --like reference.safetensors --values
     """
+    from statex.cli import requests
+    from statex.session.request import InputSpec, Request
+    from statex.session.session import Session
+    from statex.session.warnings import judged
+
     target = requests.target(aim)
     if target is None:
         raise typer.BadParameter("name what to verify against: --target MODULE:CALLABLE or --like FILE")
@@ -67,6 +72,10 @@ def verify(
 def _values(
     session: Session, like: Path, tolerances: dict[str, float], saying: options.Saying, events: str | None
 ) -> Compared:
+    from statex.session.compared import compared, different_values
+    from statex.session.request import InputSpec, Request
+    from statex.session.session import Session
+
     with progress.shown(saying, events) as shown, Session(Request(InputSpec(like))) as other:
         found = compared(session, other, rtol=tolerances["rtol"], atol=tolerances["atol"], tell=shown)
         differing = different_values(found)
