@@ -296,10 +296,11 @@ def diff(
     Raises:
         StatexError: as `Rules.plan`, and 6xx for files.
     """
+    from statex.session.bare import Bare
     from statex.session.compared import compared
 
     one = Session(_request(compile(rules), first, None, None, None, None, params or {}))
-    with one, Session(Request(InputSpec(second))) as other:
+    with one, Bare(Path(second)) as other:
         return compared(one, other, values=values, rtol=rtol, atol=atol)
 
 

@@ -20,7 +20,8 @@ from statex.session.placing import Placed, check_apart, check_report, checked, p
 from statex.session.records import Records, included
 from statex.session.report import LastRun, is_report, make_report, read_report
 from statex.session.request import Request
-from statex.session.session import Session, check, settled, telling
+from statex.session.session import Session, check, settled
+from statex.session.settling import telling
 from statex.session.shipping import Shipment, check_held_back, in_order, priced, shipments
 from statex.session.unchanged import changes, is_own, was_there
 from statex.session.warnings import judged

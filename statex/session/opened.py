@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from statex import nesting
 from statex.checkpoint import Reader, layout, open_checkpoint
@@ -15,14 +15,15 @@ from statex.checkpoint.input_file import Stored
 from statex.diagnostics import StatexError, diagnostic, fail, pointing_at
 from statex.diagnostics.codes import files as file_codes
 from statex.diagnostics.codes import names as name_codes
-from statex.dsl.check import Checked
-from statex.dsl.graph import SourceKey
-from statex.dsl.parts import Part
-from statex.grammar import tree
 from statex.header import Header, OpaqueInfo, TensorInfo
 from statex.progress import READING, Phases
-from statex.session.expected import check_named
-from statex.session.request import InputSpec, Request, State
+
+if TYPE_CHECKING:
+    from statex.dsl.check import Checked
+    from statex.dsl.graph import SourceKey
+    from statex.dsl.parts import Part
+    from statex.grammar import tree
+    from statex.session.request import InputSpec, Request, State
 
 
 class Opened:
@@ -45,7 +46,7 @@ class Opened:
 
     def header(self, root: tree.String | str | None) -> Header:
         """Return the header of the state, at a root (perhaps one that a rule file names) or where it is found."""
-        path, span = (root.value, root.span) if isinstance(root, tree.String) else (root, None)
+        path, span = (root, None) if root is None or isinstance(root, str) else (root.value, root.span)
         found = nesting.find_root(self.tree, self.label) if path is None else path
         return nesting.state_header(self.tree, found, self.label, span)
 
@@ -136,6 +137,8 @@ class Inputs:
         }
 
     def _open(self, given: InputSpec, label: str) -> Opened:
+        from statex.session.expected import check_named
+
         with pointing_at(given.span):
             opened = Opened(given.state, label)
         self.opened.append(opened)
@@ -216,6 +219,8 @@ class Inputs:
 
 
 def _root_statement(parts: Sequence[Part]) -> tree.Root | None:
+    from statex.grammar import tree
+
     found = [s for part in parts for s in part.program.statements if isinstance(s, tree.Root)]
     if len(found) > 1:
         first, second, *_ = found

@@ -102,6 +102,13 @@ def test_what_touches_no_checkpoint_imports_none_of_its_code(arguments: Sequence
     assert not [name for name in found if name.startswith(rooms)]
 
 
+@pytest.mark.parametrize("arguments", [["diff", "in.safetensors", "in.safetensors"], ["show", "in.safetensors"]])
+def test_what_has_no_rules_imports_none_of_the_language(arguments: Sequence[str]) -> None:
+    found = imported(*arguments)
+    rooms = ("lark", "regex", "statex.dsl", "statex.grammar", "statex.checkpoint.writer", "numpy")
+    assert not [name for name in found if name.startswith(rooms)]
+
+
 @pytest.mark.parametrize("command", ["apply", "plan", "check", "show", "verify"])
 def test_recipes_are_imported_for_recipes_alone(command: str) -> None:
     more = {"apply": ["o.safetensors"], "verify": ["--like", "in.safetensors"]}.get(command, [])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +20,9 @@ from statex.diagnostics.folding import Folded, folded
 from statex.diagnostics.render import to_json
 
 if TYPE_CHECKING:
+    from statex.session.bare import Bare
     from statex.session.compared import Compared, Type
+    from statex.session.session import Session
 
 
 @grouped
@@ -53,17 +55,20 @@ def diff(
     statex diff a.pth b.pth --rtol 1e-3 --atol 1e-5
     """
     from statex.cli import requests
+    from statex.session.bare import Bare
     from statex.session.compared import compared
-    from statex.session.request import InputSpec, Request
-    from statex.session.session import Session
     from statex.session.warnings import judged
 
     program = options.Program(None, definitions, params, inputs, root)
-    one = requests.request([Argument(str(path)) for path in rules or ()], str(first), program, options.Aim())
-    other = Request(InputSpec(second, root_of_b))
+    opened = _to_open(first, rules or (), program)
     tolerances = requests.tolerances(tolerance)
-    with progress.shown(saying, events) as shown, redirect_stdout(sys.stderr), Session(one) as a, Session(other) as b:
-        warnings = judged((*a.before, *b.before, *a.plan.warnings), requests.warnings(saying.warnings))
+    with (
+        progress.shown(saying, events) as shown,
+        redirect_stdout(sys.stderr),
+        opened() as a,
+        Bare(second, root_of_b) as b,
+    ):
+        warnings = judged((*a.before, *b.before, *a.warnings), requests.warnings(saying.warnings))
         found = compared(a, b, values=not no_values, **tolerances, tell=shown)
     if saying.json:
         print_json(_as_json(found) | {"warnings": [to_json(one) for one in warnings]})
@@ -73,6 +78,19 @@ def diff(
             typer.echo(line)
     if not found.agree:
         raise typer.Exit(1)
+
+
+def _to_open(path: Path, rules: Sequence[Path], program: options.Program) -> Callable[[], Session | Bare]:
+    """Return what opens what rules make of a checkpoint, or the checkpoint itself if nothing is to be done to it."""
+    if not (rules or program.definitions or program.params or program.inputs):
+        from statex.session.bare import Bare
+
+        return lambda: Bare(path, program.root)
+    from statex.cli import requests
+    from statex.session.session import Session
+
+    wanted = requests.request([Argument(str(one)) for one in rules], str(path), program, options.Aim())
+    return lambda: Session(wanted)
 
 
 Row = tuple[str, str, str]

@@ -24,6 +24,7 @@ from statex.source import Source
 if TYPE_CHECKING:
     from statex.execute.statistics import Statistics
     from statex.session.overview import Overview
+    from statex.session.request import TargetSpec
 
 
 @grouped
@@ -72,21 +73,18 @@ def show(
     """
     from statex.cli import requests
     from statex.session.overview import overview
-    from statex.session.request import InputSpec, Request
-    from statex.session.session import settled, telling
-    from statex.session.targets import resolve
+    from statex.session.settling import settle, telling
     from statex.session.warnings import judged
 
     policy = requests.warnings(saying.warnings)
     aim = requests.target(options.Aim(target, target_arg))
     listing = Listing(not every, _depth(depth), _sort(sort))
-    before = settled(Request(InputSpec(path)))
+    before = settle([path])
     warnings = judged(before, policy)
     with telling(before):
         found = _restricted(overview(path, root), pattern or ())
         known = _statistics(path, found, saying, events) if stats else {}
-    with redirect_stdout(sys.stderr):
-        listing = replace(listing, roles=_roles(resolve(aim)))
+    listing = replace(listing, roles=_roles(aim))
     if saying.json:
         print_json(_as_json(found, listing, known) | {"warnings": [to_json(one) for one in warnings]})
         return
@@ -131,9 +129,7 @@ Known = Mapping[str, Mapping[str, "Statistics"]]
 
 def _statistics(path: Path, found: Overview, saying: options.Saying, events: str | None) -> Known:
     from statex.execute.statistics import statistics
-    from statex.session.compared import tensors_of
-    from statex.session.request import InputSpec, Request
-    from statex.session.session import Session
+    from statex.session.bare import Bare
 
     known: dict[str, dict[str, Statistics]] = {}
     wanted = [info for header in found.states.values() for info in header.entries.values()]
@@ -141,8 +137,8 @@ def _statistics(path: Path, found: Overview, saying: options.Saying, events: str
     with progress.shown(saying, events) as tell:
         added = Phases(tell).begin(READING, total)
         for root, header in found.states.items():
-            with Session(Request(InputSpec(path, root))) as session:
-                tensors = tensors_of(session.whole)
+            with Bare(path, root) as state:
+                tensors = state.tensors()
                 of_state = known[root] = {}
                 for key in header.entries:
                     if key in tensors:
@@ -166,7 +162,13 @@ def _lines(found: Overview, listing: Listing, known: Known) -> Iterator[str]:
         yield from (f"{totals(header.entries)}: {escape(found.label)}" for header in found.states.values())
 
 
-def _roles(target: Any) -> dict[str, str]:
+def _roles(aim: TargetSpec | None) -> dict[str, str]:
+    if aim is None:
+        return {}
+    from statex.session.targets import resolve
+
+    with redirect_stdout(sys.stderr):
+        target = resolve(aim)
     if target is None or target.module is None:
         return {}
     return {

@@ -72,11 +72,10 @@ def verify(
 def _values(
     session: Session, like: Path, tolerances: dict[str, float], saying: options.Saying, events: str | None
 ) -> Compared:
+    from statex.session.bare import Bare
     from statex.session.compared import compared, different_values
-    from statex.session.request import InputSpec, Request
-    from statex.session.session import Session
 
-    with progress.shown(saying, events) as shown, Session(Request(InputSpec(like))) as other:
+    with progress.shown(saying, events) as shown, Bare(like) as other:
         found = compared(session, other, rtol=tolerances["rtol"], atol=tolerances["atol"], tell=shown)
         differing = different_values(found)
         if differing is not None:
