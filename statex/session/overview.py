@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from statex import garbage, nesting
 from statex.checkpoint import layout
 from statex.header import Header, OpaqueInfo, TensorInfo
 from statex.session.opened import Opened
-from statex.session.request import State
+
+if TYPE_CHECKING:
+    from statex.session.request import State
 
 
 @dataclass(frozen=True)
