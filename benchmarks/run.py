@@ -74,7 +74,7 @@ def llama(gigabytes: float, dtype: str = "bfloat16", fused: bool = False) -> Cal
 
 
 def many(path: Path) -> None:
-    """Save 100,000 tensors of 1 KB."""
+    """Save 100,000 tensors of 1 KiB."""
     import torch
 
     block = torch.randn(100_000, 256)
@@ -140,7 +140,7 @@ CASES = [
         Case("transpose all 2-D, 2 GB", suffix, llama(2), TRANSPOSE_RULE, TRANSPOSE),
         Case("join q, k, v, 2 GB", suffix, llama(2), JOIN_RULE, JOIN),
         Case("split qkv, 2 GB", suffix, llama(2, fused=True), SPLIT_RULE, SPLIT),
-        Case("rename 100,000 tensors of 1 KB", suffix, many, RENAME_RULE, RENAME),
+        Case("rename 100,000 tensors of 1 KiB", suffix, many, RENAME_RULE, RENAME),
     )
 ]
 

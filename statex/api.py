@@ -205,7 +205,7 @@ def convert(
     A source is a file, an index of shards, a folder that holds either, or a state in memory. `rules` are what `compile`
     takes: text, a path, `Rules`, or several of these. A destination whose name ends in `/` (or
     has no ending of a file, where the source is a folder or `shard_size` is given) is a folder of shards of at most
-    `shard_size` bytes, 5 GB unless given; `copy_files` also copies files that are not weights.
+    `shard_size` bytes, 5 × 10⁹ unless given; `copy_files` also copies files that are not weights.
     `format` is `torch` or `safetensors`, by default what the name's ending says. `force` replaces an existing output.
     With `dry_run` everything is checked and nothing is computed or written. `max_memory` is in bytes. `check_input`
     compares all input bytes with the checksums a torch file records for them, `verify_written` reads the output again

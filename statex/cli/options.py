@@ -84,7 +84,7 @@ Warnings = Annotated[
     ),
 ]
 MaxMemory = Annotated[
-    str | None, typer.Option("--max-memory", metavar="SIZE", help="Refuse to start if more may be used: 2GB, 500MB.")
+    str | None, typer.Option("--max-memory", metavar="SIZE", help="Refuse to start if more may be used: 2GiB, 500MiB.")
 ]
 ShardSize = Annotated[
     str | None, typer.Option("--shard-size", metavar="SIZE", help="Write a folder of files of at most this size.")
