@@ -52,15 +52,20 @@ class Writeback:
         Raises:
             OSError: whatever the disk says, now or before.
         """
+        self._end()
+        # The thread may be at work yet: who waits for the disk knows how far that is.
+        sync_file(self._fd, synced)
         self.stop()
         if self._error is not None:
             raise self._error
-        sync_file(self._fd, synced)
+
+    def _end(self) -> None:
+        self._ended = True
+        self._wanted.set()
 
     def stop(self) -> None:
         """End the thread; the file can be closed then."""
+        self._end()
         if self._thread is not None:
-            self._ended = True
-            self._wanted.set()
             self._thread.join()
             self._thread = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 
 from statex.diagnostics.amounts import show_bytes
@@ -11,14 +12,30 @@ from statex.progress import PLANNING, Progress
 Clock = Callable[[], float]
 _SURE = 1.0
 """Seconds of a phase before which nobody can say how long it will take."""
+_LATELY, _APART = 10.0, 0.5
+"""Seconds of a phase that tell its speed, and those between two looks at it."""
 
 
 class _Spent:
-    """The time that was spent in a phase, and the bytes that were done before."""
+    """The time that was spent in a phase, and the bytes that were done at times since lately."""
 
     def __init__(self, done: int) -> None:
-        self.first = self.last = done
         self.seconds = 0.0
+        self.last = done
+        self._seen = deque([(0.0, done)])
+
+    def see(self, seconds: float, done: int) -> None:
+        """Note the bytes that were done after a time."""
+        self.last = done
+        if seconds >= self._seen[-1][0] + _APART:
+            self._seen.append((seconds, done))
+        while len(self._seen) > 1 and self._seen[1][0] <= seconds - _LATELY:
+            self._seen.popleft()
+
+    def speed(self, seconds: float) -> float:
+        """Return the bytes a second lately, after a time; 0 if there is nothing to tell it by."""
+        since, done = self._seen[0]
+        return (self.last - done) / (seconds - since) if seconds - since >= _SURE else 0.0
 
 
 class Pace:
@@ -40,8 +57,8 @@ class Pace:
             self._since = self._clock()
         if spent is None or begins:
             spent = self._phases[now.phase] = _Spent(now.done)
-        spent.last = now.done
         self.now = now
+        spent.see(self.seconds, now.done)
         return changed
 
     @property
@@ -58,9 +75,8 @@ class Pace:
 
     def _measured(self, now: Progress, seconds: float) -> list[str]:
         said = [f"{now.phase} {100 * now.done // now.total:3d} %", f"{show_bytes(now.done)} of {show_bytes(now.total)}"]
-        done = now.done - self._phases[now.phase].first
-        if seconds >= _SURE and done > 0:
-            speed = done / seconds
+        speed = self._phases[now.phase].speed(seconds)
+        if speed > 0:
             said += [f"{show_bytes(int(speed))}/s", f"{show_time((now.total - now.done) / speed)} left"]
         return said
 

@@ -68,6 +68,20 @@ def test_what_is_said_of_a_phase(clock: Clock) -> None:
     assert str(pace) == "writing  25 %, 1.0 GiB of 4.0 GiB, 256.0 MiB/s, 0:12 left"
 
 
+def test_the_speed_is_that_of_lately(clock: Clock) -> None:
+    """What the system takes into memory says nothing of the disk."""
+    pace = Pace(clock)
+    pace.hear(Progress("writing", 0, 40 * GIB))
+    for done in range(1, 11):  # 1 GiB a second, then a tenth of that
+        clock.wait(1)
+        pace.hear(Progress("writing", done * GIB, 40 * GIB))
+    assert str(pace).endswith("1.0 GiB/s, 0:30 left")
+    for done in range(1, 31):
+        clock.wait(1)
+        pace.hear(Progress("writing", 10 * GIB + done * GIB // 10, 40 * GIB))
+    assert str(pace) == "writing  32 %, 13.0 GiB of 40.0 GiB, 102.4 MiB/s, 4:30 left"
+
+
 def test_a_disk_that_says_nothing_of_how_far_it_is(clock: Clock) -> None:
     pace = Pace(clock)
     pace.hear(Progress("syncing", 0, 5 * GIB))
