@@ -6,7 +6,8 @@ import shutil
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
+from math import inf
 from typing import Any, TextIO
 
 from statex.cli import signals
@@ -44,7 +45,10 @@ class Live:
     def _say_if_due(self) -> None:
         if self._clock() >= self._next:
             self._next = self._clock() + self._every
-            self.say()
+            try:
+                self.say()
+            except OSError:  # who watched has gone: that is no reason to end the work
+                self._next = inf
 
     def say(self) -> None:
         """Say how far the run is."""
@@ -93,7 +97,7 @@ class Line(Live):
 
     def end(self) -> None:
         """Take the line away."""
-        with self._lock:
+        with self._lock, suppress(OSError):
             self._clear()
 
     def _clear(self) -> None:

@@ -28,7 +28,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 import typer
 
@@ -128,7 +128,8 @@ class _Events:
 
 
 def _print(**event: object) -> None:
-    print(json.dumps(event), file=sys.stderr, flush=True)
+    with suppress(OSError):  # who watched has gone: that is no reason to end the work
+        print(json.dumps(event), file=sys.stderr, flush=True)
 
 
 _WAYS: dict[str, Callable[[], AbstractContextManager[Tell]]] = {"json": _events, "plain": _plain, "none": _none}

@@ -212,6 +212,21 @@ def test_a_log_of_short_work_is_empty(clock: Clock) -> None:
     assert stream.getvalue() == ""
 
 
+class Gone(Screen):
+    """A stream whose reader has gone."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+@pytest.mark.parametrize("kind", [Line, Plain])
+def test_nobody_watches_any_more(clock: Clock, kind: type[Line] | type[Plain]) -> None:
+    live = kind(Gone(), 0.0, clock=clock)
+    live(Progress("planning"))
+    live(Progress("writing", 1, GIB))
+    live.end()
+
+
 def test_a_thread_ticks_meanwhile(clock: Clock) -> None:
     stream = io.StringIO()
     plain = Plain(stream, 0.0, clock=clock)

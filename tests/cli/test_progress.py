@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -209,6 +211,19 @@ def test_other_values(run: Run, command: Sequence[str], value: str) -> None:
 def test_only_what_writes_or_reads_values_has_progress(run: Run) -> None:
     for command in ("plan", "check"):
         assert run(command, "net.pth", "--progress=json").exit_code == 2
+
+
+@pytest.mark.parametrize("way", ["json", "plain"])
+def test_who_watched_has_gone(run: Run, way: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "statex", "apply", "-e", "", "net.pth", "out.pth", "--progress", way]
+    try:
+        done = subprocess.run(command, stderr=write, stdout=subprocess.PIPE, text=True)
+    finally:
+        os.close(write)
+    assert done.stdout.endswith("wrote out.pth\n")
+    assert torch.load("out.pth").keys() == {"a.w", "b.w"}
 
 
 class Terminal(io.StringIO):
