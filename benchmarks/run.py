@@ -5,7 +5,8 @@
     python benchmarks/run.py --rounds 3 --folder /somewhere/fast
 
 Each round runs `cp`, `cp` with a `sync` of the copy, statex (which syncs what it writes), the torch script (which
-does not) and `statex plan` one after the other, so that the noise of the machine meets all of them.
+does not) and `statex plan` one after the other, so that the noise of the machine meets all of them. A second table has
+`statex diff` of two equal files beside `cat`, which reads both, `cmp`, and a torch script that compares them.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def llama(gigabytes: float, dtype: str = "bfloat16", fused: bool = False) -> Cal
 
 
 def many(path: Path) -> None:
-    """Save 100,000 tensors of 1 KB."""
+    """Save 100,000 tensors of 1 KiB."""
     import torch
 
     block = torch.randn(100_000, 256)
@@ -139,9 +140,22 @@ CASES = [
         Case("transpose all 2-D, 2 GB", suffix, llama(2), TRANSPOSE_RULE, TRANSPOSE),
         Case("join q, k, v, 2 GB", suffix, llama(2), JOIN_RULE, JOIN),
         Case("split qkv, 2 GB", suffix, llama(2, fused=True), SPLIT_RULE, SPLIT),
-        Case("rename 100,000 tensors of 1 KB", suffix, many, RENAME_RULE, RENAME),
+        Case("rename 100,000 tensors of 1 KiB", suffix, many, RENAME_RULE, RENAME),
     )
 ]
+
+
+SAME = """
+import sys, torch
+if sys.argv[1].endswith(".safetensors"):
+    from safetensors.torch import load_file as load
+else:
+    load = torch.load
+one, other = (load(path) for path in sys.argv[1:])
+assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+"""
+"""Compares two files as a user would with torch."""
+COMPARED = "diff of two equal files, 2 GB each"
 
 
 def run(*command: str) -> tuple[float, float]:
@@ -154,19 +168,59 @@ def run(*command: str) -> tuple[float, float]:
     return float(seconds), int(kilobytes) / 1024
 
 
+def program() -> str:
+    """Return the path of statex."""
+    return shutil.which("statex", path=str(Path(sys.executable).parent)) or "statex"
+
+
+def made(make: Callable[[Path], None], path: Path) -> None:
+    """Make the data of a case in a process of its own, so that its memory is given back."""
+    pid = os.fork()
+    if pid == 0:
+        make(path)
+        os._exit(0)
+    if os.waitpid(pid, 0)[1]:
+        raise SystemExit(f"the data of `{path.name}` could not be made")
+
+
+def compare(suffix: str, folder: Path, rounds: int, torch_rounds: int) -> str:
+    """Return the line of the table for comparing two equal files of 2 GB each."""
+    one, other, script = folder / f"a{suffix}", folder / f"b{suffix}", folder / "script.py"
+    made(llama(2), one)
+    shutil.copyfile(one, other)
+    script.write_text(SAME)
+    files = str(one), str(other)
+    commands = {
+        "cat": ["cat", *files],
+        "cmp": ["cmp", *files],
+        "statex": [program(), "diff", *files],
+        "torch": [sys.executable, str(script), *files],
+    }
+    run(*commands["cat"])  # warm
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    memory: dict[str, float] = dict.fromkeys(commands, 0.0)
+    for number in range(rounds):
+        for name, command in commands.items():
+            if name != "torch" or number < torch_rounds:
+                seconds, memory[name] = run(*command)
+                times[name].append(seconds)
+    one.unlink()
+    other.unlink()
+    cat, cmp, ours, theirs = (statistics.median(times[name] or [float("nan")]) for name in commands)
+    return (
+        f"| {COMPARED} | {suffix} | {cat:.2f} s | {cmp:.2f} s | {ours:.2f} s | {ours / cat:.2f} | {theirs / cat:.2f} "
+        f"| {memory['statex']:.0f} MiB | {memory['torch']:.0f} MiB |"
+    )
+
+
 def measure(case: Case, folder: Path, rounds: int, torch_rounds: int) -> str:
     """Return the line of the table of one case."""
     source, destination = folder / f"in{case.suffix}", folder / f"out{case.suffix}"
-    pid = os.fork()  # what makes the data is a process of its own, so that its memory is given back
-    if pid == 0:
-        case.make(source)
-        os._exit(0)
-    if os.waitpid(pid, 0)[1]:
-        raise SystemExit(f"the data of `{case.name}` could not be made")
+    made(case.make, source)
     subprocess.run(["cat", source], stdout=subprocess.DEVNULL, check=True)  # warm
     script = folder / "script.py"
     script.write_text(LOAD + case.script + SAVE)
-    statex = shutil.which("statex", path=str(Path(sys.executable).parent)) or "statex"
+    statex = program()
     commands = {
         "cp": ["cp", str(source), str(destination)],
         "cp, sync": ["sh", "-c", f"cp {source} {destination} && sync {destination}"],
@@ -213,6 +267,11 @@ def main() -> None:
         for case in CASES:
             if options.only in f"{case.name} {case.suffix}":
                 print(measure(case, Path(folder), options.rounds, options.torch_rounds), flush=True)
+        print("\n| work | format | cat | cmp | statex diff | / cat | torch script / cat | peak | script's peak |")
+        print("|---|---|---|---|---|---|---|---|---|", flush=True)
+        for suffix in (".safetensors", ".pth"):
+            if options.only in f"{COMPARED} {suffix}":
+                print(compare(suffix, Path(folder), options.rounds, options.torch_rounds), flush=True)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from statex.execute.verify import Comparison
     from statex.migrating.chain import Chain
     from statex.migrating.hooks import StatexWarning
+    from statex.progress import Progress
     from statex.session.compared import Compared
     from statex.session.conversion import Conversion
     from statex.session.lazy import Checkpoint
@@ -36,6 +37,7 @@ __all__ = [
     "Conversion",
     "Diagnostic",
     "Plan",
+    "Progress",
     "Rules",
     "StatexError",
     "StatexWarning",
@@ -64,6 +66,7 @@ _OWNERS = {
     "Diagnostic": "diagnostics",
     "StatexError": "diagnostics",
     "Plan": "dsl.plan",
+    "Progress": "progress",
     "StatexWarning": "migrating.hooks",
     "attach": "embedding",
     "detach": "embedding",

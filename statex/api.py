@@ -21,6 +21,7 @@ from statex.dsl.written import show_key
 from statex.grammar import parse, tree
 from statex.header import Header
 from statex.paths import Address
+from statex.progress import Progress, teller
 from statex.rulefiles import read_rules
 from statex.session.conversion import Conversion, carry_out
 from statex.session.lazy import Checkpoint
@@ -211,18 +212,19 @@ def convert(
     max_memory: int | None = None,
     check_input: bool = False,
     verify_written: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[Progress], None] | Callable[[int, int], None] | None = None,
 ) -> Conversion:
     """Convert a checkpoint; the output appears whole and verified, or not at all.
 
     A source is a file, an index of shards, a folder that holds either, or a state in memory. `rules` are what `compile`
     takes: text, a path, `Rules`, or several of these. A destination whose name ends in `/` (or
     has no ending of a file, where the source is a folder or `shard_size` is given) is a folder of shards of at most
-    `shard_size` bytes, 5 GB unless given; `copy_files` also copies files that are not weights.
+    `shard_size` bytes, 5 × 10⁹ unless given; `copy_files` also copies files that are not weights.
     `format` is `torch` or `safetensors`, by default what the name's ending says. `force` replaces an existing output.
     With `dry_run` everything is checked and nothing is computed or written. `max_memory` is in bytes. `check_input`
     compares all input bytes with the checksums a torch file records for them, `verify_written` reads the output again
-    and compares it. `progress` is called with the bytes written so far and those to be written.
+    and compares it. `progress` is called with a `Progress` in all phases of the run; a function of two arguments is
+    called with the bytes written so far and those to be written.
 
     Raises:
         StatexError: as `Rules.apply`, and 6xx for files.
@@ -236,7 +238,7 @@ def convert(
         verify_written=verify_written,
         dry_run=dry_run,
     )
-    return carry_out(replace(request, outputs=(output,), policy=policy), progress)
+    return carry_out(replace(request, outputs=(output,), policy=policy), teller(progress))
 
 
 def _request(
@@ -309,10 +311,11 @@ def diff(
     Raises:
         StatexError: as `Rules.plan`, and 6xx for files.
     """
+    from statex.session.bare import Bare
     from statex.session.compared import compared
 
     one = Session(_request(compile(rules), first, None, None, None, None, params or {}))
-    with one, Session(Request(InputSpec(second))) as other:
+    with one, Bare(Path(second)) as other:
         return compared(one, other, values=values, rtol=rtol, atol=atol)
 
 

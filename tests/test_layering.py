@@ -20,6 +20,7 @@ ROOMS = {
     "statex.header": FOUNDATIONS,
     "statex.garbage": FOUNDATIONS,
     "statex.record": FOUNDATIONS,
+    "statex.progress": FOUNDATIONS,
     "statex.torch_dtypes": FOUNDATIONS,
     "statex.nesting": FOUNDATIONS,
     "statex.paths": FOUNDATIONS,
@@ -72,7 +73,7 @@ ALLOWED = {
     "recipe": room(f"{FOUNDATIONS} grammar dsl session", "msgspec yaml"),
     "migrating": room(f"{FOUNDATIONS} grammar dsl checkpoint execute session", "torch"),
     "api": room(f"{FOUNDATIONS} grammar dsl checkpoint execute session migrating", "torch"),
-    "cli": room(f"{FOUNDATIONS} grammar dsl checkpoint execute session recipe migrating api", "typer rich yaml torch"),
+    "cli": room(f"{FOUNDATIONS} grammar dsl checkpoint execute session recipe migrating api", "typer yaml torch"),
     "main": room("cli"),
 }
 LATE = ("torch", "numpy", "transformers")

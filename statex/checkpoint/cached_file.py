@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 
 from statex.checkpoint.contents import Buffer
 from statex.checkpoint.crc import crc32
 from statex.checkpoint.input_file import Extent
 from statex.checkpoint.writeback import Writeback
+from statex.progress import Watch
 
 _UNSUPPORTED = frozenset(
     code for name in ("EXDEV", "ENOSYS", "EOPNOTSUPP", "ENOTSUP", "EINVAL", "EPERM", "EBADF")
@@ -26,11 +26,11 @@ _PAGE = 4096
 
 
 class CachedFile:
-    """Appends to a file that is open for writing, and tells `progress` of bytes as they are written."""
+    """Appends to a file that is open for writing; `watch` hears of its bytes."""
 
-    def __init__(self, fd: int, progress: Callable[[int], None] | None) -> None:
+    def __init__(self, fd: int, watch: Watch) -> None:
         self._fd = fd
-        self._progress = progress
+        self._watch = watch
         self._offset = 0
         """Bytes written so far."""
         self._kernel_copies = True
@@ -100,8 +100,7 @@ class CachedFile:
     def _added(self, count: int) -> None:
         self._offset += count
         self._writeback.add(count)
-        if self._progress is not None:
-            self._progress(count)
+        self._watch.written(count)
 
     def finish(self) -> None:
         """Wait until all of it is on the disk.
@@ -109,7 +108,7 @@ class CachedFile:
         Raises:
             OSError: whatever the disk says.
         """
-        self._writeback.finish()
+        self._writeback.finish(self._watch.synced)
 
     def close(self) -> None:
         """End what goes on beside; the file can be closed then."""

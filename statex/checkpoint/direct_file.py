@@ -10,13 +10,14 @@ import mmap
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from statex.checkpoint.contents import Buffer
 from statex.checkpoint.crc import crc32
 from statex.checkpoint.input_file import Extent
+from statex.progress import Watch
 
 _BLOCK = 1 << 20
 _BLOCKS, _THREADS = 8, 6
@@ -25,7 +26,7 @@ _UNIT = 4096
 """Offsets and lengths of direct writes are multiples of this, which every disk's sectors divide."""
 
 
-def open_direct(path: Path, fd: int, progress: Callable[[int], None] | None) -> DirectFile | None:
+def open_direct(path: Path, fd: int, watch: Watch) -> DirectFile | None:
     """Return what writes a file past the page cache, where its file system lets us; `fd` is open for writing too."""
     try:
         direct = os.open(path, os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC)
@@ -34,16 +35,16 @@ def open_direct(path: Path, fd: int, progress: Callable[[int], None] | None) -> 
     if not stat.S_ISREG(os.fstat(direct).st_mode):
         os.close(direct)
         return None
-    return DirectFile(direct, fd, progress)
+    return DirectFile(direct, fd, watch)
 
 
 class DirectFile:
     """Appends to a file in whole blocks; `direct` and `fd` are the same file, open past the page cache and usually."""
 
-    def __init__(self, direct: int, fd: int, progress: Callable[[int], None] | None) -> None:
+    def __init__(self, direct: int, fd: int, watch: Watch) -> None:
         self._direct = direct
         self._fd = fd
-        self._progress = progress
+        self._watch = watch
         memory = mmap.mmap(-1, _BLOCK * _BLOCKS)
         if hasattr(mmap, "MADV_HUGEPAGE"):
             memory.madvise(mmap.MADV_HUGEPAGE)  # fewer pieces for the disk to gather
@@ -99,8 +100,7 @@ class DirectFile:
         self._offset += _BLOCK
         self._filled = 0
         self._block = self._free.popleft() if self._free else self._pending.popleft().result()
-        if self._progress is not None:
-            self._progress(_BLOCK)
+        self._watch.written(_BLOCK)
 
     def finish(self) -> None:
         """Wait until all of it is on the disk.
@@ -108,14 +108,15 @@ class DirectFile:
         Raises:
             OSError: whatever the disk says, now or before.
         """
+        self._watch.written(self._filled)
+        self._watch.synced(0)
         while self._pending:
             self._pending.popleft().result()
         whole = self._filled - self._filled % _UNIT
         _write(self._direct, self._block[:whole], self._offset)
         _write(self._fd, self._block[whole : self._filled], self._offset + whole)
-        if self._progress is not None:
-            self._progress(self._filled)
         os.fsync(self._fd)
+        self._watch.synced(self._offset + self._filled)
 
     def close(self) -> None:
         """End what goes on beside; the file can be closed then."""

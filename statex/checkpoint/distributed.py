@@ -28,12 +28,14 @@ from statex.checkpoint.pieces import Box, Piece, Pieced, Places, check_boxes, si
 from statex.checkpoint.reader import Reader
 from statex.checkpoint.sharded import inside
 from statex.checkpoint.stamps import all_as_text, with_stamps
+from statex.checkpoint.syncing import sync_path
 from statex.checkpoint.torch_file import TorchReader
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.suggest import join_words
 from statex.dtypes import BY_NAME
 from statex.header import OpaqueInfo, TensorInfo, TensorType
+from statex.progress import Watch
 from statex.torch_dtypes import torch_dtype
 
 HEADER = ".metadata"
@@ -268,8 +270,10 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def write_distributed(folder: Path, tree: Any, added: Callable[[int], None] | None) -> None:
+def write_distributed(folder: Path, tree: Any, watch: Watch) -> None:
     """Write a tree of plain values and contiguous `OutTensor`s by torch; each tensor is made when torch writes it.
+
+    All is on the disk then; `watch` hears of the bytes.
 
     Raises:
         StatexError: SX604 for an input whose checksums do not agree, SX612 where torch cannot write.
@@ -296,13 +300,9 @@ def write_distributed(folder: Path, tree: Any, added: Callable[[int], None] | No
         found = dcp.DefaultSavePlanner.lookup_object(planner, index)
         if id(found) not in described:
             return found
-        if last:
-            # torch keeps all tensors until the file is complete; what is in this one is written by now.
-            last.pop().untyped_storage().resize_(0)
+        let_go()
         tensor = _tensor(described[id(found)][1], torch)
         last.append(tensor)
-        if added is not None:
-            added(tensor.numel() * tensor.element_size())
         return tensor
 
     def create_global_plan(planner: Any, plans: Any) -> Any:
@@ -310,6 +310,13 @@ def write_distributed(folder: Path, tree: Any, added: Callable[[int], None] | No
         if stamps:
             metadata.planner_data[STAMPS] = (stamps,)
         return plan, metadata
+
+    def let_go() -> None:
+        """Note that the tensor before is written, and free its memory: torch keeps all until the file is complete."""
+        if last:
+            storage = last.pop().untyped_storage()
+            watch.written(storage.nbytes())
+            storage.resize_(0)
 
     # torch 2.6 does not have the word, and sees for itself that there is one process.
     alone = {"no_dist": True} if "no_dist" in signature(dcp.save).parameters else {}
@@ -319,7 +326,7 @@ def write_distributed(folder: Path, tree: Any, added: Callable[[int], None] | No
         with _quiet():
             dcp.save(
                 mapped(tree, placeholder),
-                storage_writer=dcp.FileSystemWriter(folder, thread_count=1, per_thread_copy_ahead=0),
+                storage_writer=dcp.FileSystemWriter(folder, sync_files=False, thread_count=1, per_thread_copy_ahead=0),
                 planner=planner(),
                 **alone,
             )
@@ -328,6 +335,9 @@ def write_distributed(folder: Path, tree: Any, added: Callable[[int], None] | No
         if isinstance(cause, RuntimeError):
             fail(codes.UNWRITABLE, f"torch cannot write `{folder.name}`: {_first_line(cause)}")
         raise cause from None
+    let_go()
+    for path in sorted(folder.iterdir()):
+        sync_path(path, watch.synced)
 
 
 def _tensor(out: OutTensor, torch: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import NoReturn
 from statex.checkpoint.crc import crc32
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
+from statex.progress import Add, unheard
 from statex.record import record
 
 SLICE = 256 * 1024
@@ -92,8 +93,8 @@ class InputFile:
         except OSError as error:
             fail(codes.UNREADABLE, f"`{self.path}` cannot be read: {error.strerror or error}")
 
-    def crc32(self, offset: int, count: int) -> int:
-        """Return the CRC-32 of a region, read in slices."""
+    def crc32(self, offset: int, count: int, added: Add = unheard) -> int:
+        """Return the CRC-32 of a region, read in slices; `added` is told of their bytes."""
         crc, end = 0, offset + count
         buffer = memoryview(bytearray(min(SLICE, count)))
         while offset < end:
@@ -101,6 +102,7 @@ class InputFile:
             self.read_into(offset, part)
             crc = crc32(part, crc)
             offset += len(part)
+            added(len(part))
         return crc
 
     def check_unchanged(self) -> None:
@@ -161,14 +163,14 @@ class Stored:
         """True where a recorded CRC has not been compared yet."""
         return self.crc is not None and not self.checked
 
-    def check(self) -> None:
-        """Compare the bytes with the recorded CRC, if there is one, unless that is done.
+    def check(self, added: Add = unheard) -> None:
+        """Compare the bytes with the recorded CRC, if there is one, unless that is done; `added` is told of them.
 
         Raises:
             StatexError: SX604.
         """
         if self.due:
-            self.compare(self.extent.file.crc32(self.extent.offset, self.extent.nbytes))
+            self.compare(self.extent.file.crc32(self.extent.offset, self.extent.nbytes, added))
 
     def compare(self, crc: int) -> None:
         """Compare the CRC of all the bytes with the recorded one.

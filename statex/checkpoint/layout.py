@@ -51,6 +51,15 @@ def alone(info: TensorInfo) -> OutTensor:
     return OutTensor(kind, blob, 0, contiguous(kind.shape), info.is_parameter, info.requires_grad)
 
 
+def dense(state: Mapping[str, Any]) -> dict[str, OutTensor]:
+    """Return the dense tensors of a state, those of inputs with contiguous bytes of their own."""
+    return {
+        key: alone(leaf) if isinstance(leaf, TensorInfo) else leaf
+        for key, leaf in state.items()
+        if isinstance(leaf, TensorInfo | OutTensor)
+    }
+
+
 def _tensor(info: TensorInfo, blob: Blob, offset: int, stride: tuple[int, ...]) -> OutTensor:
     return OutTensor(info.type, blob, offset, stride, info.is_parameter, info.requires_grad)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from statex.checkpoint.earlier import Earlier
 from statex.checkpoint.input_file import SLICE, Extent, Stored
 from statex.checkpoint.reserve import reserve
 from statex.checkpoint.sink import open_sink
+from statex.progress import Watch
 
 _SMALL = SLICE // 4
 """Bytes below which a call of the kernel's copy costs more than to read and write."""
@@ -22,7 +22,7 @@ _WORTH_AHEAD = 1 << 21
 
 
 class OutputFile:
-    """A file open for writing; `progress` is told of bytes as they are written.
+    """A file open for writing; `watch` hears of its bytes.
 
     With `keep_crc` computed blobs get the CRC-32 of their bytes whatever the format needs. `large` is for one of an
     output that is written past the page cache, where the file system lets us.
@@ -31,7 +31,7 @@ class OutputFile:
     def __init__(
         self,
         path: Path,
-        progress: Callable[[int], None] | None = None,
+        watch: Watch | None = None,
         *,
         keep_crc: bool = False,
         large: bool = False,
@@ -46,7 +46,7 @@ class OutputFile:
         self._waiting = 0
         self._region: Extent | None = None
         self._keep_crc = keep_crc
-        self._sink = open_sink(path, self.fd, progress, large=large)
+        self._sink = open_sink(path, self.fd, watch or Watch(), large=large)
         self._parts: dict[Stored, tuple[int, int]] = {}
         """Of storages that are written in parts: how far the parts follow one another, and their CRC-32."""
 

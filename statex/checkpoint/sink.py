@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from statex.checkpoint.cached_file import CachedFile
 from statex.checkpoint.contents import Buffer
 from statex.checkpoint.input_file import Extent
+from statex.progress import Watch
 
 
 class Sink(Protocol):
@@ -34,15 +34,15 @@ class Sink(Protocol):
         """End what goes on beside; the file can be closed then."""
 
 
-def open_sink(path: Path, fd: int, progress: Callable[[int], None] | None, *, large: bool) -> Sink:
-    """Return the way to the disk for a file that is open for writing; `progress` is told of bytes as they are written.
+def open_sink(path: Path, fd: int, watch: Watch, *, large: bool) -> Sink:
+    """Return the way to the disk for a file that is open for writing; `watch` hears of its bytes.
 
     One of a `large` output goes past the page cache, where its file system lets us.
     """
     if large:
         from statex.checkpoint.direct_file import open_direct
 
-        direct = open_direct(path, fd, progress)
+        direct = open_direct(path, fd, watch)
         if direct is not None:
             return direct
-    return CachedFile(fd, progress)
+    return CachedFile(fd, watch)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import threading
 
+from statex.checkpoint.syncing import sync_file
+from statex.progress import Add, unheard
+
 _STEP = 1 << 26
 """Bytes that are added before the disk is told to begin."""
 
@@ -43,21 +46,26 @@ class Writeback:
                 self._error = error
                 return
 
-    def finish(self) -> None:
-        """End the thread, and wait until all bytes are on the disk.
+    def finish(self, synced: Add = unheard) -> None:
+        """End the thread, and wait until all bytes are on the disk; `synced` is told of them.
 
         Raises:
             OSError: whatever the disk says, now or before.
         """
+        self._end()
+        # The thread may be at work yet: who waits for the disk knows how far that is.
+        sync_file(self._fd, synced)
         self.stop()
         if self._error is not None:
             raise self._error
-        os.fsync(self._fd)
+
+    def _end(self) -> None:
+        self._ended = True
+        self._wanted.set()
 
     def stop(self) -> None:
         """End the thread; the file can be closed then."""
+        self._end()
         if self._thread is not None:
-            self._ended = True
-            self._wanted.set()
             self._thread.join()
             self._thread = None

@@ -26,6 +26,7 @@ from statex.checkpoint.without_dicts import rules_for
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.header import TensorInfo
+from statex.progress import Watch
 
 if TYPE_CHECKING:
     from statex.checkpoint.atomic.staging import Staged
@@ -42,7 +43,7 @@ class Options:
     input says besides.
     `copy` are files that go into the folder as they are. `large` writes past the page cache, where the file system
     lets us. `own` are the names of files, beside those of sets, that may go with a folder that is replaced.
-    `progress` is told of bytes as they are written. `earlier` knows what outputs written before hold.
+    `watch` hears of bytes as they are written and synced. `earlier` knows what outputs written before hold.
     """
 
     format: str
@@ -56,7 +57,7 @@ class Options:
     copy: Sequence[Path] = ()
     own: frozenset[str] = frozenset()
     large: bool = False
-    progress: Callable[[int], None] | None = None
+    watch: Watch = field(default_factory=Watch)
     earlier: Earlier | None = None
 
 
@@ -136,7 +137,7 @@ def stage_checkpoint(
 
     def write_folder(temporary: Path) -> None:
         if options.format == "dcp":
-            write_distributed(temporary, tree, options.progress)
+            write_distributed(temporary, tree, options.watch)
         else:
             _write_set(temporary, tree, options)
         for source in options.copy:
@@ -153,7 +154,7 @@ def stage_checkpoint(
 
 
 def _write_file(path: Path, tree: Any, options: Options, name: str) -> None:
-    file = OutputFile(path, options.progress, keep_crc=options.keep_crc, large=options.large, earlier=options.earlier)
+    file = OutputFile(path, options.watch, keep_crc=options.keep_crc, large=options.large, earlier=options.earlier)
     try:
         if options.format == "safetensors":
             write_safetensors(file, tree, options.notes, options.check)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
-__all__ = ["main"]
+__all__ = ["completes", "main"]
+
+
+def completes() -> bool:
+    """Say whether a shell asks what it might complete, and wants to see nothing else."""
+    return os.environ.get("_STATEX_COMPLETE", "").startswith("complete")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -29,5 +35,6 @@ def main(arguments: list[str] | None = None) -> None:
         finally:
             leave()
     except Stopped as stopped:
-        print(f"statex: stopped by {stopped.name}", file=sys.stderr)
+        if not completes():
+            print(f"statex: stopped by {stopped.name}", file=sys.stderr)
         sys.exit(128 + stopped.number)

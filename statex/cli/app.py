@@ -6,11 +6,14 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from importlib import import_module
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+from statex.cli import completes
 from statex.cli.command import Commands, Group, Load
 from statex.cli.output import report_error, report_usage
 from statex.cli.signals import heard
@@ -56,8 +59,19 @@ def _from_module(name: str) -> Load:
     return lambda: _printing(getattr(import_module(f"statex.cli.commands.{name}"), name))
 
 
-NAMES = ("apply", "run", "plan", "check", "verify", "diff", "show", "schema", "ops", "explain")
-Commands.names = {name: _from_module(name) for name in NAMES}
+Group.summaries = {
+    "apply": "Convert a checkpoint.",
+    "run": "Carry out a recipe.",
+    "plan": "Say what rules or a recipe would do, and read no tensor.",
+    "check": "Check rules or a recipe, and write nothing.",
+    "verify": "Compare a checkpoint with a model or another checkpoint.",
+    "diff": "Compare the keys, types and values of two checkpoints.",
+    "show": "Show the keys, dtypes, shapes and sizes of a checkpoint.",
+    "schema": "Print the JSON Schema of recipes, for editors that read YAML.",
+    "ops": "List the operations of the language, or explain one.",
+    "explain": "Explain the code of a message, or list all codes.",
+}
+Commands.names = {name: _from_module(name) for name in Group.summaries}
 
 
 def _version(wanted: bool) -> None:
@@ -79,6 +93,8 @@ def _options(
 
 def run(arguments: list[str]) -> None:
     """Run a command and end the process with its exit code."""
+    if completes():
+        _complete(arguments)
     as_json, concise = "--json" in arguments, "--concise" in arguments
     try:
         with heard():
@@ -96,6 +112,16 @@ def run(arguments: list[str]) -> None:
             raise
         report_usage(error, as_json=as_json)
         sys.exit(2)
+
+
+def _complete(arguments: list[str]) -> NoReturn:
+    """Answer a shell; what goes wrong says nothing, as it would stand in the midst of what somebody types."""
+    with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
+        try:
+            app(arguments, standalone_mode=False)
+        except Exception:
+            sys.exit(1)
+    sys.exit(0)
 
 
 def _drop_output() -> None:

@@ -8,6 +8,7 @@ and go on as ever.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -74,9 +75,30 @@ def _called(argument: Any) -> str:
 class Group(_TakesAsGiven, TyperGroup):
     """The program; the module of a command is imported when that is wanted."""
 
+    summaries: ClassVar[Mapping[str, str]] = {}
+    """What each command does, in a sentence, where no more is wanted of it."""
+
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
         self.commands = Commands(self.context_settings)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Return the commands that a word may become; none of them is imported."""
+        with self._summed_up():
+            return super().shell_complete(ctx, incomplete)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of commands into a help text; none of them is imported."""
+        with self._summed_up():
+            super().format_commands(ctx, formatter)
+
+    @contextmanager
+    def _summed_up(self) -> Iterator[None]:
+        commands, self.commands = self.commands, {n: TyperCommand(n, help=text) for n, text in self.summaries.items()}
+        try:
+            yield
+        finally:
+            self.commands = commands
 
 
 class Commands(MutableMapping[str, Any]):

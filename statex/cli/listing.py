@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
+from typing import TYPE_CHECKING
 
 from statex.checkpoint.stamps import noted, said
 from statex.cli.output import escape
 from statex.diagnostics.amounts import counted, show_bytes
 from statex.diagnostics.folding import Folded, alone, folded, natural, together, without_numbers
-from statex.execute.statistics import Statistics
 from statex.header import Header, OpaqueInfo, TensorInfo
 from statex.paths import as_option
-from statex.session.overview import Overview, described, tensors_in
+
+if TYPE_CHECKING:
+    from statex.execute.statistics import Statistics
+    from statex.session.overview import Overview
 
 SORTS = ("order", "name", "size")
 _VALUES = 20
@@ -190,6 +193,8 @@ def beside(found: Overview) -> Iterator[str]:
 
 
 def _what(part: object) -> str:
+    from statex.session.overview import described, tensors_in
+
     tensors = tensors_in(part)
     size = show_bytes(sum(info.type.nbytes for info in tensors))
     if isinstance(part, TensorInfo):

@@ -8,9 +8,16 @@ from typing import Annotated
 
 import typer
 
+from statex.cli import completion
+
 Expressions = Annotated[
     list[str] | None,
-    typer.Option("-e", metavar="RULE", help="A rule, beside rule files or instead of them; repeatable."),
+    typer.Option(
+        "-e",
+        metavar="RULE",
+        help="A rule, beside rule files or instead of them; repeatable.",
+        autocompletion=completion.in_rule,
+    ),
 ]
 Definitions = Annotated[
     list[str] | None,
@@ -81,7 +88,7 @@ Warnings = Annotated[
     ),
 ]
 MaxMemory = Annotated[
-    str | None, typer.Option("--max-memory", metavar="SIZE", help="Refuse to start if more may be used: 2GB, 500MB.")
+    str | None, typer.Option("--max-memory", metavar="SIZE", help="Refuse to start if more may be used: 2GiB, 500MiB.")
 ]
 ShardSize = Annotated[
     str | None, typer.Option("--shard-size", metavar="SIZE", help="Write a folder of files of at most this size.")
@@ -92,9 +99,10 @@ ProgressEvents = Annotated[
     str | None,
     typer.Option(
         "--progress",
-        metavar="json",
-        help="Print events to standard error, one JSON object a line: phase (planning, writing), progress (done and "
-        "total, in bytes), end (ok).",
+        metavar="json|plain|none",
+        help="How far the work is, on standard error. json: an event a line: phase (planning, reading, writing, "
+        "syncing, reading back), progress (done and total, in bytes), end (ok). plain: a line every 10 seconds. By "
+        "default a terminal has a line that is rewritten (with CI set: plain lines), and anything else nothing.",
     ),
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -11,16 +12,14 @@ from statex.cli import options
 from statex.cli.arguments import ORDER, Argument, Divided, divided
 from statex.diagnostics.codes import all_codes, find_code
 from statex.diagnostics.suggest import did_you_mean, join_words
-from statex.dsl.parameters import Given, from_text, to_python
-from statex.dsl.parts import Outside, Part, stem_of
-from statex.grammar import parse
-from statex.paramfiles import read_params
 from statex.paths import Address, path_from_text
-from statex.rulefiles import includes_from, read_rules
-from statex.session.request import InputSpec, OutputSpec, Policy, Request, TargetSpec
 from statex.session.warnings import ALL, WAYS
 from statex.sizes import parse_size
-from statex.source import Source
+
+if TYPE_CHECKING:
+    from statex.dsl.parameters import Given
+    from statex.dsl.parts import Outside, Part
+    from statex.session.request import OutputSpec, Policy, Request, TargetSpec
 
 
 def arguments(ctx: typer.Context, names: Sequence[str], *, recipes: bool = False, optional: int = 0) -> Divided:
@@ -38,6 +37,9 @@ def request(
     policy: Policy | None = None,
 ) -> Request:
     """Return the request of a command; without a `source` only what needs no checkpoint can be done with it."""
+    from statex.rulefiles import includes_from
+    from statex.session.request import InputSpec, Policy, Request
+
     return Request(
         InputSpec(source if source is not None else {}, root(program.root)),
         parts(rules),
@@ -61,6 +63,11 @@ def root(text: str | None, option: str = "--root") -> Address | None:
 
 def parts(rules: Sequence[Argument]) -> tuple[Part, ...]:
     """Return the parts of a program: each rule file is one, and so is each single rule."""
+    from statex.dsl.parts import Part, stem_of
+    from statex.grammar import parse
+    from statex.rulefiles import read_rules
+    from statex.source import Source
+
     found: list[Part] = []
     several = sum(one.is_rule for one in rules) > 1
     for one in rules:
@@ -88,6 +95,10 @@ def pairs(given: Sequence[str] | None, option: str, form: str = "NAME=VALUE") ->
 
 def outside(program: options.Program) -> Outside:
     """Return the values of parameters: of files, in order, and of `-D`, which wins."""
+    from statex.dsl.parameters import Given
+    from statex.dsl.parts import Outside
+    from statex.paramfiles import read_params
+
     documents = {str(path): read_params(path) for path in program.params or ()}
     given: dict[str, Given] = {}
     for content in documents.values():
@@ -108,8 +119,13 @@ def target(aim: options.Aim) -> TargetSpec | None:
     """Return the target that options name, if any."""
     if aim.target is None and aim.target_arg:
         raise typer.BadParameter("there is no --target these would be arguments of", param_hint="--target-arg")
+    if aim.target is None and aim.like is None:
+        return None
+    from statex.dsl.parameters import from_text, to_python
+    from statex.session.request import TargetSpec
+
     given = {name: to_python(from_text(text, None)) for name, text in pairs(aim.target_arg, "--target-arg")}
-    return TargetSpec(aim.target, aim.like, given) if aim.target is not None or aim.like is not None else None
+    return TargetSpec(aim.target, aim.like, given)
 
 
 def size(text: str | None, option: str) -> int | None:

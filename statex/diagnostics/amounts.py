@@ -7,7 +7,7 @@ def show_bytes(count: int) -> str:
     """Write a number of bytes in the unit that fits, powers of 1024."""
     size = float(count)
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if size < 1024 or unit == "TiB":
+        if round(size, 1) < 1024 or unit == "TiB":
             return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     raise AssertionError

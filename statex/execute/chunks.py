@@ -14,6 +14,7 @@ from statex.dsl.graph import Call, Graph, Ref
 from statex.dtypes import BOOL, Kind
 from statex.execute import kernels
 from statex.execute.ranges import Ranges, Runs
+from statex.execute.readable import as_bytes
 from statex.execute.sequential import SequentialBytes
 from statex.execute.values import run_call
 from statex.header import TensorType
@@ -194,13 +195,3 @@ def _torch_reader(runs: Runs, kind: TensorType) -> Step:
     if kind.dtype == BOOL:
         return lambda start, count: torch.frombuffer(source.read(start, count), dtype=torch.uint8).view(torch.bool)
     return lambda start, count: torch.frombuffer(source.read(start * size, count * size), dtype=dtype)
-
-
-def as_bytes(value: Any) -> Buffer:
-    """Return the bytes of a numpy array or of a torch tensor."""
-    if hasattr(value, "untyped_storage"):
-        import torch
-
-        # A single element may be contiguous with any stride, and is viewed as bytes only with a stride of 1.
-        value = value.contiguous().as_strided((value.numel(),), (1,)).view(torch.uint8).numpy()
-    return memoryview(value).cast("B")

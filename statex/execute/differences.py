@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice, starmap
-from math import inf, isnan, nan
+from math import inf, isfinite, isnan, nan
 from typing import Any
 
 from statex.checkpoint.contents import Blob, Moved, OutTensor
 from statex.diagnostics.amounts import counted
 from statex.dtypes import DType, Kind
-from statex.execute.elements import PIECE, Elements, cached, numbers, part_of
+from statex.execute.elements import Elements, cached, numbers, part_of
 from statex.execute.kernels import NUMPY
-from statex.header import TensorType
+from statex.record import record
 
-_PART = 8 * PIECE
-"""Elements of a tensor that one thread compares at a time."""
+_PART = 1 << 24
+"""Bytes that one thread compares at a time, of a large tensor or of several small ones."""
+_PIECE = 1 << 20
+"""Bytes that are read of either side at a time."""
 _AHEAD = 4
-"""Parts that are under way at a time."""
+"""Batches of parts that are under way at a time."""
 
 
 @dataclass(frozen=True)
@@ -81,59 +83,129 @@ def _larger(one: float, other: float) -> float:
     return nan if isnan(one) or isnan(other) else max(one, other)
 
 
+Pair = tuple[OutTensor, OutTensor]
+
+
+@record
+class _Part:
+    """A part of a pair of tensors, or a pair as a whole."""
+
+    number: int
+    one: Blob
+    other: Blob
+    first: DType
+    second: DType
+    numel: int
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of both sides."""
+        return self.numel * (self.first.itemsize + self.second.itemsize)
+
+    @property
+    def is_stored(self) -> bool:
+        """True where both sides stand in files."""
+        return isinstance(self.one, Moved) and isinstance(self.other, Moved)
+
+
 def compare_values(
-    one: OutTensor, other: OutTensor, *, rtol: float = 0.0, atol: float = 0.0, pool: Executor | None = None
-) -> Iterator[Difference]:
-    """Compare two tensors of one shape part by part, whose dtypes may differ; yield the difference of each part.
+    pairs: Sequence[Pair], pool: Executor, *, rtol: float = 0.0, atol: float = 0.0
+) -> Iterator[tuple[int, Difference]]:
+    """Compare pairs of tensors of one shape, whose dtypes may differ; yield the differences of parts of them.
 
-    `|a - b| <= atol + rtol * |b|` is no difference. A `pool` of threads compares several parts of large tensors at
-    once.
+    Each is that of a part of the pair with that number. Several parts are under way at a time, in the threads of a
+    `pool`.
 
-    A finite number and an infinite one differ, as in `torch.allclose`.
+    `|a - b| <= atol + rtol * |b|` is no difference. A finite number and an infinite one differ, as in `torch.allclose`.
 
     Raises:
         StatexError: SX601, SX604, SX609 for their files.
     """
-    compare = partial(_compared, first=one.type.dtype, second=other.type.dtype, rtol=rtol, atol=atol)
-    if one.type.numel <= _PART or not (isinstance(one.blob, Moved) and isinstance(other.blob, Moved)):
-        yield compare(one.blob, other.blob, one.type.numel)
+    compare = partial(_compared, rtol=rtol, atol=atol)
+    parts = (part for number, pair in enumerate(pairs) for part in _parts(number, *pair))
+    for found in _at_once(pool, compare, _batches(parts)):
+        yield from found
+
+
+def _parts(number: int, one: OutTensor, other: OutTensor) -> Iterator[_Part]:
+    first, second = one.type.dtype, other.type.dtype
+    whole = _Part(number, one.blob, other.blob, first, second, one.type.numel)
+    most = _PART // max(first.itemsize, second.itemsize)
+    if whole.numel <= most or not (isinstance(one.blob, Moved) and isinstance(other.blob, Moved)):
+        yield whole
         return
-    parts = _parts(one.blob, other.blob, one.type, other.type.dtype.itemsize)
-    yield from starmap(compare, parts) if pool is None else _at_once(pool, compare, parts)
+    for start in range(0, whole.numel, most):
+        count = min(most, whole.numel - start)
+        left = part_of(one.blob, start * first.itemsize, count * first.itemsize)
+        right = part_of(other.blob, start * second.itemsize, count * second.itemsize)
+        yield _Part(number, left, right, first, second, count)
 
 
-def _parts(one: Moved, other: Moved, type: TensorType, size: int) -> Iterator[tuple[Blob, Blob, int]]:
-    own = type.dtype.itemsize
-    for start in range(0, type.numel, _PART):
-        count = min(_PART, type.numel - start)
-        yield part_of(one, start * own, count * own), part_of(other, start * size, count * size), count
+def _batches(parts: Iterable[_Part]) -> Iterator[list[_Part]]:
+    """Yield parts together that are small; what is computed is alone."""
+    batch: list[_Part] = []
+    size = 0
+    for part in parts:
+        if not part.is_stored:
+            yield [part]
+            continue
+        batch.append(part)
+        size += part.nbytes
+        if size >= _PART:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+Found = list[tuple[int, Difference]]
 
 
 def _at_once(
-    pool: Executor, compare: Callable[..., Difference], parts: Iterator[tuple[Blob, Blob, int]]
-) -> Iterator[Difference]:
-    """Yield the differences of parts in their order; a few of them are under way at a time."""
-    pending = deque(pool.submit(compare, *part) for part in islice(parts, _AHEAD))
+    pool: Executor, compare: Callable[[list[_Part]], Found], batches: Iterable[list[_Part]]
+) -> Iterator[Found]:
+    """Yield the differences of batches in their order; a few of them are under way at a time."""
+    pending: deque[Future[Found]] = deque()
     try:
+        for batch in batches:
+            if not batch[0].is_stored:
+                yield compare(batch)  # what computes is for one thread
+                continue
+            pending.append(pool.submit(compare, batch))
+            if len(pending) >= _AHEAD:
+                yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
-            pending.extend(pool.submit(compare, *part) for part in islice(parts, 1))
     finally:
         for one in pending:
             one.cancel()
 
 
-def _compared(
-    one: Blob, other: Blob, numel: int, *, first: DType, second: DType, rtol: float, atol: float
-) -> Difference:
-    left, right = Elements(one, first.itemsize), Elements(other, second.itemsize)
+def _compared(parts: list[_Part], rtol: float, atol: float) -> Found:
+    return [(part.number, _of_part(part, rtol, atol)) for part in parts]
+
+
+class _Buffers(threading.local):
+    """Where each thread reads the bytes of either side."""
+
+    def __init__(self) -> None:
+        self.left, self.right = bytearray(_PIECE), bytearray(_PIECE)
+
+
+_buffers = _Buffers()
+
+
+def _of_part(part: _Part, rtol: float, atol: float) -> Difference:
+    first, second = part.first, part.second
+    most = _PIECE // max(first.itemsize, second.itemsize)
+    buffer = _buffers.left
+    left, right = Elements(part.one, first.itemsize, buffer), Elements(part.other, second.itemsize, _buffers.right)
     found = Difference(0)
     equal = 0
-    for start in range(0, numel, PIECE):
-        count = min(PIECE, numel - start)
+    for start in range(0, part.numel, most):
+        count = min(most, part.numel - start)
         a, b = left.take(count), right.take(count)
-        # Whole buffers are compared by `memcmp`, views of them byte by byte.
-        if first is second and (left.buffer == right.buffer if len(a) == len(left.buffer) else bytes(a) == bytes(b)):
+        if first is second and buffer.startswith(b):  # which is `memcmp`; views themselves are compared byte by byte
             equal += count
         else:
             for x, y in zip(cached(a, first), cached(b, second), strict=True):
@@ -145,24 +217,53 @@ def _piece(a: memoryview, b: memoryview, first: DType, second: DType, rtol: floa
     import numpy
 
     x, y = numbers(a, first), numbers(b, second)
+    bits = _differing_bits(a, b, first) if first is second else None
     with numpy.errstate(all="ignore"):
-        both_nan = numpy.isnan(x) & numpy.isnan(y)
-        apart = (x != y) & ~both_nan
         absolute = numpy.abs(numpy.subtract(x, y))
         if first is second and first.kind is Kind.INT:
             # Large ones may be one number as doubles.
             whole, others = numpy.frombuffer(a, NUMPY[first.name]), numpy.frombuffer(b, NUMPY[first.name])
-            apart = whole != others
-            absolute = _apart(whole, others)
-        # Where only one side is infinite, any share of it is infinite as well, and still that is no agreement.
-        differing = apart & ~(numpy.isfinite(absolute) & (absolute <= atol + rtol * numpy.abs(y)))
-        relative = numpy.where(numpy.isinf(absolute), inf, absolute / numpy.abs(y))
-    unequal, count = int(apart.sum()), int(differing.sum())
-    bits = _differing_bits(a, b, first) - unequal if first is second else 0
+            return _judged(_apart(whole, others), whole != others, y, bits, rtol, atol)
+        if isfinite(absolute.max()):  # and so are all numbers: most tensors need no more
+            return _finite(absolute, y, bits, rtol, atol)
+        return _judged(absolute, (x != y) & ~(numpy.isnan(x) & numpy.isnan(y)), y, bits, rtol, atol)
+
+
+def _finite(absolute: Any, y: Any, bits: int | None, rtol: float, atol: float) -> Difference:
+    """Return the difference of finite numbers that are so far apart."""
+    import numpy
+
+    size = numpy.abs(y)
+    differing = absolute > (atol + rtol * size if rtol or atol else 0.0)
+    count = int(numpy.count_nonzero(differing))
+    unequal = int(numpy.count_nonzero(absolute)) if rtol or atol else count
     if not count:
-        return Difference(len(x), bits=bits, within=unequal)
-    worst = _most(absolute[differing]), _most(relative[differing])
-    return Difference(len(x), count, *worst, bits, unequal - count)
+        return _counted(len(y), 0, unequal, bits)
+    if count < len(y):
+        absolute, size = absolute[differing], size[differing]
+    return _counted(len(y), count, unequal, bits, float(absolute.max()), float((absolute / size).max()))
+
+
+def _judged(absolute: Any, apart: Any, y: Any, bits: int | None, rtol: float, atol: float) -> Difference:
+    """Return the difference of any numbers: `absolute` says how far they are apart, `apart` which are not equal."""
+    import numpy
+
+    # Where only one side is infinite, any share of it is infinite as well, and still that is no agreement.
+    differing = apart & ~(numpy.isfinite(absolute) & (absolute <= atol + rtol * numpy.abs(y)))
+    relative = numpy.where(numpy.isinf(absolute), inf, absolute / numpy.abs(y))
+    unequal, count = int(apart.sum()), int(differing.sum())
+    worst = (_most(absolute[differing]), _most(relative[differing])) if count else (0.0, 0.0)
+    return _counted(len(y), count, unequal, bits, *worst)
+
+
+def _counted(
+    numel: int, count: int, unequal: int, bits: int | None, absolute: float = 0.0, relative: float = 0.0
+) -> Difference:
+    """Return a difference, of `unequal` numbers, of which so many differ by more than the tolerance.
+
+    `bits` counts the elements that are not equal in bits, `None` if the dtypes are two.
+    """
+    return Difference(numel, count, absolute, relative, 0 if bits is None else bits - unequal, unequal - count)
 
 
 def _apart(one: Any, other: Any) -> Any:
@@ -184,5 +285,9 @@ def _differing_bits(a: memoryview, b: memoryview, dtype: DType) -> int:
     """Return the number of elements that are not equal in bits."""
     import numpy
 
-    x, y = (numpy.frombuffer(data, numpy.uint8).reshape(-1, dtype.itemsize) for data in (a, b))
-    return int((x != y).any(axis=1).sum())
+    word = min(dtype.itemsize, 8)
+    x, y = (numpy.frombuffer(data, f"u{word}") for data in (a, b))
+    differing = x != y
+    if word < dtype.itemsize:
+        differing = differing.reshape(-1, dtype.itemsize // word).any(axis=1)
+    return int(numpy.count_nonzero(differing))

@@ -12,26 +12,26 @@ from statex.torch_dtypes import torch_dtype
 
 PIECE = 1 << 18
 """Elements that are read at a time."""
-CACHED = 1 << 16
+CACHED = 1 << 14
 """Elements that are computed with at a time: what numpy makes of them stays in the processor's cache."""
 
 
 class Elements:
-    """The bytes of the elements of a blob, read a piece at a time into one buffer."""
+    """The bytes of the elements of a blob, read a piece at a time into one buffer, by default one of its own."""
 
-    def __init__(self, blob: Blob, itemsize: int) -> None:
-        self.buffer = bytearray(min(blob.nbytes, PIECE * itemsize))
+    def __init__(self, blob: Blob, itemsize: int, buffer: bytearray | None = None) -> None:
+        self._buffer = memoryview(bytearray(min(blob.nbytes, PIECE * itemsize)) if buffer is None else buffer)
         self._itemsize = itemsize
         self._read = _moved(blob) if isinstance(blob, Moved) else _made(blob)
         next(self._read)
 
     def take(self, count: int) -> memoryview:
-        """Return the next elements, at most `PIECE`; they are overwritten by the next call.
+        """Return the next elements, at most `PIECE` or what a buffer holds; they are overwritten by the next call.
 
         Raises:
             StatexError: SX601, SX604, SX609.
         """
-        part = memoryview(self.buffer)[: count * self._itemsize]
+        part = self._buffer[: count * self._itemsize]
         self._read.send(part)
         return part
 

@@ -10,6 +10,7 @@ from statex.checkpoint.contents import OutTensor
 from statex.dtypes import DType, Kind
 from statex.execute.elements import PIECE, Elements, cached, numbers
 from statex.execute.kernels import NUMPY
+from statex.progress import Add, unheard
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,10 @@ class Statistics:
         )
 
 
-def statistics(tensor: OutTensor) -> Statistics | None:
+def statistics(tensor: OutTensor, added: Add = unheard) -> Statistics | None:
     """Return the statistics of a tensor, `None` if its elements are not numbers by themselves (quantized ones).
 
-    A tensor that a file holds as it is, is read in pieces.
+    A tensor that a file holds as it is, is read in pieces; `added` is told of their bytes.
 
     Raises:
         StatexError: SX601, SX604, SX609 for its file.
@@ -67,8 +68,10 @@ def statistics(tensor: OutTensor) -> Statistics | None:
     elements = Elements(tensor.blob, dtype.itemsize)
     found = Statistics()
     for start in range(0, numel, PIECE):
-        for part in cached(elements.take(min(PIECE, numel - start)), dtype):
+        piece = elements.take(min(PIECE, numel - start))
+        for part in cached(piece, dtype):
             found = found.joined(_piece(part, dtype))
+        added(len(piece))
     return found
 
 

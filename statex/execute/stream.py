@@ -13,10 +13,11 @@ from statex.checkpoint.layout import leaves
 from statex.dsl.graph import Call, Source, SourceKey
 from statex.dsl.plan import Cost, Output, Plan
 from statex.execute import kernels
-from statex.execute.chunks import Chunks, as_bytes
+from statex.execute.chunks import Chunks
 from statex.execute.cost import cost, live_set
 from statex.execute.heap import Heap
 from statex.execute.ranges import Ranges, Runs
+from statex.execute.readable import readable, tensor_bytes
 from statex.execute.values import Values
 from statex.header import OpaqueInfo, TensorInfo, TensorType, contiguous
 
@@ -135,15 +136,7 @@ class Stream:
 
     def readable(self, info: TensorInfo, load: Callable[[], Any]) -> TensorInfo | OutTensor:
         """Return a tensor whose bytes a writer can get: itself, or what `load` gives where no reader of ours has it."""
-        if isinstance(info.handle, Stored):
-            return info
-        kind = info.type
-        blob = Made(kind.nbytes, lambda: self._loaded(kind, load), held=kind.nbytes)
-        return OutTensor(kind, blob, 0, contiguous(kind.shape), info.is_parameter, info.requires_grad)
-
-    def _loaded(self, kind: TensorType, load: Callable[[], Any]) -> Iterator[Buffer]:
-        yield _tensor_bytes(load())
-        self._heap.freed(2 * kind.nbytes)
+        return readable(info, load, self._heap)
 
     def _tensor(self, output: Output) -> OutTensor:
         assert output.value is not None
@@ -169,7 +162,7 @@ class Stream:
         return Made(kind.nbytes, lambda: self._computed(id))
 
     def _computed(self, id: int) -> Iterator[Buffer]:
-        yield _tensor_bytes(self._values.take(id))
+        yield tensor_bytes(self._values.take(id))
         kinds = [self._plan.graph[one].type for one in (id, *self._plan.graph.sources(id))]
         self._heap.freed(sum(kind.nbytes for kind in kinds if isinstance(kind, TensorType)))
 
@@ -213,7 +206,3 @@ def _turned(runs: Runs, kind: TensorType) -> Iterator[Buffer]:
         at += run.nbytes
     rows, columns = kind.shape
     yield from kernels.transposed(data, rows, columns, kind.dtype.itemsize)
-
-
-def _tensor_bytes(tensor: Any) -> Buffer:
-    return as_bytes(tensor.detach().to("cpu").resolve_conj().resolve_neg().contiguous())

@@ -112,17 +112,8 @@ def parse_field(span: Span) -> Field:
         ) from None
 
 
-def parse_text(text: str, name: str = "<rules>") -> Program:
-    """Parse rules given as text; errors are those of `parse`."""
-    return parse(Source(name, text))
-
-
 def parse(source: Source) -> Program:
-    """Parse a rule file.
-
-    Raises:
-        StatexError: 1xx, every syntax error that was found; parsing goes on at the next statement after each.
-    """
+    """Parse a rule file, as `statex.grammar.parse` says."""
     control = _CONTROL.search(source.text)
     if control is not None:
         span = Span(source, control.start(), control.end())

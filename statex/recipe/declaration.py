@@ -47,7 +47,7 @@ Text = Annotated[str, Meta(min_length=1)]
 Name = Annotated[str, said("a name made of letters, digits and `_`", pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
 Digits = Annotated[str, said("64 hexadecimal digits", pattern="^[0-9a-fA-F]{64}$", mend=mending.digits)]
 Format = Annotated[Literal["torch", "safetensors", "dcp"], said("torch, safetensors or dcp")]
-SIZE = "a size such as 2GB, 500MB or a number of bytes"
+SIZE = "a size such as 2GiB, 500MB or a number of bytes"
 Size = Annotated[
     Annotated[int, Meta(ge=1, le=LARGEST)] | Annotated[str, said(SIZE, pattern=PATTERN, passes=is_size)], said(SIZE)
 ]
@@ -238,7 +238,7 @@ class Policy(Declared):
         | UnsetType
     ) = UNSET
     max_memory: (
-        Annotated[Size, doc("Refuse to start if more memory may be needed.", "4GB")] | UnsetType
+        Annotated[Size, doc("Refuse to start if more memory may be needed.", "4GiB")] | UnsetType
     ) = UNSET  # fmt: skip
     verify_written: Annotated[Flag, doc("Read every output again and compare it.")] | UnsetType = UNSET
     check_input: (

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Protocol
 
-from statex.checkpoint import layout
 from statex.checkpoint.contents import OutTensor
 from statex.diagnostics import Diagnostic, diagnostic
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import target as codes
 from statex.execute.differences import Difference, compare_values
-from statex.header import TensorInfo, TensorType
-from statex.session.delivery import Delivery
-from statex.session.session import Session
+from statex.header import TensorType
+from statex.progress import READING, Add, Phases, Tell
 
 _THREADS = 2
 """One reads while another compares; more wait for the memory."""
 
 Type = TensorType | None
 """The type of an entry; `None` for one that is not a tensor."""
+
+
+class Side(Protocol):
+    """What is compared: the result of a session, or a checkpoint as it is."""
+
+    @property
+    def label(self) -> str:
+        """Its name."""
+
+    @property
+    def types(self) -> Mapping[str, Type]:
+        """Its types by key."""
+
+    def tensors(self) -> Mapping[str, OutTensor]:
+        """Return its tensors, each with bytes of its own that can be read in their order."""
 
 
 @dataclass(frozen=True)
@@ -75,23 +88,23 @@ def different_values(found: Compared) -> Diagnostic | None:
 
 
 def compared(
-    first: Session,
-    second: Session,
+    first: Side,
+    second: Side,
     *,
     values: bool = True,
     rtol: float = 0.0,
     atol: float = 0.0,
-    progress: Callable[[int, int], None] | None = None,
+    tell: Tell | None = None,
 ) -> Compared:
-    """Compare the results of two sessions (of a checkpoint without rules: what it holds).
+    """Compare the results of sessions, or checkpoints as they are.
 
     Numbers `a` of the first and `b` of the second with `|a - b| <= atol + rtol * |b|` agree, if one of these is given.
-    `progress` is called with the bytes compared so far and all of them.
+    `tell` hears of the bytes that are read, of both.
 
     Raises:
         StatexError: 6xx for files.
     """
-    one, other = _types(first), _types(second)
+    one, other = first.types, second.types
     both = [key for key in one if key in other]
     types = {key: (one[key], other[key]) for key in both if one[key] != other[key]}
     comparable = [key for key in both if _same_shape(one[key], other[key])]
@@ -99,11 +112,12 @@ def compared(
     found: dict[str, Difference] = {}
     equal = len(both) - len(types)
     if values:
-        found = dict(_values(first, second, comparable, rtol, atol, progress))
+        total = sum(kind.nbytes for key in comparable for kind in (one[key], other[key]) if kind is not None)
+        found = _values(first, second, comparable, rtol, atol, Phases(tell).begin(READING, total))
         equal = len(set(both) - set(found) - set(types) - set(uncompared))
     return Compared(
-        first.inputs.main.label,
-        second.inputs.main.label,
+        first.label,
+        second.label,
         equal,
         {key: kind for key, kind in one.items() if key not in other},
         {key: kind for key, kind in other.items() if key not in one},
@@ -115,42 +129,17 @@ def compared(
     )
 
 
-def _types(session: Session) -> Mapping[str, Type]:
-    return {key: output.type for key, output in session.plan.outputs.items()}
-
-
 def _same_shape(one: Type, other: Type) -> bool:
     return one is not None and other is not None and one.shape == other.shape
 
 
-def _values(
-    first: Session,
-    second: Session,
-    keys: list[str],
-    rtol: float,
-    atol: float,
-    progress: Callable[[int, int], None] | None,
-) -> Iterator[tuple[str, Difference]]:
-    left, right = tensors_of(first.whole), tensors_of(second.whole)
-    total, done = sum(left[key].type.nbytes for key in keys), 0
+def _values(first: Side, second: Side, keys: list[str], rtol: float, atol: float, added: Add) -> dict[str, Difference]:
+    """Return the differences of values by key, without those that are equal in bits."""
+    left, right = first.tensors(), second.tensors()
+    pairs = [(left[key], right[key]) for key in keys]
+    found: dict[int, Difference] = {}
     with ThreadPoolExecutor(_THREADS) as pool:
-        for key in keys:
-            found = Difference(0)
-            for part in compare_values(left[key], right[key], rtol=rtol, atol=atol, pool=pool):
-                found = found.joined(part)
-                done += part.numel * left[key].type.dtype.itemsize
-                if progress is not None:
-                    progress(done, total)
-            if not found.is_equal:
-                yield key, found
-
-
-def tensors_of(delivery: Delivery) -> Mapping[str, OutTensor]:
-    """Return the tensors of a result, each with bytes of its own that can be read in their order."""
-    stream = delivery.stream("safetensors")
-    state: Mapping[str, Any] = stream.state()
-    return {
-        key: layout.alone(leaf) if isinstance(leaf, TensorInfo) else leaf
-        for key, leaf in state.items()
-        if isinstance(leaf, TensorInfo | OutTensor)
-    }
+        for number, part in compare_values(pairs, pool, rtol=rtol, atol=atol):
+            found[number] = found[number].joined(part) if number in found else part
+            added(part.numel * sum(one.type.dtype.itemsize for one in pairs[number]))
+    return {key: found[number] for number, key in enumerate(keys) if not found[number].is_equal}

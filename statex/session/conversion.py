@@ -13,6 +13,7 @@ from statex.checkpoint.atomic.transaction import Transaction
 from statex.checkpoint.earlier import Earlier
 from statex.diagnostics import Diagnostic, StatexError, pointing_at
 from statex.dsl.plan import Plan
+from statex.progress import PLANNING, READING, READING_BACK, SYNCING, WRITING, Add, Phases, Tell, Watch
 from statex.session.digests import Digests
 from statex.session.folders import MadeFolders
 from statex.session.placing import Placed, check_apart, check_report, checked, place, replaces_report
@@ -20,16 +21,15 @@ from statex.session.records import Records, included
 from statex.session.report import LastRun, is_report, make_report, read_report
 from statex.session.request import Request
 from statex.session.sameness import check_same
-from statex.session.session import Session, check, settled, telling
-from statex.session.shipping import Shipment, check_held_back, counted_progress, in_order, priced, shipments
+from statex.session.session import Session, check, settled
+from statex.session.settling import telling
+from statex.session.shipping import Shipment, check_held_back, in_order, priced, shipments
 from statex.session.unchanged import changes, is_own, was_there
 from statex.session.warnings import judged
 from statex.source import Span
 
 if TYPE_CHECKING:
     from statex.execute.verify import Comparison
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -104,33 +104,43 @@ def preview(request: Request) -> Conversion:
         return _done(session, outputs, shipments(session, outputs, request.policy), wrote=False)
 
 
-def carry_out(request: Request, progress: Progress | None = None) -> Conversion:
+def carry_out(request: Request, tell: Tell | None = None) -> Conversion:
     """Write the outputs of a request and its report; all appear whole and verified, or none does.
+
+    `tell` hears how far that is.
 
     Raises:
         StatexError: every error of the program on these checkpoints, SX501 and SX504 for targets, 6xx for files.
     """
     check_held_back(request)
+    phases = Phases(tell)
+    phases.begin(PLANNING)
     before = settled(request)
     with telling(before):
-        return _carried_out(request, before, progress)
+        return _carried_out(request, before, phases)
 
 
-def _carried_out(request: Request, before: Sequence[Diagnostic], progress: Progress | None) -> Conversion:
+def _carried_out(request: Request, before: Sequence[Diagnostic], phases: Phases) -> Conversion:
     outputs = _placed(request)
     last = read_report(request.report) if request.report is not None else None
-    if request.policy.skip and last is not None and changes(request, last, included(check(request), request)) is None:
+    if request.policy.skip and last is not None and _is_done(request, last, phases):
         said = judged(before, request.policy.warnings)
         return Conversion(None, tuple(_as_before(one) for one in outputs), request.report, said)
-    outputs = _each((one.spec.span, partial(_free, one, request, last)) for one in outputs)
+    added = phases.phase(READING)
+    outputs = _each((one.spec.span, partial(_free, one, request, last, added)) for one in outputs)
     check_apart(outputs, request)
     check_report(request)
+    phases.begin(PLANNING)
     with Session(request, before) as session:
         found = shipments(session, outputs, request.policy)
         done = _done(session, outputs, found, wrote=not request.policy.dry_run)
         if not request.policy.dry_run:
-            _write(session, found, done, progress)
+            _write(session, found, done, phases)
         return done
+
+
+def _is_done(request: Request, last: LastRun, phases: Phases) -> bool:
+    return changes(request, last, included(check(request), request), phases.phase(READING)) is None
 
 
 def _placed(request: Request) -> list[Placed]:
@@ -152,9 +162,9 @@ def _each(works: Iterable[tuple[Span | None, Callable[[], Placed]]]) -> list[Pla
     return done
 
 
-def _free(placed: Placed, request: Request, last: LastRun | None) -> Placed:
+def _free(placed: Placed, request: Request, last: LastRun | None, added: Add) -> Placed:
     replaces = request.policy.replace
-    if last is not None and replaces != "never" and is_own(request, placed.spec, last):
+    if last is not None and replaces != "never" and is_own(request, placed.spec, last, added):
         names = [name.rpartition("/")[2] for name in last.outputs[placed.spec.label].files]
         return checked(placed, request, force=True, own=names)
     why = _why_not_own(placed, request, last) if replaces == "own" else ""
@@ -205,14 +215,15 @@ def _done(session: Session, outputs: Sequence[Placed], found: Sequence[Shipment]
     return Conversion(plan, written, session.request.report if wrote else None, warnings, included)
 
 
-def _write(session: Session, found: Sequence[Shipment], done: Conversion, progress: Progress | None) -> None:
+def _write(session: Session, found: Sequence[Shipment], done: Conversion, phases: Phases) -> None:
     """Write all outputs under temporary names, then the report, and give them their names together."""
     request, plan = session.request, done.plan
     assert plan is not None
     assert plan.cost is not None
     check_space({one.placed.path: one.nbytes + sum(path.stat().st_size for path in one.options.copy) for one in found})
-    check_same(plan, session.inputs)
-    add = counted_progress(progress, plan.cost.written)
+    check_same(plan, session.inputs, phases)
+    watch = Watch(phases.phase(WRITING, plan.cost.written), phases.phase(SYNCING, plan.cost.written))
+    verify = _verifier(session, found, phases)
     finals = [one.placed.path for one in found] + ([request.report] if request.report is not None else [])
     with (
         MadeFolders(finals),
@@ -223,11 +234,11 @@ def _write(session: Session, found: Sequence[Shipment], done: Conversion, progre
         records = Records(session, digests)
         for one in in_order(found):
             large = is_large(one.placed.path.parent, one.nbytes)
-            options = replace(one.options, large=large, progress=add, earlier=earlier if len(found) > 1 else None)
-            staged = stage_checkpoint(outputs, one.placed.path, one.tree, options, _verifier(session, one))
+            options = replace(one.options, large=large, watch=watch, earlier=earlier if len(found) > 1 else None)
+            staged = stage_checkpoint(outputs, one.placed.path, one.tree, options, partial(verify, one))
             earlier.complete()
             records.staged(one, staged.temporary)
-        prints = digests.taken()
+        prints = digests.taken(phases)
         records.check_expected(prints)
         records.check_copied(prints)
         session.inputs.check_unchanged()
@@ -237,18 +248,21 @@ def _write(session: Session, found: Sequence[Shipment], done: Conversion, progre
         outputs.commit()
 
 
-def _verifier(session: Session, one: Shipment) -> Callable[[Path], None]:
+def _verifier(session: Session, found: Sequence[Shipment], phases: Phases) -> Callable[[Shipment, Path], None]:
     """Return what looks at an output before it gets its name."""
     policy = session.request.policy
+    if policy.verify_written:
+        from statex.checkpoint.written import bytes_compared, compare_written
 
-    def verify(written: Path) -> None:
+        added = phases.phase(READING_BACK, sum(bytes_compared(one.tree, one.options.format) for one in found))
+
+    def verify(one: Shipment, written: Path) -> None:
         if policy.check_input:
-            session.inputs.check_stored()
+            session.inputs.check_stored(phases)
         session.inputs.check_unchanged()
         if policy.verify_written:
-            from statex.checkpoint.written import compare_written
-
             with open_checkpoint(written) as reader:
-                compare_written(reader, one.tree)
+                added(0)
+                compare_written(reader, one.tree, added)
 
     return verify

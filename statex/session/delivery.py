@@ -110,9 +110,10 @@ class Delivery:
         Raises:
             StatexError: SX504.
         """
+        from statex.progress import Phases
         from statex.session.sameness import check_same
 
-        check_same(self.plan, self.inputs)
+        check_same(self.plan, self.inputs, Phases(None))
         state = self.state()
         self._load_for_real(state)
         metadata = copied(self.plan.metadata) if self.plan.metadata is not None else None

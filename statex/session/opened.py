@@ -6,25 +6,27 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from statex.checkpoint import Reader, layout, open_checkpoint
 from statex.checkpoint.input_file import Stored
 from statex.diagnostics import StatexError, diagnostic, fail, pointing_at
 from statex.diagnostics.codes import files as file_codes
 from statex.diagnostics.codes import names as name_codes
-from statex.dsl.check import Checked
-from statex.dsl.graph import SourceKey
-from statex.dsl.parts import Part
-from statex.grammar import tree
 from statex.header import Header, KeyPath, OpaqueInfo, TensorInfo
 from statex.nesting import state_header
 from statex.paths import Address, in_rules, joined, written
+from statex.progress import READING, Phases
 from statex.rebuilding import list_on_the_way, occupied, target_at, tree_of
 from statex.roots import find_root, root_at
-from statex.session.expected import check_named
-from statex.session.request import InputSpec, Request, State
-from statex.source import Span
+
+if TYPE_CHECKING:
+    from statex.dsl.check import Checked
+    from statex.dsl.graph import SourceKey
+    from statex.dsl.parts import Part
+    from statex.grammar import tree
+    from statex.session.request import InputSpec, Request, State
+    from statex.source import Span
 
 
 class Opened:
@@ -50,9 +52,9 @@ class Opened:
         """Return the path of the state: where it is said to be (perhaps by a rule file), or where it is found."""
         if given is None:
             return () if self._is_all else find_root(self.tree, self.label)
-        if isinstance(given, tree.PathNode):
-            return root_at(self.tree, given.value, self.label, given.span)
-        return root_at(self.tree, given, self.label, span)
+        if isinstance(given, str | Sequence):
+            return root_at(self.tree, given, self.label, span)
+        return root_at(self.tree, given.value, self.label, given.span)
 
     def header(self, root: tree.PathNode | Address | None) -> Header:
         """Return the header of the state, at a root (perhaps one that a rule file names) or where it is found."""
@@ -133,6 +135,8 @@ class Inputs:
         }
 
     def _open(self, given: InputSpec, label: str) -> Opened:
+        from statex.session.expected import check_named
+
         with pointing_at(given.span):
             opened = Opened(given.state, label)
         self.opened.append(opened)
@@ -206,17 +210,17 @@ class Inputs:
         for reader in self.readers:
             reader.check_unchanged()
 
-    def check_stored(self) -> None:
+    def check_stored(self, phases: Phases) -> None:
         """Compare what inputs hold with the checksums they record, if that has not been done.
 
         Raises:
             StatexError: SX604.
         """
-        for reader in self.readers:
-            for leaf in layout.leaves(reader.tree):
-                stored = getattr(leaf, "handle", None)
-                if isinstance(stored, Stored):
-                    stored.check()
+        handles = (getattr(leaf, "handle", None) for reader in self.readers for leaf in layout.leaves(reader.tree))
+        due = {id(one): one for one in handles if isinstance(one, Stored) and one.due}.values()
+        added = phases.phase(READING, sum(one.nbytes for one in due))
+        for one in due:
+            one.check(added)
 
     def close(self) -> None:
         """Close the files that were opened."""
@@ -249,6 +253,8 @@ def _put_at(held: Any, root: KeyPath, stated: tree.Root, label: str) -> KeyPath 
 
 
 def _root_statement(parts: Sequence[Part]) -> tree.Root | None:
+    from statex.grammar import tree
+
     found = [s for part in parts for s in part.program.statements if isinstance(s, tree.Root)]
     if len(found) > 1:
         first, second, *_ = found

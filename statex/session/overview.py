@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from statex import garbage
 from statex.checkpoint import layout
@@ -14,7 +14,9 @@ from statex.nesting import state_header
 from statex.paths import Address, at, beside, written
 from statex.roots import candidates, find_roots
 from statex.session.opened import Opened
-from statex.session.request import State
+
+if TYPE_CHECKING:
+    from statex.session.request import State
 
 
 @dataclass(frozen=True)

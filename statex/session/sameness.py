@@ -7,18 +7,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+from statex.checkpoint.layout import dense
 from statex.diagnostics import Collector, diagnostic, fail
 from statex.diagnostics.codes import keys as codes
 from statex.dsl.plan import Plan, Same
 from statex.execute.differences import Difference, compare_values
-from statex.session.compared import tensors_of
+from statex.progress import READING, Phases
 from statex.session.delivery import Delivery
 from statex.session.opened import Inputs
 
 _THREADS = 2
 
 
-def check_same(plan: Plan, inputs: Inputs) -> None:
+def check_same(plan: Plan, inputs: Inputs, phases: Phases) -> None:
     """Compare the tensors that a plan expects to be the same; of files a piece at a time, in memory as they are.
 
     Raises:
@@ -28,7 +29,7 @@ def check_same(plan: Plan, inputs: Inputs) -> None:
         return
     found = Collector()
     in_files = all(opened.reader is not None for opened in inputs.opened)
-    for same, difference in (_streamed if in_files else _in_memory)(plan, inputs):
+    for same, difference in _streamed(plan, inputs, phases) if in_files else _in_memory(plan, inputs):
         if not difference.is_equal:
             found.add(
                 diagnostic(
@@ -63,14 +64,16 @@ def _sides(plan: Plan) -> tuple[Plan, Plan]:
     return replace(plan, outputs=ones, metadata=None), replace(plan, outputs=others, metadata=None)
 
 
-def _streamed(plan: Plan, inputs: Inputs) -> Iterator[tuple[Same, Difference]]:
-    left, right = (tensors_of(Delivery(side, inputs, None)) for side in _sides(plan))
+def _streamed(plan: Plan, inputs: Inputs, phases: Phases) -> Iterator[tuple[Same, Difference]]:
+    left, right = (dense(Delivery(side, inputs, None).stream("safetensors").state()) for side in _sides(plan))
+    pairs = [(left[str(number)], right[str(number)]) for number in range(len(plan.same))]
+    added = phases.begin(READING, sum(2 * one.type.nbytes for one, _ in pairs))
+    found: dict[int, Difference] = {}
     with ThreadPoolExecutor(_THREADS) as pool:
-        for number, same in enumerate(plan.same):
-            found = Difference(0)
-            for part in compare_values(left[str(number)], right[str(number)], pool=pool):
-                found = found.joined(part)
-            yield same, found
+        for number, part in compare_values(pairs, pool):
+            found[number] = found[number].joined(part) if number in found else part
+            added(2 * part.numel * pairs[number][0].type.dtype.itemsize)
+    yield from zip(plan.same, (found[number] for number in range(len(pairs))), strict=True)
 
 
 def _in_memory(plan: Plan, inputs: Inputs) -> Iterator[tuple[Same, Difference]]:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from statex import garbage
 from statex.checkpoint import Options, arrange
-from statex.checkpoint.atomic.names import journals_beside
+from statex.checkpoint.contents import OutTensor
+from statex.checkpoint.layout import dense
 from statex.diagnostics import Diagnostic, StatexError
 from statex.dsl.check import Checked, check_program
 from statex.dsl.compile import compile_plan
 from statex.dsl.plan import Plan
+from statex.header import TensorType
 from statex.paths import at, in_rules, written
 from statex.roots import dropped_by
 from statex.session.delivery import Delivery, alone
 from statex.session.format_warnings import format_warnings
 from statex.session.opened import Inputs
 from statex.session.request import Request
+from statex.session.settling import Telling, settle, telling
 from statex.session.stamps import kept_stamps, unread_stamps
 from statex.session.targets import resolve
 
@@ -47,25 +48,10 @@ def settled(request: Request) -> tuple[Diagnostic, ...]:
     paths += [Path(one.path) for one in request.outputs]
     paths += [request.report] if request.report is not None else []
     paths += [one.like_path for one in request.named_targets if one.like_path is not None]
-    if not any(os.path.lexists(journal) for journal in journals_beside(paths)):
-        return ()
-    from statex.checkpoint.atomic.recovery import recover
-
-    return tuple(one.diagnostic() for one in recover(paths))
+    return settle(paths)
 
 
-@contextmanager
-def telling(before: Sequence[Diagnostic]) -> Iterator[None]:
-    """Say what was settled before also where an error ends the work inside."""
-    try:
-        yield
-    except StatexError as error:
-        if not before or before[0] in error.diagnostics:
-            raise
-        raise StatexError((*before, *error.diagnostics)) from error
-
-
-class Session:
+class Session(Telling):
     """A request at work; a context manager that closes the files.
 
     `before` is what is to be said of interrupted runs that were settled for it already.
@@ -128,14 +114,24 @@ class Session:
         warnings = (*self.before, *self.plan.warnings, *format_warnings(self.plan, format, self.inputs.notes))
         return replace(self.plan, cost=self.whole.cost(format, output), warnings=warnings)
 
-    def __enter__(self) -> Session:
-        return self
+    @property
+    def warnings(self) -> tuple[Diagnostic, ...]:
+        """The warnings of the plan."""
+        return self.plan.warnings
 
-    def __exit__(self, kind: object, error: BaseException | None, *_: object) -> None:
-        self.close()
-        if isinstance(error, StatexError):
-            with telling(self.before):
-                raise error
+    @property
+    def label(self) -> str:
+        """The name of the checkpoint."""
+        return self.inputs.main.label
+
+    @property
+    def types(self) -> Mapping[str, TensorType | None]:
+        """The types of the result by key; `None` for what is not a dense tensor."""
+        return {key: output.type for key, output in self.plan.outputs.items()}
+
+    def tensors(self) -> Mapping[str, OutTensor]:
+        """Return the tensors of the result, each with bytes of its own that can be read in their order."""
+        return dense(self.whole.stream("safetensors").state())
 
     def close(self) -> None:
         """Close the files that were opened."""

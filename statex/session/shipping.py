@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -160,20 +160,6 @@ def _losses(session: Session, found: Sequence[Shipment]) -> Iterator[Diagnostic]
             if (warning.code.id, warning.headline) not in seen:
                 seen.add((warning.code.id, warning.headline))
                 yield warning
-
-
-def counted_progress(progress: Callable[[int, int], None] | None, total: int) -> Callable[[int], None] | None:
-    """Return what adds up the bytes of all outputs for one who wants to know of them."""
-    if progress is None:
-        return None
-    done = 0
-
-    def add(count: int) -> None:
-        nonlocal done
-        done += count
-        progress(done, total)
-
-    return add
 
 
 def check_held_back(request: Request) -> None:

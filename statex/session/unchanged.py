@@ -10,27 +10,28 @@ from pathlib import Path
 
 from statex.checkpoint import entry_of, holds_just, other_files
 from statex.diagnostics import StatexError
+from statex.progress import Add
 from statex.session.identity import fingerprint, located, relative
 from statex.session.report import LastRun, Listed, outputs_named
 from statex.session.request import InputSpec, OutputSpec, Request
 
 
-def changes(request: Request, last: LastRun, included: Mapping[str, str]) -> str | None:
+def changes(request: Request, last: LastRun, included: Mapping[str, str], added: Add) -> str | None:
     """Return what has changed since the last run, in words; `None` if nothing has, so that it need not run again.
 
-    `included` are the digests of the rule files that rules include now.
+    `included` are the digests of the rule files that rules include now. `added` is told of bytes that are read.
     """
     if fingerprint(request) != last.fingerprint:
         return "the request"
     if dict(included) != dict(last.included):
         return "an included rule file"
     try:
-        return next(_changed(request, last), None)
+        return next(_changed(request, last, added), None)
     except StatexError:
         return "a file that cannot be read any more"
 
 
-def _changed(request: Request, last: LastRun) -> Iterator[str]:
+def _changed(request: Request, last: LastRun, added: Add) -> Iterator[str]:
     # The cheapest first: how files are, before what is in them.
     for output in request.outputs:
         if [relative(path, request.base) for path in copied_files(request, output)] != list(
@@ -42,26 +43,26 @@ def _changed(request: Request, last: LastRun) -> Iterator[str]:
             yield f"`{path}`"
     for name, number, given in request.all_inputs:
         members = last.inputs.get(name or "main", ())
-        if number >= len(members) or not _is_input(request, given, members[number]):
+        if number >= len(members) or not _is_input(request, given, members[number], added):
             yield f"the input `{name or 'main'}`"
-    if not _are_still(request, last.further):
+    if not _are_still(request, last.further, added):
         yield "a file that the outputs depend on"
     for output in request.outputs:
-        if not is_own(request, output, last):
+        if not is_own(request, output, last, added):
             yield f"the output `{output.label}`"
 
 
-def _is_input(request: Request, given: InputSpec, listed: Listed) -> bool:
+def _is_input(request: Request, given: InputSpec, listed: Listed, added: Add) -> bool:
     assert given.path is not None, "a recipe names files"
     entry = relative(entry_of(given.path), request.base)
     # Of a folder of torch.distributed.checkpoint, the entry is the folder.
-    return entry == listed.entry and bool(listed.files) and _are_still(request, listed)
+    return entry == listed.entry and bool(listed.files) and _are_still(request, listed, added)
 
 
-def _are_still(request: Request, listed: Listed) -> bool:
+def _are_still(request: Request, listed: Listed, added: Add) -> bool:
     rehash = request.policy.rehash
     return all(
-        one is not None and one.is_still(located(name, request.base), rehash=rehash)
+        one is not None and one.is_still(located(name, request.base), rehash=rehash, added=added)
         for name, one in listed.files.items()
     )
 
@@ -103,8 +104,8 @@ def module_file(model: str, folder: str | None) -> Path | None:
     return None
 
 
-def is_own(request: Request, output: OutputSpec, last: LastRun | None) -> bool:
-    """Say whether what is at an output's place is what the last run wrote there."""
+def is_own(request: Request, output: OutputSpec, last: LastRun | None, added: Add) -> bool:
+    """Say whether what is at an output's place is what the last run wrote there; `added` is told of bytes read."""
     if last is None or request.report is None or not was_there(request, output, last):
         return False
     listed = last.outputs[output.label]
@@ -115,7 +116,9 @@ def is_own(request: Request, output: OutputSpec, last: LastRun | None) -> bool:
         return False
     since = outputs_named(request.report, last)
     rehash = request.policy.rehash
-    return all(one is not None and one.is_still(found, rehash=rehash, since=since) for found, one in files.items())
+    return all(
+        one is not None and one.is_still(found, rehash=rehash, since=since, added=added) for found, one in files.items()
+    )
 
 
 def _is_all_of(output: Path, files: Sequence[Path]) -> bool:

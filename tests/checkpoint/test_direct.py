@@ -21,6 +21,7 @@ from statex import StatexError
 from statex.checkpoint import direct_file, large
 from statex.checkpoint.direct_file import DirectFile, open_direct
 from statex.checkpoint.input_file import Extent, InputFile
+from statex.progress import Watch
 
 RENAME = "rename prefix '' -> 'x.'"
 MIXED = "set k0 = exp(it); set k1 = cast(bf16); set k2 = transpose; " + RENAME
@@ -51,7 +52,7 @@ def directly(monkeypatch: pytest.MonkeyPatch) -> list[DirectFile]:
 
 def writes_directly() -> bool:
     with tempfile.NamedTemporaryFile() as probe:
-        found = open_direct(Path(probe.name), probe.fileno(), None)
+        found = open_direct(Path(probe.name), probe.fileno(), Watch())
         if found is not None:
             found.close()
         return found is not None
@@ -77,7 +78,7 @@ def test_appended_and_copied_bytes_follow_one_another(pieces: list[tuple[str, in
         origin.write_bytes(data)
         file = InputFile(origin)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT)
-        sink = open_direct(path, fd, told.append)
+        sink = open_direct(path, fd, Watch(told.append))
         assert sink is not None
         for how, start, count in pieces:
             part = data[start : start + count]

@@ -424,7 +424,7 @@ class TestShow:
 
     def test_what_was_interrupted_is_said_once(self, run: Run, net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
         found = diagnostic(lints.RECOVERED, "a run was finished")
-        monkeypatch.setattr("statex.cli.commands.show.settled", lambda request: (found,))
+        monkeypatch.setattr("statex.session.settling.settle", lambda paths: (found,))
         ended = run("show", "net.pth", "--json")
         assert ended.err == ""
         assert [one["code"] for one in ended.json["warnings"]] == ["SX907"]

@@ -7,9 +7,12 @@ import shlex
 
 import pytest
 
-from statex.cli.app import NAMES, Commands
+from statex.cli import app
 from statex.cli.arguments import ORDER, divided
+from statex.cli.command import Commands
 from tests.cli.conftest import Run
+
+NAMES = list(app.Group.summaries)
 
 
 @pytest.fixture(params=NAMES)
@@ -76,9 +79,10 @@ def test_no_words_of_the_implementation(run: Run, command: str) -> None:
 
 def test_the_list_of_commands_is_whole_sentences(run: Run) -> None:
     listed = re.findall(r"^  (\w+)  +(.*)$", text_of(run, "--help").partition("Commands:")[2], re.M)
-    assert [name for name, _ in listed] == list(NAMES)
-    for _, sentence in listed:
+    assert [name for name, _ in listed] == NAMES
+    for name, sentence in listed:
         assert re.fullmatch(r"[A-Z].*[^.]\.", sentence), sentence
+        assert " ".join(Commands({})[name].help.split()).startswith(sentence)
 
 
 @pytest.mark.parametrize(

@@ -90,11 +90,22 @@ def test_a_skipped_run_imports_no_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["explain"], ["explain", "SX301"], ["explain", "SX301", "--json"], ["--version"]]
-)
+    "arguments",
+    [
+        ["explain"], ["explain", "SX301"], ["explain", "SX301", "--json"], ["--version"], ["--help"],
+        *([name, "--help"] for name in ("apply", "run", "plan", "check", "verify", "diff", "show", "schema")),
+    ],
+)  # fmt: skip
 def test_what_touches_no_checkpoint_imports_none_of_its_code(arguments: Sequence[str]) -> None:
     found = imported(*arguments)
     rooms = ("statex.checkpoint", "statex.execute", "statex.session", "statex.recipe", "statex.api", "lark")
+    assert not [name for name in found if name.startswith(rooms)]
+
+
+@pytest.mark.parametrize("arguments", [["diff", "in.safetensors", "in.safetensors"], ["show", "in.safetensors"]])
+def test_what_has_no_rules_imports_none_of_the_language(arguments: Sequence[str]) -> None:
+    found = imported(*arguments)
+    rooms = ("lark", "regex", "statex.dsl", "statex.grammar", "statex.checkpoint.writer", "numpy")
     assert not [name for name in found if name.startswith(rooms)]
 
 

@@ -10,6 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import statex
+from statex.execute import differences
+from statex.session.bare import Bare
 from statex.session.compared import Compared, compared
 from statex.session.request import InputSpec, Request
 from statex.session.session import Session
@@ -45,6 +48,70 @@ def test_largest_differences_are_those_of_torch(tmp_path: Path, dtype: torch.dty
     assert difference.elements == apart.sum().item()
     assert difference.relative == (absolute[apart] / wide(other)[apart].abs()).max().item()
     assert difference.numel == numel
+
+
+@pytest.mark.parametrize("dtype", [*FLOATS, torch.int64, torch.complex64])
+@pytest.mark.parametrize(("rtol", "atol"), [(0.1, 0.0), (0.0, 0.5), (1e-3, 1e-2)])
+def test_what_differs_by_more_than_a_tolerance_is_what_torch_says(
+    tmp_path: Path, dtype: torch.dtype, rtol: float, atol: float
+) -> None:
+    torch.manual_seed(1)
+    one = (torch.randn(40_000) * 5).to(dtype)
+    other = torch.where(torch.rand(40_000) < 0.5, wide(one), wide(one) * 1.05 + 0.001).to(dtype)
+    found = compare(tmp_path, one, other, rtol=rtol, atol=atol).values.get("t")
+    apart = ~torch.isclose(wide(one), wide(other), rtol=rtol, atol=atol)
+    unequal = wide(one) != wide(other)
+    if found is None:
+        assert not unequal.any()
+        return
+    assert (found.elements, found.within) == (apart.sum().item(), (unequal & ~apart).sum().item())
+    absolute = (wide(one) - wide(other)).abs()[apart]
+    assert found.absolute == (absolute.max().item() if len(absolute) else 0.0)
+    assert found.relative == ((absolute / wide(other).abs()[apart]).max().item() if len(absolute) else 0.0)
+
+
+def test_many_tensors_of_all_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small ones are compared together, large ones in parts; each difference is where it belongs."""
+    monkeypatch.setattr(differences, "_PART", 1 << 14)
+    monkeypatch.setattr(differences, "_PIECE", 1 << 12)
+    monkeypatch.setattr(differences, "_buffers", differences._Buffers())
+    torch.manual_seed(2)
+    dtypes = [torch.float32, torch.bfloat16, torch.int64, torch.bool, torch.complex128]
+    one = {f"t{i}": (torch.randn(size) * 3).to(dtypes[i % 5]) for i, size in enumerate(SIZES * 5)}
+    other = {key: tensor.clone() for key, tensor in one.items()}
+    changed = {}
+    for key in list(one)[1::3]:
+        if len(other[key]):
+            place = len(one[key]) - 1 if key[-1] in "13579" else len(one[key]) // 2
+            other[key][place] = 1 if not one[key][place] else 0
+            changed[key] = (wide(one[key]) - wide(other[key])).abs().max().item()
+    torch.save(one, tmp_path / "a.pth")
+    torch.save(other, tmp_path / "b.pth")
+    with Bare(tmp_path / "a.pth") as a, Bare(tmp_path / "b.pth") as b:
+        found = compared(a, b)
+    assert {key: value.absolute for key, value in found.values.items()} == changed
+    assert list(found.values) == list(changed)
+    assert {key: (value.numel, value.elements) for key, value in found.values.items()} == {
+        key: (len(one[key]), 1) for key in changed
+    }
+
+
+SIZES = [0, 1, 3, 100, 511, 512, 513, 4096, 5000, 40_001]
+
+
+def test_a_checkpoint_as_it_is_has_the_values_of_its_session(tmp_path: Path) -> None:
+    base = torch.arange(24.0).view(4, 6)
+    state = {"a": base, "view": base.T[1:], "half": base[:2].to(torch.bfloat16), "n": 3, "none": torch.ones(0)}
+    torch.save({"epoch": 1, "state": state}, tmp_path / "a.pth")
+    statex.convert(tmp_path / "a.pth", tmp_path / "b.pth", "")
+    tensors = {key: value.contiguous() for key, value in state.items() if isinstance(value, torch.Tensor)}
+    statex.convert(tensors, tmp_path / "c.safetensors", "")
+    statex.convert(tensors, tmp_path / "d", "", format="dcp")
+    for name, alike in (("b.pth", 4), ("c.safetensors", 4), ("d", 4)):
+        with Session(Request(InputSpec(tmp_path / "a.pth"))) as a, Bare(tmp_path / name) as b:
+            assert dict(a.types) | dict(b.types) == dict(a.types)
+            assert compared(a, b).equal == alike
+            assert compared(b, a).equal == alike
 
 
 RARE = [0.0, -0.0, 1.0, 1.5, -3.0, math.inf, -math.inf, math.nan, 1e-30, 1e30]

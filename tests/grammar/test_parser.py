@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from statex import StatexError
 from statex.diagnostics import Diagnostic
-from statex.grammar import tree
-from statex.grammar.parser import parse_text
+from statex.grammar import parse_text, tree
 
 SHOWN = """
 set linear.weight = ones_like

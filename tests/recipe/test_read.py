@@ -198,7 +198,7 @@ def test_all_errors_at_once_and_in_order() -> None:
         "4:28: SX704 `inputs.target.sha256` must be 64 hexadecimal digits, not the text `abc`",
         "6:5: SX704 `rules[0]` is read as a mapping, because of the `:` in it; quote the rule",
         "7:18: SX704 `rules[1]` takes `file` or `inline`, and has both",
-        "8:34: SX704 `outputs.shard_size` must be a size such as 2GB, 500MB or a number of bytes, not the text `0GB`",
+        "8:34: SX704 `outputs.shard_size` must be a size such as 2GiB, 500MB or a number of bytes, not the text `0GB`",
         "8:39: SX702 unknown key `copyfiles` in `outputs`",
     ]
     found = {d.headline.split("`")[1]: helps(d) for d in errors(text)}
@@ -243,11 +243,11 @@ def test_all_errors_at_once_and_in_order() -> None:
          "4:21: SX704 `SX301` in `policy.warnings` must be the code of a warning, such as SX902"),
         ("policy: {warnings: {SX902: no}}",
          "4:28: SX704 `policy.warnings.SX902` must be error, warn or ignore, not the text `no`"),
-        ("policy: {max_memory: 1.5}", "4:22: SX704 `policy.max_memory` must be a size such as 2GB, 500MB or a "
+        ("policy: {max_memory: 1.5}", "4:22: SX704 `policy.max_memory` must be a size such as 2GiB, 500MB or a "
          "number of bytes, not the number 1.5"),
-        ("policy: {max_memory: 0}", "4:22: SX704 `policy.max_memory` must be a size such as 2GB, 500MB or a number "
+        ("policy: {max_memory: 0}", "4:22: SX704 `policy.max_memory` must be a size such as 2GiB, 500MB or a number "
          "of bytes, not the number 0"),
-        ("policy: {max_memory: true}", "4:22: SX704 `policy.max_memory` must be a size such as 2GB, 500MB or a "
+        ("policy: {max_memory: true}", "4:22: SX704 `policy.max_memory` must be a size such as 2GiB, 500MB or a "
          "number of bytes, not true"),
         ("policy: {verify_written: yes}",
          "4:26: SX704 `policy.verify_written` must be true or false, not the text `yes`"),

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from statex.progress import Phases
 from statex.session import conversion, records
 from statex.session.digests import Digests
 from tests.recipe.conftest import RECIPE, STATE, Bench
@@ -238,7 +239,7 @@ def test_a_file_that_changes_while_it_is_copied_along(bench: Bench, monkeypatch:
 
     def late(self: records.Records, *given: Any) -> None:
         original(self, *given)
-        given[1].taken()
+        given[1].taken(Phases(None))
         config.write_text("[]")
 
     monkeypatch.setattr(records.Records, "__init__", late)

@@ -8,11 +8,8 @@ from typing import Annotated
 
 import typer
 
-from statex.cli import options, progress, requests
+from statex.cli import options, progress
 from statex.cli.groups import grouped
-from statex.cli.results import say_done
-from statex.session.conversion import carry_out
-from statex.session.request import OutputSpec, Policy
 
 
 @grouped
@@ -53,6 +50,11 @@ def apply(
     statex apply -e "rename prefix 'module.' -> ''" in.pth out.pth
     statex apply names.sx layout.sx llama-folder/ converted/ --shard-size 5GB --copy-files
     """
+    from statex.cli import requests
+    from statex.cli.results import say_done
+    from statex.session.conversion import carry_out
+    from statex.session.request import OutputSpec, Policy
+
     found = requests.arguments(ctx, ["IN", "OUT"])
     source, destination = found.paths
     output = OutputSpec(

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import sys
 from contextlib import redirect_stdout
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from statex.cli import options, requests
+from statex.cli import options
 from statex.cli.groups import grouped
 from statex.cli.output import escape, print_diagnostics, print_json
 from statex.diagnostics import Diagnostic
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.render import to_json
-from statex.session.request import Request
-from statex.session.session import Session
-from statex.session.session import check as check_rules
-from statex.session.warnings import judged
+
+if TYPE_CHECKING:
+    from statex.session.request import Request
 
 
 @grouped
@@ -42,6 +41,10 @@ def check(
     statex check rules.sx in.safetensors --target mypkg.models:MyModel
     statex check recipe.yaml
     """
+    from statex.cli import requests
+    from statex.session.session import check as check_rules
+    from statex.session.warnings import judged
+
     found = requests.arguments(ctx, ["IN"], recipes=True, optional=1)
     if found.recipe is not None:
         from statex.cli.recipes import check_recipe
@@ -74,6 +77,8 @@ def check(
 
 
 def _warnings(wanted: Request) -> tuple[Diagnostic, ...]:
+    from statex.session.session import Session
+
     with Session(wanted) as session:
         session.whole.check_target()
         return session.priced().warnings

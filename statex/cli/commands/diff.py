@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from statex.cli import options, progress, requests
+from statex.cli import options, progress
 from statex.cli.arguments import Argument
 from statex.cli.groups import grouped
 from statex.cli.output import columns, escape, print_diagnostics, print_json
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.folding import Folded, folded
 from statex.diagnostics.render import to_json
-from statex.session.compared import Compared, Type, compared
-from statex.session.request import InputSpec, Request
-from statex.session.session import Session
-from statex.session.warnings import judged
+
+if TYPE_CHECKING:
+    from statex.session.bare import Bare
+    from statex.session.compared import Compared, Type
+    from statex.session.session import Session
 
 
 @grouped
@@ -53,13 +54,22 @@ def diff(
     statex diff old.pth new.pth --rules convert.sx -D heads=32
     statex diff a.pth b.pth --rtol 1e-3 --atol 1e-5
     """
+    from statex.cli import requests
+    from statex.session.bare import Bare
+    from statex.session.compared import compared
+    from statex.session.warnings import judged
+
     program = options.Program(None, definitions, params, inputs, root)
-    one = requests.request([Argument(str(path)) for path in rules or ()], str(first), program, options.Aim())
-    other = Request(InputSpec(second, requests.root(root_of_b, "--root-b")))
+    opened = _to_open(first, rules or (), program)
     tolerances = requests.tolerances(tolerance)
-    with progress.shown(saying, events) as shown, redirect_stdout(sys.stderr), Session(one) as a, Session(other) as b:
-        warnings = judged((*a.before, *b.before, *a.plan.warnings), requests.warnings(saying.warnings))
-        found = compared(a, b, values=not no_values, **tolerances, progress=shown)
+    with (
+        progress.shown(saying, events) as shown,
+        redirect_stdout(sys.stderr),
+        opened() as a,
+        Bare(second, requests.root(root_of_b, "--root-b")) as b,
+    ):
+        warnings = judged((*a.before, *b.before, *a.warnings), requests.warnings(saying.warnings))
+        found = compared(a, b, values=not no_values, **tolerances, tell=shown)
     if saying.json:
         print_json(_as_json(found) | {"warnings": [to_json(one) for one in warnings]})
     else:
@@ -68,6 +78,20 @@ def diff(
             typer.echo(line)
     if not found.agree:
         raise typer.Exit(1)
+
+
+def _to_open(path: Path, rules: Sequence[Path], program: options.Program) -> Callable[[], Session | Bare]:
+    """Return what opens what rules make of a checkpoint, or the checkpoint itself if nothing is to be done to it."""
+    from statex.cli import requests
+
+    if not (rules or program.definitions or program.params or program.inputs):
+        from statex.session.bare import Bare
+
+        return lambda: Bare(path, requests.root(program.root))
+    from statex.session.session import Session
+
+    wanted = requests.request([Argument(str(one)) for one in rules], str(path), program, options.Aim())
+    return lambda: Session(wanted)
 
 
 Row = tuple[str, str, str]

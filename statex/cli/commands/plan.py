@@ -5,19 +5,16 @@ from __future__ import annotations
 import sys
 from contextlib import redirect_stdout
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from statex.checkpoint import known_format
-from statex.cli import options, requests
+from statex.cli import options
 from statex.cli.groups import grouped
 from statex.cli.output import print_diagnostics, print_json, room
-from statex.dsl.plan import Plan
-from statex.dsl.plan_data import plan_data
-from statex.dsl.plan_text import plan_lines
-from statex.session.session import Session
-from statex.session.warnings import judged
+
+if TYPE_CHECKING:
+    from statex.dsl.plan import Plan
 
 
 @grouped
@@ -46,6 +43,11 @@ def plan(
     statex plan rules.sx in.pth --keys --target mypkg.models:MyModel
     statex plan recipe.yaml
     """
+    from statex.checkpoint import known_format
+    from statex.cli import requests
+    from statex.session.session import Session
+    from statex.session.warnings import judged
+
     found = requests.arguments(ctx, ["IN"], recipes=True)
     if found.recipe is not None:
         from statex.cli.recipes import plan_recipe
@@ -64,6 +66,9 @@ def plan(
 
 def say_plan(planned: Plan, saying: options.Saying, *, keys: bool, fold: bool) -> None:
     """Print a plan."""
+    from statex.dsl.plan_data import plan_data
+    from statex.dsl.plan_text import plan_lines
+
     if saying.json:
         print_json(plan_data(planned))
         return

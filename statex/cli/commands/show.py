@@ -7,36 +7,38 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from statex.checkpoint.stamps import readable
-from statex.cli import options, progress, requests
+from statex.cli import completion, options, progress
 from statex.cli.groups import grouped
 from statex.cli.listing import SORTS, Listing, beside, dtypes, further, totals, versions
 from statex.cli.output import columns, escape, print_diagnostics, print_json, room
 from statex.diagnostics.folding import natural
 from statex.diagnostics.render import to_json
-from statex.dsl.parts import Outside
-from statex.execute.statistics import Statistics, statistics
 from statex.header import Header, OpaqueInfo, TensorInfo
 from statex.paths import as_option
-from statex.session.compared import tensors_of
-from statex.session.overview import Overview, overview
-from statex.session.request import InputSpec, Request
-from statex.session.selection import selected
-from statex.session.session import Session, settled, telling
-from statex.session.targets import resolve
-from statex.session.warnings import judged
+from statex.progress import READING, Phases
 from statex.source import Source
+
+if TYPE_CHECKING:
+    from statex.execute.statistics import Statistics
+    from statex.session.overview import Overview
+    from statex.session.request import TargetSpec
 
 
 @grouped
 def show(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="The checkpoint.")],
     pattern: Annotated[
-        list[str] | None, typer.Argument(metavar="[PATTERN…]", help="Show only the keys that these match.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[PATTERN…]",
+            help="Show only the keys that these match.",
+            autocompletion=completion.in_pattern,
+        ),
     ] = None,
     *,
     every: options.Every = False,
@@ -58,6 +60,7 @@ def show(
     ] = None,
     target_arg: options.TargetArguments = None,
     root: options.Root = None,
+    events: options.ProgressEvents = None,
     saying: options.Saying,
 ) -> None:
     """Show the keys, dtypes, shapes and sizes of a checkpoint.
@@ -70,16 +73,20 @@ def show(
     statex show model.pth 'layers.0.**' --stats
     statex show lightning.ckpt --root state_dict --all
     """
+    from statex.cli import requests
+    from statex.session.overview import overview
+    from statex.session.settling import settle, telling
+    from statex.session.warnings import judged
+
     policy = requests.warnings(saying.warnings)
     aim = requests.target(options.Aim(target, target_arg))
     listing = Listing(not every, _depth(depth), _sort(sort))
-    before = settled(Request(InputSpec(path)))
+    before = settle([path])
     warnings = judged(before, policy)
     with telling(before):
         found = _restricted(overview(path, requests.root(root)), pattern or ())
-        known = _statistics(path, found, saying) if stats else {}
-    with redirect_stdout(sys.stderr):
-        listing = replace(listing, roles=_roles(resolve(aim)))
+        known = _statistics(path, found, saying, events) if stats else {}
+    listing = replace(listing, roles=_roles(aim))
     if saying.json:
         print_json(_as_json(found, listing, known) | {"warnings": [to_json(one) for one in warnings]})
         return
@@ -104,6 +111,9 @@ def _restricted(found: Overview, patterns: Sequence[str]) -> Overview:
     """Return an overview of the keys that patterns match."""
     if not patterns:
         return found
+    from statex.dsl.parts import Outside
+    from statex.session.selection import selected
+
     keys = dict.fromkeys(key for header in found.states.values() for key in header.entries)
     chosen = selected(
         keys, [Source("<pattern>", text) for text in patterns], Outside(), f"of `{found.label}`", "`show`"
@@ -115,25 +125,27 @@ def _restricted(found: Overview, patterns: Sequence[str]) -> Overview:
     return replace(found, states={root: header for root, header in states.items() if header.entries})
 
 
-Known = Mapping[str, Mapping[str, Statistics]]
+Known = Mapping[str, Mapping[str, "Statistics"]]
 """Statistics by the root of a state and the keys in it."""
 
 
-def _statistics(path: Path, found: Overview, saying: options.Saying) -> Known:
+def _statistics(path: Path, found: Overview, saying: options.Saying, events: str | None) -> Known:
+    from statex.execute.statistics import statistics
+    from statex.session.bare import Bare
+
     known: dict[str, dict[str, Statistics]] = {}
     wanted = [info for header in found.states.values() for info in header.entries.values()]
-    total, done = sum(info.type.nbytes for info in wanted if isinstance(info, TensorInfo)), 0
-    with progress.shown(saying) as update:
+    total = sum(info.type.nbytes for info in wanted if isinstance(info, TensorInfo))
+    with progress.shown(saying, events) as tell:
+        added = Phases(tell).begin(READING, total)
         for root, header in found.states.items():
-            with Session(Request(InputSpec(path, found.roots[root]))) as session:
-                tensors = tensors_of(session.whole)
+            with Bare(path, found.roots[root]) as state:
+                tensors = state.tensors()
                 of_state = known[root] = {}
                 for key in header.entries:
                     if key in tensors:
-                        one = statistics(tensors[key])
+                        one = statistics(tensors[key], added)
                         of_state |= {key: one} if one is not None else {}
-                        done += tensors[key].type.nbytes
-                        update(done, total)
     return known
 
 
@@ -153,7 +165,13 @@ def _lines(found: Overview, listing: Listing, known: Known) -> Iterator[str]:
         yield from (f"{totals(header.entries)}: {escape(found.label)}" for header in found.states.values())
 
 
-def _roles(target: Any) -> dict[str, str]:
+def _roles(aim: TargetSpec | None) -> dict[str, str]:
+    if aim is None:
+        return {}
+    from statex.session.targets import resolve
+
+    with redirect_stdout(sys.stderr):
+        target = resolve(aim)
     if target is None or target.module is None:
         return {}
     return {

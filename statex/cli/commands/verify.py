@@ -5,21 +5,22 @@ from __future__ import annotations
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from statex.cli import options, progress, requests
+from statex.cli import options, progress
 from statex.cli.groups import grouped
 from statex.cli.output import escape, print_diagnostics, print_json
 from statex.diagnostics import StatexError
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.render import to_json
-from statex.execute.verify import Comparison
-from statex.session.compared import Compared, compared, different_values
-from statex.session.request import InputSpec, Request
-from statex.session.session import Session
-from statex.session.warnings import judged
+
+if TYPE_CHECKING:
+    from statex.execute.verify import Comparison
+    from statex.header import KeyPath
+    from statex.session.compared import Compared
+    from statex.session.session import Session
 
 
 @grouped
@@ -42,6 +43,11 @@ def verify(
     statex verify out.pth --target mypkg.models:MyModel
     statex verify out.safetensors --like reference.safetensors --values
     """
+    from statex.cli import requests
+    from statex.session.request import InputSpec, Request
+    from statex.session.session import Session
+    from statex.session.warnings import judged
+
     target = requests.target(aim)
     if target is None:
         raise typer.BadParameter("name what to verify against: --target MODULE:CALLABLE or --like FILE")
@@ -67,16 +73,19 @@ def verify(
 def _values(
     session: Session, like: Path, tolerances: dict[str, float], saying: options.Saying, events: str | None
 ) -> Compared:
-    with progress.shown(saying, events) as shown, Session(_as_target(session, like)) as other:
-        found = compared(session, other, rtol=tolerances["rtol"], atol=tolerances["atol"], progress=shown)
+    from statex.session.bare import Bare
+    from statex.session.compared import compared, different_values
+
+    with progress.shown(saying, events) as shown, Bare(like, _root_of_target(session)) as other:
+        found = compared(session, other, rtol=tolerances["rtol"], atol=tolerances["atol"], tell=shown)
         differing = different_values(found)
         if differing is not None:
             raise StatexError([differing])
     return found
 
 
-def _as_target(session: Session, like: Path) -> Request:
-    return Request(InputSpec(like, session.target.root if session.target is not None else None))
+def _root_of_target(session: Session) -> KeyPath | None:
+    return session.target.root if session.target is not None else None
 
 
 def _agreement(found: Comparison, values: Compared | None) -> str:

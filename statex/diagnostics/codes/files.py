@@ -143,7 +143,7 @@ NO_MEMORY = declare(
     "more memory than allowed",
     exit=3,
     meaning="The plan says that more memory would be used than `--max-memory` allows; nothing was done.",
-    example="statex apply rules.sx in.pth out.pth --max-memory 100MB",
+    example="statex apply rules.sx in.pth out.pth --max-memory 100MiB",
     mend="Allow more, or compute with smaller tensors: `statex plan` says what is used.",
 )
 WRITTEN_DIFFERS = declare(

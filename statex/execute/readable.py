@@ -1,0 +1,40 @@
+"""Tensors whose bytes a writer can get: those that stand in files, and those that a library has to load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from statex.checkpoint.contents import Buffer, Made, OutTensor
+from statex.checkpoint.input_file import Stored
+from statex.execute.heap import Heap
+from statex.header import TensorInfo, TensorType, contiguous
+
+
+def readable(info: TensorInfo, load: Callable[[], Any], heap: Heap) -> TensorInfo | OutTensor:
+    """Return a tensor whose bytes a writer can get: itself, or what `load` gives where no reader of ours has it."""
+    if isinstance(info.handle, Stored):
+        return info
+    kind = info.type
+    blob = Made(kind.nbytes, lambda: _loaded(kind, load, heap), held=kind.nbytes)
+    return OutTensor(kind, blob, 0, contiguous(kind.shape), info.is_parameter, info.requires_grad)
+
+
+def _loaded(kind: TensorType, load: Callable[[], Any], heap: Heap) -> Iterator[Buffer]:
+    yield tensor_bytes(load())
+    heap.freed(2 * kind.nbytes)
+
+
+def tensor_bytes(tensor: Any) -> Buffer:
+    """Return the bytes of a tensor of torch, wherever it is and whatever it is a view of."""
+    return as_bytes(tensor.detach().to("cpu").resolve_conj().resolve_neg().contiguous())
+
+
+def as_bytes(value: Any) -> Buffer:
+    """Return the bytes of a numpy array or of a torch tensor."""
+    if hasattr(value, "untyped_storage"):
+        import torch
+
+        # A single element may be contiguous with any stride, and is viewed as bytes only with a stride of 1.
+        value = value.contiguous().as_strided((value.numel(),), (1,)).view(torch.uint8).numpy()
+    return memoryview(value).cast("B")
