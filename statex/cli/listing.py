@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from statex.checkpoint.stamps import noted, said
 from statex.cli.output import escape
 from statex.diagnostics.amounts import counted, show_bytes
 from statex.diagnostics.folding import Folded, alone, folded, natural, together, without_numbers
@@ -173,6 +172,8 @@ def totals(entries: Mapping[str, TensorInfo | OpaqueInfo]) -> str:
 
 def versions(header: Header, *, fold: bool) -> Iterator[str]:
     """Yield lines for the versions of their layouts that modules with chains of migrations have noted."""
+    from statex.checkpoint.stamps import noted, said
+
     stamps = [(path, said(one)) for path, one in noted(header.metadata).items()]
     groups = folded(stamps, itemgetter(0), itemgetter(1)) if fold else alone(stamps, itemgetter(0))
     for group in groups[:_VALUES]:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from statex.checkpoint.stamps import readable
 from statex.cli import completion, options, progress
 from statex.cli.groups import grouped
 from statex.cli.listing import SORTS, Listing, beside, dtypes, further, totals, versions
@@ -196,6 +195,8 @@ def _state_json(header: Header, listing: Listing, known: Mapping[str, Statistics
         entries[key]["statistics"] = _statistics_json(one)
     tensors = [info for info in header.entries.values() if isinstance(info, TensorInfo)]
     kinds = {name: {"tensors": count, "bytes": nbytes} for name, (count, nbytes) in dtypes(tensors).items()}
+    from statex.checkpoint.stamps import readable
+
     return {"entries": entries, "dtypes": kinds, "versions": readable(header.metadata)}
 
 
