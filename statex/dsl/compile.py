@@ -13,13 +13,14 @@ from statex.diagnostics.codes import names as name_codes
 from statex.diagnostics.suggest import join_words
 from statex.dsl.check import Checked
 from statex.dsl.compiler import Compiler
+from statex.dsl.embedded import in_whole, inside, prefix_of, spliced
 from statex.dsl.given import check_outside, check_with, define_outside
 from statex.dsl.ledger import unread
-from statex.dsl.metadata import follow
+from statex.dsl.metadata import Metadata, exchanged, follow
 from statex.dsl.parts import Outside, Part, short_names
 from statex.dsl.plan import Output, Plan
 from statex.dsl.scope import Scope
-from statex.dsl.state import Entry
+from statex.dsl.state import Entry, initial_state
 from statex.dsl.statements import runner
 from statex.dsl.written import is_plain
 from statex.header import Header, OpaqueInfo
@@ -35,15 +36,20 @@ def compile_plan(
     target: Header | None,
     outside: Outside,
     load: Callable[[str, str], Source],
+    at: str = "",
 ) -> Plan:
     """Run the parts of a program over headers, one after the other, and return the plan; no data is read.
 
     `checked` is what is known of the program without a checkpoint, `load` reads the rule file a path in a folder names.
+    A program is for the whole state, or for the module `at` a path in it: then it sees the keys of this one without the
+    path, and all others stay as they are.
 
     Raises:
         StatexError: all errors of the program on this checkpoint at once.
     """
-    compiler = Compiler(header, inputs, target, load, runner, outside)
+    prefix = prefix_of(at)
+    own_target = inside(target, at) if target is not None else None
+    compiler = Compiler(inside(header, at), inputs, own_target, load, runner, outside, prefix)
     with compiler.reporting():
         check_outside(checked, outside)
     scope = Scope(folder=next((part.folder for part in parts if part.shared), "."))
@@ -57,7 +63,7 @@ def compile_plan(
     _check_inputs(compiler)
     compiler.found.raise_errors()
     _lint_ties(compiler)
-    plan = _plan(compiler, _parameters(scope, scopes))
+    plan = _plan(compiler, _parameters(scope, scopes), header, prefix)
     for name, keys in unread(plan).items():
         _lint_unread(compiler, name, keys)
     return replace(plan, warnings=compiler.found.warnings)
@@ -86,23 +92,33 @@ def _check_inputs(compiler: Compiler) -> None:
             )
 
 
-def _plan(compiler: Compiler, parameters: Mapping[str, object]) -> Plan:
+def _plan(compiler: Compiler, parameters: Mapping[str, object], header: Header, prefix: str) -> Plan:
     entries = [(key, compiler.state.entries[key]) for key in compiler.state.in_order()]
-    outputs = OrderedDict([(key, _output(entry)) for key, entry in entries])
-    header = compiler.header
-    born = [(key, entry.born) for key, entry in entries if entry.born is not None]
-    metadata = None if header.metadata is None else follow(header.metadata, header.entries, born)
+    metadata = _metadata(compiler.header, entries, prefix)
+    steps = compiler.steps
+    if prefix:
+        entries = list(spliced(initial_state(header, compiler.graph).entries, prefix, entries))
+        steps = [replace(one, changes=tuple([in_whole(change, prefix) for change in one.changes])) for one in steps]
+        if header.metadata is not None and metadata is not None:
+            metadata = exchanged(header.metadata, prefix, metadata)
     return Plan(
-        outputs=outputs,
+        outputs=OrderedDict([(key, _output(entry)) for key, entry in entries]),
         graph=compiler.graph,
         header=header,
         inputs={name: source.headers for name, source in compiler.inputs.items()},
         metadata=metadata,
-        steps=tuple(compiler.steps),
-        allowed=tuple(compiler.allowed),
+        steps=tuple(steps),
+        allowed=tuple(replace(one, prefix=prefix) for one in compiler.allowed),
         warnings=(),
         parameters=parameters,
     )
+
+
+def _metadata(header: Header, entries: Sequence[tuple[str, Entry]], prefix: str) -> Metadata | None:
+    if header.metadata is None:
+        return None
+    born = [(key, entry.born[len(prefix) :]) for key, entry in entries if entry.born is not None]
+    return follow(header.metadata, header.entries, born)
 
 
 def _output(entry: Entry) -> Output:

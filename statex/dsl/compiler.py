@@ -89,6 +89,7 @@ class Compiler:
         load: Callable[[str, str], Source],
         runner: Callable[[dict[str, Given]], Runner],
         outside: Outside,
+        prefix: str = "",
     ) -> None:
         self.header = header
         self.outside = outside
@@ -97,7 +98,7 @@ class Compiler:
         self.load = load
         self._runner = runner
         self.graph = Graph()
-        self.state: State = initial_state(header, self.graph)
+        self.state: State = initial_state(header, self.graph, prefix)
         self.inputs = {n: InputState(n, self.given_inputs[n], family) for n, family in outside.inputs.items()}
         self.found = Collector()
         self.steps: list[Step] = []
