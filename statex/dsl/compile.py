@@ -13,7 +13,7 @@ from statex.diagnostics.codes import names as name_codes
 from statex.diagnostics.suggest import join_words
 from statex.dsl.check import Checked
 from statex.dsl.compiler import Compiler
-from statex.dsl.embedded import in_whole, inside, prefix_of, spliced
+from statex.dsl.embedded import in_whole, spliced
 from statex.dsl.given import check_outside, check_with, define_outside
 from statex.dsl.ledger import unread
 from statex.dsl.metadata import Metadata, exchanged, follow
@@ -47,9 +47,7 @@ def compile_plan(
     Raises:
         StatexError: all errors of the program on this checkpoint at once.
     """
-    prefix = prefix_of(at)
-    own_target = inside(target, at) if target is not None else None
-    compiler = Compiler(inside(header, at), inputs, own_target, load, runner, outside, prefix)
+    compiler = Compiler(header, inputs, target, load, runner, outside, at)
     with compiler.reporting():
         check_outside(checked, outside)
     scope = Scope(folder=next((part.folder for part in parts if part.shared), "."))
@@ -62,8 +60,12 @@ def compile_plan(
         compiler.run_with(part.program.statements, own, outside.values_for(part.stem, part.given))
     _check_inputs(compiler)
     compiler.found.raise_errors()
-    _lint_ties(compiler)
-    plan = _plan(compiler, _parameters(scope, scopes), header, prefix)
+    results = [(key, compiler.state.entries[key]) for key in compiler.state.in_order()]
+    metadata = _metadata(compiler, results)
+    if at:
+        results = list(spliced(initial_state(header, compiler.graph).entries, compiler.prefix, results))
+    _lint_ties(compiler, dict(results))
+    plan = _plan(compiler, results, metadata, _parameters(scope, scopes))
     for name, keys in unread(plan).items():
         _lint_unread(compiler, name, keys)
     return replace(plan, warnings=compiler.found.warnings)
@@ -92,19 +94,19 @@ def _check_inputs(compiler: Compiler) -> None:
             )
 
 
-def _plan(compiler: Compiler, parameters: Mapping[str, object], header: Header, prefix: str) -> Plan:
-    entries = [(key, compiler.state.entries[key]) for key in compiler.state.in_order()]
-    metadata = _metadata(compiler.header, entries, prefix)
-    steps = compiler.steps
+def _plan(
+    compiler: Compiler,
+    entries: Sequence[tuple[str, Entry]],
+    metadata: Metadata | None,
+    parameters: Mapping[str, object],
+) -> Plan:
+    steps, prefix = compiler.steps, compiler.prefix
     if prefix:
-        entries = list(spliced(initial_state(header, compiler.graph).entries, prefix, entries))
         steps = [replace(one, changes=tuple([in_whole(change, prefix) for change in one.changes])) for one in steps]
-        if header.metadata is not None and metadata is not None:
-            metadata = exchanged(header.metadata, prefix, metadata)
     return Plan(
         outputs=OrderedDict([(key, _output(entry)) for key, entry in entries]),
         graph=compiler.graph,
-        header=header,
+        header=compiler.whole,
         inputs={name: source.headers for name, source in compiler.inputs.items()},
         metadata=metadata,
         steps=tuple(steps),
@@ -114,11 +116,14 @@ def _plan(compiler: Compiler, parameters: Mapping[str, object], header: Header, 
     )
 
 
-def _metadata(header: Header, entries: Sequence[tuple[str, Entry]], prefix: str) -> Metadata | None:
-    if header.metadata is None:
+def _metadata(compiler: Compiler, entries: Sequence[tuple[str, Entry]]) -> Metadata | None:
+    """Return the `_metadata` of the whole result, of which these entries are what the program sees."""
+    own, whole, prefix = compiler.header, compiler.whole.metadata, compiler.prefix
+    if own.metadata is None or whole is None:
         return None
     born = [(key, entry.born[len(prefix) :]) for key, entry in entries if entry.born is not None]
-    return follow(header.metadata, header.entries, born)
+    followed = follow(own.metadata, own.entries, born)
+    return exchanged(whole, prefix, followed) if prefix else followed
 
 
 def _output(entry: Entry) -> Output:
@@ -130,29 +135,29 @@ def _output(entry: Entry) -> Output:
     )  # fmt: skip
 
 
-def _lint_ties(compiler: Compiler) -> None:
+def _lint_ties(compiler: Compiler, entries: Mapping[str, Entry]) -> None:
     """Say where keys that shared a tensor in the input hold different ones in the result."""
-    infos = [info for info in compiler.header.entries.values() if not isinstance(info, OpaqueInfo)]
+    header = compiler.whole
+    infos = [info for info in header.entries.values() if not isinstance(info, OpaqueInfo)]
     storages = [info.storage for info in infos if info.storage is not None]
     if len(set(storages)) == len(storages):
         return
     together: dict[object, list[str]] = {}
-    for key, info in compiler.header.entries.items():
+    for key, info in header.entries.items():
         if not isinstance(info, OpaqueInfo) and info.identity is not None:
             together.setdefault(info.identity, []).append(key)
     tied = {keys[0]: keys for keys in together.values() if len(keys) > 1}
     if not tied:
         return
     results: dict[object, dict[object, str]] = {}
-    for key in compiler.state.in_order():
-        entry = compiler.state.entries[key]
+    for key, entry in entries.items():
         results.setdefault(entry.roots, {}).setdefault(entry.tie, key)
     for keys in tied.values():
-        info = compiler.header.entries[keys[0]]
+        info = header.entries[keys[0]]
         ties = results.get(("source", "", 0, getattr(info, "storage", None)), {})
         if len(ties) > 1:
             first, second, *_ = ties.values()
-            step = max(compiler.state.entries[first].step, compiler.state.entries[second].step)
+            step = max(entries[first].step, entries[second].step)
             compiler.found.add(
                 diagnostic(
                     lints.TIE_ENDS,
