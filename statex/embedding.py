@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from statex.api import compile
-from statex.migrating.chain import Chain, chain_of, read_chain
+from statex.migrating.chain import Chain, chain_of
+from statex.migrating.folder import read_chain
 from statex.session.request import PathLike
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from statex.session.delivery import Delivery, alone
 from statex.session.format_warnings import format_warnings
 from statex.session.opened import Inputs
 from statex.session.request import Request
-from statex.session.stamps import kept_stamps
+from statex.session.stamps import kept_stamps, stamped
 from statex.session.targets import resolve
 
 
@@ -101,9 +101,13 @@ class Session:
             target=self.target.header if self.target is not None else None,
             outside=request.outside,
             load=request.load,
+            at=request.at,
         )
         left = tuple(nesting.dropped_by(inputs.main.tree, inputs.root, inputs.root_target))
-        return replace(plan, left_around=left, warnings=(*plan.warnings, *kept_stamps(plan)))
+        plan = replace(plan, left_around=left)
+        if request.stamp is not None:
+            return replace(plan, metadata=stamped(plan.metadata, request.at, request.stamp))
+        return replace(plan, warnings=(*plan.warnings, *kept_stamps(plan)))
 
     def priced(self, format: str | None = None) -> Plan:
         """Return the plan with what it takes to write a format, and with warnings of what that has no place for.

@@ -1,14 +1,23 @@
-"""Versions that modules with a chain of migrations have noted of a state, and rules that know nothing of them."""
+"""Versions of layouts in the `_metadata` of a state: that of a migrated one, and those that other rules keep."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from statex.diagnostics import Diagnostic, diagnostic
 from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
-from statex.dsl.metadata import STAMP
+from statex.dsl.metadata import STAMP, Metadata
 from statex.dsl.plan import Plan
+
+
+def stamped(metadata: Metadata | None, path: str, stamp: Mapping[str, Any]) -> Metadata:
+    """Return a `_metadata` that notes a version for the module at a path, beside what else is noted of it."""
+    renewed: OrderedDict[str, Mapping[str, object]] = OrderedDict(metadata or {})
+    renewed[path] = {**renewed.get(path, {}), STAMP: dict(stamp)}
+    return renewed
 
 
 def kept_stamps(plan: Plan) -> Iterator[Diagnostic]:
