@@ -56,8 +56,21 @@ def _from_module(name: str) -> Load:
     return lambda: _printing(getattr(import_module(f"statex.cli.commands.{name}"), name))
 
 
-NAMES = ("apply", "run", "plan", "check", "verify", "diff", "show", "schema", "ops", "explain")
-Commands.names = {name: _from_module(name) for name in NAMES}
+NAMES = (
+    "apply",
+    "run",
+    "plan",
+    "check",
+    "migrate",
+    "migrate new",
+    "verify",
+    "diff",
+    "show",
+    "schema",
+    "ops",
+    "explain",
+)
+Commands.names = {name: _from_module(name.replace(" ", "_")) for name in NAMES}
 
 
 def _version(wanted: bool) -> None:

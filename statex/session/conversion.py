@@ -103,14 +103,16 @@ def preview(request: Request) -> Conversion:
         return _done(session, outputs, shipments(session, outputs, request.policy), wrote=False)
 
 
-def carry_out(request: Request, progress: Progress | None = None) -> Conversion:
+def carry_out(request: Request, progress: Progress | None = None, before: Sequence[Diagnostic] = ()) -> Conversion:
     """Write the outputs of a request and its report; all appear whole and verified, or none does.
+
+    `before` is what is to be said of interrupted runs that were settled for it already.
 
     Raises:
         StatexError: every error of the program on these checkpoints, SX501 and SX504 for targets, 6xx for files.
     """
     check_held_back(request)
-    before = settled(request)
+    before = (*before, *settled(request))
     with telling(before):
         return _carried_out(request, before, progress)
 

@@ -1,0 +1,226 @@
+"""Which layouts a state can have where there is no module to compare it with: what the steps of its chain leave behind.
+
+The steps after its layout can be carried out on a state. That alone says little: nothing comes after the last layout,
+and a step may go on and on, as `rename prefix '' -> 'model.'` does. So a state that steps can be carried out on is of
+the layout before them, and not of the one after, if they take away or make a kind of key altogether, and cannot be
+carried out on what they have made: what has been through them is not as this is. A state that no steps are left for is
+of the last layout if it has a key that they make.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from statex.diagnostics import Diagnostic, StatexError, fail
+from statex.diagnostics.codes import migrations as codes
+from statex.diagnostics.folding import without_numbers
+from statex.diagnostics.suggest import join_words
+from statex.dsl.embedded import inside
+from statex.dsl.plan import Plan
+from statex.header import Header, OpaqueInfo, TensorInfo
+from statex.migrating.chain import Chain
+from statex.migrating.layouts import OF_PARAMETERS, cannot_be_carried_out, planned
+from statex.migrating.made import made_keys
+
+_LISTED = 8
+"""So many layouts that a state cannot be of are listed in a message."""
+_TRIED = 32
+"""So many modules are looked at to find one that the chain may be for."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a state can be of a layout, and what says so."""
+
+    layout: int
+    possible: bool
+    why: str
+
+
+@dataclass(frozen=True)
+class Traces:
+    """The layouts of a chain as a state can be of them, by its header alone.
+
+    `given` are the values of parameters. The header has been `compared` with a target where there is one. `way` is how
+    help says that it is of a layout.
+    """
+
+    chain: Chain
+    given: Mapping[str, Any]
+    header: Header
+    way: str
+    compared: bool = False
+    _plans: dict[tuple[int, int], Plan | StatexError] = field(default_factory=dict)
+
+    def recognised(self) -> int:
+        """Return the layout that the header tells.
+
+        Raises:
+            StatexError: SX806 where it could be several, SX821 where nothing tells, SX204 for a parameter that lacks a
+                value without which it cannot be told.
+        """
+        verdicts = list(self.verdicts())
+        found = [one.layout for one in verdicts if one.possible]
+        if len(found) > 1:
+            self._lacking(found)
+            self._ambiguous(found, verdicts)
+        if found[0] == self.chain.version and self.made is None:
+            self._nothing_tells(verdicts)
+        return found[0]
+
+    def stated(self, layout: int, said: str) -> int:
+        """Return a layout that is stated by a version, or otherwise; `said` begins the sentence that names it.
+
+        Raises:
+            StatexError: SX807 where its steps cannot be carried out, or the header is that of an earlier layout.
+        """
+        errors = self._errors(layout)
+        if errors:
+            cannot_be_carried_out(errors, layout, said, self.header.label)
+        for earlier in range(layout):
+            shown = self._not_been_through(earlier, layout)
+            if shown:
+                fail(
+                    codes.STAMP_CONTRADICTED,
+                    f"{said} layout {layout}, and {self.header.label} fits layout {earlier} and not this one",
+                    notes=[shown],
+                )
+        return layout
+
+    def verdicts(self) -> Iterator[Verdict]:
+        """Yield for each layout whether the state can be of it."""
+        for layout in range(self.chain.version + 1):
+            against = self._against(layout)
+            yield Verdict(layout, not against, against or self._for(layout))
+
+    def _against(self, layout: int) -> str:
+        errors = self._errors(layout)
+        if errors:
+            span = errors[0].span
+            place = f"{span.source.name.rpartition('/')[2]}:{span.line}: " if span is not None else ""
+            return f"{place}{errors[0].headline}"
+        for earlier in range(layout):
+            shown = self._not_been_through(earlier, layout)
+            if shown:
+                return shown
+        for later in range(layout + 1, self.chain.version + 1):
+            steps = self._plan(layout, later)
+            if isinstance(steps, Plan) and steps.changes_nothing and not self._errors(later):
+                return f"{self._steps(layout, later)} would change nothing: it is as layout {later}"
+        return ""
+
+    def _for(self, layout: int) -> str:
+        if layout < self.chain.version:
+            return f"{self._steps(layout, self.chain.version)} can be carried out on it"
+        if self.made is None:
+            return "no step is left, but it has no key that the steps make"
+        return f"it has `{self.made}`, which the steps make"
+
+    def _not_been_through(self, before: int, after: int) -> str:
+        """Return what shows that a state of the layout before has not been through steps yet; nothing if none does."""
+        steps = self._plan(before, after) if not self._errors(before) else None
+        if not isinstance(steps, Plan):
+            return ""
+        has, had = _kinds(self.header.entries), _kinds(steps.outputs)
+        lost = [key for kind, key in has.items() if kind not in had]
+        made = [key for kind, key in had.items() if kind not in has]
+        if not (lost or made) or self._goes_on(steps, before, after):
+            return ""
+        which = self._steps(before, after)
+        return f"it has `{lost[0]}`, and {which} would not leave it" if lost else f"{which} would make `{made[0]}`"
+
+    def _goes_on(self, steps: Plan, before: int, after: int) -> bool:
+        """Say whether steps can be carried out on what they have made, and change it again."""
+        entries = {
+            key: TensorInfo(output.type) if output.type is not None else output.opaque or OpaqueInfo("")
+            for key, output in steps.outputs.items()
+        }
+        try:
+            again = planned(self.chain, before, Header(entries, values=self.header.values), self.given, to=after)
+        except StatexError:
+            return False
+        return not again.changes_nothing
+
+    def _plan(self, before: int, after: int) -> Plan | StatexError:
+        if (before, after) not in self._plans:
+            try:
+                self._plans[before, after] = planned(self.chain, before, self.header, self.given, to=after)
+            except StatexError as error:
+                self._plans[before, after] = error
+        return self._plans[before, after]
+
+    def _errors(self, layout: int) -> list[Diagnostic]:
+        """Return why the steps after a layout cannot be carried out; that a parameter lacks a value says nothing."""
+        found = self._plan(layout, self.chain.version)
+        if isinstance(found, Plan):
+            return []
+        return [one for one in found.diagnostics if one.code not in OF_PARAMETERS]
+
+    @cached_property
+    def made(self) -> str | None:
+        """A key that steps of the chain make, if the state has one."""
+        patterns = list(made_keys(self.chain.parts, self.chain.load))
+        return next((key for key in self.header.entries if any(one.fullmatch(key) for one in patterns)), None)
+
+    def _steps(self, before: int, after: int) -> str:
+        names = [step.name for step in self.chain.steps[before:after]]
+        return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+
+    def _lacking(self, layouts: Sequence[int]) -> None:
+        """Say which parameters lack a value without which a layout cannot be told from others."""
+        for layout in layouts:
+            found = self._plan(layout, self.chain.version)
+            if isinstance(found, StatexError):
+                raise found
+
+    def _ambiguous(self, layouts: Sequence[int], verdicts: Sequence[Verdict]) -> None:
+        named = join_words([str(one) for one in layouts], limit=8)
+        fail(
+            codes.AMBIGUOUS_LAYOUT,
+            f"{self.header.label} carries no version, and could be of any of the layouts {named}",
+            rows=_rows(verdicts),
+            help=[*(self.way.format(one, one) for one in layouts[:4]), *self._further],
+        )
+
+    def _nothing_tells(self, verdicts: Sequence[Verdict]) -> None:
+        last = self.chain.version
+        place = self._fitting_module()
+        fail(
+            codes.LAYOUT_NOT_TOLD,
+            f"{self.header.label} carries no version, and its keys fit no layout of `{self.chain.label}`",
+            rows=_rows(verdicts),
+            help=[*([f"--at {place}   the keys below it fit the chain"] if place else []),
+                  self.way.format(last, last), *self._further],
+        )  # fmt: skip
+
+    @property
+    def _further(self) -> list[str]:
+        return [] if self.compared else ["--like FILE   or --target: the layout is that whose steps make what it has"]
+
+    def _fitting_module(self) -> str:
+        """Return the path of a module near the root whose keys are those of some layout."""
+        paths = [".".join(key.split(".")[:depth]) for depth in (1, 2) for key in self.header.entries if "." in key]
+        for path in list(dict.fromkeys(paths))[:_TRIED]:
+            own = Traces(self.chain, self.given, inside(self.header, path), self.way)
+            possible = [one.layout for one in own.verdicts() if one.possible]
+            if (own.header.entries and possible != [self.chain.version]) or own.made is not None:
+                return path
+        return ""
+
+
+def _kinds(keys: Iterable[str]) -> dict[str, str]:
+    """Return keys by what those that differ in numbers alone have in common."""
+    found: dict[str, str] = {}
+    for key in keys:
+        found.setdefault(without_numbers(key), key)
+    return found
+
+
+def _rows(verdicts: Sequence[Verdict]) -> list[tuple[str, ...]]:
+    shown = [one for one in verdicts if one.possible or one.layout >= len(verdicts) - _LISTED]
+    rows: list[tuple[str, ...]] = [(f"layout {one.layout}", one.why) for one in shown]
+    more = len(verdicts) - len(shown)
+    return [*rows, (f"and {more} more, whose steps cannot be carried out on it",)] if more else rows
