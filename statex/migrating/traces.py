@@ -10,7 +10,7 @@ of the last layout if it has a key that they make.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -44,15 +44,15 @@ class Verdict:
 class Traces:
     """The layouts of a chain as a state can be of them, by its header alone.
 
-    `given` are the values of parameters. The header has been `compared` with a target where there is one. `way` is how
-    help says that it is of a layout.
+    `given` are the values of parameters, `target` is what steps may ask for by that name. `way` is how help says that a
+    state is of a layout.
     """
 
     chain: Chain
     given: Mapping[str, Any]
     header: Header
     way: str
-    compared: bool = False
+    target: Header | None = None
     _plans: dict[tuple[int, int], Plan | StatexError] = field(default_factory=dict)
 
     def recognised(self) -> int:
@@ -81,7 +81,7 @@ class Traces:
         if errors:
             cannot_be_carried_out(errors, layout, said, self.header.label)
         for earlier in range(layout):
-            shown = self._not_been_through(earlier, layout)
+            shown = self._not_been_through(earlier, layout, surely=True)
             if shown:
                 fail(
                     codes.STAMP_CONTRADICTED,
@@ -119,35 +119,41 @@ class Traces:
             return "no step is left, but it has no key that the steps make"
         return f"it has `{self.made}`, which the steps make"
 
-    def _not_been_through(self, before: int, after: int) -> str:
-        """Return what shows that a state of the layout before has not been through steps yet; nothing if none does."""
+    def _not_been_through(self, before: int, after: int, *, surely: bool = False) -> str:
+        """Return what shows that a state of the layout before has not been through steps yet; nothing if none does.
+
+        Steps that would do nothing to what they have made may be for states of several kinds: then it is not `surely`.
+        """
         steps = self._plan(before, after) if not self._errors(before) else None
         if not isinstance(steps, Plan):
             return ""
         has, had = _kinds(self.header.entries), _kinds(steps.outputs)
         lost = [key for kind, key in has.items() if kind not in had]
         made = [key for kind, key in had.items() if kind not in has]
-        if not (lost or made) or self._goes_on(steps, before, after):
+        again = self._again(steps, before, after)
+        if not (lost or made) or (again is not None and (surely or not again.changes_nothing)):
             return ""
         which = self._steps(before, after)
         return f"it has `{lost[0]}`, and {which} would not leave it" if lost else f"{which} would make `{made[0]}`"
 
-    def _goes_on(self, steps: Plan, before: int, after: int) -> bool:
-        """Say whether steps can be carried out on what they have made, and change it again."""
+    def _again(self, steps: Plan, before: int, after: int) -> Plan | None:
+        """Return the plan of steps on what they have made, `None` where they cannot be carried out on that."""
         entries = {
             key: TensorInfo(output.type) if output.type is not None else output.opaque or OpaqueInfo("")
             for key, output in steps.outputs.items()
         }
         try:
-            again = planned(self.chain, before, Header(entries, values=self.header.values), self.given, to=after)
+            return self._planned(replace(self.header, entries=entries, metadata=None), before, after)
         except StatexError:
-            return False
-        return not again.changes_nothing
+            return None
+
+    def _planned(self, header: Header, before: int, after: int) -> Plan:
+        return planned(self.chain, before, header, self.given, target=self.target, to=after)
 
     def _plan(self, before: int, after: int) -> Plan | StatexError:
         if (before, after) not in self._plans:
             try:
-                self._plans[before, after] = planned(self.chain, before, self.header, self.given, to=after)
+                self._plans[before, after] = self._planned(self.header, before, after)
             except StatexError as error:
                 self._plans[before, after] = error
         return self._plans[before, after]
@@ -198,13 +204,17 @@ class Traces:
 
     @property
     def _further(self) -> list[str]:
-        return [] if self.compared else ["--like FILE   or --target: the layout is that whose steps make what it has"]
+        return (
+            []
+            if self.target is not None
+            else ["--like FILE   or --target: the layout is that whose steps make what it has"]
+        )
 
     def _fitting_module(self) -> str:
         """Return the path of a module near the root whose keys are those of some layout."""
         paths = [".".join(key.split(".")[:depth]) for depth in (1, 2) for key in self.header.entries if "." in key]
         for path in list(dict.fromkeys(paths))[:_TRIED]:
-            own = Traces(self.chain, self.given, inside(self.header, path), self.way)
+            own = replace(self, header=inside(self.header, path), _plans={})
             possible = [one.layout for one in own.verdicts() if one.possible]
             if (own.header.entries and possible != [self.chain.version]) or own.made is not None:
                 return path

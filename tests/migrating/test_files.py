@@ -344,6 +344,23 @@ def test_a_version_that_the_header_contradicts(
     assert codes(caught.value) == ["SX807"]
 
 
+def test_a_version_holds_where_optional_steps_would_do_something(tmp_path: Path) -> None:
+    """A key may come again under a name that a step took away."""
+    steps = {"0001_a": "drop? rope", "0002_b": "rename? rotary -> rope", "0003_c": "drop? none"}
+    chain = folder_of(tmp_path / "c", **steps)
+    state = nn.ParameterDict({"rotary": ONES}).state_dict()
+    statex.migrate(state, tmp_path / "3.pth", chain, assume=1)
+    assert list(read(tmp_path / "3.pth")) == ["rope"]
+    statex.migrate(tmp_path / "3.pth", tmp_path / "again.pth", chain)
+    assert list(read(tmp_path / "again.pth")) == ["rope"]
+
+
+def test_steps_may_ask_the_target(tmp_path: Path) -> None:
+    chain = folder_of(tmp_path / "c", **{"0001_a": "rename a -> b\nset b = cast(dtype(target::b))"})
+    statex.migrate({"a": ONES}, tmp_path / "out.pth", chain, like={"b": ONES.half()})
+    assert read(tmp_path / "out.pth")["b"].dtype == torch.float16
+
+
 def test_a_version_whose_steps_cannot_be_carried_out(chain: statex.Chain, tmp_path: Path) -> None:
     statex.migrate(trained(Net(0)).state_dict(), tmp_path / "1.pth", chain, to=1)
     state = read(tmp_path / "1.pth")
