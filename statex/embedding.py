@@ -35,15 +35,15 @@ def attach(module: M, rules: Any, *, assume: int | None = None, **params: Any) -
     """Let a module load states of its earlier layouts, and note the layout in those that it saves; return the module.
 
     `rules` are a chain (`statex.migrations`, or its folder), or one step: text, a path, `Rules`, or several of these.
-    From then on
-    `load_state_dict`, of the module or of one around it, recognises an earlier layout and migrates it. A state that
-    carries a version has that layout. Another has the one named by `assume`, or else the one whose steps make the keys,
-    shapes (and dtypes, where they decide) of the module of it. A state that fits none is loaded as it is.
+    From then on `load_state_dict`, of the module or of one around it, recognises an earlier layout and migrates it. A
+    state that carries a version has that layout. Another has the one named by `assume`, or else the one whose steps
+    make the keys, shapes (and dtypes, where they decide) of the module of it. A state that fits none is loaded as it
+    is.
 
-    `params` are values of the steps' parameters. Errors are raised by torch with its own, as RuntimeError; warnings are
-    `statex.StatexWarning`. The state given and its `_metadata` are not changed. The module is not changed apart from
-    its hooks, which copies and pickles of it have too. The module inside is meant where it is wrapped by
-    `torch.compile` or DDP.
+    `params` are values of the steps' parameters; for others, those that are noted in a state hold. Errors are raised by
+    torch with its own, as RuntimeError; warnings are `statex.StatexWarning`. The state given and its `_metadata` are
+    not changed. The module is not changed apart from its hooks, which copies and pickles of it have too. The module
+    inside is meant where it is wrapped by `torch.compile` or DDP.
 
     Raises:
         StatexError: every error of the rules, SX805 for rules that need more than a state, SX204 to SX206 for

@@ -8,7 +8,8 @@ CHAIN_UNREADABLE = declare(
     exit=3,
     meaning="The folder of a chain does not exist, cannot be read, or holds no migrations.",
     example="statex.migrations('migratoins/')",
-    mend="Correct the path. A chain begins with a file such as `0001_rename_head.sx`.",
+    mend="Correct the path; `statex migrate` takes it by `--chain`. A chain begins with a file such as "
+    "`0001_rename_head.sx`, which `statex migrate new` makes.",
 )
 STEP_NAME = declare(
     "SX802",
@@ -52,17 +53,17 @@ AMBIGUOUS_LAYOUT = declare(
     "be that a step keeps the header as it was, as the transpose of a square matrix does: whether it has been carried "
     "out already cannot be seen.",
     example="statex.attach(model, 'set weight = transpose')   # and weight is square",
-    mend="Say which layout states without a version have: `statex.attach(module, chain, assume=1)`. States that an "
-    "attached module has saved carry their version.",
+    mend="Say which layout states without a version have: `statex.attach(module, chain, assume=1)`, or `--from 1` for "
+    "`statex migrate`. States that an attached module or `statex migrate` has saved carry their version.",
 )
 STAMP_CONTRADICTED = declare(
     "SX807",
     "a version that the state contradicts",
-    meaning="A state says (or `assume` says of it) which layout it has, and its keys, shapes or dtypes are not those: "
-    "the steps that follow cannot be carried out on it, or it fits another layout. It has been changed since its "
-    "version was noted, or another layout was assumed than it has.",
+    meaning="A state says (or `assume` or `--from` says of it) which layout it has, and its keys, shapes or dtypes are "
+    "not those: the steps that follow cannot be carried out on it, or it fits another layout. It has been changed "
+    "since its version was noted, or another layout was assumed than it has.",
     example="statex.attach(model, chain, assume=0)   # and the state has layout 2",
-    mend="Correct `assume`, or remove the version from the state: `state._metadata[''].pop('statex')`.",
+    mend="Correct `assume` or `--from`, or remove the version from the state: `state._metadata[''].pop('statex')`.",
 )
 ANOTHER_HISTORY = declare(
     "SX808",
