@@ -19,7 +19,7 @@ from statex.session.delivery import Delivery, alone
 from statex.session.format_warnings import format_warnings
 from statex.session.opened import Inputs
 from statex.session.request import Request
-from statex.session.stamps import kept_stamps, stamped
+from statex.session.stamps import kept_stamps, stamped, unstamped
 from statex.session.targets import resolve
 
 
@@ -96,7 +96,8 @@ class Session:
         plan = compile_plan(
             request.parts,
             self.checked,
-            inputs.header,
+            # A new version takes the place of the old one, wherever what is noted of its module goes.
+            inputs.header if request.stamp is None else unstamped(inputs.header, request.at),
             inputs=inputs.headers,
             target=self.target.header if self.target is not None else None,
             outside=request.outside,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from statex.diagnostics import Diagnostic, diagnostic
@@ -11,6 +12,16 @@ from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
 from statex.dsl.metadata import STAMP, Metadata
 from statex.dsl.plan import Plan
+from statex.header import Header
+
+
+def unstamped(header: Header, path: str) -> Header:
+    """Return a header without the version that is noted for the module at a path."""
+    noted = (header.metadata or {}).get(path, {})
+    if STAMP not in noted:
+        return header
+    rest = {name: value for name, value in noted.items() if name != STAMP}
+    return replace(header, metadata=OrderedDict(header.metadata or {}) | {path: rest})
 
 
 def stamped(metadata: Metadata | None, path: str, stamp: Mapping[str, Any]) -> Metadata:

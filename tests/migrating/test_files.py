@@ -168,6 +168,19 @@ def test_what_is_noted_stays_where_there_is_nothing_to_do(chain: statex.Chain, t
     assert equal(read(tmp_path / "out.pth"), state)
 
 
+@pytest.mark.parametrize("at", ["", "enc"])
+def test_a_version_stays_where_it_is_noted_when_all_keys_move(at: str, tmp_path: Path) -> None:
+    chain = folder_of(tmp_path / "c", **{"0001_a": "rename prefix '' -> 'bert.'", "0002_b": "rename part w -> weight"})
+    module: nn.Module = nn.ParameterDict({"w": ONES})
+    state = (nn.ModuleDict({at: module}) if at else module).state_dict()
+    for layout in range(3):
+        statex.migrate(state, tmp_path / "out.pth", chain, assume=0, to=layout, at=at or None, force=True)
+        state = read(tmp_path / "out.pth")
+        noted = {path: one["statex"]["version"] for path, one in state._metadata.items() if "statex" in one}
+        assert noted == {at: layout}
+    assert list(state) == [f"{at}.bert.weight" if at else "bert.weight"]
+
+
 def test_other_rules_still_say_that_the_version_may_not_hold(chain: statex.Chain, tmp_path: Path) -> None:
     statex.migrate(trained(Net(0)).state_dict(), tmp_path / "a.pth", chain, to=1)
     rest = statex.convert(tmp_path / "a.pth", tmp_path / "b.pth", "drop q.**")
