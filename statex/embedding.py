@@ -114,7 +114,8 @@ def migrate(
     that carries a version has that layout. Another has the one named by `assume`, or else the one that its header
     tells, with a target or without. `at` is the path of the module in the state that the chain is for, by default where
     its version is noted, or the whole state. `params` are values of the steps' parameters; those that are noted with
-    the version hold without being given again. The other arguments are those of `convert`.
+    the version hold without being given again. The other arguments are those of `convert`. The new version is in
+    the `metadata` of the result's plan, and in the output; a plain dict that is written as `.pth` has no place for it.
 
     Raises:
         StatexError: SX806 to SX809 and SX821 where the layout cannot be told or is not what is said, SX812 for a layout

@@ -145,9 +145,10 @@ def _opened(request: Request) -> tuple[Header, str]:
 
 
 def _subject(request: Request, chain: Chain, whole: Header, at: str | None) -> Subject:
-    every = chain.checked(0, chain.version), chain.checked(chain.version, 0)
-    checked = replace(every[0], files=(*every[0].files, *every[1].files))
-    check_outside(checked, request.outside)
+    up, down = chain.checked(0, chain.version), chain.checked(chain.version, 0)
+    files = dict(up.files)
+    files |= {stem: (*files.get(stem, ()), *names) for stem, names in down.files}
+    check_outside(replace(up, files=tuple(files.items())), request.outside)
     return subject(chain, whole, at, request.outside.given)
 
 

@@ -133,4 +133,6 @@ def _check_downs(folder: Path, ups: Mapping[str, int], found: Mapping[str, int])
 
 def _read(path: Path) -> tuple[Part, ...]:
     source = read_rules(path)
-    return (Part(parse(source), path.parent.as_posix(), stem_of(source.name)),)
+    # Values that are for the file of a step alone are for what undoes it as well.
+    stem = stem_of(source.name.removesuffix(DOWN))
+    return (Part(parse(source), path.parent.as_posix(), stem),)

@@ -55,12 +55,6 @@ def noted_stamp(noted: Mapping[str, object] | None, chain: Chain, label: str) ->
             f"the version that {label} carries is in a form that this version of statex does not know",
             help="update statex, or say which layout it has: remove the version, and give `assume`",
         )
-    if found.layout > chain.version:
-        fail(
-            codes.UNKNOWN_STAMP,
-            f"{label} has layout {found.layout}, and the chain `{chain.label}` ends with step {chain.version}",
-            help="load it with the version of the package that saved it, or a later one",
-        )
     for step, digest in zip(chain.steps, found.digests, strict=False):
         if step.digest != digest:
             fail(
@@ -69,6 +63,12 @@ def noted_stamp(noted: Mapping[str, object] | None, chain: Chain, label: str) ->
                 notes=["the step has been edited since, or the state belongs to another chain"],
                 help=f"restore `{step.name}` as it was, and write what shall be different into a new step",
             )
+    if found.layout > chain.version:
+        fail(
+            codes.UNKNOWN_STAMP,
+            f"{label} has layout {found.layout}, and the chain `{chain.label}` ends with step {chain.version}",
+            help="load it with the version of the package that saved it, or a later one",
+        )
     return found
 
 

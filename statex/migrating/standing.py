@@ -107,7 +107,9 @@ def standing(
             SX204 for a parameter that lacks a value without which it cannot be told.
     """
     way = f"{option}{{}}   if it is of layout {{}}"
-    traces = Traces(found.chain, found.given, found.header, way, target.header if target is not None else None)
+    traces = Traces(
+        found.chain, found.given, found.header, way, target.header if target is not None else None, found.at
+    )
     layouts = Layouts(found.chain.up_to(to), found.given, target, found.header, way=way) if target is not None else None
     if found.noted is not None:
         return Standing(_stated(traces, layouts, found.noted.layout, "its version says"), NOTED)

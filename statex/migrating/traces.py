@@ -18,7 +18,7 @@ from statex.diagnostics import Diagnostic, StatexError, fail
 from statex.diagnostics.codes import migrations as codes
 from statex.diagnostics.folding import without_numbers
 from statex.diagnostics.suggest import join_words
-from statex.dsl.embedded import inside
+from statex.dsl.embedded import inside, prefix_of
 from statex.dsl.plan import Plan
 from statex.header import Header, OpaqueInfo, TensorInfo
 from statex.migrating.chain import Chain
@@ -45,7 +45,7 @@ class Traces:
     """The layouts of a chain as a state can be of them, by its header alone.
 
     `given` are the values of parameters, `target` is what steps may ask for by that name. `way` is how help says that a
-    state is of a layout.
+    state is of a layout, `at` is where it stands in a larger one.
     """
 
     chain: Chain
@@ -53,6 +53,7 @@ class Traces:
     header: Header
     way: str
     target: Header | None = None
+    at: str = ""
     _plans: dict[tuple[int, int], Plan | StatexError] = field(default_factory=dict)
 
     def recognised(self) -> int:
@@ -198,7 +199,7 @@ class Traces:
             codes.LAYOUT_NOT_TOLD,
             f"{self.header.label} carries no version, and its keys fit no layout of `{self.chain.label}`",
             rows=_rows(verdicts),
-            help=[*([f"--at {place}   the keys below it fit the chain"] if place else []),
+            help=[*([f"--at {prefix_of(self.at)}{place}   the keys below it fit the chain"] if place else []),
                   self.way.format(last, last), *self._further],
         )  # fmt: skip
 

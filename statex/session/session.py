@@ -19,7 +19,7 @@ from statex.session.delivery import Delivery, alone
 from statex.session.format_warnings import format_warnings
 from statex.session.opened import Inputs
 from statex.session.request import Request
-from statex.session.stamps import kept_stamps, stamped, unstamped
+from statex.session.stamps import kept_stamps, stamped, without_stamp
 from statex.session.targets import resolve
 
 
@@ -97,7 +97,7 @@ class Session:
             request.parts,
             self.checked,
             # A new version takes the place of the old one, wherever what is noted of its module goes.
-            inputs.header if request.stamp is None else unstamped(inputs.header, request.at),
+            inputs.header if request.stamp is None else without_stamp(inputs.header, request.at),
             inputs=inputs.headers,
             target=self.target.header if self.target is not None else None,
             outside=request.outside,

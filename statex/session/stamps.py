@@ -15,7 +15,7 @@ from statex.dsl.plan import Plan
 from statex.header import Header
 
 
-def unstamped(header: Header, path: str) -> Header:
+def without_stamp(header: Header, path: str) -> Header:
     """Return a header without the version that is noted for the module at a path."""
     noted = (header.metadata or {}).get(path, {})
     if STAMP not in noted:

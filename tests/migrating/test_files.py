@@ -217,6 +217,28 @@ def test_values_that_were_noted_serve_on_the_way_down(two_way: statex.Chain, tmp
     assert torch.equal(read(tmp_path / "down.pth")["head.weight"], state["head.weight"])
 
 
+def test_a_value_for_one_step_is_for_what_undoes_it(two_way: statex.Chain, tmp_path: Path) -> None:
+    state = trained(Net(0)).state_dict()
+    statex.migrate(state, tmp_path / "up.pth", two_way, params={"0003_scale_head.scale": 8})
+    assert torch.equal(read(tmp_path / "up.pth")["out.fc.weight"], state["head.weight"] * 8)
+    statex.migrate(tmp_path / "up.pth", tmp_path / "down.pth", two_way, to=2)
+    assert torch.equal(read(tmp_path / "down.pth")["head.weight"], state["head.weight"])
+
+
+def test_what_undoes_a_step_may_have_parameters_of_its_own(tmp_path: Path) -> None:
+    downs = "param rows: int\nsplit qk -> q, k = sections([rows, 2])"
+    chain = folder_of(
+        tmp_path / "c", **{"0001_a": "param n: int = 1\nmerge q, k -> qk = cat(dim=0)", "0001_a.down": downs}
+    )
+    statex.migrate({"q": torch.ones(3, 2), "k": torch.zeros(2, 2)}, tmp_path / "up.pth", chain, params={"n": 2})
+    with pytest.raises(statex.StatexError) as caught:
+        statex.migrate(tmp_path / "up.pth", tmp_path / "down.pth", chain, to=0, assume=1)
+    assert codes(caught.value) == ["SX204"]
+    given = {"0001_a.rows": 3, "0001_a.n": 2}
+    statex.migrate(tmp_path / "up.pth", tmp_path / "down.pth", chain, to=0, assume=1, params=given)
+    assert read(tmp_path / "down.pth")["q"].shape == (3, 2)
+
+
 def test_a_step_that_nothing_undoes(chain: statex.Chain, tmp_path: Path) -> None:
     chain = folder_of(tmp_path / "chain", **{"0002_fuse_qk.down": DOWNS["0002_fuse_qk"]})
     statex.migrate(trained(Net(0)).state_dict(), tmp_path / "up.pth", chain)
@@ -399,6 +421,14 @@ def test_a_step_that_was_edited_is_found(chain: statex.Chain, tmp_path: Path) ->
     edited = folder_of(tmp_path / "chain", **{"0002_fuse_qk": "merge k.{t:weight|bias}, q.{t} -> qk.{t} = cat(dim=0)"})
     with pytest.raises(statex.StatexError, match=r"another step 2 than `0002_fuse_qk.sx`") as caught:
         statex.migrate(tmp_path / "2.pth", tmp_path / "3.pth", edited)
+    assert codes(caught.value) == ["SX808"]
+
+
+def test_a_version_of_another_chain(chain: statex.Chain, tmp_path: Path) -> None:
+    """It is said to be of another, and not of a later one."""
+    statex.migrate(trained(Net(0)).state_dict(), tmp_path / "3.pth", chain)
+    with pytest.raises(statex.StatexError, match="another step 1 than") as caught:
+        statex.migrate(tmp_path / "3.pth", tmp_path / "out.pth", "rename part norm -> bn")
     assert codes(caught.value) == ["SX808"]
 
 
