@@ -41,6 +41,18 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Walk:
+    """Steps carried out on a header, one after the other, up to the first that cannot be.
+
+    `headers` are what there was before each of them and after the last, `changed` says of each whether it did anything.
+    """
+
+    headers: Sequence[Header]
+    changed: Sequence[bool]
+    errors: Sequence[Diagnostic] = ()
+
+
+@dataclass(frozen=True)
 class Traces:
     """The layouts of a chain as a state can be of them, by its header alone.
 
@@ -54,7 +66,9 @@ class Traces:
     way: str
     target: Header | None = None
     at: str = ""
-    _plans: dict[tuple[int, int], Plan | StatexError] = field(default_factory=dict)
+    _walks: dict[int, Walk] = field(default_factory=dict)
+    _steps_done: dict[tuple[int, int], tuple[Header, Header | Sequence[Diagnostic]]] = field(default_factory=dict)
+    """By the id of a header, which is kept beside the result so that its id stays its own."""
 
     def recognised(self) -> int:
         """Return the layout that the header tells.
@@ -98,19 +112,19 @@ class Traces:
             yield Verdict(layout, not against, against or self._for(layout))
 
     def _against(self, layout: int) -> str:
+        for earlier in range(layout):
+            shown = self._not_been_through(earlier, layout)
+            if shown:
+                return shown
         errors = self._errors(layout)
         if errors:
             span = errors[0].span
             place = f"{span.source.name.rpartition('/')[2]}:{span.line}: " if span is not None else ""
             return f"{place}{errors[0].headline}"
-        for earlier in range(layout):
-            shown = self._not_been_through(earlier, layout)
-            if shown:
-                return shown
-        for later in range(layout + 1, self.chain.version + 1):
-            steps = self._plan(layout, later)
-            if isinstance(steps, Plan) and steps.changes_nothing and not self._errors(later):
-                return f"{self._steps(layout, later)} would change nothing: it is as layout {later}"
+        unchanged = next((n for n, changed in enumerate(self._walk(layout).changed) if changed), None)
+        later = self._reached(layout) if unchanged is None else layout + unchanged
+        if later > layout:
+            return f"{self._steps(layout, later)} would change nothing: it is as layout {later}"
         return ""
 
     def _for(self, layout: int) -> str:
@@ -125,46 +139,56 @@ class Traces:
 
         Steps that would do nothing to what they have made may be for states of several kinds: then it is not `surely`.
         """
-        steps = self._plan(before, after) if not self._errors(before) else None
-        if not isinstance(steps, Plan):
+        if self._errors(before) or self._reached(before) < after:
             return ""
-        has, had = _kinds(self.header.entries), _kinds(steps.outputs)
+        result = self._walk(before).headers[after - before]
+        has, had = _kinds(self.header.entries), _kinds(result.entries)
         lost = [key for kind, key in has.items() if kind not in had]
         made = [key for kind, key in had.items() if kind not in has]
-        again = self._again(steps, before, after)
-        if not (lost or made) or (again is not None and (surely or not again.changes_nothing)):
+        if not (lost or made) or self._goes_on(result, before, after, surely):
             return ""
         which = self._steps(before, after)
         return f"it has `{lost[0]}`, and {which} would not leave it" if lost else f"{which} would make `{made[0]}`"
 
-    def _again(self, steps: Plan, before: int, after: int) -> Plan | None:
-        """Return the plan of steps on what they have made, `None` where they cannot be carried out on that."""
-        entries = {
-            key: TensorInfo(output.type) if output.type is not None else output.opaque or OpaqueInfo("")
-            for key, output in steps.outputs.items()
-        }
-        try:
-            return self._planned(replace(self.header, entries=entries, metadata=None), before, after)
-        except StatexError:
-            return None
+    def _goes_on(self, result: Header, before: int, after: int, surely: bool) -> bool:
+        """Say whether steps can be carried out on what they have made, and (unless `surely`) change it again."""
+        again = self._walked(result, before, after)
+        return not again.errors and (surely or any(again.changed))
 
-    def _planned(self, header: Header, before: int, after: int) -> Plan:
-        return planned(self.chain, before, header, self.given, target=self.target, to=after)
+    def _walk(self, layout: int) -> Walk:
+        if layout not in self._walks:
+            self._walks[layout] = self._walked(self.header, layout, self.chain.version)
+        return self._walks[layout]
 
-    def _plan(self, before: int, after: int) -> Plan | StatexError:
-        if (before, after) not in self._plans:
+    def _reached(self, layout: int) -> int:
+        """Return the layout to which the steps after one can be carried out."""
+        return layout + len(self._walk(layout).changed)
+
+    def _walked(self, header: Header, before: int, after: int) -> Walk:
+        headers, changed = [header], list[bool]()
+        for layout in range(before, after):
+            done = self._step(headers[-1], layout)
+            if not isinstance(done, Header):
+                return Walk(headers, changed, done)
+            changed.append(done is not headers[-1])
+            headers.append(done)
+        return Walk(headers, changed)
+
+    def _step(self, header: Header, layout: int) -> Header | Sequence[Diagnostic]:
+        """Return what the step after a layout makes of a header, the same object if it is nothing, or the errors."""
+        known = self._steps_done.get((id(header), layout))
+        if known is None:
             try:
-                self._plans[before, after] = self._planned(self.header, before, after)
+                plan = planned(self.chain, layout, header, self.given, target=self.target, to=layout + 1)
+                known = header, header if plan.changes_nothing else _result(plan)
             except StatexError as error:
-                self._plans[before, after] = error
-        return self._plans[before, after]
+                known = header, error.diagnostics
+            self._steps_done[id(header), layout] = known
+        return known[1]
 
     def _errors(self, layout: int) -> list[Diagnostic]:
         """Return why the steps after a layout cannot be carried out; that a parameter lacks a value says nothing."""
-        found = self._plan(layout, self.chain.version)
-        if isinstance(found, Plan):
-            return []
-        return [one for one in found.diagnostics if one.code not in OF_PARAMETERS]
+        return [one for one in self._walk(layout).errors if one.code not in OF_PARAMETERS]
 
     @cached_property
     def made(self) -> str | None:
@@ -179,9 +203,8 @@ class Traces:
     def _lacking(self, layouts: Sequence[int]) -> None:
         """Say which parameters lack a value without which a layout cannot be told from others."""
         for layout in layouts:
-            found = self._plan(layout, self.chain.version)
-            if isinstance(found, StatexError):
-                raise found
+            if self._walk(layout).errors:
+                raise StatexError(self._walk(layout).errors)
 
     def _ambiguous(self, layouts: Sequence[int], verdicts: Sequence[Verdict]) -> None:
         named = join_words([str(one) for one in layouts], limit=8)
@@ -215,11 +238,20 @@ class Traces:
         """Return the path of a module near the root whose keys are those of some layout."""
         paths = [".".join(key.split(".")[:depth]) for depth in (1, 2) for key in self.header.entries if "." in key]
         for path in list(dict.fromkeys(paths))[:_TRIED]:
-            own = replace(self, header=inside(self.header, path), _plans={})
+            own = replace(self, header=inside(self.header, path), _walks={}, _steps_done={})
             possible = [one.layout for one in own.verdicts() if one.possible]
             if (own.header.entries and possible != [self.chain.version]) or own.made is not None:
                 return path
         return ""
+
+
+def _result(plan: Plan) -> Header:
+    """Return the header of what a plan makes."""
+    entries = {
+        key: TensorInfo(output.type) if output.type is not None else output.opaque or OpaqueInfo("")
+        for key, output in plan.outputs.items()
+    }
+    return replace(plan.header, entries=entries, metadata=None)
 
 
 def _kinds(keys: Iterable[str]) -> dict[str, str]:
