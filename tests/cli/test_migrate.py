@@ -194,6 +194,9 @@ def test_formats(write: Any, output: str, layout: int, run: Run) -> None:
 def test_a_nested_checkpoint_with_the_module_inside(run: Run) -> None:
     outer = trained(Outer(Net(0)))
     torch.save({"epoch": 3, "model": {"weights": outer.state_dict()}, "optimizer": {"lr": 0.1}}, "nested.ckpt")
+    ended = run("migrate", "nested.ckpt", "out.ckpt", "--at", "parts")
+    assert ended.exit_code == 1
+    assert "  = help: --at parts.net   the keys below it fit the chain\n" in ended.err
     ended = run("migrate", "nested.ckpt", "out.ckpt", "--at", "parts.net", "--target", "nets:outer")
     assert (ended.exit_code, ended.err) == (0, "")
     assert ended.out.splitlines()[0].startswith("parts.net: layout 0 (recognised by its keys and shapes) to 3: ")
