@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from statex.api import Rules, compare, compile, convert, diff, load, open, quote, read_header, verify
     from statex.diagnostics import Diagnostic, StatexError
     from statex.dsl.plan import Plan
-    from statex.embedding import attach, detach, migrate_state, migrations
+    from statex.embedding import attach, detach, migrate, migrate_state, migrations
     from statex.execute.verify import Comparison
     from statex.migrating.chain import Chain
     from statex.migrating.hooks import StatexWarning
@@ -49,6 +49,7 @@ __all__ = [
     "detach",
     "diff",
     "load",
+    "migrate",
     "migrate_state",
     "migrations",
     "open",
@@ -70,6 +71,7 @@ _OWNERS = {
     "StatexWarning": "migrating.hooks",
     "attach": "embedding",
     "detach": "embedding",
+    "migrate": "embedding",
     "migrate_state": "embedding",
     "migrations": "embedding",
 }

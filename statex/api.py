@@ -126,7 +126,7 @@ class Rules:
         Raises:
             StatexError: every error of the program on this state, or the mismatch with the target (SX501).
         """
-        with Session(_request(self, state, inputs, target, like, root, {**(params or {}), **keywords})) as session:
+        with Session(requested(self, state, inputs, target, like, root, {**(params or {}), **keywords})) as session:
             session.whole.check_target()
             return session.priced(known_format(format) if format is not None else None)
 
@@ -151,7 +151,7 @@ class Rules:
         Raises:
             StatexError: as `plan`, and SX504 where the target's `load_state_dict` refuses the result.
         """
-        with Session(_request(self, state, inputs, target, like, root, {**(params or {}), **keywords})) as session:
+        with Session(requested(self, state, inputs, target, like, root, {**(params or {}), **keywords})) as session:
             session.whole.check_target()
             _warn(one for one in session.plan.warnings if one.code is lints.STAMP_KEPT)
             return session.whole.execute()
@@ -175,7 +175,7 @@ class Rules:
         Raises:
             StatexError: as `plan`, at once; SX324 while streaming, for tensors that are not what the header says.
         """
-        session = Session(_request(self, header, inputs, None, None, None, {**(params or {}), **keywords}))
+        session = Session(requested(self, header, inputs, None, None, None, {**(params or {}), **keywords}))
         return _streamed(session, items)
 
 
@@ -229,8 +229,28 @@ def convert(
     Raises:
         StatexError: as `Rules.apply`, and 6xx for files.
     """
-    request = _request(compile(rules), source, inputs, target, like, root, params or {})
-    output = OutputSpec(destination, format=format, shard_size=shard_size, copy_files=copy_files)
+    request = to_file(
+        requested(compile(rules), source, inputs, target, like, root, params or {}), destination, format=format,
+        force=force, dry_run=dry_run, shard_size=shard_size, copy_files=copy_files, max_memory=max_memory,
+        check_input=check_input, verify_written=verify_written,
+    )  # fmt: skip
+    return carry_out(request, teller(progress))
+
+
+def to_file(
+    request: Request,
+    destination: PathLike,
+    *,
+    format: str | None,
+    force: bool,
+    dry_run: bool,
+    shard_size: int | None,
+    copy_files: bool,
+    max_memory: int | None,
+    check_input: bool,
+    verify_written: bool,
+) -> Request:
+    """Return a request with one output; the arguments are those of `convert`."""
     policy = Policy(
         replace="always" if force else "never",
         max_memory=max_memory,
@@ -238,10 +258,11 @@ def convert(
         verify_written=verify_written,
         dry_run=dry_run,
     )
-    return carry_out(replace(request, outputs=(output,), policy=policy), teller(progress))
+    output = OutputSpec(destination, format=format, shard_size=shard_size, copy_files=copy_files)
+    return replace(request, outputs=(output,), policy=policy)
 
 
-def _request(
+def requested(
     rules: Rules,
     state: State,
     inputs: Mapping[str, State | Sequence[State]] | None,
@@ -250,6 +271,7 @@ def _request(
     root: Address | None,
     params: Mapping[str, Any],
 ) -> Request:
+    """Return the request of rules on a state, without outputs."""
     given = {name: value if isinstance(value, Given) else Given(value, typed=True) for name, value in params.items()}
     return Request(
         InputSpec(state, root),
@@ -314,7 +336,7 @@ def diff(
     from statex.session.bare import Bare
     from statex.session.compared import compared
 
-    one = Session(_request(compile(rules), first, None, None, None, None, params or {}))
+    one = Session(requested(compile(rules), first, None, None, None, None, params or {}))
     with one, Bare(Path(second)) as other:
         return compared(one, other, values=values, rtol=rtol, atol=atol)
 

@@ -1,14 +1,18 @@
-"""The public functions for modules that load their own past, and for chains of migrations."""
+"""The public functions for chains of migrations: modules that load their own past, and files that are carried on."""
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from statex.api import compile
-from statex.migrating.chain import Chain, chain_of, read_chain
-from statex.session.request import PathLike
+from statex.api import Rules, compile, requested, to_file
+from statex.migrating.chain import Chain, chain_of
+from statex.migrating.folder import read_chain
+from statex.progress import Progress, teller
+from statex.session.conversion import Conversion
+from statex.session.request import PathLike, State
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -31,15 +35,16 @@ def migrations(folder: PathLike) -> Chain:
 def attach(module: M, rules: Any, *, assume: int | None = None, **params: Any) -> M:
     """Let a module load states of its earlier layouts, and note the layout in those that it saves; return the module.
 
-    `rules` are a chain (`statex.migrations`), or one step: text, a path, `Rules`, or several of these. From then on
-    `load_state_dict`, of the module or of one around it, recognises an earlier layout and migrates it. A state that
-    carries a version has that layout. Another has the one named by `assume`, or else the one whose steps make the keys,
-    shapes (and dtypes, where they decide) of the module of it. A state that fits none is loaded as it is.
+    `rules` are a chain (`statex.migrations`, or its folder), or one step: text, a path, `Rules`, or several of these.
+    From then on `load_state_dict`, of the module or of one around it, recognises an earlier layout and migrates it. A
+    state that carries a version has that layout. Another has the one named by `assume`, or else the one whose steps
+    make the keys, shapes (and dtypes, where they decide) of the module of it. A state that fits none is loaded as it
+    is.
 
-    `params` are values of the steps' parameters. Errors are raised by torch with its own, as RuntimeError; warnings are
-    `statex.StatexWarning`. The state given and its `_metadata` are not changed. The module is not changed apart from
-    its hooks, which copies and pickles of it have too. The module inside is meant where it is wrapped by
-    `torch.compile` or DDP.
+    `params` are values of the steps' parameters; for others, those that are noted in a state hold. Errors are raised by
+    torch with its own, as RuntimeError; warnings are `statex.StatexWarning`. The state given and its `_metadata` are
+    not changed. The module is not changed apart from its hooks, which copies and pickles of it have too. The module
+    inside is meant where it is wrapped by `torch.compile` or DDP.
 
     Raises:
         StatexError: every error of the rules, SX805 for rules that need more than a state, SX204 to SX206 for
@@ -49,8 +54,7 @@ def attach(module: M, rules: Any, *, assume: int | None = None, **params: Any) -
     from statex.migrating.hooks import attach as attach_past
     from statex.migrating.migrate import Past
 
-    chain = rules if isinstance(rules, Chain) else chain_of(compile(rules).parts)
-    past = Past(chain, params, assume)
+    past = Past(_chain(rules), params, assume)
     past.check()
     attach_past(module, past)
     return module
@@ -80,3 +84,57 @@ def migrate_state(module: Module, state: Mapping[str, Any]) -> OrderedDict[str, 
     from statex.migrating.hooks import migrate_state as migrate
 
     return migrate(module, state)
+
+
+def migrate(
+    source: State,
+    destination: PathLike,
+    rules: Any,
+    *,
+    to: int | None = None,
+    assume: int | None = None,
+    at: str | None = None,
+    target: Any = None,
+    like: State | None = None,
+    root: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    format: str | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+    shard_size: int | None = None,
+    copy_files: bool = False,
+    max_memory: int | None = None,
+    check_input: bool = False,
+    verify_written: bool = False,
+    progress: Callable[[Progress], None] | Callable[[int, int], None] | None = None,
+) -> Conversion:
+    """Carry a checkpoint along a chain of migrations, to its last layout or to another; written as by `convert`.
+
+    `rules` are what `attach` takes: a chain, its folder, or one step. `to` is the layout that is wanted; an
+    earlier one than the checkpoint has is reached by the rules that undo steps (`0002_fuse_qkv.down.sx`). A checkpoint
+    that carries a version has that layout. Another has the one named by `assume`, or else the one that its header
+    tells, with a target or without. `at` is the path of the module in the state that the chain is for, by default where
+    its version is noted, or the whole state. `params` are values of the steps' parameters; those that are noted with
+    the version hold without being given again. The other arguments are those of `convert`. The new version is in
+    the `metadata` of the result's plan, and in the output; a plain dict that is written as `.pth` has no place for it.
+
+    Raises:
+        StatexError: SX806 to SX809 and SX821 where the layout cannot be told or is not what is said, SX812 for a layout
+            that there is not, SX822 for a step that nothing undoes, SX823 for a parameter that had another value in
+            the steps before, SX824 and SX825 for the path, and as `convert`.
+    """
+    from statex.migrating.files import carry_out, migration
+
+    request = to_file(
+        requested(Rules(()), source, None, target, like, root, params or {}), destination, format=format,
+        force=force, dry_run=dry_run, shard_size=shard_size, copy_files=copy_files, max_memory=max_memory,
+        check_input=check_input, verify_written=verify_written,
+    )  # fmt: skip
+    return carry_out(migration(request, _chain(rules), to=to, assume=assume, at=at, option="assume="), teller(progress))
+
+
+def _chain(rules: Any) -> Chain:
+    if isinstance(rules, Chain):
+        return rules
+    is_folder = isinstance(rules, str | os.PathLike) and os.path.isdir(rules)
+    return read_chain(rules) if is_folder else chain_of(compile(rules).parts)

@@ -131,7 +131,7 @@ def test_python_runs() -> None:
     exec(compile(program, "README.md", "exec"), {"__name__": "readme"})
 
 
-@pytest.mark.parametrize(("page", "count"), [("python.md", 7), ("migrations.md", 5)])
+@pytest.mark.parametrize(("page", "count"), [("python.md", 7), ("migrations.md", 6)])
 def test_the_pages_on_python_run(page: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "page"}
@@ -141,6 +141,25 @@ def test_the_pages_on_python_run(page: str, count: int, tmp_path: Path, monkeypa
     assert len(found) >= count
     for block in found:
         exec(compile(block, page, "exec"), names)
+
+
+def test_consoles_of_migrations_are_what_the_tool_prints(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "migrations.md").read_text()
+    steps = re.findall(r'Path\("(migrations/000\d_\w+\.sx)"\)\.write_text\(\s*"(.*)\\n"', text)
+    assert len(steps) == 2
+    (tmp_path / "migrations").mkdir()
+    for name, rules in steps:
+        (tmp_path / name).write_text(f"{rules}\n")
+    linear = torch.nn.Linear
+    old = torch.nn.ModuleDict({"q": linear(4, 4), "k": linear(4, 4), "fc": linear(8, 2)})
+    torch.save(old.state_dict(), tmp_path / "old.pth")
+    (tmp_path / "mypkg.py").write_text(
+        "from torch import nn\n\n\ndef Net():\n"
+        "    return nn.ModuleDict({'qk': nn.Linear(4, 8), 'head': nn.Linear(8, 2)})\n"
+    )
+    (console,) = blocks(text, "console")
+    repeat([console], tmp_path)
+    assert torch.load(tmp_path / "new.pth", weights_only=True)._metadata[""]["statex"]["version"] == 2
 
 
 def test_the_two_commands_are_targets_of_make() -> None:

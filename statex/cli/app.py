@@ -64,6 +64,8 @@ Group.summaries = {
     "run": "Carry out a recipe.",
     "plan": "Say what rules or a recipe would do, and read no tensor.",
     "check": "Check rules or a recipe, and write nothing.",
+    "migrate": "Carry a checkpoint along a chain of migrations.",
+    "migrate new": "Begin the next step of a chain of migrations.",
     "verify": "Compare a checkpoint with a model or another checkpoint.",
     "diff": "Compare the keys, types and values of two checkpoints.",
     "show": "Show the keys, dtypes, shapes and sizes of a checkpoint.",
@@ -71,7 +73,7 @@ Group.summaries = {
     "ops": "List the operations of the language, or explain one.",
     "explain": "Explain the code of a message, or list all codes.",
 }
-Commands.names = {name: _from_module(name) for name in Group.summaries}
+Commands.names = {name: _from_module(name.replace(" ", "_")) for name in Group.summaries}
 
 
 def _version(wanted: bool) -> None:

@@ -82,6 +82,13 @@ class Group(_TakesAsGiven, TyperGroup):
         super().__init__(**given)
         self.commands = Commands(self.context_settings)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that arguments begin with, and the arguments after it: its name may be two words."""
+        name = " ".join(args[:2])
+        if len(args) > 1 and name in self.commands:
+            return name, self.commands[name], args[2:]
+        return super().resolve_command(ctx, args)
+
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
         """Return the commands that a word may become; none of them is imported."""
         with self._summed_up():

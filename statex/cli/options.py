@@ -66,6 +66,10 @@ Root = Annotated[
         help="The path of the state in a nested checkpoint, dotted or as a list ('' the whole).",
     ),
 ]
+ChainFolder = Annotated[
+    Path | None,
+    typer.Option("--chain", metavar="DIR", help="The folder of the chain; by default `migrations` where this is run."),
+]
 IncludePath = Annotated[
     list[Path] | None,
     typer.Option("--include-path", metavar="DIR", help="Another folder that rule files may include from; repeatable."),
@@ -126,6 +130,26 @@ class Aim:
     target: TargetSpec = None
     target_arg: TargetArguments = None
     like: Like = None
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How an output is written."""
+
+    format: Format = None
+    force: Force = False
+    dry_run: DryRun = False
+    shard_size: ShardSize = None
+    copy_files: Annotated[
+        bool, typer.Option("--copy-files", help="Also copy non-weight files (config, tokenizer) of the input's folder.")
+    ] = False
+    max_memory: MaxMemory = None
+    check_input: Annotated[
+        bool, typer.Option("--check-input", help="Compare every byte with the checksums of the input.")
+    ] = False
+    verify_written: Annotated[
+        bool, typer.Option("--verify-written", help="Read the output again and compare it before it appears.")
+    ] = False
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,25 @@ def root(text: str | None, option: str = "--root") -> Address | None:
         raise typer.BadParameter(f"`{option}` {what}, and got `{text}`", param_hint=option) from None
 
 
+def written(destination: str, writing: options.Writing, saying: options.Saying) -> tuple[OutputSpec, Policy]:
+    """Return an output, and how the run that writes it goes about its work."""
+    output = OutputSpec(
+        destination,
+        format=writing.format,
+        shard_size=size(writing.shard_size, "--shard-size"),
+        copy_files=writing.copy_files,
+    )
+    policy = Policy(
+        replace="always" if writing.force else "never",
+        max_memory=size(writing.max_memory, "--max-memory"),
+        check_input=writing.check_input,
+        verify_written=writing.verify_written,
+        warnings=warnings(saying.warnings),
+        dry_run=writing.dry_run,
+    )
+    return output, policy
+
+
 def parts(rules: Sequence[Argument]) -> tuple[Part, ...]:
     """Return the parts of a program: each rule file is one, and so is each single rule."""
     from statex.dsl.parts import Part, stem_of

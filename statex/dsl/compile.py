@@ -13,15 +13,16 @@ from statex.diagnostics.codes import names as name_codes
 from statex.diagnostics.suggest import join_words
 from statex.dsl.check import Checked
 from statex.dsl.compiler import Compiler
+from statex.dsl.embedded import in_whole, spliced
 from statex.dsl.given import check_outside, check_with, define_outside
 from statex.dsl.ledger import unread
-from statex.dsl.metadata import follow
+from statex.dsl.metadata import Metadata, exchanged, follow
 from statex.dsl.nested import Nesting
 from statex.dsl.nested_result import nested_result
 from statex.dsl.parts import Outside, Part, short_names
 from statex.dsl.plan import Plan
 from statex.dsl.scope import Scope
-from statex.dsl.state import output_of
+from statex.dsl.state import Entry, initial_state, output_of
 from statex.dsl.statements import runner
 from statex.dsl.written import is_plain
 from statex.header import Header, Nested, OpaqueInfo
@@ -38,16 +39,19 @@ def compile_plan(
     outside: Outside,
     load: Callable[[str, str], Source],
     root: str | None = None,
+    at: str = "",
 ) -> Plan:
     """Run the parts of a program over headers, one after the other, and return the plan; no data is read.
 
     `checked` is what is known of the program without a checkpoint, `load` reads the rule file a path in a folder names.
     `root` is the path of the state as rules write it, if the result is nested as the state is; else it is flat.
+    A program is for the whole state, or for the module `at` a path in it: then it sees the keys of this one without the
+    path, and all others stay as they are.
 
     Raises:
         StatexError: all errors of the program on this checkpoint at once.
     """
-    compiler = Compiler(header, inputs, target, load, runner, outside)
+    compiler = Compiler(header, inputs, target, load, runner, outside, at)
     compiler.nesting = Nesting(header) if header.containers and root is not None else None
     with compiler.reporting():
         check_outside(checked, outside)
@@ -61,10 +65,14 @@ def compile_plan(
         compiler.run_with(part.program.statements, own, outside.values_for(part.stem, part.given))
     _check_inputs(compiler)
     compiler.found.raise_errors()
-    nested = _nested(compiler, root)
+    results = [(key, compiler.state.entries[key]) for key in compiler.state.in_order()]
+    metadata = _metadata(compiler, results)
+    if at:
+        results = list(spliced(initial_state(header, compiler.graph).entries, compiler.prefix, results))
+    nested = _nested(compiler, dict(results), root)
     compiler.found.raise_errors()
-    _lint_ties(compiler)
-    plan = replace(_plan(compiler, _parameters(scope, scopes)), nested=nested)
+    _lint_ties(compiler, dict(results))
+    plan = replace(_plan(compiler, results, metadata, _parameters(scope, scopes)), nested=nested)
     for name, keys in unread(plan).items():
         _lint_unread(compiler, name, keys)
     return replace(plan, warnings=compiler.found.warnings)
@@ -93,54 +101,67 @@ def _check_inputs(compiler: Compiler) -> None:
             )
 
 
-def _plan(compiler: Compiler, parameters: Mapping[str, object]) -> Plan:
-    entries = [(key, compiler.state.entries[key]) for key in compiler.state.in_order()]
-    outputs = OrderedDict([(key, output_of(entry)) for key, entry in entries])
-    header = compiler.header
-    born = [(key, entry.born) for key, entry in entries if entry.born is not None]
-    metadata = None if header.metadata is None else follow(header.metadata, header.entries, born)
+def _plan(
+    compiler: Compiler,
+    entries: Sequence[tuple[str, Entry]],
+    metadata: Metadata | None,
+    parameters: Mapping[str, object],
+) -> Plan:
+    steps, prefix = compiler.steps, compiler.prefix
+    if prefix:
+        steps = [replace(one, changes=tuple([in_whole(change, prefix) for change in one.changes])) for one in steps]
     return Plan(
-        outputs=outputs,
+        outputs=OrderedDict([(key, output_of(entry)) for key, entry in entries]),
         graph=compiler.graph,
-        header=header,
+        header=compiler.whole,
         inputs={name: source.headers for name, source in compiler.inputs.items()},
         metadata=metadata,
-        steps=tuple(compiler.steps),
-        allowed=tuple(compiler.allowed),
+        steps=tuple(steps),
+        allowed=tuple(replace(one, prefix=prefix) for one in compiler.allowed),
         warnings=(),
         parameters=parameters,
         same=tuple(compiler.same),
     )
 
 
-def _nested(compiler: Compiler, root: str | None) -> Nested:
+def _nested(compiler: Compiler, entries: Mapping[str, Entry], root: str | None) -> Nested:
     if compiler.nesting is None or root is None:
         return Nested()
-    return nested_result(compiler.nesting, compiler.state.entries, compiler.steps, root, compiler.found)
+    return nested_result(compiler.nesting, entries, compiler.steps, root, compiler.found)
 
 
-def _lint_ties(compiler: Compiler) -> None:
+def _metadata(compiler: Compiler, entries: Sequence[tuple[str, Entry]]) -> Metadata | None:
+    """Return the `_metadata` of the whole result, of which these entries are what the program sees."""
+    own, whole, prefix = compiler.header, compiler.whole.metadata, compiler.prefix
+    if own.metadata is None or whole is None:
+        return None
+    born = [(key, entry.born[len(prefix) :]) for key, entry in entries if entry.born is not None]
+    followed = follow(own.metadata, own.entries, born)
+    return exchanged(whole, prefix, followed) if prefix else followed
+
+
+def _lint_ties(compiler: Compiler, entries: Mapping[str, Entry]) -> None:
     """Say where keys that shared a tensor in the input hold different ones in the result."""
-    infos = [info for info in compiler.header.entries.values() if not isinstance(info, OpaqueInfo)]
+    header = compiler.whole
+    infos = [info for info in header.entries.values() if not isinstance(info, OpaqueInfo)]
     storages = [info.storage for info in infos if info.storage is not None]
     if len(set(storages)) == len(storages):
         return
     together: dict[object, list[str]] = {}
-    for key, info in compiler.header.entries.items():
+    for key, info in header.entries.items():
         if not isinstance(info, OpaqueInfo) and info.identity is not None:
             together.setdefault(info.identity, []).append(key)
     tied = {memory: keys for memory, keys in together.items() if len(keys) > 1}
     if not tied:
         return
     results: dict[object, dict[object, str]] = {}
-    for key in compiler.state.in_order():
-        entry = compiler.state.entries[key]
+    for key, entry in entries.items():
         results.setdefault(entry.roots, {}).setdefault(entry.tie, key)
     for memory, keys in tied.items():
         ties = results.get(("source", "", 0, memory), {})
         if len(ties) > 1:
             first, second, *_ = ties.values()
-            step = max(compiler.state.entries[first].step, compiler.state.entries[second].step)
+            step = max(entries[first].step, entries[second].step)
             compiler.found.add(
                 diagnostic(
                     lints.TIE_ENDS,

@@ -13,6 +13,7 @@ from statex.diagnostics.codes import target as target_codes
 from statex.dsl import questions
 from statex.dsl.captures import Bindings, CaptureType
 from statex.dsl.computing import check_compute
+from statex.dsl.embedded import inside, prefix_of
 from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.graph import Graph, SourceKey
 from statex.dsl.index import KeyIndex
@@ -94,15 +95,19 @@ class Compiler:
         load: Callable[[str, str], Source],
         runner: Callable[[dict[str, Given]], Runner],
         outside: Outside,
+        at: str = "",
     ) -> None:
-        self.header = header
+        self.whole = header
+        self.header = inside(header, at)
+        """That of the module `at` a path in the whole state, which is what the program sees."""
+        self.prefix = prefix_of(at)
         self.outside = outside
         self.given_inputs = dict(inputs)
-        self.target = InputState(TARGET, [target], False) if target is not None else None
+        self.target = InputState(TARGET, [inside(target, at)], False) if target is not None else None
         self.load = load
         self._runner = runner
         self.graph = Graph()
-        self.state: State = initial_state(header, self.graph)
+        self.state: State = initial_state(self.header, self.graph, self.prefix)
         self.inputs = {n: InputState(n, self.given_inputs[n], family) for n, family in outside.inputs.items()}
         self.found = Collector()
         self.nesting: Nesting | None = None

@@ -23,6 +23,18 @@ def copied(metadata: Metadata) -> Metadata:
     return OrderedDict((path, dict(noted) if isinstance(noted, dict) else noted) for path, noted in metadata.items())
 
 
+def below(metadata: Metadata, prefix: str) -> Metadata:
+    """Return what is noted of the modules at and below a prefix (which ends with its dot), by their paths there."""
+    inner = {path[len(prefix) :]: noted for path, noted in metadata.items() if path.startswith(prefix)}
+    return {"": metadata.get(prefix[:-1], {}), **inner}
+
+
+def exchanged(metadata: Metadata, prefix: str, own: Metadata) -> Metadata:
+    """Return a `_metadata` with what is noted of the modules at and below a prefix exchanged."""
+    kept = {path: noted for path, noted in metadata.items() if not f"{path}.".startswith(prefix)}
+    return OrderedDict(kept | {f"{prefix}{path}".removesuffix("."): noted for path, noted in own.items()})
+
+
 def follow(metadata: Metadata, before: Iterable[str], born: Iterable[tuple[str, str]]) -> Metadata:
     """Return the `_metadata` of a result.
 

@@ -54,10 +54,19 @@ class Step:
 
 @record
 class Allowed:
-    """A pattern of `allow missing` or `allow unexpected`; `kind` is that word."""
+    """A pattern of `allow missing` or `allow unexpected`; `kind` is that word.
+
+    `prefix` is what keys begin with besides, where a program is for part of a state.
+    """
 
     kind: str
     pattern: Pattern
+    prefix: str = ""
+
+    def forgives(self, kind: str, key: str) -> bool:
+        """Say whether it is for this kind, and matches the key."""
+        own = key.startswith(self.prefix) and kind == self.kind
+        return own and self.pattern.match(key[len(self.prefix) :]) is not None
 
 
 @record
@@ -136,7 +145,7 @@ class Plan:
 
     def is_allowed(self, kind: str, key: str) -> bool:
         """Say whether `allow missing` or `allow unexpected` forgives a key."""
-        return any(a.kind == kind and a.pattern.match(key) is not None for a in self.allowed)
+        return any(one.forgives(kind, key) for one in self.allowed)
 
     @property
     def changes_nothing(self) -> bool:

@@ -185,9 +185,10 @@ def output_of(entry: Entry) -> Output:
     )  # fmt: skip
 
 
-def initial_state(header: Header, graph: Graph) -> State:
-    """Return the state a checkpoint starts with."""
-    return State({key: source_entry(SourceKey("", 0, key), info, graph) for key, info in header.entries.items()})
+def initial_state(header: Header, graph: Graph, prefix: str = "") -> State:
+    """Return the state a checkpoint starts with; `prefix` is what its keys in the checkpoint begin with besides."""
+    sources = ((key, SourceKey("", 0, f"{prefix}{key}"), info) for key, info in header.entries.items())
+    return State({key: source_entry(source, info, graph) for key, source, info in sources})
 
 
 def source_entry(key: SourceKey, info: TensorInfo | OpaqueInfo, graph: Graph) -> Entry:

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from statex.diagnostics import StatexError, diagnostic, fail
+from statex.diagnostics import StatexError, diagnostic
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import migrations as codes
 from statex.dsl.check import Checked, check_program
-from statex.dsl.parts import Outside, Part, stem_of
+from statex.dsl.parts import Outside, Part
 from statex.grammar import parse, tree
 from statex.migrating.digest import digest
-from statex.rulefiles import ENDING, read_include, read_rules
+from statex.rulefiles import read_include
 from statex.source import Source
-
-DOWN = f".down{ENDING}"
-_NAME = re.compile(r"(\d{4})_(\w+)(\.down)?\.sx", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -82,21 +76,29 @@ class Chain:
         return self.between(0, self.version)
 
     def between(self, before: int, after: int) -> tuple[Part, ...]:
-        """Return the rules that make one layout of an earlier one."""
+        """Return the rules that make one layout of another: of the steps between, or of what undoes them."""
+        if after < before:
+            return tuple(part for step in reversed(self.steps[after:before]) for part in step.down)
         return tuple(part for step in self.steps[before:after] for part in step.parts)
 
+    def checked(self, before: int, after: int) -> Checked:
+        """Return what is known without a state of the rules that make one layout of another."""
+        if (before, after) not in self._checked:
+            self._checked[before, after] = check_program(self.between(before, after), self.load, Outside())
+        return self._checked[before, after]
+
     @cached_property
-    def checked(self) -> tuple[Checked, ...]:
-        """What is known without a state of the rules that follow each layout."""
-        nothing = Outside()
-        return tuple(
-            check_program(self.between(layout, self.version), self.load, nothing) for layout in range(self.version + 1)
-        )
+    def _checked(self) -> dict[tuple[int, int], Checked]:
+        return {}
+
+    def up_to(self, layout: int) -> Chain:
+        """Return the chain that ends with a layout."""
+        return Chain(self.label, self.steps[:layout], self.load)
 
     @property
     def parameters(self) -> tuple[str, ...]:
         """The names of the parameters that the steps declare."""
-        return tuple(dict.fromkeys(name for _, names in self.checked[0].files for name in names))
+        return tuple(dict.fromkeys(name for _, names in self.checked(0, self.version).files for name in names))
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -149,110 +151,11 @@ def chain_of(parts: Sequence[Part], label: str = "") -> Chain:
     """
     name = label or " + ".join(part.program.source.name for part in parts)
     kept = Kept()
-    _check(parts, kept)
+    check_steps(parts, kept)
     return Chain(name, (Step(1, name, tuple(parts), digest(parts, kept)),), kept)
 
 
-def read_chain(folder: str | os.PathLike[str]) -> Chain:
-    """Read the migrations of a folder: `0001_rename_head.sx`, `0002_fuse_qkv.sx`, ….
-
-    Raises:
-        StatexError: SX801 for a folder that cannot be read or holds none, SX802 for a wrong name, SX803 for a gap,
-            SX804 for two steps of one number, SX805 for a step that needs more than the state, and every error of the
-            rules.
-    """
-    path = Path(folder)
-    found = _names(path)
-    ups = {name: number for name, number in found.items() if not name.endswith(DOWN)}
-    _check_numbers(path, ups)
-    _check_downs(path, ups, found)
-    kept = Kept()
-    steps = []
-    for name, number in sorted(ups.items(), key=lambda one: one[1]):
-        down = name.removesuffix(ENDING) + DOWN
-        steps.append((number, name, _read(path / name), _read(path / down) if down in found else ()))
-    _check([part for _, _, up, _ in steps for part in up], kept)
-    for _, _, _, down_parts in steps:
-        _check(down_parts, kept)
-    return Chain(
-        path.as_posix(),
-        tuple(Step(number, name, up, digest(up, kept), down) for number, name, up, down in steps),
-        kept,
-    )
-
-
-def _names(folder: Path) -> dict[str, int]:
-    """Return the rule files of a folder and the numbers they begin with."""
-    try:
-        names = sorted(name for name in os.listdir(folder) if name.endswith(ENDING))
-    except OSError as error:
-        fail(codes.CHAIN_UNREADABLE, f"the folder `{folder.as_posix()}` cannot be read: {error.strerror or error}")
-    if not names:
-        fail(
-            codes.CHAIN_UNREADABLE,
-            f"the folder `{folder.as_posix()}` holds no migrations",
-            help="a chain begins with a file such as 0001_rename_head.sx",
-        )
-    found = {name: _NAME.fullmatch(name) for name in names}
-    wrong = [name for name, match in found.items() if match is None or not int(match[1])]
-    if wrong:
-        problems = [
-            diagnostic(
-                codes.STEP_NAME,
-                f"`{(folder / name).as_posix()}` is not named like a migration",
-                help=f"call it {_next(found)}_{re.sub(r'[^0-9A-Za-z]+', '_', name.removesuffix(ENDING)).strip('_')}.sx,"
-                " or put it into a folder below if steps include it",
-            )
-            for name in wrong
-        ]
-        raise StatexError(problems)
-    return {name: int(match[1]) for name, match in found.items() if match is not None}
-
-
-def _next(found: Mapping[str, re.Match[str] | None]) -> str:
-    return f"{max((int(match[1]) for match in found.values() if match is not None), default=0) + 1:04}"
-
-
-def _check_numbers(folder: Path, ups: Mapping[str, int]) -> None:
-    problems = []
-    by_number: dict[int, list[str]] = {}
-    for name, number in ups.items():
-        by_number.setdefault(number, []).append(name)
-    for names in by_number.values():
-        if len(names) > 1:
-            problems.append(
-                diagnostic(
-                    codes.CHAIN_FORK,
-                    f"{' and '.join(f'`{name}`' for name in names)} have one number in `{folder.as_posix()}`",
-                    help=f"rename the later one: {max(by_number) + 1:04}{names[-1][4:]}",
-                )
-            )
-    missing = [number for number in range(1, max(by_number, default=0)) if number not in by_number]
-    if missing:
-        problems.append(
-            diagnostic(
-                codes.CHAIN_GAP,
-                f"the chain in `{folder.as_posix()}` has no step {', '.join(f'{one:04}' for one in missing)}",
-                notes=[f"its last step is {max(by_number):04}"],
-            )
-        )
-    if problems:
-        raise StatexError(problems)
-
-
-def _check_downs(folder: Path, ups: Mapping[str, int], found: Mapping[str, int]) -> None:
-    for name in found:
-        up = name.removesuffix(DOWN) + ENDING
-        if name.endswith(DOWN) and up not in ups:
-            fail(codes.STEP_NAME, f"`{(folder / name).as_posix()}` undoes `{up}`, and there is no such step")
-
-
-def _read(path: Path) -> tuple[Part, ...]:
-    source = read_rules(path)
-    return (Part(parse(source), path.parent.as_posix(), stem_of(source.name)),)
-
-
-def _check(parts: Sequence[Part], load: Kept) -> None:
+def check_steps(parts: Sequence[Part], load: Kept) -> None:
     """Refuse rules that are wrong whatever the state, and rules that need more than it."""
     found = check_program(parts, load, Outside())
     roots = [one for part in parts for one in part.program.statements if isinstance(one, tree.Root)]

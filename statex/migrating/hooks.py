@@ -10,7 +10,8 @@ from typing import Any
 from statex.diagnostics import Diagnostic, StatexError, fail
 from statex.diagnostics.codes import migrations as codes
 from statex.diagnostics.render import render_full
-from statex.dsl.metadata import STAMP, Metadata, copied
+from statex.dsl.embedded import spliced
+from statex.dsl.metadata import STAMP, Metadata, below, copied, exchanged
 from statex.migrating.migrate import Past
 from statex.migrating.noted import Load, end_loads, end_stale_loads, load_at, noted_below
 
@@ -49,7 +50,7 @@ class _Loading:
         warn(done.warnings)
         if done.state is None:
             return
-        renewed = _replaced(state, prefix, done.state)
+        renewed = OrderedDict(spliced(state, prefix, done.state.items()))
         state.clear()
         state.update(renewed)
         if done.metadata is not None:
@@ -189,46 +190,20 @@ def migrate_state(module: Any, state: Mapping[str, Any]) -> OrderedDict[str, Any
         own = _below(result, prefix)
         if not own:
             continue
-        done = past.migrate(inner, own, _of_module(metadata, prefix), _apart(inner))
+        done = past.migrate(inner, own, below(metadata, prefix) if metadata is not None else None, _apart(inner))
         warn(done.warnings)
         if done.state is None:
             continue
-        result = _replaced(result, prefix, done.state)
+        result = OrderedDict(spliced(result, prefix, done.state.items()))
         if metadata is not None and done.metadata is not None:
-            metadata = _noted(metadata, prefix, done.metadata)
+            metadata = exchanged(metadata, prefix, done.metadata)
     if metadata is not None:
         result._metadata = metadata  # type: ignore[attr-defined]
     return result
 
 
-def _of_module(metadata: Metadata | None, prefix: str) -> Metadata | None:
-    if metadata is None:
-        return None
-    below = {path[len(prefix) :]: one for path, one in metadata.items() if path.startswith(prefix)}
-    return {"": metadata.get(prefix[:-1], {}), **below}
-
-
-def _noted(metadata: Metadata, prefix: str, own: Metadata) -> Metadata:
-    """Return `_metadata` with that of a module in it exchanged."""
-    kept = {path: one for path, one in metadata.items() if not f"{path}.".startswith(prefix)}
-    return OrderedDict(kept | {f"{prefix}{path}".removesuffix("."): one for path, one in own.items()})
-
-
 def _below(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
-
-
-def _replaced(state: Mapping[str, Any], prefix: str, own: Mapping[str, Any]) -> OrderedDict[str, Any]:
-    """Return a state with the entries below a prefix exchanged; they stand where the first of them stood."""
-    result: OrderedDict[str, Any] = OrderedDict()
-    placed = False
-    for key, value in state.items():
-        if not key.startswith(prefix):
-            result[key] = value
-        elif not placed:
-            placed = True
-            result.update((f"{prefix}{name}", one) for name, one in own.items())
-    return result
 
 
 def warn(found: Iterable[Diagnostic], up: int = 3) -> None:

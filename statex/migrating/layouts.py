@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, NoReturn
 
 from statex.diagnostics import Diagnostic, StatexError, fail
 from statex.diagnostics.codes import Code
@@ -15,20 +15,14 @@ from statex.diagnostics.codes import names as name_codes
 from statex.diagnostics.suggest import join_words
 from statex.dsl.compile import compile_plan
 from statex.dsl.given import check_outside
-from statex.dsl.parameters import Given
-from statex.dsl.parts import Outside
 from statex.dsl.plan import Plan
 from statex.execute.target import Target
 from statex.execute.verify import Comparison, compare
 from statex.header import Header
 from statex.migrating.chain import Chain
+from statex.migrating.values import outside
 
-_OF_PARAMETERS: tuple[Code, ...] = (name_codes.MISSING_PARAM, name_codes.PARAM_VALUE, name_codes.NUMBER_RANGE)
-
-
-def outside(given: Mapping[str, Any], *, strict: bool = False) -> Outside:
-    """Return values for the parameters of steps; some steps need not declare all of them, unless `strict`."""
-    return Outside({name: Given(value, typed=True, lenient=not strict) for name, value in given.items()})
+OF_PARAMETERS: tuple[Code, ...] = (name_codes.MISSING_PARAM, name_codes.PARAM_VALUE, name_codes.NUMBER_RANGE)
 
 
 def check_given(chain: Chain, given: Mapping[str, Any]) -> None:
@@ -37,26 +31,48 @@ def check_given(chain: Chain, given: Mapping[str, Any]) -> None:
     Raises:
         StatexError: SX204, SX205, SX206, SX217.
     """
-    check_outside(chain.checked[0], outside(given, strict=True))
+    check_outside(chain.checked(0, chain.version), outside(given, strict=True))
     try:
         planned(chain, 0, Header({}), given)
     except StatexError as error:
-        problems = [one for one in error.diagnostics if one.code in _OF_PARAMETERS]
+        problems = [one for one in error.diagnostics if one.code in OF_PARAMETERS]
         if problems:
             raise StatexError(problems) from None
 
 
+def check_layout(chain: Chain, layout: int | None) -> None:
+    """Refuse a layout that a chain does not have.
+
+    Raises:
+        StatexError: SX812.
+    """
+    last = chain.version
+    if layout is not None and not (type(layout) is int and 0 <= layout <= last):
+        fail(
+            codes.NO_LAYOUT,
+            f"the chain `{chain.label}` has no layout {layout}",
+            notes=[f"it has the layouts 0 to {last}: 0 is before the first step, {last} after the last"],
+        )
+
+
 def planned(
-    chain: Chain, layout: int, header: Header, given: Mapping[str, Any], *, target: Header | None = None
+    chain: Chain,
+    layout: int,
+    header: Header,
+    given: Mapping[str, Any],
+    *,
+    target: Header | None = None,
+    to: int | None = None,
 ) -> Plan:
-    """Return the plan of the steps that follow a layout.
+    """Return the plan of the steps that follow a layout, up to the last one or to another.
 
     Raises:
         StatexError: every error of these steps on this header.
     """
+    end = chain.version if to is None else to
     return compile_plan(
-        chain.between(layout, chain.version),
-        chain.checked[layout],
+        chain.between(layout, end),
+        chain.checked(layout, end),
         header,
         inputs={},
         target=target,
@@ -93,6 +109,7 @@ class Layouts:
     """The layouts of a chain, each compared with a state: the steps after it carried out on the header.
 
     What is below the prefixes that stand `apart` is not compared: it belongs to modules with a chain of their own.
+    `way` is how help says that a state is of a layout.
     """
 
     chain: Chain
@@ -100,6 +117,7 @@ class Layouts:
     target: Target
     header: Header
     apart: tuple[str, ...] = ()
+    way: str = "assume={}, if states without a version are of layout {}"
     _found: dict[int, Fit] = field(default_factory=dict)
 
     @property
@@ -154,9 +172,8 @@ class Layouts:
         return [one for one, later in pairwise(layouts) if not self._is_nothing(one, later)] + layouts[-1:]
 
     def _is_nothing(self, before: int, after: int) -> bool:
-        part = Chain(self.chain.label, self.chain.steps[before:after], self.chain.load)
         try:
-            plan = planned(part, 0, self.header, self.given, target=self.target.header)
+            plan = planned(self.chain, before, self.header, self.given, target=self.target.header, to=after)
         except StatexError:
             return False
         return plan.changes_nothing
@@ -168,9 +185,8 @@ class Layouts:
             codes.AMBIGUOUS_LAYOUT,
             f"{self.header.label} carries no version, and could be of any of the layouts {named}",
             notes=[f"keys, shapes and dtypes do not tell whether it has been through {join_words(silent, limit=4)}"],
-            help=[f"assume={layouts[0]}, if states without a version are of layout {layouts[0]}",
-                  f"assume={layouts[-1]}, if they are of layout {layouts[-1]}"],
-        )  # fmt: skip
+            help=[self.way.format(one, one) for one in (layouts[0], layouts[-1])],
+        )
 
     def stated(self, layout: int, said: str) -> int:
         """Return a layout that is stated by a version or by `assume`; `said` begins the sentence that names it.
@@ -189,12 +205,21 @@ class Layouts:
         if others:
             where = f"fits layout {join_words([str(one) for one in others], limit=4)} and not this one"
             fail(codes.STAMP_CONTRADICTED, f"{said} layout {layout}, and {self.header.label} {where}")
-        first, *more = fit.errors
-        fail(
-            codes.STAMP_CONTRADICTED,
-            f"{said} layout {layout}, and the steps after it cannot be carried out on {self.header.label}",
-            first.span,
-            at=first.headline,
-            notes=[first.headline, *(one.headline for one in more[:2])] if first.span is None else (),
-            rows=first.rows,
-        )
+        cannot_be_carried_out(fit.errors, layout, said, self.header.label)
+
+
+def cannot_be_carried_out(errors: Sequence[Diagnostic], layout: int, said: str, label: str) -> NoReturn:
+    """Refuse a stated layout whose steps cannot be carried out.
+
+    Raises:
+        StatexError: SX807.
+    """
+    first, *more = errors
+    fail(
+        codes.STAMP_CONTRADICTED,
+        f"{said} layout {layout}, and the steps after it cannot be carried out on {label}",
+        first.span,
+        at=first.headline,
+        notes=[first.headline, *(one.headline for one in more[:2])] if first.span is None else (),
+        rows=first.rows,
+    )

@@ -7,19 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from statex.diagnostics import Diagnostic, diagnostic, fail
+from statex.diagnostics import Diagnostic, diagnostic
 from statex.diagnostics.codes import lints
-from statex.diagnostics.codes import migrations as codes
 from statex.diagnostics.suggest import join_words
-from statex.dsl.metadata import STAMP, Metadata, unstamped
+from statex.dsl.metadata import Metadata, unstamped
 from statex.execute.live import describe
 from statex.execute.memory import execute
 from statex.execute.target import described
 from statex.header import Header
 from statex.migrating.chain import Chain
-from statex.migrating.layouts import Layouts, check_given
-from statex.migrating.stamp import stamp, stamped_layout
+from statex.migrating.layouts import Layouts, check_given, check_layout
+from statex.migrating.stamp import Stamp, carried, noted_stamp, stamp
 from statex.nesting import state_header
+from statex.session.stamps import stamped
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,7 @@ class Past:
             StatexError: SX204, SX205, SX206 and SX217 for parameters, SX812 for `assume`.
         """
         check_given(self.chain, self.given)
-        last = self.chain.version
-        if self.assume is not None and not (type(self.assume) is int and 0 <= self.assume <= last):
-            fail(
-                codes.NO_LAYOUT,
-                f"the chain `{self.chain.label}` has no layout {self.assume}",
-                notes=[f"it has the layouts 0 to {last}: 0 is before the first step, {last} after the last"],
-            )
+        check_layout(self.chain, self.assume)
 
     @property
     def stamp(self) -> dict[str, Any]:
@@ -68,34 +62,29 @@ class Past:
         inside that have chains of their own are below the prefixes that stand `apart`.
 
         Raises:
-            StatexError: SX806 to SX809 where the layout cannot be told, or is not what is said of it.
+            StatexError: SX806 to SX809 where the layout cannot be told, or is not what is said of it, SX823 for a
+                parameter that had another value in the steps that led to it.
         """
         header = _header(module, state, metadata)
-        layouts = Layouts(self.chain, self.given, described(module, type(module).__name__), header, apart)
-        layout = self._layout(layouts, metadata)
+        noted = noted_stamp((metadata or {}).get(""), self.chain, header.label)
+        given = carried(self.chain, noted, self.given, header.label) if noted is not None else self.given
+        layouts = Layouts(self.chain, given, described(module, type(module).__name__), header, apart)
+        layout = self._layout(layouts, noted)
         if layout is None:
             return Migrated(warnings=_unknown(layouts))
         plan = layouts.fit(layout).plan
         if layout == layouts.present or plan is None:
             return Migrated()
         made = execute(plan, lambda key: header.entries[key.key].handle)
-        return Migrated(made, self._renewed(plan.metadata), plan.warnings)
+        renewed = stamped(plan.metadata, "", stamp(self.chain, given)) if plan.metadata is not None else None
+        return Migrated(made, renewed, plan.warnings)
 
-    def _layout(self, layouts: Layouts, metadata: Metadata | None) -> int | None:
-        label = layouts.header.label
-        stated = stamped_layout((metadata or {}).get(""), self.chain, label)
-        if stated is not None:
-            return layouts.stated(stated, "its version says")
+    def _layout(self, layouts: Layouts, noted: Stamp | None) -> int | None:
+        if noted is not None:
+            return layouts.stated(noted.layout, "its version says")
         if self.assume is not None:
             return layouts.stated(self.assume, "`assume` says")
         return layouts.recognised()
-
-    def _renewed(self, metadata: Metadata | None) -> Metadata | None:
-        if metadata is None:
-            return None
-        renewed = OrderedDict(metadata)
-        renewed[""] = {**renewed.get("", {}), STAMP: self.stamp}
-        return renewed
 
 
 def _header(module: Any, state: Mapping[str, Any], metadata: Metadata | None) -> Header:

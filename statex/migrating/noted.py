@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
-from statex.dsl.metadata import Metadata
+from statex.dsl.metadata import Metadata, below, exchanged
 
 _METHOD = "_load_from_state_dict"
 _ASSIGN = "assign_to_params_buffers"
@@ -35,8 +35,7 @@ class Load:
 
     def note(self, prefix: str, metadata: Metadata) -> None:
         """Set what is noted of the modules at and below a prefix (which ends with its dot)."""
-        kept = {path: one for path, one in self.noted.items() if not f"{path}.".startswith(prefix)}
-        self.noted = kept | {f"{prefix}{path}".removesuffix("."): one for path, one in metadata.items()}
+        self.noted = dict(exchanged(self.noted, prefix, metadata))
 
     def cover(self, module: Any) -> None:
         """Stand in front of the modules inside a module."""
@@ -125,8 +124,7 @@ def noted_below(module: Any, state: Any, prefix: str, noted: Any, missing: list[
         metadata = _looked_up(sys._getframe(2), prefix[:-1], noted)
     if metadata is None:
         return None
-    below = {path[len(prefix) :]: one for path, one in metadata.items() if path.startswith(prefix)}
-    return {"": metadata.get(prefix[:-1], {}), **below}
+    return below(metadata, prefix)
 
 
 def _looked_up(frame: FrameType | None, path: str, noted: Any) -> Metadata | None:

@@ -104,10 +104,10 @@ def preview(request: Request) -> Conversion:
         return _done(session, outputs, shipments(session, outputs, request.policy), wrote=False)
 
 
-def carry_out(request: Request, tell: Tell | None = None) -> Conversion:
+def carry_out(request: Request, tell: Tell | None = None, before: Sequence[Diagnostic] = ()) -> Conversion:
     """Write the outputs of a request and its report; all appear whole and verified, or none does.
 
-    `tell` hears how far that is.
+    `tell` hears how far that is. `before` is what is to be said of interrupted runs that were settled for it already.
 
     Raises:
         StatexError: every error of the program on these checkpoints, SX501 and SX504 for targets, 6xx for files.
@@ -115,7 +115,7 @@ def carry_out(request: Request, tell: Tell | None = None) -> Conversion:
     check_held_back(request)
     phases = Phases(tell)
     phases.begin(PLANNING)
-    before = settled(request)
+    before = (*before, *settled(request))
     with telling(before):
         return _carried_out(request, before, phases)
 

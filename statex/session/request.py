@@ -124,6 +124,9 @@ class Request:
     `inputs` are the further inputs by name, each with its members. `root` is the path of the state if that is said
     outside of the rules. `load` reads the rule files that rules include. `base` is the folder that names in a report
     are relative to, `read` are files of parameters that went into the values given.
+
+    The rules are for the module `at` a path in the state, or for all of it. `stamp` is the version of the layout that
+    they give it, to be noted there.
     """
 
     state: InputSpec
@@ -138,6 +141,8 @@ class Request:
     base: Path = Path()
     read: tuple[Path, ...] = ()
     recipe: Source | None = None
+    at: str = ""
+    stamp: Mapping[str, Any] | None = None
 
     @property
     def all_inputs(self) -> list[tuple[str, int, InputSpec]]:

@@ -22,7 +22,7 @@ from statex.session.format_warnings import format_warnings
 from statex.session.opened import Inputs
 from statex.session.request import Request
 from statex.session.settling import Telling, settle, telling
-from statex.session.stamps import kept_stamps, unread_stamps
+from statex.session.stamps import kept_stamps, stamped, unread_stamps, without_stamp
 from statex.session.targets import resolve
 
 
@@ -85,17 +85,21 @@ class Session(Telling):
         plan = compile_plan(
             request.parts,
             self.checked,
-            inputs.header,
+            # A new version takes the place of the old one, wherever what is noted of its module goes.
+            inputs.header if request.stamp is None else without_stamp(inputs.header, request.at),
             inputs=inputs.headers,
             target=self.target.header if self.target is not None else None,
             outside=request.outside,
             load=request.load,
             root=None if inputs.flat else in_rules(written(inputs.main.tree, inputs.root)),
+            at=request.at,
         )
-        left = tuple(dropped_by(inputs.main.tree, inputs.root, inputs.root_target))
+        plan = replace(plan, left_around=tuple(dropped_by(inputs.main.tree, inputs.root, inputs.root_target)))
+        found = (*plan.warnings, *unread_stamps(inputs.notes, inputs.main.label))
+        if request.stamp is not None:
+            return replace(plan, metadata=stamped(plan.metadata, request.at, request.stamp), warnings=found)
         state = at(inputs.main.tree, inputs.root)
-        found = (*plan.warnings, *kept_stamps(plan, state), *unread_stamps(inputs.notes, inputs.main.label))
-        return replace(plan, left_around=left, warnings=found)
+        return replace(plan, warnings=(*found, *kept_stamps(plan, state)))
 
     def priced(self, format: str | None = None) -> Plan:
         """Return the plan with what it takes to write a format, and with warnings of what that has no place for.

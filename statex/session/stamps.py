@@ -1,16 +1,35 @@
-"""Versions that modules with a chain of migrations have noted of a state, and rules that know nothing of them."""
+"""Versions of layouts in the `_metadata` of a state: that of a migrated one, and those that other rules keep."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from statex.checkpoint.stamps import as_text, noted, states
 from statex.diagnostics import Diagnostic, diagnostic
 from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
-from statex.dsl.metadata import STAMP
+from statex.dsl.metadata import STAMP, Metadata
 from statex.dsl.plan import Plan
+from statex.header import Header
+
+
+def without_stamp(header: Header, path: str) -> Header:
+    """Return a header without the version that is noted for the module at a path."""
+    noted = (header.metadata or {}).get(path, {})
+    if STAMP not in noted:
+        return header
+    rest = {name: value for name, value in noted.items() if name != STAMP}
+    return replace(header, metadata=OrderedDict(header.metadata or {}) | {path: rest})
+
+
+def stamped(metadata: Metadata | None, path: str, stamp: Mapping[str, Any]) -> Metadata:
+    """Return a `_metadata` that notes a version for the module at a path, beside what else is noted of it."""
+    renewed: OrderedDict[str, Mapping[str, object]] = OrderedDict(metadata or {})
+    renewed[path] = {**renewed.get(path, {}), STAMP: dict(stamp)}
+    return renewed
 
 
 def kept_stamps(plan: Plan, tree: Any) -> Iterator[Diagnostic]:

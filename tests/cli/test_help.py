@@ -28,12 +28,14 @@ def text_of(run: Run, *arguments: str) -> str:
 
 def test_examples_are_command_lines(run: Run, command: str) -> None:
     """Every line that begins with `statex` names a command, and options and arguments that it takes."""
-    text = text_of(run, command, "--help")
+    text = text_of(run, *command.split(), "--help")
     lines = re.findall(r"^  statex (.*)$", text, re.M)
     assert lines
     for line in lines:
-        name, *arguments = shlex.split(line.partition(" > ")[0])
-        assert name == command
+        words = shlex.split(line.partition(" > ")[0])
+        name = " ".join(words[:2]) if " ".join(words[:2]) in NAMES else words[0]
+        arguments = words[len(name.split()) :]
+        assert name == command or name.startswith(f"{command} ")
         context = Commands({})[name].make_context(name, arguments)  # refuses what the command does not take
         if name in ("apply", "plan", "check"):
             paths = ["IN", "OUT"] if name == "apply" else ["IN"]
@@ -43,13 +45,16 @@ def test_examples_are_command_lines(run: Run, command: str) -> None:
 
 def test_what_stands_for_arguments(run: Run) -> None:
     said = {
-        name: re.findall(r"^Usage: \S+.* (\w+ \[OPTIONS\].*)$", text_of(run, name, "-h"), re.M)[0] for name in NAMES
+        name: re.findall(rf"^Usage: .* ({name} \[OPTIONS\].*)$", text_of(run, *name.split(), "-h"), re.M)[0]
+        for name in NAMES
     }
     assert said == {
         "apply": "apply [OPTIONS] [RULES…] IN OUT",
         "run": "run [OPTIONS] RECIPE",
         "plan": "plan [OPTIONS] [RULES…] IN | RECIPE",
         "check": "check [OPTIONS] [RULES…] [IN] | RECIPE",
+        "migrate": "migrate [OPTIONS] IN OUT | IN --status",
+        "migrate new": "migrate new [OPTIONS] TITLE [OLD NEW]",
         "verify": "verify [OPTIONS] FILE",
         "diff": "diff [OPTIONS] A B",
         "show": "show [OPTIONS] FILE [PATTERN…]",
@@ -71,14 +76,14 @@ def test_every_option_and_argument_is_explained(command: str) -> None:
 
 
 def test_no_words_of_the_implementation(run: Run, command: str) -> None:
-    text = text_of(run, command, "--help")
+    text = text_of(run, *command.split(), "--help")
     for word in ("list[", "<str>", "<path>", "TEXT", "None", "ctx", "\b", "..."):
         assert word not in text
     assert max(map(len, text.splitlines())) <= 100
 
 
 def test_the_list_of_commands_is_whole_sentences(run: Run) -> None:
-    listed = re.findall(r"^  (\w+)  +(.*)$", text_of(run, "--help").partition("Commands:")[2], re.M)
+    listed = re.findall(r"^  (\w+(?: \w+)?)  +(.*)$", text_of(run, "--help").partition("Commands:")[2], re.M)
     assert [name for name, _ in listed] == NAMES
     for name, sentence in listed:
         assert re.fullmatch(r"[A-Z].*[^.]\.", sentence), sentence

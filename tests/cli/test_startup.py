@@ -40,6 +40,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_file({"a": torch.ones(2), "b": torch.ones(2)}, "in.safetensors")
     Path("r.yaml").write_text(RECIPE)
     Path("rules.sx").write_text("param n: int = 1\ndrop b\n")
+    Path("migrations").mkdir()
+    Path("migrations/0001_drop_b.sx").write_text("drop b\n")
     Path("p.json").write_text('{"n": 2}')
     Path("p.yaml").write_text("n: 2")
 
@@ -65,6 +67,8 @@ def imported(*arguments: str) -> set[str]:
         (["verify", "in.safetensors", "--like", "in.safetensors"], set()),
         (["apply", "rules.sx", "in.safetensors", "o.safetensors"], set()),
         (["apply", "rules.sx", "in.safetensors", "o.safetensors", "--progress=json"], set()),
+        (["migrate", "in.safetensors", "o.safetensors"], set()),
+        (["migrate", "new", "drop a"], set()),
         (["explain", "SX301"], set()),
         (["ops", "chunk"], set()),
         (["--version"], set()),

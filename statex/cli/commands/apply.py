@@ -21,20 +21,7 @@ def apply(
     *,
     program: options.Program,
     aim: options.Aim,
-    format: options.Format = None,
-    force: options.Force = False,
-    dry_run: options.DryRun = False,
-    shard_size: options.ShardSize = None,
-    copy_files: Annotated[
-        bool, typer.Option("--copy-files", help="Also copy non-weight files (config, tokenizer) of the input's folder.")
-    ] = False,
-    max_memory: options.MaxMemory = None,
-    check_input: Annotated[
-        bool, typer.Option("--check-input", help="Compare every byte with the checksums of the input.")
-    ] = False,
-    verify_written: Annotated[
-        bool, typer.Option("--verify-written", help="Read the output again and compare it before it appears.")
-    ] = False,
+    writing: options.Writing,
     events: options.ProgressEvents = None,
     saying: options.Saying,
 ) -> None:
@@ -53,24 +40,10 @@ def apply(
     from statex.cli import requests
     from statex.cli.results import say_done
     from statex.session.conversion import carry_out
-    from statex.session.request import OutputSpec, Policy
 
     found = requests.arguments(ctx, ["IN", "OUT"])
     source, destination = found.paths
-    output = OutputSpec(
-        destination,
-        format=format,
-        shard_size=requests.size(shard_size, "--shard-size"),
-        copy_files=copy_files,
-    )
-    policy = Policy(
-        replace="always" if force else "never",
-        max_memory=requests.size(max_memory, "--max-memory"),
-        check_input=check_input,
-        verify_written=verify_written,
-        warnings=requests.warnings(saying.warnings),
-        dry_run=dry_run,
-    )
+    output, policy = requests.written(destination, writing, saying)
     wanted = requests.request(found.rules, source, program, aim, [output], policy)
     with progress.shown(saying, events) as shown, redirect_stdout(sys.stderr):
         done = carry_out(wanted, shown)

@@ -74,7 +74,7 @@ def diff(
         print_json(_as_json(found) | {"warnings": [to_json(one) for one in warnings]})
     else:
         print_diagnostics(warnings, concise=saying.concise)
-        for line in [] if saying.quiet else _lines(found, (str(first), str(second)), fold=not every):
+        for line in [] if saying.quiet else difference_lines(found, (str(first), str(second)), fold=not every):
             typer.echo(line)
     if not found.agree:
         raise typer.Exit(1)
@@ -98,7 +98,8 @@ Row = tuple[str, str, str]
 """What is said of a key: the kind of difference, the key, and what differs."""
 
 
-def _lines(found: Compared, names: tuple[str, str], *, fold: bool) -> Iterator[str]:
+def difference_lines(found: Compared, names: tuple[str, str], *, fold: bool) -> Iterator[str]:
+    """Yield a table of what differs, and the line that sums it up."""
     rows = [
         *_of_keys(f"only in {names[0]}", found.only_first),
         *_of_keys(f"only in {names[1]}", found.only_second),

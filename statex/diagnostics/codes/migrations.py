@@ -8,7 +8,8 @@ CHAIN_UNREADABLE = declare(
     exit=3,
     meaning="The folder of a chain does not exist, cannot be read, or holds no migrations.",
     example="statex.migrations('migratoins/')",
-    mend="Correct the path. A chain begins with a file such as `0001_rename_head.sx`.",
+    mend="Correct the path; `statex migrate` takes it by `--chain`. A chain begins with a file such as "
+    "`0001_rename_head.sx`, which `statex migrate new` makes.",
 )
 STEP_NAME = declare(
     "SX802",
@@ -52,17 +53,17 @@ AMBIGUOUS_LAYOUT = declare(
     "be that a step keeps the header as it was, as the transpose of a square matrix does: whether it has been carried "
     "out already cannot be seen.",
     example="statex.attach(model, 'set weight = transpose')   # and weight is square",
-    mend="Say which layout states without a version have: `statex.attach(module, chain, assume=1)`. States that an "
-    "attached module has saved carry their version.",
+    mend="Say which layout states without a version have: `statex.attach(module, chain, assume=1)`, or `--from 1` for "
+    "`statex migrate`. States that an attached module or `statex migrate` has saved carry their version.",
 )
 STAMP_CONTRADICTED = declare(
     "SX807",
     "a version that the state contradicts",
-    meaning="A state says (or `assume` says of it) which layout it has, and its keys, shapes or dtypes are not those: "
-    "the steps that follow cannot be carried out on it, or it fits another layout. It has been changed since its "
-    "version was noted, or another layout was assumed than it has.",
+    meaning="A state says (or `assume` or `--from` says of it) which layout it has, and its keys, shapes or dtypes are "
+    "not those: the steps that follow cannot be carried out on it, or it fits another layout. It has been changed "
+    "since its version was noted, or another layout was assumed than it has.",
     example="statex.attach(model, chain, assume=0)   # and the state has layout 2",
-    mend="Correct `assume`, or remove the version from the state: `state._metadata[''].pop('statex')`.",
+    mend="Correct `assume` or `--from`, or remove the version from the state: `state._metadata[''].pop('statex')`.",
 )
 ANOTHER_HISTORY = declare(
     "SX808",
@@ -115,4 +116,47 @@ NO_LAYOUT = declare(
     meaning="A chain of n steps has the layouts 0 (before the first step) to n (after the last).",
     example="statex.attach(model, chain, assume=7)   # a chain of 3 steps",
     mend="Use a number that the message names.",
+)
+LAYOUT_NOT_TOLD = declare(
+    "SX821",
+    "a checkpoint whose layout cannot be told",
+    meaning="No version is noted in a checkpoint, and nothing in its header says which layout of the chain it has: the "
+    "steps of the chain do not fit it, and it has none of the keys that they make. It may be of another model, or have "
+    "keys with a prefix.",
+    example="statex migrate other.pth out.pth",
+    mend="Say which layout it has: `--from 0`. If the module that the chain is for is at a path of the state, name it: "
+    "`--at encoder`. With `--target` or `--like` the layout is told by what the result has to be.",
+)
+NO_WAY_DOWN = declare(
+    "SX822",
+    "a step that nothing undoes",
+    exit=2,
+    meaning="A checkpoint shall go to an earlier layout than it has, and for one of the steps between there is no file "
+    "that says how it is undone.",
+    example="statex migrate new.pth old.pth --to 1   # there is no 0002_fuse_qk.down.sx",
+    mend="Write the file that the message names: rules that make the layout before the step of that after it.",
+)
+OTHER_VALUE = declare(
+    "SX823",
+    "a parameter with another value than before",
+    meaning="The values that steps are given are noted with the version of a state. A step that has been carried out "
+    "keeps the value it had then, and another one is given now.",
+    example="statex migrate old.pth out.pth -D heads=16   # it has been through its steps with heads=8",
+    mend="Leave the value out: what is noted holds for further steps, too. If the other value is right, go back "
+    "to the checkpoint that was there before, and migrate that.",
+)
+SEVERAL_PLACES = declare(
+    "SX824",
+    "a checkpoint with several states of a chain",
+    exit=2,
+    meaning="Versions of a chain are noted for several modules of a state, and one of them is migrated at a time.",
+    example="statex migrate pair.pth out.pth   # versions are noted for `left` and `right`",
+    mend="Say which module is meant: `--at left`, and `--at right` in a second run.",
+)
+NOTHING_THERE = declare(
+    "SX825",
+    "a path without keys",
+    meaning="`--at` names the module that a chain is for by its path in the state, and no key is below that path.",
+    example="statex migrate old.pth out.pth --at enocder",
+    mend="Correct the path; `statex show --depth 1` lists the modules of a checkpoint.",
 )

@@ -1,0 +1,175 @@
+"""Checkpoints that are carried along a chain of migrations: the run that does it, which is one of rules."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any
+
+from statex import garbage
+from statex.diagnostics import Diagnostic, StatexError, diagnostic
+from statex.diagnostics.codes import migrations as codes
+from statex.dsl.embedded import inside
+from statex.dsl.given import check_outside
+from statex.execute.target import Target
+from statex.header import Header
+from statex.migrating.chain import Chain, Step
+from statex.migrating.folder import down_of
+from statex.migrating.layouts import check_layout
+from statex.migrating.stamp import stamp
+from statex.migrating.standing import Standing, Subject, standing, standing_or_why, subject
+from statex.migrating.values import outside, plain_values
+from statex.progress import Tell
+from statex.rulefiles import ENDING
+from statex.session import conversion
+from statex.session.conversion import Conversion
+from statex.session.opened import Opened
+from statex.session.placing import place
+from statex.session.request import Request
+from statex.session.session import settled
+from statex.session.settling import telling
+from statex.session.targets import resolve
+
+
+@dataclass(frozen=True)
+class Migration:
+    """A checkpoint on its way from one layout to another: where it stands, and the run that carries it on.
+
+    The version is noted in the output if `request.stamp` is set; a plain dict has no place for it. `settled` is what is
+    to be said of interrupted runs that were settled for it.
+    """
+
+    subject: Subject
+    standing: Standing
+    to: int
+    request: Request
+    settled: tuple[Diagnostic, ...] = ()
+
+    @property
+    def before(self) -> int:
+        """The layout of the input."""
+        assert self.standing.layout is not None
+        return self.standing.layout
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The values of parameters that the state has come to its new layout with, as plain data."""
+        return plain_values(self.subject.chain, self.subject.given)
+
+    @property
+    def steps(self) -> list[str]:
+        """The names of the files that are carried out, in order."""
+        steps = self.subject.chain.steps
+        if self.to < self.before:
+            return [down_of(step.name) for step in reversed(steps[self.to : self.before])]
+        return [step.name for step in steps[self.before : self.to]]
+
+
+def migration(
+    request: Request,
+    chain: Chain,
+    *,
+    to: int | None = None,
+    assume: int | None = None,
+    at: str | None = None,
+    option: str = "--from ",
+) -> Migration:
+    """Return what carries the checkpoint of a request to a layout of a chain, the last one if none is said.
+
+    The request says everything but the rules. `assume` is the layout of a checkpoint that carries no version (messages
+    call it `option`), `at` the path in its state of the module that the chain is for.
+
+    Raises:
+        StatexError: SX812 for layouts that there are not, SX806 to SX809 and SX821 where the layout of the checkpoint
+            cannot be told or is not what is said, SX822 for a step that nothing undoes, SX823 for a parameter that had
+            another value before, SX824 and SX825 for paths, SX205 for a parameter that no step has, 6xx for files.
+    """
+    end = chain.version if to is None else to
+    check_layout(chain, end)
+    check_layout(chain, assume)
+    before = settled(request)
+    with telling(before):
+        whole, format = _opened(request)
+        found = _subject(request, chain, whole, at)
+        target = resolve(request.target)
+        stands = standing(found, to=end, target=_below(target, found.at), assume=assume, option=option)
+        wanted = _completed(replace(request, target=target), found, stands, end)
+        if not _has_place(request, whole, format):
+            wanted = replace(wanted, stamp=None)
+        return Migration(found, stands, end, wanted, before)
+
+
+def _completed(request: Request, found: Subject, stands: Standing, to: int) -> Request:
+    """Return a request with the rules that make one layout of another."""
+    chain, layout = found.chain, stands.layout
+    assert layout is not None
+    _check_downs(chain, layout, to)
+    return replace(
+        request,
+        parts=chain.between(layout, to),
+        outside=outside(found.given),
+        load=chain.load,
+        at=found.at,
+        stamp=stamp(chain, found.given, to),
+    )
+
+
+def _has_place(request: Request, whole: Header, format: str) -> bool:
+    """Say whether an output can carry a version: a plain dict of torch, which has no `_metadata`, is given none."""
+    written = place(request.outputs[0], request.state.path).format or format
+    return whole.metadata is not None or {format, written} != {"torch"}
+
+
+def carry_out(found: Migration, tell: Tell | None = None) -> Conversion:
+    """Write the output of a migration; it appears whole and verified, or not at all.
+
+    Raises:
+        StatexError: every error of the steps on this checkpoint, SX501 and SX504 for targets, 6xx for files.
+    """
+    return conversion.carry_out(found.request, tell, found.settled)
+
+
+def status(request: Request, chain: Chain, *, at: str | None = None) -> tuple[Subject, Standing]:
+    """Return where the checkpoint of a request stands in a chain.
+
+    Raises:
+        StatexError: as `migration`, except where the layout cannot be told.
+    """
+    whole, _ = _opened(request)
+    found = _subject(request, chain, whole, at)
+    return found, standing_or_why(found, _below(resolve(request.target), found.at))
+
+
+def _opened(request: Request) -> tuple[Header, str]:
+    """Return the header of the state that is migrated, and the format of the file."""
+    with garbage.paused(), closing(Opened(request.state.state)) as opened:
+        return opened.header(request.state.root), opened.format
+
+
+def _subject(request: Request, chain: Chain, whole: Header, at: str | None) -> Subject:
+    up, down = chain.checked(0, chain.version), chain.checked(chain.version, 0)
+    files = dict(up.files)
+    files |= {stem: (*files.get(stem, ()), *names) for stem, names in down.files}
+    check_outside(replace(up, files=tuple(files.items())), request.outside)
+    return subject(chain, whole, at, request.outside.given)
+
+
+def _below(target: Target | None, at: str) -> Target | None:
+    return replace(target, header=inside(target.header, at)) if target is not None else None
+
+
+def _check_downs(chain: Chain, before: int, after: int) -> None:
+    """Refuse to undo steps that no rules undo."""
+    lacking = [step for step in chain.steps[after:before] if not step.down]
+    if lacking:
+        raise StatexError([_no_way_down(chain, step) for step in reversed(lacking)])
+
+
+def _no_way_down(chain: Chain, step: Step) -> Diagnostic:
+    path = f"{chain.label}/{down_of(step.name)}"
+    is_file = step.name.endswith(ENDING)
+    return diagnostic(
+        codes.NO_WAY_DOWN,
+        f"nothing undoes step {step.number}, `{step.name}`" + (f": there is no `{path}`" if is_file else ""),
+        help=f"write {path}: rules that make layout {step.number - 1} of layout {step.number}" if is_file else (),
+    )
