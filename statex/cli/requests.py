@@ -63,6 +63,8 @@ def root(text: str | None, option: str = "--root") -> Address | None:
 
 def written(destination: str, writing: options.Writing, saying: options.Saying) -> tuple[OutputSpec, Policy]:
     """Return an output, and how the run that writes it goes about its work."""
+    from statex.session.request import OutputSpec, Policy
+
     output = OutputSpec(
         destination,
         format=writing.format,
