@@ -265,6 +265,13 @@ def test_metadata_of_dicts_follows_their_modules(tmp_path: Path) -> None:
     assert same(state["model"], net.state_dict())
 
 
+def test_a_header_alone_is_nested_as_its_state() -> None:
+    for state in (LISTED, OPTIMIZER, {"h": {"w": ONES}, "e": ONES}, {"w": ONES}, {0: ONES}):
+        whole = statex.compile("root ''\nrename? part h -> g").plan(state)
+        alone = statex.compile("rename? part h -> g").plan(statex.compile("root ''").plan(state).header)
+        assert (alone.nested, list(alone.outputs)) == (whole.nested, list(whole.outputs))
+
+
 # --- flat -------------------------------------------------------------------------------------------------------
 
 

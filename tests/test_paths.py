@@ -171,7 +171,7 @@ def test_containers_that_hold_themselves_or_stand_in_many_places() -> None:
         describe({"model": {"w": ONES}, "endless": endless})
 
 
-def test_a_tensor_in_more_places_than_there_can_be_keys(tmp_path: Path) -> None:
+def test_a_file_whose_tensor_is_in_too_many_places(tmp_path: Path) -> None:
     many: Any = [ONES]
     for _ in range(40):
         many = [many, many]
