@@ -20,8 +20,6 @@ Tree = Any
 _EXTRA = "_extra_state"
 DEPTH = 64
 """Containers are followed this deep; deeper ones are values."""
-_MOST_KEYS = 2_000_000
-"""A container that stands in several places has keys in each of them: a small file can ask for as many as it likes."""
 
 
 def is_tensor(value: object) -> bool:
@@ -79,8 +77,6 @@ def state_header(tree: Tree, root: KeyPath, label: str) -> Header:
         entries[key] = value if is_info else OpaqueInfo(type(value).__name__, value)
         if path is not None:
             paths[key] = path
-            if len(paths) > _MOST_KEYS:
-                fail(codes.DAMAGED, f"`{label}` nests its containers so that there are over {_MOST_KEYS:,} keys")
     around = tuple(beside(tree, [root]))
     return Header(
         entries, getattr(state, "_metadata", None), dict(_plain_values(tree)), label, around, paths,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
+from shlex import quote
 from typing import Any
 
 from statex.header import KeyPath
@@ -140,8 +141,10 @@ def in_rules(path: str) -> str:
 
 
 def as_option(path: str) -> str:
-    """Return a written path as a shell has it."""
-    return f'"{path}"' if path.startswith("[") else path or "''"
+    """Return a written path as a shell has it: between double quotes, as paths have single ones, where that will do."""
+    if re.fullmatch(r"[\w.@%+:,/-]+", path):
+        return path
+    return f'"{path}"' if path and not re.search(r'["$`\\!]', path) else quote(path)
 
 
 _PART = re.compile(r"""\s*(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|(-?\d{1,18}))\s*(?:,|$)""")

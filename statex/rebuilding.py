@@ -17,12 +17,12 @@ Load = Callable[[Any], Any]
 
 
 def rebuild(
-    tree: Tree, root: KeyPath, target: KeyPath | None, state: Mapping[str, Any], metadata: object, nested: Nested,
-    load: Load,
+    tree: Tree, root: KeyPath, target: KeyPath | None, state: Mapping[str, Any], metadata: Mapping[KeyPath, object],
+    nested: Nested, load: Load,
 ) -> Any:  # fmt: skip
     """Return the tree with a new state: where the old one was, or at `target` (`()` is the bare state).
 
-    `load` gives the data of what is around the state.
+    `metadata` is that of the state and of dicts in it, by their places. `load` gives the data of what is around it.
     """
     renewed = _renewed(at(tree, root), state, metadata, nested)
     if target is None:
@@ -78,7 +78,7 @@ def _completed(part: _Part, path: KeyPath, make: Make) -> Any:
     return make(part, path)
 
 
-def _renewed(old: Any, state: Mapping[str, Any], metadata: object, nested: Nested) -> Any:
+def _renewed(old: Any, state: Mapping[str, Any], metadata: Mapping[KeyPath, object], nested: Nested) -> Any:
     """Return a new state, each container in it of the kind that it goes on from."""
 
     def make(part: _Part, path: KeyPath) -> Any:
@@ -88,10 +88,10 @@ def _renewed(old: Any, state: Mapping[str, Any], metadata: object, nested: Neste
             if path not in nested.containers:
                 return dict(part)  # a list that is written flat
             return part.listed() if isinstance(before, list) else tuple(part.listed())
-        if metadata is None or path:
+        if path not in metadata:
             return like(before, dict(part))
         result: Any = OrderedDict(part)
-        result._metadata = metadata
+        result._metadata = metadata[path]
         return result
 
     return _nested(state, nested.paths, make)

@@ -249,6 +249,29 @@ def test_help_can_be_pasted() -> None:
     assert _unordered(done, {"m": {"odd-name": [ZEROS]}, "e": 1})
 
 
+def test_metadata_of_dicts_follows_their_modules(tmp_path: Path) -> None:
+    net = nn.Sequential(OrderedDict(conv=nn.Conv1d(2, 2, 1), norm=nn.BatchNorm1d(2)))
+    state = {"model": net.state_dict(), "ema": {"shadow": net.state_dict(), "decay": 0.9}}
+    rule = "rename part norm -> body.bn"
+    wanted = statex.compile(rule).apply(net.state_dict())
+    torch.save(state, tmp_path / "in.pth")
+    statex.convert(tmp_path / "in.pth", tmp_path / "out.pth", f"root ''\n{rule}\nrename part ema -> average")
+    for done in (
+        torch.load(tmp_path / "out.pth"),
+        statex.compile(f"root ''\n{rule}\nrename part ema -> average").apply(state),
+    ):
+        assert same(done["model"], wanted)
+        assert same(done["average"], {"shadow": wanted, "decay": 0.9})
+    assert same(state["model"], net.state_dict())
+
+
+def test_a_header_alone_is_nested_as_its_state() -> None:
+    for state in (LISTED, OPTIMIZER, {"h": {"w": ONES}, "e": ONES}, {"w": ONES}, {0: ONES}):
+        whole = statex.compile("root ''\nrename? part h -> g").plan(state)
+        alone = statex.compile("rename? part h -> g").plan(statex.compile("root ''").plan(state).header)
+        assert (alone.nested, list(alone.outputs)) == (whole.nested, list(whole.outputs))
+
+
 # --- flat -------------------------------------------------------------------------------------------------------
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import statex
@@ -17,7 +18,7 @@ from statex import StatexError
 from statex.execute.live import describe
 from statex.grammar import parse_text
 from statex.header import KeyPath
-from statex.paths import as_list, at, in_rules, path_from_text, readings, written
+from statex.paths import as_list, as_option, at, in_rules, path_from_text, readings, written
 from statex.roots import find_root
 
 ONES = torch.ones(2)
@@ -38,6 +39,7 @@ def every_path(tree: Any, path: KeyPath = ()) -> list[KeyPath]:
     return [path, *(one for key, value in inner for one in every_path(value, (*path, key)))]
 
 
+@settings(deadline=None)
 @given(trees)
 def test_readings_are_the_paths_with_that_text(tree: Any) -> None:
     paths = every_path(tree)
@@ -49,6 +51,7 @@ def test_readings_are_the_paths_with_that_text(tree: Any) -> None:
         assert not text or len(found) == min(len(wanted), 3)
 
 
+@settings(deadline=None)
 @given(trees)
 def test_a_written_path_names_itself(tree: Any) -> None:
     for path in every_path(tree):
@@ -65,9 +68,16 @@ def test_a_written_path_names_itself(tree: Any) -> None:
             assert given_back == path
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.text(), st.integers(-(10**9), 10**9)), min_size=1).map(tuple))
 def test_a_path_as_a_list(path: KeyPath) -> None:
     assert path_from_text(as_list(path)) == path
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=8))
+def test_a_path_as_a_shell_has_it(text: str) -> None:
+    assert shlex.split(as_option(text)) == [text]
 
 
 @pytest.mark.parametrize("text", ["[", "['a'", "['a' 'b']", "[a]", "['a',,]", "[1.5]", "['a]"])
@@ -161,7 +171,7 @@ def test_containers_that_hold_themselves_or_stand_in_many_places() -> None:
         describe({"model": {"w": ONES}, "endless": endless})
 
 
-def test_a_tensor_in_more_places_than_there_can_be_keys(tmp_path: Path) -> None:
+def test_a_file_whose_tensor_is_in_too_many_places(tmp_path: Path) -> None:
     many: Any = [ONES]
     for _ in range(40):
         many = [many, many]

@@ -190,23 +190,43 @@ Describe = Callable[[str, TensorType, Any], Pieced]
 """Finds the pieces of a tensor by its key, its type, and the chunks that the header has of it."""
 
 
-def _tree_of(header: Mapping[str, Any], describe: Describe) -> dict[str, Any]:
+def _tree_of(header: Mapping[str, Any], describe: Describe) -> Any:
     """Return the tree of the tensors and other entries, nested as they were when they were saved."""
-    paths = header.get("planner_data") or {}
-    tree: dict[str, Any] = {}
+    paths: Mapping[str, Any] = header.get("planner_data") or {}
+    tree: dict[str | int, Any] = {}
     for key, described in header["state_dict_metadata"].items():
         if type(key) is not str:
             raise ValueError(f"a key is a {type(key).__name__}")
         path = paths.get(key)
-        plain = isinstance(path, tuple) and all(isinstance(part, str) for part in path)
         here = tree
-        *outer, last = path if plain and path else (key,)
+        *outer, last = path if path is not None and _is_plain(path) else (key,)
         for part in outer:
             here = here.setdefault(part, {})
         if last in here:
             raise ValueError(f"`{key}` is where another entry is")
         here[last] = _entry(key, described, describe)
-    return tree
+    return _with_lists(tree)
+
+
+_DEPTH = 64
+"""Entries that are nested deeper keep their joined keys."""
+
+
+def _is_plain(path: object) -> bool:
+    """Say whether a path is one of keys and places, and no longer than these are followed."""
+    if not isinstance(path, tuple) or not 0 < len(path) <= _DEPTH:
+        return False
+    return all(type(part) is str or type(part) is int for part in path)
+
+
+def _with_lists(tree: Any) -> Any:
+    """Return a tree with lists where torch has numbered what it took out of them; keys of dicts are texts there."""
+    if type(tree) is not dict:
+        return tree
+    items = {part: _with_lists(value) for part, value in tree.items()}
+    # Where nothing is noted of an item, such as of an empty dict, its place is not known to have been there.
+    is_list = bool(items) and all(place in items for place in range(len(items)))
+    return [items[place] for place in range(len(items))] if is_list else items
 
 
 def _stamps_of(header: Mapping[str, Any]) -> str | None:

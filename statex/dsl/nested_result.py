@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from statex.diagnostics import Collector, diagnostic, fail
 from statex.diagnostics.codes import keys as codes
 from statex.diagnostics.suggest import join_words
+from statex.dsl.metadata import Metadata, follow
 from statex.dsl.nested import Nesting, Unsettled, heads
-from statex.dsl.plan import Step
+from statex.dsl.plan import Plan, Step
 from statex.dsl.state import Entry
 from statex.dsl.written import is_plain
 from statex.header import Header, KeyPath, Nested
-from statex.paths import as_list, is_below, joined
+from statex.paths import as_list, at, is_below, joined
 from statex.source import Span
 
 
@@ -114,6 +116,36 @@ def _passed(path: KeyPath, names: Mapping[KeyPath, Mapping[str, KeyPath]]) -> It
         inside = names.get(path[:place])
         if inside is not None:
             yield from (inside[head] for head, _ in heads(str(part)) if head in inside)
+
+
+# --- `_metadata` -----------------------------------------------------------------------------------------------
+
+
+def nested_metadata(plan: Plan, old: Any) -> dict[KeyPath, Metadata]:
+    """Return the `_metadata` of a result and of the dicts in it, by their places; `old` is the state it was made of.
+
+    What a dict in the state notes of its modules follows them as that of the state does.
+    """
+    found: dict[KeyPath, Metadata] = {(): plan.metadata} if plan.metadata is not None else {}
+    for path, origin in plan.nested.containers.items():
+        noted = getattr(at(old, origin), "_metadata", None) if path and origin is not None else None
+        if noted is not None and origin is not None:
+            found[path] = follow(noted, _below(plan.header, origin).values(), _born(plan, path, origin))
+    return found
+
+
+def _below(header: Header, origin: KeyPath) -> dict[str, str]:
+    """Return the keys below a container of the input, with their names in it."""
+    count = len(origin)
+    return {key: joined(path[count:]) for key, path in header.paths.items() if is_below(path, origin)}
+
+
+def _born(plan: Plan, path: KeyPath, origin: KeyPath) -> list[tuple[str, str]]:
+    """Return the names of keys in a container of the result, with those they had in the one it goes on from."""
+    before = _below(plan.header, origin)
+    inside = [(key, one) for key, one in plan.nested.paths.items() if is_below(one, path) and key in plan.outputs]
+    pairs = [(joined(one[len(path) :]), plan.outputs[key].born) for key, one in inside]
+    return [(name, before[born]) for name, born in pairs if born is not None and born in before]
 
 
 # --- lists ------------------------------------------------------------------------------------------------------

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 from statex.checkpoint import layout
 from statex.checkpoint.contents import Made
 from statex.dsl.graph import SourceKey
-from statex.dsl.metadata import copied
+from statex.dsl.metadata import Metadata, copied
+from statex.dsl.nested_result import nested_metadata
 from statex.dsl.plan import Cost, Plan
-from statex.header import OpaqueInfo, TensorInfo
+from statex.header import KeyPath, OpaqueInfo, TensorInfo
+from statex.paths import at
 from statex.rebuilding import rebuild
 from statex.session.opened import Inputs
 from statex.torch_dtypes import torch_dtype
@@ -116,10 +118,16 @@ class Delivery:
         check_same(self.plan, self.inputs, Phases(None))
         state = self.state()
         self._load_for_real(state)
-        metadata = copied(self.plan.metadata) if self.plan.metadata is not None else None
+        metadata = {path: copied(noted) for path, noted in self._metadata().items()}
         return self._around(state, metadata, self.inputs.main.load)
 
-    def _around(self, state: Mapping[str, Any], metadata: object, load: Callable[[Any], Any]) -> Any:
+    def _metadata(self) -> dict[KeyPath, Metadata]:
+        """Return the `_metadata` of the result and of dicts in it, by their places."""
+        return nested_metadata(self.plan, at(self.inputs.main.tree, self.inputs.root))
+
+    def _around(
+        self, state: Mapping[str, Any], metadata: Mapping[KeyPath, Metadata], load: Callable[[Any], Any]
+    ) -> Any:
         inputs = self.inputs
         nested = self.plan.nested
         return rebuild(inputs.main.tree, inputs.root, inputs.root_target, state, metadata, nested, load)
@@ -151,7 +159,7 @@ class Delivery:
         def around(leaf: Any) -> Any:
             return stream.readable(leaf, lambda: main.load(leaf)) if isinstance(leaf, TensorInfo) else leaf
 
-        return self._around(stream.state(), self.plan.metadata, around)
+        return self._around(stream.state(), self._metadata(), around)
 
     def stream(self, format: str) -> Stream:
         """Return what carries the plan out for an output of a format."""

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from statex.diagnostics import fail
+from statex.diagnostics import fail, pointing_at
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.suggest import join_words
 from statex.dsl.metadata import follow
@@ -15,7 +15,7 @@ from statex.dsl.parts import Outside
 from statex.dsl.plan import Plan
 from statex.dsl.written import is_plain
 from statex.session.selection import selected
-from statex.source import Source
+from statex.source import Source, Span
 
 
 def plans_of(plan: Plan, keeps: Sequence[Sequence[Source]], outside: Outside) -> list[Plan]:
@@ -23,11 +23,18 @@ def plans_of(plan: Plan, keeps: Sequence[Sequence[Source]], outside: Outside) ->
 
     Raises:
         StatexError: SX1xx and SX704 for what is not just patterns, SX301 for a pattern that matches no key, SX632 for
-            keys that no output holds.
+            keys that no output holds, SX327 for an output of which a list would have gaps.
     """
-    plans = [_only(plan, selected(plan.outputs, patterns, outside)) if patterns else plan for patterns in keeps]
+    plans = [_kept(plan, patterns, outside) if patterns else plan for patterns in keeps]
     _check_all_kept(plan, plans, [text.text for patterns in keeps for text in patterns])
     return plans
+
+
+def _kept(plan: Plan, patterns: Sequence[Source], outside: Outside) -> Plan:
+    found = _only(plan, selected(plan.outputs, patterns, outside))
+    with pointing_at(Span(patterns[0], 0, len(patterns[0].text))):
+        check_lists(plan.header, plan.nested, found.outputs)
+    return found
 
 
 _FEW = 3
@@ -55,5 +62,4 @@ def _only(plan: Plan, keys: Mapping[str, object]) -> Plan:
     born = [(key, output.born) for key, output in outputs.items() if output.born is not None]
     metadata = plan.header.metadata
     kept = None if metadata is None else follow(metadata, plan.header.entries, born)
-    check_lists(plan.header, plan.nested, outputs)
     return replace(plan, outputs=outputs, metadata=kept)

@@ -133,6 +133,22 @@ def test_what_stands_around_the_state_is_kept(folder: Path) -> None:
     assert torch.equal(found["optim"]["m"], torch.full((3,), 2.0))
 
 
+def test_lists_come_back_as_lists(folder: Path) -> None:
+    folder = folder.with_name("nested")
+    state = {"ema": {"shadow": [torch.ones(2), {"w": torch.zeros(3)}]}, "by": {0: torch.ones(1)}, "w": torch.ones(4)}
+    dcp.save(state, checkpoint_id=folder, **ALONE)
+    again, target = folder.with_name("again"), folder.with_name("out.pth")
+    statex.convert(folder, again, "root ''\nset ema.shadow.0 = it * 2", format="dcp", verify_written=True)
+    statex.convert(again, target, "root ''", verify_written=True)
+    found = torch.load(target)
+    assert [type(one) for one in found["ema"]["shadow"]] == [torch.Tensor, dict]
+    assert found["ema"]["shadow"][0].tolist() == [2, 2]
+    wanted: dict[str, Any] = {"ema": {"shadow": [torch.empty(2), {"w": torch.empty(3)}]}, "by": {0: torch.empty(1)}}
+    dcp.load(wanted, checkpoint_id=again, **ALONE)
+    assert torch.equal(wanted["ema"]["shadow"][0], found["ema"]["shadow"][0])
+    assert torch.equal(wanted["by"][0], torch.ones(1))
+
+
 def test_damage_is_one_line(folder: Path) -> None:
     for data in folder.glob("*.distcp"):
         data.unlink()

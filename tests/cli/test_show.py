@@ -124,6 +124,42 @@ def test_all_states_of_a_file(run: Run) -> None:
     assert run("show", "gan.pth", "--json", "--root", "critic").json["root"] == "critic"
 
 
+def test_scalars_beside_several_states(run: Run) -> None:
+    torch.save({"model": {"w": torch.ones(2)}, "ema": {"w": torch.ones(2)}, "loss": torch.tensor(0.5)}, "two.pth")
+    shown = lines(run, "two.pth")
+    assert [line for line in shown if "--root" in line] == [
+        "1 tensor, 8 B: two.pth, --root model",
+        "1 tensor, 8 B: two.pth, --root ema",
+        "  further state: 3 tensors, 20 B: --root ''",
+    ]
+    assert "  around the state: loss (f32[], 4 B)" in shown
+
+
+def test_a_lightning_checkpoint(run: Run) -> None:
+    callbacks = {"ModelCheckpoint{'mode': 'min'}": {"best_model_score": torch.tensor(0.5)}}
+    torch.save({"epoch": 3, "state_dict": {"w": torch.ones(2)}, "callbacks": callbacks}, "l.ckpt")
+    assert lines(run, "l.ckpt")[0] == "  w  f32[2]  8 B"
+    assert "  further state: 1 tensor, 4 B: --root \"callbacks.ModelCheckpoint{'mode': 'min'}\"" in lines(run, "l.ckpt")
+    root = "callbacks.ModelCheckpoint{'mode': 'min'}"
+    assert lines(run, "l.ckpt", "--root", root)[0] == "  best_model_score  f32[]  4 B"
+
+
+def test_roots_that_only_a_list_names(run: Run) -> None:
+    odd = {"a.b": [{"c": {"w": torch.ones(2)}}], "a": {"b": [{"c": {"v": torch.ones(3)}}]}}
+    torch.save(odd, "odd.pth")
+    shown = lines(run, "odd.pth", "--stats")
+    assert shown[2] == "1 tensor, 8 B: odd.pth, --root \"['a.b', 0, 'c']\""
+    assert lines(run, "odd.pth", "--root", "['a', 'b', 0, 'c']")[0] == "  v  f32[3]  12 B"
+    assert list(run("show", "odd.pth", "--json").json["states"]) == ["['a.b', 0, 'c']", "['a', 'b', 0, 'c']"]
+    assert "SX626" in run("show", "odd.pth", "--root", "a.b.0.c").err
+    for command in (["show", "odd.pth"], ["diff", "odd.pth", "odd.pth"], ["plan", "-e", "", "odd.pth"]):
+        ended = run(*command, "--root", "['a")
+        assert (ended.exit_code, "dotted path or a list" in ended.err) == (2, True)
+    ended = run("diff", "odd.pth", "odd.pth", "--root", "['a.b', 0, 'c']", "--root-b", "['a', 'b', 0, 'c']")
+    assert ended.exit_code == 1
+    assert "only in odd.pth" in ended.out
+
+
 def test_further_states(run: Run) -> None:
     net = torch.nn.Linear(2, 2)
     torch.save({"model": net.state_dict(), "ema": {"w": torch.ones(5)}}, "m.pth")

@@ -62,3 +62,18 @@ def test_what_is_wrong_with_one_of_several_outputs_shows_it(bench: Bench) -> Non
     found = several(bench, f"{first}  b: {{path: b.out}}\n", 2)
     assert (found["code"], found["labels"][0]["line"]) == ("SX613", 5)
     assert found["help"][0].endswith("or give a `format`")
+
+
+def test_an_output_of_a_part_of_a_list(bench: Bench) -> None:
+    bench.save("nested.pth", {"l": [torch.ones(2), torch.zeros(2), torch.ones(1)], "x": torch.ones(2)})
+    outputs = "  a: {path: a.pth, keep: ['l.0', 'l.2']}\n  b: {path: b.pth, keep: ['l.1', x]}\n"
+    found = several(bench, outputs, 1)
+    assert (found["code"], found["labels"][0]["line"]) == ("SX327", 4)
+    assert found["headline"] == "`l` is a list, and its place 1 is empty"
+    text = (bench.folder / "recipe.yaml").read_text()
+    bench.write("recipe.yaml", text.replace("'l.2'", "'l.1'").replace("'l.1', x", "'l.*', x"))
+    bench()
+    assert [tensor.tolist() for tensor in bench.load("a.pth")["l"]] == [[1, 1], [0, 0]]
+    bench.write("recipe.yaml", text.replace("outputs:", "rules: [\"root '' flat\"]\noutputs:"))
+    bench("--force")
+    assert set(bench.load("a.pth")) == {"l.0", "l.2"}
