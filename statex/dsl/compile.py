@@ -35,15 +35,17 @@ def compile_plan(
     target: Header | None,
     outside: Outside,
     load: Callable[[str, str], Source],
+    brief: bool = False,
 ) -> Plan:
     """Run the parts of a program over headers, one after the other, and return the plan; no data is read.
 
     `checked` is what is known of the program without a checkpoint, `load` reads the rule file a path in a folder names.
 
     Raises:
-        StatexError: all errors of the program on this checkpoint at once.
+        StatexError: all errors of the program on this checkpoint at once; the first one alone, and without looking
+            for what was probably meant, if they shall be `brief`.
     """
-    compiler = Compiler(header, inputs, target, load, runner, outside)
+    compiler = Compiler(header, inputs, target, load, runner, outside, brief=brief)
     with compiler.reporting():
         check_outside(checked, outside)
     scope = Scope(folder=next((part.folder for part in parts if part.shared), "."))

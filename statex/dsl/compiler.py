@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -89,6 +89,8 @@ class Compiler:
         load: Callable[[str, str], Source],
         runner: Callable[[dict[str, Given]], Runner],
         outside: Outside,
+        *,
+        brief: bool = False,
     ) -> None:
         self.header = header
         self.outside = outside
@@ -99,7 +101,7 @@ class Compiler:
         self.graph = Graph()
         self.state: State = initial_state(header, self.graph)
         self.inputs = {n: InputState(n, self.given_inputs[n], family) for n, family in outside.inputs.items()}
-        self.found = Collector()
+        self.found = Collector(brief=brief)
         self.steps: list[Step] = []
         self.allowed: list[Allowed] = []
         self._gone: dict[str, Change] = {}
@@ -248,7 +250,8 @@ class Compiler:
         # Where an error was reported of a match, that none is left says nothing.
         sound = len(matched) == len(found) and all(holds is not None for _, holds in decided)
         if not chosen and sound and not optional:
-            self.found.add(no_match(node, index, pattern, matched, kept, clause, self.gone))
+            gone = self.gone if self.found.explains(key_codes.NO_MATCH, node.span) else None
+            self.found.add(no_match(node, index, pattern, matched, kept, clause, gone))
         return chosen
 
     def _match(self, node: tree.PatternNode, clause: Clause, key: str, bindings: Bindings) -> Match:
@@ -363,12 +366,12 @@ class Compiler:
         if node.key.input is None:
             entry = self.state.entries.get(key)
             if entry is None:
-                raise StatexError([missing_key(node.span, key, self.state.entries, self.gone)])
+                raise self.no_key(node.span, key)
             value: Value = entry.value
         else:
             source = self.input(node.key)
             if key not in source.index:
-                raise StatexError([missing_key(node.span, key, source.index, {}, source.name)])
+                raise self.no_key(node.span, key, source)
             entry, value = self._input_entry(source, key, node.span)
             if node.key.input == TARGET and not context.header_only:
                 fail(
@@ -380,6 +383,14 @@ class Compiler:
         if entry.opaque is not None:
             raise StatexError([_not_tensor(node.span, key, entry.opaque)])
         return value if value is not None else UNKNOWN
+
+    def no_key(self, span: Span, key: str, source: InputState | None = None, *, read: bool = True) -> StatexError:
+        """Return the error of a tensor that is read (or else written) and is not there, in the state or an input."""
+        name = source.name if source is not None else None
+        if not self.found.explains(key_codes.NO_KEY, span):
+            return StatexError([missing_key(span, key, (), {}, name, read=read)])
+        keys: Iterable[str] = source.index if source is not None else self.state.entries
+        return StatexError([missing_key(span, key, keys, self.gone if source is None else {}, name, read=read)])
 
     def count(self, node: tree.PatternNode, scope: Scope, context: Context) -> int:
         """Return the number of keys a pattern matches, with the captures of the match put in."""

@@ -30,9 +30,12 @@ def no_match(
     matched: Sequence[Match],
     tensors: Sequence[Match],
     clause: Clause,
-    gone: Mapping[str, Change],
+    gone: Mapping[str, Change] | None,
 ) -> Diagnostic:
-    """Return the diagnostic for a pattern with nothing to do, and why: no key, no tensor, or none left by `where`."""
+    """Return the diagnostic for a pattern with nothing to do, and why: no key, no tensor, or none left by `where`.
+
+    `gone` are keys that earlier statements took; without it, what was probably meant is not looked for.
+    """
     if matched and not tensors:
         return diagnostic(
             codes.NOT_TENSOR,
@@ -51,11 +54,14 @@ def no_match(
             also=[(node.span, f"matches {counted(len(tensors), 'key')}")],
             values=[_seen(m) for m in tensors[:3]],
         )
+    headline = "pattern matches no key"
+    if gone is None:
+        return diagnostic(codes.NO_MATCH, headline, node.span)
     around = clause.scope.prefix
     at = f"0 of {counted(len(index), 'key')}"
     return diagnostic(
         codes.NO_MATCH,
-        "pattern matches no key",
+        headline,
         node.span,
         at=at,
         notes=_how_far(index, pattern, gone if node.input is None else {}),

@@ -12,9 +12,11 @@ from statex.diagnostics import Diagnostic, StatexError, fail
 from statex.diagnostics.codes import Code
 from statex.diagnostics.codes import migrations as codes
 from statex.diagnostics.codes import names as name_codes
+from statex.diagnostics.folding import without_numbers
 from statex.diagnostics.suggest import join_words
 from statex.dsl.compile import compile_plan
 from statex.dsl.given import check_outside
+from statex.dsl.leaving import leaving
 from statex.dsl.parameters import Given
 from statex.dsl.parts import Outside
 from statex.dsl.plan import Plan
@@ -22,6 +24,9 @@ from statex.execute.target import Target
 from statex.execute.verify import Comparison, compare
 from statex.header import Header
 from statex.migrating.chain import Chain
+
+_LOOKED_AT = 100
+"""So many keys, each standing for those that differ in numbers alone, are tried before plans are made."""
 
 _OF_PARAMETERS: tuple[Code, ...] = (name_codes.MISSING_PARAM, name_codes.PARAM_VALUE, name_codes.NUMBER_RANGE)
 
@@ -47,12 +52,18 @@ def check_given(chain: Chain, given: Mapping[str, Any]) -> None:
 
 
 def planned(
-    chain: Chain, layout: int, header: Header, given: Mapping[str, Any], *, target: Header | None = None
+    chain: Chain,
+    layout: int,
+    header: Header,
+    given: Mapping[str, Any],
+    *,
+    target: Header | None = None,
+    brief: bool = False,
 ) -> Plan:
     """Return the plan of the steps that follow a layout.
 
     Raises:
-        StatexError: every error of these steps on this header.
+        StatexError: every error of these steps on this header; the first one alone if they shall be `brief`.
     """
     return compile_plan(
         chain.between(layout, chain.version),
@@ -62,6 +73,7 @@ def planned(
         target=target,
         outside=outside(given),
         load=chain.load,
+        brief=brief,
     )
 
 
@@ -69,12 +81,11 @@ def planned(
 class Fit:
     """How the steps that follow a layout go with a state: their plan and how its result differs from the module.
 
-    Where they cannot be carried out, there are errors in place of both.
+    There is neither where they cannot be carried out.
     """
 
     plan: Plan | None = None
     comparison: Comparison | None = None
-    errors: Sequence[Diagnostic] = ()
 
     @property
     def exact(self) -> bool:
@@ -115,9 +126,9 @@ class Layouts:
 
     def _planned(self, layout: int) -> Fit:
         try:
-            plan = planned(self.chain, layout, self.header, self.given, target=self.target.header)
-        except StatexError as error:
-            return Fit(errors=error.diagnostics)
+            plan = planned(self.chain, layout, self.header, self.given, target=self.target.header, brief=True)
+        except StatexError:
+            return Fit()
         types = {key: output.type for key, output in plan.outputs.items()}
         return Fit(plan, compare(self._compared(types), self._own, plan.is_allowed))
 
@@ -147,7 +158,21 @@ class Layouts:
         return None
 
     def _fitting(self, fits: Callable[[Fit], bool]) -> list[int]:
-        return [layout for layout in range(self.present + 1) if fits(self.fit(layout))]
+        return [layout for layout in self._possible if fits(self.fit(layout))]
+
+    @cached_property
+    def _possible(self) -> list[int]:
+        """The layouts that may fit; to rule the others out costs a fraction of a plan.
+
+        Where no step after a layout takes a key that the module does not have, that key is in the result.
+        """
+        foreign = [key for key in self._compared(self.header.entries) if key not in self.target.header.entries]
+        each = list({without_numbers(key): key for key in foreign}.values())[:_LOOKED_AT]
+        return [layout for layout in range(self.present + 1) if not any(map(self._leaving(layout), each))]
+
+    def _leaving(self, layout: int) -> Callable[[str], bool]:
+        parts = self.chain.between(layout, self.chain.version)
+        return leaving(statement for part in parts for statement in part.program.statements)
 
     def _distinct(self, layouts: list[int]) -> list[int]:
         """Leave out a layout where the steps up to the next one that fits do nothing to this state."""
@@ -156,7 +181,7 @@ class Layouts:
     def _is_nothing(self, before: int, after: int) -> bool:
         part = Chain(self.chain.label, self.chain.steps[before:after], self.chain.load)
         try:
-            plan = planned(part, 0, self.header, self.given, target=self.target.header)
+            plan = planned(part, 0, self.header, self.given, target=self.target.header, brief=True)
         except StatexError:
             return False
         return plan.changes_nothing
@@ -189,7 +214,7 @@ class Layouts:
         if others:
             where = f"fits layout {join_words([str(one) for one in others], limit=4)} and not this one"
             fail(codes.STAMP_CONTRADICTED, f"{said} layout {layout}, and {self.header.label} {where}")
-        first, *more = fit.errors
+        first, *more = self._errors(layout)
         fail(
             codes.STAMP_CONTRADICTED,
             f"{said} layout {layout}, and the steps after it cannot be carried out on {self.header.label}",
@@ -198,3 +223,11 @@ class Layouts:
             notes=[first.headline, *(one.headline for one in more[:2])] if first.span is None else (),
             rows=first.rows,
         )
+
+    def _errors(self, layout: int) -> Sequence[Diagnostic]:
+        """Return what keeps the steps after a layout from being carried out."""
+        try:
+            planned(self.chain, layout, self.header, self.given, target=self.target.header)
+        except StatexError as error:
+            return error.diagnostics
+        return ()

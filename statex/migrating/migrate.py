@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from statex import garbage
 from statex.diagnostics import Diagnostic, diagnostic, fail
 from statex.diagnostics.codes import lints
 from statex.diagnostics.codes import migrations as codes
@@ -70,16 +71,17 @@ class Past:
         Raises:
             StatexError: SX806 to SX809 where the layout cannot be told, or is not what is said of it.
         """
-        header = _header(module, state, metadata)
-        layouts = Layouts(self.chain, self.given, described(module, type(module).__name__), header, apart)
-        layout = self._layout(layouts, metadata)
-        if layout is None:
-            return Migrated(warnings=_unknown(layouts))
-        plan = layouts.fit(layout).plan
-        if layout == layouts.present or plan is None:
-            return Migrated()
-        made = execute(plan, lambda key: header.entries[key.key].handle)
-        return Migrated(made, self._renewed(plan.metadata), plan.warnings)
+        with garbage.paused():
+            header = _header(module, state, metadata)
+            layouts = Layouts(self.chain, self.given, described(module, type(module).__name__), header, apart)
+            layout = self._layout(layouts, metadata)
+            if layout is None:
+                return Migrated(warnings=_unknown(layouts))
+            plan = layouts.fit(layout).plan
+            if layout == layouts.present or plan is None:
+                return Migrated()
+            made = execute(plan, lambda key: header.entries[key.key].handle)
+            return Migrated(made, self._renewed(plan.metadata), plan.warnings)
 
     def _layout(self, layouts: Layouts, metadata: Metadata | None) -> int | None:
         label = layouts.header.label
