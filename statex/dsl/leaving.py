@@ -1,4 +1,4 @@
-"""Which keys a program leaves under their names, told from its patterns alone: no state is looked at, and no plan made."""
+"""Which keys a program leaves under their names, told from its patterns alone, without a state and without a plan."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class PartTable:
         `outer` are the captures of the blocks around, `holds` says of a row and its captures whether they count.
         """
         segments = key.split(".")
-        if not any([self._beginning(segment) for segment in segments]):
+        if not any(map(self._beginning, segments)):
             return Rewritten(key, ())
         result: list[str] = []
         used: list[int] = []

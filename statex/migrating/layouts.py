@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
@@ -25,8 +25,8 @@ from statex.execute.verify import Comparison, compare
 from statex.header import Header
 from statex.migrating.chain import Chain
 
-_LOOKED_AT = 100
-"""So many keys, each standing for those that differ in numbers alone, are tried before plans are made."""
+_ALIKE, _LOOKED_AT = 8, 500
+"""So many keys of those that differ in numbers alone, and of all, are looked at before plans are made."""
 
 _OF_PARAMETERS: tuple[Code, ...] = (name_codes.MISSING_PARAM, name_codes.PARAM_VALUE, name_codes.NUMBER_RANGE)
 
@@ -167,8 +167,8 @@ class Layouts:
         Where no step after a layout takes a key that the module does not have, that key is in the result.
         """
         foreign = [key for key in self._compared(self.header.entries) if key not in self.target.header.entries]
-        each = list({without_numbers(key): key for key in foreign}.values())[:_LOOKED_AT]
-        return [layout for layout in range(self.present + 1) if not any(map(self._leaving(layout), each))]
+        some = _samples(foreign)
+        return [layout for layout in range(self.present + 1) if not any(map(self._leaving(layout), some))]
 
     def _leaving(self, layout: int) -> Callable[[str], bool]:
         parts = self.chain.between(layout, self.chain.version)
@@ -231,3 +231,13 @@ class Layouts:
         except StatexError as error:
             return error.diagnostics
         return ()
+
+
+def _samples(keys: Iterable[str]) -> list[str]:
+    """Return some keys of every kind: the first of those that differ in numbers alone."""
+    kinds: dict[str, list[str]] = {}
+    for key in keys:
+        alike = kinds.setdefault(without_numbers(key), [])
+        if len(alike) < _ALIKE:
+            alike.append(key)
+    return [key for alike in kinds.values() for key in alike][:_LOOKED_AT]
