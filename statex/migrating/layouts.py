@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
@@ -22,7 +22,7 @@ from statex.dsl.parts import Outside
 from statex.dsl.plan import Plan
 from statex.execute.target import Target
 from statex.execute.verify import Comparison, compare
-from statex.header import Header
+from statex.header import Header, TensorInfo
 from statex.migrating.chain import Chain
 
 _ALIKE, _LOOKED_AT = 8, 500
@@ -129,8 +129,22 @@ class Layouts:
             plan = planned(self.chain, layout, self.header, self.given, target=self.target.header, brief=True)
         except StatexError:
             return Fit()
-        types = {key: output.type for key, output in plan.outputs.items()}
-        return Fit(plan, compare(self._compared(types), self._own, plan.is_allowed))
+        types = self._compared({key: output.type for key, output in plan.outputs.items()})
+
+        def is_allowed(kind: str, key: str) -> bool:
+            tied = kind == "missing" and any(other in types for other in self._ties.get(key, ()))
+            return tied or plan.is_allowed(kind, key)
+
+        return Fit(plan, compare(types, self._own, is_allowed))
+
+    @cached_property
+    def _ties(self) -> Mapping[str, Sequence[str]]:
+        """The keys of the module that hold one tensor: files of safetensors keep one of them, as a rule."""
+        together: dict[Hashable, list[str]] = {}
+        for key, info in self._own.header.entries.items():
+            if isinstance(info, TensorInfo) and info.identity is not None:
+                together.setdefault(info.identity, []).append(key)
+        return {key: keys for keys in together.values() if len(keys) > 1 for key in keys}
 
     @cached_property
     def _own(self) -> Target:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from statex.diagnostics.suggest import did_you_mean
+from statex.dsl.metadata import Metadata, copied
 from statex.header import Header, OpaqueInfo, TensorInfo
 from statex.session.opened import Opened
 from statex.session.request import InputSpec, PathLike, Request
@@ -58,6 +59,12 @@ class Checkpoint(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"<statex.Checkpoint {self.header.label}: {len(self)} keys>"
+
+    @property
+    def _metadata(self) -> Metadata | None:
+        """What is noted of modules, where `load_state_dict` and `migrate_state` look it up in a state."""
+        found = self.header.metadata
+        return None if found is None else copied(found)
 
     def close(self) -> None:
         """Close its files; a second call does nothing."""
