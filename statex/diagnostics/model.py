@@ -131,9 +131,13 @@ def pointing_at(span: Span | None) -> Iterator[None]:
 
 
 class Collector:
-    """Gathers the diagnostics of a phase; equal findings at one place become one with several cases."""
+    """Gathers the diagnostics of a phase; equal findings at one place become one with several cases.
 
-    def __init__(self) -> None:
+    A `brief` one raises the first error as it is found, for those who only ask whether there are any.
+    """
+
+    def __init__(self, *, brief: bool = False) -> None:
+        self.brief = brief
         self._found: dict[tuple[object, ...], Diagnostic] = {}
 
     def add(self, found: Diagnostic) -> None:
@@ -144,6 +148,12 @@ class Collector:
             self._found[key] = found
         elif found.cases:
             self._found[key] = replace(known, cases=known.cases + found.cases)
+        if self.brief and found.severity is Severity.ERROR:
+            raise StatexError([found])
+
+    def explains(self, code: Code, span: Span) -> bool:
+        """Say whether a finding needs notes and help: those of the first one at a place are shown."""
+        return not self.brief and (code.id, span) not in self._found
 
     def extend(self, found: Iterable[Diagnostic]) -> None:
         """Take several."""

@@ -40,6 +40,7 @@ def compile_plan(
     load: Callable[[str, str], Source],
     root: str | None = None,
     at: str = "",
+    brief: bool = False,
 ) -> Plan:
     """Run the parts of a program over headers, one after the other, and return the plan; no data is read.
 
@@ -49,9 +50,10 @@ def compile_plan(
     path, and all others stay as they are.
 
     Raises:
-        StatexError: all errors of the program on this checkpoint at once.
+        StatexError: all errors of the program on this checkpoint at once; the first one alone, and without looking
+            for what was probably meant, if they shall be `brief`.
     """
-    compiler = Compiler(header, inputs, target, load, runner, outside, at)
+    compiler = Compiler(header, inputs, target, load, runner, outside, at, brief=brief)
     compiler.nesting = Nesting(header) if header.containers and root is not None else None
     with compiler.reporting():
         check_outside(checked, outside)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -96,6 +96,8 @@ class Compiler:
         runner: Callable[[dict[str, Given]], Runner],
         outside: Outside,
         at: str = "",
+        *,
+        brief: bool = False,
     ) -> None:
         self.whole = header
         self.header = inside(header, at)
@@ -109,7 +111,7 @@ class Compiler:
         self.graph = Graph()
         self.state: State = initial_state(self.header, self.graph, self.prefix)
         self.inputs = {n: InputState(n, self.given_inputs[n], family) for n, family in outside.inputs.items()}
-        self.found = Collector()
+        self.found = Collector(brief=brief)
         self.nesting: Nesting | None = None
         """Where keys stand in nested dicts and lists, if the state has any and keeps them."""
         self.steps: list[Step] = []
@@ -268,7 +270,8 @@ class Compiler:
         sound = len(matched) == len(found) and all(holds is not None for _, holds in decided)
         if not chosen and sound and not optional:
             said = self.found.warnings if matched else ()
-            self.found.add(no_match(node, index, pattern, matched, kept, clause, self.gone, said))
+            gone = self.gone if self.found.explains(key_codes.NO_MATCH, node.span) else None
+            self.found.add(no_match(node, index, pattern, matched, kept, clause, gone, said))
         if not found and optional:
             self._lint_inside(pattern, index)
         return chosen
@@ -420,13 +423,13 @@ class Compiler:
     def _own(self, node: tree.KeyRef, key: str) -> Sequence[Entry]:
         entry = self.state.entries.get(key)
         if entry is None:
-            raise StatexError([missing_key(node.span, key, self.state.entries, self.gone)])
+            raise self.no_key(node.span, key)
         return [entry]
 
     def _of_input(self, node: tree.KeyRef, key: str, context: Context) -> Sequence[Entry]:
         source = self.input(node.key)
         if key not in source.index:
-            raise StatexError([missing_key(node.span, key, source.index, {}, source.name)])
+            raise self.no_key(node.span, key, source)
         if node.key.input == TARGET and not context.header_only:
             fail(
                 name_codes.TENSOR_IN_CONDITION,
@@ -435,6 +438,14 @@ class Compiler:
                 help=f"`shape({node.span.text})` asks for a shape",
             )
         return self._input_entries(source, key, node.span)
+
+    def no_key(self, span: Span, key: str, source: InputState | None = None, *, read: bool = True) -> StatexError:
+        """Return the error of a tensor that is read (or else written) and is not there, in the state or an input."""
+        name = source.name if source is not None else None
+        if not self.found.explains(key_codes.NO_KEY, span):
+            return StatexError([missing_key(span, key, (), {}, name, read=read)])
+        keys: Iterable[str] = source.index if source is not None else self.state.entries
+        return StatexError([missing_key(span, key, keys, self.gone if source is None else {}, name, read=read)])
 
     def count(self, node: tree.PatternNode, scope: Scope, context: Context) -> int:
         """Return the number of keys a pattern matches, for the match at hand."""

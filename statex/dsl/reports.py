@@ -32,12 +32,13 @@ def no_match(
     matched: Sequence[Match],
     tensors: Sequence[Match],
     clause: Clause,
-    gone: Mapping[str, Change],
+    gone: Mapping[str, Change] | None,
     said: Sequence[Diagnostic] = (),
 ) -> Diagnostic:
     """Return the diagnostic for a pattern with nothing to do, and why: no key, no tensor, or none left by `where`.
 
-    `said` are the warnings so far; those of a condition may be why it never holds.
+    `gone` are keys that earlier statements took; without it, what was probably meant is not looked for. `said` are the
+    warnings so far; those of a condition may be why it never holds.
     """
     if matched and not tensors:
         return diagnostic(
@@ -58,11 +59,14 @@ def no_match(
             values=[_seen(m) for m in tensors[:3]],
             help=[text for one in said for text in _of_regex(one, clause.where.span)],
         )
+    headline = "pattern matches no key"
+    if gone is None:
+        return diagnostic(codes.NO_MATCH, headline, node.span)
     around = clause.scope.prefix
     at = f"0 of {counted(len(index), 'key')}"
     return diagnostic(
         codes.NO_MATCH,
-        "pattern matches no key",
+        headline,
         node.span,
         at=at,
         notes=_how_far(index, pattern, gone if node.input is None else {}),

@@ -13,7 +13,7 @@ from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import patterns as codes
 from statex.dsl.captures import Bindings, Captured, CaptureType
 from statex.dsl.patterns import Pattern, Splicer, compile_pattern, spliced, timed
-from statex.dsl.reading import Element, Many
+from statex.dsl.reading import Element, Literal, Many
 from statex.dsl.templates import Template, compile_template
 from statex.grammar import tree
 from statex.grammar.tree import PatternKind, PatternNode
@@ -51,6 +51,8 @@ class PartTable:
                     pattern.node.span,
                 )
         self._rows = [(pattern, _lengths(pattern), template) for pattern, template in rows]
+        self._firsts = [_firsts(pattern) for pattern, _ in rows]
+        self._at_segment: dict[str, tuple[int, ...]] = {}
 
     def rewrite(
         self, key: str, constants: Mapping[str, object], outer: Bindings = _NOTHING, holds: Holds | None = None
@@ -60,6 +62,8 @@ class PartTable:
         `outer` are the captures of the blocks around, `holds` says of a row and its captures whether they count.
         """
         segments = key.split(".")
+        if not any(map(self._beginning, segments)):
+            return Rewritten(key, ())
         result: list[str] = []
         used: list[int] = []
         place = 0
@@ -82,7 +86,8 @@ class PartTable:
     def _at(
         self, segments: Sequence[str], place: int, outer: Bindings, holds: Holds | None
     ) -> tuple[int, int, list[Bindings]] | None:
-        for number, (pattern, lengths, template) in enumerate(self._rows):
+        for number in self._beginning(segments[place]):
+            pattern, lengths, template = self._rows[number]
             pattern = pattern.bind(outer) if outer else pattern
             for length in lengths:
                 if place + length <= len(segments):
@@ -91,6 +96,21 @@ class PartTable:
                     if found and (holds is None or len(found) > 1 or holds(number, found[0])):
                         return number, length, found
         return None
+
+    def _beginning(self, segment: str) -> tuple[int, ...]:
+        """Return the rows that may match where this segment stands."""
+        found = self._at_segment.get(segment)
+        if found is None:
+            found = tuple(n for n, firsts in enumerate(self._firsts) if firsts is None or segment in firsts)
+            self._at_segment[segment] = found
+        return found
+
+
+def _firsts(pattern: Pattern) -> frozenset[str] | None:
+    """Return the segments a pattern can begin with, or `None` where these are not written out."""
+    firsts = [elements[0] if elements else None for elements in pattern.variants]
+    texts = [one.text for one in firsts if isinstance(one, Literal)]
+    return frozenset(texts) if len(texts) == len(firsts) else None
 
 
 def _lengths(pattern: Pattern) -> tuple[int, ...]:

@@ -83,12 +83,13 @@ def compare(
     dtypes = {key: (a, b) for key, a, b in both if a and b and a.shape == b.shape and a.dtype != b.dtype}
     nested = _nested(result, wanted, paths, target.header.paths)
     forgiven = [k for k in missing if is_allowed("missing", k)] + [k for k in unexpected if is_allowed("unexpected", k)]
+    allowed = set(forgiven)
     return Comparison(
         target=target.name,
         agreeing=len(both) - len({*shapes, *dtypes, *nested}),
         expected=len(wanted),
-        missing={k: v for k, v in missing.items() if k not in forgiven},
-        unexpected={k: v for k, v in unexpected.items() if k not in forgiven},
+        missing={k: v for k, v in missing.items() if k not in allowed},
+        unexpected={k: v for k, v in unexpected.items() if k not in allowed},
         shapes=shapes,
         dtypes=dtypes,
         allowed=tuple(forgiven),

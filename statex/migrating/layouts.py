@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
@@ -12,17 +12,22 @@ from statex.diagnostics import Diagnostic, StatexError, fail
 from statex.diagnostics.codes import Code
 from statex.diagnostics.codes import migrations as codes
 from statex.diagnostics.codes import names as name_codes
+from statex.diagnostics.folding import without_numbers
 from statex.diagnostics.suggest import join_words
 from statex.dsl.compile import compile_plan
 from statex.dsl.given import check_outside
+from statex.dsl.leaving import leaving
 from statex.dsl.plan import Plan
 from statex.execute.target import Target
 from statex.execute.verify import Comparison, compare
-from statex.header import Header
+from statex.header import Header, TensorInfo
 from statex.migrating.chain import Chain
 from statex.migrating.values import outside
 
 OF_PARAMETERS: tuple[Code, ...] = (name_codes.MISSING_PARAM, name_codes.PARAM_VALUE, name_codes.NUMBER_RANGE)
+
+_ALIKE, _LOOKED_AT = 8, 500
+"""So many keys of those that differ in numbers alone, and of all, are looked at before plans are made."""
 
 
 def check_given(chain: Chain, given: Mapping[str, Any]) -> None:
@@ -63,11 +68,12 @@ def planned(
     *,
     target: Header | None = None,
     to: int | None = None,
+    brief: bool = False,
 ) -> Plan:
     """Return the plan of the steps that follow a layout, up to the last one or to another.
 
     Raises:
-        StatexError: every error of these steps on this header.
+        StatexError: every error of these steps on this header; the first one alone if they shall be `brief`.
     """
     end = chain.version if to is None else to
     return compile_plan(
@@ -78,6 +84,7 @@ def planned(
         target=target,
         outside=outside(given),
         load=chain.load,
+        brief=brief,
     )
 
 
@@ -85,12 +92,11 @@ def planned(
 class Fit:
     """How the steps that follow a layout go with a state: their plan and how its result differs from the module.
 
-    Where they cannot be carried out, there are errors in place of both.
+    There is neither where they cannot be carried out.
     """
 
     plan: Plan | None = None
     comparison: Comparison | None = None
-    errors: Sequence[Diagnostic] = ()
 
     @property
     def exact(self) -> bool:
@@ -133,11 +139,25 @@ class Layouts:
 
     def _planned(self, layout: int) -> Fit:
         try:
-            plan = planned(self.chain, layout, self.header, self.given, target=self.target.header)
-        except StatexError as error:
-            return Fit(errors=error.diagnostics)
-        types = {key: output.type for key, output in plan.outputs.items()}
-        return Fit(plan, compare(self._compared(types), self._own, plan.is_allowed))
+            plan = planned(self.chain, layout, self.header, self.given, target=self.target.header, brief=True)
+        except StatexError:
+            return Fit()
+        types = self._compared({key: output.type for key, output in plan.outputs.items()})
+
+        def is_allowed(kind: str, key: str) -> bool:
+            tied = kind == "missing" and any(other in types for other in self._ties.get(key, ()))
+            return tied or plan.is_allowed(kind, key)
+
+        return Fit(plan, compare(types, self._own, is_allowed))
+
+    @cached_property
+    def _ties(self) -> Mapping[str, Sequence[str]]:
+        """The keys of the module that hold one tensor: files of safetensors keep one of them, as a rule."""
+        together: dict[Hashable, list[str]] = {}
+        for key, info in self._own.header.entries.items():
+            if isinstance(info, TensorInfo) and info.identity is not None:
+                together.setdefault(info.identity, []).append(key)
+        return {key: keys for keys in together.values() if len(keys) > 1 for key in keys}
 
     @cached_property
     def _own(self) -> Target:
@@ -165,7 +185,21 @@ class Layouts:
         return None
 
     def _fitting(self, fits: Callable[[Fit], bool]) -> list[int]:
-        return [layout for layout in range(self.present + 1) if fits(self.fit(layout))]
+        return [layout for layout in self._possible if fits(self.fit(layout))]
+
+    @cached_property
+    def _possible(self) -> list[int]:
+        """The layouts that may fit; to rule the others out costs a fraction of a plan.
+
+        Where no step after a layout takes a key that the module does not have, that key is in the result.
+        """
+        foreign = [key for key in self._compared(self.header.entries) if key not in self.target.header.entries]
+        some = _samples(foreign)
+        return [layout for layout in range(self.present + 1) if not any(map(self._leaving(layout), some))]
+
+    def _leaving(self, layout: int) -> Callable[[str], bool]:
+        parts = self.chain.between(layout, self.chain.version)
+        return leaving(statement for part in parts for statement in part.program.statements)
 
     def _distinct(self, layouts: list[int]) -> list[int]:
         """Leave out a layout where the steps up to the next one that fits do nothing to this state."""
@@ -173,7 +207,7 @@ class Layouts:
 
     def _is_nothing(self, before: int, after: int) -> bool:
         try:
-            plan = planned(self.chain, before, self.header, self.given, target=self.target.header, to=after)
+            plan = planned(self.chain, before, self.header, self.given, target=self.target.header, to=after, brief=True)
         except StatexError:
             return False
         return plan.changes_nothing
@@ -205,7 +239,15 @@ class Layouts:
         if others:
             where = f"fits layout {join_words([str(one) for one in others], limit=4)} and not this one"
             fail(codes.STAMP_CONTRADICTED, f"{said} layout {layout}, and {self.header.label} {where}")
-        cannot_be_carried_out(fit.errors, layout, said, self.header.label)
+        cannot_be_carried_out(self._errors(layout), layout, said, self.header.label)
+
+    def _errors(self, layout: int) -> Sequence[Diagnostic]:
+        """Return what keeps the steps after a layout from being carried out."""
+        try:
+            planned(self.chain, layout, self.header, self.given, target=self.target.header)
+        except StatexError as error:
+            return error.diagnostics
+        return ()
 
 
 def cannot_be_carried_out(errors: Sequence[Diagnostic], layout: int, said: str, label: str) -> NoReturn:
@@ -223,3 +265,13 @@ def cannot_be_carried_out(errors: Sequence[Diagnostic], layout: int, said: str, 
         notes=[first.headline, *(one.headline for one in more[:2])] if first.span is None else (),
         rows=first.rows,
     )
+
+
+def _samples(keys: Iterable[str]) -> list[str]:
+    """Return some keys of every kind: the first of those that differ in numbers alone."""
+    kinds: dict[str, list[str]] = {}
+    for key in keys:
+        alike = kinds.setdefault(without_numbers(key), [])
+        if len(alike) < _ALIKE:
+            alike.append(key)
+    return [key for alike in kinds.values() for key in alike][:_LOOKED_AT]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from statex import garbage
 from statex.diagnostics import Diagnostic, diagnostic
 from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
@@ -65,19 +66,20 @@ class Past:
             StatexError: SX806 to SX809 where the layout cannot be told, or is not what is said of it, SX823 for a
                 parameter that had another value in the steps that led to it.
         """
-        header = _header(module, state, metadata)
-        noted = noted_stamp((metadata or {}).get(""), self.chain, header.label)
-        given = carried(self.chain, noted, self.given, header.label) if noted is not None else self.given
-        layouts = Layouts(self.chain, given, described(module, type(module).__name__), header, apart)
-        layout = self._layout(layouts, noted)
-        if layout is None:
-            return Migrated(warnings=_unknown(layouts))
-        plan = layouts.fit(layout).plan
-        if layout == layouts.present or plan is None:
-            return Migrated()
-        made = execute(plan, lambda key: header.entries[key.key].handle)
-        renewed = stamped(plan.metadata, "", stamp(self.chain, given)) if plan.metadata is not None else None
-        return Migrated(made, renewed, plan.warnings)
+        with garbage.paused():
+            header = _header(module, state, metadata)
+            noted = noted_stamp((metadata or {}).get(""), self.chain, header.label)
+            given = carried(self.chain, noted, self.given, header.label) if noted is not None else self.given
+            layouts = Layouts(self.chain, given, described(module, type(module).__name__), header, apart)
+            layout = self._layout(layouts, noted)
+            if layout is None:
+                return Migrated(warnings=_unknown(layouts))
+            plan = layouts.fit(layout).plan
+            if layout == layouts.present or plan is None:
+                return Migrated()
+            made = execute(plan, lambda key: header.entries[key.key].handle)
+            renewed = stamped(plan.metadata, "", stamp(self.chain, given)) if plan.metadata is not None else None
+            return Migrated(made, renewed, plan.warnings)
 
     def _layout(self, layouts: Layouts, noted: Stamp | None) -> int | None:
         if noted is not None:

@@ -264,7 +264,8 @@ def _unused_rows(compiler: Compiler, node: tree.Rename, scope: Scope, used: set[
                 diagnostic(codes.WHERE_NONE, f"the condition holds for no key that {what}", node.where.span)
             )
             continue
-        shadowed = _matched_alone(compiler, node, row, scope) if len(node.rows) > 1 else []
+        alone = len(node.rows) == 1 or compiler.found.brief
+        shadowed = [] if alone else _matched_alone(compiler, node, row, scope)
         if shadowed:
             _dead_row(compiler, row, shadowed)
             continue
