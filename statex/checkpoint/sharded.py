@@ -7,31 +7,32 @@ Format: `{"metadata": {"total_size": bytes}, "weight_map": {key: file name}}`, i
 from __future__ import annotations
 
 import os
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NoReturn
 
+from statex.checkpoint.filenames import (
+    ENDINGS,
+    INDEX,
+    KNOWN,
+    Names,
+    is_index,
+    is_weights,
+    names_of,
+    shards_named,
+    usual_names,
+)
 from statex.checkpoint.input_file import InputFile
 from statex.checkpoint.reader import Reader
 from statex.checkpoint.strict_json import parse
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 
-INDEX = ".index.json"
-NAMES: Mapping[str, tuple[str, str]] = {
-    "safetensors": ("model", ".safetensors"),
-    "torch": ("pytorch_model", ".bin"),
-}
-"""The names of the files of a set, for each format."""
-WEIGHTS = (".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".h5", ".msgpack", ".gguf", ".distcp")
-"""Endings of files that hold weights."""
-_WHOLE = frozenset("".join(parts) for parts in NAMES.values())
-_OF_SET = re.compile(r".+-\d{5}-of-\d{5}\.(safetensors|bin)|__\d+_\d+\.distcp", re.DOTALL)
+_FORMATS = [usual_names("safetensors"), usual_names("torch")]
+_FOUND = [*_FORMATS, *(Names(stem, "", one.ending) for stem in KNOWN for one in _FORMATS)]
+"""What a folder is read through, if it is there, in this order; libraries look for these."""
 _LARGEST_INDEX = 256 << 20
-_SHARD = re.compile(r"(.+)-\d+-of-(\d+)(\.\w+)")
-"""A shard's name: what stands before its number, how many there are, the ending."""
 
 Open = Callable[[Path], Reader]
 
@@ -129,12 +130,8 @@ def in_folder(folder: Path) -> Path:
         StatexError: SX602 where there is none, or no single one.
     """
     names = [entry.name for entry in _entries(folder)]
-    for format in NAMES.values():
-        if format[0] + format[1] + INDEX in names:
-            return folder / (format[0] + format[1] + INDEX)
-    found = [name for name in names if name.endswith(INDEX)]
-    found = found or [n for n in ("".join(format) for format in NAMES.values()) if n in names][:1]
-    found = found or [name for name in names if name.endswith(WEIGHTS[:5])]
+    found = _first([one.index for one in _FOUND], names) or [name for name in names if name.endswith(INDEX)]
+    found = found or _first([one.whole for one in _FOUND], names) or _others(names)
     _check_no_shards(folder, found)
     if len(found) == 1:
         return folder / found[0]
@@ -148,16 +145,32 @@ def in_folder(folder: Path) -> Path:
     )
 
 
+def _first(wanted: Sequence[str], names: Sequence[str]) -> list[str]:
+    return [name for name in wanted if name in names][:1]
+
+
+def _others(names: Sequence[str]) -> list[str]:
+    """Return what could be meant in a folder where nothing has the name that libraries look for."""
+    indices = [name for name in names if is_index(name)]
+    files = [name for name in names if name.endswith(_ENDINGS)]
+    return [*indices, *(name for name in files if shards_named(name) is None)] if indices else files
+
+
+_ENDINGS = tuple(ending for endings in ENDINGS.values() for ending in endings)
+
+
 def _check_no_shards(folder: Path, names: Sequence[str]) -> None:
     """Refuse shards without their index: one of them alone is a part of a checkpoint."""
-    shards = [_SHARD.fullmatch(name) for name in names]
-    shard = shards[0] if shards and all(shards) else None
-    if shard is not None and int(shard[2]) > 1:
+    counts = [shards_named(name) for name in names]
+    count = counts[0] if counts and all(counts) else None
+    if count is not None and count > 1:
+        parts = names_of(names[0])
+        assert parts is not None, "a shard is named like a file"
         fail(
             codes.NOT_A_CHECKPOINT,
             f"the folder `{folder}` holds shards, and no index that says what is in which",
-            notes=[f"`{shard[0]}` is one of {int(shard[2])}"],
-            help=f"fetch {shard[1]}{shard[3]}{INDEX} as well, or name one file to take its part alone",
+            notes=[f"`{names[0]}` is one of {count}"],
+            help=f"fetch {parts.index} as well, or name one file to take its part alone",
         )
 
 
@@ -199,16 +212,3 @@ def holds_just(folder: Path, names: Set[str]) -> bool:
 def _leads_out(path: Path, folder: Path) -> bool:
     # These say no, and do not raise, for names that no file can have.
     return os.path.islink(path) and os.path.dirname(os.path.realpath(path)) != os.path.realpath(folder)
-
-
-def is_of_set(name: str) -> bool:
-    """Say whether a file's name is one that sets have: of a shard, a whole model as such folders call it, an index.
-
-    Other weights (`optimizer.pt`, a second model) may stand beside a set, and are none of it.
-    """
-    return name.endswith(INDEX) or name in _WHOLE or bool(_OF_SET.fullmatch(name)) or name == ".metadata"
-
-
-def is_weights(name: str) -> bool:
-    """Say whether a file's name is one of weights, or of an index of them."""
-    return name.endswith((*WEIGHTS, INDEX))

@@ -16,10 +16,10 @@ from statex.checkpoint.atomic.renames import create, sync
 from statex.checkpoint.contents import OutTensor
 from statex.checkpoint.distributed import refuse_unread, write_distributed
 from statex.checkpoint.earlier import Earlier
+from statex.checkpoint.filenames import Names, usual_names
 from statex.checkpoint.input_file import Stored
 from statex.checkpoint.output_file import OutputFile
 from statex.checkpoint.safetensors_file import check_holdable, write_safetensors
-from statex.checkpoint.sharded import INDEX, NAMES
 from statex.checkpoint.strict_json import is_text
 from statex.checkpoint.torch_writer import TorchWriter
 from statex.diagnostics import fail
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 class Options:
     """How an output is written.
 
-    `folder` makes it a folder, in files of at most `shard_size` bytes (a larger tensor has one of its own). `check`
+    `folder` makes it a folder, in files of at most `shard_size` bytes (a larger tensor has one of its own), which are
+    called by `names`. `check`
     compares every input byte that has a checksum with it, `keep_crc` keeps those of computed bytes for
     `compare_written`. `notes` are texts that safetensors keeps beside the tensors, `index` is what the index of the
     input says besides.
@@ -48,6 +49,7 @@ class Options:
     force: bool = False
     folder: bool = False
     shard_size: int | None = None
+    names: Names | None = None
     check: bool = False
     keep_crc: bool = False
     notes: Mapping[str, str] = field(default_factory=dict)
@@ -171,11 +173,8 @@ def _folder_name(name: str) -> str:
 
 def _write_set(folder: Path, tree: Mapping[str, OutTensor], options: Options) -> None:
     shards = shards_of(tree, options.shard_size, shares=options.format == "torch")
-    stem, ending = NAMES[options.format]
-    names = [
-        f"{stem}{ending}" if len(shards) == 1 else f"{stem}-{number:05d}-of-{len(shards):05d}{ending}"
-        for number in range(1, len(shards) + 1)
-    ]
+    called = options.names or usual_names(options.format)
+    names = called.files(len(shards))
     for name, keys in zip(names, shards, strict=True):
         create(folder / name)
         _write_file(folder / name, _part(tree, keys), options, name)
@@ -185,7 +184,7 @@ def _write_set(folder: Path, tree: Mapping[str, OutTensor], options: Options) ->
         text = json.dumps(
             {"metadata": _counted(tree, options.index), "weight_map": ordered}, indent=2, ensure_ascii=False
         )
-        _write_bytes(folder / f"{stem}{ending}{INDEX}", text.encode("utf-8") + b"\n")
+        _write_bytes(folder / called.index, text.encode("utf-8") + b"\n")
 
 
 def _counted(tree: Mapping[str, OutTensor], index: Mapping[str, Any]) -> dict[str, Any]:

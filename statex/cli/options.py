@@ -82,6 +82,14 @@ MaxMemory = Annotated[
 ShardSize = Annotated[
     str | None, typer.Option("--shard-size", metavar="SIZE", help="Write a folder of files of at most this size.")
 ]
+Stem = Annotated[
+    str | None,
+    typer.Option(
+        "--stem",
+        metavar="NAME",
+        help="Name the files of a folder NAME.safetensors (or .bin) instead of after those of the input.",
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing outputs.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, compute and write nothing.")]
 ProgressEvents = Annotated[

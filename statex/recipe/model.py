@@ -114,6 +114,7 @@ class Output(Spanned):
     format: Format | None = None
     shard_size: int | None = None
     copy_files: bool = False
+    stem: str | None = None
     keep: tuple[Source, ...] = ()
     target: Target | None = None
 

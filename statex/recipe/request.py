@@ -19,8 +19,8 @@ from statex.grammar import parse
 from statex.paramfiles import read_params
 from statex.recipe import model
 from statex.rulefiles import LIBRARY, Load, read_include, read_rules
-from statex.session.placing import read_through
 from statex.session.request import InputSpec, OutputSpec, Policy, Request, TargetSpec
+from statex.session.sources import read_through
 from statex.session.warnings import ALL
 from statex.source import Span
 
@@ -202,6 +202,7 @@ class _Request:
             one.keep,
             self._target(one.target),
             one.at("path"),
+            one.stem,
         )
 
     def _target(self, target: model.Target | None) -> TargetSpec | None:

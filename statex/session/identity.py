@@ -115,6 +115,7 @@ def _output(one: OutputSpec, base: Path) -> dict[str, Any]:
         "format": one.format,
         "shard_size": one.shard_size,
         "copy_files": one.copy_files,
+        "stem": one.stem,
         "keep": [pattern.text for pattern in one.keep],
         "target": _target(one.target, base),
     }

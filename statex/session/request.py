@@ -74,8 +74,9 @@ class TargetSpec:
 class OutputSpec:
     """A file or folder that is written.
 
-    `keep` are patterns of the keys it holds (none: all), each with a source of its own; `target` is what these have to
-    fit. `span` is where a recipe names it.
+    `stem` is what the files of a folder are named after, `None` for what the input is. `keep` are patterns of the keys
+    it holds (none: all), each with a source of its own; `target` is what these have to fit. `span` is where a recipe
+    names it.
     """
 
     path: PathLike
@@ -86,6 +87,7 @@ class OutputSpec:
     keep: Sequence[Source] = ()
     target: TargetSpec | Target | None = None
     span: Span | None = None
+    stem: str | None = None
 
     @property
     def label(self) -> str:

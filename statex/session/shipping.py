@@ -95,6 +95,7 @@ def _shipment(session: Session, placed: Placed, delivery: Delivery, policy: Poli
         force=placed.force,
         folder=placed.folder,
         shard_size=placed.shard_size,
+        names=placed.names(inputs.main.format),
         check=policy.check_input,
         keep_crc=policy.verify_written,
         notes=inputs.notes,

@@ -291,6 +291,19 @@ def test_files_that_are_not_copied_are_said_with_what_copies_them(bench: Bench) 
     assert "not copied" not in bench().out
 
 
+def test_an_output_in_a_folder_with_a_stem_of_its_own(bench: Bench) -> None:
+    bench.save("base/consolidated.00.safetensors", {"a": torch.ones(1)})
+    text = "statex: 1\ninputs: {main: base/}\noutputs: {path: out/, stem: model.fp16}\n"
+    bench.write("recipe.yaml", text)
+    bench()
+    assert [path.name for path in (bench.folder / "out").iterdir()] == ["model.fp16.safetensors"]
+    bench.write("recipe.yaml", text.replace("model.fp16", "model.safetensors"))
+    (found,) = bench.refused("--force", code=2)
+    assert (found["code"], found["labels"][0]["line"], found["help"]) == (
+        "SX640", 3, ["a stem has no ending and no number: `model`"],
+    )  # fmt: skip
+
+
 def test_keys_in_no_output(bench: Bench) -> None:
     bench.write(
         "recipe.yaml",

@@ -31,6 +31,7 @@ def apply(
     copy_files: Annotated[
         bool, typer.Option("--copy-files", help="Also copy non-weight files (config, tokenizer) of the input's folder.")
     ] = False,
+    stem: options.Stem = None,
     max_memory: options.MaxMemory = None,
     check_input: Annotated[
         bool, typer.Option("--check-input", help="Compare every byte with the checksums of the input.")
@@ -60,6 +61,7 @@ def apply(
         format=format,
         shard_size=requests.size(shard_size, "--shard-size"),
         copy_files=copy_files,
+        stem=stem,
     )
     policy = Policy(
         replace="always" if force else "never",

@@ -111,6 +111,15 @@ UNWRITABLE = declare(
     example="statex apply rules.sx in.pth no/such/folder/out.pth",
     mend="The message has the system's reason.",
 )
+NO_STEM = declare(
+    "SX640",
+    "a stem that files cannot be named after",
+    exit=2,
+    meaning="`--stem` (or `stem`) is what the names of the files in a folder begin with: `NAME.safetensors`, "
+    "`NAME-00001-of-00002.safetensors`. It is neither a path nor hidden, and has no ending and no number of its own.",
+    example="statex apply rules.sx in/ out/ --stem model.safetensors",
+    mend="Leave the ending away: `--stem model`, or with a variant `--stem model.fp16`.",
+)
 UNKNOWN_FORMAT = declare(
     "SX613",
     "an output whose format cannot be told",
@@ -154,10 +163,10 @@ CANNOT_HOLD = declare(
 )
 NO_FOLDER = declare(
     "SX618",
-    "files copied along into a file",
+    "an option of folders for a file",
     exit=2,
-    meaning="`--copy-files` copies what is not weights (configuration, tokenizer) into the folder that is written, and "
-    "the output is a single file.",
+    meaning="`--copy-files` copies what is not weights (configuration, tokenizer) into the folder that is written, "
+    "`--stem` names the files in it, and the output is a single file.",
     example="statex apply rules.sx model/ out.pth --copy-files",
     mend="End the output's name in `/`, or leave the option out.",
 )
