@@ -3,9 +3,10 @@
 from statex.checkpoint.filenames import KNOWN, Names, is_index, is_stem, names_in, names_of, names_with
 from statex.checkpoint.formats import FORMATS, entry_of, format_for, format_of_name, known_format, open_checkpoint
 from statex.checkpoint.large import is_large
+from statex.checkpoint.other_files import OtherFile, copied_into, other_files
 from statex.checkpoint.output import check_output, check_space
 from statex.checkpoint.reader import Reader
-from statex.checkpoint.sharded import holds_just, other_files
+from statex.checkpoint.sharded import entries, holds_just, shards_in
 from statex.checkpoint.writer import Options, arrange, stage_checkpoint, write_checkpoint
 
 __all__ = [
@@ -13,10 +14,13 @@ __all__ = [
     "KNOWN",
     "Names",
     "Options",
+    "OtherFile",
     "Reader",
     "arrange",
     "check_output",
     "check_space",
+    "copied_into",
+    "entries",
     "entry_of",
     "format_for",
     "format_of_name",
@@ -30,6 +34,7 @@ __all__ = [
     "names_with",
     "open_checkpoint",
     "other_files",
+    "shards_in",
     "stage_checkpoint",
     "write_checkpoint",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,7 +19,6 @@ from statex.checkpoint.filenames import (
     KNOWN,
     Names,
     is_index,
-    is_weights,
     names_of,
     shards_named,
     usual_names,
@@ -45,7 +45,7 @@ class ShardedReader(Reader):
         super().__init__(index, [file])
         self._shards: dict[str, Reader] = {}
         try:
-            weights = self._weight_map(file)
+            weights, self.index = _read_index(file, self._damaged)
             for name in dict.fromkeys(weights.values()):
                 self._shards[name] = self._open_shard(name, open)
             self._tree = self._merged(weights)
@@ -59,18 +59,6 @@ class ShardedReader(Reader):
     def tree(self) -> Any:
         """The tensors by key, in the order of the index."""
         return self._tree
-
-    def _weight_map(self, file: InputFile) -> dict[str, str]:
-        if file.size > _LARGEST_INDEX:
-            self._damaged(f"it has {file.size} bytes")
-        content = parse(file.read(0, file.size), "it", self._damaged)
-        weights = content.get("weight_map") if isinstance(content, dict) else None
-        if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights.values()):
-            self._damaged("it has no `weight_map` of keys to file names")
-        self.index = content.get("metadata") or {}
-        if not isinstance(self.index, dict):
-            self._damaged("its `metadata` is no mapping")
-        return weights
 
     def _open_shard(self, name: str, open: Open) -> Reader:
         """Open a shard, which has to be in the folder of the index itself."""
@@ -102,23 +90,43 @@ class ShardedReader(Reader):
         fail(codes.DAMAGED, f"`{self.path}` is damaged: {why}")
 
 
+def _read_index(file: InputFile, damaged: Callable[[str], NoReturn]) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return the names of files by keys, and what the index says besides."""
+    if file.size > _LARGEST_INDEX:
+        damaged(f"it has {file.size} bytes")
+    content = parse(file.read(0, file.size), "it", damaged)
+    weights = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights.values()):
+        damaged("it has no `weight_map` of keys to file names")
+    besides = content.get("metadata") or {}
+    if not isinstance(besides, dict):
+        damaged("its `metadata` is no mapping")
+    return weights, besides
+
+
+def shards_in(index: Path) -> list[Path]:
+    """Return the files that an index names.
+
+    Raises:
+        StatexError: SX601, SX604.
+    """
+    with closing(InputFile(index)) as file:
+        weights, _ = _read_index(file, file.damaged)
+    return [index.parent / name for name in dict.fromkeys(weights.values())]
+
+
 def inside(folder: Path, name: str, label: str) -> Path:
     """Return the path of a file in a folder that a file of it names; `label` is how messages call that one.
 
+    It may be a link to elsewhere, as any program follows it: the files of the Hugging Face cache are such links.
+
     Raises:
-        StatexError: SX603 for what is or leads elsewhere, SX604 where there is no such file.
+        StatexError: SX603 for what is elsewhere, SX604 where there is no such file.
     """
     path = folder / name
     if os.path.basename(name) != name or name in ("", ".", ".."):
         fail(codes.UNSAFE, f"`{label}` names `{name}`, which is not in its own folder")
-    # These say no, and do not raise, for names that no file can have.
-    if _leads_out(path, folder):
-        fail(
-            codes.UNSAFE,
-            f"`{path}` is a link to outside of its folder",
-            help=f"copy what it points to: cp -rL '{folder}' elsewhere",
-        )
-    if not os.path.exists(path):
+    if not os.path.exists(path):  # which says no, and does not raise, for names that no file can have
         fail(codes.DAMAGED, f"`{label}` is damaged: its shard `{name}` is missing")
     return path
 
@@ -129,7 +137,7 @@ def in_folder(folder: Path) -> Path:
     Raises:
         StatexError: SX602 where there is none, or no single one.
     """
-    names = [entry.name for entry in _entries(folder)]
+    names = [entry.name for entry in entries(folder)]
     found = _first([one.index for one in _FOUND], names) or [name for name in names if name.endswith(INDEX)]
     found = found or _first([one.whole for one in _FOUND], names) or _others(names)
     _check_no_shards(folder, found)
@@ -174,31 +182,16 @@ def _check_no_shards(folder: Path, names: Sequence[str]) -> None:
         )
 
 
-def _entries(folder: Path) -> list[Path]:
+def entries(folder: Path) -> list[Path]:
+    """Return what is in a folder, by name.
+
+    Raises:
+        StatexError: SX601.
+    """
     try:
         return sorted(folder.iterdir())
     except OSError as error:
         fail(codes.UNREADABLE, f"`{folder}` cannot be read: {error.strerror or error}")
-
-
-def other_files(folder: Path) -> tuple[list[Path], list[str]]:
-    """Return what a folder has beside weights and their index: files that can be copied along, and names of the rest.
-
-    Those are configuration, tokenizer and texts, and folders (`name/`) and links to outside (`name@`), which a
-    stranger may have made of anything. Hidden ones are the business of tools.
-    """
-    files: list[Path] = []
-    rest: list[str] = []
-    for entry in _entries(folder):
-        if entry.name.startswith(".") or is_weights(entry.name):
-            continue
-        if _leads_out(entry, folder):
-            rest.append(f"{entry.name}@")
-        elif entry.is_dir():
-            rest.append(f"{entry.name}/")
-        elif entry.is_file():
-            files.append(entry)
-    return files, rest
 
 
 def holds_just(folder: Path, names: Set[str]) -> bool:
@@ -207,8 +200,3 @@ def holds_just(folder: Path, names: Set[str]) -> bool:
         return {entry.name for entry in folder.iterdir()} == names
     except OSError:
         return False
-
-
-def _leads_out(path: Path, folder: Path) -> bool:
-    # These say no, and do not raise, for names that no file can have.
-    return os.path.islink(path) and os.path.dirname(os.path.realpath(path)) != os.path.realpath(folder)

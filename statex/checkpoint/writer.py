@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from statex.checkpoint import layout
-from statex.checkpoint.atomic.renames import create, sync
+from statex.checkpoint.atomic.renames import create
 from statex.checkpoint.contents import OutTensor
 from statex.checkpoint.distributed import refuse_unread, write_distributed
 from statex.checkpoint.earlier import Earlier
 from statex.checkpoint.filenames import Names, usual_names
 from statex.checkpoint.input_file import Stored
+from statex.checkpoint.other_files import OtherFile, copied_into
 from statex.checkpoint.output_file import OutputFile
 from statex.checkpoint.safetensors_file import check_holdable, write_safetensors
 from statex.checkpoint.strict_json import is_text
@@ -40,7 +40,7 @@ class Options:
     compares every input byte that has a checksum with it, `keep_crc` keeps those of computed bytes for
     `compare_written`. `notes` are texts that safetensors keeps beside the tensors, `index` is what the index of the
     input says besides.
-    `copy` are files that go into the folder as they are. `large` writes past the page cache, where the file system
+    `copy` are files that go into the folder as well. `large` writes past the page cache, where the file system
     lets us. `own` are the names of files, beside those of sets, that may go with a folder that is replaced.
     `progress` is told of bytes as they are written. `earlier` knows what outputs written before hold.
     """
@@ -54,7 +54,7 @@ class Options:
     keep_crc: bool = False
     notes: Mapping[str, str] = field(default_factory=dict)
     index: Mapping[str, Any] = field(default_factory=dict)
-    copy: Sequence[Path] = ()
+    copy: Sequence[OtherFile] = ()
     own: frozenset[str] = frozenset()
     large: bool = False
     progress: Callable[[int], None] | None = None
@@ -141,7 +141,7 @@ def stage_checkpoint(
         else:
             _write_set(temporary, tree, options)
         for source in options.copy:
-            _copy_file(source, temporary / source.name)
+            copied_into(temporary, source)
         verify(temporary)
 
     def write_file(temporary: Path) -> None:
@@ -225,11 +225,6 @@ def shards_of(tree: Mapping[str, OutTensor], limit: int | None, *, shares: bool)
     for key in tree:
         shards[places[key]].append(key)
     return shards
-
-
-def _copy_file(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
-    sync(target)
 
 
 def _write_bytes(path: Path, data: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -110,6 +110,8 @@ class Plan:
     """What it takes to carry it out, if the checkpoint is a file."""
     left_around: tuple[str, ...] = ()
     """What stands around the state and is not in the output, because of `root … -> …`."""
+    linked: Mapping[str, str] = field(default_factory=dict)
+    """The files of inputs' folders that are links to elsewhere, and where these lead."""
 
     def info(self, key: SourceKey) -> TensorInfo | OpaqueInfo:
         """Return the header's entry of a source."""

@@ -196,7 +196,7 @@ def _done(session: Session, outputs: Sequence[Placed], found: Sequence[Shipment]
             sum(o.type.nbytes for o in one.delivery.plan.outputs.values() if o.type is not None),
             one.comparison,
             one.placed.left,
-            one.placed.copy,
+            tuple(file.path for file in one.placed.copy),
         )
         for one in found
     )
@@ -209,7 +209,7 @@ def _write(session: Session, found: Sequence[Shipment], done: Conversion, progre
     request, plan = session.request, done.plan
     assert plan is not None
     assert plan.cost is not None
-    check_space({one.placed.path: one.nbytes + sum(path.stat().st_size for path in one.options.copy) for one in found})
+    check_space({one.placed.path: one.nbytes + sum(file.size for file in one.options.copy) for one in found})
     add = counted_progress(progress, plan.cost.written)
     finals = [one.placed.path for one in found] + ([request.report] if request.report is not None else [])
     with (

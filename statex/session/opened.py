@@ -22,6 +22,7 @@ from statex.grammar import tree
 from statex.header import Header, OpaqueInfo, TensorInfo
 from statex.session.expected import check_named
 from statex.session.request import InputSpec, Request, State
+from statex.session.sources import links_of
 
 
 class Opened:
@@ -29,8 +30,10 @@ class Opened:
 
     def __init__(self, state: State, label: str = "") -> None:
         self.reader: Reader | None = None
+        self.linked: Mapping[str, str] = {}
         if isinstance(state, str | os.PathLike):
             self.reader = open_checkpoint(state)
+            self.linked = links_of(state, [file.path for file in self.reader.files])
             self.tree, self.label = self.reader.tree, Path(os.path.abspath(state)).name
         elif isinstance(state, Header):
             self.tree, self.label = _tree_of(state), state.label
@@ -152,6 +155,11 @@ class Inputs:
     def readers(self) -> Iterator[Reader]:
         """The readers of those that are files."""
         return (opened.reader for opened in self.opened if opened.reader is not None)
+
+    @property
+    def linked(self) -> Mapping[str, str]:
+        """The files of folders that are links to elsewhere, and where these lead."""
+        return {path: end for opened in self.opened for path, end in opened.linked.items()}
 
     @property
     def further_keys(self) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from statex.checkpoint import (
     Names,
+    OtherFile,
     check_output,
     format_for,
     format_of_name,
@@ -44,7 +45,7 @@ class Placed:
     folder: bool
     format: str | None
     shard_size: int | None
-    copy: tuple[Path, ...]
+    copy: tuple[OtherFile, ...]
     left: tuple[str, ...]
     read: Names | None = None
     force: bool = False
@@ -83,7 +84,7 @@ def place(spec: OutputSpec, source: Path | None) -> Placed:
     _check_stem(spec)
     option = "`--format`" if spec.span is None else "a `format`"
     kind = None if folder and spec.format is None else format_for(path, spec.format, option)
-    behind = [*([] if spec.copy_files else [other.name for other in others]), *left] if is_set(source) else []
+    behind = [*([] if spec.copy_files else [other.path.name for other in others]), *left] if is_set(source) else []
     size = (spec.shard_size or _SHARD) if folder else None
     copy = tuple(others if spec.copy_files else ())
     return Placed(spec, path, folder, kind, size, copy, tuple(behind), names_read(source))
@@ -115,7 +116,7 @@ def checked(placed: Placed, request: Request, *, force: bool, why: str = "", own
     inputs = [os.fspath(one.path) for _, _, one in request.all_inputs if one.path is not None]
     placed = replace(placed, own=frozenset(own))
     weights = {found.whole for format in _WITH_FILES if (found := placed.names(format)) is not None}
-    taken = placed.own.union(path.name for path in placed.copy) | weights
+    taken = placed.own.union(file.path.name for file in placed.copy) | weights
     try:
         check_output(placed.path, force, inputs, folder=placed.folder, taken=taken)
     except StatexError as error:

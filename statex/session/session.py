@@ -103,7 +103,7 @@ class Session:
             load=request.load,
         )
         left = tuple(nesting.dropped_by(inputs.main.tree, inputs.root, inputs.root_target))
-        return replace(plan, left_around=left, warnings=(*plan.warnings, *kept_stamps(plan)))
+        return replace(plan, left_around=left, linked=inputs.linked, warnings=(*plan.warnings, *kept_stamps(plan)))
 
     def priced(self, format: str | None = None) -> Plan:
         """Return the plan with what it takes to write a format, and with warnings of what that has no place for.

@@ -150,7 +150,7 @@ def _losses(session: Session, found: Sequence[Shipment]) -> Iterator[Diagnostic]
             yield diagnostic(
                 lints.NOT_COPIED,
                 f"{join_words(links, limit=3)} {'is a link' if len(links) == 1 else 'are links'} to outside of "
-                "the input's folder, and not copied along",
+                "the input's folder or to nothing, and not copied along",
                 one.placed.spec.span,
                 help="copy the folder with its links followed: cp -rL",
             )

@@ -70,7 +70,8 @@ NOT_COPIED = declare(
     "files that are not copied along",
     exit=0,
     meaning="`--copy-files` (or `copy_files`) copies the files beside the weights, and some of these are links to "
-    "outside of the folder, which a stranger may have made of anything. The output goes without them.",
+    "outside of the folder, which a stranger may have made of anything. The output goes without them. In a snapshot of "
+    "the Hugging Face cache, links to the blobs of its own model are followed.",
     example="statex apply rules.sx model/ out/ --copy-files   # model/config.json is a link to elsewhere",
     mend="Copy the folder with its links followed (`cp -rL model/ real/`), and convert that.",
 )
