@@ -19,6 +19,7 @@ from statex.checkpoint.filenames import Names, usual_names
 from statex.checkpoint.input_file import Stored
 from statex.checkpoint.other_files import OtherFile, copied_into
 from statex.checkpoint.output_file import OutputFile
+from statex.checkpoint.packed import for_safetensors, for_torch
 from statex.checkpoint.safetensors_file import check_holdable, write_safetensors
 from statex.checkpoint.strict_json import is_text
 from statex.checkpoint.torch_writer import TorchWriter
@@ -71,7 +72,8 @@ def arrange(tree: Any, options: Options) -> Any:
         refuse_unread(layout.leaves(tree))
     if options.format == "safetensors":
         check_holdable(tree)
-        return {key: layout.alone(v) if isinstance(v, TensorInfo) else v for key, v in tree.items()}
+        return {key: for_safetensors(layout.alone(v) if isinstance(v, TensorInfo) else v) for key, v in tree.items()}
+    tree = for_torch(tree)
     if options.format == "dcp":
         # Each tensor is saved by itself there, whatever it shares.
         return layout.mapped(tree, lambda leaf: layout.alone(leaf) if _is_stored(leaf) else leaf)

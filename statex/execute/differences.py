@@ -31,7 +31,8 @@ class Difference:
     `elements` counts those that differ by more than the tolerance, of `numel`. `absolute` is the largest difference,
     `relative` the largest in relation to the value of the second tensor; both are `inf` where only one side is
     infinite, and `nan` where only one is NaN. NaNs of both sides are equal. Numbers that differ within the tolerance
-    count as `within`, those that differ in bits alone (0.0 and -0.0, the payloads of NaNs) as `bits`.
+    count as `within`, those that differ in bits alone (0.0 and -0.0, the payloads of NaNs) as `bits`. With `of_bytes`
+    bytes were compared, whose dtype says nothing of numbers.
     """
 
     numel: int
@@ -40,6 +41,7 @@ class Difference:
     relative: float = 0.0
     bits: int = 0
     within: int = 0
+    of_bytes: bool = False
 
     @property
     def is_nothing(self) -> bool:
@@ -58,6 +60,8 @@ class Difference:
 
     def __str__(self) -> str:
         """Say how the values differ."""
+        if self.of_bytes:
+            return f"{self.elements} of {counted(self.numel, 'byte')} {'differs' if self.elements == 1 else 'differ'}"
         of = f"of {counted(self.numel, 'element')}"
         if self.is_nothing and self.within:
             return f"within the tolerance, {self.within} {of} not equal"
@@ -74,6 +78,7 @@ class Difference:
             _larger(self.relative, other.relative),
             self.bits + other.bits,
             self.within + other.within,
+            self.of_bytes or other.of_bytes,
         )
 
 
@@ -94,6 +99,9 @@ def compare_values(
     Raises:
         StatexError: SX601, SX604, SX609 for their files.
     """
+    if one.type.dtype.kind is Kind.RAW:
+        yield _compared_bytes(one.blob, other.blob)
+        return
     compare = partial(_compared, first=one.type.dtype, second=other.type.dtype, rtol=rtol, atol=atol)
     if one.type.numel <= _PART or not (isinstance(one.blob, Moved) and isinstance(other.blob, Moved)):
         yield compare(one.blob, other.blob, one.type.numel)
@@ -139,6 +147,19 @@ def _compared(
             for x, y in zip(cached(a, first), cached(b, second), strict=True):
                 found = found.joined(_piece(x, y, first, second, rtol, atol))
     return found.joined(Difference(equal))
+
+
+def _compared_bytes(one: Blob, other: Blob) -> Difference:
+    import numpy
+
+    left, right = Elements(one, 1), Elements(other, 1)
+    differing = 0
+    for start in range(0, one.nbytes, PIECE):
+        count = min(PIECE, one.nbytes - start)
+        a, b = (numpy.frombuffer(side.take(count), numpy.uint8) for side in (left, right))
+        differing += int((a != b).sum())
+    apart = nan if differing else 0.0
+    return Difference(one.nbytes, differing, apart, apart, of_bytes=True)
 
 
 def _piece(a: memoryview, b: memoryview, first: DType, second: DType, rtol: float, atol: float) -> Difference:

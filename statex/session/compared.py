@@ -12,6 +12,7 @@ from statex.checkpoint.contents import OutTensor
 from statex.diagnostics import Diagnostic, diagnostic
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import target as codes
+from statex.dtypes import Kind
 from statex.execute.differences import Difference, compare_values
 from statex.header import TensorInfo, TensorType
 from statex.session.delivery import Delivery
@@ -94,7 +95,7 @@ def compared(
     one, other = _types(first), _types(second)
     both = [key for key in one if key in other]
     types = {key: (one[key], other[key]) for key in both if one[key] != other[key]}
-    comparable = [key for key in both if _same_shape(one[key], other[key])]
+    comparable = [key for key in both if _comparable(one[key], other[key])]
     uncompared = tuple(key for key in both if one[key] is None or other[key] is None)
     found: dict[str, Difference] = {}
     equal = len(both) - len(types)
@@ -119,8 +120,12 @@ def _types(session: Session) -> Mapping[str, Type]:
     return {key: output.type for key, output in session.plan.outputs.items()}
 
 
-def _same_shape(one: Type, other: Type) -> bool:
-    return one is not None and other is not None and one.shape == other.shape
+def _comparable(one: Type, other: Type) -> bool:
+    if one is None or other is None:
+        return False
+    # Bytes whose meaning only files know are compared with their like alone.
+    raw = Kind.RAW in (one.dtype.kind, other.dtype.kind)
+    return one == other if raw else one.shape == other.shape
 
 
 def _values(
@@ -138,7 +143,7 @@ def _values(
             found = Difference(0)
             for part in compare_values(left[key], right[key], rtol=rtol, atol=atol, pool=pool):
                 found = found.joined(part)
-                done += part.numel * left[key].type.dtype.itemsize
+                done += part.numel * (1 if part.of_bytes else left[key].type.dtype.itemsize)
                 if progress is not None:
                     progress(done, total)
             if not found.is_equal:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from statex import nesting
 from statex.checkpoint import layout
 from statex.checkpoint.contents import Made
+from statex.checkpoint.packed import torch_type
 from statex.dsl.graph import SourceKey
 from statex.dsl.metadata import copied
 from statex.dsl.plan import Cost, Plan
-from statex.header import OpaqueInfo, TensorInfo
+from statex.dtypes import BY_NAME
+from statex.header import OpaqueInfo, TensorInfo, TensorType
 from statex.session.opened import Inputs
 from statex.torch_dtypes import torch_dtype
 
@@ -162,8 +164,8 @@ class Delivery:
             return self.inputs.main.load(leaf)
         import torch
 
-        dtype = torch_dtype(torch, leaf.type.dtype.name)
-        tensor = torch.empty(leaf.type.shape, dtype=dtype, device="meta")
+        kind = torch_type(leaf.type) or TensorType(BY_NAME["uint8"], (leaf.type.nbytes,))
+        tensor = torch.empty(kind.shape, dtype=torch_dtype(torch, kind.dtype.name), device="meta")
         return torch.nn.Parameter(tensor, requires_grad=leaf.requires_grad) if leaf.is_parameter else tensor
 
 

@@ -175,7 +175,7 @@ NO_SUCH_DTYPE = declare(
     "a dtype that the installed torch does not have",
     exit=3,
     meaning="A tensor of this dtype has to be computed or loaded, and torch got the dtype only later: float8_e8m0fnu, "
-    "for one, in 2.7. Tensors that only move do not need torch.",
+    "for one, in 2.7. Some dtypes of safetensors torch does not have at all. Tensors that only move do not need torch.",
     example="statex apply -e 'set ** = cast(f8_e8m0fnu)' in.safetensors out.safetensors   # with torch 2.6",
     mend="Install a newer torch, or name the keys such that these tensors only move.",
 )
