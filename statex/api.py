@@ -194,6 +194,7 @@ def convert(
     dry_run: bool = False,
     shard_size: int | None = None,
     copy_files: bool = False,
+    update_config: bool = True,
     stem: str | None = None,
     max_memory: int | None = None,
     check_input: bool = False,
@@ -205,8 +206,9 @@ def convert(
     A source is a file, an index of shards, a folder that holds either, or a state in memory. `rules` are what `compile`
     takes: text, a path, `Rules`, or several of these. A destination whose name ends in `/` (or
     has no ending of a file, where the source is a folder or `shard_size` is given) is a folder of shards of at most
-    `shard_size` bytes, 5 GB unless given; `copy_files` also copies files that are not weights. Its files are named as
-    those of the source (`diffusion_pytorch_model.safetensors`), or after a `stem`.
+    `shard_size` bytes, 5 GB unless given; `copy_files` also copies files that are not weights, and
+    with `update_config` a `config.json` among them states the dtype that tensors have now. Files of weights are named
+    as those of the source (`diffusion_pytorch_model.safetensors`), or after a `stem`.
     `format` is `torch` or `safetensors`, by default what the name's ending says. `force` replaces an existing output.
     With `dry_run` everything is checked and nothing is computed or written. `max_memory` is in bytes. `check_input`
     compares all input bytes with the checksums a torch file records for them, `verify_written` reads the output again
@@ -216,7 +218,9 @@ def convert(
         StatexError: as `Rules.apply`, and 6xx for files.
     """
     request = _request(compile(rules), source, inputs, target, like, root, params or {})
-    output = OutputSpec(destination, format=format, shard_size=shard_size, copy_files=copy_files, stem=stem)
+    output = OutputSpec(
+        destination, format=format, shard_size=shard_size, copy_files=copy_files, stem=stem, update_config=update_config
+    )
     policy = Policy(
         replace="always" if force else "never",
         max_memory=max_memory,

@@ -26,7 +26,8 @@ class Kind(Enum):
 class DType:
     """One dtype: torch's name, the short name, bytes an element, and its kind.
 
-    Each exists once, as one of `ALL`, `FLOAT4X2` or of `raw_dtype`, and is compared by identity, also after copying and pickling.
+    Each exists once (one of `ALL`, `FLOAT4X2`, or of `raw_dtype`) and is compared by identity, also after copying and
+    pickling.
     """
 
     name: str

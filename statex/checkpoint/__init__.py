@@ -3,7 +3,7 @@
 from statex.checkpoint.filenames import KNOWN, Names, is_index, is_stem, names_in, names_of, names_with
 from statex.checkpoint.formats import FORMATS, entry_of, format_for, format_of_name, known_format, open_checkpoint
 from statex.checkpoint.large import is_large
-from statex.checkpoint.other_files import OtherFile, copied_into, other_files
+from statex.checkpoint.other_files import OtherFile, copied_into, other_files, read_whole
 from statex.checkpoint.output import check_output, check_space
 from statex.checkpoint.reader import Reader
 from statex.checkpoint.sharded import entries, holds_just, shards_in
@@ -34,6 +34,7 @@ __all__ = [
     "names_with",
     "open_checkpoint",
     "other_files",
+    "read_whole",
     "shards_in",
     "stage_checkpoint",
     "write_checkpoint",

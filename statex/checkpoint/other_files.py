@@ -28,12 +28,13 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 class OtherFile:
     """A file that can be copied along: `path` in its folder, `real` where links lead, and what it was like then.
 
-    `content` is what is written in its place; `None` is what it holds.
+    `content` is what is written instead of what it `held`; both are `None` for a file that is copied as it is.
     """
 
     path: Path
     real: str
     identity: tuple[int, int, int, int]
+    held: bytes | None = None
     content: bytes | None = None
 
     @property

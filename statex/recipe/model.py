@@ -115,6 +115,7 @@ class Output(Spanned):
     shard_size: int | None = None
     copy_files: bool = False
     stem: str | None = None
+    update_config: bool = True
     keep: tuple[Source, ...] = ()
     target: Target | None = None
 

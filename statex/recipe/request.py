@@ -206,6 +206,7 @@ class _Request:
             self._target(one.target),
             one.at("path"),
             one.stem,
+            one.update_config,
         )
 
     def _target(self, target: model.Target | None) -> TargetSpec | None:

@@ -13,6 +13,7 @@ from statex.checkpoint.atomic.transaction import Transaction
 from statex.checkpoint.earlier import Earlier
 from statex.diagnostics import Diagnostic, StatexError, pointing_at
 from statex.dsl.plan import Plan
+from statex.session.configs import ConfigChange
 from statex.session.digests import Digests
 from statex.session.folders import MadeFolders
 from statex.session.placing import Placed, check_apart, check_report, checked, place, replaces_report
@@ -37,7 +38,7 @@ class Written:
 
     `path` is `None` if nothing was written. `comparison` is the one with its target, `None` if it has none.
     `left_files` are the names in the source's folder that are not weights and were not copied; folders end in `/`. The
-    files that were are `copied`.
+    files that were are `copied`; `updated` is what their copies say otherwise.
     """
 
     label: str
@@ -48,6 +49,7 @@ class Written:
     comparison: Comparison | None = None
     left_files: tuple[str, ...] = ()
     copied: tuple[Path, ...] = ()
+    updated: tuple[ConfigChange, ...] = ()
 
     @property
     def verified(self) -> dict[str, Any] | None:
@@ -197,6 +199,7 @@ def _done(session: Session, outputs: Sequence[Placed], found: Sequence[Shipment]
             one.comparison,
             one.placed.left,
             tuple(file.path for file in one.placed.copy),
+            one.upkeep.changes,
         )
         for one in found
     )

@@ -222,6 +222,18 @@ class TestFolders:
         assert ended.err.startswith("error[SX618]")
         assert not Path("out.pth").exists()
 
+    def test_the_dtype_of_a_config_that_is_copied_follows(self, run: Run) -> None:
+        Path("in/config.json").write_text('{"dtype": "float32"}')
+        arguments = ["apply", "-e", "set a = cast(f16)", "in", "out/", "--copy-files"]
+        line = "config.json: dtype float32 -> float16"
+        assert line in run(*arguments, "--dry-run").out.splitlines()
+        updated = {"file": "config.json", "key": "dtype", "before": "float32", "after": "float16"}
+        assert run(*arguments, "--json").json["updated"] == [updated]
+        assert Path("out/config.json").read_text() == '{"dtype": "float16"}'
+        kept = run(*arguments, "--force", "--no-update-config")
+        assert (kept.err, line in kept.out) == ("", False)
+        assert Path("out/config.json").read_text() == '{"dtype": "float32"}'
+
     def test_files_of_the_output_are_named_as_those_of_the_input_or_after_a_stem(self, run: Run) -> None:
         Path("in/model.safetensors").rename("in/adapter_model.safetensors")
         run("apply", "-e", "", "in", "out/")

@@ -31,6 +31,12 @@ def apply(
     copy_files: Annotated[
         bool, typer.Option("--copy-files", help="Also copy non-weight files (config, tokenizer) of the input's folder.")
     ] = False,
+    no_update_config: Annotated[
+        bool,
+        typer.Option(
+            "--no-update-config", help="Copy config.json as it is; else its dtype follows that of the tensors."
+        ),
+    ] = False,
     stem: options.Stem = None,
     max_memory: options.MaxMemory = None,
     check_input: Annotated[
@@ -62,6 +68,7 @@ def apply(
         shard_size=requests.size(shard_size, "--shard-size"),
         copy_files=copy_files,
         stem=stem,
+        update_config=not no_update_config,
     )
     policy = Policy(
         replace="always" if force else "never",
