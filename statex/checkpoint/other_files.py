@@ -54,22 +54,21 @@ def other_files(folder: Path) -> tuple[list[OtherFile], list[str]]:
         if entry.name.startswith(".") or is_weights(entry.name):
             continue
         real = os.path.realpath(entry)
-        found = _regular(real) if not entry.is_symlink() or _is_followed(entry, real) else None
-        if found is not None:
+        found = _looked_at(real) if not entry.is_symlink() or _is_followed(entry, real) else None
+        if found is not None and stat.S_ISREG(found.st_mode):
             files.append(OtherFile(entry, real, _identity(found)))
+        elif found is not None and stat.S_ISDIR(found.st_mode):
+            rest.append(f"{entry.name}/")
         elif entry.is_symlink():
             rest.append(f"{entry.name}@")
-        elif entry.is_dir():
-            rest.append(f"{entry.name}/")
     return files, rest
 
 
-def _regular(real: str) -> os.stat_result | None:
+def _looked_at(real: str) -> os.stat_result | None:
     try:
-        found = os.lstat(real)
+        return os.lstat(real)
     except OSError:
         return None
-    return found if stat.S_ISREG(found.st_mode) else None
 
 
 def _identity(found: os.stat_result) -> tuple[int, int, int, int]:

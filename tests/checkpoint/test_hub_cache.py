@@ -239,6 +239,20 @@ def test_a_snapshot_that_is_reached_by_a_link(tmp_path: Path) -> None:
     assert done.left_files == ()
 
 
+def test_links_inside_a_folder_are_followed(tmp_path: Path) -> None:
+    folder = small(tmp_path / "in")
+    (folder / "sub").mkdir()
+    (folder / "copy.json").symlink_to("config.json")
+    (folder / "again").symlink_to("sub")
+    (folder / "nothing.json").symlink_to("none.json")
+    (folder / "loop.json").symlink_to("loop.json")
+    os.mkfifo(folder / "pipe")
+    done = statex.convert(folder, f"{tmp_path}/out/", NOTHING, copy_files=True)
+    assert done.left_files == ("again/", "loop.json@", "nothing.json@", "sub/")
+    assert (tmp_path / "out" / "copy.json").read_text() == '{"a": 1}'
+    assert not (tmp_path / "out" / "copy.json").is_symlink()
+
+
 # --- what changes between the look and the copy -------------------------------------------------------------------
 
 
