@@ -209,6 +209,8 @@ def convert(
     dry_run: bool = False,
     shard_size: int | None = None,
     copy_files: bool = False,
+    update_config: bool = True,
+    stem: str | None = None,
     max_memory: int | None = None,
     check_input: bool = False,
     verify_written: bool = False,
@@ -219,7 +221,9 @@ def convert(
     A source is a file, an index of shards, a folder that holds either, or a state in memory. `rules` are what `compile`
     takes: text, a path, `Rules`, or several of these. A destination whose name ends in `/` (or
     has no ending of a file, where the source is a folder or `shard_size` is given) is a folder of shards of at most
-    `shard_size` bytes, 5 × 10⁹ unless given; `copy_files` also copies files that are not weights.
+    `shard_size` bytes, 5 × 10⁹ unless given; `copy_files` also copies files that are not weights, and
+    with `update_config` a `config.json` among them states the dtype that tensors have now. Files of weights are named
+    as those of the source (`diffusion_pytorch_model.safetensors`), or after a `stem`.
     `format` is `torch` or `safetensors`, by default what the name's ending says. `force` replaces an existing output.
     With `dry_run` everything is checked and nothing is computed or written. `max_memory` is in bytes. `check_input`
     compares all input bytes with the checksums a torch file records for them, `verify_written` reads the output again
@@ -232,7 +236,7 @@ def convert(
     request = to_file(
         requested(compile(rules), source, inputs, target, like, root, params or {}), destination, format=format,
         force=force, dry_run=dry_run, shard_size=shard_size, copy_files=copy_files, max_memory=max_memory,
-        check_input=check_input, verify_written=verify_written,
+        check_input=check_input, verify_written=verify_written, stem=stem, update_config=update_config,
     )  # fmt: skip
     return carry_out(request, teller(progress))
 
@@ -249,6 +253,8 @@ def to_file(
     max_memory: int | None,
     check_input: bool,
     verify_written: bool,
+    stem: str | None = None,
+    update_config: bool = True,
 ) -> Request:
     """Return a request with one output; the arguments are those of `convert`."""
     policy = Policy(
@@ -258,7 +264,9 @@ def to_file(
         verify_written=verify_written,
         dry_run=dry_run,
     )
-    output = OutputSpec(destination, format=format, shard_size=shard_size, copy_files=copy_files)
+    output = OutputSpec(
+        destination, format=format, shard_size=shard_size, copy_files=copy_files, stem=stem, update_config=update_config
+    )
     return replace(request, outputs=(output,), policy=policy)
 
 

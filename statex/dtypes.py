@@ -18,13 +18,16 @@ class Kind(Enum):
     COMPLEX = "complex"
     QUANTIZED = "quantized"
     """Numbers with a scale and a zero point beside them; moved, never computed with."""
+    RAW = "raw"
+    """Elements of less than a byte, or of a dtype that only files know; moved as bytes, never computed with."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DType:
     """One dtype: torch's name, the short name, bytes an element, and its kind.
 
-    Each exists once, as one of `ALL`, and is compared by identity, also after copying and pickling.
+    Each exists once (one of `ALL`, `FLOAT4X2`, or of `raw_dtype`) and is compared by identity, also after copying and
+    pickling.
     """
 
     name: str
@@ -76,12 +79,22 @@ ALL: tuple[DType, ...] = (
     DType("qint32", "qint32", 4, Kind.QUANTIZED),
 )
 
-BY_NAME: dict[str, DType] = {d.name: d for d in ALL} | {d.short: d for d in ALL}
+FLOAT4X2 = DType("float4_e2m1fn_x2", "f4_e2m1fn_x2", 1, Kind.RAW)
+"""Two numbers of 4 bits in a byte; torch counts bytes in its shape, and cannot even copy it."""
+BY_NAME: dict[str, DType] = {d.name: d for d in (*ALL, FLOAT4X2)} | {d.short: d for d in (*ALL, FLOAT4X2)}
 """Every dtype under torch's name and under its short name."""
 
 
+_RAW: dict[str, DType] = {}
+
+
+def raw_dtype(name: str) -> DType:
+    """Return the dtype that files know by a name and torch does not; how many bytes its tensors have, files say."""
+    return _RAW.setdefault(name, DType(name, name, 1, Kind.RAW))
+
+
 def _named(name: str) -> DType:
-    return BY_NAME[name]
+    return BY_NAME.get(name) or raw_dtype(name)
 
 
 FLOAT32 = BY_NAME["float32"]

@@ -44,6 +44,18 @@ class TensorType:
 
 
 @record
+class RawType(TensorType):
+    """A dtype that says nothing of the size of elements, a shape, and the number of bytes."""
+
+    size: int
+
+    @property
+    def nbytes(self) -> int:
+        """The number of bytes."""
+        return self.size
+
+
+@record
 class TensorInfo:
     """A tensor in a header.
 

@@ -7,41 +7,67 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from statex.checkpoint.beside import OtherFile, copied_into, other_files, read_whole
+    from statex.checkpoint.filenames import KNOWN, Names, is_index, is_stem, names_in, names_of, names_with
     from statex.checkpoint.formats import FORMATS, entry_of, format_for, format_of_name, known_format, open_checkpoint
     from statex.checkpoint.large import is_large
     from statex.checkpoint.output import check_output, check_space
     from statex.checkpoint.reader import Reader
-    from statex.checkpoint.sharded import holds_just, other_files
+    from statex.checkpoint.sharded import entries, holds_just, shards_in
     from statex.checkpoint.writer import Options, arrange, stage_checkpoint, write_checkpoint
 
 __all__ = [
     "FORMATS",
+    "KNOWN",
+    "Names",
     "Options",
+    "OtherFile",
     "Reader",
     "arrange",
     "check_output",
     "check_space",
+    "copied_into",
+    "entries",
     "entry_of",
     "format_for",
     "format_of_name",
     "holds_just",
+    "is_index",
     "is_large",
+    "is_stem",
     "known_format",
+    "names_in",
+    "names_of",
+    "names_with",
     "open_checkpoint",
     "other_files",
+    "read_whole",
+    "shards_in",
     "stage_checkpoint",
     "write_checkpoint",
 ]
 
 _OWNERS = {
+    "KNOWN": "filenames",
+    "Names": "filenames",
     "Options": "writer",
+    "OtherFile": "beside",
     "Reader": "reader",
     "arrange": "writer",
     "check_output": "output",
     "check_space": "output",
+    "copied_into": "beside",
+    "entries": "sharded",
     "holds_just": "sharded",
+    "is_index": "filenames",
     "is_large": "large",
-    "other_files": "sharded",
+    "is_stem": "filenames",
+    "names_in": "filenames",
+    "names_of": "filenames",
+    "names_with": "filenames",
+    "other_files": "beside",
+    "read_whole": "beside",
+    "shards_in": "sharded",
     "stage_checkpoint": "writer",
     "write_checkpoint": "writer",
 }

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from statex.checkpoint.distributed import HEADER, DistributedReader
+from statex.checkpoint.filenames import is_index
 from statex.checkpoint.input_file import InputFile
 from statex.checkpoint.legacy_file import MAGIC, LegacyReader, looks_like_pickle, refuse_pickle
 from statex.checkpoint.reader import Reader
 from statex.checkpoint.safetensors_file import SafetensorsReader, looks_like_safetensors
-from statex.checkpoint.sharded import INDEX, ShardedReader, in_folder
+from statex.checkpoint.sharded import ShardedReader, in_folder
 from statex.checkpoint.torch_file import ZIP, TorchReader
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
@@ -49,7 +50,7 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Reader:
     path = entry_of(path)
     if os.path.isdir(path):
         return DistributedReader(path)
-    if path.name.endswith(INDEX):
+    if is_index(path.name):
         return ShardedReader(path, _open_file)
     return _open_file(path)
 

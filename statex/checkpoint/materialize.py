@@ -10,6 +10,7 @@ from typing import Any
 from statex.checkpoint.crc import crc32
 from statex.checkpoint.input_file import Stored
 from statex.checkpoint.objects import FUNCTIONS, STORAGES, Call, Global, Storage
+from statex.checkpoint.packed import of_torch
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.header import OpaqueInfo, TensorInfo
@@ -59,6 +60,7 @@ class Materializer:
         """Return a tensor."""
         import torch
 
+        info = of_torch(info)
         dtype = torch_dtype(torch, info.type.dtype.name)
         shape = info.type.shape
         if not info.type.numel:

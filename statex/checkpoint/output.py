@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 
-from statex.checkpoint.sharded import is_of_set
+from statex.checkpoint.filenames import of_sets
 from statex.diagnostics import fail
 from statex.diagnostics.amounts import show_bytes
 from statex.diagnostics.codes import files as codes
@@ -24,7 +24,7 @@ def check_output(
 ) -> None:
     """Refuse an output that could not be written, before any work is done.
 
-    `taken` are the names of files that are copied along into a folder.
+    `taken` are the names of files that a folder will hold: one of the weights, and those that are copied along.
 
     Raises:
         StatexError: SX610 for an existing file (or a folder with files) without `force`, SX611 for one of the inputs
@@ -86,6 +86,8 @@ def _check_folder(path: Path, force: bool, taken: Set[str]) -> None:
 def check_replaced(folder: Path, force: bool, fresh: Set[str]) -> None:
     """Refuse to replace a folder without `force`, and one that holds more than a set and what is `fresh` in the new.
 
+    `fresh` are names of files; those of weights among them say which set may go.
+
     Raises:
         StatexError: SX610.
     """
@@ -93,7 +95,9 @@ def check_replaced(folder: Path, force: bool, fresh: Set[str]) -> None:
         fail(
             codes.EXISTS, f"the folder `{folder}` has files in it", help="add --force to replace it, or name a new one"
         )
-    lost = sorted(e.name for e in folder.iterdir() if e.name not in fresh and not (e.is_file() and is_of_set(e.name)))
+    there = list(folder.iterdir())
+    replaced = of_sets([entry.name for entry in there if entry.is_file()], fresh)
+    lost = sorted(entry.name for entry in there if entry.name not in fresh and entry.name not in replaced)
     if lost:
         fail(
             codes.EXISTS,

@@ -16,14 +16,15 @@ from typing import Any
 from statex.checkpoint.contents import Moved, OutTensor
 from statex.checkpoint.input_file import Extent, InputFile, Stored
 from statex.checkpoint.output_file import OutputFile
+from statex.checkpoint.packed import raw_type, safetensors_type
 from statex.checkpoint.reader import Reader
 from statex.checkpoint.stamps import from_text, marked
 from statex.checkpoint.strict_json import is_text, parse
 from statex.checkpoint.without_dicts import rules_for
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
-from statex.dtypes import BY_NAME, DType
-from statex.header import STAMP, TensorInfo, TensorType
+from statex.dtypes import BY_NAME, FLOAT4X2, DType, Kind
+from statex.header import STAMP, RawType, TensorInfo, TensorType
 
 _LARGEST_HEADER = 100_000_000
 """Bytes; the library's own limit."""
@@ -36,11 +37,17 @@ DTYPES: Mapping[str, DType] = {
         "BOOL": "bool", "U8": "uint8", "I8": "int8", "I16": "int16", "U16": "uint16", "I32": "int32", "U32": "uint32",
         "I64": "int64", "U64": "uint64", "F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64",
         "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu", "C64": "complex64",
+        "F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz",
     }.items()
 }  # fmt: skip
 """The names of dtypes in headers."""
-_UNREAD = ("F8_E4M3FNUZ", "F8_E5M2FNUZ", "F6_E2M3", "F6_E3M2", "F4")
 NAMES: Mapping[DType, str] = {dtype: name for name, dtype in DTYPES.items()}
+
+
+def _name(kind: TensorType) -> str | None:
+    """Return the name that the dtype of a type has in headers, `None` if it has none there."""
+    dtype = safetensors_type(kind).dtype
+    return dtype.name if dtype.kind is Kind.RAW and dtype is not FLOAT4X2 else NAMES.get(dtype)
 
 
 def looks_like_safetensors(head: bytes, size: int) -> bool:
@@ -92,9 +99,11 @@ class SafetensorsReader(Reader):
         for name, given in header.items():
             described = given["dtype"], tuple(given["shape"])
             kind = types.get(described)
-            if kind is None:
-                kind = types[described] = self._type(name, *described)
             first, end = given["data_offsets"]
+            if kind is None:
+                kind = self._type(name, *described, end - first)
+                if not isinstance(kind, RawType):
+                    types[described] = kind
             if not first <= end <= size or end - first != kind.nbytes:
                 self._file.damaged(f"`{name}` is {kind} and its bytes {first} to {end} of {size} do not fit")
             stored = Stored(Extent(self._file, start + first, end - first), None, name)
@@ -132,12 +141,13 @@ class SafetensorsReader(Reader):
             if not lists or not _are_counts(shape + place):
                 self._file.damaged(f"`{name}` has no proper shape and offsets")
 
-    def _type(self, name: str, dtype: str, shape: tuple[int, ...]) -> TensorType:
-        if dtype in _UNREAD:
-            fail(codes.NOT_A_CHECKPOINT, f"`{name}` in `{self.path}` has the dtype {dtype}, which statex does not read")
-        if dtype not in DTYPES:
-            self._file.damaged(f"`{name}` has the unknown dtype {dtype!r}")
-        return TensorType(DTYPES[dtype], shape)
+    def _type(self, name: str, dtype: str, shape: tuple[int, ...], nbytes: int) -> TensorType:
+        if dtype in DTYPES:
+            return TensorType(DTYPES[dtype], shape)
+        kind = raw_type(dtype, shape, nbytes)
+        if kind is None:
+            self._file.damaged(f"`{name}` cannot be {dtype!r} of the shape {list(shape)} with {nbytes} bytes")
+        return kind
 
 
 _FIELDS = {"dtype", "shape", "data_offsets"}
@@ -170,7 +180,7 @@ def check_holdable(tree: Any) -> None:
 
 
 def _holdable(key: Any, value: Any) -> bool:
-    is_tensor = isinstance(value, TensorInfo | OutTensor) and value.type.dtype in NAMES
+    is_tensor = isinstance(value, TensorInfo | OutTensor) and _name(value.type) is not None
     return is_tensor and isinstance(key, str) and is_text(key) and key != _NOTES
 
 
@@ -187,7 +197,7 @@ def write_safetensors(file: OutputFile, state: Mapping[str, OutTensor], notes: M
 
     The data is sorted by the size of elements, largest first, so that all of them are aligned.
     """
-    order = sorted(state.items(), key=lambda item: -item[1].type.dtype.itemsize)
+    order = sorted(state.items(), key=lambda item: -_element(item[1].type))
     places: dict[str, tuple[int, int]] = {}
     reach = 0
     for key, tensor in order:
@@ -201,6 +211,11 @@ def write_safetensors(file: OutputFile, state: Mapping[str, OutTensor], notes: M
     file.write(len(text).to_bytes(8, "little") + text)
     for _, tensor in order:
         file.write_blob(tensor.blob, crc=False, check=check)
+
+
+def _element(kind: TensorType) -> int:
+    """Return the bytes of an element, 0 if that is less than one."""
+    return kind.nbytes // (kind.numel or 1) if isinstance(kind, RawType) else kind.dtype.itemsize
 
 
 def _header(notes: Mapping[str, str], state: Mapping[str, OutTensor], places: Mapping[str, tuple[int, int]]) -> str:
@@ -218,7 +233,7 @@ _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 @lru_cache(maxsize=4096)
 def _described(kind: TensorType) -> str:
     """Return all of a tensor's description but for its offsets."""
-    return _json({"dtype": NAMES[kind.dtype], "shape": kind.shape})[:-1] + ',"data_offsets":'
+    return _json({"dtype": _name(kind), "shape": kind.shape})[:-1] + ',"data_offsets":'
 
 
 def _padding(length: int, first: OutTensor | None) -> int:

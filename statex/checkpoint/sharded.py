@@ -7,12 +7,22 @@ Format: `{"metadata": {"total_size": bytes}, "weight_map": {key: file name}}`, i
 from __future__ import annotations
 
 import os
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
 
+from statex.checkpoint.filenames import (
+    ENDINGS,
+    INDEX,
+    KNOWN,
+    Names,
+    is_index,
+    names_of,
+    shards_named,
+    usual_names,
+)
 from statex.checkpoint.input_file import InputFile
 from statex.checkpoint.reader import Reader
 from statex.checkpoint.stamps import difference
@@ -21,19 +31,10 @@ from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.codes import migrations as migration_codes
 
-INDEX = ".index.json"
-NAMES: Mapping[str, tuple[str, str]] = {
-    "safetensors": ("model", ".safetensors"),
-    "torch": ("pytorch_model", ".bin"),
-}
-"""The names of the files of a set, for each format."""
-WEIGHTS = (".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".h5", ".msgpack", ".gguf", ".distcp")
-"""Endings of files that hold weights."""
-_WHOLE = frozenset("".join(parts) for parts in NAMES.values())
-_OF_SET = re.compile(r".+-\d{5}-of-\d{5}\.(safetensors|bin)|__\d+_\d+\.distcp", re.DOTALL)
+_FORMATS = [usual_names("safetensors"), usual_names("torch")]
+_FOUND = [*_FORMATS, *(Names(stem, "", one.ending) for stem in KNOWN for one in _FORMATS)]
+"""What a folder is read through, if it is there, in this order; libraries look for these."""
 _LARGEST_INDEX = 256 << 20
-_SHARD = re.compile(r"(.+)-\d+-of-(\d+)(\.\w+)")
-"""A shard's name: what stands before its number, how many there are, the ending."""
 
 Open = Callable[[Path], Reader]
 
@@ -46,7 +47,7 @@ class ShardedReader(Reader):
         super().__init__(index, [file])
         self._shards: dict[str, Reader] = {}
         try:
-            weights = self._weight_map(file)
+            weights, self.index = _read_index(file, self._damaged)
             for name in dict.fromkeys(weights.values()):
                 self._shards[name] = self._open_shard(name, open)
             self._tree = self._merged(weights)
@@ -60,18 +61,6 @@ class ShardedReader(Reader):
     def tree(self) -> Any:
         """The tensors by key, in the order of the index."""
         return self._tree
-
-    def _weight_map(self, file: InputFile) -> dict[str, str]:
-        if file.size > _LARGEST_INDEX:
-            self._damaged(f"it has {file.size} bytes")
-        content = parse(file.read(0, file.size), "it", self._damaged)
-        weights = content.get("weight_map") if isinstance(content, dict) else None
-        if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights.values()):
-            self._damaged("it has no `weight_map` of keys to file names")
-        self.index = content.get("metadata") or {}
-        if not isinstance(self.index, dict):
-            self._damaged("its `metadata` is no mapping")
-        return weights
 
     def _open_shard(self, name: str, open: Open) -> Reader:
         """Open a shard, which has to be in the folder of the index itself."""
@@ -120,23 +109,43 @@ class ShardedReader(Reader):
         fail(codes.DAMAGED, f"`{self.path}` is damaged: {why}")
 
 
+def _read_index(file: InputFile, damaged: Callable[[str], NoReturn]) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return the names of files by keys, and what the index says besides."""
+    if file.size > _LARGEST_INDEX:
+        damaged(f"it has {file.size} bytes")
+    content = parse(file.read(0, file.size), "it", damaged)
+    weights = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights.values()):
+        damaged("it has no `weight_map` of keys to file names")
+    besides = content.get("metadata") or {}
+    if not isinstance(besides, dict):
+        damaged("its `metadata` is no mapping")
+    return weights, besides
+
+
+def shards_in(index: Path) -> list[Path]:
+    """Return the files that an index names.
+
+    Raises:
+        StatexError: SX601, SX604.
+    """
+    with closing(InputFile(index)) as file:
+        weights, _ = _read_index(file, file.damaged)
+    return [index.parent / name for name in dict.fromkeys(weights.values())]
+
+
 def inside(folder: Path, name: str, label: str) -> Path:
     """Return the path of a file in a folder that a file of it names; `label` is how messages call that one.
 
+    It may be a link to elsewhere, as any program follows it: the files of the Hugging Face cache are such links.
+
     Raises:
-        StatexError: SX603 for what is or leads elsewhere, SX604 where there is no such file.
+        StatexError: SX603 for what is elsewhere, SX604 where there is no such file.
     """
     path = folder / name
     if os.path.basename(name) != name or name in ("", ".", ".."):
         fail(codes.UNSAFE, f"`{label}` names `{name}`, which is not in its own folder")
-    # These say no, and do not raise, for names that no file can have.
-    if _leads_out(path, folder):
-        fail(
-            codes.UNSAFE,
-            f"`{path}` is a link to outside of its folder",
-            help=f"copy what it points to: cp -rL '{folder}' elsewhere",
-        )
-    if not os.path.exists(path):
+    if not os.path.exists(path):  # which says no, and does not raise, for names that no file can have
         fail(codes.DAMAGED, f"`{label}` is damaged: its shard `{name}` is missing")
     return path
 
@@ -147,13 +156,9 @@ def in_folder(folder: Path) -> Path:
     Raises:
         StatexError: SX602 where there is none, or no single one.
     """
-    names = [entry.name for entry in _entries(folder)]
-    for format in NAMES.values():
-        if format[0] + format[1] + INDEX in names:
-            return folder / (format[0] + format[1] + INDEX)
-    found = [name for name in names if name.endswith(INDEX)]
-    found = found or [n for n in ("".join(format) for format in NAMES.values()) if n in names][:1]
-    found = found or [name for name in names if name.endswith(WEIGHTS[:5])]
+    names = [entry.name for entry in entries(folder)]
+    found = _first([one.index for one in _FOUND], names) or [name for name in names if name.endswith(INDEX)]
+    found = found or _first([one.whole for one in _FOUND], names) or _others(names)
     _check_no_shards(folder, found)
     if len(found) == 1:
         return folder / found[0]
@@ -167,44 +172,45 @@ def in_folder(folder: Path) -> Path:
     )
 
 
+def _first(wanted: Sequence[str], names: Sequence[str]) -> list[str]:
+    return [name for name in wanted if name in names][:1]
+
+
+def _others(names: Sequence[str]) -> list[str]:
+    """Return what could be meant in a folder where nothing has the name that libraries look for."""
+    indices = [name for name in names if is_index(name)]
+    files = [name for name in names if name.endswith(_ENDINGS)]
+    return [*indices, *(name for name in files if shards_named(name) is None)] if indices else files
+
+
+_ENDINGS = tuple(ending for endings in ENDINGS.values() for ending in endings)
+
+
 def _check_no_shards(folder: Path, names: Sequence[str]) -> None:
     """Refuse shards without their index: one of them alone is a part of a checkpoint."""
-    shards = [_SHARD.fullmatch(name) for name in names]
-    shard = shards[0] if shards and all(shards) else None
-    if shard is not None and int(shard[2]) > 1:
+    counts = [shards_named(name) for name in names]
+    count = counts[0] if counts and all(counts) else None
+    if count is not None and count > 1:
+        parts = names_of(names[0])
+        assert parts is not None, "a shard is named like a file"
         fail(
             codes.NOT_A_CHECKPOINT,
             f"the folder `{folder}` holds shards, and no index that says what is in which",
-            notes=[f"`{shard[0]}` is one of {int(shard[2])}"],
-            help=f"fetch {shard[1]}{shard[3]}{INDEX} as well, or name one file to take its part alone",
+            notes=[f"`{names[0]}` is one of {count}"],
+            help=f"fetch {parts.index} as well, or name one file to take its part alone",
         )
 
 
-def _entries(folder: Path) -> list[Path]:
+def entries(folder: Path) -> list[Path]:
+    """Return what is in a folder, by name.
+
+    Raises:
+        StatexError: SX601.
+    """
     try:
         return sorted(folder.iterdir())
     except OSError as error:
         fail(codes.UNREADABLE, f"`{folder}` cannot be read: {error.strerror or error}")
-
-
-def other_files(folder: Path) -> tuple[list[Path], list[str]]:
-    """Return what a folder has beside weights and their index: files that can be copied along, and names of the rest.
-
-    Those are configuration, tokenizer and texts, and folders (`name/`) and links to outside (`name@`), which a
-    stranger may have made of anything. Hidden ones are the business of tools.
-    """
-    files: list[Path] = []
-    rest: list[str] = []
-    for entry in _entries(folder):
-        if entry.name.startswith(".") or is_weights(entry.name):
-            continue
-        if _leads_out(entry, folder):
-            rest.append(f"{entry.name}@")
-        elif entry.is_dir():
-            rest.append(f"{entry.name}/")
-        elif entry.is_file():
-            files.append(entry)
-    return files, rest
 
 
 def holds_just(folder: Path, names: Set[str]) -> bool:
@@ -213,21 +219,3 @@ def holds_just(folder: Path, names: Set[str]) -> bool:
         return {entry.name for entry in folder.iterdir()} == names
     except OSError:
         return False
-
-
-def _leads_out(path: Path, folder: Path) -> bool:
-    # These say no, and do not raise, for names that no file can have.
-    return os.path.islink(path) and os.path.dirname(os.path.realpath(path)) != os.path.realpath(folder)
-
-
-def is_of_set(name: str) -> bool:
-    """Say whether a file's name is one that sets have: of a shard, a whole model as such folders call it, an index.
-
-    Other weights (`optimizer.pt`, a second model) may stand beside a set, and are none of it.
-    """
-    return name.endswith(INDEX) or name in _WHOLE or bool(_OF_SET.fullmatch(name)) or name == ".metadata"
-
-
-def is_weights(name: str) -> bool:
-    """Say whether a file's name is one of weights, or of an index of them."""
-    return name.endswith((*WEIGHTS, INDEX))

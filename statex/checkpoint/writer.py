@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,14 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from statex.checkpoint import layout
-from statex.checkpoint.atomic.renames import create, sync
+from statex.checkpoint.atomic.renames import create
+from statex.checkpoint.beside import OtherFile, copied_into
 from statex.checkpoint.contents import OutTensor
 from statex.checkpoint.distributed import refuse_unread, write_distributed
 from statex.checkpoint.earlier import Earlier
+from statex.checkpoint.filenames import Names, usual_names
 from statex.checkpoint.input_file import Stored
 from statex.checkpoint.output_file import OutputFile
+from statex.checkpoint.packed import for_safetensors, for_torch
 from statex.checkpoint.safetensors_file import check_holdable, write_safetensors
-from statex.checkpoint.sharded import INDEX, NAMES
 from statex.checkpoint.strict_json import is_text
 from statex.checkpoint.torch_writer import TorchWriter
 from statex.checkpoint.without_dicts import rules_for
@@ -37,11 +38,12 @@ if TYPE_CHECKING:
 class Options:
     """How an output is written.
 
-    `folder` makes it a folder, in files of at most `shard_size` bytes (a larger tensor has one of its own). `check`
+    `folder` makes it a folder, in files of at most `shard_size` bytes (a larger tensor has one of its own), which are
+    called by `names`. `check`
     compares every input byte that has a checksum with it, `keep_crc` keeps those of computed bytes for
     `compare_written`. `notes` are texts that safetensors keeps beside the tensors, `index` is what the index of the
     input says besides.
-    `copy` are files that go into the folder as they are. `large` writes past the page cache, where the file system
+    `copy` are files that go into the folder as well. `large` writes past the page cache, where the file system
     lets us. `own` are the names of files, beside those of sets, that may go with a folder that is replaced.
     `watch` hears of bytes as they are written and synced. `earlier` knows what outputs written before hold.
     """
@@ -50,11 +52,12 @@ class Options:
     force: bool = False
     folder: bool = False
     shard_size: int | None = None
+    names: Names | None = None
     check: bool = False
     keep_crc: bool = False
     notes: Mapping[str, str] = field(default_factory=dict)
     index: Mapping[str, Any] = field(default_factory=dict)
-    copy: Sequence[Path] = ()
+    copy: Sequence[OtherFile] = ()
     own: frozenset[str] = frozenset()
     large: bool = False
     watch: Watch = field(default_factory=Watch)
@@ -71,7 +74,8 @@ def arrange(tree: Any, options: Options) -> Any:
         refuse_unread(layout.leaves(tree))
     if options.format == "safetensors":
         check_holdable(tree)
-        return {key: layout.alone(v) if isinstance(v, TensorInfo) else v for key, v in tree.items()}
+        return {key: for_safetensors(layout.alone(v) if isinstance(v, TensorInfo) else v) for key, v in tree.items()}
+    tree = for_torch(tree)
     if options.format == "dcp":
         # Each tensor is saved by itself there, whatever it shares.
         return layout.mapped(tree, lambda leaf: layout.alone(leaf) if _is_stored(leaf) else leaf)
@@ -141,7 +145,7 @@ def stage_checkpoint(
         else:
             _write_set(temporary, tree, options)
         for source in options.copy:
-            _copy_file(source, temporary / source.name)
+            copied_into(temporary, source)
         verify(temporary)
 
     def write_file(temporary: Path) -> None:
@@ -173,11 +177,8 @@ def _folder_name(name: str) -> str:
 
 def _write_set(folder: Path, tree: Mapping[str, OutTensor], options: Options) -> None:
     shards = shards_of(tree, options.shard_size, shares=options.format == "torch")
-    stem, ending = NAMES[options.format]
-    names = [
-        f"{stem}{ending}" if len(shards) == 1 else f"{stem}-{number:05d}-of-{len(shards):05d}{ending}"
-        for number in range(1, len(shards) + 1)
-    ]
+    called = options.names or usual_names(options.format)
+    names = called.files(len(shards))
     for name, keys in zip(names, shards, strict=True):
         create(folder / name)
         _write_file(folder / name, _part(tree, keys), options, name)
@@ -187,7 +188,7 @@ def _write_set(folder: Path, tree: Mapping[str, OutTensor], options: Options) ->
         text = json.dumps(
             {"metadata": _counted(tree, options.index), "weight_map": ordered}, indent=2, ensure_ascii=False
         )
-        _write_bytes(folder / f"{stem}{ending}{INDEX}", text.encode("utf-8") + b"\n")
+        _write_bytes(folder / called.index, text.encode("utf-8") + b"\n")
 
 
 def _counted(tree: Mapping[str, OutTensor], index: Mapping[str, Any]) -> dict[str, Any]:
@@ -228,11 +229,6 @@ def shards_of(tree: Mapping[str, OutTensor], limit: int | None, *, shares: bool)
     for key in tree:
         shards[places[key]].append(key)
     return shards
-
-
-def _copy_file(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
-    sync(target)
 
 
 def _write_bytes(path: Path, data: bytes) -> None:

@@ -97,6 +97,14 @@ MaxMemory = Annotated[
 ShardSize = Annotated[
     str | None, typer.Option("--shard-size", metavar="SIZE", help="Write a folder of files of at most this size.")
 ]
+Stem = Annotated[
+    str | None,
+    typer.Option(
+        "--stem",
+        metavar="NAME",
+        help="Name the files of a folder NAME.safetensors (or .bin) instead of after those of the input.",
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing outputs.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, compute and write nothing.")]
 ProgressEvents = Annotated[
@@ -143,6 +151,13 @@ class Writing:
     copy_files: Annotated[
         bool, typer.Option("--copy-files", help="Also copy non-weight files (config, tokenizer) of the input's folder.")
     ] = False
+    no_update_config: Annotated[
+        bool,
+        typer.Option(
+            "--no-update-config", help="Copy config.json as it is; else its dtype follows that of the tensors."
+        ),
+    ] = False
+    stem: Stem = None
     max_memory: MaxMemory = None
     check_input: Annotated[
         bool, typer.Option("--check-input", help="Compare every byte with the checksums of the input.")

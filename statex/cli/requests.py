@@ -70,6 +70,8 @@ def written(destination: str, writing: options.Writing, saying: options.Saying) 
         format=writing.format,
         shard_size=size(writing.shard_size, "--shard-size"),
         copy_files=writing.copy_files,
+        stem=writing.stem,
+        update_config=not writing.no_update_config,
     )
     policy = Policy(
         replace="always" if writing.force else "never",

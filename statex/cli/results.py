@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def outcome(request: Request, done: Conversion) -> Iterator[str]:
     for spec, one in zip(request.outputs, done.outputs, strict=True):
         name = f"{one.label}: " if several else ""
         unverified = targeted and spec.target is None and (bool(spec.keep) or request.target is None)
+        yield from (f"{name}{escape(str(change))}" for change in one.updated)
         yield from _not_copied(one, name, "copy_files: true" if request.recipe is not None else "--copy-files")
         yield from _of_output(spec, one, name, unverified)
     if done.report is not None:
@@ -97,12 +99,13 @@ def as_json(request: Request, done: Conversion) -> dict[str, Any]:
             "bytes": one.nbytes,
             "verified": one.verified,
             "left": list(one.left_files),
+            "updated": [asdict(change) for change in one.updated],
         }
         for spec, one in zip(request.outputs, done.outputs, strict=True)
     ]
     first = done.outputs[0]
     alone = {"output": str(first.path) if first.path is not None else None, "verified": first.verified,
-             "left": list(first.left_files)}  # fmt: skip
+             "left": list(first.left_files), "updated": [asdict(change) for change in first.updated]}  # fmt: skip
     plan = plan_data(done.plan)
     said = {"keys": plan["outputs"], "outputs": outputs} if request.recipe is not None else alone
     return plan | said | {"skipped": False, "report": str(done.report) if done.report is not None else None}

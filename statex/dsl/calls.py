@@ -23,6 +23,7 @@ from statex.dsl.values import (
     is_tensors,
     is_unknown,
 )
+from statex.dtypes import DType, Kind
 from statex.record import record
 from statex.source import Span
 
@@ -144,10 +145,25 @@ def _typed_call(operation: type[Operation], site: CallSite, graph: Graph) -> Val
         positional = [*tensors, *(value for value in positional if not has_tensor(value))]
     try:
         bound = bind(operation, positional, {name: _as_plain(value) for name, (value, _) in site.named.items()})
+        _check_known(operation, bound)
         result = operation.infer(**bound)
     except Fault as fault:
         _report(operation, site, fault)
     return graph.call(operation.name, bound, result)
+
+
+def _check_known(operation: type[Operation], bound: Mapping[str, Any]) -> None:
+    """Refuse tensors whose elements nobody knows here, and dtypes of such results.
+
+    Raises:
+        Fault: SX403.
+    """
+    for name, value in bound.items():
+        dtypes = [one.dtype for one in flatten_tensors(value)] if has_tensor(value) else [value]
+        raw = next((one for one in dtypes if isinstance(one, DType) and one.kind is Kind.RAW), None)
+        if raw is not None:
+            headline = f"`{operation.name}` is not defined for {raw}, whose tensors are only moved, as bytes"
+            raise Fault(type_codes.DTYPE, headline, name)
 
 
 def _as_plain(value: Value) -> Any:

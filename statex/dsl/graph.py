@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from statex.dsl.ops import OPERATIONS
 from statex.dsl.values import TensorValue
-from statex.header import TensorInfo, TensorType
+from statex.header import RawType, TensorInfo, TensorType
 from statex.record import record
 
 
@@ -80,7 +80,8 @@ class Graph:
         """Return the value of an input's tensor; tied tensors are one value."""
         memory = info.identity
         identity = key if memory is None else (key.input, key.member, memory)
-        return TensorValue(info.type.dtype, info.type.shape, self._intern(identity, Source(key, info.type)))
+        kind, id = info.type, self._intern(identity, Source(key, info.type))
+        return TensorValue(kind.dtype, kind.shape, id, kind.size if isinstance(kind, RawType) else None)
 
     def call(
         self, operation: str, arguments: Mapping[str, Any], result: TensorType | tuple[TensorType, ...]

@@ -137,6 +137,8 @@ class Plan:
     """What is compared in bits before anything is written."""
     left_around: tuple[str, ...] = ()
     """What stands around the state and is not in the output, because of `root … -> …`."""
+    linked: Mapping[str, str] = field(default_factory=dict)
+    """The files of inputs' folders that are links to elsewhere, and where these lead."""
 
     def info(self, key: SourceKey) -> TensorInfo | OpaqueInfo:
         """Return the header's entry of a source."""

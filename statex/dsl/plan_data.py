@@ -21,6 +21,7 @@ def plan_data(plan: Plan) -> dict[str, Any]:
         "account": account_data(plan),
         "totals": asdict(plan.totals),
         "left_around": list(plan.left_around),
+        "linked": [{"path": path, "from": real} for path, real in plan.linked.items()],
         "cost": asdict(plan.cost) if plan.cost is not None else None,
         "warnings": [to_json(warning) for warning in plan.warnings],
     }

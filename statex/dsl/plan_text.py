@@ -18,7 +18,7 @@ R = TypeVar("R", bound=tuple[Any, ...])
 
 
 _LISTED = 4
-"""So many keys that one change takes or makes are named one by one."""
+"""So many keys that one change takes or makes are named one by one, and so many files that are links."""
 
 
 def plan_lines(plan: Plan, *, keys: bool, fold: bool = True, room: int | None = None) -> list[str]:
@@ -36,13 +36,21 @@ def plan_lines(plan: Plan, *, keys: bool, fold: bool = True, room: int | None = 
     if keys:
         lines += _fates(plan, fold, room)
     cost = [f"  {_cost(plan.cost)}"] if plan.cost is not None else []
-    return [*lines, *cost, totals(plan), *left_around(plan)]
+    return [*lines, *_linked(plan, every=keys), *cost, totals(plan), *left_around(plan)]
 
 
 def left_around(plan: Plan) -> list[str]:
     """Return the line that says what around the state is not in the output, where there is such."""
     names = ", ".join(escape(name) for name in plan.left_around)
     return [f"left out around the state: {names}"] if names else []
+
+
+def _linked(plan: Plan, *, every: bool) -> list[str]:
+    """Return a line for each file that is read through a link; a set may have hundreds."""
+    found = [f"{escape(path)} -> {escape(real)}" for path, real in plan.linked.items()]
+    if not every and len(found) > _LISTED:
+        found[_LISTED:] = [f"{len(found) - _LISTED} more"]
+    return [f"  reads through a link: {one}" for one in found]
 
 
 def _place(step: Step) -> str:

@@ -8,20 +8,21 @@ from typing import Any, Final
 from statex.dsl.ops.base import show_value
 from statex.dtypes import DType
 from statex.grammar.tree import PatternNode
-from statex.header import TensorType
+from statex.header import RawType, TensorType
 from statex.record import record
 
 
 @record
 class TensorValue(TensorType):
-    """A tensor of the plan: its type and the id of its value in the graph."""
+    """A tensor of the plan: its type and the id of its value in the graph; `size` is its bytes if the dtype is raw."""
 
     id: int
+    size: int | None = None
 
     @property
     def type(self) -> TensorType:
         """The type alone."""
-        return TensorType(self.dtype, self.shape)
+        return TensorType(self.dtype, self.shape) if self.size is None else RawType(self.dtype, self.shape, self.size)
 
     def __str__(self) -> str:
         return str(self.type)

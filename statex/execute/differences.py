@@ -33,7 +33,8 @@ class Difference:
     `elements` counts those that differ by more than the tolerance, of `numel`. `absolute` is the largest difference,
     `relative` the largest in relation to the value of the second tensor; both are `inf` where only one side is
     infinite, and `nan` where only one is NaN. NaNs of both sides are equal. Numbers that differ within the tolerance
-    count as `within`, those that differ in bits alone (0.0 and -0.0, the payloads of NaNs) as `bits`.
+    count as `within`, those that differ in bits alone (0.0 and -0.0, the payloads of NaNs) as `bits`. With `of_bytes`
+    bytes were compared, whose dtype says nothing of numbers.
     """
 
     numel: int
@@ -42,6 +43,7 @@ class Difference:
     relative: float = 0.0
     bits: int = 0
     within: int = 0
+    of_bytes: bool = False
 
     @property
     def is_nothing(self) -> bool:
@@ -60,6 +62,8 @@ class Difference:
 
     def __str__(self) -> str:
         """Say how the values differ."""
+        if self.of_bytes:
+            return f"{self.elements} of {counted(self.numel, 'byte')} {'differs' if self.elements == 1 else 'differ'}"
         of = f"of {counted(self.numel, 'element')}"
         if self.is_nothing and self.within:
             return f"within the tolerance, {self.within} {of} not equal"
@@ -76,6 +80,7 @@ class Difference:
             _larger(self.relative, other.relative),
             self.bits + other.bits,
             self.within + other.within,
+            self.of_bytes or other.of_bytes,
         )
 
 
@@ -130,8 +135,11 @@ def compare_values(
 def _parts(number: int, one: OutTensor, other: OutTensor) -> Iterator[_Part]:
     first, second = one.type.dtype, other.type.dtype
     whole = _Part(number, one.blob, other.blob, first, second, one.type.numel)
-    most = _PART // max(first.itemsize, second.itemsize)
-    if whole.numel <= most or not (isinstance(one.blob, Moved) and isinstance(other.blob, Moved)):
+    most = _PART // max(first.itemsize, second.itemsize, 1)
+    if first.kind is Kind.RAW or whole.numel <= most:
+        yield whole
+        return
+    if not (isinstance(one.blob, Moved) and isinstance(other.blob, Moved)):
         yield whole
         return
     for start in range(0, whole.numel, most):
@@ -197,6 +205,8 @@ _buffers = _Buffers()
 
 def _of_part(part: _Part, rtol: float, atol: float) -> Difference:
     first, second = part.first, part.second
+    if first.kind is Kind.RAW:
+        return _compared_bytes(part.one, part.other)
     most = _PIECE // max(first.itemsize, second.itemsize)
     buffer = _buffers.left
     left, right = Elements(part.one, first.itemsize, buffer), Elements(part.other, second.itemsize, _buffers.right)
@@ -211,6 +221,19 @@ def _of_part(part: _Part, rtol: float, atol: float) -> Difference:
             for x, y in zip(cached(a, first), cached(b, second), strict=True):
                 found = found.joined(_piece(x, y, first, second, rtol, atol))
     return found.joined(Difference(equal))
+
+
+def _compared_bytes(one: Blob, other: Blob) -> Difference:
+    import numpy
+
+    left, right = Elements(one, 1), Elements(other, 1)
+    differing = 0
+    for start in range(0, one.nbytes, _PIECE):
+        count = min(_PIECE, one.nbytes - start)
+        a, b = (numpy.frombuffer(side.take(count), numpy.uint8) for side in (left, right))
+        differing += int((a != b).sum())
+    apart = nan if differing else 0.0
+    return Difference(one.nbytes, differing, apart, apart, of_bytes=True)
 
 
 def _piece(a: memoryview, b: memoryview, first: DType, second: DType, rtol: float, atol: float) -> Difference:

@@ -55,7 +55,7 @@ class Statistics:
 
 
 def statistics(tensor: OutTensor, added: Add = unheard) -> Statistics | None:
-    """Return the statistics of a tensor, `None` if its elements are not numbers by themselves (quantized ones).
+    """Return the statistics of a tensor, `None` if its elements are not known as numbers by themselves.
 
     A tensor that a file holds as it is, is read in pieces; `added` is told of their bytes.
 
@@ -63,7 +63,7 @@ def statistics(tensor: OutTensor, added: Add = unheard) -> Statistics | None:
         StatexError: SX601, SX604, SX609 for its file.
     """
     dtype, numel = tensor.type.dtype, tensor.type.numel
-    if dtype.kind is Kind.QUANTIZED:
+    if dtype.kind in (Kind.QUANTIZED, Kind.RAW):
         return None
     elements = Elements(tensor.blob, dtype.itemsize)
     found = Statistics()

@@ -107,6 +107,8 @@ class Builder:
             format=_given(given.format, None),
             shard_size=_bytes(given.shard_size),
             copy_files=_given(given.copy_files, False),
+            stem=_given(given.stem, None),
+            update_config=_given(given.update_config, True),
             keep=tuple(map(self._text, _items(keep) or (keep,))) if keep is not None else (),
             target=self._target(_given(given.target, None), _part(entry.value, "target")),
             span=self._span(entry.key),

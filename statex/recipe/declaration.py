@@ -199,6 +199,16 @@ class OutputFile(Declared):
     copy_files: (
         Annotated[Flag, doc("Also copy the files beside the weights of the main input: config, tokenizer.")] | UnsetType
     ) = UNSET
+    update_config: (
+        Annotated[
+            Flag, doc("Let a config.json that is copied state the dtype that tensors have now; true unless given.")
+        ]
+        | UnsetType
+    ) = UNSET
+    stem: (
+        Annotated[Text, doc("What the files of a folder are named after, if not as those of the input.", "model.fp16")]
+        | UnsetType
+    ) = UNSET
     keep: (
         Annotated[
             Text | Annotated[list[Annotated[Text, said("a pattern")]], Meta(min_length=1)],

@@ -115,6 +115,8 @@ class Output(Spanned):
     format: Format | None = None
     shard_size: int | None = None
     copy_files: bool = False
+    stem: str | None = None
+    update_config: bool = True
     keep: tuple[Source, ...] = ()
     target: Target | None = None
 

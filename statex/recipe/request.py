@@ -19,8 +19,8 @@ from statex.grammar import parse
 from statex.paramfiles import read_params
 from statex.recipe import model
 from statex.rulefiles import LIBRARY, Load, read_include, read_rules
-from statex.session.placing import read_through
 from statex.session.request import InputSpec, OutputSpec, Policy, Request, TargetSpec
+from statex.session.sources import all_read, copied_along
 from statex.session.warnings import ALL
 from statex.source import Span
 
@@ -139,32 +139,35 @@ class _Request:
 
     def _check_within(self, folder: Path) -> None:
         base = os.path.realpath(folder)
-        problems = [
-            diagnostic(codes.OUTSIDE, f"`{path}` lies outside of `{folder}`", span)
-            for path, span in self._paths()
-            if not all(_is_below(one, base) for one in (path, read_through(path)))
-        ]
+        problems = []
+        for paths, span in self._paths():
+            outside = next((path for path in paths if not _is_below(path, base)), None)
+            if outside is not None:
+                problems.append(diagnostic(codes.OUTSIDE, f"`{outside}` lies outside of `{folder}`", span))
         if problems:
             raise StatexError(problems)
 
-    def _paths(self) -> Iterator[tuple[str, Span]]:
-        """Yield all that is read and written, and where the recipe says so."""
+    def _paths(self) -> Iterator[tuple[Sequence[str], Span]]:
+        """Yield all that is read and written, what belongs together at once, and where the recipe says so."""
         recipe = self._recipe
         for one in recipe.inputs.values():
-            yield from ((os.fspath(spec.path or ""), spec.span or one.span) for spec in self._input(one))
+            yield from ((all_read(os.fspath(spec.path or "")), spec.span or one.span) for spec in self._input(one))
         for name, param in recipe.params.items():
             if isinstance(param, model.FromFile) and name not in self._overrides.given:
-                yield recipe.resolve(param.file), param.at("file")
+                yield [recipe.resolve(param.file)], param.at("file")
         for rule in recipe.rules:
             if isinstance(rule, model.RuleFile) and not rule.path.startswith(LIBRARY):
-                yield recipe.resolve(rule.path), rule.at("file")
+                yield [recipe.resolve(rule.path)], rule.at("file")
         for target in self._targets():
             if target.like is not None:
-                yield recipe.resolve(target.like), target.at("like")
+                yield all_read(recipe.resolve(target.like)), target.at("like")
         for output in recipe.outputs.values():
-            yield self._output_path(output), output.at("path")
+            yield [self._output_path(output)], output.at("path")
+            if output.copy_files:
+                (main,) = self._input(recipe.inputs["main"])
+                yield [os.fspath(path) for path in copied_along(main.path)], output.at("copy_files")
         if recipe.report is not None:
-            yield recipe.resolve(recipe.report), recipe.at("report")
+            yield [recipe.resolve(recipe.report)], recipe.at("report")
 
     def _targets(self) -> list[model.Target]:
         found = [self._recipe.target, *(one.target for one in self._recipe.outputs.values())]
@@ -204,6 +207,8 @@ class _Request:
             one.keep,
             self._target(one.target),
             one.at("path"),
+            one.stem,
+            one.update_config,
         )
 
     def _target(self, target: model.Target | None) -> TargetSpec | None:

@@ -11,6 +11,7 @@ from statex.checkpoint.contents import OutTensor
 from statex.diagnostics import Diagnostic, diagnostic
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import target as codes
+from statex.dtypes import Kind
 from statex.execute.differences import Difference, compare_values
 from statex.header import TensorType
 from statex.progress import READING, Add, Phases, Tell
@@ -107,7 +108,7 @@ def compared(
     one, other = first.types, second.types
     both = [key for key in one if key in other]
     types = {key: (one[key], other[key]) for key in both if one[key] != other[key]}
-    comparable = [key for key in both if _same_shape(one[key], other[key])]
+    comparable = [key for key in both if _comparable(one[key], other[key])]
     uncompared = tuple(key for key in both if one[key] is None or other[key] is None)
     found: dict[str, Difference] = {}
     equal = len(both) - len(types)
@@ -129,8 +130,12 @@ def compared(
     )
 
 
-def _same_shape(one: Type, other: Type) -> bool:
-    return one is not None and other is not None and one.shape == other.shape
+def _comparable(one: Type, other: Type) -> bool:
+    if one is None or other is None:
+        return False
+    # Bytes whose meaning only files know are compared with their like alone.
+    raw = Kind.RAW in (one.dtype.kind, other.dtype.kind)
+    return one == other if raw else one.shape == other.shape
 
 
 def _values(first: Side, second: Side, keys: list[str], rtol: float, atol: float, added: Add) -> dict[str, Difference]:

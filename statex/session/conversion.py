@@ -14,6 +14,7 @@ from statex.checkpoint.earlier import Earlier
 from statex.diagnostics import Diagnostic, StatexError, pointing_at
 from statex.dsl.plan import Plan
 from statex.progress import PLANNING, READING, READING_BACK, SYNCING, WRITING, Add, Phases, Tell, Watch
+from statex.session.configs import ConfigChange
 from statex.session.digests import Digests
 from statex.session.folders import MadeFolders
 from statex.session.placing import Placed, check_apart, check_report, checked, place, replaces_report
@@ -38,7 +39,7 @@ class Written:
 
     `path` is `None` if nothing was written. `comparison` is the one with its target, `None` if it has none.
     `left_files` are the names in the source's folder that are not weights and were not copied; folders end in `/`. The
-    files that were are `copied`.
+    files that were are `copied`; `updated` is what their copies say otherwise.
     """
 
     label: str
@@ -49,6 +50,7 @@ class Written:
     comparison: Comparison | None = None
     left_files: tuple[str, ...] = ()
     copied: tuple[Path, ...] = ()
+    updated: tuple[ConfigChange, ...] = ()
 
     @property
     def verified(self) -> dict[str, Any] | None:
@@ -207,7 +209,8 @@ def _done(session: Session, outputs: Sequence[Placed], found: Sequence[Shipment]
             sum(o.type.nbytes for o in one.delivery.plan.outputs.values() if o.type is not None),
             one.comparison,
             one.placed.left,
-            one.placed.copy,
+            tuple(file.path for file in one.placed.copy),
+            one.upkeep.changes,
         )
         for one in found
     )
@@ -220,7 +223,7 @@ def _write(session: Session, found: Sequence[Shipment], done: Conversion, phases
     request, plan = session.request, done.plan
     assert plan is not None
     assert plan.cost is not None
-    check_space({one.placed.path: one.nbytes + sum(path.stat().st_size for path in one.options.copy) for one in found})
+    check_space({one.placed.path: one.nbytes + sum(file.size for file in one.options.copy) for one in found})
     check_same(plan, session.inputs, phases)
     watch = Watch(phases.phase(WRITING, plan.cost.written), phases.phase(SYNCING, plan.cost.written))
     verify = _verifier(session, found, phases)

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from statex.checkpoint import layout
 from statex.checkpoint.contents import Made
+from statex.checkpoint.packed import torch_type
 from statex.dsl.graph import SourceKey
 from statex.dsl.metadata import Metadata, copied
 from statex.dsl.nested_result import nested_metadata
 from statex.dsl.plan import Cost, Plan
-from statex.header import KeyPath, OpaqueInfo, TensorInfo
+from statex.dtypes import BY_NAME
+from statex.header import KeyPath, OpaqueInfo, TensorInfo, TensorType
 from statex.paths import at
 from statex.rebuilding import rebuild
 from statex.session.opened import Inputs
@@ -189,8 +191,8 @@ class Delivery:
             return self.inputs.main.load(leaf)
         import torch
 
-        dtype = torch_dtype(torch, leaf.type.dtype.name)
-        tensor = torch.empty(leaf.type.shape, dtype=dtype, device="meta")
+        kind = torch_type(leaf.type) or TensorType(BY_NAME["uint8"], (leaf.type.nbytes,))
+        tensor = torch.empty(kind.shape, dtype=torch_dtype(torch, kind.dtype.name), device="meta")
         return torch.nn.Parameter(tensor, requires_grad=leaf.requires_grad) if leaf.is_parameter else tensor
 
 

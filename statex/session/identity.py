@@ -117,6 +117,8 @@ def _output(one: OutputSpec, base: Path) -> dict[str, Any]:
         "format": one.format,
         "shard_size": one.shard_size,
         "copy_files": one.copy_files,
+        "stem": one.stem,
+        "update_config": one.update_config,
         "keep": [pattern.text for pattern in one.keep],
         "target": _target(one.target, base),
     }

@@ -19,6 +19,7 @@ from statex.paths import Address, in_rules, joined, written
 from statex.progress import READING, Phases
 from statex.rebuilding import list_on_the_way, occupied, target_at, tree_of
 from statex.roots import find_root, root_at
+from statex.session.sources import links_of
 
 if TYPE_CHECKING:
     from statex.dsl.check import Checked
@@ -35,8 +36,10 @@ class Opened:
     def __init__(self, state: State, label: str = "") -> None:
         self.reader: Reader | None = None
         self._is_all = isinstance(state, Header)
+        self.linked: Mapping[str, str] = {}
         if isinstance(state, str | os.PathLike):
             self.reader = open_checkpoint(state)
+            self.linked = links_of(state, [file.path for file in self.reader.files])
             self.tree, self.label = self.reader.tree, Path(os.path.abspath(state)).name
         elif isinstance(state, Header):
             self.tree, self.label = tree_of(state), state.label
@@ -166,6 +169,11 @@ class Inputs:
     def readers(self) -> Iterator[Reader]:
         """The readers of those that are files."""
         return (opened.reader for opened in self.opened if opened.reader is not None)
+
+    @property
+    def linked(self) -> Mapping[str, str]:
+        """The files of folders that are links to elsewhere, and where these lead."""
+        return {path: end for opened in self.opened for path, end in opened.linked.items()}
 
     @property
     def further_keys(self) -> int:

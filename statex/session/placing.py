@@ -7,23 +7,37 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from statex.checkpoint import check_output, entry_of, format_for, format_of_name, other_files
+from statex.checkpoint import (
+    Names,
+    OtherFile,
+    check_output,
+    format_for,
+    format_of_name,
+    is_stem,
+    names_in,
+    names_of,
+    names_with,
+    other_files,
+)
 from statex.diagnostics import Diagnostic, Note, StatexError, diagnostic, fail
 from statex.diagnostics.codes import files as codes
 from statex.session.report import is_report
-from statex.session.request import OutputSpec, PathLike, Request
+from statex.session.request import OutputSpec, Request
+from statex.session.sources import folder_of, is_set, names_read
 from statex.source import Span
 
 _SHARD = 5_000_000_000
+_WITH_FILES = ("safetensors", "torch")
+"""The formats of inputs whose files have names to follow."""
 
 
 @dataclass(frozen=True)
 class Placed:
     """An output and how it is to be written.
 
-    `format` is `None` if it is that of the input. `copy` are files that are copied along into a folder, `left` the
-    names of what stays behind. `force` says that what is there may be replaced, `own` are the names of the files there
-    that the last run wrote.
+    `format` is `None` if it is that of the input, whose files have the names `read`. `copy` are files that are copied
+    along into a folder, `left` the names of what stays behind. `force` says that what is there may be replaced, `own`
+    are the names of the files there that the last run wrote.
     """
 
     spec: OutputSpec
@@ -31,41 +45,61 @@ class Placed:
     folder: bool
     format: str | None
     shard_size: int | None
-    copy: tuple[Path, ...]
+    copy: tuple[OtherFile, ...]
     left: tuple[str, ...]
+    read: Names | None = None
     force: bool = False
     own: frozenset[str] = frozenset()
+
+    def names(self, input_format: str) -> Names | None:
+        """Return how its files are called, if it is a folder that has such names, for the format that the input has."""
+        format = self.format or input_format
+        if not self.folder or format == "dcp":
+            return None
+        if self.spec.stem is not None:
+            return names_with(self.spec.stem, format)
+        return names_in(format, self.read, format != input_format)
 
 
 def place(spec: OutputSpec, source: Path | None) -> Placed:
     """Return how an output is to be written; `source` is the checkpoint that is converted, if it is a file or folder.
 
     Raises:
-        StatexError: SX613 for a format that cannot be told, SX618 for files that would be copied into a file.
+        StatexError: SX613 for a format that cannot be told, SX618 for files that would be copied into a file, SX645 for
+            a stem that files cannot have.
     """
-    if spec.format == "dcp" and spec.shard_size is not None:
-        fail(
-            codes.UNKNOWN_FORMAT,
-            "a torch.distributed.checkpoint folder takes no shard size",
-            spec.span,
-        )
+    for given, what in ((spec.shard_size, "shard size"), (spec.stem, "stem")):
+        if spec.format == "dcp" and given is not None:
+            fail(codes.UNKNOWN_FORMAT, f"a torch.distributed.checkpoint folder takes no {what}", spec.span)
     folder = _is_folder(spec, source)
     path = Path(spec.path)
     if path.name in ("", ".."):  # of the current folder, and of the one above it
         path = Path(os.path.abspath(path))
-    others, left = other_files(_folder_of(source)) if folder and source is not None else ([], [])
-    if spec.copy_files and not folder:
+    others, left = other_files(folder_of(source)) if folder and source is not None else ([], [])
+    if not folder and (spec.copy_files or spec.stem is not None):
+        what = "files can be copied along into a folder" if spec.copy_files else "a stem names the files of a folder"
         fail(
-            codes.NO_FOLDER,
-            f"files can be copied along into a folder, and `{path}` is a file",
-            spec.span,
-            help=f"name a folder, such as `{path.stem}/`",
+            codes.NO_FOLDER, f"{what}, and `{path}` is a file", spec.span, help=f"name a folder, such as `{path.stem}/`"
         )
+    _check_stem(spec)
     option = "`--format`" if spec.span is None else "a `format`"
     kind = None if folder and spec.format is None else format_for(path, spec.format, option)
-    behind = [*([] if spec.copy_files else [other.name for other in others]), *left] if _is_set(source) else []
+    behind = [*([] if spec.copy_files else [other.path.name for other in others]), *left] if is_set(source) else []
     size = (spec.shard_size or _SHARD) if folder else None
-    return Placed(spec, path, folder, kind, size, tuple(others if spec.copy_files else ()), tuple(behind))
+    copy = tuple(others if spec.copy_files else ())
+    return Placed(spec, path, folder, kind, size, copy, tuple(behind), names_read(source))
+
+
+def _check_stem(spec: OutputSpec) -> None:
+    if spec.stem is None or is_stem(spec.stem):
+        return
+    found = names_of(os.path.basename(spec.stem))
+    fail(
+        codes.NO_STEM,
+        f"files cannot be named after the stem `{spec.stem}`",
+        spec.span,
+        help=f"a stem has no ending and no number: `{found.whole.removesuffix(found.ending)}`" if found else (),
+    )
 
 
 def checked(placed: Placed, request: Request, *, force: bool, why: str = "", own: Iterable[str] = ()) -> Placed:
@@ -81,7 +115,8 @@ def checked(placed: Placed, request: Request, *, force: bool, why: str = "", own
         return placed
     inputs = [os.fspath(one.path) for _, _, one in request.all_inputs if one.path is not None]
     placed = replace(placed, own=frozenset(own))
-    taken = placed.own.union(path.name for path in placed.copy)
+    weights = {found.whole for format in _WITH_FILES if (found := placed.names(format)) is not None}
+    taken = placed.own.union(file.path.name for file in placed.copy) | weights
     try:
         check_output(placed.path, force, inputs, folder=placed.folder, taken=taken)
     except StatexError as error:
@@ -209,7 +244,7 @@ def _is_folder(spec: OutputSpec, source: Path | None) -> bool:
     name = os.fspath(spec.path)
     if name.endswith(("/", os.sep)) or spec.format == "dcp":
         return True
-    wanted = spec.shard_size is not None or _is_set(source) or os.path.isdir(name)
+    wanted = spec.shard_size is not None or is_set(source) or os.path.isdir(name)
     if format_of_name(name) is not None:
         if spec.shard_size is not None:
             fail(
@@ -220,19 +255,3 @@ def _is_folder(spec: OutputSpec, source: Path | None) -> bool:
             )
         return False
     return wanted
-
-
-def read_through(path: str) -> str:
-    """Return the file that a checkpoint in a folder is read through, and that may be a link; else the path."""
-    try:
-        return os.fspath(entry_of(path))
-    except StatexError:
-        return path  # what is wrong with it is said when it is opened, and that an output is not there yet is right
-
-
-def _is_set(source: PathLike | None) -> bool:
-    return source is not None and (os.path.isdir(source) or os.fspath(source).endswith(".index.json"))
-
-
-def _folder_of(source: Path) -> Path:
-    return source if os.path.isdir(source) else source.parent

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ class Records:
         self._files = {
             where: _files(opened) for where, opened in zip(_places(request), session.inputs.opened, strict=True)
         }
+        self._held: dict[Path, str] = {}
+        """The digests of what files held that are copied with changes."""
         self._further = list(dict.fromkeys(_further(session)))
         self.wanted = request.policy.digests
         for where, given in zip(_places(request), (one for _, _, one in request.all_inputs), strict=True):
@@ -59,6 +62,7 @@ class Records:
             else {final: temporary}
         )
         self._outputs[one.placed.spec.label] = files
+        self._held.update({o.path: sha256(o.held).hexdigest() for o in one.options.copy if o.held is not None})
         for path in files.values() if self.wanted else ():
             self._digests.take(path, named=False)
 
@@ -101,7 +105,8 @@ class Records:
         for one in self._request.outputs if self.wanted else ():
             written = {final.name: prints[path] for final, path in self._outputs[one.label].items()}
             for path in copied_files(self._request, one):
-                if path.name in written and written[path.name].sha256 != prints[path].sha256:
+                copied = path.name in written
+                if copied and self._held.get(path, written[path.name].sha256) != prints[path].sha256:
                     fail(codes.CHANGED, f"`{path}` was changed while it was copied", help="run again")
 
     def _listed(self, given: InputSpec, paths: list[Path], prints: Prints) -> Listed:

@@ -83,6 +83,7 @@ def make_report(request: Request, plan: Plan, written: Sequence[Written], files:
                 "keys": one.keys,
                 "bytes": one.nbytes,
                 "verified": one.verified,
+                "updated": [asdict(change) for change in one.updated],
             }
             for one in written
         },

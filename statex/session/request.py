@@ -75,8 +75,10 @@ class TargetSpec:
 class OutputSpec:
     """A file or folder that is written.
 
-    `keep` are patterns of the keys it holds (none: all), each with a source of its own; `target` is what these have to
-    fit. `span` is where a recipe names it.
+    With `update_config`, a configuration that is copied along says the dtype that tensors have now. `stem` is what the
+    files of a folder are named after, `None` for what the input is. `keep` are patterns of the keys
+    it holds (none: all), each with a source of its own; `target` is what these have to fit. `span` is where a recipe
+    names it.
     """
 
     path: PathLike
@@ -87,6 +89,8 @@ class OutputSpec:
     keep: Sequence[Source] = ()
     target: TargetSpec | Target | None = None
     span: Span | None = None
+    stem: str | None = None
+    update_config: bool = True
 
     @property
     def label(self) -> str:

@@ -94,7 +94,8 @@ class Session(Telling):
             root=None if inputs.flat else in_rules(written(inputs.main.tree, inputs.root)),
             at=request.at,
         )
-        plan = replace(plan, left_around=tuple(dropped_by(inputs.main.tree, inputs.root, inputs.root_target)))
+        left = tuple(dropped_by(inputs.main.tree, inputs.root, inputs.root_target))
+        plan = replace(plan, left_around=left, linked=inputs.linked)
         found = (*plan.warnings, *unread_stamps(inputs.notes, inputs.main.label))
         if request.stamp is not None:
             return replace(plan, metadata=stamped(plan.metadata, request.at, request.stamp), warnings=found)

@@ -15,6 +15,7 @@ from statex.diagnostics.codes import files as codes
 from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
 from statex.dsl.plan import Cost, Plan
+from statex.session.configs import Upkeep, kept_up
 from statex.session.delivery import Delivery
 from statex.session.format_warnings import format_warnings
 from statex.session.keeping import plans_of
@@ -37,6 +38,7 @@ class Shipment:
     options: Options
     tree: Any
     comparison: Comparison | None
+    upkeep: Upkeep
 
     @property
     def nbytes(self) -> int:
@@ -90,22 +92,25 @@ def _order(formats: Sequence[str]) -> list[int]:
 
 
 def _shipment(session: Session, placed: Placed, delivery: Delivery, policy: Policy) -> Shipment:
-    inputs = session.inputs
+    inputs, spec = session.inputs, placed.spec
+    upkeep = kept_up(placed.copy, delivery.plan, spec.span) if spec.update_config else Upkeep(placed.copy)
     options = Options(
         format=placed.format or inputs.main.format,
         force=placed.force,
         folder=placed.folder,
         shard_size=placed.shard_size,
+        names=placed.names(inputs.main.format),
         check=policy.check_input,
         keep_crc=policy.verify_written,
         notes=with_stamps(inputs.notes, delivery.plan),
         index=inputs.index,
-        copy=placed.copy,
+        copy=upkeep.copy,
         own=placed.own,
     )
     comparison = delivery.check_target()
     delivery.load_into_target(options.format)
-    return Shipment(placed, delivery, options, arrange(delivery.contents(options.format), options), comparison)
+    tree = arrange(delivery.contents(options.format), options)
+    return Shipment(placed, delivery, options, tree, comparison, upkeep)
 
 
 def priced(session: Session, found: Sequence[Shipment], policy: Policy) -> Plan:
@@ -145,12 +150,13 @@ def _digested(session: Session) -> int:
 def _losses(session: Session, found: Sequence[Shipment]) -> Iterator[Diagnostic]:
     """Yield what formats have no place for, once for all outputs of a format, and files that are not copied along."""
     for one in found:
+        yield from one.upkeep.warnings
         links = [f"`{name.removesuffix('@')}`" for name in one.placed.left if name.endswith("@")]
         if links and one.placed.spec.copy_files:
             yield diagnostic(
                 lints.NOT_COPIED,
                 f"{join_words(links, limit=3)} {'is a link' if len(links) == 1 else 'are links'} to outside of "
-                "the input's folder, and not copied along",
+                "the input's folder or to nothing, and not copied along",
                 one.placed.spec.span,
                 help="copy the folder with its links followed: cp -rL",
             )

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from statex.checkpoint import entry_of, holds_just, other_files
+from statex.checkpoint import entry_of, holds_just
 from statex.diagnostics import StatexError
 from statex.progress import Add
 from statex.session.identity import fingerprint, located, relative
 from statex.session.report import LastRun, Listed, outputs_named
 from statex.session.request import InputSpec, OutputSpec, Request
+from statex.session.sources import copied_along
 
 
 def changes(request: Request, last: LastRun, included: Mapping[str, str], added: Add) -> str | None:
@@ -69,10 +70,7 @@ def _are_still(request: Request, listed: Listed, added: Add) -> bool:
 
 def copied_files(request: Request, output: OutputSpec) -> list[Path]:
     """Return the files that would be copied along into an output."""
-    source = request.state.path
-    if not output.copy_files or source is None:
-        return []
-    return other_files(source if os.path.isdir(source) else source.parent)[0]
+    return copied_along(request.state.path) if output.copy_files else []
 
 
 def _depended_on(request: Request) -> Iterator[Path]:

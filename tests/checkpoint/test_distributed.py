@@ -300,7 +300,7 @@ def _same_path(header: Any) -> None:
         (_place(length=10), "SX604", "too few"),
         (_place(relative_path="../outside"), "SX603", "not in its own folder"),
         (_place(relative_path="/dev/zero"), "SX603", "not in its own folder"),
-        (_place(relative_path="link"), "SX603", "link to outside"),
+        (_place(relative_path="link"), "SX602", "no regular file"),
         (_place(relative_path="fifo"), "SX602", "no regular file"),
         (_place(relative_path="none"), "SX604", "missing"),
         (_place(relative_path=5), "SX604", "no place"),

@@ -222,6 +222,31 @@ class TestFolders:
         assert ended.err.startswith("error[SX618]")
         assert not Path("out.pth").exists()
 
+    def test_the_dtype_of_a_config_that_is_copied_follows(self, run: Run) -> None:
+        Path("in/config.json").write_text('{"dtype": "float32"}')
+        arguments = ["apply", "-e", "set a = cast(f16)", "in", "out/", "--copy-files"]
+        line = "config.json: dtype float32 -> float16"
+        assert line in run(*arguments, "--dry-run").out.splitlines()
+        updated = {"file": "config.json", "key": "dtype", "before": "float32", "after": "float16"}
+        assert run(*arguments, "--json").json["updated"] == [updated]
+        assert Path("out/config.json").read_text() == '{"dtype": "float16"}'
+        kept = run(*arguments, "--force", "--no-update-config")
+        assert (kept.err, line in kept.out) == ("", False)
+        assert Path("out/config.json").read_text() == '{"dtype": "float32"}'
+
+    def test_files_of_the_output_are_named_as_those_of_the_input_or_after_a_stem(self, run: Run) -> None:
+        Path("in/model.safetensors").rename("in/adapter_model.safetensors")
+        run("apply", "-e", "", "in", "out/")
+        assert [path.name for path in Path("out").iterdir()] == ["adapter_model.safetensors"]
+        run("apply", "-e", "", "in", "named/", "--stem", "diffusion_pytorch_model.fp16", "--format", "torch")
+        assert [path.name for path in Path("named").iterdir()] == ["diffusion_pytorch_model.fp16.bin"]
+        refused = run("apply", "-e", "", "in", "third/", "--stem", "a/model.bin")
+        assert (refused.exit_code, refused.out, Path("third").exists()) == (2, "", False)
+        assert refused.err == (
+            "error[SX645]: files cannot be named after the stem `a/model.bin`\n"
+            "  = help: a stem has no ending and no number: `model`\n"
+        )
+
     def test_messages_name_the_folder(self, run: Run) -> None:
         assert run("show", "in").out.splitlines()[-1] == "1 tensor, 8 B: in"
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+import statex
 from tests.recipe.conftest import RECIPE, RULES, STATE, Bench
 from tests.recipe.test_runs import same_bits
 
@@ -302,6 +303,54 @@ def test_within_sees_what_a_folder_is_read_through(fenced: Bench) -> None:
     fenced(recipe="in/recipe.yaml")
     (found,) = fenced.refused("--within", "in", "--force", recipe="in/recipe.yaml", code=2)
     assert (found["code"], found["labels"][0]["line"]) == ("SX710", 2)
+
+
+def test_within_sees_shards_that_are_links(fenced: Bench) -> None:
+    fenced.save("elsewhere.safetensors", STATE)
+    base = fenced.folder / "in/base"
+    base.mkdir()
+    (base / "one.safetensors").symlink_to("../../elsewhere.safetensors")
+    (base / "unread.safetensors").symlink_to("../../elsewhere.safetensors")
+    index = {"weight_map": dict.fromkeys(STATE, "one.safetensors")}
+    (base / "model.safetensors.index.json").write_text(json.dumps(index))
+    fenced.write("in/recipe.yaml", RECIPE.replace("in.pth", "base/"))
+    fenced(recipe="in/recipe.yaml")
+    for command in ("run", "plan", "check"):
+        arguments = ["--within", "in", *(["--force"] if command == "run" else [])]
+        (found,) = fenced.refused(*arguments, recipe="in/recipe.yaml", command=command, code=2)
+        assert (found["code"], found["labels"][0]["line"]) == ("SX710", 2)
+        assert "in/base/one.safetensors" in found["headline"]
+    (base / "one.safetensors").unlink()
+    fenced.save("in/base/one.safetensors", STATE)
+    fenced("--within", "in", "--force", recipe="in/recipe.yaml")
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed")
+@pytest.mark.parametrize("shards", [False, True])
+def test_within_sees_what_torch_s_own_folders_are_read_from(fenced: Bench, shards: bool) -> None:
+    base = fenced.folder / "in/base"
+    statex.convert(STATE, base, "", format="dcp")
+    fenced.write("in/recipe.yaml", RECIPE.replace("in.pth", "base/"))
+    fenced("--within", "in", recipe="in/recipe.yaml")
+    (part,) = base.glob("*.distcp") if shards else [base / ".metadata"]
+    part.rename(fenced.folder / "elsewhere")
+    part.symlink_to("../../elsewhere")
+    assert fenced.codes("--within", "in", "--force", recipe="in/recipe.yaml", code=2) == ["SX710"]
+
+
+def test_within_sees_files_that_are_copied_through_links(fenced: Bench) -> None:
+    model = fenced.folder / "in/models--a/snapshots"
+    fenced.save("in/models--a/snapshots/rev/model.safetensors", STATE)
+    (fenced.folder / "in/models--a/blobs").mkdir()
+    (fenced.folder / "in/models--a/blobs/ff").write_text("{}")
+    (model / "rev/config.json").symlink_to("../../blobs/ff")
+    text = "statex: 1\ninputs: {main: models--a/snapshots/rev/}\noutputs: {path: %sout/, copy_files: true}\n"
+    fenced.write("in/recipe.yaml", text % "")
+    fenced("--within", "in", recipe="in/recipe.yaml")
+    fenced.write("in/models--a/snapshots/recipe.yaml", (text % "").replace("models--a/snapshots/", ""))
+    (found,) = fenced.refused("--within", model, recipe="in/models--a/snapshots/recipe.yaml", code=2)
+    assert (found["code"], found["labels"][0]["line"]) == ("SX710", 3)
+    assert "config.json" in found["headline"]
 
 
 def test_names_in_other_files_do_not_leave_their_folder(plain: Bench) -> None:

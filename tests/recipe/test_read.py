@@ -116,6 +116,8 @@ def test_rules_target_outputs_and_policy() -> None:
     assert ([k.text for k in head.keep], [k.text for k in parts.keep]) == (["head.**"], ["a.*", "b.**"])
     assert head.target is not None
     assert (head.target.like, parts.shard_size) == ("head.pth", 10**6)
+    assert (head.stem, parts.stem) == (None, "model.fp16")
+    assert (full.update_config, head.update_config) == (False, True)
     policy = recipe.policy
     assert (policy.codes, policy.max_memory) == ({"SX902": "error", "SX901": "ignore"}, 4 << 30)
     assert (policy.verify_written, policy.check_input, policy.unchanged) == (True, True, "skip")

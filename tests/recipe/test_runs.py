@@ -312,6 +312,44 @@ def test_files_that_are_not_copied_are_said_with_what_copies_them(bench: Bench) 
     assert "not copied" not in bench().out
 
 
+def test_a_config_that_is_copied_states_the_dtype_of_the_result(bench: Bench) -> None:
+    bench.save("base/model.safetensors", {"a": torch.ones(1)})
+    bench.write("base/config.json", '{"torch_dtype": "float32"}')
+    text = (
+        "statex: 1\ninputs: {main: base/}\nrules: [set a = cast(bf16)]\n"
+        "outputs: {path: out/, copy_files: true}\nreport: report.json\npolicy: {unchanged: skip}\n"
+    )
+    bench.write("recipe.yaml", text)
+    line = "config.json: torch_dtype float32 -> bfloat16"
+    assert line in bench(command="plan").out.splitlines()
+    assert line in bench().out.splitlines()
+    assert (bench.folder / "out/config.json").read_text() == '{"torch_dtype": "bfloat16"}'
+    updated = [{"file": "config.json", "key": "torch_dtype", "before": "float32", "after": "bfloat16"}]
+    report = json.loads((bench.folder / "report.json").read_text())
+    assert report["outputs"]["main"]["updated"] == updated
+    assert "nothing to do" in bench().out
+    bench.write("base/config.json", '{"torch_dtype": "float16"}')
+    ended = bench("--json")
+    assert [one["code"] for one in ended.json["warnings"]] == ["SX917"]
+    assert ended.json["outputs"][0]["updated"] == []
+    assert (bench.folder / "out/config.json").read_text() == '{"torch_dtype": "float16"}'
+    bench.write("recipe.yaml", text.replace("copy_files: true", "copy_files: true, update_config: false"))
+    assert bench("--json").json["warnings"] == []
+
+
+def test_an_output_in_a_folder_with_a_stem_of_its_own(bench: Bench) -> None:
+    bench.save("base/consolidated.00.safetensors", {"a": torch.ones(1)})
+    text = "statex: 1\ninputs: {main: base/}\noutputs: {path: out/, stem: model.fp16}\n"
+    bench.write("recipe.yaml", text)
+    bench()
+    assert [path.name for path in (bench.folder / "out").iterdir()] == ["model.fp16.safetensors"]
+    bench.write("recipe.yaml", text.replace("model.fp16", "model.safetensors"))
+    (found,) = bench.refused("--force", code=2)
+    assert (found["code"], found["labels"][0]["line"], found["help"]) == (
+        "SX645", 3, ["a stem has no ending and no number: `model`"],
+    )  # fmt: skip
+
+
 def test_keys_in_no_output(bench: Bench) -> None:
     bench.write(
         "recipe.yaml",

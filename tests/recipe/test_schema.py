@@ -112,7 +112,7 @@ RULES = (
 )
 TARGETS = mapping({"model": st.just("models:net")}, args=ARGUMENTS) | mapping({"like": PATHS})
 OUTPUT = mapping(
-    {"path": PATHS}, format=FORMATS, shard_size=SIZES, copy_files=st.booleans(),
+    {"path": PATHS}, format=FORMATS, shard_size=SIZES, copy_files=st.booleans(), stem=TEXT, update_config=st.booleans(),
     keep=TEXT | st.lists(TEXT, min_size=1, max_size=2), target=TARGETS,
 )  # fmt: skip
 OUTPUT_NAMES = NAMES.filter(lambda name: name not in declaration.OUTPUT_FIELDS)

@@ -122,6 +122,15 @@ UNWRITABLE = declare(
     example="statex apply rules.sx in.pth no/such/folder/out.pth",
     mend="The message has the system's reason.",
 )
+NO_STEM = declare(
+    "SX645",
+    "a stem that files cannot be named after",
+    exit=2,
+    meaning="`--stem` (or `stem`) is what the names of the files in a folder begin with: `NAME.safetensors`, "
+    "`NAME-00001-of-00002.safetensors`. It is neither a path nor hidden, and has no ending and no number of its own.",
+    example="statex apply rules.sx in/ out/ --stem model.safetensors",
+    mend="Leave the ending away: `--stem model`, or with a variant `--stem model.fp16`.",
+)
 UNKNOWN_FORMAT = declare(
     "SX613",
     "an output whose format cannot be told",
@@ -165,10 +174,10 @@ CANNOT_HOLD = declare(
 )
 NO_FOLDER = declare(
     "SX618",
-    "files copied along into a file",
+    "an option of folders for a file",
     exit=2,
-    meaning="`--copy-files` copies what is not weights (configuration, tokenizer) into the folder that is written, and "
-    "the output is a single file.",
+    meaning="`--copy-files` copies what is not weights (configuration, tokenizer) into the folder that is written, "
+    "`--stem` names the files in it, and the output is a single file.",
     example="statex apply rules.sx model/ out.pth --copy-files",
     mend="End the output's name in `/`, or leave the option out.",
 )
@@ -177,7 +186,7 @@ NO_SUCH_DTYPE = declare(
     "a dtype that the installed torch does not have",
     exit=3,
     meaning="A tensor of this dtype has to be computed or loaded, and torch got the dtype only later: float8_e8m0fnu, "
-    "for one, in 2.7. Tensors that only move do not need torch.",
+    "for one, in 2.7. Some dtypes of safetensors torch does not have at all. Tensors that only move do not need torch.",
     example="statex apply -e 'set ** = cast(f8_e8m0fnu)' in.safetensors out.safetensors   # with torch 2.6",
     mend="Install a newer torch, or name the keys such that these tensors only move.",
 )

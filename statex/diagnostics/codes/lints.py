@@ -81,9 +81,21 @@ NOT_COPIED = declare(
     "files that are not copied along",
     exit=0,
     meaning="`--copy-files` (or `copy_files`) copies the files beside the weights, and some of these are links to "
-    "outside of the folder, which a stranger may have made of anything. The output goes without them.",
+    "outside of the folder, which a stranger may have made of anything. The output goes without them. In a snapshot of "
+    "the Hugging Face cache, links to the blobs of its own model are followed.",
     example="statex apply rules.sx model/ out/ --copy-files   # model/config.json is a link to elsewhere",
     mend="Copy the folder with its links followed (`cp -rL model/ real/`), and convert that.",
+)
+CONFIG_KEPT = declare(
+    "SX917",
+    "a config.json that states another dtype",
+    exit=0,
+    meaning="A `config.json` that is copied along states a dtype (`torch_dtype`, `dtype`), and dtypes of tensors have "
+    "changed. It is brought up to date if all floats had the dtype that it states and all have one other now. Where "
+    "dtypes are mixed, parts of it state some of their own, or the model is quantized, it is left as it is.",
+    example="statex apply -e 'set **.norm.weight = cast(f32)' model/ out/ --copy-files   # a model in bf16",
+    mend="Change the copy by hand if the model shall be made in another dtype; `--no-update-config` (in a recipe "
+    "`update_config: false`) copies it without a word.",
 )
 LAYOUT_UNKNOWN = declare(
     "SX920",
