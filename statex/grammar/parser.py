@@ -6,11 +6,12 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import replace
 from pkgutil import get_data
 from typing import Any, cast
 
-from lark import Lark, TextSlice, UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken, lexer
+from lark import Lark, TextSlice, Token, UnexpectedEOF, UnexpectedInput, UnexpectedToken, lexer
 from lark.exceptions import VisitError
 
 from statex.diagnostics import Diagnostic, Label, StatexError, diagnostic
@@ -187,14 +188,30 @@ def _with_bracket(found: Diagnostic, newlines: Newlines) -> Diagnostic:
 
 
 def _expected(error: UnexpectedInput) -> frozenset[str]:
-    if isinstance(error, UnexpectedCharacters):
-        return frozenset(error.allowed or ())
-    if isinstance(error, UnexpectedToken):
-        # `expected` is what the table lists for the state; `accepts` is what would really be taken.
-        return frozenset(error.accepts or error.expected or ())
+    """Return the names of the tokens that would be taken where an error is."""
     if isinstance(error, UnexpectedEOF):
         return frozenset(error.expected or ())
-    return frozenset()
+    if error.state is None:
+        return frozenset(getattr(error, "allowed", None) or getattr(error, "expected", None) or ())
+    return _taken(error.state)
+
+
+def _taken(state: Any) -> frozenset[str]:
+    """Return the tokens after which a parse can go on; the table of its state lists more, as it joins states."""
+    quiet = copy(state.parse_conf)
+    quiet.callbacks = {}
+
+    def is_taken(name: str) -> bool:
+        trial = state.copy(deepcopy_values=False)
+        trial.parse_conf = quiet
+        try:
+            trial.feed_token(Token(name, ""), name == "$END")
+        except UnexpectedToken:
+            return False
+        return True
+
+    listed = quiet.parse_table.states[state.position]
+    return frozenset(name for name in listed if name.isupper() and is_taken(name))
 
 
 def _position(error: UnexpectedInput, text: str) -> int:
