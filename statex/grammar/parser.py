@@ -176,13 +176,14 @@ def _once(source: Source, text: str, start: int) -> Program:
             raise _Failed(
                 _unclosed_message(source, parser.newlines, bracket, text, at), at, bracket.start_pos
             ) from None
-        found = explain(error, source, text, at, _expected(error))
+        found = explain(source, text, at, _expected(error))
         raise _Failed(_with_bracket(found, parser.newlines), at) from None
 
 
 def _with_bracket(found: Diagnostic, newlines: Newlines) -> Diagnostic:
     """Mark the bracket that is open where something does not belong: it is often the one that should be closed."""
-    if not newlines.open or newlines.open[-1].type == "LBRACE" or found.code is not codes.UNEXPECTED:
+    known = any(note.kind == "help" for note in found.notes)
+    if known or not newlines.open or newlines.open[-1].type == "LBRACE" or found.code is not codes.UNEXPECTED:
         return found
     return replace(found, labels=(*found.labels, Label(newlines.span(newlines.open[-1]), "inside this bracket")))
 

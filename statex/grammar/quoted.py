@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from statex.diagnostics import fail
 from statex.diagnostics.codes import syntax as codes
+from statex.grammar.regexes import with_groups
 from statex.record import record
 from statex.source import Span
 
@@ -40,12 +43,23 @@ def unquoted(token: Span, skipped: int = 0) -> Quoted:
         if raw[at] == "\\":
             if double and raw[at + 1] in MARKS:
                 escaped.add(len(text))
+            if raw[at + 1].isdigit():
+                _group(token, skipped)
             text.append(_meant(raw[at + 1], double, token.at(at, at + 2)))
             at += 2
         else:
             text.append(raw[at])
             at += 1
     return Quoted("".join(text), [*places, token.end - 1], frozenset(escaped))
+
+
+def _group(token: Span, skipped: int) -> NoReturn:
+    fail(
+        codes.BAD_ESCAPE,
+        "a group of a regular expression is written in braces",
+        token,
+        help=f'write `{token.text[:skipped]}"{with_groups(token.text[skipped + 1 : -1])}"`',
+    )
 
 
 def _meant(char: str, double: bool, place: Span) -> str:
