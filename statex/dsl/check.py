@@ -22,8 +22,8 @@ from statex.dsl.ops.base import ArgKind
 from statex.dsl.parameters import known_type
 from statex.dsl.parts import Outside, Part, stem_of
 from statex.dsl.patterns import compile_pattern
-from statex.dsl.scope import CONSTANTS, CURRENT, QUERY_NAMES, taken_by_language, unknown_input, unknown_name
-from statex.dsl.suggestions import unknown_operation
+from statex.dsl.scope import CONSTANTS, CURRENT, QUERY_NAMES, taken_by_language, unknown_input
+from statex.dsl.suggestions import unknown_name, unknown_operation
 from statex.dsl.templates import compile_template
 from statex.dtypes import BY_NAME
 from statex.grammar import parse, tree
@@ -426,7 +426,7 @@ class _Checker:
             return
         operation = OPERATIONS.get(node.function)
         if operation is None:
-            self.found.add(unknown_operation(node.function, node.name_span))
+            self.found.add(unknown_operation(node))
             return
         named = [a for a in node.arguments if a.name is not None]
         for number, argument in enumerate(named):

@@ -16,8 +16,8 @@ from statex.dsl.graph import Graph
 from statex.dsl.ops import OPERATIONS, WORDS
 from statex.dsl.ops.base import Index, whole
 from statex.dsl.queries import OF_PLAIN, ask
-from statex.dsl.scope import CONSTANTS, CURRENT, QUERY_NAMES, Scope, unknown_name
-from statex.dsl.suggestions import unknown_operation
+from statex.dsl.scope import CONSTANTS, CURRENT, QUERY_NAMES, Scope
+from statex.dsl.suggestions import unknown_name, unknown_operation
 from statex.dsl.values import (
     UNKNOWN,
     PatternValue,
@@ -198,7 +198,9 @@ class Evaluator:
         if name in QUERY_NAMES:
             return self._query(name, name_span, arguments, piped)
         if name not in OPERATIONS:
-            raise StatexError([unknown_operation(name, name_span)])
+            if isinstance(node, tree.Call):
+                raise StatexError([unknown_operation(node)])
+            raise StatexError([unknown_name(name, name_span, [*OPERATIONS])])
         positional = [(self.value(a.value), a.span) for a in arguments if a.name is None]
         named = {a.name: (self.value(a.value), a.span) for a in arguments if a.name is not None}
         number = positional[0][0] if len(positional) == 1 else piped

@@ -55,7 +55,7 @@ class KeyIndex:
         self._next = len(self._ranks)
         self._trie: _Node | None = None
 
-    def __contains__(self, key: str) -> bool:
+    def __contains__(self, key: object) -> bool:
         return key in self._ranks
 
     def __len__(self) -> int:

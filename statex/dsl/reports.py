@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from statex.dsl.index import KeyIndex
 from statex.dsl.patterns import Pattern
 from statex.dsl.plan import Change
 from statex.dsl.regex_help import inside_help
-from statex.dsl.suggestions import near_keys
+from statex.dsl.suggestions import near_keys, not_a_key
 from statex.dsl.written import show_key, show_tensor
 from statex.grammar import tree
 from statex.source import Span
@@ -175,7 +175,7 @@ def _capture(name: str, node: tree.PatternNode) -> str:
 def missing_key(
     span: Span,
     key: str,
-    keys: Iterable[str],
+    keys: Collection[str],
     gone: Mapping[str, Change],
     input: str | None = None,
     *,
@@ -183,11 +183,13 @@ def missing_key(
 ) -> Diagnostic:
     """Return the diagnostic for a tensor that is read (or else written) and is not there."""
     where = f"in `{input}`" if input else "in the state at this place of the program"
-    near = [show_tensor(name, input) if read else show_key(name) for name in near_keys(key, keys)]
+    notes = [went(key, gone[key])] if key in gone else ()
+    meant = not_a_key(span.text, keys) if read else None
+    near = [meant] if meant else [show_tensor(k, input) if read else show_key(k) for k in near_keys(key, keys)]
     return diagnostic(
         codes.NO_KEY,
         f"there is no `{key}` {where}",
         span,
-        notes=[went(key, gone[key])] if key in gone else (),
+        notes=[f"`{span.text}` reads as the key of a tensor"] if meant else notes,
         help=[f"did you mean `{near[0]}`?"] if near else (),
     )
