@@ -80,6 +80,8 @@ class Clause:
     maybe: str = ""
     partly: bool = False
     """Whether a tensor counts that only some members of a family have."""
+    templates: tuple[tree.PatternNode, ...] | None = ()
+    """The templates that the pattern fills, `None` where they do not simply follow it; for messages."""
 
 
 class Compiler:

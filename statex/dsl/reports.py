@@ -13,6 +13,7 @@ from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
 from statex.dsl.captures import Bindings
 from statex.dsl.index import KeyIndex
+from statex.dsl.near import near_pattern, with_templates
 from statex.dsl.patterns import Pattern
 from statex.dsl.plan import Change
 from statex.dsl.regex_help import inside_help
@@ -66,7 +67,7 @@ def no_match(
         node.span,
         at=at,
         notes=_how_far(index, pattern, gone if node.input is None else {}),
-        help=_instead(index, pattern, clause.maybe, around.text if around is not None and node.input is None else ""),
+        help=_instead(index, pattern, clause, around.text if around is not None and node.input is None else ""),
     )
 
 
@@ -102,19 +103,32 @@ def _seen(match: Match) -> str:
     return f"{match.visible}: {match.entry.type}{captured}"
 
 
-def _instead(index: KeyIndex, pattern: Pattern, maybe: str, prefix: str) -> Iterable[str]:
+def _instead(index: KeyIndex, pattern: Pattern, clause: Clause, prefix: str) -> Iterable[str]:
     if pattern.node.kind is tree.PatternKind.LITERAL and any(mark in pattern.node.text for mark in "*{"):
         yield "in '…' every character stands for itself; a pattern is written bare, or in \"…\""
     yield from inside_help(pattern, index)
-    near = index.near(pattern)
-    if near and prefix:
-        # Inside of `within` patterns are written without what is around them.
-        near = near.removeprefix(f"{prefix}.")
-    absent = f"if it may be absent: `{maybe}`" if maybe else ""
+    near = _near_text(index, pattern, clause.templates, prefix)
+    absent = f"if it may be absent: `{clause.maybe}`" if clause.maybe else ""
     if near:
         yield f"did you mean `{near}`?{' ' if absent else ''}{absent}"
     elif absent:
         yield absent
+
+
+def _near_text(
+    index: KeyIndex, pattern: Pattern, templates: Sequence[tree.PatternNode] | None, prefix: str
+) -> str | None:
+    """Return what to write instead of a pattern, with the templates that it fills where these have to change too."""
+    near = near_pattern(index, pattern, named=templates != ())
+    if near is None:
+        return None
+    if prefix:
+        # Inside of `within` patterns are written without what is around them.
+        shorter = near.text.removeprefix(f"{prefix}.")
+        return shorter if shorter != near.text or not near.before else None
+    if templates == () or not (near.before or near.after):
+        return near.text
+    return with_templates(near, pattern.node, templates) if templates is not None else None
 
 
 def went(key: str, change: Change) -> str:

@@ -124,7 +124,7 @@ def _targets_of_each(
 
     With them are the tensors of a further input that the pattern after `for` names.
     """
-    clause = Clause(scope, node.where, node.optional, maybe="set?")
+    clause = Clause(scope, node.where, node.optional, maybe="set?", templates=None)
     each = compiler.matches(pattern, clause, tensors=True, stars=True, further=True)
     chosen: dict[str, Match] = {}
     for target in node.targets:
@@ -156,7 +156,7 @@ def _existing(compiler: Compiler, key: str, span: Span, match: Match, chosen: di
 
 def add(compiler: Compiler, node: tree.Add, scope: Scope) -> Outcome | None:
     """Return what an `add` comes to: new keys at the end of the state, each with storage of its own."""
-    clause = Clause(scope, node.where, node.optional, maybe="add?")
+    clause = Clause(scope, node.where, node.optional, maybe="add?", templates=None)
     try:
         matches, named = _added_for(compiler, node, clause)
         _check_bound(node, clause.known)

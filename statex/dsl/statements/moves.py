@@ -144,7 +144,7 @@ def _maybe(node: tree.Rename) -> str:
 def _row(
     compiler: Compiler, node: tree.Rename, row: tree.Row, scope: Scope
 ) -> tuple[list[Match], Callable[[Match], str]]:
-    clause = Clause(scope, node.where, node.optional or row.optional, maybe=_maybe(node))
+    clause = Clause(scope, node.where, node.optional or row.optional, maybe=_maybe(node), templates=(row.target,))
     try:
         main_only(row.source)
         compiler_pattern = compiler.pattern(row.source, scope)

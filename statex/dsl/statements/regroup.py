@@ -122,7 +122,7 @@ class _Slot:
 
 def split(compiler: Compiler, node: tree.Split, scope: Scope) -> Outcome | None:
     """Return what a `split` comes to: the pieces stand where their source stood."""
-    clause = Clause(scope, node.where, node.optional, maybe="split?")
+    clause = Clause(scope, node.where, node.optional, maybe="split?", templates=node.targets)
     matches = compiler.matches(node.source, clause, tensors=True, stars=True)
     try:
         slots = _slots(compiler, node, clause)
@@ -262,7 +262,7 @@ class _Group:
 
 def merge(compiler: Compiler, node: tree.Merge, scope: Scope) -> Outcome | None:
     """Return what a `merge` comes to: the result stands where the first of its sources stood in the state."""
-    clause = Clause(scope, node.where, node.optional, maybe="merge?")
+    clause = Clause(scope, node.where, node.optional, maybe="merge?", templates=None)
     over = node.over.name if node.over is not None else None
     try:
         groups = _gather(compiler, node, clause, over)

@@ -48,7 +48,7 @@ def _everything_below(compiler: Compiler, span: Span, scope: Scope) -> list[str]
 
 def copy(compiler: Compiler, node: tree.Copy, scope: Scope) -> Outcome | None:
     """Return what a `copy` comes to: the same tensor under a second key, at the end of the state."""
-    clause = Clause(scope, node.where, node.optional, maybe="copy?")
+    clause = Clause(scope, node.where, node.optional, maybe="copy?", templates=(node.target,))
     matches = compiler.matches(node.source, clause, stars=True, further=True)
     try:
         template = compiler.checked_template(node.target, clause)
