@@ -11,6 +11,8 @@ _ALIKE = 0.6
 """From this likeness on, of segments and of whole keys, the one may stand for the other."""
 _WORDS_ALIKE = 0.65
 """The same for words without dots: `softmax` is not `max`."""
+_SHORTEST = 3
+"""Letters of a word that can be misspelt: of fewer, most others are as near."""
 _COMPARED = 500
 """So many candidates are compared in full: those that could come nearest."""
 _SPELLINGS = 5_000
@@ -38,7 +40,7 @@ def did_you_mean(word: str, candidates: Iterable[str], n: int = 1) -> list[str]:
 
     hopeful = nlargest(_COMPARED, known, key=lambda pair: at_best(pair[1]))
     scored = [(_likeness(wanted, segments, likeness), name) for name, segments in hopeful]
-    enough = _ALIKE if len(wanted) > 1 else _WORDS_ALIKE
+    enough = _ALIKE if len(wanted) > 1 else _WORDS_ALIKE if len(word) >= _SHORTEST else 0.99
     return [name for score, name in nlargest(n, scored, key=lambda pair: pair[0]) if score >= enough]
 
 

@@ -29,6 +29,13 @@ _OTHERWISE: Mapping[str, str] = {
 }  # fmt: skip
 """Operations under another name than torch's."""
 
+ARGUMENTS: Mapping[str, str] = {
+    "axis": "dim", "axes": "dims", "keepdims": "keepdim", "perm": "dims", "newshape": "shape", "repeats": "size",
+    "split_size_or_sections": "sizes", "indices_or_sections": "sizes", "dim1": "dim0", "dim2": "dim1",
+    "axis1": "dim0", "axis2": "dim1", "padding": "pad", "output_size": "size", "scale": "scale_factor",
+}  # fmt: skip
+"""Arguments under another name than torch's."""
+
 RANDOM = frozenset((
     "normal", "normal_", "rand", "randn", "randint", "rand_like", "randn_like", "randint_like", "randperm", "uniform",
     "uniform_", "trunc_normal", "trunc_normal_", "kaiming_uniform_", "kaiming_normal_", "xavier_uniform_",

@@ -13,6 +13,7 @@ from statex.diagnostics import Collector, Diagnostic, Label, StatexError, diagno
 from statex.diagnostics.codes import names as codes
 from statex.diagnostics.codes import types as type_codes
 from statex.diagnostics.suggest import did_you_mean
+from statex.diagnostics.torch_words import ARGUMENTS
 from statex.dsl import questions
 from statex.dsl.captures import CaptureKind, CaptureType
 from statex.dsl.compiler import TARGET
@@ -437,13 +438,15 @@ class _Checker:
         names = [p.name for p in operation.parameters]
         for argument in node.arguments:
             if argument.name is not None and argument.name not in names:
-                near = did_you_mean(argument.name, names)
+                elsewhere = ARGUMENTS.get(argument.name)
+                near = [elsewhere] if elsewhere in names else did_you_mean(argument.name, names)
+                rest = argument.span.text[len(argument.name) :]
                 self.found.add(
                     diagnostic(
                         type_codes.UNKNOWN_ARGUMENT,
                         f"`{node.function}` has no argument `{argument.name}`",
                         argument.span,
-                        help=f"did you mean `{near[0]}`?" if near else operation.signature(),
+                        help=f"did you mean `{near[0]}{rest}`?" if near else operation.signature(),
                     )
                 )
 

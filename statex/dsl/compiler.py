@@ -313,9 +313,19 @@ class Compiler:
         """Return what evaluates the expressions of a statement for a match."""
         return Evaluator(self, scope, Context(match.value, match.visible, match.bindings, case=match.case))
 
-    def evaluate(self, match: Match, scope: Scope, node: tree.Expr, compute: DType | None = None) -> Value:
-        """Return the value of an expression for a match, unknown after an error; `compute` is what it computes in."""
-        context = Context(match.value, match.visible, match.bindings, case=match.case, compute=compute)
+    def evaluate(
+        self,
+        match: Match,
+        scope: Scope,
+        node: tree.Expr,
+        compute: DType | None = None,
+        own: DType | None = None,
+    ) -> Value:
+        """Return the value of an expression for a match, unknown after an error.
+
+        `compute` is what it computes in, `own` the dtype of the key that gets the value.
+        """
+        context = Context(match.value, match.visible, match.bindings, case=match.case, compute=compute, own=own)
         return Evaluator(self, scope, context).value(node)
 
     def compute(self, node: tree.Name | None, scope: Scope) -> DType | None:

@@ -65,7 +65,7 @@ class Context:
 
     `it` is the current tensor (or tuple), `None` where there is none; `header_only` is true for conditions and sizes,
     which may ask for types and never for data. `compute` is the dtype that a statement computes in, `None` where each
-    tensor keeps its own.
+    tensor keeps its own; `own` that of the key it gives a value to, where there is one.
     """
 
     it: Value = None
@@ -75,6 +75,7 @@ class Context:
     header_only: bool = False
     case: str = ""
     compute: DType | None = None
+    own: DType | None = None
 
 
 _NAMED_LAST = {"size": "dim", "shape": "dim", "value": "default", "lookup": "default", "lookup_regex": "default"}
@@ -145,6 +146,10 @@ class Evaluator:
             return value
         return widened(value, self.context.compute, span, self.world.graph)
 
+    @property
+    def _own(self) -> DType | None:
+        return self.context.own if self.context.compute is None else None
+
     # --- names -------------------------------------------------------------------------------------------------
 
     def _name(self, node: tree.Name) -> Value:
@@ -207,7 +212,7 @@ class Evaluator:
         if name == "sqrt" and operators.is_number(number) and len(positional) + len(named) == (number is not piped):
             return operators.root(number, node.span)
         it = self._taken(self.context.it, name_span)
-        site = CallSite(node.span, name_span, positional, named, it, piped)
+        site = CallSite(node.span, name_span, positional, named, it, piped, self._own)
         return call_operation(OPERATIONS[name], site, self.world.graph)
 
     def _query(self, name: str, span: Span, arguments: Sequence[tree.Argument], piped: Value) -> Value:
@@ -247,7 +252,8 @@ class Evaluator:
             return operators.binary(node.operator, left, right, node.span)
         operation = OPERATORS.get(node.operator)
         if self.context.header_only or operation is None:
-            _tensor_in_condition(f"`{node.operator}`", node.span, left if has_tensor(left) else right)
+            one, value = (node.left, left) if has_tensor(left) else (node.right, right)
+            _tensor_in_condition(f"`{node.operator}`", one.span, value)
         return self._apply(operation, node.operator_span, [(left, node.left.span), (right, node.right.span)])
 
     def _truth(self, node: tree.Expr, what: str) -> bool:
@@ -307,7 +313,7 @@ class Evaluator:
         fail(codes.WRONG_KIND, f"the bounds of a slice are ints, not {kind_of(value)}", node.span)
 
     def _apply(self, operation: str, span: Span, operands: list[tuple[Value, Span]]) -> Value:
-        site = CallSite(operands[0][1].to(operands[-1][1]), span, operands, {}, None, None)
+        site = CallSite(operands[0][1].to(operands[-1][1]), span, operands, {}, None, None, self._own)
         return call_operation(OPERATIONS[operation], site, self.world.graph)
 
 
@@ -344,7 +350,7 @@ def no_current(name: str, span: Span) -> NoReturn:
         codes.NO_CURRENT,
         f"`{name}` has no current tensor here",
         span,
-        help=helps.get(name, f"name the tensor: `{name}(model.norm.weight)`"),
+        help=helps.get(name, f"name the tensor: `{name}(KEY)`"),
     )
 
 

@@ -9,7 +9,7 @@ from statex.diagnostics import Diagnostic, diagnostic
 from statex.diagnostics.codes import names as codes
 from statex.diagnostics.suggest import did_you_mean
 from statex.diagnostics.torch_words import RANDOM, dtype_word, method_call, operation_word
-from statex.dsl.ops import OPERATIONS, QUERIES
+from statex.dsl.ops import OPERATIONS, QUERIES, WORDS
 from statex.dsl.written import show_tensor
 from statex.dtypes import BY_NAME
 from statex.grammar import tree
@@ -57,7 +57,7 @@ def unknown_name(name: str, span: Span, candidates: list[str]) -> Diagnostic:
     if name in RANDOM:
         return diagnostic(codes.UNKNOWN_NAME, f"`{name}` is not defined", span, help=_NOT_RANDOM)
     elsewhere = operation if operation is not None and (dtype is None or not _ARGUMENT.search(before)) else dtype
-    near = [elsewhere] if elsewhere is not None else did_you_mean(name, [*candidates, *BY_NAME])
+    near = [elsewhere] if elsewhere is not None else did_you_mean(name, [*candidates, *BY_NAME, *WORDS])
     helps = [f"did you mean `{near[0]}`?"] if near else []
     if elsewhere is None:
         helps.append(f"a tensor without a dot in its key is written `::{name}`, text `'{name}'`")

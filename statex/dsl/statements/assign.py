@@ -64,7 +64,8 @@ def _new_value(
 ) -> TensorValue | None:
     span, own = node.value.span, match.entry.type
     if compute is None or own is None:
-        return expect_tensor(compiler.evaluate(match, scope, node.value), span)
+        dtype = None if own is None else own.dtype
+        return expect_tensor(compiler.evaluate(match, scope, node.value, own=dtype), span)
     assert node.compute is not None
     check_own(own.dtype, compute, node.compute.span, match.visible)
     value = expect_tensor(compiler.evaluate(match, scope, node.value, compute), span)
@@ -81,7 +82,7 @@ def _lint_cast(compiler: Compiler, node: tree.Set, match: Match, value: TensorVa
                 f"this makes {value.dtype} of {before.kind.value} tensors",
                 node.span,
                 values=[f"{match.visible}: {match.entry.type} -> {value}"],
-                help="add `where is_floating_point(it)`",
+                help=_instead_of_floats(node, before),
                 cases=[match.visible],
             )
         )
@@ -96,6 +97,12 @@ def _lint_cast(compiler: Compiler, node: tree.Set, match: Match, value: TensorVa
                 cases=[match.visible],
             )
         )
+
+
+def _instead_of_floats(node: tree.Set, before: DType) -> str:
+    """Return what leaves integer tensors as they are: a condition, but for a statement about single keys."""
+    single = all(isinstance(piece, tree.Text) for pattern in node.targets for piece in pattern.pieces)
+    return f"if it shall stay {before}: `… | cast({before})`" if single else "add `where is_floating_point(it)`"
 
 
 def _names_dtype(value: tree.Expr) -> bool:

@@ -202,7 +202,8 @@ def _split_one(
     scope: Scope,
 ) -> None:
     own = _checked_own(compiler, node, [match], scope)
-    value = compiler.evaluate(match, scope, node.value, own.compute if own is not None else None)
+    kept = match.entry.type.dtype if match.entry.type is not None else None
+    value = compiler.evaluate(match, scope, node.value, own.compute if own is not None else None, kept)
     pieces = _pieces(node, value, len(slots), node.over is not None)
     if pieces is not None and own is not None:
         pieces = [rounded(piece, own.dtype, node.value.span, compiler.graph) for piece in pieces]
@@ -380,7 +381,9 @@ def _merge_one(
     context = _merge_context(node, group, gathered, case, key)
     try:
         own = _checked_own(compiler, node, matches, scope)
-        context = replace(context, compute=own.compute) if own is not None else context
+        dtypes = {match.entry.type.dtype for match in matches if match.entry.type is not None}
+        kept = next(iter(dtypes)) if len(dtypes) == 1 else None
+        context = replace(context, compute=own.compute if own is not None else None, own=kept)
         value = expect_tensor(Evaluator(compiler, scope, context).value(node.value), node.value.span)
         value = rounded(value, own.dtype, node.value.span, compiler.graph) if own is not None else value
     except StatexError as error:
