@@ -11,8 +11,8 @@ _ALIKE = 0.6
 """From this likeness on, of segments and of whole keys, the one may stand for the other."""
 _WORDS_ALIKE = 0.65
 """The same for words without dots: `softmax` is not `max`."""
-_SHORTEST = 3
-"""Letters of a word that can be misspelt: of fewer, most others are as near."""
+_SHORTEST = 2
+"""Letters of a word that can be misspelt: one letter is as near to most others."""
 _COMPARED = 500
 """So many candidates are compared in full: those that could come nearest."""
 _SPELLINGS = 5_000

@@ -360,7 +360,7 @@ class _Checker:
                     codes.UNKNOWN_INPUT,
                     f"there is no input `{node.input}`",
                     node.span,
-                    help=unknown_input(node.input, self.inputs),
+                    help=unknown_input(node, self.inputs),
                 )
             )
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from statex.diagnostics import diagnostic
 from statex.diagnostics.codes import lints
 from statex.diagnostics.codes import names as name_codes
+from statex.diagnostics.folding import folded
 from statex.diagnostics.suggest import join_words
 from statex.dsl.check import Checked
 from statex.dsl.compiler import Compiler
@@ -23,7 +24,7 @@ from statex.dsl.state import output_of
 from statex.dsl.statements import runner
 from statex.dsl.written import is_plain
 from statex.header import Header, OpaqueInfo
-from statex.source import Source
+from statex.source import Source, Span
 
 
 def compile_plan(
@@ -58,8 +59,9 @@ def compile_plan(
     compiler.found.raise_errors()
     _lint_ties(compiler)
     plan = _plan(compiler, _parameters(scope, scopes))
+    declared = {node.name.name: node.name.span for node in reversed(checked.inputs)}
     for name, keys in unread(plan).items():
-        _lint_unread(compiler, name, keys)
+        _lint_unread(compiler, name, keys, declared.get(name))
     return replace(plan, warnings=compiler.found.warnings)
 
 
@@ -140,15 +142,16 @@ def _lint_ties(compiler: Compiler) -> None:
             )
 
 
-def _lint_unread(compiler: Compiler, name: str, keys: Sequence[str]) -> None:
-    """Say which tensors of a further input no statement has read."""
+def _lint_unread(compiler: Compiler, name: str, keys: Sequence[str], declared: Span | None) -> None:
+    """Say which tensors of a further input no statement has read; those that differ in numbers alone are one."""
     count = len(compiler.inputs[name].index)
     if keys:
+        shown = [f"`{one.key}`" for one in folded(keys, lambda key: key, lambda key: None)]
         compiler.found.add(
             diagnostic(
                 lints.INPUT_UNREAD,
-                f"nothing reads {len(keys)} of the {count} tensors of `{name}`: "
-                f"{join_words([f'`{k}`' for k in keys], limit=3)}",
+                f"nothing reads {len(keys)} of the {count} tensors of `{name}`: {join_words(shown, limit=3)}",
+                declared,
                 help=f"if this is meant: drop {_meant(name, keys, every=len(keys) == count)}",
             )
         )

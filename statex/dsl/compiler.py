@@ -363,7 +363,7 @@ class Compiler:
                 name_codes.UNKNOWN_INPUT,
                 f"there is no input `{node.input}`",
                 node.span,
-                help=unknown_input(node.input, self.inputs),
+                help=unknown_input(node, self.inputs),
             )
         if not known.headers:
             raise StatexError(())  # that no checkpoint was given is said where it is declared

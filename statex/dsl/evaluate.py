@@ -227,7 +227,10 @@ class Evaluator:
             if current is None:
                 no_current(name, span)
             values.insert(0, current)
-        return UNKNOWN if any(is_unknown(v) for v in values) else ask(name, values, span, self.world)
+        if any(is_unknown(v) for v in values):
+            return UNKNOWN
+        asked = arguments[0].span if arguments and has_tensor(values[0]) and len(values) == len(arguments) else None
+        return ask(name, values, span, self.world, asked)
 
     # --- operators ---------------------------------------------------------------------------------------------
 

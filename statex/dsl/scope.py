@@ -153,7 +153,10 @@ class Scope:
         )
 
 
-def unknown_input(name: str, known: Iterable[str]) -> str:
-    """Return what helps where there is no input of a name."""
-    near = did_you_mean(name, list(known))
-    return f"did you mean `{near[0]}::`?" if near else f"declare it: input {name}"
+def unknown_input(node: PatternNode, known: Iterable[str]) -> str:
+    """Return what helps where there is no input that a pattern or a reference names."""
+    assert node.input is not None
+    near = did_you_mean(node.input, list(known))
+    return (
+        f"did you mean `{near[0]}{node.span.text[len(node.input) :]}`?" if near else f"declare it: input {node.input}"
+    )
