@@ -17,6 +17,7 @@ from statex.dsl.reports import LONGEST_KEY, ambiguous, long_key
 from statex.dsl.rewrite import AffixMode, AffixTable, Holds, PartTable, TextTable, plain_text
 from statex.dsl.scope import Scope
 from statex.dsl.state import Made, Outcome
+from statex.dsl.statements.empty_keys import instead
 from statex.dsl.templates import compile_template
 from statex.dsl.written import show_key
 from statex.grammar import tree
@@ -32,14 +33,14 @@ def rename(compiler: Compiler, node: tree.Rename, scope: Scope) -> Outcome:
         moves = _whole_keys(compiler, node, scope)
     else:
         moves = _rewritten(compiler, node, scope)
-    return move(compiler, "rename", node.span, moves)
+    return move(compiler, "rename", node.span, moves, node)
 
 
-def move(compiler: Compiler, verb: str, span: Span, moves: Moves) -> Outcome:
+def move(compiler: Compiler, verb: str, span: Span, moves: Moves, node: tree.Rename | None = None) -> Outcome:
     """Return what giving keys new names at once comes to, after checking that nothing is lost."""
     state, step = compiler.state, compiler.step
     moves = {old: to for old, to in moves.items() if to[0] != old}
-    good = _without_collisions(compiler, moves)
+    good = _without_collisions(compiler, moves, node)
     changes = tuple([Change("renamed", (old,), (new,)) for old, (new, _) in good.items()])
     produced: dict[str, Made] = {
         change.after[0]: (state.entries[old].at_step(step), state.rank(old), change.before)
@@ -48,7 +49,7 @@ def move(compiler: Compiler, verb: str, span: Span, moves: Moves) -> Outcome:
     return Outcome(verb, span, changes, good, produced, goes_on=True)
 
 
-def _without_collisions(compiler: Compiler, moves: Moves) -> Moves:
+def _without_collisions(compiler: Compiler, moves: Moves, node: tree.Rename | None) -> Moves:
     """Return the moves that can be made, and report the others."""
     names = {new for new, _ in moves.values()}
     distinct = len(names) == len(moves) and (names & compiler.state.entries.keys()) <= moves.keys()
@@ -79,7 +80,7 @@ def _without_collisions(compiler: Compiler, moves: Moves) -> Moves:
                     f"`{old}` becomes `{new}`, and that key exists",
                     span,
                     values=_operands(compiler, old, new),
-                    help=f"drop {show_key(new)}",
+                    help=f"if it is not needed, drop it first: `drop {show_key(new)}`",
                     cases=[old],
                 )
             )
@@ -93,7 +94,7 @@ def _without_collisions(compiler: Compiler, moves: Moves) -> Moves:
                     if new
                     else f"nothing is left of `{old}`",
                     span,
-                    help="take the dot along: `'x.' -> ''`" if new.startswith(".") or new.endswith(".") else (),
+                    help=instead(node, span, old, new) or (),
                     cases=[old],
                 )
             )

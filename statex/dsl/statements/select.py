@@ -105,7 +105,10 @@ def check_new(compiler: Compiler, key: str, span: Span, other: str | None, apart
             f"`{key}` exists already",
             span,
             values=[f"{key}: {there.type}"] if there.type else (),
-            help=f"`set {show_key(key)} = …` gives it a new value; `drop {show_key(key)}` removes it first",
+            help=[
+                f"`set {show_key(key)} = …` gives it a new value",
+                f"if it is not needed, drop it first: `drop {show_key(key)}`",
+            ],
         )
 
 
