@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from statex.checkpoint.contents import Moved, OutTensor
+from statex.checkpoint.flat_help import leave_out
 from statex.checkpoint.input_file import Extent, InputFile, Stored
 from statex.checkpoint.output_file import OutputFile
 from statex.checkpoint.reader import Reader
@@ -160,18 +161,12 @@ def check_holdable(tree: Any) -> None:
     shown = [(f"  {key}", kind) for key, kind in odd[:8]]
     if len(odd) > 8:
         shown.append((f"  and {len(odd) - 8} more", ""))
-    nested = [key for key, value in items if isinstance(value, Mapping)]
-    root = next((key for key in nested if _is_state(tree[key])), "state_dict")
     fail(
         codes.CANNOT_HOLD,
         "safetensors holds named tensors only, and cannot hold all of this",
         rows=shown,
-        help=f"take the bare state: root '{root}' -> ''" if nested else f"drop {odd[0][0]}   or write a .pth",
+        help=leave_out(tree, _holdable, "write a .pth"),
     )
-
-
-def _is_state(value: Any) -> bool:
-    return any(isinstance(one, TensorInfo | OutTensor) for one in value.values())
 
 
 def _holdable(key: Any, value: Any) -> bool:

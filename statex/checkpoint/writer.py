@@ -16,6 +16,7 @@ from statex.checkpoint.atomic.renames import create, sync
 from statex.checkpoint.contents import OutTensor
 from statex.checkpoint.distributed import refuse_unread, write_distributed
 from statex.checkpoint.earlier import Earlier
+from statex.checkpoint.flat_help import leave_out
 from statex.checkpoint.input_file import Stored
 from statex.checkpoint.output_file import OutputFile
 from statex.checkpoint.safetensors_file import check_holdable, write_safetensors
@@ -96,8 +97,8 @@ def _check_flat(tree: Any) -> None:
     if odd:
         fail(
             codes.CANNOT_HOLD,
-            f"a sharded set holds named tensors only, and `{odd[0]}` is none",
-            help="take the bare state: root 'state_dict' -> ''   or write one file",
+            f"a sharded set holds named tensors only, and `{odd[0]}` is not one",
+            help=leave_out(tree, lambda key, value: isinstance(value, TensorInfo | OutTensor), "write one file"),
         )
 
 
