@@ -447,7 +447,7 @@ def test_states_in_files(run: Run, state: dict[str, torch.Tensor]) -> None:
         assert not list(Path.cwd().glob("out*"))
     ended = run("plan", "in.pth", "in.pth")
     assert ended.exit_code == 3
-    assert ended.err.startswith("error[SX222]: `in.pth` is not UTF-8 text")
+    assert ended.err.startswith("error[SX222]: `in.pth` is a binary file, not text")
 
 
 USAGE = [
