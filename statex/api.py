@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -69,9 +70,9 @@ def _parsed(name: str, text: str) -> tree.Program:
     try:
         return parse(Source(name, text))
     except StatexError as error:
-        if len(text.split()) != 1:
-            raise
         word = text.strip()
+        if re.fullmatch(r"[\w./\\~-]+", word) is None:
+            raise
         help = (
             f"a path is told by its ending .sx, or by its type: Path({word!r})",
             "`convert` takes the source, then the destination, then the rules",
