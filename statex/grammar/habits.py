@@ -58,15 +58,15 @@ def _leading_operator(slip: Slip) -> Diagnostic | None:
 
 def _leading_if(slip: Slip) -> Diagnostic | None:
     """Recognise `if COND else Y` in a line of its own, where `if` begins a statement."""
-    begin = re.match(r"[ \t]*if\b", slip.line_before)
+    begin = re.match(r"[ \t]*(if\b.*?)[ \t]*\Z", slip.line_before)
     if slip.found != "else" or "LBRACE" not in slip.expected or begin is None:
         return None
     start = slip.at - len(slip.line_before)
     return diagnostic(
         codes.UNEXPECTED,
         "`if` at the start of a line begins a statement",
-        slip.to(start + begin.end() - 2, start + begin.end()),
-        help="write `if` at the end of the line before, or put the expression in parentheses",
+        slip.to(start + begin.start(1), start + begin.end(1)),
+        help=f"write `{begin.group(1)}` at the end of the line before, or put the expression in parentheses",
     )
 
 

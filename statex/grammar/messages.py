@@ -126,17 +126,19 @@ def _quote(slip: Slip) -> Diagnostic | None:
         help = f"write `{_in_quotes(curly.group(1))}`" if curly is not None else "write ' or \""
         return diagnostic(codes.UNEXPECTED, f"`{first}` is not a quotation mark here", slip.to(slip.at, end), help=help)
     if first in "'\"" or (first == "/" and "REGEX" in slip.expected):
-        end = slip.text.find("\n", slip.at)
         closed = slip.match(_QUOTED)
-        if closed is not None:
-            return _wrong_quotes(slip.to(slip.at, closed.end()), slip.expected)
-        return diagnostic(
-            codes.UNCLOSED_TEXT,
-            f"this {_QUOTES[first]} is not closed on its line",
-            slip.to(slip.at, end if end >= 0 else len(slip.text)),
-            help=f"close it with {first}",
-        )
+        if closed is None:
+            return _unclosed(slip, first)
+        return _wrong_quotes(slip.to(slip.at, closed.end()), slip.expected)
     return None
+
+
+def _unclosed(slip: Slip, quote: str) -> Diagnostic:
+    """Return the diagnostic for a quote that is not closed."""
+    end = slip.text.find("\n", slip.at)
+    place = slip.to(slip.at, end if end >= 0 else len(slip.text))
+    what = f"this {_QUOTES[quote]} is not closed on its line"
+    return diagnostic(codes.UNCLOSED_TEXT, what, place, help=f"close it with {quote}")
 
 
 def _wrong_quotes(span: Span, expected: frozenset[str]) -> Diagnostic:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
+from itertools import takewhile
 from pkgutil import get_data
 from typing import Any, cast
 
@@ -236,14 +237,16 @@ def _unclosed(newlines: Newlines, text: str, at: int) -> Any:
 
 
 def _unclosed_message(source: Source, newlines: Newlines, bracket: Any, text: str, at: int) -> Diagnostic:
-    place = newlines.span(bracket)
+    around = takewhile(lambda opened: opened.type != "LBRACE", reversed(newlines.open))
+    closed = "".join(map(closing, around)) or closing(bracket)
     also = [] if at >= len(text) else [(Span(source, at, at + 1), f"`{closing(bracket)}` was expected before this")]
+    more = " and what it stands in" if len(closed) > 1 else ""
     return diagnostic(
         codes.UNCLOSED,
         f"`{bracket}` is not closed",
-        place,
+        newlines.span(bracket),
         also=also,
-        help=f"`{closing(bracket)}` closes it" + ("; a block ends with `}`" if bracket.type == "LBRACE" else ""),
+        help=f"`{closed}` closes it{more}" + ("; a block ends with `}`" if bracket.type == "LBRACE" else ""),
     )
 
 

@@ -67,8 +67,8 @@ def _meant(char: str, double: bool, place: Span) -> str:
         return char
     known = _ESCAPES.get(char)
     if known is None:
-        only = "in '…' it stands for itself" if char in MARKS else "a backslash itself is written `\\\\`"
-        fail(codes.BAD_ESCAPE, f"`\\{char}` is no escape", place, help=only)
+        meant = f"write `{char}`, which is text in '…'" if char in MARKS else f"write `\\\\{char}` for a backslash"
+        fail(codes.BAD_ESCAPE, f"`\\{char}` is not an escape", place, help=meant)
     return known
 
 

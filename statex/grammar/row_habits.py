@@ -17,6 +17,7 @@ _ROWS = re.compile(
     r"([^,{}\n#]+->\??[^,{}\n#]+?(?:,[^,{}\n#]+->\??[^,{}\n#]+?)+)[ \t]*(?=[\n#;]|\Z)"
 )
 _DICT_ROW = re.compile(r"('[^'\n]*'|\"[^\"\n]*\"|[\w.]+)[ \t]*:[ \t]*('[^'\n]*'|\"[^\"\n]*\"|[\w.]+)")
+_SWALLOWED = re.compile(r"(['\"])([^'\"\n]*?)[ \t]+->[^'\"\n]*\1[ \t]*\Z")
 _GLUED_BLOCK = re.compile(r"\{[^{}\n]*->[^\n]*\}")
 
 
@@ -27,6 +28,17 @@ def _arrow_sign(slip: Slip) -> Diagnostic | None:
         return None
     what = f"expected `->`, found `{arrow.group()}`"
     return diagnostic(codes.MISSING_ARROW, what, slip.to(*arrow.span()), help="write `->`")
+
+
+def _swallowed_arrow(slip: Slip) -> Diagnostic | None:
+    """Recognise text whose quote was to be closed before the arrow: `'a -> 'b'`."""
+    swallowed = _SWALLOWED.search(slip.line_before)
+    if swallowed is None or not slip.expected & _ARROWS:
+        return None
+    line, quote = slip.at - len(slip.line_before), swallowed.group(1)
+    place = slip.to(line + swallowed.start(), line + swallowed.end(2))
+    what = "this text is not closed before the arrow"
+    return diagnostic(codes.UNCLOSED_TEXT, what, place, help=f"write `{quote}{swallowed.group(2)}{quote}`")
 
 
 def _row_comma(slip: Slip) -> Diagnostic | None:
@@ -115,6 +127,6 @@ def _or_pattern(slip: Slip) -> Diagnostic | None:
 
 
 RULES: tuple[Callable[[Slip], Diagnostic | None], ...] = (
-    _arrow_sign, _glued_block, _row_comma, _dict_rows, _several_rows, _listed, _or_pattern,
+    _swallowed_arrow, _arrow_sign, _glued_block, _row_comma, _dict_rows, _several_rows, _listed, _or_pattern,
 )  # fmt: skip
 """Each says what was written by habit, or nothing; the first that does is shown."""

@@ -409,7 +409,7 @@ def renumber(compiler: Compiler, node: tree.Renumber, scope: Scope) -> Outcome |
                 node.pattern.span,
                 help="declare only the number to close gaps in as an int: `renumber layers.{i}.experts.{e:int}`"
                 if ints
-                else "declare the number: `renumber model.layers.{i:int}`",
+                else _declared_last(node.pattern),
             )
         template = compiler.template(node.pattern, scope)
     except StatexError as error:
@@ -428,6 +428,15 @@ def renumber(compiler: Compiler, node: tree.Renumber, scope: Scope) -> Outcome |
         new = template.render({**texts, name: Captured.number(number)}, constants)
         moves[match.key] = (new + match.key[len(old) :], node.span)
     return move(compiler, "renumber", node.span, moves)
+
+
+def _declared_last(node: tree.PatternNode) -> str:
+    """Return the help for a pattern without an int: its last capture, declared as one."""
+    last = next((p for p in reversed(node.pieces) if isinstance(p, tree.Capture)), None)
+    if last is None or last.span.source is not node.span.source or last.kind is not tree.CaptureKind.PLAIN:
+        return "declare the number: `renumber layers.{i:int}`"
+    text, at = node.span.text, last.span.start - node.span.start
+    return f"write `{text[:at]}{{{last.name}:int}}{text[at + len(last.span.text) :]}`"
 
 
 def _starting_with(compiler: Compiler, node: tree.Renumber, scope: Scope) -> list[Match]:

@@ -376,7 +376,7 @@ def _merge_one(
     first = min(matches, key=lambda m: compiler.state.rank(m.key))
     key = template.render(group.bindings, compiler.constants(scope))
     lost = [name for name in group.bindings if name not in template.names and name[0] not in "*%"]
-    gather = f"gather them in one: `… over {lost[0]} -> …`" if lost and node.over is None else ""
+    gather = f"write `over {lost[0]}` before `->` to gather them in one" if lost and node.over is None else ""
     work.check_new(compiler, key, node.target.span, gather)
     context = _merge_context(node, group, gathered, case, key)
     try:
