@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from statex.checkpoint import known_format
-from statex.diagnostics import fail
+from statex.diagnostics import StatexError, fail
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import lints
 from statex.diagnostics.codes import target as target_codes
@@ -58,12 +59,27 @@ def compile(rules: Any, *, name: str = "<rules>", folder: PathLike = ".") -> Rul
     if isinstance(rules, Rules):
         return rules
     if isinstance(rules, str) and not (rules.endswith(".sx") and len(rules.split()) == 1):
-        return Rules([Part(parse(Source(name, rules)), os.fspath(folder))])
+        return Rules([Part(_parsed(name, rules), os.fspath(folder))])
     if isinstance(rules, str | os.PathLike):
         return load(rules)
     if not isinstance(rules, Sequence):
         raise TypeError(f"rules are text, paths, Rules or a list of these, and this is a {type(rules).__name__}")
     return Rules([part for one in rules for part in compile(one, name=name, folder=folder).parts])
+
+
+def _parsed(name: str, text: str) -> tree.Program:
+    """Parse rules given as text; a single word, which is no rule, was probably meant as a path."""
+    try:
+        return parse(Source(name, text))
+    except StatexError as error:
+        word = text.strip()
+        if re.fullmatch(r"[\w./\\~-]+", word) is None:
+            raise
+        help = (
+            f"a path is told by its ending .sx, or by its type: Path({word!r})",
+            "`convert` takes the source, then the destination, then the rules",
+        )
+        fail(error.diagnostics[0].code, f"the text `{word}` is not a rule", error.diagnostics[0].span, help=help)
 
 
 def quote(key: str) -> str:

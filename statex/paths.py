@@ -8,6 +8,7 @@ from itertools import islice
 from shlex import quote
 from typing import Any
 
+from statex.diagnostics.quoting import show_text
 from statex.header import KeyPath
 
 Address = str | Sequence[str | int]
@@ -125,19 +126,12 @@ def written(tree: Any, path: KeyPath) -> str:
 
 def as_list(path: KeyPath) -> str:
     """Write a path as a list, which can be read in one way only."""
-    return f"[{', '.join(str(part) if isinstance(part, int) else quoted(part) for part in path)}]"
-
-
-def quoted(text: str) -> str:
-    """Write a text between single quotes, as rules do."""
-    for plain, escaped in (("\\", "\\\\"), ("'", "\\'"), ("\n", "\\n"), ("\t", "\\t")):
-        text = text.replace(plain, escaped)
-    return f"'{text}'"
+    return f"[{', '.join(str(part) if isinstance(part, int) else show_text(part) for part in path)}]"
 
 
 def in_rules(path: str) -> str:
     """Return a written path as a rule file has it: a dotted text between quotes, a list as it is."""
-    return path if path.startswith("[") else quoted(path)
+    return path if path.startswith("[") else show_text(path)
 
 
 def as_option(path: str) -> str:

@@ -10,12 +10,15 @@ from statex.diagnostics import fail
 from statex.diagnostics.codes import Code
 from statex.diagnostics.codes import names as codes
 from statex.source import Source
+from statex.text_file import not_utf8
 
 ENDING = ".sx"
 LIBRARY = "statex:"
 """What the name of a rule file begins with that comes with statex."""
 _LIMIT = 64 * 2**20
 """Bytes; a larger file is not a rule file, and is not read to find out."""
+
+_MISPLACED = "name the rule file before the checkpoint"
 
 Load = Callable[[str, str], Source]
 """Reads the rule file that a path in a folder names."""
@@ -123,7 +126,9 @@ def rules_of(name: str, data: bytes, code: Code = codes.RULES_UNREADABLE) -> Sou
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        fail(code, f"`{name}` is not UTF-8 text (byte {error.start})", help="name the rule file before the checkpoint")
+        what, encoding = not_utf8(data, error.start)
+        saved = f"save it as UTF-8: iconv -f {encoding} -t UTF-8 '{name}' > utf8{ENDING}"
+        fail(code, f"`{name}` {what}", help=saved if encoding is not None else _MISPLACED)
     if "\0" in text:
-        fail(code, f"`{name}` is a binary file, not rules", help="name the rule file before the checkpoint")
+        fail(code, f"`{name}` is a binary file, not text", help=_MISPLACED)
     return Source(name, text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -28,7 +29,30 @@ def read_text_file(path: Path, limit: int, *, special: bool = False) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise Unreadable(f"is not UTF-8 text (byte {error.start})") from None
+        raise Unreadable(not_utf8(data, error.start)[0]) from None
+
+
+_BINARY = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]")
+"""What no text has, in whatever encoding of 8 bits."""
+_WINDOWS = re.compile(rb"[\x80-\x9f]")
+"""Quotes and dashes there; control characters in Latin-1."""
+
+
+def not_utf8(data: bytes, at: int) -> tuple[str, str | None]:
+    """Return why bytes are not UTF-8 text, of which the first is at `at`, and what `iconv` calls them if it can help.
+
+    What is said goes after the name of their file.
+    """
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "is UTF-16 text, not UTF-8", "UTF-16"
+    if _BINARY.search(data) is not None:
+        return "is a binary file, not text", None
+    if not data[:at].isascii():
+        return f"is not UTF-8 text (byte {at})", None
+    name, encoding = ("Windows-1252", "CP1252") if _WINDOWS.search(data) is not None else ("Latin-1", "LATIN1")
+    character = data[at : at + 1].decode(encoding.lower(), errors="replace")
+    line = data.count(b"\n", 0, at) + 1
+    return f"is {name} text, not UTF-8 (byte {at}, `{character}` in line {line})", encoding
 
 
 def _read(path: Path, limit: int, special: bool) -> bytes:

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from statex.checkpoint.contents import Moved, OutTensor
+from statex.checkpoint.flat_help import leave_out
 from statex.checkpoint.input_file import Extent, InputFile, Stored
 from statex.checkpoint.output_file import OutputFile
 from statex.checkpoint.packed import raw_type, safetensors_type
 from statex.checkpoint.reader import Reader
 from statex.checkpoint.stamps import from_text, marked
 from statex.checkpoint.strict_json import is_text, parse
-from statex.checkpoint.without_dicts import rules_for
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.dtypes import BY_NAME, FLOAT4X2, DType, Kind
@@ -175,7 +175,7 @@ def check_holdable(tree: Any) -> None:
         codes.CANNOT_HOLD,
         "safetensors holds named tensors only, and cannot hold all of this",
         rows=shown,
-        help=rules_for(tree, [key for key, _ in odd], f"drop {odd[0][0]}   or write a .pth"),
+        help=leave_out(tree, _holdable, "write a .pth"),
     )
 
 

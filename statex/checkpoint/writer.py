@@ -17,13 +17,13 @@ from statex.checkpoint.contents import OutTensor
 from statex.checkpoint.distributed import refuse_unread, write_distributed
 from statex.checkpoint.earlier import Earlier
 from statex.checkpoint.filenames import Names, usual_names
+from statex.checkpoint.flat_help import leave_out
 from statex.checkpoint.input_file import Stored
 from statex.checkpoint.output_file import OutputFile
 from statex.checkpoint.packed import for_safetensors, for_torch
 from statex.checkpoint.safetensors_file import check_holdable, write_safetensors
 from statex.checkpoint.strict_json import is_text
 from statex.checkpoint.torch_writer import TorchWriter
-from statex.checkpoint.without_dicts import rules_for
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.header import TensorInfo
@@ -102,8 +102,8 @@ def _check_flat(tree: Any) -> None:
     if odd:
         fail(
             codes.CANNOT_HOLD,
-            f"a sharded set holds named tensors only, and `{odd[0]}` is none",
-            help=rules_for(tree, odd, "write one file"),
+            f"a sharded set holds named tensors only, and `{odd[0]}` is not one",
+            help=leave_out(tree, lambda key, value: isinstance(value, TensorInfo | OutTensor), "write one file"),
         )
 
 

@@ -141,9 +141,16 @@ class _Page:
                 yield self._barred(shown.shown, str(line))
             last = line
             column, marks = shown.underline(label.span, mark)
-            said = f" {escape(label.text)}" if label.text else ""
-            style = self._severity if mark == "^" else "blue"
-            yield self._barred(" " * column + self._paint(style, marks + said))
+            yield from self._marked(column, marks, escape(label.text), self._severity if mark == "^" else "blue")
+
+    def _marked(self, column: int, marks: str, said: str, style: str) -> Iterator[str]:
+        """Yield the line with the marks and what is said there; where that has no room, it stands below them."""
+        width = display_width(said)
+        if not said or column + len(marks) + 1 + width <= self._room:
+            yield self._barred(" " * column + self._paint(style, f"{marks} {said}" if said else marks))
+            return
+        yield self._barred(" " * column + self._paint(style, marks))
+        yield self._barred(" " * max(0, min(column, self._room - width)) + self._paint(style, said))
 
     def _barred(self, text: str, number: str = "") -> str:
         bar = self._paint("blue", f"{number.rjust(self._gutter)} |")

@@ -70,7 +70,8 @@ class Snippet:
         begin = min(span.column - 1, self.last)
         end = begin + span.end - span.start
         goes_on = end > len(self.text) and "\n" in span.text.rstrip("\r\n")
-        stop = min(end, self.last)
+        # Blanks at the end of a line are not printed.
+        stop = min(end, self.last, max(begin, len(self.text.rstrip())) if goes_on else end)
         length = max(1, _width(self.text[begin:stop]))
         cut = goes_on or self.last < min(end, len(self.text))
         return len(self._lead) + _width(self.text[self.first : begin]), mark * length + (_ELLIPSIS if cut else "")

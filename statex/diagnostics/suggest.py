@@ -9,6 +9,11 @@ from itertools import chain
 
 _ALIKE = 0.6
 """From this likeness on, of segments and of whole keys, the one may stand for the other."""
+_WORDS_ALIKE = 0.65
+"""The same for words without dots: `softmax` is not `max`."""
+_SHORTEST = 2
+"""Letters of a word that can be misspelt: one letter is as near to most others."""
+_SAME_BUT_FOR_CASE = 0.99
 _COMPARED = 500
 """So many candidates are compared in full: those that could come nearest."""
 _SPELLINGS = 5_000
@@ -36,7 +41,13 @@ def did_you_mean(word: str, candidates: Iterable[str], n: int = 1) -> list[str]:
 
     hopeful = nlargest(_COMPARED, known, key=lambda pair: at_best(pair[1]))
     scored = [(_likeness(wanted, segments, likeness), name) for name, segments in hopeful]
-    return [name for score, name in nlargest(n, scored, key=lambda pair: pair[0]) if score >= _ALIKE]
+
+    def is_near(score: float, name: str) -> bool:
+        if len(wanted) > 1 or "." in name:
+            return score >= _ALIKE
+        return score >= (_WORDS_ALIKE if len(word) >= _SHORTEST else _SAME_BUT_FOR_CASE)
+
+    return [name for score, name in nlargest(n, scored, key=lambda pair: pair[0]) if is_near(score, name)]
 
 
 def join_words(words: Collection[str], limit: int = 3, last: str = "and") -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 from statex.diagnostics import fail
 from statex.diagnostics.codes import names as codes
 from statex.diagnostics.codes import types as type_codes
 from statex.dsl.graph import Graph
+from statex.dsl.operand_help import Operand, mend
 from statex.dsl.ops import OPERATIONS, bind
 from statex.dsl.ops.base import REQUIRED, ArgKind, Fault, Operation
 from statex.dsl.values import (
@@ -32,6 +33,9 @@ Given = tuple[Value, Span]
 
 _TENSOR_KINDS = (ArgKind.TENSOR, ArgKind.OPERAND)
 
+_SHOWN = 6
+"""So many operands are shown at most."""
+
 OVER_SEVERAL: Mapping[str, str] = {"mean": "average"}
 """Operations of one tensor that mean another one when given several."""
 
@@ -46,6 +50,8 @@ class CallSite:
     named: Mapping[str, Given]
     it: Value
     piped: Value
+    own: DType | None = None
+    """The dtype of the key that the statement gives a value to, where it could compute in a wider one."""
 
     @property
     def current(self) -> Value:
@@ -82,7 +88,7 @@ def _with_current(operation: type[Operation], site: CallSite) -> CallSite:
                 codes.NO_CURRENT,
                 f"`{operation.name}` lacks its tensor, and there is no current one here",
                 site.span,
-                help=f"name the tensor: `{operation.name}(model.norm.weight)`",
+                help=f"name the tensor: `{operation.name}(KEY)`",
             )
         return replace(site, positional=[(site.current, site.name_span), *site.positional])
     if site.piped is not None:
@@ -138,13 +144,8 @@ def _item(site: CallSite, number: int) -> CallSite:
 
 
 def _typed_call(operation: type[Operation], site: CallSite, graph: Graph) -> Value:
-    leading = operation.leading()
-    positional = [_as_plain(value) for value, _ in site.positional]
-    if leading is not None and leading.kind is ArgKind.TENSORS and leading.name not in site.named:
-        tensors = [t for value in positional if has_tensor(value) for t in flatten_tensors(value)]
-        positional = [*tensors, *(value for value in positional if not has_tensor(value))]
     try:
-        bound = bind(operation, positional, {name: _as_plain(value) for name, (value, _) in site.named.items()})
+        bound = _bound(operation, site)
         _check_known(operation, bound)
         result = operation.infer(**bound)
     except Fault as fault:
@@ -166,15 +167,44 @@ def _check_known(operation: type[Operation], bound: Mapping[str, Any]) -> None:
             raise Fault(type_codes.DTYPE, headline, name)
 
 
+def _bound(operation: type[Operation], site: CallSite) -> dict[str, Any]:
+    """Return a value for every parameter of an operation.
+
+    Raises:
+        Fault: SX404, SX405.
+    """
+    leading = operation.leading()
+    positional = [_as_plain(value) for value, _ in site.positional]
+    if leading is not None and leading.kind is ArgKind.TENSORS and leading.name not in site.named:
+        tensors = [t for value in positional if has_tensor(value) for t in flatten_tensors(value)]
+        positional = [*tensors, *(value for value in positional if not has_tensor(value))]
+    return bind(operation, positional, {name: _as_plain(value) for name, (value, _) in site.named.items()})
+
+
 def _as_plain(value: Value) -> Any:
     return value.text if isinstance(value, PatternValue) else value
 
 
-def _report(operation: type[Operation], site: CallSite, fault: Fault) -> None:
-    span = _argument_span(operation, site, fault.argument)
-    operands = [*site.positional, *site.named.values()]
-    values = [f"{_label(span, site)} = {describe(value)}" for value, span in operands if has_tensor(value)]
-    fail(fault.code, fault.headline, span, values=["   ".join(values)] if values else (), help=fault.help or ())
+def _report(operation: type[Operation], site: CallSite, fault: Fault) -> NoReturn:
+    given = [*site.positional, *site.named.values()]
+    operands = [Operand(value, span, operation.name if span == site.name_span else "") for value, span in given]
+    argument = _argument_span(operation, site, fault.argument)
+    place, helps = mend(fault, argument, operands, lambda changed: _has_type(operation, site, changed), site.own)
+    values = dict.fromkeys(f"{_label(span, site)} = {describe(value)}" for value, span in given if has_tensor(value))
+    shown = [*values][:_SHOWN] + ([f"and {len(values) - _SHOWN} more"] if len(values) > _SHOWN else [])
+    fail(fault.code, fault.headline, place, values=["   ".join(shown)] if shown else (), help=helps)
+
+
+def _has_type(operation: type[Operation], site: CallSite, changed: Mapping[int, TensorValue]) -> bool:
+    """Say whether a call has a type where some of its arguments are other tensors."""
+    count = len(site.positional)
+    positional = [(changed.get(n, value), span) for n, (value, span) in enumerate(site.positional)]
+    named = {name: (changed.get(count + n, v), span) for n, (name, (v, span)) in enumerate(site.named.items())}
+    try:
+        operation.infer(**_bound(operation, replace(site, positional=positional, named=named)))
+    except Fault:
+        return False
+    return True
 
 
 def _label(span: Span, site: CallSite) -> str:

@@ -13,6 +13,7 @@ from statex.diagnostics import Collector, Diagnostic, Label, StatexError, diagno
 from statex.diagnostics.codes import names as codes
 from statex.diagnostics.codes import types as type_codes
 from statex.diagnostics.suggest import did_you_mean
+from statex.diagnostics.torch_words import ARGUMENTS
 from statex.dsl import questions
 from statex.dsl.captures import CaptureKind, CaptureType
 from statex.dsl.compiler import TARGET
@@ -22,8 +23,8 @@ from statex.dsl.ops.base import ArgKind
 from statex.dsl.parameters import known_type
 from statex.dsl.parts import Outside, Part, stem_of
 from statex.dsl.patterns import compile_pattern
-from statex.dsl.scope import CONSTANTS, CURRENT, QUERY_NAMES, taken_by_language, unknown_input, unknown_name
-from statex.dsl.suggestions import unknown_operation
+from statex.dsl.scope import CONSTANTS, CURRENT, QUERY_NAMES, taken_by_language, unknown_input
+from statex.dsl.suggestions import unknown_name, unknown_operation
 from statex.dsl.templates import compile_template
 from statex.dtypes import BY_NAME
 from statex.grammar import parse, tree
@@ -359,7 +360,7 @@ class _Checker:
                     codes.UNKNOWN_INPUT,
                     f"there is no input `{node.input}`",
                     node.span,
-                    help=unknown_input(node.input, self.inputs),
+                    help=unknown_input(node, self.inputs),
                 )
             )
 
@@ -426,7 +427,7 @@ class _Checker:
             return
         operation = OPERATIONS.get(node.function)
         if operation is None:
-            self.found.add(unknown_operation(node.function, node.name_span))
+            self.found.add(unknown_operation(node))
             return
         named = [a for a in node.arguments if a.name is not None]
         for number, argument in enumerate(named):
@@ -437,13 +438,15 @@ class _Checker:
         names = [p.name for p in operation.parameters]
         for argument in node.arguments:
             if argument.name is not None and argument.name not in names:
-                near = did_you_mean(argument.name, names)
+                elsewhere = ARGUMENTS.get(argument.name)
+                near = [elsewhere] if elsewhere in names else did_you_mean(argument.name, names)
+                rest = argument.span.text[len(argument.name) :]
                 self.found.add(
                     diagnostic(
                         type_codes.UNKNOWN_ARGUMENT,
                         f"`{node.function}` has no argument `{argument.name}`",
                         argument.span,
-                        help=f"did you mean `{near[0]}`?" if near else operation.signature(),
+                        help=f"did you mean `{near[0]}{rest}`?" if near else operation.signature(),
                     )
                 )
 

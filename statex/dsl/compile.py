@@ -10,6 +10,7 @@ from dataclasses import replace
 from statex.diagnostics import diagnostic
 from statex.diagnostics.codes import lints
 from statex.diagnostics.codes import names as name_codes
+from statex.diagnostics.folding import folded
 from statex.diagnostics.suggest import join_words
 from statex.dsl.check import Checked
 from statex.dsl.compiler import Compiler
@@ -26,7 +27,7 @@ from statex.dsl.state import Entry, initial_state, output_of
 from statex.dsl.statements import runner
 from statex.dsl.written import is_plain
 from statex.header import Header, Nested, OpaqueInfo
-from statex.source import Source
+from statex.source import Source, Span
 
 
 def compile_plan(
@@ -75,8 +76,9 @@ def compile_plan(
     compiler.found.raise_errors()
     _lint_ties(compiler, dict(results))
     plan = replace(_plan(compiler, results, metadata, _parameters(scope, scopes)), nested=nested)
+    declared = {node.name.name: node.name.span for node in reversed(checked.inputs)}
     for name, keys in unread(plan).items():
-        _lint_unread(compiler, name, keys)
+        _lint_unread(compiler, name, keys, declared.get(name))
     return replace(plan, warnings=compiler.found.warnings)
 
 
@@ -175,15 +177,16 @@ def _lint_ties(compiler: Compiler, entries: Mapping[str, Entry]) -> None:
             )
 
 
-def _lint_unread(compiler: Compiler, name: str, keys: Sequence[str]) -> None:
-    """Say which tensors of a further input no statement has read."""
+def _lint_unread(compiler: Compiler, name: str, keys: Sequence[str], declared: Span | None) -> None:
+    """Say which tensors of a further input no statement has read; those that differ in numbers alone are one."""
     count = len(compiler.inputs[name].index)
     if keys:
+        shown = [f"`{one.key}`" for one in folded(keys, lambda key: key, lambda key: None)]
         compiler.found.add(
             diagnostic(
                 lints.INPUT_UNREAD,
-                f"nothing reads {len(keys)} of the {count} tensors of `{name}`: "
-                f"{join_words([f'`{k}`' for k in keys], limit=3)}",
+                f"nothing reads {len(keys)} of the {count} tensors of `{name}`: {join_words(shown, limit=3)}",
+                declared,
                 help=f"if this is meant: drop {_meant(name, keys, every=len(keys) == count)}",
             )
         )

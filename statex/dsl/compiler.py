@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -82,6 +82,8 @@ class Clause:
     maybe: str = ""
     partly: bool = False
     """Whether a tensor counts that only some members of a family have."""
+    templates: tuple[tree.PatternNode, ...] | None = ()
+    """The templates that the pattern fills, `None` where they do not simply follow it; for messages."""
 
 
 class Compiler:
@@ -324,9 +326,19 @@ class Compiler:
         """Return what evaluates the expressions of a statement for a match."""
         return Evaluator(self, scope, Context(match.value, match.visible, match.bindings, case=match.case))
 
-    def evaluate(self, match: Match, scope: Scope, node: tree.Expr, compute: DType | None = None) -> Value:
-        """Return the value of an expression for a match, unknown after an error; `compute` is what it computes in."""
-        context = Context(match.value, match.visible, match.bindings, case=match.case, compute=compute)
+    def evaluate(
+        self,
+        match: Match,
+        scope: Scope,
+        node: tree.Expr,
+        compute: DType | None = None,
+        own: DType | None = None,
+    ) -> Value:
+        """Return the value of an expression for a match, unknown after an error.
+
+        `compute` is what it computes in, `own` the dtype of the key that gets the value.
+        """
+        context = Context(match.value, match.visible, match.bindings, case=match.case, compute=compute, own=own)
         return Evaluator(self, scope, context).value(node)
 
     def compute(self, node: tree.Name | None, scope: Scope) -> DType | None:
@@ -364,7 +376,7 @@ class Compiler:
                 name_codes.UNKNOWN_INPUT,
                 f"there is no input `{node.input}`",
                 node.span,
-                help=unknown_input(node.input, self.inputs),
+                help=unknown_input(node, self.inputs),
             )
         if not known.headers:
             raise StatexError(())  # that no checkpoint was given is said where it is declared
@@ -444,7 +456,7 @@ class Compiler:
         name = source.name if source is not None else None
         if not self.found.explains(key_codes.NO_KEY, span):
             return StatexError([missing_key(span, key, (), {}, name, read=read)])
-        keys: Iterable[str] = source.index if source is not None else self.state.entries
+        keys: Collection[str] = source.index if source is not None else self.state.entries
         return StatexError([missing_key(span, key, keys, self.gone if source is None else {}, name, read=read)])
 
     def count(self, node: tree.PatternNode, scope: Scope, context: Context) -> int:

@@ -45,7 +45,7 @@ def check_own(own: DType, compute: DType, span: Span, case: str) -> None:
         f"`in {compute}` cannot hold the values of {own} keys",
         span,
         values=[f"{case}: {own}"] if case else (),
-        help=f"`in {WIDE[-1]}`" if wide else "add `where is_floating_point(it)`",
+        help=f"write `{WIDE[-1]}`" if wide else "add `where is_floating_point(it)`",
         cases=[case] if case else (),
     )
 
@@ -68,7 +68,7 @@ def widened(value: Value, compute: DType, span: Span, graph: Graph) -> Value:
             f"`in {compute}` cannot hold the values of a tensor of {value.dtype}",
             span,
             values=[f"{span.text} = {value}"],
-            help=f"round it first: `cast({span.text}, {compute})`" if value.dtype.kind is Kind.FLOAT else (),
+            help=f"write `in {WIDE[-1]}` instead of `in {compute}`" if value.dtype.kind is Kind.FLOAT else (),
         )
     return _cast(value, compute, span, graph)
 

@@ -16,8 +16,8 @@ from statex.dsl.graph import Graph
 from statex.dsl.ops import OPERATIONS, WORDS
 from statex.dsl.ops.base import Index, whole
 from statex.dsl.queries import OF_PLAIN, ask
-from statex.dsl.scope import CONSTANTS, CURRENT, QUERY_NAMES, Scope, unknown_name
-from statex.dsl.suggestions import unknown_operation
+from statex.dsl.scope import CONSTANTS, CURRENT, QUERY_NAMES, Scope
+from statex.dsl.suggestions import unknown_name, unknown_operation
 from statex.dsl.values import (
     UNKNOWN,
     PatternValue,
@@ -65,7 +65,7 @@ class Context:
 
     `it` is the current tensor (or tuple), `None` where there is none; `header_only` is true for conditions and sizes,
     which may ask for types and never for data. `compute` is the dtype that a statement computes in, `None` where each
-    tensor keeps its own.
+    tensor keeps its own; `own` that of the key it gives a value to, where there is one.
     """
 
     it: Value = None
@@ -75,6 +75,7 @@ class Context:
     header_only: bool = False
     case: str = ""
     compute: DType | None = None
+    own: DType | None = None
 
 
 _NAMED_LAST = {"size": "dim", "shape": "dim", "value": "default", "lookup": "default", "lookup_regex": "default"}
@@ -145,6 +146,10 @@ class Evaluator:
             return value
         return widened(value, self.context.compute, span, self.world.graph)
 
+    @property
+    def _own(self) -> DType | None:
+        return self.context.own if self.context.compute is None else None
+
     # --- names -------------------------------------------------------------------------------------------------
 
     def _name(self, node: tree.Name) -> Value:
@@ -198,14 +203,16 @@ class Evaluator:
         if name in QUERY_NAMES:
             return self._query(name, name_span, arguments, piped)
         if name not in OPERATIONS:
-            raise StatexError([unknown_operation(name, name_span)])
+            if isinstance(node, tree.Call):
+                raise StatexError([unknown_operation(node)])
+            raise StatexError([unknown_name(name, name_span, [*OPERATIONS])])
         positional = [(self.value(a.value), a.span) for a in arguments if a.name is None]
         named = {a.name: (self.value(a.value), a.span) for a in arguments if a.name is not None}
         number = positional[0][0] if len(positional) == 1 else piped
         if name == "sqrt" and operators.is_number(number) and len(positional) + len(named) == (number is not piped):
             return operators.root(number, node.span)
         it = self._taken(self.context.it, name_span)
-        site = CallSite(node.span, name_span, positional, named, it, piped)
+        site = CallSite(node.span, name_span, positional, named, it, piped, self._own)
         return call_operation(OPERATIONS[name], site, self.world.graph)
 
     def _query(self, name: str, span: Span, arguments: Sequence[tree.Argument], piped: Value) -> Value:
@@ -220,7 +227,10 @@ class Evaluator:
             if current is None:
                 no_current(name, span)
             values.insert(0, current)
-        return UNKNOWN if any(is_unknown(v) for v in values) else ask(name, values, span, self.world)
+        if any(is_unknown(v) for v in values):
+            return UNKNOWN
+        asked = arguments[0].span if arguments and has_tensor(values[0]) and len(values) == len(arguments) else None
+        return ask(name, values, span, self.world, asked)
 
     # --- operators ---------------------------------------------------------------------------------------------
 
@@ -245,7 +255,8 @@ class Evaluator:
             return operators.binary(node.operator, left, right, node.span)
         operation = OPERATORS.get(node.operator)
         if self.context.header_only or operation is None:
-            _tensor_in_condition(f"`{node.operator}`", node.span, left if has_tensor(left) else right)
+            one, value = (node.left, left) if has_tensor(left) else (node.right, right)
+            _tensor_in_condition(f"`{node.operator}`", one.span, value)
         return self._apply(operation, node.operator_span, [(left, node.left.span), (right, node.right.span)])
 
     def _truth(self, node: tree.Expr, what: str) -> bool:
@@ -305,7 +316,7 @@ class Evaluator:
         fail(codes.WRONG_KIND, f"the bounds of a slice are ints, not {kind_of(value)}", node.span)
 
     def _apply(self, operation: str, span: Span, operands: list[tuple[Value, Span]]) -> Value:
-        site = CallSite(operands[0][1].to(operands[-1][1]), span, operands, {}, None, None)
+        site = CallSite(operands[0][1].to(operands[-1][1]), span, operands, {}, None, None, self._own)
         return call_operation(OPERATIONS[operation], site, self.world.graph)
 
 
@@ -342,7 +353,7 @@ def no_current(name: str, span: Span) -> NoReturn:
         codes.NO_CURRENT,
         f"`{name}` has no current tensor here",
         span,
-        help=helps.get(name, f"name the tensor: `{name}(model.norm.weight)`"),
+        help=helps.get(name, f"name the tensor: `{name}(KEY)`"),
     )
 
 

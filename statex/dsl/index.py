@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from difflib import get_close_matches
-from itertools import count
-from typing import TypeGuard
+from itertools import count, islice
 
 from statex.dsl.captures import Bindings
 from statex.dsl.patterns import Pattern
 from statex.dsl.reading import Element, Literal, Many, Mixed, segment_test
-from statex.dsl.written import is_plain, show_key
 from statex.grammar.tree import PatternKind
 from statex.record import record
 
@@ -55,7 +52,7 @@ class KeyIndex:
         self._next = len(self._ranks)
         self._trie: _Node | None = None
 
-    def __contains__(self, key: str) -> bool:
+    def __contains__(self, key: object) -> bool:
         return key in self._ranks
 
     def __len__(self) -> int:
@@ -191,72 +188,14 @@ class KeyIndex:
                 pending.extend(one.children.values())
         return sum(one.key is not None for one in seen.values())
 
-    def near(self, pattern: Pattern) -> str | None:
-        """Return the pattern with one segment replaced, put in or left out such that it matches keys, or `None`.
+    def reached(self, elements: tuple[Element, ...]) -> Iterator[bool]:
+        """Yield, for each place where a list of elements can end, whether a key ends there."""
+        return (node.key is not None for node in self._walk(elements))
 
-        Where nothing does, and keys have the whole of it inside, it is the pattern with `**` around.
-        """
-        if len(pattern.variants) != 1:
-            return None
-        elements = list(pattern.variants[0])
-        for place in range(len(elements)):
-            before = tuple(elements[:place])
-            nodes = list(self._walk(before)) if before else [self._root]
-            if not nodes:
-                break
-            names = list(dict.fromkeys(segment for node in nodes[:50] for segment in node.children))[:200]
-            for mended in self._mended(elements, place, names):
-                if self._meets(mended):
-                    return _shown(mended, pattern)
-        return next((_shown(wide, pattern) for wide in _widened(elements) if self._meets(wide)), None)
-
-    def _meets(self, elements: tuple[Element, ...]) -> bool:
-        return any(node.key is not None for node in self._walk(elements))
-
-    def _mended(self, elements: list[Element], place: int, names: list[str]) -> Iterator[tuple[Element, ...]]:
-        here, before, after = elements[place], elements[:place], elements[place + 1 :]
-        if isinstance(here, Literal):
-            for name in get_close_matches(here.text, names, 3, 0.5):
-                yield (*before, Literal(name), *after)
-        if not _is_wild(here):
-            for name in names:
-                yield (*before, Literal(name), here, *after)
-        # Beside a wildcard a segment is what tells the keys that are meant from others.
-        if after and isinstance(after[0], Literal) and not (before and isinstance(before[-1], Many)):
-            yield (*before, *after)
-
-
-def _is_wild(element: Element) -> TypeGuard[Mixed]:
-    """Say whether an element is one wildcard that takes any segment."""
-    if not isinstance(element, Mixed) or len(element.atoms) != 1:
-        return False
-    atom = element.atoms[0]
-    return not isinstance(atom, str) and not atom.digits and not atom.choices
-
-
-def _widened(elements: Sequence[Element]) -> Iterator[tuple[Element, ...]]:
-    last = elements[-1]
-    if _is_wild(last):
-        (atom,) = last.atoms
-        assert not isinstance(atom, str)
-        yield (*elements[:-1], Many(atom.name, 1))
-    if len(elements) > 1 and isinstance(elements[-1], Many):
-        yield tuple(elements[:-1])
-    if any(isinstance(element, Literal) for element in elements):
-        yield (*elements, Many(None, 1))
-        yield (Many(None), *elements)
-        yield (Many(None), *elements, Many(None, 1))
-
-
-def _shown(elements: Sequence[Element], pattern: Pattern) -> str | None:
-    """Write elements as a pattern, between quotes where they need them; `None` where none can be written."""
-    text = ".".join(show_element(e, pattern) for e in elements)
-    if all(isinstance(e, Literal) for e in elements):
-        return show_key(text)
-    odd = [e.text for e in elements if isinstance(e, Literal) and not is_plain(e.text)]
-    if any(char in text for text in odd for char in '*{}"\\'):
-        return None
-    return f'"{text}"' if odd else text
+    def following(self, elements: tuple[Element, ...], limit: int) -> list[str]:
+        """Return up to `limit` segments that follow in keys where a list of elements can end."""
+        nodes = islice(self._walk(elements), limit)
+        return list(dict.fromkeys(segment for node in nodes for segment in islice(node.children, limit)))[:limit]
 
 
 def show_element(element: Element, pattern: Pattern) -> str:

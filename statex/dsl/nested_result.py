@@ -202,7 +202,7 @@ def _odd_list(path: KeyPath, odd: str | int, steps: Sequence[Step], root: str, f
             codes.LIST_GAP,
             _said(path, odd),
             taken[-1] if taken else None,
-            help=[*([f"renumber {pattern}"] if isinstance(odd, int) else []), f"root {root} flat"],
+            help=[*([f"close the gap after this: renumber {pattern}"] * isinstance(odd, int)), f"root {root} flat"],
             cases=[place],
         )
     )

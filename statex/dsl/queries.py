@@ -29,8 +29,8 @@ OF_PLAIN = frozenset(["value", "lookup", "lookup_regex", "isqrt"])
 """The questions that are asked of plain values, and not of a tensor."""
 
 
-def ask(name: str, arguments: Sequence[Value], span: Span, values: Values) -> Value:
-    """Return the answer to a question; its first argument is what is asked about.
+def ask(name: str, arguments: Sequence[Value], span: Span, values: Values, asked: Span | None = None) -> Value:
+    """Return the answer to a question; its first argument is what is asked about, and `asked` where it is written.
 
     Raises:
         StatexError: SX207 where the arguments are of the wrong kind or number, SX221 where the checkpoint or
@@ -49,8 +49,8 @@ def ask(name: str, arguments: Sequence[Value], span: Span, values: Values) -> Va
         fail(
             codes.WRONG_KIND,
             f"`{name}` needs one tensor, and this is {describe(tensor)}",
-            span,
-            help=f"`{name}(it[0])` asks the first",
+            span if asked is None else asked,
+            help=f"write `{f'{name}(it[0])' if asked is None else f'{asked.text}[0]'}` to ask the first",
         )
     if not isinstance(tensor, TensorValue):
         fail(codes.WRONG_KIND, f"`{name}` needs a tensor, not {kind_of(tensor)}", span, values=[describe(tensor)])

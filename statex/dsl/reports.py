@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -13,10 +13,11 @@ from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
 from statex.dsl.captures import Bindings
 from statex.dsl.index import KeyIndex
+from statex.dsl.near import near_pattern, with_templates
 from statex.dsl.patterns import Pattern
 from statex.dsl.plan import Change
 from statex.dsl.regex_help import inside_help
-from statex.dsl.suggestions import near_keys
+from statex.dsl.suggestions import near_keys, not_a_key
 from statex.dsl.written import show_key, show_tensor
 from statex.grammar import tree
 from statex.source import Span
@@ -70,7 +71,7 @@ def no_match(
         node.span,
         at=at,
         notes=_how_far(index, pattern, gone if node.input is None else {}),
-        help=_instead(index, pattern, clause.maybe, around.text if around is not None and node.input is None else ""),
+        help=_instead(index, pattern, clause, around.text if around is not None and node.input is None else ""),
     )
 
 
@@ -106,19 +107,32 @@ def _seen(match: Match) -> str:
     return f"{match.visible}: {match.entry.type}{captured}"
 
 
-def _instead(index: KeyIndex, pattern: Pattern, maybe: str, prefix: str) -> Iterable[str]:
+def _instead(index: KeyIndex, pattern: Pattern, clause: Clause, prefix: str) -> Iterable[str]:
     if pattern.node.kind is tree.PatternKind.LITERAL and any(mark in pattern.node.text for mark in "*{"):
         yield "in '…' every character stands for itself; a pattern is written bare, or in \"…\""
     yield from inside_help(pattern, index)
-    near = index.near(pattern)
-    if near and prefix:
-        # Inside of `within` patterns are written without what is around them.
-        near = near.removeprefix(f"{prefix}.")
-    absent = f"if it may be absent: `{maybe}`" if maybe else ""
+    near = _near_text(index, pattern, clause.templates, prefix)
+    absent = f"if it may be absent: `{clause.maybe}`" if clause.maybe else ""
     if near:
         yield f"did you mean `{near}`?{' ' if absent else ''}{absent}"
     elif absent:
         yield absent
+
+
+def _near_text(
+    index: KeyIndex, pattern: Pattern, templates: Sequence[tree.PatternNode] | None, prefix: str
+) -> str | None:
+    """Return what to write instead of a pattern, with the templates that it fills where these have to change too."""
+    near = near_pattern(index, pattern, named=templates != ())
+    if near is None:
+        return None
+    if prefix:
+        # Inside of `within` patterns are written without what is around them.
+        shorter = near.text.removeprefix(f"{prefix}.")
+        return shorter if shorter != near.text or not near.before else None
+    if templates == () or not (near.before or near.after):
+        return near.text
+    return with_templates(near, pattern.node, templates) if templates is not None else None
 
 
 def went(key: str, change: Change) -> str:
@@ -179,7 +193,7 @@ def _capture(name: str, node: tree.PatternNode) -> str:
 def missing_key(
     span: Span,
     key: str,
-    keys: Iterable[str],
+    keys: Collection[str],
     gone: Mapping[str, Change],
     input: str | None = None,
     *,
@@ -187,11 +201,13 @@ def missing_key(
 ) -> Diagnostic:
     """Return the diagnostic for a tensor that is read (or else written) and is not there."""
     where = f"in `{input}`" if input else "in the state at this place of the program"
-    near = [show_tensor(name, input) if read else show_key(name) for name in near_keys(key, keys)]
+    notes = [went(key, gone[key])] if key in gone else ()
+    meant = not_a_key(span.text, keys) if read else None
+    near = [meant] if meant else [show_tensor(k, input) if read else show_key(k) for k in near_keys(key, keys)]
     return diagnostic(
         codes.NO_KEY,
         f"there is no `{key}` {where}",
         span,
-        notes=[went(key, gone[key])] if key in gone else (),
+        notes=[f"`{span.text}` reads as the key of a tensor"] if meant else notes,
         help=[f"did you mean `{near[0]}`?"] if near else (),
     )

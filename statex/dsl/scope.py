@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
+from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import names as codes
 from statex.diagnostics.suggest import did_you_mean
 from statex.dsl.ops import OPERATIONS, QUERIES, WORDS
@@ -153,15 +153,10 @@ class Scope:
         )
 
 
-def unknown_input(name: str, known: Iterable[str]) -> str:
-    """Return what helps where there is no input of a name."""
-    near = did_you_mean(name, list(known))
-    return f"did you mean `{near[0]}::`?" if near else f"declare it: input {name}"
-
-
-def unknown_name(name: str, span: Span, candidates: list[str], help: str = "") -> Diagnostic:
-    """Return the diagnostic for a bare word that means nothing here."""
-    near = did_you_mean(name, [*candidates, *BY_NAME])
-    helps = [f"did you mean `{near[0]}`?"] if near else []
-    helps.append(help or f"a tensor without a dot in its key is written `::{name}`, text `'{name}'`")
-    return diagnostic(codes.UNKNOWN_NAME, f"`{name}` is not defined", span, help=helps)
+def unknown_input(node: PatternNode, known: Iterable[str]) -> str:
+    """Return what helps where there is no input that a pattern or a reference names."""
+    assert node.input is not None
+    near = did_you_mean(node.input, list(known))
+    return (
+        f"did you mean `{near[0]}{node.span.text[len(node.input) :]}`?" if near else f"declare it: input {node.input}"
+    )

@@ -1,30 +1,79 @@
-"""What was probably meant: near operations and near keys."""
+"""What was probably meant: near operations, dtypes and keys."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Container, Iterable
 
 from statex.diagnostics import Diagnostic, diagnostic
 from statex.diagnostics.codes import names as codes
 from statex.diagnostics.suggest import did_you_mean
-from statex.dsl.ops import OPERATIONS, QUERIES
+from statex.diagnostics.torch_words import RANDOM, dtype_word, method_call, operation_word
+from statex.dsl.ops import OPERATIONS, QUERIES, WORDS
+from statex.dsl.written import show_tensor
+from statex.dtypes import BY_NAME
+from statex.grammar import tree
 from statex.source import Span
 
-_ELSEWHERE = {
-    "t": "transpose", "view": "reshape", "to": "cast", "type": "cast", "astype": "cast", "float": "cast(f32)",
-    "half": "cast(f16)", "bfloat16": "cast(bf16)", "concat": "cat", "concatenate": "cat", "split": "sections",
-    "unbind": "unstack", "tensor_split": "sections", "vstack": "cat", "hstack": "cat", "swapaxes": "transpose",
-    "select": "it[index]", "slice": "it[start:stop]", "len": "count", "contiguous": "it", "clone": "it",
-}  # fmt: skip
-"""Names other libraries use, and what they are called here."""
+_BY_INDEX = frozenset(("select", "slice", "item", "take"))
+"""What indices are for here."""
+
+_ATTRIBUTES = frozenset(("T", "mT", "shape", "dtype", "ndim", "data"))
+_ARGUMENT = re.compile(r"(?:[(,\[][ \t]*(?:\w+[ \t]*=[ \t]*)?|\bin[ \t]+)\Z")
+"""What stands before a dtype: an argument, or `in` of a statement that computes in it."""
 
 
-def unknown_operation(name: str, span: Span) -> Diagnostic:
-    """Return the diagnostic for a call of something that is no operation."""
-    known = [*OPERATIONS, *(query.name for query in QUERIES)]
-    near = [_ELSEWHERE[name]] if name in _ELSEWHERE else did_you_mean(name, known)
-    helps = [f"did you mean `{near[0]}`?"] if near else ["`statex ops` lists all operations"]
+def unknown_operation(call: tree.Call) -> Diagnostic:
+    """Return the diagnostic for a call of something that is not an operation."""
+    name, span = call.function, call.name_span
+    word, known = operation_word(name), [*OPERATIONS, *(query.name for query in QUERIES)]
+    if name in RANDOM:
+        helps = [_NOT_RANDOM]
+    elif name in _BY_INDEX:
+        helps = ["an index takes a part: `it[0]`, `it[:, 2:5]`"]
+    elif word is not None and word not in known:
+        first, _, others = _arguments(call).partition(",")
+        helps, span = [f"did you mean `{method_call(first.strip() or 'it', name, others)}`?"], call.span
+    else:
+        near = [word] if word is not None else did_you_mean(name, known)
+        helps = [f"did you mean `{near[0]}`?"] if near else ["`statex ops` lists all operations"]
     return diagnostic(codes.UNKNOWN_OPERATION, f"there is no operation `{name}`", span, help=helps)
+
+
+def _arguments(call: tree.Call) -> str:
+    return call.span.text[len(call.function) :].strip()[1:-1]
+
+
+_NOT_RANDOM = (
+    "rules draw no random numbers; take them from the state of a new model: `input init` at the top, and "
+    "`init::{key}` for the tensor of this key"
+)
+
+
+def unknown_name(name: str, span: Span, candidates: list[str]) -> Diagnostic:
+    """Return the diagnostic for a bare word that means nothing here."""
+    before = span.source.text[max(0, span.start - 80) : span.start].rpartition("\n")[2]
+    dtype, operation = dtype_word(name), operation_word(name)
+    if name in RANDOM:
+        return diagnostic(codes.UNKNOWN_NAME, f"`{name}` is not defined", span, help=_NOT_RANDOM)
+    elsewhere = operation if operation is not None and (dtype is None or not _ARGUMENT.search(before)) else dtype
+    near = [elsewhere] if elsewhere is not None else did_you_mean(name, [*candidates, *BY_NAME, *WORDS])
+    helps = [f"did you mean `{near[0]}`?"] if near else []
+    if elsewhere is None:
+        helps.append(f"a tensor without a dot in its key is written `::{name}`, text `'{name}'`")
+    return diagnostic(codes.UNKNOWN_NAME, f"`{name}` is not defined", span, help=helps)
+
+
+def not_a_key(text: str, keys: Container[str]) -> str | None:
+    """Return what was meant by a reference that names no key: a capture, a dtype or an attribute of a tensor."""
+    braces = re.fullmatch(r"\{([^{}:]+)\}", text)
+    if braces is not None:
+        inside = braces.group(1).strip()
+        return inside if inside.isidentifier() else f"({inside})"
+    value, _, last = text.rpartition(".")
+    if last in _ATTRIBUTES and (value == "it" or value in keys):
+        return method_call(value if value == "it" else show_tensor(value), last)
+    return dtype_word(text) if value == "torch" else None
 
 
 def near_keys(key: str, keys: Iterable[str]) -> list[str]:

@@ -53,8 +53,10 @@ def pair(missing: Types, unexpected: Types, result: Collection[str]) -> Pairing:
 
 def retypes(shapes: Differing, dtypes: Differing, result: Types) -> list[str]:
     """Return statements that give keys their shape or dtype, a few of each kind."""
-    turned = [key for key, (one, other) in shapes.items() if one and other and one.shape == other.shape[::-1]]
-    lines = _values([key for key in turned if (kind := shapes[key][0]) and kind.ndim == 2], result, "transpose")
+    turned = {key: value for key, pair in shapes.items() if (value := _turned(*pair)) is not None}
+    lines: list[str] = []
+    for value in dict.fromkeys(turned.values()):
+        lines += _values([key for key, one in turned.items() if one == value], result, value)
     wanted = {key: kind.dtype for key, (_, kind) in dtypes.items() if kind}
     if len(wanted) > _LINES and len(set(wanted.values())) == 1:
         dtype = next(iter(wanted.values()))
@@ -65,6 +67,13 @@ def retypes(shapes: Differing, dtypes: Differing, result: Types) -> list[str]:
     for dtype in dict.fromkeys(wanted.values()):
         lines += _values([key for key, kind in wanted.items() if kind == dtype], result, f"cast({dtype})")
     return lines
+
+
+def _turned(one: Type, wanted: Type) -> str | None:
+    """Return what makes one matrix of another: a transpose, and a cast where dtypes differ as well."""
+    if one is None or wanted is None or one.ndim != 2 or one.shape != wanted.shape[::-1]:
+        return None
+    return "transpose" if one.dtype == wanted.dtype else f"transpose | cast({wanted.dtype})"
 
 
 def _values(keys: Iterable[str], result: Collection[str], value: str) -> list[str]:

@@ -6,11 +6,13 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import replace
+from itertools import takewhile
 from pkgutil import get_data
 from typing import Any, cast
 
-from lark import Lark, TextSlice, UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken, lexer
+from lark import Lark, TextSlice, Token, UnexpectedEOF, UnexpectedInput, UnexpectedToken, lexer
 from lark.exceptions import VisitError
 
 from statex.diagnostics import Diagnostic, Label, StatexError, diagnostic
@@ -166,26 +168,43 @@ def _once(source: Source, text: str, start: int) -> Program:
             raise _Failed(
                 _unclosed_message(source, parser.newlines, bracket, text, at), at, bracket.start_pos
             ) from None
-        found = explain(error, source, text, at, _expected(error))
+        found = explain(source, text, at, _expected(error))
         raise _Failed(_with_bracket(found, parser.newlines), at) from None
 
 
 def _with_bracket(found: Diagnostic, newlines: Newlines) -> Diagnostic:
     """Mark the bracket that is open where something does not belong: it is often the one that should be closed."""
-    if not newlines.open or newlines.open[-1].type == "LBRACE" or found.code is not codes.UNEXPECTED:
+    known = any(note.kind == "help" for note in found.notes)
+    if known or not newlines.open or newlines.open[-1].type == "LBRACE" or found.code is not codes.UNEXPECTED:
         return found
     return replace(found, labels=(*found.labels, Label(newlines.span(newlines.open[-1]), "inside this bracket")))
 
 
 def _expected(error: UnexpectedInput) -> frozenset[str]:
-    if isinstance(error, UnexpectedCharacters):
-        return frozenset(error.allowed or ())
-    if isinstance(error, UnexpectedToken):
-        # `expected` is what the table lists for the state; `accepts` is what would really be taken.
-        return frozenset(error.accepts or error.expected or ())
+    """Return the names of the tokens that would be taken where an error is."""
     if isinstance(error, UnexpectedEOF):
         return frozenset(error.expected or ())
-    return frozenset()
+    if error.state is None:
+        return frozenset(getattr(error, "allowed", None) or getattr(error, "expected", None) or ())
+    return _taken(error.state)
+
+
+def _taken(state: Any) -> frozenset[str]:
+    """Return the tokens after which a parse can go on; the table of its state lists more, as it joins states."""
+    quiet = copy(state.parse_conf)
+    quiet.callbacks = {}
+
+    def is_taken(name: str) -> bool:
+        trial = state.copy(deepcopy_values=False)
+        trial.parse_conf = quiet
+        try:
+            trial.feed_token(Token(name, ""), name == "$END")
+        except UnexpectedToken:
+            return False
+        return True
+
+    listed = quiet.parse_table.states[state.position]
+    return frozenset(name for name in listed if name.isupper() and is_taken(name))
 
 
 def _position(error: UnexpectedInput, text: str) -> int:
@@ -209,14 +228,16 @@ def _unclosed(newlines: Newlines, text: str, at: int) -> Any:
 
 
 def _unclosed_message(source: Source, newlines: Newlines, bracket: Any, text: str, at: int) -> Diagnostic:
-    place = newlines.span(bracket)
+    around = takewhile(lambda opened: opened.type != "LBRACE", reversed(newlines.open))
+    closed = "".join(map(closing, around)) or closing(bracket)
     also = [] if at >= len(text) else [(Span(source, at, at + 1), f"`{closing(bracket)}` was expected before this")]
+    more = " and what it stands in" if len(closed) > 1 else ""
     return diagnostic(
         codes.UNCLOSED,
         f"`{bracket}` is not closed",
-        place,
+        newlines.span(bracket),
         also=also,
-        help=f"`{closing(bracket)}` closes it" + ("; a block ends with `}`" if bracket.type == "LBRACE" else ""),
+        help=f"`{closed}` closes it{more}" + ("; a block ends with `}`" if bracket.type == "LBRACE" else ""),
     )
 
 

@@ -177,7 +177,7 @@ def _choices(name: str, text: str, at: Span) -> tuple[Choice, ...]:
             near = [f"0{text}"]
         fail(
             codes.BAD_CAPTURE,
-            f"`{text}` is no type of capture",
+            f"`{text}` is not a capture type",
             at,
             help=f"did you mean `{{{name}:{near[0]}}}`?" if near else f"types are `int`, `**` and choices `{name}:a|b`",
         )

@@ -90,9 +90,13 @@ class Newlines(PostLex):
                 f"`{token}` does not close `{opened}`",
                 self.span(token),
                 also=[(self.span(opened), "opened here")],
-                help=f"`{_OPEN[opened.type]}` closes it",
+                help=f"write `{_OPEN[opened.type]}{token if self._closes_outer(token) else ''}`",
             )
         fail(codes.UNOPENED, f"`{token}` closes no bracket", self.span(token))
+
+    def _closes_outer(self, token: Token) -> bool:
+        """Say whether a bracket closes one further out than the last that is open."""
+        return any(_OPEN[opened.type] == str(token) for opened in self.open[:-1])
 
     def span(self, token: Token) -> Span:
         """Return the place of a token."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from statex.diagnostics import fail
 from statex.diagnostics.codes import syntax as codes
+from statex.grammar.regexes import with_groups
 from statex.record import record
 from statex.source import Span
 
@@ -40,6 +43,8 @@ def unquoted(token: Span, skipped: int = 0) -> Quoted:
         if raw[at] == "\\":
             if double and raw[at + 1] in MARKS:
                 escaped.add(len(text))
+            if raw[at + 1].isdigit():
+                _group(token, skipped)
             text.append(_meant(raw[at + 1], double, token.at(at, at + 2)))
             at += 2
         else:
@@ -48,13 +53,22 @@ def unquoted(token: Span, skipped: int = 0) -> Quoted:
     return Quoted("".join(text), [*places, token.end - 1], frozenset(escaped))
 
 
+def _group(token: Span, skipped: int) -> NoReturn:
+    fail(
+        codes.BAD_ESCAPE,
+        "a group of a regular expression is written in braces",
+        token,
+        help=f'write `{token.text[:skipped]}"{with_groups(token.text[skipped + 1 : -1])}"`',
+    )
+
+
 def _meant(char: str, double: bool, place: Span) -> str:
     if double and char in MARKS:
         return char
     known = _ESCAPES.get(char)
     if known is None:
-        only = "in '…' it stands for itself" if char in MARKS else "a backslash itself is written `\\\\`"
-        fail(codes.BAD_ESCAPE, f"`\\{char}` is no escape", place, help=only)
+        meant = f"write `{char}`, which is text in '…'" if char in MARKS else f"write `\\\\{char}` for a backslash"
+        fail(codes.BAD_ESCAPE, f"`\\{char}` is not an escape", place, help=meant)
     return known
 
 

@@ -82,16 +82,24 @@ def _described(state: Any) -> Any:
         StatexError: SX634 for what is not a mapping.
     """
     if not isinstance(state, Mapping):
-        is_module = hasattr(state, "state_dict")
-        what = f"the module {type(state).__name__}" if is_module else f"of type {type(state).__name__}"
-        fail(
-            file_codes.NOT_A_STATE,
-            f"a state is a mapping of keys to tensors or a path, and this is {what}",
-            help="give its state: module.state_dict()" if is_module else (),
-        )
+        what, help = _no_mapping(state)
+        headline = f"a state is a mapping of keys to tensors or a path, and this is {what}"
+        fail(file_codes.NOT_A_STATE, headline, help=help)
     from statex.execute.live import describe
 
     return describe(state)
+
+
+def _no_mapping(state: Any) -> tuple[str, str | tuple[str, ...]]:
+    """Return what something is that is not a state, and how to get one of it."""
+    name = type(state).__name__
+    if hasattr(state, "state_dict"):
+        is_module = hasattr(state, "named_parameters")
+        called = "module" if is_module else "optimizer" if hasattr(state, "param_groups") else "it"
+        return f"the {called if called != 'it' else 'object'} {name}", f"give its state: {called}.state_dict()"
+    if isinstance(state, Iterator) or (isinstance(state, list) and all(isinstance(one, tuple) for one in state)):
+        return f"of type {name}", "of pairs of keys and tensors, `dict(…)` makes a mapping"
+    return f"of type {name}", ()
 
 
 def header_of(state: State, root: Address | None = None, label: str = "") -> Header:

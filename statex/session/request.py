@@ -167,6 +167,7 @@ class Request:
 
 def as_members(given: State | Sequence[State]) -> tuple[InputSpec, ...]:
     """Return the checkpoints of an input: one, or those of a family."""
-    if isinstance(given, str | os.PathLike | Mapping | Header):
-        return (InputSpec(given),)
-    return tuple(InputSpec(one) for one in given)
+    if isinstance(given, list | tuple):
+        return tuple(InputSpec(one) for one in given)
+    # A module may be a sequence, too; that it is not a state is said where states are opened.
+    return (InputSpec(given),)  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from statex.diagnostics.codes import keys as codes
 from statex.diagnostics.codes import recipes as recipe_codes
 from statex.dsl.given import shared_scope
 from statex.dsl.index import KeyIndex
+from statex.dsl.near import near_pattern
 from statex.dsl.parts import Outside
 from statex.dsl.patterns import compile_pattern
 from statex.dsl.regex_help import inside_help
@@ -43,14 +44,14 @@ def selected(
         matches = index.find(pattern)
         found.update((one.key, None) for one in matches)
         if not matches:
-            near = index.near(pattern)
+            near = near_pattern(index, pattern)
             problems.append(
                 diagnostic(
                     codes.NO_MATCH,
                     f"pattern matches no key {whose}",
                     node.span,
                     at=f"0 of {counted(len(index), 'key')}",
-                    help=[f"did you mean `{near}`?"] if near else inside_help(pattern, index),
+                    help=[f"did you mean `{near.text}`?"] if near else inside_help(pattern, index),
                 )
             )
     if problems:

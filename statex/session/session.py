@@ -97,9 +97,10 @@ class Session(Telling):
         left = tuple(dropped_by(inputs.main.tree, inputs.root, inputs.root_target))
         plan = replace(plan, left_around=left, linked=inputs.linked)
         found = (*plan.warnings, *unread_stamps(inputs.notes, inputs.main.label))
-        if request.stamp is not None:
-            return replace(plan, metadata=stamped(plan.metadata, request.at, request.stamp), warnings=found)
         state = at(inputs.main.tree, inputs.root)
+        if request.stamp is not None:
+            warnings = (*found, *kept_stamps(replace(plan, metadata=None), state))
+            return replace(plan, metadata=stamped(plan.metadata, request.at, request.stamp), warnings=warnings)
         return replace(plan, warnings=(*found, *kept_stamps(plan, state)))
 
     def priced(self, format: str | None = None) -> Plan:

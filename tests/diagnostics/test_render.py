@@ -165,7 +165,7 @@ def test_a_span_of_several_lines_shows_the_first() -> None:
          --> r.sx:1:1
            |
          1 | split a.qkv
-           | ^^^^^^^^^^^^^… here
+           | ^^^^^^^^^^^… here
         """
     )
 
@@ -274,7 +274,43 @@ def test_a_second_label_out_of_sight_shows_the_line_again() -> None:
          1 | set a = {"x" * 26}…
            |     ^
          1 | …{"x" * 27} | last
-           |                                ---- there
+           |                                ----
+           |                               there
+        """
+    )
+
+
+def test_what_is_said_of_a_long_line_stays_as_wide_as_the_line() -> None:
+    source = Source("r.sx", f"set a = {'x' * 60} + last")
+    found = diagnostic(
+        NO_MATCH, "a headline", find(source, "last"), at="0 of 291 keys", also=[(find(source, "a"), "a")]
+    )
+    assert render_full(found, width=60) == full(
+        f"""
+        error[SX301]: a headline
+         --> r.sx:1:72
+           |
+         1 | set a = {"x" * 46}…
+           |     - a
+         1 | …{"x" * 47} + last
+           |                                                    ^^^^
+           |                                           0 of 291 keys
+        """
+    )
+    assert all(len(line) <= 60 for line in render_full(found, width=60).splitlines())
+
+
+def test_what_is_said_of_a_whole_line_stands_below_it() -> None:
+    source = Source("r.sx", "drop " + "a" * 95)
+    found = diagnostic(NO_MATCH, "a headline", Span(source, 5, 100), at="0 of 291 keys")
+    assert render_full(found, width=100) == full(
+        f"""
+        error[SX301]: a headline
+         --> r.sx:1:6
+           |
+         1 | drop {"a" * 89}…
+           |      {"^" * 89}…
+           |      0 of 291 keys
         """
     )
 

@@ -32,8 +32,8 @@ def help_for(rules: str) -> list[str]:
         ("set m.w = ::'0.ww'", "did you mean `::'0.w'`?"),
         ("input a\nset m.w = it + a::bais", "did you mean `a::bias`?"),
         ("input a\nset m.w = it + a::'a-c'", "did you mean `a::'a-b'`?"),
-        ("rename m.w -> 'odd key.w'", "drop 'odd key.w'"),
-        ("copy m.w -> 'a-b'", "`set 'a-b' = …` gives it a new value; `drop 'a-b'` removes it first"),
+        ("rename m.w -> 'odd key.w'", "if it is not needed, drop it first: `drop 'odd key.w'`"),
+        ("copy m.w -> 'a-b'", "if it is not needed, drop it first: `drop 'a-b'`"),
         ("input a\nset m.w = it + a::bias", "if this is meant: drop a::**"),
     ],
 )

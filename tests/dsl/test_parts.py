@@ -212,8 +212,8 @@ class TestIncludes:
             ("dir.sx", "is not a file"),
             (f"{'x' * 300}.sx", "cannot be read: File name too long"),
             ("statex:peft/merge", "this version of statex comes without rule files"),
-            ("binary.sx", "is a binary file, not rules"),
-            ("latin.sx", "is not UTF-8 text (byte 2)"),
+            ("binary.sx", "is a binary file, not text"),
+            ("latin.sx", "`main/latin.sx` is Latin-1 text, not UTF-8 (byte 2, `ä` in line 1)"),
         ],
     )
     def test_what_cannot_be_included(self, path: str, said: str) -> None:
@@ -306,12 +306,18 @@ class TestRuleFiles:
             ("gone.sx", "`gone.sx` cannot be read: No such file or directory"),
             ("folder.sx", "`folder.sx` cannot be read: Is a directory"),
             ("statex:peft/merge", "there is no `statex:peft/merge`: this version of statex comes without rule files"),
-            ("latin.sx", "`latin.sx` is not UTF-8 text (byte 2)"),
+            ("latin.sx", "`latin.sx` is Latin-1 text, not UTF-8 (byte 2, `ä` in line 1)"),
+            ("windows.sx", "`windows.sx` is Windows-1252 text, not UTF-8 (byte 7, `“` in line 2)"),
+            ("wide.sx", "`wide.sx` is UTF-16 text, not UTF-8"),
+            ("in.pth", "`in.pth` is a binary file, not text"),
         ],
     )
     def test_what_cannot_be_read(self, folder: Path, name: str, said: str) -> None:
         (folder / "folder.sx").mkdir()
         (folder / "latin.sx").write_bytes(b"# \xe4")
+        (folder / "windows.sx").write_bytes(b"# a\n# \t\x93")
+        (folder / "wide.sx").write_bytes("drop a".encode("utf-16"))
+        torch.save({"a": torch.ones(2)}, folder / "in.pth")
         with pytest.raises(StatexError) as caught:
             read_rules(name)
         (found,) = caught.value.diagnostics

@@ -456,7 +456,7 @@ def test_recipes_that_cannot_be_read(tmp_path: Path, kind: str) -> None:
         "pipe": "is not a regular file",
         "device": "is not a regular file",
         "large": "is too large: more than 1,048,576 bytes",
-        "latin": "is not UTF-8 text (byte 12)",
+        "latin": "is Latin-1 text, not UTF-8 (byte 12, `é` in line 1)",
     }
     assert found.headline == f"the recipe `{path}` {said[kind]}"
 

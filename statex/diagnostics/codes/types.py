@@ -16,7 +16,8 @@ MIXED = declare(
     meaning="Two tensors of different dtypes meet in one operation. torch would convert one of them in silence; here a "
     "dtype changes only through `cast`, so that it is written down where rounding happens.",
     example="set a.weight = it + b.weight   # f32 and bf16",
-    mend="Cast one of them: `cast(b.weight, f32)` before, or the result after.",
+    mend="Cast the narrower one: `cast(b.weight, f32)`. Where the key itself is the narrower one, compute wider and "
+    "round once: `set a.weight in f32 = …`.",
 )
 DTYPE = declare(
     "SX403",

@@ -63,7 +63,8 @@ def _new_value(
 ) -> TensorValue | None:
     span, own = node.value.span, match.entry.type
     if compute is None or own is None:
-        return expect_tensor(compiler.evaluate(match, scope, node.value), span)
+        dtype = None if own is None else own.dtype
+        return expect_tensor(compiler.evaluate(match, scope, node.value, own=dtype), span)
     assert node.compute is not None
     check_own(own.dtype, compute, node.compute.span, match.visible)
     value = expect_tensor(compiler.evaluate(match, scope, node.value, compute), span)
@@ -80,7 +81,7 @@ def _lint_cast(compiler: Compiler, node: tree.Set, match: Match, value: TensorVa
                 f"this makes {value.dtype} of {before.kind.value} tensors",
                 node.span,
                 values=[f"{match.visible}: {match.entry.type} -> {value}"],
-                help="add `where is_floating_point(it)`",
+                help=_instead_of_floats(node, before),
                 cases=[match.visible],
             )
         )
@@ -95,6 +96,12 @@ def _lint_cast(compiler: Compiler, node: tree.Set, match: Match, value: TensorVa
                 cases=[match.visible],
             )
         )
+
+
+def _instead_of_floats(node: tree.Set, before: DType) -> str:
+    """Return what leaves integer tensors as they are: a condition, but for a statement about single keys."""
+    single = all(isinstance(piece, tree.Text) for pattern in node.targets for piece in pattern.pieces)
+    return f"if it shall stay {before}: `… | cast({before})`" if single else "add `where is_floating_point(it)`"
 
 
 def _names_dtype(value: tree.Expr) -> bool:
@@ -123,7 +130,7 @@ def _targets_of_each(
 
     With them are the tensors of a further input that the pattern after `for` names.
     """
-    clause = Clause(scope, node.where, node.optional, maybe="set?")
+    clause = Clause(scope, node.where, node.optional, maybe="set?", templates=None)
     each = compiler.matches(pattern, clause, tensors=True, stars=True, further=True)
     chosen: dict[str, Match] = {}
     for target in node.targets:
@@ -155,7 +162,7 @@ def _existing(compiler: Compiler, key: str, span: Span, match: Match, chosen: di
 
 def add(compiler: Compiler, node: tree.Add, scope: Scope) -> Outcome | None:
     """Return what an `add` comes to: new keys at the end of the state, each with storage of its own."""
-    clause = Clause(scope, node.where, node.optional, maybe="add?")
+    clause = Clause(scope, node.where, node.optional, maybe="add?", templates=None)
     try:
         matches, named = _added_for(compiler, node, clause)
         _check_bound(node, clause.known)

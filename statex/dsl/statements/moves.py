@@ -17,6 +17,7 @@ from statex.dsl.reports import LONGEST_KEY, ambiguous, long_key
 from statex.dsl.rewrite import AffixMode, AffixTable, Holds, PartTable, TextTable, plain_text
 from statex.dsl.scope import Scope
 from statex.dsl.state import Made, Outcome
+from statex.dsl.statements.empty_keys import instead
 from statex.dsl.templates import compile_template
 from statex.dsl.written import show_key
 from statex.grammar import tree
@@ -32,14 +33,14 @@ def rename(compiler: Compiler, node: tree.Rename, scope: Scope) -> Outcome:
         moves = _whole_keys(compiler, node, scope)
     else:
         moves = _rewritten(compiler, node, scope)
-    return move(compiler, "rename", node.span, moves)
+    return move(compiler, "rename", node.span, moves, node)
 
 
-def move(compiler: Compiler, verb: str, span: Span, moves: Moves) -> Outcome:
+def move(compiler: Compiler, verb: str, span: Span, moves: Moves, node: tree.Rename | None = None) -> Outcome:
     """Return what giving keys new names at once comes to, after checking that nothing is lost."""
     state, step = compiler.state, compiler.step
     moves = {old: to for old, to in moves.items() if to[0] != old}
-    good = _without_collisions(compiler, moves)
+    good = _without_collisions(compiler, moves, node)
     changes = tuple([Change("renamed", (old,), (new,)) for old, (new, _) in good.items()])
     produced: dict[str, Made] = {
         change.after[0]: (state.entries[old].at_step(step), state.rank(old), change.before)
@@ -48,7 +49,7 @@ def move(compiler: Compiler, verb: str, span: Span, moves: Moves) -> Outcome:
     return Outcome(verb, span, changes, good, produced, goes_on=True)
 
 
-def _without_collisions(compiler: Compiler, moves: Moves) -> Moves:
+def _without_collisions(compiler: Compiler, moves: Moves, node: tree.Rename | None) -> Moves:
     """Return the moves that can be made, and report the others."""
     names = {new for new, _ in moves.values()}
     distinct = len(names) == len(moves) and (names & compiler.state.entries.keys()) <= moves.keys()
@@ -79,7 +80,7 @@ def _without_collisions(compiler: Compiler, moves: Moves) -> Moves:
                     f"`{old}` becomes `{new}`, and that key exists",
                     span,
                     values=_operands(compiler, old, new),
-                    help=f"drop {show_key(new)}",
+                    help=f"if it is not needed, drop it first: `drop {show_key(new)}`",
                     cases=[old],
                 )
             )
@@ -93,7 +94,7 @@ def _without_collisions(compiler: Compiler, moves: Moves) -> Moves:
                     if new
                     else f"nothing is left of `{old}`",
                     span,
-                    help="take the dot along: `'x.' -> ''`" if new.startswith(".") or new.endswith(".") else (),
+                    help=instead(node, span, old, new) or (),
                     cases=[old],
                 )
             )
@@ -144,7 +145,7 @@ def _maybe(node: tree.Rename) -> str:
 def _row(
     compiler: Compiler, node: tree.Rename, row: tree.Row, scope: Scope
 ) -> tuple[list[Match], Callable[[Match], str]]:
-    clause = Clause(scope, node.where, node.optional or row.optional, maybe=_maybe(node))
+    clause = Clause(scope, node.where, node.optional or row.optional, maybe=_maybe(node), templates=(row.target,))
     try:
         main_only(row.source)
         compiler_pattern = compiler.pattern(row.source, scope)
@@ -409,7 +410,7 @@ def renumber(compiler: Compiler, node: tree.Renumber, scope: Scope) -> Outcome |
                 node.pattern.span,
                 help="declare only the number to close gaps in as an int: `renumber layers.{i}.experts.{e:int}`"
                 if ints
-                else "declare the number: `renumber model.layers.{i:int}`",
+                else _declared_last(node.pattern),
             )
         template = compiler.template(node.pattern, scope)
     except StatexError as error:
@@ -428,6 +429,15 @@ def renumber(compiler: Compiler, node: tree.Renumber, scope: Scope) -> Outcome |
         new = template.render({**texts, name: Captured.number(number)}, constants)
         moves[match.key] = (new + match.key[len(old) :], node.span)
     return move(compiler, "renumber", node.span, moves)
+
+
+def _declared_last(node: tree.PatternNode) -> str:
+    """Return the help for a pattern without an int: its last capture, declared as one."""
+    last = next((p for p in reversed(node.pieces) if isinstance(p, tree.Capture)), None)
+    if last is None or last.span.source is not node.span.source or last.kind is not tree.CaptureKind.PLAIN:
+        return "declare the number: `renumber layers.{i:int}`"
+    text, at = node.span.text, last.span.start - node.span.start
+    return f"write `{text[:at]}{{{last.name}:int}}{text[at + len(last.span.text) :]}`"
 
 
 def _starting_with(compiler: Compiler, node: tree.Renumber, scope: Scope) -> list[Match]:

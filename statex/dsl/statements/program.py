@@ -113,7 +113,7 @@ def _input_count(name: str, count: int, node: tree.Input, in_recipe: bool) -> Di
             codes.INPUT_NOT_GIVEN,
             f"the input `{name}` takes one checkpoint, and {count} were given",
             node.span,
-            help=f"`input {name}[]` takes several",
+            help=f"write `input {name}[]`, which takes several",
         )
     return diagnostic(
         codes.INPUT_NOT_GIVEN,

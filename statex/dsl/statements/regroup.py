@@ -122,7 +122,7 @@ class _Slot:
 
 def split(compiler: Compiler, node: tree.Split, scope: Scope) -> Outcome | None:
     """Return what a `split` comes to: the pieces stand where their source stood."""
-    clause = Clause(scope, node.where, node.optional, maybe="split?")
+    clause = Clause(scope, node.where, node.optional, maybe="split?", templates=node.targets)
     matches = compiler.matches(node.source, clause, tensors=True, stars=True)
     try:
         slots = _slots(compiler, node, clause)
@@ -202,7 +202,8 @@ def _split_one(
     scope: Scope,
 ) -> None:
     own = _checked_own(compiler, node, [match], scope)
-    value = compiler.evaluate(match, scope, node.value, own.compute if own is not None else None)
+    kept = match.entry.type.dtype if match.entry.type is not None else None
+    value = compiler.evaluate(match, scope, node.value, own.compute if own is not None else None, kept)
     pieces = _pieces(node, value, len(slots), node.over is not None)
     if pieces is not None and own is not None:
         pieces = [rounded(piece, own.dtype, node.value.span, compiler.graph) for piece in pieces]
@@ -262,7 +263,7 @@ class _Group:
 
 def merge(compiler: Compiler, node: tree.Merge, scope: Scope) -> Outcome | None:
     """Return what a `merge` comes to: the result stands where the first of its sources stood in the state."""
-    clause = Clause(scope, node.where, node.optional, maybe="merge?")
+    clause = Clause(scope, node.where, node.optional, maybe="merge?", templates=None)
     over = node.over.name if node.over is not None else None
     try:
         groups = _gather(compiler, node, clause, over)
@@ -375,12 +376,14 @@ def _merge_one(
     first = min(matches, key=lambda m: compiler.state.rank(m.key))
     key = template.render(group.bindings, compiler.constants(scope))
     lost = [name for name in group.bindings if name not in template.names and name[0] not in "*%"]
-    gather = f"gather them in one: `… over {lost[0]} -> …`" if lost and node.over is None else ""
+    gather = f"write `over {lost[0]}` before `->` to gather them in one" if lost and node.over is None else ""
     work.check_new(compiler, key, node.target.span, gather)
     context = _merge_context(node, group, gathered, case, key)
     try:
         own = _checked_own(compiler, node, matches, scope)
-        context = replace(context, compute=own.compute) if own is not None else context
+        dtypes = {match.entry.type.dtype for match in matches if match.entry.type is not None}
+        kept = next(iter(dtypes)) if len(dtypes) == 1 else None
+        context = replace(context, compute=own.compute if own is not None else None, own=kept)
         value = expect_tensor(Evaluator(compiler, scope, context).value(node.value), node.value.span)
         value = rounded(value, own.dtype, node.value.span, compiler.graph) if own is not None else value
     except StatexError as error:

@@ -48,7 +48,7 @@ def _everything_below(compiler: Compiler, span: Span, scope: Scope) -> list[str]
 
 def copy(compiler: Compiler, node: tree.Copy, scope: Scope) -> Outcome | None:
     """Return what a `copy` comes to: the same tensor under a second key, at the end of the state."""
-    clause = Clause(scope, node.where, node.optional, maybe="copy?")
+    clause = Clause(scope, node.where, node.optional, maybe="copy?", templates=(node.target,))
     matches = compiler.matches(node.source, clause, stars=True, further=True)
     try:
         template = compiler.checked_template(node.target, clause)
@@ -105,7 +105,10 @@ def check_new(compiler: Compiler, key: str, span: Span, other: str | None, apart
             f"`{key}` exists already",
             span,
             values=[f"{key}: {there.type}"] if there.type else (),
-            help=f"`set {show_key(key)} = …` gives it a new value; `drop {show_key(key)}` removes it first",
+            help=[
+                f"`set {show_key(key)} = …` gives it a new value",
+                f"if it is not needed, drop it first: `drop {show_key(key)}`",
+            ],
         )
 
 
