@@ -131,7 +131,7 @@ def test_python_runs() -> None:
     exec(compile(program, "README.md", "exec"), {"__name__": "readme"})
 
 
-@pytest.mark.parametrize(("page", "count"), [("python.md", 7), ("migrations.md", 6)])
+@pytest.mark.parametrize(("page", "count"), [("python.md", 7), ("migrations.md", 10)])
 def test_the_pages_on_python_run(page: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "page"}

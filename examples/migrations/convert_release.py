@@ -1,0 +1,48 @@
+"""Convert a checkpoint of any release of the encoder to the present one.
+
+    python convert_release.py 0.1.pth encoder.safetensors
+
+The format of NEW is told from its name, and OLD may be a file or a folder of shards. A `.pth` carries the version.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from encoder import Encoder
+
+import statex
+
+
+def convert(old: str, new: str, *, force: bool = False) -> str:
+    """Write what a release has saved in the present layout, and say what there was to do."""
+    model = Encoder()
+    with statex.open(old) as checkpoint:
+        before = list(checkpoint)
+        state = statex.migrate_state(model, checkpoint)
+    # With the target, the file appears only if the encoder loads it.
+    statex.convert(state, new, "", target=model, force=force)
+    if list(state) == before:
+        return f"wrote {new}: the layout of {old} was the present one"
+    return f"wrote {new}: {len(state)} tensors made of {len(before)}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description="Convert a checkpoint of any release of the encoder to the present one."
+    )
+    parser.add_argument("old", metavar="OLD", help="what a release has saved")
+    parser.add_argument("new", metavar="NEW", help="the file to write")
+    parser.add_argument("--force", action="store_true", help="replace NEW if it exists")
+    arguments = parser.parse_args()
+    try:
+        print(convert(arguments.old, arguments.new, force=arguments.force))
+    except statex.StatexError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
