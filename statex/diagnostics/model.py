@@ -145,6 +145,10 @@ class Collector:
         elif found.cases:
             self._found[key] = replace(known, cases=known.cases + found.cases)
 
+    def has(self, code: Code, span: Span) -> bool:
+        """Say whether a diagnostic of this code was found at a place; of another one only the cases are taken then."""
+        return (code.id, span) in self._found
+
     def extend(self, found: Iterable[Diagnostic]) -> None:
         """Take several."""
         for one in found:

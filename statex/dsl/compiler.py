@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -10,7 +10,6 @@ from statex.diagnostics import Collector, Diagnostic, StatexError, diagnostic, f
 from statex.diagnostics.codes import keys as key_codes
 from statex.diagnostics.codes import names as name_codes
 from statex.diagnostics.codes import target as target_codes
-from statex.dsl import questions
 from statex.dsl.captures import Bindings, CaptureType
 from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.graph import Graph, SourceKey
@@ -19,6 +18,7 @@ from statex.dsl.parameters import Given
 from statex.dsl.parts import Outside
 from statex.dsl.patterns import Pattern, below, compile_pattern
 from statex.dsl.plan import Allowed, Change, Step
+from statex.dsl.questions import Questions, text_matches
 from statex.dsl.regex_help import lint_inside
 from statex.dsl.reports import ambiguous, missing_key, no_match, of_prefix
 from statex.dsl.scope import Scope, unknown_input
@@ -108,7 +108,8 @@ class Compiler:
         self._gone_steps = 0
         self._ties: dict[Hashable, Hashable] = {}
         self._fresh = 0
-        self._patterns: dict[tuple[int, int], tuple[Pattern, object]] = {}
+        self._questions = Questions(self.found)
+        self._patterns: dict[tuple[int, int, bool], tuple[Pattern, object]] = {}
         self._templates: dict[tuple[int, int], tuple[Template, object]] = {}
 
     def run_with(self, statements: Sequence[tree.Statement], scope: Scope, given: dict[str, Given]) -> None:
@@ -125,6 +126,7 @@ class Compiler:
     def apply(self, outcome: Outcome, scope: Scope) -> None:
         """Carry out what a statement came to; nothing else changes the state, or adds a step."""
         ended = self.state.apply(outcome)
+        self._questions.forget()
         self.steps.append(Step(outcome.verb, outcome.span, outcome.changes, scope.used_at, ended, outcome.named))
 
     @property
@@ -163,20 +165,30 @@ class Compiler:
 
     # --- patterns and templates --------------------------------------------------------------------------------
 
-    def pattern(self, node: tree.PatternNode, scope: Scope, known: Mapping[str, CaptureType] | None = None) -> Pattern:
-        """Return the compiled pattern, below the `within` blocks around it."""
+    def pattern(
+        self,
+        node: tree.PatternNode,
+        scope: Scope,
+        known: Mapping[str, CaptureType] | None = None,
+        *,
+        placed: bool = True,
+    ) -> Pattern:
+        """Return the compiled pattern, below the `within` blocks around it unless `placed` is false."""
         if known:
-            return self._compile_pattern(node, scope, known)
+            return self._compile_pattern(node, scope, known, placed)
         # The node and the scope are kept beside the result so that their ids stay theirs.
-        cached = self._patterns.get((id(node), id(scope)))
+        cached = self._patterns.get((id(node), id(scope), placed))
         if cached is None:
-            cached = (self._compile_pattern(node, scope, {}), (node, scope))
-            self._patterns[id(node), id(scope)] = cached
+            cached = (self._compile_pattern(node, scope, {}, placed), (node, scope))
+            self._patterns[id(node), id(scope), placed] = cached
         return cached[0]
 
-    def _compile_pattern(self, node: tree.PatternNode, scope: Scope, known: Mapping[str, CaptureType]) -> Pattern:
-        placed = below(scope.prefix, node) if scope.prefix is not None and node.input is None else node
-        return compile_pattern(placed, splice=scope.splice, known=known)
+    def _compile_pattern(
+        self, node: tree.PatternNode, scope: Scope, known: Mapping[str, CaptureType], placed: bool
+    ) -> Pattern:
+        if placed and scope.prefix is not None and node.input is None:
+            node = below(scope.prefix, node)
+        return compile_pattern(node, splice=scope.splice, known=known)
 
     def template(self, node: tree.PatternNode, scope: Scope) -> Template:
         """Return the compiled template, below the `within` blocks around it."""
@@ -378,12 +390,12 @@ class Compiler:
         if node.key.input is None:
             entry = self.state.entries.get(key)
             if entry is None:
-                raise StatexError([missing_key(node.span, key, self.state.entries, self.gone)])
+                raise StatexError([self.missing(node.span, key, self.state.entries)])
             value: Value = entry.value
         else:
             source = self.input(node.key)
             if key not in source.index:
-                raise StatexError([missing_key(node.span, key, source.index, {}, source.name)])
+                raise StatexError([self.missing(node.span, key, source.index, source.name)])
             entry, value = self._input_entry(source, key, node.span)
             if node.key.input == TARGET and not context.header_only:
                 fail(
@@ -398,16 +410,23 @@ class Compiler:
 
     def count(self, node: tree.PatternNode, scope: Scope, context: Context) -> int:
         """Return the number of keys a pattern matches, for the match at hand."""
-        pattern, index = self.pattern(node, scope), self.index_of(node)
-        found = questions.count(pattern, index, context)
-        if not found:
-            self._lint_inside(pattern, index)
-        return found
+        return self._questions.count(self.pattern(node, scope), self.index_of(node), context)
 
     def key_matches(self, text: str, node: tree.PatternNode, scope: Scope, context: Context) -> bool:
         """Say whether a pattern matches a text, for the match at hand."""
         main_only(node)
-        return questions.matches(compile_pattern(node, splice=scope.splice), text, context)
+        return text_matches(self.pattern(node, scope, placed=False), text, context)
+
+    def missing(
+        self, span: Span, key: str, keys: Iterable[str], input: str | None = None, *, read: bool = True
+    ) -> Diagnostic:
+        """Return the diagnostic for a tensor that is read (or else written) and is not there.
+
+        What was meant is looked for in the first case of a place alone: of the others the key is all that is shown.
+        """
+        gone = self.gone if input is None else {}
+        first = not self.found.has(key_codes.NO_KEY, span)
+        return missing_key(span, key, keys if first else (), gone if first else {}, input, read=read)
 
     def value_at(self, path: str) -> Value:
         """Return a plain value of the checkpoint; KeyError where it has none."""

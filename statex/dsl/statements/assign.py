@@ -14,7 +14,6 @@ from statex.dsl.compiler import Clause, Compiler, Match
 from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.graph import SourceKey
 from statex.dsl.plan import Change
-from statex.dsl.reports import missing_key
 from statex.dsl.scope import Scope
 from statex.dsl.state import Entry, Made, Outcome, computed
 from statex.dsl.statements.select import check_new
@@ -131,7 +130,7 @@ def _targets_of_each(
 def _existing(compiler: Compiler, key: str, span: Span, match: Match, chosen: dict[str, Match], scope: Scope) -> Match:
     entry = compiler.state.entries.get(key)
     if entry is None:
-        raise StatexError([missing_key(span, key, compiler.state.entries, compiler.gone, read=False)])
+        raise StatexError([compiler.missing(span, key, compiler.state.entries, read=False)])
     if key in chosen:
         fail(codes.COLLISION, f"two matches write `{key}`", span, values=[match.case, chosen[key].case])
     if not entry.is_tensor:
