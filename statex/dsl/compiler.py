@@ -10,6 +10,7 @@ from statex.diagnostics import Collector, Diagnostic, StatexError, diagnostic, f
 from statex.diagnostics.codes import keys as key_codes
 from statex.diagnostics.codes import names as name_codes
 from statex.diagnostics.codes import target as target_codes
+from statex.dsl.bounds import Bounds
 from statex.dsl.captures import Bindings, CaptureType
 from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.graph import Graph, SourceKey
@@ -25,7 +26,7 @@ from statex.dsl.scope import Scope, unknown_input
 from statex.dsl.state import Entry, Outcome, State, initial_state, source_entry
 from statex.dsl.templates import Template, compile_template
 from statex.dsl.values import UNKNOWN, TensorValue, Value
-from statex.grammar import tree
+from statex.grammar import parse, tree
 from statex.header import Header, OpaqueInfo
 from statex.record import record
 from statex.source import Source, Span
@@ -54,10 +55,10 @@ class Match:
 class InputState:
     """A further input (or a family of them): its headers, and an index of its keys."""
 
-    def __init__(self, name: str, headers: Sequence[Header], family: bool, source: Source | None = None) -> None:
+    def __init__(self, name: str, headers: Sequence[Header], family: bool, place: Span | None = None) -> None:
         self.name = name
-        self.source = source
-        """The rule text that declares it, `None` for the target and for what a recipe has."""
+        self.place = place
+        """Where a rule text declares it, `None` for the target and for what a recipe has."""
         self.headers = tuple(headers)
         self.family = family
         # A family is all the keys of its members: one that some of them lack is to be noticed, too.
@@ -96,7 +97,9 @@ class Compiler:
         self.outside = outside
         self.given_inputs = dict(inputs)
         self.target = InputState(TARGET, [target], False) if target is not None else None
-        self.load = load
+        self.bounds = Bounds()
+        self._load = load
+        self._programs: dict[tuple[str, str], tree.Program] = {}
         self._runner = runner
         self.graph = Graph()
         self.state: State = initial_state(header, self.graph)
@@ -115,6 +118,16 @@ class Compiler:
     def run_with(self, statements: Sequence[tree.Statement], scope: Scope, given: dict[str, Given]) -> None:
         """Carry out statements whose parameters have these values from outside."""
         self._runner(given)(self, statements, scope)
+
+    def included(self, folder: str, path: str) -> tree.Program:
+        """Return the program of an included file, which is read and parsed once.
+
+        Raises:
+            StatexError: SX215, and every syntax error.
+        """
+        if (folder, path) not in self._programs:
+            self._programs[folder, path] = parse(self._load(folder, path))
+        return self._programs[folder, path]
 
     # --- steps and ties ----------------------------------------------------------------------------------------
 
