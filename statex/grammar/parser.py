@@ -13,13 +13,14 @@ from typing import Any, cast
 from lark import Lark, TextSlice, UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken, lexer
 from lark.exceptions import VisitError
 
-from statex.diagnostics import Diagnostic, Label, StatexError, diagnostic
+from statex.diagnostics import Diagnostic, Label, StatexError, diagnostic, fail
 from statex.diagnostics.codes import syntax as codes
 from statex.grammar.builder import Builder
 from statex.grammar.cache import cache_file
 from statex.grammar.messages import VERBS, explain
 from statex.grammar.postlex import Newlines, closing
 from statex.grammar.tree import Field, Program
+from statex.rulefiles import LARGEST
 from statex.source import Source, Span
 
 ERRORS = 20
@@ -123,6 +124,9 @@ def parse(source: Source) -> Program:
     Raises:
         StatexError: 1xx, every syntax error that was found; parsing goes on at the next statement after each.
     """
+    if len(source.text) > LARGEST:
+        place = Span(source, LARGEST, LARGEST + 1)
+        fail(codes.TOO_LARGE, f"rules have at most {LARGEST:,} characters, and these have {len(source.text):,}", place)
     control = _CONTROL.search(source.text)
     if control is not None:
         span = Span(source, control.start(), control.end())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import torch
 import statex
 from statex import StatexError
 from statex.dsl import bounds
+from statex.rulefiles import LARGEST
 
 STATE = {"l.0.w": torch.zeros(1), "l.1.w": torch.ones(1)}
 
@@ -135,3 +138,45 @@ def test_a_file_that_is_included_twice_is_known_in_both_places(tmp_path: Path) -
     # What may not stand in a block is said of the one that is in a block.
     (tmp_path / "n.sx").write_text("param n: int = 1")
     assert found("include 'n.sx'\nwithin l { include 'n.sx' }", tmp_path, check=True)[0][0] == "SX216"
+
+
+# --- large texts ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["drop " + "a.b, " * 500_000, "#" * (LARGEST + 1), "\n" * 5_000_000])
+def test_a_text_is_not_parsed_however_large_it_is(text: str) -> None:
+    with pytest.raises(StatexError) as caught:
+        statex.compile(text)
+    (one,) = caught.value.diagnostics
+    assert (one.code.id, one.span.start if one.span else 0) == ("SX115", LARGEST)
+
+
+def test_a_file_is_not_read_however_large_it_is(tmp_path: Path) -> None:
+    large = tmp_path / "large.sx"
+    with large.open("wb") as file:
+        file.truncate(100 << 30)
+    for rules, code in ((large, "SX222"), ("include 'large.sx'", "SX215")):
+        with pytest.raises(StatexError) as caught:
+            statex.compile(rules, folder=tmp_path).check() if code == "SX215" else statex.load(large)
+        assert [one.code.id for one in caught.value.diagnostics] == [code]
+        assert "too large to be a rule file" in caught.value.diagnostics[0].headline
+    large.write_text("#" * LARGEST)
+    statex.load(large).check()
+
+
+MEMORY = """
+import resource, sys
+from statex.grammar import parse
+from statex.source import Source
+parse(Source("warm", "drop a"))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+first, again, last = sys.argv[1:]
+parse(Source("large", first + again * ((1 << 18) // len(again)) + last))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.parametrize("text", [("drop ", "a.b, ", "z"), ("set a = cat(", "it, ", "it)"), ("drop ", "a", "")])
+def test_parsing_takes_some_hundred_times_the_memory(text: tuple[str, str, str]) -> None:
+    done = subprocess.run([sys.executable, "-c", MEMORY, *text], capture_output=True, text=True, check=True)
+    assert int(done.stdout) << 10 < 700 << 18
