@@ -16,6 +16,7 @@ from statex.dsl.check import Checked, check_program
 from statex.dsl.compile import compile_plan
 from statex.dsl.plan import Plan
 from statex.session.delivery import Delivery, alone
+from statex.session.following import unfollowed
 from statex.session.format_warnings import format_warnings
 from statex.session.opened import Inputs
 from statex.session.request import Request
@@ -103,7 +104,8 @@ class Session:
             load=request.load,
         )
         left = tuple(nesting.dropped_by(inputs.main.tree, inputs.root, inputs.root_target))
-        return replace(plan, left_around=left, warnings=(*plan.warnings, *kept_stamps(plan)))
+        lints = (*kept_stamps(plan), *unfollowed(plan, inputs.main.tree, inputs.root, inputs.root_target))
+        return replace(plan, left_around=left, warnings=(*plan.warnings, *lints))
 
     def priced(self, format: str | None = None) -> Plan:
         """Return the plan with what it takes to write a format, and with warnings of what that has no place for.

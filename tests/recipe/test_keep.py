@@ -62,3 +62,14 @@ def test_what_is_wrong_with_one_of_several_outputs_shows_it(bench: Bench) -> Non
     found = several(bench, f"{first}  b: {{path: b.out}}\n", 2)
     assert (found["code"], found["labels"][0]["line"]) == ("SX613", 5)
     assert found["help"][0].endswith("or give a `format`")
+
+
+def test_an_optimizer_beside_some_of_the_keys_is_warned_of(bench: Bench) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    state = {"model": model.state_dict(), "optimizer": torch.optim.SGD(model.parameters()).state_dict()}
+    bench.save("all.pth", state)
+    head = "statex: 1\ninputs: {main: {path: all.pth, root: model}}\noutputs:\n  whole: {path: whole.pth}\n"
+    bench.write("recipe.yaml", head)
+    assert "SX916" not in bench().err
+    bench.write("recipe.yaml", head + "  head: {path: head.pth, keep: '1.**'}\n")
+    assert bench("--force").err.count("warning[SX916]: the optimizer in `optimizer` stays as it is") == 1
