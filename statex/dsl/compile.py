@@ -14,6 +14,7 @@ from statex.diagnostics.suggest import join_words
 from statex.dsl.check import Checked
 from statex.dsl.compiler import Compiler
 from statex.dsl.given import check_outside, check_with, define_outside
+from statex.dsl.graph import Graph
 from statex.dsl.ledger import unread
 from statex.dsl.metadata import follow
 from statex.dsl.parts import Outside, Part, short_names
@@ -88,7 +89,7 @@ def _check_inputs(compiler: Compiler) -> None:
 
 def _plan(compiler: Compiler, parameters: Mapping[str, object]) -> Plan:
     entries = [(key, compiler.state.entries[key]) for key in compiler.state.in_order()]
-    outputs = OrderedDict([(key, _output(entry)) for key, entry in entries])
+    outputs = OrderedDict([(key, _output(entry, compiler.graph)) for key, entry in entries])
     header = compiler.header
     born = [(key, entry.born) for key, entry in entries if entry.born is not None]
     metadata = None if header.metadata is None else follow(header.metadata, header.entries, born)
@@ -105,10 +106,10 @@ def _plan(compiler: Compiler, parameters: Mapping[str, object]) -> Plan:
     )
 
 
-def _output(entry: Entry) -> Output:
-    # By position, as there may be hundreds of thousands.
+def _output(entry: Entry, graph: Graph) -> Output:
+    # By position, as there may be hundreds of thousands. What is written is laid out by whoever writes it.
     return Output(
-        entry.known.id if entry.origin is None and entry.known is not None else None,
+        graph.inner(entry.known.id) if entry.origin is None and entry.known is not None else None,
         entry.type, entry.tie, entry.origin, entry.opaque, entry.is_parameter, entry.requires_grad, entry.step,
         entry.born,
     )  # fmt: skip
