@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from statex.diagnostics import fail
+from statex.diagnostics.amounts import show_bytes
 from statex.diagnostics.codes import Code
 from statex.diagnostics.codes import names as codes
 from statex.source import Source
@@ -15,8 +16,8 @@ from statex.text_file import not_utf8
 ENDING = ".sx"
 LIBRARY = "statex:"
 """What the name of a rule file begins with that comes with statex."""
-_LIMIT = 64 * 2**20
-"""Bytes; a larger file is not a rule file, and is not read to find out."""
+LARGEST = 2 << 20
+"""Bytes of a rule file, characters of a text: to parse them takes some hundred times as much memory."""
 
 _MISPLACED = "name the rule file before the checkpoint"
 
@@ -100,11 +101,16 @@ def _read_below(folders: Sequence[str], found: str, path: str) -> Source:
 def _read(path: Path, code: Code) -> Source:
     name = path.as_posix()
     try:
-        if path.is_file() and path.stat().st_size > _LIMIT:
-            fail(code, f"`{name}` is too large to be a rule file")
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
     except OSError as error:
         fail(code, f"`{name}` cannot be read: {error.strerror or error}", help=_meant(path))
+    if len(data) > LARGEST:
+        fail(
+            code,
+            f"`{name}` is too large to be a rule file: it has more than {show_bytes(LARGEST)}",
+            help="name the rule file before the checkpoint; rules can be divided among several files",
+        )
     return rules_of(name, data, code)
 
 

@@ -224,3 +224,10 @@ def test_help_says_something(name: str) -> None:
     assert inspect.getdoc(value)
     if inspect.isfunction(value):
         assert "Raises" in value.__doc__ or name == "quote"
+
+
+def test_a_rule_text_has_a_size() -> None:
+    with pytest.raises(StatexError) as caught:
+        statex.compile("drop " + "a.b, " * 500_000 + "z")
+    assert [one.code.id for one in caught.value.diagnostics] == ["SX115"]
+    assert len(str(caught.value)) < 1000

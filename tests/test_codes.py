@@ -60,6 +60,10 @@ STATES: dict[str, Mapping[str, Any]] = {
     "SX901": (lambda shared: {"lm_head.weight": shared, "embed.weight": shared})(ones(2, 2)),
     "SX902": {"bn.weight": ones(2), "bn.num_batches_tracked": torch.tensor(3)},
 }
+STATES["SX916"] = {
+    "model": {"a.weight": ones(2), "b.weight": ones(2)},
+    "optimizer": {"state": {}, "param_groups": [{"lr": 0.1, "params": [0, 1]}]},
+}
 STATES["SX906"] = {"a.weight": ones(2, 2, dtype=torch.bfloat16)}
 PROLOGUE = {
     "SX320": "input ft\n",

@@ -78,10 +78,10 @@ class Materializer:
         """Return a tensor over no more bytes than it reaches."""
         stored: Stored = info.handle  # type: ignore[assignment]
         size = info.type.dtype.itemsize
-        data = bytearray(info.span * size)
+        data = _memory(info.span * size)
         if len(data) != stored.nbytes:
             stored.check()
-        stored.extent.file.read_into(stored.extent.offset + info.offset * size, memoryview(data))
+        stored.extent.file.read_into(stored.extent.offset + info.offset * size, data)
         if stored.due:
             stored.compare(crc32(data))
         return torch.as_strided(torch.frombuffer(data, dtype=dtype), info.type.shape, info.strides)
@@ -91,8 +91,8 @@ class Materializer:
 
         known = self._storages.get(stored)
         if known is None:
-            data = bytearray(stored.nbytes)
-            stored.extent.file.read_into(stored.extent.offset, memoryview(data))
+            data = _memory(stored.nbytes)
+            stored.extent.file.read_into(stored.extent.offset, data)
             if stored.crc is not None:
                 stored.compare(crc32(data))
             known = (
@@ -131,6 +131,14 @@ class Materializer:
         except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
             fail(codes.DAMAGED, f"torch refuses to make a {call.function.name}: {error}")
         return made
+
+
+def _memory(nbytes: int) -> memoryview:
+    """Return memory that begins where tensors of torch begin, so that its libraries compute the same with it."""
+    import torch
+
+    memory: memoryview = torch.empty(nbytes, dtype=torch.uint8).numpy().data
+    return memory
 
 
 def _global(name: Global) -> Any:

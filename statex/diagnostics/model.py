@@ -155,6 +155,10 @@ class Collector:
         """Say whether a finding needs notes and help: those of the first one at a place are shown."""
         return not self.brief and (code.id, span) not in self._found
 
+    def has(self, code: Code, span: Span) -> bool:
+        """Say whether a diagnostic of this code was found at a place; of another one only the cases are taken then."""
+        return (code.id, span) in self._found
+
     def extend(self, found: Iterable[Diagnostic]) -> None:
         """Take several."""
         for one in found:

@@ -15,6 +15,7 @@ from statex.diagnostics.codes import types as type_codes
 from statex.diagnostics.suggest import did_you_mean
 from statex.diagnostics.torch_words import ARGUMENTS
 from statex.dsl import questions
+from statex.dsl.bounds import Bounds
 from statex.dsl.captures import CaptureKind, CaptureType
 from statex.dsl.compiler import TARGET
 from statex.dsl.evaluate import no_current
@@ -82,6 +83,9 @@ class _Notes:
         self.read: set[str] = set()
         self.files: dict[str, dict[str, None]] = {}
         self.included: list[Source] = []
+        self.bounds = Bounds()
+        self.checked: dict[tuple[str, frozenset[str], frozenset[str]], tuple[set[str], frozenset[str]]] = {}
+        """The macros and inputs known after an included file, by its name, its blocks and the inputs known before."""
 
 
 _BLOCKED: Mapping[str, tuple[type[tree.Statement], ...]] = {
@@ -117,11 +121,14 @@ class _Checker:
     # --- statements --------------------------------------------------------------------------------------------
 
     def statements(self, nodes: Sequence[tree.Statement], folder: str, files: tuple[str, ...]) -> None:
-        for node in nodes:
-            try:
-                self.statement(node, folder, files)
-            except StatexError as error:
-                self.found.extend(error.diagnostics)
+        if not nodes:
+            return
+        with self.notes.bounds.nested(nodes[0].span):
+            for node in nodes:
+                try:
+                    self.statement(node, folder, files)
+                except StatexError as error:
+                    self.found.extend(error.diagnostics)
 
     def statement(self, node: tree.Statement, folder: str, files: tuple[str, ...]) -> None:
         self.broken = False
@@ -229,14 +236,23 @@ class _Checker:
                 diagnostic(codes.INCLUDE_CYCLE, f"`{node.path.value}` includes itself", node.path.span, notes=[chain])
             )
             return
-        self.notes.included.append(source)
-        inner = _Checker(self.load, self.notes)
-        inner.inputs, inner.stem = self.inputs, stem_of(source.name)
-        self.notes.files.setdefault(inner.stem, {})
+        self._included(source, (*files, source.name))
+
+    def _included(self, source: Source, files: tuple[str, ...]) -> None:
+        """Check an included file, and know its macros and inputs; one that was checked is not checked again."""
         # A block around the `include` is one around all that is included.
-        inner.blocks = (self.blocks - {"a macro"}) | {"an included file"}
-        inner.statements(parse(source).statements, source.name.rpartition("/")[0] or ".", (*files, source.name))
-        self.macros |= inner.macros
+        blocks = (self.blocks - {"a macro"}) | {"an included file"}
+        place = (source.name, blocks, frozenset(self.inputs))
+        if place not in self.notes.checked:
+            self.notes.included.append(source)
+            inner = _Checker(self.load, self.notes)
+            inner.inputs, inner.blocks, inner.stem = self.inputs, blocks, stem_of(source.name)
+            self.notes.files.setdefault(inner.stem, {})
+            inner.statements(parse(source).statements, source.name.rpartition("/")[0] or ".", files)
+            self.notes.checked[place] = (inner.macros, frozenset(inner.inputs))
+        macros, inputs = self.notes.checked[place]
+        self.macros |= macros
+        self.inputs |= inputs
 
     def _loaded(self, node: tree.Include, folder: str) -> Source:
         """Return the file an `include` names; what is wrong with it is said of this place."""

@@ -115,7 +115,7 @@ def _plan(
     if prefix:
         steps = [replace(one, changes=tuple([in_whole(change, prefix) for change in one.changes])) for one in steps]
     return Plan(
-        outputs=OrderedDict([(key, output_of(entry)) for key, entry in entries]),
+        outputs=OrderedDict([(key, output_of(entry, compiler.graph)) for key, entry in entries]),
         graph=compiler.graph,
         header=compiler.whole,
         inputs={name: source.headers for name, source in compiler.inputs.items()},

@@ -10,7 +10,7 @@ from statex.diagnostics import Collector, Diagnostic, StatexError, diagnostic, f
 from statex.diagnostics.codes import keys as key_codes
 from statex.diagnostics.codes import names as name_codes
 from statex.diagnostics.codes import target as target_codes
-from statex.dsl import questions
+from statex.dsl.bounds import Bounds
 from statex.dsl.captures import Bindings, CaptureType
 from statex.dsl.computing import check_compute
 from statex.dsl.embedded import inside, prefix_of
@@ -22,6 +22,7 @@ from statex.dsl.parameters import Given
 from statex.dsl.parts import Outside
 from statex.dsl.patterns import Pattern, below, compile_pattern
 from statex.dsl.plan import Allowed, Change, Same, Step
+from statex.dsl.questions import Questions, text_matches
 from statex.dsl.regex_help import lint_inside
 from statex.dsl.reports import ambiguous, missing_key, no_match, of_prefix
 from statex.dsl.scope import Scope, unknown_input
@@ -29,7 +30,7 @@ from statex.dsl.state import Entry, Outcome, State, initial_state, source_entry
 from statex.dsl.templates import Template, compile_template
 from statex.dsl.values import UNKNOWN, TensorValue, Value
 from statex.dtypes import DType
-from statex.grammar import tree
+from statex.grammar import parse, tree
 from statex.header import Header, OpaqueInfo
 from statex.record import record
 from statex.source import Source, Span
@@ -58,10 +59,10 @@ class Match:
 class InputState:
     """A further input (or a family of them): its headers, and an index of its keys."""
 
-    def __init__(self, name: str, headers: Sequence[Header], family: bool, source: Source | None = None) -> None:
+    def __init__(self, name: str, headers: Sequence[Header], family: bool, place: Span | None = None) -> None:
         self.name = name
-        self.source = source
-        """The rule text that declares it, `None` for the target and for what a recipe has."""
+        self.place = place
+        """Where a rule text declares it, `None` for the target and for what a recipe has."""
         self.headers = tuple(headers)
         self.family = family
         # A family is all the keys of its members: one that some of them lack is to be noticed, too.
@@ -108,7 +109,9 @@ class Compiler:
         self.outside = outside
         self.given_inputs = dict(inputs)
         self.target = InputState(TARGET, [inside(target, at)], False) if target is not None else None
-        self.load = load
+        self.bounds = Bounds()
+        self._load = load
+        self._programs: dict[tuple[str, str], tree.Program] = {}
         self._runner = runner
         self.graph = Graph()
         self.state: State = initial_state(self.header, self.graph, self.prefix)
@@ -123,12 +126,23 @@ class Compiler:
         self._gone_steps = 0
         self._ties: dict[Hashable, Hashable] = {}
         self._fresh = 0
-        self._patterns: dict[tuple[int, int], tuple[Pattern, object]] = {}
+        self._questions = Questions(self.found)
+        self._patterns: dict[tuple[int, int, bool], tuple[Pattern, object]] = {}
         self._templates: dict[tuple[int, int], tuple[Template, object]] = {}
 
     def run_with(self, statements: Sequence[tree.Statement], scope: Scope, given: dict[str, Given]) -> None:
         """Carry out statements whose parameters have these values from outside."""
         self._runner(given)(self, statements, scope)
+
+    def included(self, folder: str, path: str) -> tree.Program:
+        """Return the program of an included file, which is read and parsed once.
+
+        Raises:
+            StatexError: SX215, and every syntax error.
+        """
+        if (folder, path) not in self._programs:
+            self._programs[folder, path] = parse(self._load(folder, path))
+        return self._programs[folder, path]
 
     # --- steps and ties ----------------------------------------------------------------------------------------
 
@@ -142,6 +156,7 @@ class Compiler:
         if self.nesting is not None:
             self.nesting.follow(outcome, self.step)
         ended = self.state.apply(outcome)
+        self._questions.forget()
         self.steps.append(Step(outcome.verb, outcome.span, outcome.changes, scope.used_at, ended, outcome.named))
 
     @property
@@ -180,20 +195,30 @@ class Compiler:
 
     # --- patterns and templates --------------------------------------------------------------------------------
 
-    def pattern(self, node: tree.PatternNode, scope: Scope, known: Mapping[str, CaptureType] | None = None) -> Pattern:
-        """Return the compiled pattern, below the `within` blocks around it."""
+    def pattern(
+        self,
+        node: tree.PatternNode,
+        scope: Scope,
+        known: Mapping[str, CaptureType] | None = None,
+        *,
+        placed: bool = True,
+    ) -> Pattern:
+        """Return the compiled pattern, below the `within` blocks around it unless `placed` is false."""
         if known:
-            return self._compile_pattern(node, scope, known)
+            return self._compile_pattern(node, scope, known, placed)
         # The node and the scope are kept beside the result so that their ids stay theirs.
-        cached = self._patterns.get((id(node), id(scope)))
+        cached = self._patterns.get((id(node), id(scope), placed))
         if cached is None:
-            cached = (self._compile_pattern(node, scope, {}), (node, scope))
-            self._patterns[id(node), id(scope)] = cached
+            cached = (self._compile_pattern(node, scope, {}, placed), (node, scope))
+            self._patterns[id(node), id(scope), placed] = cached
         return cached[0]
 
-    def _compile_pattern(self, node: tree.PatternNode, scope: Scope, known: Mapping[str, CaptureType]) -> Pattern:
-        placed = below(scope.prefix, node) if scope.prefix is not None and node.input is None else node
-        return compile_pattern(placed, splice=scope.splice, known=known)
+    def _compile_pattern(
+        self, node: tree.PatternNode, scope: Scope, known: Mapping[str, CaptureType], placed: bool
+    ) -> Pattern:
+        if placed and scope.prefix is not None and node.input is None:
+            node = below(scope.prefix, node)
+        return compile_pattern(node, splice=scope.splice, known=known)
 
     def template(self, node: tree.PatternNode, scope: Scope) -> Template:
         """Return the compiled template, below the `within` blocks around it."""
@@ -461,16 +486,12 @@ class Compiler:
 
     def count(self, node: tree.PatternNode, scope: Scope, context: Context) -> int:
         """Return the number of keys a pattern matches, for the match at hand."""
-        pattern, index = self.pattern(node, scope), self.index_of(node)
-        found = questions.count(pattern, index, context)
-        if not found:
-            self._lint_inside(pattern, index)
-        return found
+        return self._questions.count(self.pattern(node, scope), self.index_of(node), context)
 
     def key_matches(self, text: str, node: tree.PatternNode, scope: Scope, context: Context) -> bool:
         """Say whether a pattern matches a text, for the match at hand."""
         main_only(node)
-        return questions.matches(compile_pattern(node, splice=scope.splice), text, context)
+        return text_matches(self.pattern(node, scope, placed=False), text, context)
 
     def value_at(self, path: str) -> Value:
         """Return a plain value of the checkpoint; KeyError where it has none."""

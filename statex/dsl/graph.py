@@ -59,7 +59,19 @@ class Piece:
     type: TensorType
 
 
-Node = Source | Call | Piece
+@record
+class Settled:
+    """What a statement has made of a key, as those after it find it: laid out as a file would hold it.
+
+    Results of torch are often views, whose elements lie in another order, and what is computed of them may have other
+    last bits. A statement does not see how those before it came to their results.
+    """
+
+    value: int
+    type: TensorType
+
+
+Node = Source | Call | Piece | Settled
 
 
 class Graph:
@@ -95,9 +107,23 @@ class Graph:
             return tuple(TensorValue(p.type.dtype, p.type.shape, self._intern(p, p)) for p in pieces)
         return TensorValue(plain.dtype, plain.shape, id)
 
+    def settled(self, value: TensorValue) -> TensorValue:
+        """Return a result of a statement as those after it find it."""
+        if isinstance(self._nodes[value.id], Settled):
+            return value
+        node = Settled(value.id, value.type)
+        return TensorValue(value.dtype, value.shape, self._intern(node, node))
+
+    def inner(self, id: int) -> int:
+        """Return the value whose elements these are, however they lie in memory."""
+        node = self._nodes[id]
+        return node.value if isinstance(node, Settled) else id
+
     def operands(self, id: int) -> tuple[int, ...]:
         """Return the ids a value is directly made of."""
         node = self._nodes[id]
+        if isinstance(node, Settled):
+            return (node.value,)
         if isinstance(node, Piece):
             return (node.call,)
         if isinstance(node, Call):

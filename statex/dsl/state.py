@@ -19,8 +19,8 @@ class Entry:
     """What stands under a key; nobody assigns to its fields.
 
     `info` is the header's for an entry that is of an input, moved or not; its value is put into `graph` when somebody
-    asks for it, which renames never do. `known` is the value of a tensor that was computed, and `None` where an error
-    made it unknown. `opaque` is set for an entry that is no tensor.
+    asks for it, which renames never do. `known` is the value of a tensor that was computed, as it was computed, and
+    `None` where an error made it unknown. `opaque` is set for an entry that is no tensor.
 
     Two entries with an equal `tie` are one tensor in the result. `origin` is the tensor that this entry still
     is, moved or not; `None` once it is computed. `born` is the source whose module it follows in `_metadata`, `roots`
@@ -41,12 +41,18 @@ class Entry:
 
     @property
     def value(self) -> TensorValue | None:
-        """The value of a tensor, `None` for what is no tensor and for one that an error made unknown."""
+        """The value of a tensor as statements find it.
+
+        It is `None` for what is no tensor and for one that an error made unknown.
+        """
         if self.known is None and self.info is not None:
             assert self.graph is not None
             assert self.origin is not None
             self.known = self.graph.source(self.origin, self.info)
-        return self.known
+        if self.known is None or self.origin is not None:
+            return self.known
+        assert self.graph is not None
+        return self.graph.settled(self.known)
 
     @property
     def type(self) -> TensorType | None:
@@ -175,11 +181,11 @@ class State:
         self.index.change(consumed, produced.keys())
 
 
-def output_of(entry: Entry) -> Output:
+def output_of(entry: Entry, graph: Graph) -> Output:
     """Return what a plan says of an entry."""
-    # By position, as there may be hundreds of thousands.
+    # By position, as there may be hundreds of thousands. What is written is laid out by whoever writes it.
     return Output(
-        entry.known.id if entry.origin is None and entry.known is not None else None,
+        graph.inner(entry.known.id) if entry.origin is None and entry.known is not None else None,
         entry.type, entry.tie, entry.origin, entry.opaque, entry.is_parameter, entry.requires_grad, entry.step,
         entry.born,
     )  # fmt: skip

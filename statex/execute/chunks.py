@@ -57,7 +57,7 @@ class Chunks:
             return True
         if node.operation not in _EXACT or node.type.dtype.kind is Kind.COMPLEX:
             return False
-        for operand in self._graph.operands(id):
+        for operand in self._inner(id):
             kind = self._graph[operand].type
             if not isinstance(kind, TensorType) or kind.shape != node.type.shape or kind.dtype.kind is Kind.COMPLEX:
                 return False
@@ -96,7 +96,7 @@ class Chunks:
             return _numpy_fill(node, kind)
         if node.operation != "cast":
             return None
-        operand = self._graph.operands(id)[0]
+        operand = self._inner(id)[0]
         source = self._graph[operand].type
         assert isinstance(source, TensorType)
         cast, inner = kernels.casts(source.dtype, kind.dtype), self._by_numpy(operand)
@@ -111,6 +111,7 @@ class Chunks:
         order = self._order(id)
         last = {operand: one for one in order for operand in self._operands(one)}
         leaves = {one: self._leaf(one) for one in order if not self._operands(one)}
+        inner = self._graph.inner
 
         def step(start: int, count: int) -> Any:
             values: dict[int, Any] = {}
@@ -118,7 +119,7 @@ class Chunks:
                 if one in leaves:
                     values[one] = leaves[one](start, count)
                     continue
-                values[one] = run_call(self._call(one), lambda a: values[a.id] if isinstance(a, Ref) else a)
+                values[one] = run_call(self._call(one), lambda a: values[inner(a.id)] if isinstance(a, Ref) else a)
                 for operand in self._operands(one):
                     if last[operand] == one:
                         values.pop(operand, None)
@@ -139,7 +140,11 @@ class Chunks:
         """Return what a value is computed from; nothing where it stands in inputs or is a fill."""
         if self._ranges.of(id) is not None or self._call(id).operation in _FILLS:
             return ()
-        return self._graph.operands(id)
+        return self._inner(id)
+
+    def _inner(self, id: int) -> tuple[int, ...]:
+        """Return the operands of a call: how they lie in memory does not count, element by element."""
+        return tuple(map(self._graph.inner, self._graph.operands(id)))
 
     def _call(self, id: int) -> Call:
         node = self._graph[id]

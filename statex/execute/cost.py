@@ -9,7 +9,8 @@ from pathlib import Path
 
 from statex.checkpoint.contents import Again, Blob, Made, Moved
 from statex.checkpoint.input_file import Stored
-from statex.dsl.graph import Call, Graph, Piece, Source
+from statex.dsl.graph import Call, Graph, Node, Piece, Settled, Source
+from statex.dsl.ops import OPERATIONS
 from statex.dsl.plan import Cost
 from statex.execute.values import count_uses
 from statex.header import TensorType
@@ -82,14 +83,14 @@ _IN_FLOAT32 = frozenset(["sum", "mean"])
 """Operations that make copies in float32 of what is less exact."""
 
 
-def live_set(graph: Graph, roots: list[int], loaded: Callable[[Source], int]) -> int:
+def live_set(graph: Graph, roots: list[int], loaded: Callable[[Source], int], plain: Callable[[Source], bool]) -> int:
     """Return the bytes that are alive at once, at most, while values are computed one after the other.
 
-    `loaded` says how many bytes it takes to have a source. A result is counted twice: an operation may need as much
-    besides, and a view is made contiguous in the end.
+    `loaded` says how many bytes it takes to have a source, `plain` whether its elements lie one after the other. A
+    result is counted twice: an operation may need as much besides, and a view is made contiguous in the end.
     """
     uses = count_uses(graph, roots)
-    buffers = _Buffers(graph, loaded)
+    buffers = _Buffers(graph, loaded, plain)
     highest = 0
 
     def use(id: int) -> None:
@@ -120,9 +121,11 @@ def live_set(graph: Graph, roots: list[int], loaded: Callable[[Source], int]) ->
 class _Buffers:
     """The memory that values keep: each its own, and that of what it is a view of."""
 
-    def __init__(self, graph: Graph, loaded: Callable[[Source], int]) -> None:
+    def __init__(self, graph: Graph, loaded: Callable[[Source], int], plain: Callable[[Source], bool]) -> None:
         self._graph = graph
         self._loaded = loaded
+        self._plain = plain
+        self._laid_out: set[int] = set()
         self._kept: dict[int, frozenset[int]] = {}
         self._sizes: dict[int, int] = {}
         self._users: Counter[int] = Counter()
@@ -136,16 +139,27 @@ class _Buffers:
         operation = node.operation if isinstance(node, Call) else ""
         is_view = isinstance(node, Piece) or operation in _VIEWS
         kept: frozenset[int] = frozenset()
-        if is_view or operation in _MAYBE_VIEWS:
+        if isinstance(node, Settled):
+            # What lies as it shall is not copied.
+            is_view = node.value in self._laid_out
+        if is_view or isinstance(node, Settled) or operation in _MAYBE_VIEWS:
             kept = kept.union(*(self._kept[operand] for operand in self._graph.operands(id)))
         if not is_view:
             kept |= {id}
             self._sizes[id] = self._loaded(node) if isinstance(node, Source) else _size(node.type)
+        if self._lies_plainly(node, id):
+            self._laid_out.add(id)
         self._kept[id] = kept
         for buffer in kept:
             if not self._users[buffer]:
                 self.size += self._sizes[buffer]
             self._users[buffer] += 1
+
+    def _lies_plainly(self, node: Node, id: int) -> bool:
+        """Say whether it is known that the elements of a value lie as a file would hold them."""
+        if isinstance(node, Call):
+            return OPERATIONS[node.operation].lays_out and all(o in self._laid_out for o in self._graph.operands(id))
+        return isinstance(node, Settled) or (isinstance(node, Source) and self._plain(node))
 
     def free(self, id: int) -> None:
         for buffer in self._kept.pop(id, ()):

@@ -8,6 +8,7 @@ from typing import Any
 
 from statex.dsl.graph import SourceKey
 from statex.dsl.plan import Output, Plan
+from statex.execute.laying_out import laid_out
 from statex.execute.values import Values
 
 Load = Callable[[SourceKey], Any]
@@ -67,7 +68,7 @@ class Run:
         device = self._device(output)
         if device is not None and tensor.device != device:
             tensor = tensor.to(device)
-        tensor = tensor.detach().contiguous()
+        tensor = laid_out(tensor.detach())
         storage = tensor.untyped_storage()
         if storage._cdata in self.storages or storage.nbytes() != tensor.numel() * tensor.element_size():
             tensor = tensor.clone(memory_format=torch.contiguous_format)

@@ -8,7 +8,7 @@ from typing import Any
 
 from statex.checkpoint.contents import Run, merged
 from statex.checkpoint.input_file import Stored
-from statex.dsl.graph import Call, Graph, Piece, Ref, Source, SourceKey
+from statex.dsl.graph import Call, Graph, Piece, Ref, Settled, Source, SourceKey
 from statex.dsl.ops.base import Index
 from statex.header import OpaqueInfo, TensorInfo, TensorType
 
@@ -49,6 +49,8 @@ class Ranges:
             call = self._graph[node.call]
             assert isinstance(call, Call)
             return self._piece(call, node)
+        if isinstance(node, Settled):
+            return self._found[node.value]
         arguments = dict(node.arguments)
         if node.operation in ("cat", "stack"):
             return self._joined(node, arguments)

@@ -111,12 +111,16 @@ class Stream:
         graph, roots = self._plan.graph, self._whole()
         by_size = sorted(roots, key=lambda id: -graph[id].type.dtype.itemsize)  # type: ignore[union-attr]
         orders = [roots] if self._shares or by_size == roots else [roots, by_size]
-        return max(live_set(graph, order, self._needed) for order in orders)
+        return max(live_set(graph, order, self._needed, self._is_plain) for order in orders)
 
     def _needed(self, source: Source) -> int:
         info = self._info_of(source.key)
         assert isinstance(info, TensorInfo)
         return max(info.type.nbytes, info.span * info.type.dtype.itemsize)
+
+    def _is_plain(self, source: Source) -> bool:
+        info = self._info_of(source.key)
+        return isinstance(info, TensorInfo) and info.is_contiguous
 
     def _read(self, ids: Iterable[int]) -> int:
         """Return the bytes that computing values reads: parts of inputs, and whole storages for their checksums."""

@@ -8,9 +8,10 @@ from typing import Any
 
 from statex.diagnostics import fail
 from statex.diagnostics.codes import types as codes
-from statex.dsl.graph import Call, Graph, Piece, Ref, Source, SourceKey
+from statex.dsl.graph import Call, Graph, Piece, Ref, Settled, Source, SourceKey
 from statex.dsl.ops import OPERATIONS
 from statex.dsl.ops.base import ArgKind, Fault
+from statex.execute.laying_out import laid_out
 
 
 def count_uses(graph: Graph, roots: Iterable[int]) -> Counter[int]:
@@ -60,6 +61,8 @@ class Values:
             return self._load(node.key)
         if isinstance(node, Piece):
             return self._use(node.call)[node.index]
+        if isinstance(node, Settled):
+            return laid_out(self._use(node.value))
         return run_call(node, self._argument)
 
     def _argument(self, argument: Any) -> Any:

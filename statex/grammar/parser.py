@@ -15,13 +15,14 @@ from typing import Any, cast
 from lark import Lark, TextSlice, Token, UnexpectedEOF, UnexpectedInput, UnexpectedToken, lexer
 from lark.exceptions import VisitError
 
-from statex.diagnostics import Diagnostic, Label, StatexError, diagnostic
+from statex.diagnostics import Diagnostic, Label, StatexError, diagnostic, fail
 from statex.diagnostics.codes import syntax as codes
 from statex.grammar.builder import Builder
 from statex.grammar.cache import cache_file
 from statex.grammar.messages import VERBS, explain
 from statex.grammar.postlex import Newlines, closing
 from statex.grammar.tree import Field, Program
+from statex.rulefiles import LARGEST
 from statex.source import Source, Span
 
 ERRORS = 20
@@ -116,6 +117,9 @@ def parse_field(span: Span) -> Field:
 
 def parse(source: Source) -> Program:
     """Parse a rule file, as `statex.grammar.parse` says."""
+    if len(source.text) > LARGEST:
+        place = Span(source, LARGEST, LARGEST + 1)
+        fail(codes.TOO_LARGE, f"rules have at most {LARGEST:,} characters, and these have {len(source.text):,}", place)
     control = _CONTROL.search(source.text)
     if control is not None:
         span = Span(source, control.start(), control.end())

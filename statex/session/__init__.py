@@ -8,6 +8,7 @@
     shipping       for each output its keys (`keeping`) and contents (`delivery`); what all of them cost
     records        what the report says of files, while outputs are written in `folders` that may have to be made
 
-`warnings` says what becomes of warnings, `format_warnings` finds those of formats; `compared` is what `diff` does, and
-`lazy` opens a checkpoint without a plan.
+`warnings` says what becomes of warnings, `format_warnings` finds those of formats, `following` those of what is
+`beside` the state and knows its parameters; `compared` is what `diff` does, and `lazy` opens a checkpoint without a
+plan.
 """

@@ -15,9 +15,10 @@ from statex.dsl.check import Checked, check_program
 from statex.dsl.compile import compile_plan
 from statex.dsl.plan import Plan
 from statex.header import TensorType
-from statex.paths import at, in_rules, written
+from statex.paths import at, in_rules, joined, written
 from statex.roots import dropped_by
 from statex.session.delivery import Delivery, alone
+from statex.session.following import unfollowed
 from statex.session.format_warnings import format_warnings
 from statex.session.opened import Inputs
 from statex.session.request import Request
@@ -96,7 +97,9 @@ class Session(Telling):
         )
         left = tuple(dropped_by(inputs.main.tree, inputs.root, inputs.root_target))
         plan = replace(plan, left_around=left, linked=inputs.linked)
-        found = (*plan.warnings, *unread_stamps(inputs.notes, inputs.main.label))
+        target = None if inputs.root_target is None else joined(inputs.root_target)
+        beside = unfollowed(plan, inputs.main.tree, joined(inputs.root), target)
+        found = (*plan.warnings, *beside, *unread_stamps(inputs.notes, inputs.main.label))
         state = at(inputs.main.tree, inputs.root)
         if request.stamp is not None:
             warnings = (*found, *kept_stamps(replace(plan, metadata=None), state))

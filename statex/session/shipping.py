@@ -15,8 +15,10 @@ from statex.diagnostics.codes import files as codes
 from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
 from statex.dsl.plan import Cost, Plan
+from statex.paths import joined
 from statex.session.configs import Upkeep, kept_up
 from statex.session.delivery import Delivery
+from statex.session.following import unfollowed
 from statex.session.format_warnings import format_warnings
 from statex.session.keeping import plans_of
 from statex.session.placing import Placed
@@ -160,12 +162,20 @@ def _losses(session: Session, found: Sequence[Shipment]) -> Iterator[Diagnostic]
                 one.placed.spec.span,
                 help="copy the folder with its links followed: cp -rL",
             )
-    seen: set[object] = set()
+    seen: set[object] = {(one.code.id, one.headline) for one in session.plan.warnings}
     for one in found:
-        for warning in format_warnings(one.delivery.plan, one.options.format, session.inputs.notes):
+        for warning in _of_output(session, one):
             if (warning.code.id, warning.headline) not in seen:
                 seen.add((warning.code.id, warning.headline))
                 yield warning
+
+
+def _of_output(session: Session, one: Shipment) -> Iterator[Diagnostic]:
+    inputs, plan = session.inputs, one.delivery.plan
+    yield from format_warnings(plan, one.options.format, inputs.notes)
+    if one.placed.spec.keep:
+        target = None if inputs.root_target is None else joined(inputs.root_target)
+        yield from unfollowed(plan, inputs.main.tree, joined(inputs.root), target)
 
 
 def check_held_back(request: Request) -> None:

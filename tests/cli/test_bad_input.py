@@ -96,6 +96,15 @@ RULES = [
     ("a length that is no int", "set emb.weight = rearrange('(a b) c -> a b c', a=2.5)", 1, "SX405", "not 2.5"),
     ("a condition on a capture", "drop layers.{i:int}.q.weight where i > 7", 1, "SX319", "f32[4, 4]   i = 0"),
     ("near inside of within", "within layers.{i} { drop q.wieght }", 1, "SX301", "did you mean `q.weight`?"),
+    (
+        "macros without end",
+        "macro m0() { drop b }; "
+        + "; ".join(f"macro m{i}() {{ use m{i - 1}() }}" for i in range(1, 120))
+        + "; use m119()",
+        1,
+        "SX225",
+        "nested more than 100 deep",
+    ),
     ("a list as text", "param l: list = 3", 2, "SX206", "as in JSON: `[1, 2]`"),
     ("a dtype as text", "param d: dtype = 'half'", 2, "SX206", "`bfloat16`, `bf16`"),
     ("a target that is not given", "order like target", 2, "SX506", "--target"),

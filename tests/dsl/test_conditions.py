@@ -262,3 +262,74 @@ def test_the_patterns_of_an_output_say_it_too() -> None:
     assert [note.text for note in caught.value.diagnostics[0].notes] == [
         "a pattern matches whole keys, and this is found inside 2 keys: `/.*layers.*/`"
     ]
+
+
+# --- work -------------------------------------------------------------------------------------------------------
+
+
+def calls(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[None]:
+    """Let a function note each call of it."""
+    noted: list[None] = []
+    function = getattr(owner, name)
+
+    def noting(*args: Any, **named: Any) -> Any:
+        noted.append(None)
+        return function(*args, **named)
+
+    monkeypatch.setattr(owner, name, noting)
+    return noted
+
+
+def many(count: int) -> dict[str, torch.Tensor]:
+    return ones(*(f"model.layers.{i // 8}.experts.{i % 8}.weight" for i in range(count)))
+
+
+@pytest.mark.parametrize(
+    ("condition", "asked"),
+    [
+        ("exists(**.experts.0.weight)", 1),
+        ("count(**) == 64", 1),
+        ("exists(ft::**.experts.{x}.weight)", 1),
+        ("exists(/.*experts.*/)", 1),
+        ("not exists(/experts/)", 1),
+        ("exists(**.layers.{i}.experts.*.weight)", 8),
+        ("exists({key}) and count(model.layers.{i}.experts.7.weight) == 1", 0),
+    ],
+)
+def test_what_no_match_changes_is_asked_once(monkeypatch: pytest.MonkeyPatch, condition: str, asked: int) -> None:
+    from statex.dsl.index import KeyIndex
+
+    state = many(64)
+    rules = statex.compile(f"input ft\ndrop model.layers.{{i:int}}.** where {condition}\ndrop ft::**")
+    found = calls(monkeypatch, KeyIndex, "find")
+    rules.plan(state, inputs={"ft": state})
+    assert len(found) == asked + 2
+
+
+def test_what_is_asked_of_two_patterns_with_other_captures_is_not_mixed_up() -> None:
+    rules = "drop? a.{x}, {y}.b where exists({x}.{y}.c)"
+    assert kept(rules, ones("a.t", "t.b", "t.z.c")) == ["t.b", "t.z.c"]
+
+
+def test_each_statement_asks_anew() -> None:
+    rules = (
+        "drop? ** where count(**) > 2 and key == 'a'\n" * 2 + "drop? b where count(**) > 2\ndrop c where count(*) == 2"
+    )
+    assert kept(rules, ones("a", "b", "c")) == ["b"]
+
+
+@pytest.mark.parametrize("statement", ["set ** = it + ft::{key}", "set {m}.x = it for {m:**}.weight"])
+def test_what_was_meant_is_looked_for_once(monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
+    from statex.dsl import reports
+
+    state = many(64)
+    compared: list[str] = []
+    near_keys = reports.near_keys
+    monkeypatch.setattr(reports, "near_keys", lambda key, keys: near_keys(key, compared.extend(keys) or keys))
+    program = statex.compile(f"input ft\n{statement}\ndrop ft::**")
+    with pytest.raises(StatexError) as caught:
+        program.plan(state, inputs={"ft": {key.replace("experts", "expert"): one for key, one in state.items()}})
+    (found,) = caught.value.diagnostics
+    assert (found.code.id, len(found.cases)) == ("SX304", 64)
+    assert next(note.text for note in found.notes if note.kind == "help").startswith("did you mean `")
+    assert len(compared) == 64

@@ -348,8 +348,11 @@ def test_an_axis_has_any_name_einops_takes(value: str) -> None:
 @pytest.mark.parametrize(
     ("program", "help_"),
     [
-        ("rename a -> 'x y'", "drop 'x y'"),
-        ("copy a -> 'x y'", "`set 'x y' = …` gives it a new value; `drop 'x y'` removes it first"),
+        ("rename a -> 'x y'", "if it is not needed, drop it first: `drop 'x y'`"),
+        (
+            "copy a -> 'x y'",
+            "`set 'x y' = …` gives it a new value; if it is not needed, drop it first: `drop 'x y'`",
+        ),
         ("drop cd.w", "did you mean `'c-d.w'`? if it may be absent: `drop?`"),
         ('drop "c-e.{p}"', 'did you mean `"c-d.{p}"`? if it may be absent: `drop?`'),
         ("set a = it + ::'x z'", "did you mean `::'x y'`?"),
@@ -359,7 +362,7 @@ def test_an_axis_has_any_name_einops_takes(value: str) -> None:
 def test_keys_in_helps_are_written_as_rules_write_them(program: str, help_: str) -> None:
     with pytest.raises(StatexError) as caught:
         run(program, {"a": T(1.0), "x y": T(2.0), "c-d.w": T(3.0)})
-    assert [n.text for n in caught.value.diagnostics[0].notes if n.kind == "help"] == [help_]
+    assert "; ".join(n.text for n in caught.value.diagnostics[0].notes if n.kind == "help") == help_
 
 
 def test_a_for_over_an_input_does_not_say_where_in_the_block_it_writes() -> None:

@@ -48,6 +48,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "merge layers.{i:int}.w over i -> layers = stack(dim=1)",
         "split big -> a, b = chunk(2, dim=1)",
         "set ** = rearrange('(h d) c -> (d h) c', h=4)",
+        "set ** = transpose\nset ** = exp(it)",
+        "set ** = exp(it)\nset ** = exp(it)\nset ** = exp(it)",
+        "split big -> a, b = chunk(2, dim=1)\nset a, b = exp(it)",
+        "set ** = it[:, ::2]\nset ** = flip(0)\ncopy big -> again\nset big = transpose",
+        "set big = reshape(64, 384, 1024) | transpose(0, 2)\nset big = sum(dim=0)",
     ],
 )
 def test_the_memory_that_is_stated_is_enough(folder: Path, suffix: str, rules: str) -> None:

@@ -77,3 +77,14 @@ def test_an_output_of_a_part_of_a_list(bench: Bench) -> None:
     bench.write("recipe.yaml", text.replace("outputs:", "rules: [\"root '' flat\"]\noutputs:"))
     bench("--force")
     assert set(bench.load("a.pth")) == {"l.0", "l.2"}
+
+
+def test_an_optimizer_beside_some_of_the_keys_is_warned_of(bench: Bench) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    state = {"model": model.state_dict(), "optimizer": torch.optim.SGD(model.parameters()).state_dict()}
+    bench.save("all.pth", state)
+    head = "statex: 1\ninputs: {main: {path: all.pth, root: model}}\noutputs:\n  whole: {path: whole.pth}\n"
+    bench.write("recipe.yaml", head)
+    assert "SX916" not in bench().err
+    bench.write("recipe.yaml", head + "  head: {path: head.pth, keep: '1.**'}\n")
+    assert bench("--force").err.count("warning[SX916]: the optimizer in `optimizer` stays as it is") == 1

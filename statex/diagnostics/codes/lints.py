@@ -66,6 +66,17 @@ REGEX_INSIDE = declare(
     example="drop? /weig/   # a.weight",
     mend="Write what is around it: `/.*weig.*/`. In conditions, `key matches /weig/` searches.",
 )
+NOT_FOLLOWED = declare(
+    "SX916",
+    "what stands beside the state does not follow it",
+    exit=0,
+    meaning="An optimizer or a moving average stands in the file beside the state, stays in the output, and knows the "
+    "parameters by their positions or their names. The program changes what these mean: which parameters there are, "
+    "their order, names, shapes or values. Loaded with the result, the moments of one parameter would be taken for "
+    "those of another, or not be found.",
+    example="drop a.weight   # of {'model': …, 'optimizer': …}",
+    mend="Write the state alone (`root 'model' -> ''`), and make a new optimizer for it.",
+)
 RECOVERED = declare(
     "SX907",
     "an interrupted run was finished or undone",

@@ -194,3 +194,12 @@ MISPLACED_ROOT = declare(
     example="root 'model'\nroot 'ema'",
     mend="Leave one `root` at the top of the file.",
 )
+WITHOUT_END = declare(
+    "SX225",
+    "a program that does not end in sight",
+    meaning="There is no loop and no recursion, and yet a macro that uses the one before it twice, which does so too, "
+    "doubles the statements with each; so do files that include others. A program carries out at most 1,000,000 "
+    "statements, and nests blocks, macros and included files at most 100 deep.",
+    example="statex plan rules.sx in.pth   # macro b() { use a(); use a() }, and so on, thirty times",
+    mend="Use them less often: patterns with captures do for all layers what a macro does for one.",
+)

@@ -106,3 +106,11 @@ TEXT_COMPARED = declare(
     example="drop ** where ndim = 1",
     mend="Write `where ndim == 1`, and `set a.weight = …`.",
 )
+TOO_LARGE = declare(
+    "SX115",
+    "a rule text that is too large",
+    meaning="Rules have at most 2 MiB; to parse them takes some hundred times as much memory. A file that is larger is "
+    "not read (SX222, SX215).",
+    example='statex plan -e "$(cat generated.sx)" in.pth   # 5 MB of rules',
+    mend="Write patterns with captures instead of a row for each key; or divide the rules among several files.",
+)

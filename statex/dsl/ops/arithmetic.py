@@ -80,6 +80,7 @@ def _elementwise(name: str, sign: str, doc: str, *, kinds: str, torch_name: str,
         "category": "arithmetic",
         "parameters": (_X, _Y),
         "example": f"set a.weight = it {sign} 2",
+        "lays_out": True,
         "infer": staticmethod(infer),
         "run": staticmethod(run),
     }
@@ -152,6 +153,7 @@ def _comparison(name: str, sign: str, doc: str, *, kinds: str) -> type[Operation
         "category": "comparison",
         "parameters": (_X, _Y),
         "example": f"add mask = attn.bias {sign} 0",
+        "lays_out": True,
         "infer": staticmethod(infer),
         "run": staticmethod(run),
     }
@@ -183,6 +185,7 @@ def _pointwise(name: str, doc: str, *, kinds: str, invert: Callable[..., Inverse
         "category": "pointwise",
         "parameters": (_T,),
         "example": f"set a.weight = {name}",
+        "lays_out": True,
         "infer": staticmethod(infer),
         "run": staticmethod(run),
         "invert": staticmethod(invert) if invert is not None else None,
@@ -212,6 +215,7 @@ class Clamp(Operation):
 
     name = "clamp"
     category = "pointwise"
+    lays_out = True
     parameters = (_T, Parameter("min", ArgKind.NUMBER, None), Parameter("max", ArgKind.NUMBER, None))
     example = "set a.weight = clamp(-1, 1)"
 
@@ -236,6 +240,7 @@ class MatMul(Operation):
 
     name = "matmul"
     category = "linear algebra"
+    lays_out = True
     parameters = (Parameter("x", ArgKind.TENSOR), Parameter("y", ArgKind.TENSOR))
     example = "set a.weight = it + lora.B @ lora.A"
 
@@ -270,6 +275,7 @@ class Cast(Operation):
 
     name = "cast"
     category = "dtype"
+    lays_out = True
     parameters = (_T, Parameter("dtype", ArgKind.DTYPE))
     example = "set ** = cast(bf16) where is_floating_point(it)"
 

@@ -105,6 +105,9 @@ class Operation:
     invert: ClassVar[Callable[..., Inverse | None] | None] = None
     takes_data: ClassVar[bool] = True
     """False where the types and devices of its tensors matter alone."""
+    lays_out: ClassVar[bool] = False
+    """True where results lie in memory as a file would hold them, element after element from its start, if all its
+    tensors do; false where they may be views, or lie in another order."""
 
     @classmethod
     def leading(cls) -> Parameter | None:

@@ -101,6 +101,7 @@ class Cat(Operation):
 
     name = "cat"
     category = _CATEGORY
+    lays_out = True
     parameters = (_XS, _DIM)
     example = "merge a.q.weight, a.k.weight, a.v.weight -> a.qkv.weight = cat(dim=0)"
 
@@ -132,6 +133,7 @@ class Stack(Operation):
 
     name = "stack"
     category = _CATEGORY
+    lays_out = True
     parameters = (_XS, _DIM)
     example = "merge experts.{e:int}.weight over e -> experts.weight = stack(dim=0)"
 
@@ -159,6 +161,7 @@ class Average(Operation):
 
     name = "average"
     category = _CATEGORY
+    lays_out = True
     parameters = (_XS,)
     example = "set ** = average(it, ft::{key}) where is_floating_point(it)"
 

@@ -25,6 +25,7 @@ class Zeros(Operation):
 
     name = "zeros"
     category = _CATEGORY
+    lays_out = True
     parameters = (_SIZE, _DTYPE)
     example = "add head.bias = zeros([size(head.weight, 0)])"
 
@@ -43,6 +44,7 @@ class Ones(Operation):
 
     name = "ones"
     category = _CATEGORY
+    lays_out = True
     parameters = (_SIZE, _DTYPE)
     example = "add norm.weight = ones([4096], dtype=bf16)"
 
@@ -61,6 +63,7 @@ class Full(Operation):
 
     name = "full"
     category = _CATEGORY
+    lays_out = True
     parameters = (_SIZE, _FILL, _DTYPE)
     example = "add scale = full([1], 0.5)"
 
@@ -79,6 +82,7 @@ class ZerosLike(Operation):
 
     name = "zeros_like"
     category = _CATEGORY
+    lays_out = True
     takes_data = False
     parameters = (_X, _SAME)
     example = "set **.bias = zeros_like"
@@ -100,6 +104,7 @@ class OnesLike(Operation):
 
     name = "ones_like"
     category = _CATEGORY
+    lays_out = True
     takes_data = False
     parameters = (_X, _SAME)
     example = "set linear.weight = ones_like"
@@ -119,6 +124,7 @@ class FullLike(Operation):
 
     name = "full_like"
     category = _CATEGORY
+    lays_out = True
     takes_data = False
     parameters = (_X, _FILL, _SAME)
     example = "set bn.running_var = full_like(1.0)"
@@ -142,6 +148,7 @@ class Arange(Operation):
 
     name = "arange"
     category = _CATEGORY
+    lays_out = True
     parameters = (
         Parameter("start", ArgKind.NUMBER, doc="the first number, or the end if it is given alone"),
         Parameter("end", ArgKind.NUMBER, None),
@@ -187,6 +194,7 @@ class Eye(Operation):
 
     name = "eye"
     category = _CATEGORY
+    lays_out = True
     parameters = (Parameter("n", ArgKind.INT), Parameter("m", ArgKind.INT, None), _DTYPE)
     example = "add proj.weight = eye(64)"
 

@@ -86,6 +86,7 @@ class IndexSelect(Operation):
 
     name = "index_select"
     category = _CATEGORY
+    lays_out = True
     parameters = (_X, Parameter("dim", ArgKind.INT), Parameter("index", ArgKind.INTS))
     example = "set classifier.weight = index_select(0, [0, 2, 5])"
 

@@ -82,6 +82,7 @@ class Reshape(Operation):
 
     name = "reshape"
     category = _CATEGORY
+    lays_out = True
     parameters = (_X, Parameter("shape", ArgKind.INTS))
     example = "set conv.weight = reshape(768, -1)"
 
@@ -117,6 +118,7 @@ class Flatten(Operation):
 
     name = "flatten"
     category = _CATEGORY
+    lays_out = True
     parameters = (_X, Parameter("start_dim", ArgKind.INT, 0), Parameter("end_dim", ArgKind.INT, -1))
     example = "set patch.weight = flatten(1)"
 
@@ -143,6 +145,7 @@ class Unflatten(Operation):
 
     name = "unflatten"
     category = _CATEGORY
+    lays_out = True
     parameters = (_X, Parameter("dim", ArgKind.INT), Parameter("sizes", ArgKind.INTS))
     example = "set q.weight = unflatten(0, [heads, -1])"
 
@@ -168,6 +171,7 @@ class Squeeze(Operation):
 
     name = "squeeze"
     category = _CATEGORY
+    lays_out = True
     parameters = (_X, Parameter("dim", ArgKind.INTS, None))
     example = "set conv.weight = squeeze(-1)"
 
@@ -195,6 +199,7 @@ class Unsqueeze(Operation):
 
     name = "unsqueeze"
     category = _CATEGORY
+    lays_out = True
     parameters = (_X, Parameter("dim", ArgKind.INT))
     example = "set conv.weight = unsqueeze(-1)"
 
@@ -247,6 +252,7 @@ class Flip(Operation):
 
     name = "flip"
     category = _CATEGORY
+    lays_out = True
     parameters = (_X, Parameter("dims", ArgKind.INTS))
     example = "set embed.weight = flip(0)"
 
@@ -269,6 +275,7 @@ class Roll(Operation):
 
     name = "roll"
     category = _CATEGORY
+    lays_out = True
     parameters = (_X, Parameter("shifts", ArgKind.INTS), Parameter("dims", ArgKind.INTS, None))
     example = "set table.weight = roll(1, dims=0)"
 
@@ -299,6 +306,7 @@ class Clone(Operation):
 
     name = "clone"
     category = _CATEGORY
+    lays_out = True
     parameters = (_X,)
     example = "add head.weight = clone(embed.weight)"
 

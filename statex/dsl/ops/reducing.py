@@ -28,6 +28,7 @@ class Sum(Operation):
 
     name = "sum"
     category = _CATEGORY
+    lays_out = True
     parameters = (_X, _DIM, _KEEP)
     example = "set bias = sum(it, dim=0)"
 
@@ -46,6 +47,7 @@ class Mean(Operation):
 
     name = "mean"
     category = _CATEGORY
+    lays_out = True
     parameters = (_X, _DIM, _KEEP)
     example = "set token_type.weight = mean(dim=0, keepdim=true)"
 
@@ -73,6 +75,7 @@ class Min(Operation):
 
     name = "min"
     category = _CATEGORY
+    lays_out = True
     parameters = (_X, _DIM, _KEEP)
     example = "set scale = min(it, dim=1)"
 
@@ -90,6 +93,7 @@ class Max(Operation):
 
     name = "max"
     category = _CATEGORY
+    lays_out = True
     parameters = (_X, _DIM, _KEEP)
     example = "set scale = max(abs(it), dim=1)"
 
@@ -107,6 +111,7 @@ class Norm(Operation):
 
     name = "norm"
     category = _CATEGORY
+    lays_out = True
     parameters = (_X, Parameter("p", ArgKind.NUMBER, 2), _DIM, _KEEP)
     example = "add weight_g = norm(linear.weight, dim=1, keepdim=true)"
 
@@ -130,6 +135,7 @@ class WeightNorm(Operation):
 
     name = "weight_norm"
     category = "fusions"
+    lays_out = True
     parameters = (
         Parameter("v", ArgKind.TENSOR),
         Parameter("g", ArgKind.TENSOR),

@@ -48,11 +48,15 @@ def runner(given: dict[str, Given]) -> program.Run:
     """Return what carries out statements whose parameters have these values from outside."""
 
     def run(compiler: Compiler, statements: Sequence[tree.Statement], scope: Scope) -> None:
-        for statement in statements:
-            try:
-                _one(compiler, statement, scope, given, run)
-            except StatexError as error:
-                compiler.report(error)
+        if not statements:
+            return
+        with compiler.bounds.nested(statements[0].span):
+            for statement in statements:
+                try:
+                    compiler.bounds.statement(statement.span)
+                    _one(compiler, statement, scope, given, run)
+                except StatexError as error:
+                    compiler.report(error)
 
     return run
 

@@ -230,4 +230,4 @@ def _fresh_entry(compiler: Compiler, node: tree.Add, match: Match | None, key: s
         result = Evaluator(compiler, scope, Context(case=key)).value(node.value)
     value = expect_tensor(result, node.value.span)
     tie = compiler.fresh_tie()
-    return Entry(tie, tie, known=value, step=compiler.step)
+    return Entry(tie, tie, graph=compiler.graph, known=value, step=compiler.step)

@@ -55,9 +55,8 @@ def expect_same(compiler: Compiler, node: tree.ExpectSame, scope: Scope) -> Outc
     for match in compiler.matches(node.pattern, Clause(scope), tensors=True):
         try:
             for key, entry in _others(compiler, node, match, scope):
-                compiler.same.append(
-                    Same(match.visible, key, output_of(match.entry), output_of(entry), node.pattern.span)
-                )
+                one, other = (output_of(each, compiler.graph) for each in (match.entry, entry))
+                compiler.same.append(Same(match.visible, key, one, other, node.pattern.span))
                 named += [entry.origin] if entry.origin is not None and entry.origin.input else []
             keys.append(match.key)
         except StatexError as error:

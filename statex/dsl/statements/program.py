@@ -18,7 +18,7 @@ from statex.dsl.patterns import below, spliced
 from statex.dsl.plan import Allowed
 from statex.dsl.scope import Definition, MacroDefinition, Scope, taken_by_language
 from statex.dsl.values import UNKNOWN, PatternValue, Value, is_unknown
-from statex.grammar import parse, tree
+from statex.grammar import tree
 from statex.source import Source
 
 Run = Callable[[Compiler, Sequence[tree.Statement], Scope], None]
@@ -94,7 +94,7 @@ def input_(compiler: Compiler, node: tree.Input, scope: Scope) -> None:
     """Declare a further checkpoint."""
     name = node.name.name
     earlier = compiler.inputs.get(name)
-    if earlier is not None and earlier.source is not node.span.source and earlier.family == node.family:
+    if earlier is not None and earlier.family == node.family and not _declared_beside(earlier, node):
         # An included file names the inputs it reads; it is the same input.
         return
     if name == TARGET or earlier is not None:
@@ -104,7 +104,13 @@ def input_(compiler: Compiler, node: tree.Input, scope: Scope) -> None:
     if not headers or (len(headers) > 1 and not node.family):
         compiler.found.add(_input_count(name, len(headers), node, compiler.outside.is_recipe))
         headers = headers[:1]
-    compiler.inputs[name] = InputState(name, headers, node.family, node.span.source)
+    compiler.inputs[name] = InputState(name, headers, node.family, node.span)
+
+
+def _declared_beside(earlier: InputState, node: tree.Input) -> bool:
+    """Say whether one text declares an input twice; a file that is included again does not."""
+    place = earlier.place
+    return place is not None and place.source is node.span.source and place != node.span
 
 
 def _input_count(name: str, count: int, node: tree.Input, in_recipe: bool) -> Diagnostic:
@@ -125,13 +131,13 @@ def _input_count(name: str, count: int, node: tree.Input, in_recipe: bool) -> Di
 
 def include(compiler: Compiler, node: tree.Include, scope: Scope, run: Run) -> None:
     """Carry out another rule file, a scope of its own; its macros are known afterwards."""
-    source = compiler.load(scope.folder, node.path.value) if _is_relative(node) else _absolute(node)
+    program = compiler.included(scope.folder, node.path.value) if _is_relative(node) else _absolute(node)
+    source = program.source
     _check_cycle(node, scope, source)
     given = {
         b.name.name: Given(Evaluator(compiler, scope, Context()).plain(b.value, "`with`"), b.span, typed=True)
         for b in node.bindings
     }
-    program = parse(source)
     inner = Scope(None, scope.prefix, _folder(source.name), (*scope.used_at, node.span))
     check_names(program.statements, given, node.span)
     compiler.run_with(program.statements, inner, compiler.outside.values_for(stem_of(source.name), given))
@@ -142,7 +148,7 @@ def _is_relative(node: tree.Include) -> bool:
     return not node.path.value.startswith(("/", "\\")) and ":" not in node.path.value[:3]
 
 
-def _absolute(node: tree.Include) -> Source:
+def _absolute(node: tree.Include) -> tree.Program:
     fail(
         codes.INCLUDE_UNREADABLE,
         "an include is named relative to the file it stands in, not absolutely",
