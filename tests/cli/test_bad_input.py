@@ -93,7 +93,7 @@ RULES = [
     ("a function of torch", "set emb.weight = torch.zeros_like(it)", 1, "SX101", "help: write `zeros_like(…)`"),
     ("a template in the wrong quotes", "rename /layers.(.*)/ -> '{1}'", 1, "SX163", '-> "{1}"\n'),
     ("a template in no quotes", "rename layers.{i}.** -> 'x.{m}'", 1, "SX302", "in '…' nothing is filled in"),
-    ("a length that is no int", "set emb.weight = rearrange('(a b) c -> a b c', a=2.0)", 1, "SX405", "not 2.0"),
+    ("a length that is no int", "set emb.weight = rearrange('(a b) c -> a b c', a=2.5)", 1, "SX405", "not 2.5"),
     ("a condition on a capture", "drop layers.{i:int}.q.weight where i > 7", 1, "SX319", "f32[4, 4]   i = 0"),
     ("near inside of within", "within layers.{i} { drop q.wieght }", 1, "SX301", "did you mean `q.weight`?"),
     ("a list as text", "param l: list = 3", 2, "SX206", "as in JSON: `[1, 2]`"),
