@@ -19,6 +19,8 @@ _BY_INDEX = frozenset(("select", "slice", "item", "take"))
 """What indices are for here."""
 
 _ATTRIBUTES = frozenset(("T", "mT", "shape", "dtype", "ndim", "data"))
+_STAGE = re.compile(r"[|=][ \t]*\Z")
+"""What stands before an operation that is not called in brackets."""
 _ARGUMENT = re.compile(r"(?:[(,\[][ \t]*(?:\w+[ \t]*=[ \t]*)?|\bin[ \t]+)\Z")
 """What stands before a dtype: an argument, or `in` of a statement that computes in it."""
 
@@ -32,16 +34,17 @@ def unknown_operation(call: tree.Call) -> Diagnostic:
     elif name in _BY_INDEX:
         helps = ["an index takes a part: `it[0]`, `it[:, 2:5]`"]
     elif word is not None and word not in known:
-        first, _, others = _arguments(call).partition(",")
-        helps, span = [f"did you mean `{method_call(first.strip() or 'it', name, others)}`?"], call.span
+        helps, span = [f"did you mean `{_as_method(call)}`?"], call.span
     else:
         near = [word] if word is not None else did_you_mean(name, known)
         helps = [f"did you mean `{near[0]}`?"] if near else ["`statex ops` lists all operations"]
     return diagnostic(codes.UNKNOWN_OPERATION, f"there is no operation `{name}`", span, help=helps)
 
 
-def _arguments(call: tree.Call) -> str:
-    return call.span.text[len(call.function) :].strip()[1:-1]
+def _as_method(call: tree.Call) -> str:
+    """Write a call as that of a method of its first argument would be written in rules."""
+    written = [argument.span.text for argument in call.arguments]
+    return method_call(written[0] if written else "it", call.function, ", ".join(written[1:]))
 
 
 _NOT_RANDOM = (
@@ -56,7 +59,9 @@ def unknown_name(name: str, span: Span, candidates: list[str]) -> Diagnostic:
     dtype, operation = dtype_word(name), operation_word(name)
     if name in RANDOM:
         return diagnostic(codes.UNKNOWN_NAME, f"`{name}` is not defined", span, help=_NOT_RANDOM)
-    elsewhere = operation if operation is not None and (dtype is None or not _ARGUMENT.search(before)) else dtype
+    elsewhere = dtype
+    if _STAGE.search(before) is not None and _ARGUMENT.search(before) is None:
+        elsewhere = operation or (f"cast({dtype})" if dtype is not None else None)
     near = [elsewhere] if elsewhere is not None else did_you_mean(name, [*candidates, *BY_NAME, *WORDS])
     helps = [f"did you mean `{near[0]}`?"] if near else []
     if elsewhere is None:

@@ -13,6 +13,8 @@ from statex.grammar.slip import Slip, closing_of
 
 _OPERATOR = r"(?:[+%@]|-(?!>)|\*{1,2}(?![\w.*{])|//?|[=!<>]=|[<>]|(?:and|or|in|matches|not[ \t]+in)\b)"
 _LEADING = re.compile(_OPERATOR)
+_LOOKED_AT = 2_000
+"""Characters of further lines."""
 _LED_LINE = re.compile(rf"\n[ \t]*{_OPERATOR}")
 _LOOKALIKE = {"−": "-", "–": "-", "—": "-", "×": "*", "·": "*", "÷": "/", "≤": "<=", "≥": ">=", "≠": "!=", "…": "..."}
 _NUMBER = re.compile(
@@ -45,7 +47,8 @@ def _leading_operator(slip: Slip) -> Diagnostic | None:
     after_block = before.rpartition("\n")[2].strip() in ("", "}")
     if operator is None or "RENAME" not in slip.expected or slip.line_before.strip() or after_block:
         return None
-    several = len(_LED_LINE.findall(slip.text[slip.at - len(slip.line_before) - 1 :].partition("\n\n")[0])) > 1
+    line = slip.at - len(slip.line_before) - 1
+    several = len(_LED_LINE.findall(slip.text[line : line + _LOOKED_AT].partition("\n\n")[0])) > 1
     one = "each operator" if several else f"`{operator.group()}`"
     return diagnostic(
         codes.UNEXPECTED,

@@ -56,7 +56,7 @@ def explain(source: Source, text: str, at: int, expected: frozenset[str]) -> Dia
     slip = Slip.of(source, text, at, expected)
     if at < len(text) and not text[at].isascii() and text[at].isspace():
         return _blank(slip)
-    for rule in (*habits.RULES, *row_habits.RULES, as_regex):
+    for rule in (*habits.RULES, *row_habits.RULES, as_regex) if slip.is_by_hand else ():
         result = rule(slip)
         if result is not None:
             return result

@@ -12,10 +12,8 @@ from statex.grammar.slip import Slip, closing_of
 
 _ARROWS = frozenset(("_ARROW", "ARROW_OPT"))
 _ARROW = re.compile(r"[→⟶⇒⟹➔➜➝➞]|[=~−–—]>|-[ \t]+>|-->|>>")
-_ROWS = re.compile(
-    r"([ \t]*rename\??[ \t]+(?:(?:part|prefix|suffix|text)[ \t]+)?)"
-    r"([^,{}\n#]+->\??[^,{}\n#]+?(?:,[^,{}\n#]+->\??[^,{}\n#]+?)+)[ \t]*(?=[\n#;]|\Z)"
-)
+_RENAME = re.compile(r"[ \t]*rename\??[ \t]+(?:(?:part|prefix|suffix|text)[ \t]+)?")
+_TO_END = re.compile(r"[^{}\n#;]*[^{}\n#; \t]")
 _DICT_ROW = re.compile(r"('[^'\n]*'|\"[^\"\n]*\"|[\w.]+)[ \t]*:[ \t]*('[^'\n]*'|\"[^\"\n]*\"|[\w.]+)")
 _SWALLOWED = re.compile(r"(['\"])([^'\"\n]*?)[ \t]+->[^'\"\n]*\1[ \t]*\Z")
 _GLUED_BLOCK = re.compile(r"\{[^{}\n]*->[^\n]*\}")
@@ -94,12 +92,14 @@ def _glued_block(slip: Slip) -> Diagnostic | None:
 
 def _several_rows(slip: Slip) -> Diagnostic | None:
     """Recognise rows that are listed without braces: `rename a -> b, c -> d`."""
-    start = slip.at - len(slip.line_before)
-    rows = _ROWS.match(slip.text, start)
-    if slip.found != "," or rows is None or not rows.start(2) < slip.at < rows.end(2):
+    begin = _RENAME.match(slip.line_before) if slip.found == "," else None
+    start = slip.at - len(slip.line_before) + (begin.end() if begin is not None else 0)
+    listed = _TO_END.match(slip.text, start) if begin is not None else None
+    rows = listed.group().split(",") if listed is not None else []
+    if listed is None or any(row.count("->") != 1 for row in rows) or listed.end() <= slip.at:
         return None
-    written = "; ".join(row.strip() for row in rows.group(2).split(","))
-    place = slip.to(rows.start(2), rows.end(2))
+    written = "; ".join(row.strip() for row in rows)
+    place = slip.to(start, listed.end())
     return diagnostic(codes.UNEXPECTED, "several rows are put in braces", place, help=f"write `{{ {written} }}`")
 
 

@@ -10,6 +10,11 @@ from statex.source import Source, Span
 _TOKENISH = re.compile(r"[\w.:$*{}]+|->\??|[=!<>]=|&&|\|\||\*\*|//|\S")
 
 
+_LONGEST_LINE = 2_000
+_LONGEST_BLOCK = 20_000
+"""Characters; beyond, the other end of a bracket is not looked for."""
+
+
 @record
 class Slip:
     """A place `at` which a rule text cannot go on; `expected` are the tokens that would be taken there."""
@@ -31,6 +36,13 @@ class Slip:
         """What was found."""
         end = len(self.text)
         return Span(self.source, min(self.at, end), min(self.at + max(len(self.found), 1), max(end, self.at)))
+
+    @property
+    def is_by_hand(self) -> bool:
+        """False in lines that are longer than people write: to look for what was meant in them could take long."""
+        begin = self.text.rfind("\n", 0, self.at) + 1
+        ends = self.text.find("\n", self.at, begin + _LONGEST_LINE) >= 0
+        return ends or len(self.text) - begin < _LONGEST_LINE
 
     @property
     def line_before(self) -> str:
@@ -57,7 +69,7 @@ class Slip:
     def opening(self) -> int:
         """Return where the bracket around the place was opened, -1 where there is none; quotes are not looked at."""
         depth = 0
-        for at in range(self.at - 1, -1, -1):
+        for at in range(self.at - 1, max(-1, self.at - _LONGEST_BLOCK), -1):
             if self.text[at] in ")]}":
                 depth += 1
             elif self.text[at] in "([{":
@@ -70,7 +82,7 @@ class Slip:
 def closing_of(text: str, opened: int) -> int:
     """Return where the bracket at an offset is closed, -1 where it is not; brackets in quotes are not looked at."""
     depth = 0
-    for found in re.compile(r"'[^'\n]*'|\"[^\"\n]*\"|[()\[\]{}]").finditer(text, opened):
+    for found in re.compile(r"'[^'\n]*'|\"[^\"\n]*\"|[()\[\]{}]").finditer(text, opened, opened + _LONGEST_BLOCK):
         if found.group() in ("(", "[", "{"):
             depth += 1
         elif found.group() in (")", "]", "}"):

@@ -299,3 +299,24 @@ def test_errors_after_long_keys_take_no_square_of_their_length(text: str) -> Non
     with pytest.raises(StatexError):
         parse_text(text)
     assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rename a -> b, " + ", ".join(["x->x->x"] * 40) + " {",
+        "rename {" + "a -> " * 20_000,
+        "rename prefix '" + " " * 100_000 + "' x",
+        "drop a" + "(" * 20_000,
+        "set a.b = (it)" + "[0]" * 600 + ".half()",
+        "set a.b = it" + ".f()" * 20_000,
+        "set a.b = it\n" + "  + 1\n" * 20_000,
+        "rename {\n" + "a.b -> c,\n" * 20_000 + "}",
+        "expect not " + "count a " * 20_000,
+    ],
+    ids=lambda text: text[:20],
+)
+def test_what_was_meant_is_not_looked_for_at_any_length(text: str) -> None:
+    began = time.process_time()
+    assert errors_of(text)
+    assert time.process_time() - began < 2
