@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from statex.checkpoint.contents import Blob, Made, Moved, OutTensor, Run
@@ -48,11 +49,13 @@ def alone(info: TensorInfo) -> OutTensor:
         blob: Blob = Moved((Run(stored, info.offset * kind.dtype.itemsize, kind.nbytes),), stored.location)
     else:
         blob = Made(kind.nbytes, lambda: gathered(info), stored.location, held=held(info), in_parts=True)
-    return OutTensor(kind, blob, 0, contiguous(kind.shape), info.is_parameter, info.requires_grad)
+    return OutTensor(
+        kind, blob, 0, contiguous(kind.shape), info.is_parameter, info.requires_grad, info.attributes
+    )  # fmt: skip
 
 
 def _tensor(info: TensorInfo, blob: Blob, offset: int, stride: tuple[int, ...]) -> OutTensor:
-    return OutTensor(info.type, blob, offset, stride, info.is_parameter, info.requires_grad)
+    return OutTensor(info.type, blob, offset, stride, info.is_parameter, info.requires_grad, info.attributes)
 
 
 def _is_all_of(info: TensorInfo, stored: Stored) -> bool:
@@ -115,13 +118,14 @@ def leaves(tree: Any, *, inside: bool = True) -> Iterator[Any]:
             value = value.handle
         if not isinstance(value, _CONTAINERS):
             yield value
+            pending.extend(_attributes(value))
             continue
         if id(value) in seen:
             continue
         seen.add(id(value))
         if isinstance(value, dict):
             pending.extend(reversed(vars(value).values()) if _has_state(value) else ())
-            if set(map(type, value.values())) <= _TENSORS:  # at once, as there may be 100,000
+            if bare_tensors(value):  # at once, as there may be 100,000
                 yield from value.values()
             else:
                 pending.extend(reversed(value.values()))
@@ -129,6 +133,15 @@ def leaves(tree: Any, *, inside: bool = True) -> Iterator[Any]:
             pending.extend(reversed((*value.arguments, value.state)))
         else:
             pending.extend(reversed(value))
+
+
+def bare_tensors(value: Mapping[Any, Any]) -> bool:
+    """Say whether a dict holds tensors without attributes alone."""
+    return set(map(type, value.values())) <= _TENSORS and all(one.attributes is None for one in value.values())
+
+
+def _attributes(value: Any) -> tuple[Any, ...]:
+    return (value.attributes,) if type(value) in _TENSORS and value.attributes is not None else ()
 
 
 def _has_state(value: Mapping[Any, Any]) -> bool:
@@ -142,7 +155,7 @@ def mapped(tree: Any, change: Callable[[Any], Any]) -> Any:
     def walk(value: Any) -> Any:
         if isinstance(value, OpaqueInfo):
             value = value.handle
-        if not isinstance(value, _CONTAINERS):
+        if not isinstance(value, _CONTAINERS) and not _attributes(value):
             return change(value)
         if id(value) not in made:
             made[id(value)] = build(value)
@@ -158,6 +171,9 @@ def mapped(tree: Any, change: Callable[[Any], Any]) -> Any:
         if isinstance(value, Call):
             state = walk(value.state) if value.state is not None else None
             return Call(value.function, tuple(walk(item) for item in value.arguments), state)
+        if type(value) in _TENSORS:
+            changed = change(value)
+            return replace(changed, attributes=walk(value.attributes)) if type(changed) in _TENSORS else changed
         return type(value)([walk(item) for item in value])
 
     return walk(tree)

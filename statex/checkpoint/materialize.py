@@ -69,8 +69,13 @@ class Materializer:
         else:
             tensor = self._alone(info, torch, dtype)
         if info.is_parameter:
-            return torch.nn.Parameter(tensor, requires_grad=info.requires_grad)
-        return tensor.requires_grad_() if info.requires_grad else tensor
+            tensor = torch.nn.Parameter(tensor, requires_grad=info.requires_grad)
+        elif info.requires_grad:
+            tensor.requires_grad_()
+        # Not set one by one as torch does: a name such as `__class__` has to mean nothing.
+        for names in info.attributes if isinstance(info.attributes, tuple) else (info.attributes,):
+            vars(tensor).update(self.value(names or {}))
+        return tensor
 
     def _alone(self, info: TensorInfo, torch: Any, dtype: Any) -> Any:
         """Return a tensor over no more bytes than it reaches."""

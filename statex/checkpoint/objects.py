@@ -106,6 +106,9 @@ TENSOR_V3 = Global("torch._utils", "_rebuild_tensor_v3")
 TENSOR_V1 = Global("torch._utils", "_rebuild_tensor")
 QUANTIZED = Global("torch._utils", "_rebuild_qtensor")
 PARAMETER = Global("torch._utils", "_rebuild_parameter")
+PARAMETER_WITH_STATE = Global("torch._utils", "_rebuild_parameter_with_state")
+FROM_TYPE = Global("torch._tensor", "_rebuild_from_type_v2")
+TENSOR = Global("torch", "Tensor")
 ORDERED_DICT = Global("collections", "OrderedDict")
 ENCODE = Global("_codecs", "encode")
 SIZE = Global("torch", "Size")
@@ -135,7 +138,7 @@ FUNCTIONS = frozenset(
         Global("collections", "Counter"),
         Global("torch", "device"),
         Global("torch.serialization", "_get_layout"),
-        Global("torch._tensor", "_rebuild_from_type_v2"),
+        FROM_TYPE,
         *(
             Global(module, name)
             for module in ("builtins", "__builtin__")
@@ -151,7 +154,7 @@ NAMES: Mapping[tuple[str, str], Global] = {
         *FUNCTIONS,
         *STORAGES,
         *(Global("torch", name) for name in {*_DTYPES, *_QSCHEMES, *_LAYOUTS}),
-        Global("torch", "Tensor"),
+        TENSOR,
         Global("torch.nn.parameter", "Parameter"),
     )
 }

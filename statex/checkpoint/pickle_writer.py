@@ -12,11 +12,15 @@ from functools import lru_cache
 from typing import Any
 
 from statex.checkpoint.contents import Blob, OutTensor
+from statex.checkpoint.layout import bare_tensors
 from statex.checkpoint.objects import (
     ENCODE,
+    FROM_TYPE,
     ORDERED_DICT,
     PARAMETER,
+    PARAMETER_WITH_STATE,
     STORAGE_OF,
+    TENSOR,
     TENSOR_V2,
     TENSOR_V3,
     UNTYPED,
@@ -203,7 +207,8 @@ class PickleWriter:
 
     def _tensor(self, tensor: OutTensor) -> None:
         frame = self._frames.get((tensor.type.dtype, tensor.blob.location))
-        plain = not tensor.requires_grad and not tensor.is_parameter and tensor.blob not in self._numbers
+        plain = not tensor.requires_grad and not tensor.is_parameter and tensor.attributes is None
+        plain = plain and tensor.blob not in self._numbers
         if frame is not None and plain:
             self._framed(tensor, *frame)
             return
@@ -232,27 +237,40 @@ class PickleWriter:
         )  # fmt: skip
 
     def _spelled_out(self, tensor: OutTensor) -> None:
+        """Write a tensor; with attributes as torch does, for a Parameter and for a plain tensor."""
         if tensor.is_parameter:
-            self._name(PARAMETER)
+            self._name(PARAMETER_WITH_STATE if tensor.attributes is not None else PARAMETER)
             self._parts.append(b"(")
-        dtype = tensor.type.dtype
-        typed = STORAGE_OF.get(dtype.name)
-        if typed is not None and self._numbers.get(tensor.blob, (0, typed))[1] == typed:
-            self._name(TENSOR_V2)
+        elif tensor.attributes is not None:
+            self._name(FROM_TYPE)
             self._parts.append(b"(")
-            self._storage(tensor.blob, typed, tensor.blob.nbytes // dtype.itemsize)
-            self._geometry(tensor)
-        else:
-            self._name(TENSOR_V3)
-            self._parts.append(b"(")
-            self._storage(tensor.blob, UNTYPED, tensor.blob.nbytes)
-            self._geometry(tensor)
-            self._name(Global("torch", dtype.name))
-        self._parts.append(b"tR")
+        self._dense(tensor, called=tensor.is_parameter or tensor.attributes is None)
         if tensor.is_parameter:
             self._parts.append(b"\x88" if tensor.requires_grad else b"\x89")
             self._name(ORDERED_DICT)
-            self._parts.append(b")RtR")
+            self._parts.append(b")R")
+        if tensor.attributes is not None:
+            self._value(tensor.attributes)
+        if tensor.is_parameter or tensor.attributes is not None:
+            self._parts.append(b"tR")
+
+    def _dense(self, tensor: OutTensor, *, called: bool) -> None:
+        """Write what makes a tensor and its arguments, and the call; without that, the class `Tensor` between."""
+        dtype = tensor.type.dtype
+        typed = STORAGE_OF.get(dtype.name)
+        is_typed = typed is not None and self._numbers.get(tensor.blob, (0, typed))[1] == typed
+        self._name(TENSOR_V2 if is_typed else TENSOR_V3)
+        if not called:
+            self._name(TENSOR)
+        self._parts.append(b"(")
+        if typed is not None and is_typed:
+            self._storage(tensor.blob, typed, tensor.blob.nbytes // dtype.itemsize)
+        else:
+            self._storage(tensor.blob, UNTYPED, tensor.blob.nbytes)
+        self._geometry(tensor)
+        if not is_typed:
+            self._name(Global("torch", dtype.name))
+        self._parts.append(b"tR" if called else b"t")
 
     def _geometry(self, tensor: OutTensor) -> None:
         self._parts.append(number(tensor.offset))
@@ -301,7 +319,7 @@ def number(value: int) -> bytes:
 
 def _only_here(state: Mapping[Any, Any], seen: set[int]) -> bool:
     """Say whether a dict holds tensors alone, each once and none that was seen, and note them as seen."""
-    if set(map(type, state.values())) != {OutTensor}:
+    if set(map(type, state.values())) != {OutTensor} or not bare_tensors(state):
         return False
     ids = set(map(id, state.values()))
     if len(ids) < len(state) or not seen.isdisjoint(ids):
@@ -345,4 +363,6 @@ def _shared_ids(tree: Any) -> set[int]:
             pending.extend((*value.arguments, value.state))
         elif isinstance(value, list | set):
             pending.extend(value)
+        elif isinstance(value, OutTensor):
+            pending.append(value.attributes)
     return shared

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from statex.checkpoint.objects import Call, Global
-from statex.header import OpaqueInfo
+from statex.header import OpaqueInfo, TensorInfo
 
 DEPTH = 100
 """How deep containers may be nested."""
@@ -47,7 +47,7 @@ def check_tree(tree: Any, damaged: Damaged) -> None:
     while pending:
         value = pending[-1]
         place = id(value)
-        if place in known or not isinstance(value, _NESTED):
+        if place in known or not _is_nested(value):
             pending.pop()
             continue
         inner = within.get(place)
@@ -56,7 +56,7 @@ def check_tree(tree: Any, damaged: Damaged) -> None:
                 damaged(TOO_DEEP)
             if _count(value) > _VALUES:
                 damaged(_TOO_MANY)
-            inner = within[place] = [part for part in _parts(value) if isinstance(part, _NESTED)]
+            inner = within[place] = [part for part in _parts(value) if _is_nested(part)]
             fresh = [part for part in inner if id(part) not in known]
             if any(id(part) in within for part in fresh):
                 damaged(TOO_DEEP)
@@ -75,6 +75,10 @@ def check_tree(tree: Any, damaged: Damaged) -> None:
         pending.pop()
 
 
+def _is_nested(value: Any) -> bool:
+    return value.attributes is not None if type(value) is TensorInfo else isinstance(value, _NESTED)
+
+
 def _count(value: Any) -> int:
     if isinstance(value, OrderedDict):
         return len(value) + len(vars(value))
@@ -91,5 +95,7 @@ def _parts(value: Any) -> Iterator[Any]:
         yield from (*value.arguments, value.state)
     elif isinstance(value, OpaqueInfo):
         yield value.handle
+    elif isinstance(value, TensorInfo):
+        yield value.attributes
     elif isinstance(value, list | tuple | set):
         yield from value

@@ -204,6 +204,21 @@ class TorchObjects:
             return None
         return replace(arguments[0], is_parameter=True, requires_grad=arguments[1])
 
+    def _parameter_with_state(self, arguments: tuple[Any, ...]) -> Any:
+        if len(arguments) != 4 or not are_attributes(arguments[3]):
+            return None
+        made = self._parameter(arguments[:3])
+        return replace(made, attributes=arguments[3] or None) if made is not None else None
+
+    def _from_type(self, arguments: tuple[Any, ...]) -> Any:
+        if len(arguments) != 4 or not are_attributes(arguments[3]) or type(arguments[2]) is not tuple:
+            return None
+        function, cls, inner, attributes = arguments
+        if cls is not objects.TENSOR or function not in _DENSE:
+            return None
+        made = self.build(function, inner)
+        return replace(made, attributes=attributes or None) if type(made) is TensorInfo else None
+
     def damaged(self, why: str) -> NoReturn:
         """Raise the diagnostic of a file whose objects do not fit together."""
         fail(codes.DAMAGED, f"`{self.label}` is damaged: {why}", help="fetch the file again, and compare its size")
@@ -223,6 +238,16 @@ _PACKED: Mapping[str, int] = {"QUInt4x2Storage": 2, "QUInt2x4Storage": 4}
 """How many elements a byte has, where it has several."""
 _OTHER_SIZES: Mapping[str, int] = {"bits16": 2}
 """Bytes an element of the dtypes that are only moved, where it is not one."""
+
+
+_DENSE = (objects.TENSOR_V1, objects.TENSOR_V2, objects.TENSOR_V3)
+
+
+def are_attributes(value: Any) -> bool:
+    """Say whether a value is what torch saves of a tensor's attributes: a dict by name, or one and that of slots."""
+    if type(value) is tuple:
+        return len(value) == 2 and all(one is None or (type(one) is dict and are_attributes(one)) for one in value)
+    return type(value) is dict and all(type(name) is str for name in value)
 
 
 def _is_pair(value: Any) -> bool:
@@ -248,6 +273,8 @@ _MAKERS: Mapping[Global, Callable[[TorchObjects, tuple[Any, ...]], Any]] = {
     objects.TENSOR_V2: TorchObjects._tensor_v2,
     objects.TENSOR_V3: TorchObjects._tensor_v3,
     objects.PARAMETER: TorchObjects._parameter,
+    objects.PARAMETER_WITH_STATE: TorchObjects._parameter_with_state,
+    objects.FROM_TYPE: TorchObjects._from_type,
     objects.QUANTIZED: TorchObjects._quantized,
     **{Global(m, "set"): TorchObjects._set for m in ("builtins", "__builtin__")},
     **{Global(m, "bytes"): TorchObjects._no_bytes for m in ("builtins", "__builtin__")},

@@ -110,7 +110,7 @@ def _output(entry: Entry) -> Output:
     return Output(
         entry.known.id if entry.origin is None and entry.known is not None else None,
         entry.type, entry.tie, entry.origin, entry.opaque, entry.is_parameter, entry.requires_grad, entry.step,
-        entry.born,
+        entry.born, entry.attributes,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -79,6 +79,8 @@ class Output:
     step: int
     born: str | None
     """The key of the input it follows (its device, its module), `None` for what was added."""
+    attributes: object = field(default=None, compare=False)
+    """Those of the tensor that it is or replaces, as `TensorInfo` has them."""
 
 
 @record

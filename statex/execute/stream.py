@@ -9,7 +9,7 @@ from typing import Any
 from statex.checkpoint.contents import Again, Blob, Buffer, Made, Moved, OutTensor, Run
 from statex.checkpoint.crc import crc32
 from statex.checkpoint.input_file import Stored
-from statex.checkpoint.layout import leaves
+from statex.checkpoint.layout import leaves, mapped
 from statex.dsl.graph import Call, Source, SourceKey
 from statex.dsl.plan import Cost, Output, Plan
 from statex.execute import kernels
@@ -139,7 +139,18 @@ class Stream:
             return info
         kind = info.type
         blob = Made(kind.nbytes, lambda: self._loaded(kind, load), held=kind.nbytes)
-        return OutTensor(kind, blob, 0, contiguous(kind.shape), info.is_parameter, info.requires_grad)
+        return OutTensor(
+            kind, blob, 0, contiguous(kind.shape), info.is_parameter, info.requires_grad,
+            self._attributes(info.attributes),
+        )  # fmt: skip
+
+    def _attributes(self, attributes: Any) -> Any:
+        """Return attributes of a tensor with readable ones in place of the tensors among them."""
+
+        def readable(leaf: Any) -> Any:
+            return self.readable(leaf, lambda: leaf.handle) if isinstance(leaf, TensorInfo) else leaf
+
+        return mapped(attributes, readable)
 
     def _loaded(self, kind: TensorType, load: Callable[[], Any]) -> Iterator[Buffer]:
         yield _tensor_bytes(load())
@@ -149,7 +160,10 @@ class Stream:
         assert output.value is not None
         assert output.type is not None
         blob = self._blob(output.value, output.type)
-        return OutTensor(output.type, blob, 0, contiguous(output.type.shape), output.is_parameter, output.requires_grad)
+        return OutTensor(
+            output.type, blob, 0, contiguous(output.type.shape), output.is_parameter, output.requires_grad,
+            self._attributes(output.attributes),
+        )  # fmt: skip
 
     def _blob(self, id: int, kind: TensorType) -> Blob:
         runs = self._ranges.of(id)
