@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from statex.dsl.plan import Plan
     from statex.embedding import attach, detach, migrate_state, migrations
     from statex.execute.verify import Comparison
+    from statex.foreign import Foreign
     from statex.migrating.chain import Chain
     from statex.migrating.hooks import StatexWarning
     from statex.session.compared import Compared
@@ -35,6 +36,7 @@ __all__ = [
     "Comparison",
     "Conversion",
     "Diagnostic",
+    "Foreign",
     "Plan",
     "Rules",
     "StatexError",
@@ -62,6 +64,7 @@ _OWNERS = {
     "Comparison": "execute.verify",
     "Conversion": "session.conversion",
     "Diagnostic": "diagnostics",
+    "Foreign": "foreign",
     "StatexError": "diagnostics",
     "Plan": "dsl.plan",
     "StatexWarning": "migrating.hooks",

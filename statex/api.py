@@ -197,6 +197,7 @@ def convert(
     max_memory: int | None = None,
     check_input: bool = False,
     verify_written: bool = False,
+    keep_foreign: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Conversion:
     """Convert a checkpoint; the output appears whole and verified, or not at all.
@@ -208,7 +209,9 @@ def convert(
     `format` is `torch` or `safetensors`, by default what the name's ending says. `force` replaces an existing output.
     With `dry_run` everything is checked and nothing is computed or written. `max_memory` is in bytes. `check_input`
     compares all input bytes with the checksums a torch file records for them, `verify_written` reads the output again
-    and compares it. `progress` is called with the bytes written so far and those to be written.
+    and compares it. `keep_foreign` keeps objects that statex does not load, such as those of classes of yours, in torch
+    files as they were read; without it they are an error (SX640). `progress` is called with the bytes written so far
+    and those to be written.
 
     Raises:
         StatexError: as `Rules.apply`, and 6xx for files.
@@ -220,6 +223,7 @@ def convert(
         max_memory=max_memory,
         check_input=check_input,
         verify_written=verify_written,
+        keep_foreign=keep_foreign,
         dry_run=dry_run,
     )
     return carry_out(replace(request, outputs=(output,), policy=policy), progress)

@@ -13,6 +13,7 @@ from typing import Any
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.suggest import did_you_mean, join_words
+from statex.foreign import Foreign
 from statex.header import Header, OpaqueInfo, TensorInfo
 from statex.source import Span
 
@@ -78,6 +79,7 @@ def _only(tree: Tree, found: list[str], label: str) -> str | None:
     if not found and isinstance(tree, Mapping) and not tree:
         return ""  # the state of a module without tensors
     if not found:
+        _refuse_foreign(tree, label)
         fail(codes.NO_STATE, f"`{label}` holds no dict of tensors")
     if len(found) == 1:
         return found[0]
@@ -85,6 +87,19 @@ def _only(tree: Tree, found: list[str], label: str) -> str | None:
     if len(marked) == 1 and not any(path.startswith(marked[0] + ".") or marked[0] == "" for path in found[1:]):
         return marked[0]
     return "" if marked == [""] else None
+
+
+def _refuse_foreign(tree: Tree, label: str) -> None:
+    """Refuse a file whose tensors, if it has any, are in what only code can make."""
+    inner = [part for _, found in _named_dicts(tree) for part in found.values()]
+    names = [f"`{one.name}`" for one in [tree, *inner] if isinstance(one, Foreign)]
+    if names:
+        fail(
+            codes.UNSAFE,
+            f"`{label}` names {join_words(list(dict.fromkeys(names)))}, which is code: it is not loaded",
+            notes=["only tensors and plain containers are read from a pickle"],
+            help="where you trust the file, save the state alone: torch.save(model.state_dict(), 'state.pth')",
+        )
 
 
 _MOST = 8
@@ -183,9 +198,13 @@ def state_header(tree: Tree, root: str, label: str, span: Span | None = None) ->
         if key in entries:
             fail(codes.JOINED_TWICE, f"`{label}` has `{key}` twice: once as a key, once as a dict in a dict")
         is_info = isinstance(value, TensorInfo | OpaqueInfo)
-        entries[key] = value if is_info else OpaqueInfo(type(value).__name__, value)
+        entries[key] = value if is_info else OpaqueInfo(_kind(value), value)
     around = tuple(dropped_by(tree, root, ""))
     return Header(entries, getattr(state, "_metadata", None), dict(_plain_values(tree)), label, around)
+
+
+def _kind(value: object) -> str:
+    return value.kind if isinstance(value, Foreign) else type(value).__name__
 
 
 def _joined(state: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
@@ -216,12 +235,24 @@ def _plain_values(tree: Tree, path: str = "", depth: int = 0) -> Iterator[tuple[
         if isinstance(value, TensorInfo):
             continue
         name = f"{path}.{key}" if path else str(key)
-        if isinstance(value, str | int | float | bool | None) or (
-            isinstance(value, list | tuple) and all(isinstance(v, str | int | float | bool | None) for v in value)
-        ):
+        if _is_plain(value):
             yield name, value
+        elif isinstance(value, Foreign):
+            # What trainers keep of their arguments: `value('args.heads')` can ask for it.
+            fields = value.fields if value.name in _NAMESPACES else {}
+            yield from ((f"{name}.{field}", one) for field, one in fields.items() if _is_plain(one))
         else:
             yield from _plain_values(value, name, depth + 1)
+
+
+_NAMESPACES = ("argparse.Namespace", "types.SimpleNamespace")
+
+
+def _is_plain(value: object) -> bool:
+    plain = str | int | float | bool | None
+    return isinstance(value, plain) or (
+        isinstance(value, list | tuple) and all(isinstance(one, plain) for one in value)
+    )
 
 
 def rebuild(
@@ -240,10 +271,24 @@ def rebuild(
     return _placed(around, str(target).split("."), renewed)
 
 
+def without_values(tree: Tree, root: str, paths: Collection[str]) -> Tree:
+    """Return the tree without the values at these paths around its state."""
+    return _less(tree, root, frozenset(paths), "") if paths else tree
+
+
+def _less(tree: Tree, root: str, paths: Collection[str], path: str) -> Tree:
+    if not isinstance(tree, Mapping) or path == root:
+        return tree
+    named = {key: f"{path}.{key}" if path else str(key) for key in tree}
+    return _like(tree, {k: _less(v, root, paths, named[k]) for k, v in tree.items() if named[k] not in paths})
+
+
 def _nested(old: Mapping[str, Any], state: Mapping[str, Any], metadata: object) -> Any:
     # Where a tensor of the new state has the name of a dict, what was in the dict keeps its joined keys.
     inner = {key: value for key, value in old.items() if _is_inner(key, value) and key not in state}
     result: Any = OrderedDict() if isinstance(old, OrderedDict) or metadata is not None else {}
+    if isinstance(old, OrderedDict):
+        vars(result).update({name: value for name, value in vars(old).items() if name != "_metadata"})
     parts: dict[str, dict[str, Any]] = {key: {} for key in inner}
     if not inner:
         result.update(state)
@@ -311,13 +356,11 @@ def _first_key(tree: Mapping[str, Any], path: str) -> str:
 
 
 def _like(old: Any, items: dict[Any, Any]) -> Any:
-    """Return a dict of the old one's kind, `_metadata` included."""
+    """Return a dict of the old one's kind, with the attributes that it has, such as `_metadata`."""
     if not isinstance(old, OrderedDict):
         return items
     result: Any = OrderedDict(items)
-    metadata = getattr(old, "_metadata", None)
-    if metadata is not None:
-        result._metadata = metadata
+    vars(result).update(vars(old))
     return result
 
 

@@ -18,6 +18,7 @@ ROOMS = {
     "statex.source": FOUNDATIONS,
     "statex.dtypes": FOUNDATIONS,
     "statex.header": FOUNDATIONS,
+    "statex.foreign": FOUNDATIONS,
     "statex.garbage": FOUNDATIONS,
     "statex.record": FOUNDATIONS,
     "statex.torch_dtypes": FOUNDATIONS,

@@ -20,7 +20,6 @@ from typing import Any
 from statex.checkpoint.contents import Blob, Made, Moved, OutTensor
 from statex.checkpoint.crc import crc32
 from statex.checkpoint.input_file import InputFile
-from statex.checkpoint.layout import mapped
 from statex.checkpoint.materialize import Materializer
 from statex.checkpoint.objects import NAMES, Call, Global
 from statex.checkpoint.pickle_reader import PickleReader
@@ -28,6 +27,7 @@ from statex.checkpoint.pieces import Box, Piece, Pieced, Places, check_boxes, si
 from statex.checkpoint.reader import Reader
 from statex.checkpoint.sharded import inside
 from statex.checkpoint.torch_file import TorchReader
+from statex.checkpoint.walks import mapped
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.suggest import join_words

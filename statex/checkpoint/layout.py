@@ -6,19 +6,15 @@ go on sharing a storage in torch files; safetensors has no sharing.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
 from typing import Any
 
 from statex.checkpoint.contents import Blob, Made, Moved, OutTensor, Run
 from statex.checkpoint.gather import gathered, held
 from statex.checkpoint.input_file import Stored
-from statex.checkpoint.objects import Call, Storage
-from statex.header import OpaqueInfo, TensorInfo, contiguous
-
-_CONTAINERS = (dict, list, tuple, Call)
-_TENSORS = {TensorInfo, OutTensor}
+from statex.checkpoint.objects import Storage
+from statex.checkpoint.walks import leaves, mapped
+from statex.header import TensorInfo, contiguous
 
 
 def for_torch(tree: Any) -> Any:
@@ -102,78 +98,3 @@ def _components(infos: list[TensorInfo]) -> Iterator[tuple[int, int, list[Tensor
             members.append(ranges[at][2])
             at += 1
         yield start, end, members
-
-
-def leaves(tree: Any, *, inside: bool = True) -> Iterator[Any]:
-    """Yield what a tree holds that is no container, calls' arguments included; shared parts once.
-
-    Where `inside` is false, calls and other opaque entries are left out with what is in them.
-    """
-    pending, seen = [tree], set()
-    while pending:
-        value = pending.pop()
-        if not inside and isinstance(value, OpaqueInfo | Call):
-            continue
-        if isinstance(value, OpaqueInfo):
-            value = value.handle
-        if not isinstance(value, _CONTAINERS):
-            yield value
-            pending.extend(_attributes(value))
-            continue
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        if isinstance(value, dict):
-            pending.extend(reversed(vars(value).values()) if _has_state(value) else ())
-            if bare_tensors(value):  # at once, as there may be 100,000
-                yield from value.values()
-            else:
-                pending.extend(reversed(value.values()))
-        elif isinstance(value, Call):
-            pending.extend(reversed((*value.arguments, value.state)))
-        else:
-            pending.extend(reversed(value))
-
-
-def bare_tensors(value: Mapping[Any, Any]) -> bool:
-    """Say whether a dict holds tensors without attributes alone."""
-    return set(map(type, value.values())) <= _TENSORS and all(one.attributes is None for one in value.values())
-
-
-def _attributes(value: Any) -> tuple[Any, ...]:
-    return (value.attributes,) if type(value) in _TENSORS and value.attributes is not None else ()
-
-
-def _has_state(value: Mapping[Any, Any]) -> bool:
-    return isinstance(value, OrderedDict)
-
-
-def mapped(tree: Any, change: Callable[[Any], Any]) -> Any:
-    """Return a tree with each leaf changed; what is one object in several places stays one."""
-    made: dict[int, Any] = {}
-
-    def walk(value: Any) -> Any:
-        if isinstance(value, OpaqueInfo):
-            value = value.handle
-        if not isinstance(value, _CONTAINERS) and not _attributes(value):
-            return change(value)
-        if id(value) not in made:
-            made[id(value)] = build(value)
-        return made[id(value)]
-
-    def build(value: Any) -> Any:
-        if isinstance(value, OrderedDict):
-            result = OrderedDict((key, walk(item)) for key, item in value.items())
-            vars(result).update({name: walk(item) for name, item in vars(value).items()})
-            return result
-        if isinstance(value, dict):
-            return {key: walk(item) for key, item in value.items()}
-        if isinstance(value, Call):
-            state = walk(value.state) if value.state is not None else None
-            return Call(value.function, tuple(walk(item) for item in value.arguments), state)
-        if type(value) in _TENSORS:
-            changed = change(value)
-            return replace(changed, attributes=walk(value.attributes)) if type(changed) in _TENSORS else changed
-        return type(value)([walk(item) for item in value])
-
-    return walk(tree)

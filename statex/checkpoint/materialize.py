@@ -10,8 +10,10 @@ from typing import Any
 from statex.checkpoint.crc import crc32
 from statex.checkpoint.input_file import Stored
 from statex.checkpoint.objects import FUNCTIONS, STORAGES, Call, Global, Storage
+from statex.checkpoint.walks import holds_foreign
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
+from statex.foreign import Foreign
 from statex.header import OpaqueInfo, TensorInfo
 from statex.torch_dtypes import torch_dtype
 
@@ -32,6 +34,8 @@ class Materializer:
             return self.value(value.handle)
         if isinstance(value, Call):
             return self._once(value, self._call)
+        if isinstance(value, Foreign):
+            return value
         if isinstance(value, Storage):
             return self._typed_storage(value)
         if isinstance(value, Global):
@@ -122,6 +126,8 @@ class Materializer:
 
         if call.function not in FUNCTIONS:
             raise AssertionError(f"{call.function} is no function of a checkpoint")
+        if holds_foreign(call):
+            fail(codes.UNSAFE, f"a {call.function.name} has parts that are code, and is not made")
         arguments = [self.value(argument) for argument in call.arguments]
         try:
             # Indices that point outside would let torch read foreign memory later.

@@ -30,6 +30,13 @@ class Global:
             known.module, known.name = module, name
         return known
 
+    @classmethod
+    def unknown(cls, module: str, name: str) -> Global:
+        """Return an object for a name that is in no table, which nothing but the file that names it keeps."""
+        found = super().__new__(cls)
+        found.module, found.name = module, name
+        return found
+
     def __str__(self) -> str:
         return f"{self.module}.{self.name}"
 

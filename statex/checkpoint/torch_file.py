@@ -37,7 +37,7 @@ class TorchReader(Reader):
         self._check_byteorder()
         pickled = self._record("data.pkl", _LARGEST_PICKLE)
         made = TorchObjects(str(path), self._place)
-        self._tree = PickleReader(pickled, str(path), made.storage, made.build, tensor=made.plain).read()
+        self._tree = PickleReader(pickled, str(path), made.storage, made.build, tensor=made.plain, foreign=True).read()
         self._check_overlap()
 
     @property

@@ -14,10 +14,12 @@ from typing import Any, NoReturn
 from statex.checkpoint import objects
 from statex.checkpoint.input_file import Stored
 from statex.checkpoint.objects import KINDS, STORAGES, Call, Global, Storage
-from statex.checkpoint.pickled_trees import check_key
+from statex.checkpoint.pickled_trees import Budget, check_key
+from statex.checkpoint.walks import holds_foreign
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.dtypes import BY_NAME, DType, Kind
+from statex.foreign import Foreign
 from statex.header import OpaqueInfo, TensorInfo, TensorType
 
 Place = Callable[[str, int, str], Stored]
@@ -31,11 +33,14 @@ class TorchObjects:
         self.label = label
         self._place = place
         self.storages: dict[str, Storage] = {}
+        self._budget = Budget(self.damaged)
 
     # --- storages ----------------------------------------------------------------------------------------------
 
-    def storage(self, id: Any) -> Storage:
-        """Return the storage a persistent id names; all ids of one key have to agree."""
+    def storage(self, id: Any) -> Any:
+        """Return the storage a persistent id names (or class of a module); all ids of one key have to agree."""
+        if type(id) is tuple and len(id) == 4 and id[0] == "module" and isinstance(id[1], Foreign | Global):
+            return id[1]  # a module's class, which torch before 1.6 saved with its source
         if type(id) is not tuple or len(id) not in (5, 6) or id[0] != "storage":
             self.damaged("a persistent id names no storage")
         _, cls, key, location, numel, *view = id
@@ -74,6 +79,9 @@ class TorchObjects:
         made = maker(self, arguments) if maker is not None else None
         if made is not None:
             return made
+        self._budget.spend(len(arguments))
+        if holds_foreign(arguments, self._budget):
+            return Foreign("call", function, arguments)
         call = Call(function, arguments)
         if function.name in KINDS:
             return OpaqueInfo(KINDS[function.name], call)
@@ -85,18 +93,23 @@ class TorchObjects:
         pairs = arguments[0]
         if len(arguments) != 1 or type(pairs) is not list or not all(_is_pair(p) for p in pairs):
             self.damaged("an OrderedDict is made of what are no pairs")
+        self._budget.spend(len(pairs))
+        for key, _ in pairs:
+            check_key(key, self._budget)
         return OrderedDict(pairs)
 
     def _set(self, arguments: tuple[Any, ...]) -> Any:
         if len(arguments) != 1 or type(arguments[0]) is not list:
             self.damaged("a set is made of what is no list")
+        self._budget.spend(len(arguments[0]))
         for item in arguments[0]:
-            check_key(item, lambda why: self.damaged(f"in a set, {why}"))
+            check_key(item, self._budget)
         return set(arguments[0])
 
     def _bytes(self, arguments: tuple[Any, ...]) -> Any:
         if len(arguments) != 2 or type(arguments[0]) is not str or arguments[1] not in ("latin1", "latin-1"):
             self.damaged("bytes are made of what is no text")
+        self._budget.spend(len(arguments[0]) >> 6)  # which a file of the largest size cannot spend unless it repeats
         return arguments[0].encode("latin-1")
 
     def _no_bytes(self, arguments: tuple[Any, ...]) -> Any:
@@ -251,7 +264,7 @@ def are_attributes(value: Any) -> bool:
 
 
 def _is_pair(value: Any) -> bool:
-    return isinstance(value, tuple | list) and len(value) == 2 and isinstance(value[0], str | int | float)
+    return isinstance(value, tuple | list) and len(value) == 2
 
 
 def _sizes(value: Any) -> tuple[int, ...] | None:

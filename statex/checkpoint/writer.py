@@ -22,6 +22,7 @@ from statex.checkpoint.safetensors_file import check_holdable, write_safetensors
 from statex.checkpoint.sharded import INDEX, NAMES
 from statex.checkpoint.strict_json import is_text
 from statex.checkpoint.torch_writer import TorchWriter
+from statex.checkpoint.walks import leaves, mapped
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.header import TensorInfo
@@ -66,13 +67,13 @@ def arrange(tree: Any, options: Options) -> Any:
         StatexError: SX614 for what the format cannot hold.
     """
     if not _holds_tensors_alone(tree):
-        refuse_unread(layout.leaves(tree))
+        refuse_unread(leaves(tree))
     if options.format == "safetensors":
         check_holdable(tree)
         return {key: layout.alone(v) if isinstance(v, TensorInfo) else v for key, v in tree.items()}
     if options.format == "dcp":
         # Each tensor is saved by itself there, whatever it shares.
-        return layout.mapped(tree, lambda leaf: layout.alone(leaf) if _is_stored(leaf) else leaf)
+        return mapped(tree, lambda leaf: layout.alone(leaf) if _is_stored(leaf) else leaf)
     if options.folder and options.format == "torch":
         _check_flat(tree)
     return layout.for_torch(tree)

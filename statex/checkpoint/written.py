@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 from statex.checkpoint.contents import Blob, Made, Moved, OutTensor
 from statex.checkpoint.crc import combined, crc32
 from statex.checkpoint.input_file import Stored
-from statex.checkpoint.layout import leaves
 from statex.checkpoint.objects import Storage
 from statex.checkpoint.reader import Reader
+from statex.checkpoint.walks import leaves
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.header import TensorInfo

@@ -112,6 +112,8 @@ class Plan:
     """What it takes to carry it out, if the checkpoint is a file."""
     left_around: tuple[str, ...] = ()
     """What stands around the state and is not in the output, because of `root … -> …`."""
+    dropped_values: tuple[str, ...] = ()
+    """The paths of values around the state that rules leave out."""
 
     def info(self, key: SourceKey) -> TensorInfo | OpaqueInfo:
         """Return the header's entry of a source."""

@@ -9,7 +9,7 @@ from typing import Any
 from statex.checkpoint.contents import Again, Blob, Buffer, Made, Moved, OutTensor, Run
 from statex.checkpoint.crc import crc32
 from statex.checkpoint.input_file import Stored
-from statex.checkpoint.layout import leaves, mapped
+from statex.checkpoint.walks import leaves, mapped
 from statex.dsl.graph import Call, Source, SourceKey
 from statex.dsl.plan import Cost, Output, Plan
 from statex.execute import kernels

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from statex import nesting
 from statex.checkpoint import layout
 from statex.checkpoint.contents import Made
+from statex.checkpoint.walks import leaves
 from statex.dsl.graph import SourceKey
 from statex.dsl.metadata import copied
 from statex.dsl.plan import Cost, Plan
+from statex.foreign import Foreign
 from statex.header import OpaqueInfo, TensorInfo
 from statex.session.opened import Inputs
 from statex.torch_dtypes import torch_dtype
@@ -103,7 +106,8 @@ class Delivery:
 
     def _around(self, state: Mapping[str, Any], metadata: object, load: Callable[[Any], Any]) -> Any:
         inputs = self.inputs
-        return nesting.rebuild(inputs.main.tree, inputs.root, inputs.root_target, state, metadata, load)
+        tree = nesting.without_values(inputs.main.tree, inputs.root, self.plan.dropped_values)
+        return nesting.rebuild(tree, inputs.root, inputs.root_target, state, metadata, load)
 
     def _load_for_real(self, state: Mapping[str, Any]) -> None:
         comparison = self.check_target()
@@ -111,7 +115,11 @@ class Delivery:
             return
         from statex.execute.verify import load_for_real
 
-        given = OrderedDict(state)
+        # What is foreign is nobody's to load: the module's own code would get it.
+        foreign = {key: None for key, value in state.items() if isinstance(value, Foreign)}
+        given = OrderedDict((key, value) for key, value in state.items() if key not in foreign)
+        if foreign:
+            comparison = replace(comparison, allowed=(*comparison.allowed, *foreign))
         given._metadata = self.plan.metadata  # type: ignore[attr-defined]
         load_for_real(self.target, given, comparison)
 
@@ -169,4 +177,4 @@ class Delivery:
 
 def alone(tree: Any) -> list[Any]:
     """Return the leaves of a tree, each tensor laid out by itself."""
-    return [layout.alone(leaf) if isinstance(leaf, TensorInfo) else leaf for leaf in layout.leaves(tree)]
+    return [layout.alone(leaf) if isinstance(leaf, TensorInfo) else leaf for leaf in leaves(tree)]

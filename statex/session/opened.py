@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from statex import nesting
-from statex.checkpoint import Reader, layout, open_checkpoint
+from statex.checkpoint import Reader, open_checkpoint
 from statex.checkpoint.input_file import Stored
+from statex.checkpoint.walks import leaves
 from statex.diagnostics import StatexError, diagnostic, fail, pointing_at
 from statex.diagnostics.codes import files as file_codes
 from statex.diagnostics.codes import names as name_codes
@@ -203,7 +204,7 @@ class Inputs:
             StatexError: SX604.
         """
         for reader in self.readers:
-            for leaf in layout.leaves(reader.tree):
+            for leaf in leaves(reader.tree):
                 stored = getattr(leaf, "handle", None)
                 if isinstance(stored, Stored):
                     stored.check()

@@ -15,6 +15,7 @@ from statex.diagnostics import Diagnostic, StatexError
 from statex.dsl.check import Checked, check_program
 from statex.dsl.compile import compile_plan
 from statex.dsl.plan import Plan
+from statex.session.carried import HOLDING, carried, foreign_warnings
 from statex.session.delivery import Delivery, alone
 from statex.session.format_warnings import format_warnings
 from statex.session.opened import Inputs
@@ -119,7 +120,13 @@ class Session:
         tree = self.whole.contents(format)
         # What a format cannot hold is not an error yet if nobody asked for it.
         output = arrange(tree, Options(format)) if asked or format == "torch" else alone(tree)
-        warnings = (*self.before, *self.plan.warnings, *format_warnings(self.plan, format, self.inputs.notes))
+        foreign = carried(self.plan, self.inputs) if format in HOLDING else []
+        warnings = (
+            *self.before,
+            *self.plan.warnings,
+            *format_warnings(self.plan, format, self.inputs.notes),
+            *foreign_warnings(foreign, kept=False),
+        )
         return replace(self.plan, cost=self.whole.cost(format, output), warnings=warnings)
 
     def __enter__(self) -> Session:

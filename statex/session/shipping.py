@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from statex.checkpoint import Options, arrange
 from statex.checkpoint.contents import Made, OutTensor
-from statex.checkpoint.layout import leaves
+from statex.checkpoint.walks import leaves
 from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail, pointing_at
 from statex.diagnostics.amounts import show_bytes
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
 from statex.dsl.plan import Cost, Plan
+from statex.session.carried import HOLDING, carried, foreign_warnings, refuse_foreign
 from statex.session.delivery import Delivery
 from statex.session.format_warnings import format_warnings
 from statex.session.keeping import plans_of
@@ -102,6 +103,9 @@ def _shipment(session: Session, placed: Placed, delivery: Delivery, policy: Poli
         copy=placed.copy,
         own=placed.own,
     )
+    if options.format in HOLDING and not policy.keep_foreign:
+        found = carried(delivery.plan, inputs)
+        refuse_foreign(found, inputs.main.label, in_recipe=session.request.recipe is not None)
     comparison = delivery.check_target()
     delivery.load_into_target(options.format)
     return Shipment(placed, delivery, options, arrange(delivery.contents(options.format), options), comparison)
@@ -155,7 +159,10 @@ def _losses(session: Session, found: Sequence[Shipment]) -> Iterator[Diagnostic]
             )
     seen: set[object] = set()
     for one in found:
-        for warning in format_warnings(one.delivery.plan, one.options.format, session.inputs.notes):
+        plan, format = one.delivery.plan, one.options.format
+        foreign = carried(plan, session.inputs) if format in HOLDING else []
+        warnings = (*format_warnings(plan, format, session.inputs.notes), *foreign_warnings(foreign, kept=True))
+        for warning in warnings:
             if (warning.code.id, warning.headline) not in seen:
                 seen.add((warning.code.id, warning.headline))
                 yield warning

@@ -38,6 +38,13 @@ def apply(
     verify_written: Annotated[
         bool, typer.Option("--verify-written", help="Read the output again and compare it before it appears.")
     ] = False,
+    keep_foreign: Annotated[
+        bool,
+        typer.Option(
+            "--keep-foreign",
+            help="Write objects that statex does not load as they were read. They stay as dangerous as in the input.",
+        ),
+    ] = False,
     events: options.ProgressEvents = None,
     saying: options.Saying,
 ) -> None:
@@ -66,6 +73,7 @@ def apply(
         max_memory=requests.size(max_memory, "--max-memory"),
         check_input=check_input,
         verify_written=verify_written,
+        keep_foreign=keep_foreign,
         warnings=requests.warnings(saying.warnings),
         dry_run=dry_run,
     )

@@ -162,7 +162,7 @@ def _roles(target: Any) -> dict[str, str]:
 def _as_json(found: Overview, listing: Listing, known: Known) -> dict[str, Any]:
     states = {root: _state_json(header, listing, known.get(root)) for root, header in found.states.items()}
     one = {"root": next(iter(states)), **next(iter(states.values()))} if len(states) == 1 else {"states": states}
-    around = {"values": dict(found.values), "around": list(found.around)}
+    around = {"values": dict(found.values), "around": list(found.around), "foreign": found.foreign}
     return {"ok": True} | one | {"further": list(found.further)} | around
 
 

@@ -242,3 +242,15 @@ NOT_A_STATE = declare(
     example="statex from Python: rules.apply(model)",
     mend="Give `model.state_dict()`.",
 )
+FOREIGN = declare(
+    "SX640",
+    "foreign objects in an output",
+    exit=3,
+    meaning="The checkpoint holds objects of classes that are neither tensors nor plain values, beside a few of "
+    "Python's library and numpy that are harmless. statex never loads them. It can leave them out, or write them to a "
+    "torch file as they were read: whoever then loads that with `weights_only=False` runs their code, as with the "
+    "input. It does neither unless told.",
+    example="torch.save({'model': state, 'config': MyConfig()}, 'a.pth')   # then: statex apply rules.sx a.pth b.pth",
+    mend="`drop value('config')` leaves one out, `root 'model' -> ''` all that is around the state, and "
+    "`--keep-foreign` keeps them: do that if you trust the file as its readers have to.",
+)

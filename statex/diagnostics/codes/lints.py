@@ -74,6 +74,16 @@ NOT_COPIED = declare(
     example="statex apply rules.sx model/ out/ --copy-files   # model/config.json is a link to elsewhere",
     mend="Copy the folder with its links followed (`cp -rL model/ real/`), and convert that.",
 )
+FOREIGN_KEPT = declare(
+    "SX912",
+    "foreign objects that are kept",
+    exit=0,
+    meaning="The output holds objects that statex does not load, written as they were read. Who loads them with "
+    "`torch.load(weights_only=False)` runs their authors' code, as with the input. `statex plan` says it of those that "
+    "`statex apply` would stop at (SX640).",
+    example="statex apply rules.sx a.pth b.pth --keep-foreign   # a.pth holds {'config': MyConfig()}",
+    mend="Leave them out if they are not needed: `drop value('config')`.",
+)
 LAYOUT_UNKNOWN = declare(
     "SX920",
     "a state that fits no layout of the chain",
