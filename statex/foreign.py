@@ -50,11 +50,16 @@ class Foreign:
         return f"<{self.name}>"
 
     @property
+    def state(self) -> Any:
+        """What its state is set to, the thing itself; `None` where that does not happen once."""
+        states = [given for deed, (given, *_) in self.deeds if deed == "state"]
+        return states[0] if len(states) == 1 else None
+
+    @property
     def fields(self) -> dict[str, Any]:
         """The attributes that it gets, as far as these are a plain dict by name."""
-        states = [given for deed, (given, *_) in self.deeds if deed == "state"]
-        plain = len(states) == 1 and type(states[0]) is dict and all(type(name) is str for name in states[0])
-        return dict(states[0]) if plain else {}
+        state = self.state
+        return dict(state) if type(state) is dict and all(type(name) is str for name in state) else {}
 
     def parts(self) -> Iterator[Any]:
         """Yield all that it is made of, in the order in which that is needed."""

@@ -129,7 +129,8 @@ class Header:
 
     `metadata` maps a module's path to what `state_dict()` noted of it, or is `None` where the state had none.
     `values` maps the dotted paths of the plain numbers, texts and lists of the whole checkpoint to themselves,
-    `around` are the paths of what stands around the state. `label` is how messages call the checkpoint.
+    `around` are the paths of what stands around the state. `label` is how messages call the checkpoint. `remarks` are
+    sentences on what may be amiss with a state that was read out of a whole module.
     """
 
     entries: Mapping[str, TensorInfo | OpaqueInfo]
@@ -137,3 +138,4 @@ class Header:
     values: Mapping[str, object] = field(default_factory=dict)
     label: str = "the checkpoint"
     around: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from statex.diagnostics.codes import files as codes
 from statex.diagnostics.suggest import did_you_mean, join_words
 from statex.foreign import Foreign
 from statex.header import Header, OpaqueInfo, TensorInfo
+from statex.pickled_modules import is_module, state_of
 from statex.source import Span
 
 Tree = Any
@@ -43,8 +44,15 @@ def _named_dicts(tree: Tree, path: str = "", depth: int = 0) -> Iterator[tuple[s
 
 
 def candidates(tree: Tree) -> list[str]:
-    """Return the paths of the dicts that hold tensors directly; `''` is the top."""
-    return [path for path, found in _named_dicts(tree) if any(_is_tensor(value) for value in found.values())]
+    """Return the paths of the dicts that hold tensors directly, and of whole modules; `''` is the top."""
+    if is_module(tree):
+        return [""]
+    found: list[str] = []
+    for path, named in _named_dicts(tree):
+        found += [path] if any(_is_tensor(value) for value in named.values()) else []
+        modules = [key for key, value in named.items() if isinstance(value, Foreign) and is_module(value)]
+        found += [f"{path}.{key}" if path else key for key in modules]
+    return found
 
 
 def find_root(tree: Tree, label: str) -> str:
@@ -138,7 +146,9 @@ def beside(tree: Tree, roots: Collection[str], path: str = "") -> dict[str, Any]
     return found
 
 
-def _size(found: Mapping[str, Any]) -> str:
+def _size(found: Any) -> str:
+    if isinstance(found, Foreign):
+        return f"the module {found.name}"
     count = sum(_is_tensor(value) for value in found.values())
     return f"{count} tensor{'' if count == 1 else 's'}"
 
@@ -166,13 +176,26 @@ def state_at(tree: Tree, root: str, label: str, span: Span | None = None) -> Map
     Raises:
         StatexError: SX607 where there is none.
     """
+    return _read_at(tree, root, label, span)[0]
+
+
+def is_module_at(tree: Tree, root: str) -> bool:
+    """Say whether a whole module is at a path, of which a state can be read and not be put back."""
+    return is_module(_at(tree, root))
+
+
+def _read_at(tree: Tree, root: str, label: str, span: Span | None = None) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """Return the state at a path, and what may be amiss with it."""
     try:
         found = _at(tree, root)
+        if is_module(found):
+            made = state_of(found, label)
+            return made.state, made.remarks
         there = f", but a {type(found).__name__}"
     except KeyError:
         found, there = None, ""
     if _is_named(found):
-        return found  # type: ignore[no-any-return]
+        return found, ()
     known = [path for path, _ in _named_dicts(tree) if path]
     near = did_you_mean(root, known) or [p for p in candidates(tree) if p][:1]
     fail(
@@ -192,7 +215,7 @@ def state_header(tree: Tree, root: str, label: str, span: Span | None = None) ->
     Raises:
         StatexError: SX607 for a wrong path, SX608 for two entries with one joined key.
     """
-    state = state_at(tree, root, label, span)
+    state, remarks = _read_at(tree, root, label, span)
     entries: dict[str, TensorInfo | OpaqueInfo] = {}
     for key, value in _joined(state):
         if key in entries:
@@ -200,7 +223,7 @@ def state_header(tree: Tree, root: str, label: str, span: Span | None = None) ->
         is_info = isinstance(value, TensorInfo | OpaqueInfo)
         entries[key] = value if is_info else OpaqueInfo(_kind(value), value)
     around = tuple(dropped_by(tree, root, ""))
-    return Header(entries, getattr(state, "_metadata", None), dict(_plain_values(tree)), label, around)
+    return Header(entries, getattr(state, "_metadata", None), dict(_plain_values(tree)), label, around, remarks)
 
 
 def _kind(value: object) -> str:
@@ -262,7 +285,8 @@ def rebuild(
 
     Keys that lie below a dict of the old state are nested again. `load` gives the data of what is around the state.
     """
-    renewed = _nested(_at(tree, root), state, metadata)
+    old = _at(tree, root)
+    renewed = _nested(old if isinstance(old, Mapping) else {}, state, metadata)
     if target == "" or (target is None and root == ""):
         return renewed
     around = _without(tree, root, load) if target is not None else None

@@ -23,6 +23,7 @@ ROOMS = {
     "statex.record": FOUNDATIONS,
     "statex.torch_dtypes": FOUNDATIONS,
     "statex.nesting": FOUNDATIONS,
+    "statex.pickled_modules": FOUNDATIONS,
     "statex.rulefiles": FOUNDATIONS,
     "statex.sizes": FOUNDATIONS,
     "statex.version": FOUNDATIONS,

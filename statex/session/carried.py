@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from statex.diagnostics.suggest import join_words
 from statex.dsl.plan import Plan
 from statex.dsl.written import show_key
 from statex.foreign import Foreign
-from statex.header import OpaqueInfo, TensorInfo
+from statex.header import Header, OpaqueInfo, TensorInfo
 from statex.session.opened import Inputs
 
 HOLDING = ("torch", "dcp")
@@ -116,3 +116,15 @@ def foreign_warnings(found: Sequence[Carried], *, kept: bool) -> Iterator[Diagno
             f"{named}: this takes its authors' code to load, and `statex apply` stops here unless told what to do",
             help=_ways(found, in_recipe=False),
         )
+
+
+def module_warnings(headers: Iterable[Header]) -> Iterator[Diagnostic]:
+    """Yield a warning for each state that was read out of a whole module and may not be what `state_dict()` gives."""
+    for header in headers:
+        if header.remarks:
+            yield diagnostic(
+                lints.MODULE_READ,
+                f"the state of `{header.label}` was read out of a whole module, without its classes",
+                notes=header.remarks,
+                help="compare it with the model: --target module:callable",
+            )

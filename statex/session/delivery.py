@@ -11,6 +11,8 @@ from statex import nesting
 from statex.checkpoint import layout
 from statex.checkpoint.contents import Made
 from statex.checkpoint.walks import leaves
+from statex.diagnostics import fail
+from statex.diagnostics.codes import files as codes
 from statex.dsl.graph import SourceKey
 from statex.dsl.metadata import copied
 from statex.dsl.plan import Cost, Plan
@@ -99,6 +101,7 @@ class Delivery:
         Raises:
             StatexError: SX504.
         """
+        self._check_root()
         state = self.state()
         self._load_for_real(state)
         metadata = copied(self.plan.metadata) if self.plan.metadata is not None else None
@@ -106,8 +109,24 @@ class Delivery:
 
     def _around(self, state: Mapping[str, Any], metadata: object, load: Callable[[Any], Any]) -> Any:
         inputs = self.inputs
+        self._check_root()
         tree = nesting.without_values(inputs.main.tree, inputs.root, self.plan.dropped_values)
         return nesting.rebuild(tree, inputs.root, inputs.root_target, state, metadata, load)
+
+    def _check_root(self) -> None:
+        """Refuse to put a state back into a whole module.
+
+        Raises:
+            StatexError: SX641.
+        """
+        inputs = self.inputs
+        if inputs.root_target != "" and nesting.is_module_at(inputs.main.tree, inputs.root):
+            where = f" at `{inputs.root}`" if inputs.root else ""
+            fail(
+                codes.MODULE_STAYS,
+                f"`{inputs.main.label}` holds a whole module{where}: its state can be read, and not be put back",
+                help=f"take the bare state: root '{inputs.root}' -> ''",
+            )
 
     def _load_for_real(self, state: Mapping[str, Any]) -> None:
         comparison = self.check_target()

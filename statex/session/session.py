@@ -15,7 +15,7 @@ from statex.diagnostics import Diagnostic, StatexError
 from statex.dsl.check import Checked, check_program
 from statex.dsl.compile import compile_plan
 from statex.dsl.plan import Plan
-from statex.session.carried import HOLDING, carried, foreign_warnings
+from statex.session.carried import HOLDING, carried, foreign_warnings, module_warnings
 from statex.session.delivery import Delivery, alone
 from statex.session.format_warnings import format_warnings
 from statex.session.opened import Inputs
@@ -104,7 +104,9 @@ class Session:
             load=request.load,
         )
         left = tuple(nesting.dropped_by(inputs.main.tree, inputs.root, inputs.root_target))
-        return replace(plan, left_around=left, warnings=(*plan.warnings, *kept_stamps(plan)))
+        headers = [inputs.header, *(header for members in inputs.headers.values() for header in members)]
+        warnings = (*plan.warnings, *kept_stamps(plan), *module_warnings(headers))
+        return replace(plan, left_around=left, warnings=warnings)
 
     def priced(self, format: str | None = None) -> Plan:
         """Return the plan with what it takes to write a format, and with warnings of what that has no place for.

@@ -463,7 +463,7 @@ def test_programs_are_no_states(tmp_path: Path) -> None:
         warnings.filterwarnings("ignore", ".*torch.jit")  # in newer versions of torch, of one kind or another
         torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), str(tmp_path / "script.pth"))
     refused(tmp_path / "script.pth", "SX603", "TorchScript")
-    torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pth")
+    torch.save(Calls(torch.nn.Linear, 2, 2), tmp_path / "module.pth")
     refused(tmp_path / "module.pth", "SX603", "torch.nn.modules.linear.Linear", "state_dict")
 
 

@@ -20,6 +20,7 @@ from statex.diagnostics.render import to_json
 from statex.dsl.parts import Outside
 from statex.execute.statistics import Statistics, statistics
 from statex.header import Header, OpaqueInfo, TensorInfo
+from statex.session.carried import module_warnings
 from statex.session.compared import tensors_of
 from statex.session.overview import Overview, overview
 from statex.session.request import InputSpec, Request
@@ -81,7 +82,8 @@ def show(
     if saying.json:
         print_json(_as_json(found, listing, known) | {"warnings": [to_json(one) for one in warnings]})
         return
-    print_diagnostics(warnings, concise=saying.concise)
+    read = judged(module_warnings(found.states.values()), policy)
+    print_diagnostics((*warnings, *read), concise=saying.concise)
     for line in () if saying.quiet else _lines(found, listing, known):
         typer.echo(line)
 

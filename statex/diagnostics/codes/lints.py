@@ -84,6 +84,16 @@ FOREIGN_KEPT = declare(
     example="statex apply rules.sx a.pth b.pth --keep-foreign   # a.pth holds {'config': MyConfig()}",
     mend="Leave them out if they are not needed: `drop value('config')`.",
 )
+MODULE_READ = declare(
+    "SX913",
+    "a state that was read out of a whole module",
+    exit=0,
+    meaning="The state was read out of a pickled module without its classes, and something about it may differ from "
+    "what its `state_dict()` gives: classes may have a `state_dict` of their own or extra state, hooks are not run, "
+    "and children that cannot be read are left out. Classes of torch.nn are known.",
+    example="statex apply -e \"root 'model' -> ''\" yolo.pt yolo.safetensors",
+    mend="Compare with the model: `--target module:callable`.",
+)
 LAYOUT_UNKNOWN = declare(
     "SX920",
     "a state that fits no layout of the chain",
