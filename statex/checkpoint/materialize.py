@@ -9,7 +9,7 @@ from typing import Any
 
 from statex.checkpoint.crc import crc32
 from statex.checkpoint.input_file import Stored
-from statex.checkpoint.objects import FUNCTIONS, STORAGES, Call, Global, Storage
+from statex.checkpoint.objects import FUNCTIONS, SPARSE, STORAGES, Call, Global, Storage
 from statex.checkpoint.walks import holds_foreign
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
@@ -135,6 +135,9 @@ class Materializer:
             with invariants(True), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "TypedStorage is deprecated")
                 made = _function(call.function)(*arguments)
+                if call.function == SPARSE:
+                    # Looks at what was made since it was asked last, and lets go of it.
+                    torch._utils._validate_loaded_sparse_tensors()  # type: ignore[no-untyped-call]
                 if call.state is not None:
                     vars(made).update(self.value(call.state))
         except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:

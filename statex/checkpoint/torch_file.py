@@ -19,6 +19,7 @@ from statex.diagnostics.codes import files as codes
 
 ZIP = b"PK\x03\x04"
 _TORCHSCRIPT = "constants.pkl"
+_LAST_VERSION = 10
 _LARGEST_PICKLE = 1 << 30
 """Bytes; a pickle names tensors and does not hold them."""
 
@@ -34,6 +35,7 @@ class TorchReader(Reader):
         self._directory = ZipDirectory(file)
         self._prefix = self._find_prefix()
         self._ranges: list[tuple[int, int, str]] = []
+        self._check_version()
         self._check_byteorder()
         pickled = self._record("data.pkl", _LARGEST_PICKLE)
         made = TorchObjects(str(path), self._place)
@@ -61,6 +63,14 @@ class TorchReader(Reader):
         if len(tops) > 1:
             self._file.damaged("it holds several archives of torch.save")
         return tops[0]
+
+    def _check_version(self) -> None:
+        """Refuse versions of the format that torch does not read either."""
+        for name in ("version", ".data/version"):
+            if self._prefix + name in self._directory.members:
+                said = self._record(name, 64).strip()
+                if not said.isdigit() or not 1 <= int(said) <= _LAST_VERSION:
+                    self._file.damaged(f"its `{name}` is {said!r}, and torch has had 1 to {_LAST_VERSION}")
 
     def _check_byteorder(self) -> None:
         if self._prefix + "byteorder" not in self._directory.members:

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
+from math import prod
 from typing import Any, NoReturn
 
 from statex.checkpoint import objects
@@ -177,8 +178,14 @@ class TorchObjects:
         dtype = dtype or STORAGES[storage.type].dtype
         if dtype is None or dtype.kind is Kind.QUANTIZED:
             return None
+        if requires_grad:
+            self._check_grad(dtype)
         stored = storage.handle
         return TensorInfo(_type(dtype, shape), stored if span else None, offset, stride, False, requires_grad, stored)
+
+    def _check_grad(self, dtype: DType) -> None:
+        if not (dtype.is_floating_point or dtype.is_complex):
+            self.damaged(f"a tensor of {dtype} has requires_grad, which takes floating-point numbers")
 
     def _sized(
         self, storage: Any, offset: Any, shape: Any, stride: Any, itemsize: int | None = None
@@ -202,7 +209,7 @@ class TorchObjects:
         """Return the elements from the first to the last, all of them inside the storage."""
         span = _span(shape, stride)
         if offset < 0 or span is None:
-            self.damaged(f"a tensor over the storage `{storage.key}` has negative sizes")
+            self.damaged(f"a tensor over the storage `{storage.key}` has negative sizes, or too many elements: {shape}")
         packed = _PACKED.get(storage.type.name, 1)
         size = itemsize or STORAGES[storage.type].itemsize
         # A tensor without elements may be anywhere.
@@ -215,6 +222,8 @@ class TorchObjects:
             return None
         if type(arguments[0]) is not TensorInfo:
             return None
+        if arguments[1]:
+            self._check_grad(arguments[0].type.dtype)
         return replace(arguments[0], is_parameter=True, requires_grad=arguments[1])
 
     def _parameter_with_state(self, arguments: tuple[Any, ...]) -> Any:
@@ -237,10 +246,14 @@ class TorchObjects:
         fail(codes.DAMAGED, f"`{self.label}` is damaged: {why}", help="fetch the file again, and compare its size")
 
 
+_MOST_ELEMENTS = 2**60
+"""Of a tensor: what takes fewer bytes than torch can count, whatever its dtype. A view may repeat what is stored."""
+
+
 @lru_cache(maxsize=4096)
 def _span(shape: tuple[int, ...], stride: tuple[int, ...]) -> int | None:
-    """Return how many elements a tensor reaches over; `None` for negative sizes."""
-    if min(shape, default=0) < 0 or min(stride, default=0) < 0:
+    """Return how many elements a tensor reaches over; `None` for negative sizes, and for too many elements."""
+    if min(shape, default=0) < 0 or min(stride, default=0) < 0 or prod(shape) >= _MOST_ELEMENTS:
         return None
     return 1 + sum((n - 1) * s for n, s in zip(shape, stride, strict=True)) if 0 not in shape else 0
 

@@ -20,6 +20,7 @@ from statex.checkpoint.input_file import Stored
 from statex.checkpoint.output_file import OutputFile
 from statex.checkpoint.safetensors_file import check_holdable, write_safetensors
 from statex.checkpoint.sharded import INDEX, NAMES
+from statex.checkpoint.sparse import check_sparse
 from statex.checkpoint.strict_json import is_text
 from statex.checkpoint.torch_writer import TorchWriter
 from statex.checkpoint.walks import leaves, mapped
@@ -158,6 +159,7 @@ def _write_file(path: Path, tree: Any, options: Options, name: str) -> None:
         if options.format == "safetensors":
             write_safetensors(file, tree, options.notes, options.check)
         else:
+            check_sparse(tree)
             TorchWriter(file, _folder_name(name), check=options.check).write(tree)
         file.finish()
     finally:
