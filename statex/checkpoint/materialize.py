@@ -11,7 +11,7 @@ from statex.checkpoint.crc import crc32
 from statex.checkpoint.input_file import Stored
 from statex.checkpoint.objects import FUNCTIONS, SPARSE, STORAGES, Call, Global, Storage
 from statex.checkpoint.walks import holds_foreign
-from statex.diagnostics import fail
+from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import files as codes
 from statex.foreign import Foreign
 from statex.header import OpaqueInfo, TensorInfo
@@ -140,7 +140,9 @@ class Materializer:
                     torch._utils._validate_loaded_sparse_tensors()  # type: ignore[no-untyped-call]
                 if call.state is not None:
                     vars(made).update(self.value(call.state))
-        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+        except StatexError:
+            raise
+        except Exception as error:  # what a stranger's arguments may meet in torch is nobody's to list
             fail(codes.DAMAGED, f"torch refuses to make a {call.function.name}: {error}")
         return made
 

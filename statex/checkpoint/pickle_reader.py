@@ -6,7 +6,6 @@ containers and tensors, which are made here. What only the code of the file's au
 
 from __future__ import annotations
 
-from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
@@ -15,6 +14,7 @@ from statex.checkpoint.objects import FUNCTIONS, NAMES, Call, Global
 from statex.checkpoint.pickle_machine import PickleMachine
 from statex.checkpoint.pickled_tensors import MakeTensor
 from statex.checkpoint.pickled_trees import check_tree
+from statex.checkpoint.python2_names import from_python2
 from statex.checkpoint.walks import parts
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
@@ -96,7 +96,7 @@ class PickleReader(PickleMachine):
 
     def _foreign_name(self, module: str, name: str) -> Foreign:
         if self.protocol < 3:  # in which Python 3 writes the names that Python 2 had
-            module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
+            module, name = from_python2((module, name))
         known = self._foreign_names.get((module, name))
         if known is None:
             if not all(part and part.isprintable() and len(part) < _LONGEST_NAME for part in (module, name)):

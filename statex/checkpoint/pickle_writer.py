@@ -44,9 +44,8 @@ class PickleWriter(TensorPickler):
         Raises:
             StatexError: SX614 for a value that is none of these, or one storage that two dtypes would need.
         """
-        self._shared, dotted = shared_ids(tree)
-        # Readers look for names with dots of their own from protocol 4 on.
-        self._protocol = 4 if dotted else 2
+        self._shared, late = shared_ids(tree)
+        self._protocol = 4 if late else 2
         self._parts.append(b"\x80" + bytes([self._protocol]))
         pending: list[Steps] = [iter((tree,))]
         while pending:

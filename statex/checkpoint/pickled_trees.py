@@ -17,7 +17,7 @@ _VALUES = 4_000_000
 """How many values a tree may have, a value that is in several places counted in each."""
 _TOO_MANY = f"it has more than {_VALUES} values, repeated ones counted wherever they are"
 _KEY_PARTS = 1000
-_MADE = 1 << 24
+_MADE = 6_000_000
 """Containers and calls that a pickle may make, and parts that it may copy."""
 _ODD_KEYS = 10_000
 _PLAIN_BITS = 60

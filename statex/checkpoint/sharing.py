@@ -8,6 +8,7 @@ from typing import Any
 
 from statex.checkpoint.contents import OutTensor
 from statex.checkpoint.objects import Call
+from statex.checkpoint.python2_names import needs_protocol_4
 from statex.checkpoint.walks import bare_tensors, parts
 from statex.foreign import Foreign
 from statex.header import OpaqueInfo
@@ -20,18 +21,18 @@ _LONG = 64
 def shared_ids(tree: Any) -> tuple[set[int], bool]:
     """Return the ids of tensors, calls, containers and long values that the tree holds in several places.
 
-    Also say whether it has names that have dots of their own, as those of classes in classes.
+    Also say whether it has names that take protocol 4.
     """
     seen: set[int] = set()
     shared: set[int] = set()
-    dotted = False
+    late = False
     pending = [tree]
     while pending:
         value = pending.pop()
         if isinstance(value, OpaqueInfo):
             value = value.handle
         if isinstance(value, Foreign) and value.how == "name":
-            dotted = dotted or "." in value.function.name
+            late = late or needs_protocol_4((value.function.module, value.function.name))
             continue
         if not isinstance(value, _SHARED) and not _is_long(value):
             continue
@@ -44,7 +45,7 @@ def shared_ids(tree: Any) -> tuple[set[int], bool]:
             pending.extend(_attributes(value) if _only_here(value, seen) else parts(value))
         else:
             pending.extend(parts(value))
-    return shared, dotted
+    return shared, late
 
 
 def _attributes(value: dict[Any, Any]) -> Iterable[Any]:

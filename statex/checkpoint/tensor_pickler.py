@@ -6,7 +6,6 @@ Format: Python's `pickletools`, torch/_utils.py (`_rebuild_tensor_v2`, `_rebuild
 from __future__ import annotations
 
 import struct
-from _compat_pickle import REVERSE_IMPORT_MAPPING, REVERSE_NAME_MAPPING
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -24,6 +23,7 @@ from statex.checkpoint.objects import (
     Global,
     Storage,
 )
+from statex.checkpoint.python2_names import to_python2
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.dtypes import DType
@@ -82,14 +82,11 @@ class TensorPickler:
             self._remember(name)
 
     def _foreign_name(self, name: Global) -> None:
-        """Write a name that is in no table, as Python 2 has called it, which is how protocol 2 is read."""
-        module, own = name.module, name.name
-        if not self._known((module, own)):
-            if self._protocol == 2:
-                module = REVERSE_IMPORT_MAPPING.get(module, module)
-                module, own = REVERSE_NAME_MAPPING.get((name.module, own), (module, own))
-            self._line(module, own)
-            self._remember((name.module, name.name))
+        """Write a name that is in no table."""
+        full = name.module, name.name
+        if not self._known(full):
+            self._line(*(to_python2(full) if self._protocol == 2 else full))
+            self._remember(full)
 
     def _line(self, module: str, name: str) -> None:
         self._parts.append(f"c{module}\n{name}\n".encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _codecs
+import collections
 import io
 import pickle
 import zipfile
@@ -13,6 +14,8 @@ READ: dict[tuple[str, str], Any] = {
     ("_codecs", "encode"): _codecs.encode,
     ("builtins", "bytearray"): bytearray,
     ("builtins", "set"): set,
+    ("builtins", "complex"): complex,
+    ("collections", "OrderedDict"): collections.OrderedDict,
     ("builtins", "frozenset"): frozenset,
     ("builtins", "getattr"): lambda cls, name: type(f"{cls.__name__}.{name}", (Symbol,), {}),
 }
@@ -67,6 +70,7 @@ class Reader(pickle._Unpickler):  # type: ignore[name-defined]
             import _compat_pickle as compat
 
             module, name = compat.NAME_MAPPING.get((module, name), (compat.IMPORT_MAPPING.get(module, module), name))
+        module = module.replace("__builtin__", "builtins")  # which only protocols before 3 may say, and is read in all
         if (module, name) in READ:
             return READ[module, name]
         assert "." not in name or self.proto >= 4
@@ -78,15 +82,18 @@ class Reader(pickle._Unpickler):  # type: ignore[name-defined]
         return ("storage", kind, cls, self.storages[key], location, count)
 
 
-def symbols(path: Path) -> Any:
-    """Return the whole content of a file in a form that can be compared, storages as their bytes."""
+def symbols(path: Path, *, tensors: bool = True) -> Any:
+    """Return the whole content of a file in a form that can be compared, storages as their bytes.
+
+    Without `tensors`, what torch's own functions make is not looked into.
+    """
     with zipfile.ZipFile(path) as archive:
         members = {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
     storages = {name.removeprefix("data/"): data for name, data in members.items() if name.startswith("data/")}
-    return plain(Reader(members["data.pkl"], storages).load())
+    return plain(Reader(members["data.pkl"], storages).load(), tensors)
 
 
-def plain(tree: Any) -> list[Any]:
+def plain(tree: Any, tensors: bool = True) -> list[Any]:
     """Return nested data as a flat list of what is met on the way; objects that are met again are numbers."""
     found: list[Any] = []
     seen: dict[int, int] = {}
@@ -107,10 +114,13 @@ def plain(tree: Any) -> list[Any]:
             seen[id(value)] = len(seen)
             kept.append(value)
         if isinstance(value, Symbol):
-            inner: list[Any] = list(value.log)
-            found.append((type(value).__name__, len(inner)))
+            own = type(value).__name__.startswith("torch.")
+            inner: list[Any] = list(value.log) if tensors or not own else []
+        elif isinstance(value, dict):
+            inner = [part for item in value.items() for part in item]
+            inner += [vars(value)] if isinstance(value, collections.OrderedDict) and vars(value) else []
         else:
-            inner = [part for item in value.items() for part in item] if isinstance(value, dict) else list(value)
-            found.append((type(value).__name__, len(inner)))
+            inner = list(value)
+        found.append((type(value).__name__, len(inner)))
         pending.extend(reversed(sorted(inner, key=repr) if isinstance(value, set | frozenset) else inner))
     return found
