@@ -52,7 +52,7 @@ class Foreign:
     @property
     def state(self) -> Any:
         """What its state is set to, the thing itself; `None` where that does not happen once."""
-        states = [given for deed, (given, *_) in self.deeds if deed == "state"]
+        states = [given[0] for deed, given in self.deeds if deed == "state"]
         return states[0] if len(states) == 1 else None
 
     @property

@@ -9,9 +9,8 @@ Format: torch/distributed/checkpoint/metadata.py, pickled as `.metadata`, and fi
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from inspect import signature
 from math import prod
 from pathlib import Path
@@ -27,10 +26,10 @@ from statex.checkpoint.pieces import Box, Piece, Pieced, Places, check_boxes, si
 from statex.checkpoint.reader import Reader
 from statex.checkpoint.sharded import inside
 from statex.checkpoint.torch_file import TorchReader
+from statex.checkpoint.unread import Unread, refuse_unread
 from statex.checkpoint.walks import mapped
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import files as codes
-from statex.diagnostics.suggest import join_words
 from statex.dtypes import BY_NAME
 from statex.header import OpaqueInfo, TensorInfo, TensorType
 from statex.torch_dtypes import torch_dtype
@@ -157,28 +156,6 @@ def _first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-@dataclass(frozen=True)
-class Unread:
-    """A pickled value of such a folder: it is code, and so stays unread."""
-
-    key: str
-
-
-def refuse_unread(leaves: Iterable[Any]) -> None:
-    """Refuse to write what was not read.
-
-    Raises:
-        StatexError: SX614 with every key.
-    """
-    keys = [leaf.key for leaf in leaves if isinstance(leaf, Unread)]
-    if keys:
-        fail(
-            codes.CANNOT_HOLD,
-            f"{join_words([f'`{key}`' for key in keys], limit=3)}: pickled values of such a folder are not read",
-            help=["leave them out: drop, or take a part alone: root 'model' -> ''"],
-        )
-
-
 Describe = Callable[[str, TensorType, Any], Pieced]
 """Finds the pieces of a tensor by its key, its type, and the chunks that the header has of it."""
 
@@ -204,7 +181,7 @@ def _tree_of(header: Mapping[str, Any], describe: Describe) -> dict[str, Any]:
 
 def _entry(key: str, described: Any, describe: Describe) -> TensorInfo | OpaqueInfo:
     if described.function.name == "BytesStorageMetadata":
-        return OpaqueInfo("pickled value", Unread(key))
+        return OpaqueInfo("pickled value", Unread(key, "pickled values of such a folder are not read"))
     state = _state_of(described, "TensorStorageMetadata")
     dtype, _, requires_grad, *_ = _state_of(state["properties"], "TensorProperties")
     kind = TensorType(BY_NAME[dtype.name], sizes_of(state["size"]))

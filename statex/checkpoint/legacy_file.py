@@ -109,13 +109,3 @@ class LegacyReader(Reader):
             at += 8 + nbytes
         for key in self._waiting:
             self._file.damaged(f"the storage `{key}` is missing from it")
-
-
-def refuse_pickle(path: Path, file: InputFile) -> None:
-    """Raise what is wrong with a pickle that torch.save has not written: the name it wants to import, if any.
-
-    Raises:
-        StatexError: SX603, SX604; nothing for a pickle of plain values.
-    """
-    objects = TorchObjects(str(path), lambda key, nbytes, location: file.damaged("it names a storage"))
-    PickleReader(file.read(0, min(file.size, _FIRST)), str(path), objects.storage, objects.build).read()

@@ -131,6 +131,18 @@ class PickleMachine(ABC):
             self.damaged("it ends too early")
         return self.data[start : self.at]
 
+    def raw(self, count: int) -> Any:
+        """Return bytes."""
+        return self._bytes(count)
+
+    def text(self, count: int) -> Any:
+        """Return text."""
+        return self._bytes(count).decode("utf-8", "surrogatepass")
+
+    def old_text(self, count: int) -> Any:
+        """Return text of Python 2."""
+        return self._bytes(count).decode("ascii")
+
     def _number(self, layout: struct.Struct) -> int:
         (value,) = layout.unpack_from(self.data, self.at)
         self.at += layout.size

@@ -18,10 +18,6 @@ _MOST_DIGITS = 1024
 _U2, _I4, _U4, _U8, _F8 = (struct.Struct(f) for f in ("<H", "<i", "<I", "<Q", ">d"))
 
 
-def _text(reader: PickleMachine, count: int) -> None:
-    reader.stack.append(reader._bytes(count).decode("utf-8", "surrogatepass"))
-
-
 def _tuple(count: int) -> Callable[[PickleMachine], None]:
     def step(reader: PickleMachine) -> None:
         stack = reader.stack
@@ -96,7 +92,7 @@ def _frozen_set(reader: PickleMachine) -> None:
 
 
 def _byte_array(reader: PickleMachine) -> None:
-    data = reader._bytes(reader._number(_U8))
+    data = reader.raw(reader._number(_U8))
     reader._container(reader.called(reader.named("builtins", "bytearray"), (data,)))
 
 
@@ -119,14 +115,14 @@ _STEPS: Mapping[bytes, Callable[[PickleMachine], None]] = {
     b"\x8a": _long,
     b"\x8b": _far_long,
     b"G": lambda r: r._push(_F8.unpack(r._bytes(8))[0]),
-    b"X": lambda r: _text(r, r._number(_U4)),
-    b"\x8c": lambda r: _text(r, r._bytes(1)[0]),
-    b"\x8d": lambda r: _text(r, r._number(_U8)),
-    b"U": lambda r: r._push(r._bytes(r._bytes(1)[0]).decode("ascii")),
-    b"T": lambda r: r._push(r._bytes(r._number(_U4)).decode("ascii")),
-    b"C": lambda r: r._push(r._bytes(r._bytes(1)[0])),
-    b"B": lambda r: r._push(r._bytes(r._number(_U4))),
-    b"\x8e": lambda r: r._push(r._bytes(r._number(_U8))),
+    b"X": lambda r: r._push(r.text(r._number(_U4))),
+    b"\x8c": lambda r: r._push(r.text(r._bytes(1)[0])),
+    b"\x8d": lambda r: r._push(r.text(r._number(_U8))),
+    b"U": lambda r: r._push(r.old_text(r._bytes(1)[0])),
+    b"T": lambda r: r._push(r.old_text(r._number(_U4))),
+    b"C": lambda r: r._push(r.raw(r._bytes(1)[0])),
+    b"B": lambda r: r._push(r.raw(r._number(_U4))),
+    b"\x8e": lambda r: r._push(r.raw(r._number(_U8))),
     b"N": lambda r: r._push(None),
     b"\x88": lambda r: r._push(True),
     b"\x89": lambda r: r._push(False),

@@ -19,6 +19,7 @@ from statex.diagnostics.codes import files as codes
 
 ZIP = b"PK\x03\x04"
 _TORCHSCRIPT = "constants.pkl"
+_EXPORTED = ("archive_format", "serialized_exported_program.json")
 _LAST_VERSION = 10
 _LARGEST_PICKLE = 1 << 30
 """Bytes; a pickle names tensors and does not hold them."""
@@ -29,10 +30,13 @@ class TorchReader(Reader):
 
     format = "torch"
 
-    def __init__(self, path: Path, file: InputFile) -> None:
+    def __init__(self, path: Path, file: InputFile, directory: ZipDirectory | None = None) -> None:
         super().__init__(path, [file])
         self._file = file
-        self._directory = ZipDirectory(file)
+        self._directory = directory if directory is not None else ZipDirectory(file)
+        if self._directory.alike is not None:
+            # torch finds members by their names without regard to case.
+            file.damaged(f"it has two members `{self._directory.alike}`")
         self._prefix = self._find_prefix()
         self._ranges: list[tuple[int, int, str]] = []
         self._check_version()
@@ -57,6 +61,13 @@ class TorchReader(Reader):
                 f"`{self.path}` is a TorchScript archive: a program, not a state",
                 help="load it where you trust it, and save its state: "
                 "torch.save(torch.jit.load(f).state_dict(), 'state.pth')",
+            )
+        if not tops and any(name.endswith(_EXPORTED) for name in members):
+            fail(
+                codes.NOT_A_CHECKPOINT,
+                f"`{self.path}` is an archive of torch.export (.pt2): a program, not a state",
+                help="load it where you trust it, and save its state: "
+                "torch.save(torch.export.load(f).state_dict, 'state.pth')",
             )
         if not tops:
             fail(codes.NOT_A_CHECKPOINT, f"`{self.path}` is a zip archive, and not one of torch.save")

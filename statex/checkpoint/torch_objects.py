@@ -76,6 +76,8 @@ class TorchObjects:
 
     def build(self, function: Global, arguments: tuple[Any, ...]) -> Any:
         """Return what a call makes: a plain container, a `TensorInfo`, or the call itself where it is kept whole."""
+        if any(isinstance(argument, Foreign) for argument in arguments):
+            return Foreign("call", function, arguments)
         maker = _MAKERS.get(function)
         made = maker(self, arguments) if maker is not None else None
         if made is not None:

@@ -89,20 +89,20 @@ def holds_foreign(value: Any, budget: Budget | None = None) -> bool:
     return False
 
 
-def mapped(tree: Any, change: Callable[[Any], Any]) -> Any:
+def mapped(tree: Any, change: Callable[[Any], Any], instead: Mapping[int, Any] | None = None) -> Any:
     """Return a tree with each leaf changed; what is one object in several places stays one.
 
-    Opaque entries are replaced by what they describe.
+    Opaque entries are replaced by what they describe, and the objects of `instead`, by their ids, by what it has.
     """
-    return _Mapped(change).value(tree)
+    return _Mapped(change, instead or {}).value(tree)
 
 
 class _Mapped:
     """Makes a changed tree: all that can be filled later is made empty first, so that it may hold itself."""
 
-    def __init__(self, change: Callable[[Any], Any]) -> None:
+    def __init__(self, change: Callable[[Any], Any], instead: Mapping[int, Any]) -> None:
         self._change = change
-        self._made: dict[int, Any] = {}
+        self._made: dict[int, Any] = dict(instead)
         self._empty: list[tuple[Any, Any]] = []
 
     def value(self, tree: Any) -> Any:

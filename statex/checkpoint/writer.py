@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from statex.checkpoint import layout
 from statex.checkpoint.atomic.renames import create, sync
 from statex.checkpoint.contents import OutTensor
-from statex.checkpoint.distributed import refuse_unread, write_distributed
+from statex.checkpoint.distributed import write_distributed
 from statex.checkpoint.earlier import Earlier
 from statex.checkpoint.input_file import Stored
 from statex.checkpoint.output_file import OutputFile
@@ -23,6 +23,7 @@ from statex.checkpoint.sharded import INDEX, NAMES
 from statex.checkpoint.sparse import check_sparse
 from statex.checkpoint.strict_json import is_text
 from statex.checkpoint.torch_writer import TorchWriter
+from statex.checkpoint.unread import refuse_unread
 from statex.checkpoint.walks import leaves, mapped
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes

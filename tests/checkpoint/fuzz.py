@@ -91,6 +91,11 @@ def _contents() -> list[Any]:
         {"model": model, "optimizer": optimizer.state_dict()},
         {"w": tagged, "q": state["w"].to_sparse(), "z": torch.quantize_per_tensor(torch.ones(2), 0.5, 1, torch.quint8)},
         {"w": torch.ones(2), "a": numpy.arange(3), "s": numpy.float32(1), "o": numpy.array([{}], dtype=object)},
+        {
+            "model": {"a.w": numpy.arange(6.0).reshape(2, 3), "a.b": numpy.ones(9, ">f4")},
+            "author": "x",
+            "big": [b"x" * 5000],
+        },
         {"w": torch.ones(2), "d": datetime.datetime(2024, 5, 6), "q": collections.deque([1], 3), "c": 1 + 2j},
         {"w": torch.ones(2), "m": Made(1, [2]), "k": Keyed(), "p": partial(print, 1), "f": frozenset([1]), "e": {Made}},
         {"w": torch.ones(2), "n": {(1, "a"): [None, True, -5, 2**70, 1.5, b"bytes", "text" * 30]}, "l": cyclic},
@@ -199,7 +204,7 @@ def files(draw: st.DrawFn) -> bytes:
             found[at:at] = draw(st.lists(pieces, min_size=1, max_size=4))
         elif at < len(found):
             found[at] = draw(st.sampled_from([one for one in found if one[:1] == found[at][:1]]))
-    write = as_old_file if draw(st.booleans()) else as_archive
+    write = draw(st.sampled_from([as_archive, as_old_file, as_it_is]))
     return write(b"".join(found), seed.storages)
 
 
@@ -214,6 +219,11 @@ def as_old_file(pickled: bytes, storages: Mapping[str, bytes]) -> bytes:
     before = [0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}]
     parts = [pickle.dumps(one, 2) for one in before] + [pickled, pickle.dumps(list(storages), 2)]
     return b"".join(parts) + b"".join(struct.pack("<Q", len(data) // 4) + data for data in storages.values())
+
+
+def as_it_is(pickled: bytes, storages: Mapping[str, bytes]) -> bytes:
+    """Return a file that is a pickle and nothing else."""
+    return pickled
 
 
 def rewritten(path: Path) -> bytes:

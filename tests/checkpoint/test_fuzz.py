@@ -88,7 +88,7 @@ CRAFTED = {
 
 REFUSED = {
     "call, thrown away", "call, thrown away with a mark", "call, kept in the memo alone", "name, thrown away",
-    "by an extension", "by a wide extension", "as a storage", "as a persistent id", "as a dtype", "as its metadata",
+    "by an extension", "by a wide extension", "as a storage", "as a persistent id", "as its metadata",
 }  # fmt: skip
 """What no file needs: these are refused altogether, and all others carried."""
 
