@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from inspect import signature
+from io import BytesIO
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ from statex.checkpoint.contents import Blob, Made, Moved, OutTensor
 from statex.checkpoint.crc import crc32
 from statex.checkpoint.input_file import InputFile
 from statex.checkpoint.materialize import Materializer
+from statex.checkpoint.memory_output import MemoryOutput
 from statex.checkpoint.objects import NAMES, Call, Global
 from statex.checkpoint.pickle_reader import PickleReader
 from statex.checkpoint.pieces import Box, Piece, Pieced, Places, check_boxes, sizes_of
 from statex.checkpoint.reader import Reader
 from statex.checkpoint.sharded import inside
-from statex.checkpoint.torch_file import TorchReader
+from statex.checkpoint.torch_file import ZIP, TorchReader
+from statex.checkpoint.torch_writer import TorchWriter
 from statex.checkpoint.unread import Unread, refuse_unread
 from statex.checkpoint.walks import mapped
 from statex.diagnostics import StatexError, fail
@@ -70,7 +73,8 @@ class DistributedReader(Reader):
         try:
             header = _state_of(pickled.read(), "Metadata")
             places = _places(header["storage_data"])
-            self._tree = _tree_of(header, lambda key, kind, chunks: self._placed(key, kind, chunks, places))
+            tree = _tree_of(header, lambda key, kind, chunks: self._placed(key, kind, chunks, places))
+            self._tree = mapped(tree, lambda leaf: self._value(leaf, places) if isinstance(leaf, Unread) else leaf)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             file.damaged(f"it is no metadata of torch.distributed.checkpoint: {error or type(error).__name__}")
 
@@ -88,18 +92,33 @@ class DistributedReader(Reader):
     def _piece(self, key: str, kind: TensorType, box: Box, places: Places) -> Piece:
         if (key, box.offsets) not in places:
             raise ValueError(f"a piece of `{key}` is nowhere")
-        name, offset, length = places[key, box.offsets]
+        file, offset, length = self._run(key, places[key, box.offsets])
+        if prod(box.sizes) * kind.dtype.itemsize > length:
+            file.damaged(
+                f"`{key}` is said to have {length} bytes, which is too few for {TensorType(kind.dtype, box.sizes)}"
+            )
+        return Piece(box, file, offset, length)
+
+    def _run(self, key: str, place: tuple[str, int, int]) -> tuple[InputFile, int, int]:
+        """Return the run of bytes of an entry: a file, and where in it."""
+        name, offset, length = place
         file = self._opened.get(name)
         if file is None:
             file = self._opened[name] = InputFile(inside(self.path, name, str(self.files[0].path)))
             self.files.append(file)
         if offset < 0 or length < 0 or offset + length > file.size:
             file.damaged(f"`{key}` is said to be at the bytes {offset} to {offset + length}, and it has {file.size}")
-        if prod(box.sizes) * kind.dtype.itemsize > length:
-            file.damaged(
-                f"`{key}` is said to have {length} bytes, which is too few for {TensorType(kind.dtype, box.sizes)}"
-            )
-        return Piece(box, file, offset, length)
+        return file, offset, length
+
+    def _value(self, entry: Unread, places: Places) -> Any:
+        """Return an entry that is no tensor: what a file of torch.save within a file of the folder holds."""
+        if (entry.key, None) not in places:
+            raise ValueError(f"`{entry.key}` is nowhere")
+        file, offset, length = self._run(entry.key, places[entry.key, None])
+        part = file.part(offset, length)
+        if part.read(0, min(len(ZIP), length)) != ZIP:
+            return OpaqueInfo("pickled value", entry)
+        return TorchReader(file.path, part).tree
 
     def load(self, info: Any) -> Any:
         """Return a tensor.
@@ -107,12 +126,12 @@ class DistributedReader(Reader):
         Raises:
             StatexError: SX604 where its pieces are not what the header says, SX614 for an entry that is no tensor.
         """
-        if not isinstance(info.handle, Pieced):
+        if isinstance(info, OpaqueInfo):
             refuse_unread([info.handle])
-            raise AssertionError("only pickled values are no tensors here")
+        if not isinstance(info, TensorInfo) or not isinstance(info.handle, Pieced):
+            return super().load(info)
         import torch
 
-        assert isinstance(info, TensorInfo)
         pieces = info.handle.pieces
         if len(pieces) == 1:
             return self._load_piece(info, pieces[0])
@@ -181,7 +200,7 @@ def _tree_of(header: Mapping[str, Any], describe: Describe) -> dict[str, Any]:
 
 def _entry(key: str, described: Any, describe: Describe) -> TensorInfo | OpaqueInfo:
     if described.function.name == "BytesStorageMetadata":
-        return OpaqueInfo("pickled value", Unread(key, "pickled values of such a folder are not read"))
+        return OpaqueInfo("pickled value", Unread(key, "such a value is read from an archive of torch.save alone"))
     state = _state_of(described, "TensorStorageMetadata")
     dtype, _, requires_grad, *_ = _state_of(state["properties"], "TensorProperties")
     kind = TensorType(BY_NAME[dtype.name], sizes_of(state["size"]))
@@ -240,15 +259,23 @@ def write_distributed(folder: Path, tree: Any, added: Callable[[int], None] | No
 
     dcp = _library()
     described: dict[int, tuple[Any, OutTensor]] = {}
-    others = Materializer(keep=True)
+    values: dict[int, tuple[Any, Any]] = {}
     last: list[Any] = []
 
-    def placeholder(leaf: Any) -> Any:
-        if not isinstance(leaf, OutTensor):
-            return others.value(leaf)
-        tensor = torch.empty(leaf.type.shape, dtype=torch_dtype(torch, leaf.type.dtype.name), device="meta")
-        described[id(tensor)] = (tensor, leaf)
-        return tensor
+    def prepared(value: Any) -> Any:
+        """Return what torch gets: tensors without data, and of all but dicts, lists and plain values nothing at all."""
+        if isinstance(value, OutTensor):
+            tensor = torch.empty(value.type.shape, dtype=torch_dtype(torch, value.type.dtype.name), device="meta")
+            described[id(tensor)] = (tensor, value)
+            return tensor
+        if isinstance(value, dict):
+            return {key: prepared(item) for key, item in value.items()}
+        made = [prepared(item) for item in value] if type(value) is list else object()
+        values[id(made)] = (made, value)
+        return made
+
+    def transform_object(planner: Any, item: Any, found: Any) -> Any:
+        return BytesIO(_archive(values[id(found)][1])) if id(found) in values else found
 
     def lookup_object(planner: Any, index: Any) -> Any:
         found = dcp.DefaultSavePlanner.lookup_object(planner, index)
@@ -265,11 +292,12 @@ def write_distributed(folder: Path, tree: Any, added: Callable[[int], None] | No
 
     # torch 2.6 does not have the word, and sees for itself that there is one process.
     alone = {"no_dist": True} if "no_dist" in signature(dcp.save).parameters else {}
-    planner = type("Planner", (dcp.DefaultSavePlanner,), {"lookup_object": lookup_object})
+    own = {"lookup_object": lookup_object, "transform_object": transform_object}
+    planner = type("Planner", (dcp.DefaultSavePlanner,), own)
     try:
         with _quiet():
             dcp.save(
-                mapped(tree, placeholder),
+                prepared(tree),
                 storage_writer=dcp.FileSystemWriter(folder, thread_count=1, per_thread_copy_ahead=0),
                 planner=planner(),
                 **alone,
@@ -279,6 +307,13 @@ def write_distributed(folder: Path, tree: Any, added: Callable[[int], None] | No
         if isinstance(cause, RuntimeError):
             fail(codes.UNWRITABLE, f"torch cannot write `{folder.name}`: {_first_line(cause)}")
         raise cause from None
+
+
+def _archive(value: Any) -> bytes:
+    """Return the file of torch.save of a value that is no tensor."""
+    file = MemoryOutput()
+    TorchWriter(file, "archive").write(value)
+    return bytes(file.data)
 
 
 def _tensor(out: OutTensor, torch: Any) -> Any:

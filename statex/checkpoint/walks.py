@@ -47,16 +47,11 @@ def parts(value: Any) -> list[Any]:
     return [value.attributes] if type(value) in _TENSORS and value.attributes is not None else []
 
 
-def leaves(tree: Any, *, inside: bool = True) -> Iterator[Any]:
-    """Yield what a tree holds that is no container, calls' arguments included; shared parts once.
-
-    Where `inside` is false, calls, foreign objects and other opaque entries are left out with what is in them.
-    """
+def leaves(tree: Any) -> Iterator[Any]:
+    """Yield what a tree holds that is no container, calls' arguments included; shared parts once."""
     pending, seen = [tree], set()
     while pending:
         value = pending.pop()
-        if not inside and isinstance(value, OpaqueInfo | Call | Foreign):
-            continue
         if isinstance(value, OpaqueInfo):
             value = value.handle
         if not isinstance(value, _CONTAINERS):

@@ -138,6 +138,7 @@ def stage_checkpoint(
 
     def write_folder(temporary: Path) -> None:
         if options.format == "dcp":
+            check_sparse(tree)
             write_distributed(temporary, tree, options.progress)
         else:
             _write_set(temporary, tree, options)

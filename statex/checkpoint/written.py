@@ -30,8 +30,7 @@ def compare_written(reader: Reader, output: Any) -> None:
             # What is only in memory is let go, so that the disk itself is asked.
             os.posix_fadvise(file.fd, 0, 0, os.POSIX_FADV_DONTNEED)
     found = [leaf for leaf in leaves(reader.tree) if isinstance(leaf, TensorInfo)]
-    # Of `dcp`, sparse and other odd tensors are pickled values, whose parts nobody reads.
-    wanted = [leaf for leaf in leaves(output, inside=reader.format != "dcp") if isinstance(leaf, OutTensor)]
+    wanted = [leaf for leaf in leaves(output) if isinstance(leaf, OutTensor)]
     if len(found) != len(wanted):
         _differs(reader.path, f"it holds {len(found)} tensors, and {len(wanted)} were written")
     seen: set[Blob] = set()
@@ -48,8 +47,7 @@ def compare_written(reader: Reader, output: Any) -> None:
             found_crc, name = _loaded_crc(reader.load(read)), str(stored)
         if found_crc != _crc(written.blob):
             _differs(reader.path, f"the bytes of `{name}` are not those that were written")
-    if reader.format != "dcp":  # there they are pickled values, which are not read
-        _compare_storages(reader, output)
+    _compare_storages(reader, output)
 
 
 def _compare_storages(reader: Reader, output: Any) -> None:
