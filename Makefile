@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-pipelines mutants bench lint types clean
+.PHONY: demo test fuzz test-pipelines mutants bench lint types clean
 
 demo: $(VENV)/run.stamp
 	PATH="$(CURDIR)/$(BIN):$$PATH" examples/card/demo.sh
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest $(PYTEST)
+
+# Random pickles, for ten minutes (FUZZ=30 for thirty).
+fuzz: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.checkpoint.fuzz $(FUZZ)
 
 # The tools that the example of a pipeline runs under; they bring some eighty packages, so `make test` does without.
 test-pipelines: $(VENV)/pipelines.stamp

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from statex.dsl.plan import Plan
     from statex.embedding import attach, detach, migrate, migrate_state, migrations
     from statex.execute.verify import Comparison
+    from statex.foreign import Foreign
     from statex.migrating.chain import Chain
     from statex.migrating.hooks import StatexWarning
     from statex.progress import Progress
@@ -36,6 +37,7 @@ __all__ = [
     "Comparison",
     "Conversion",
     "Diagnostic",
+    "Foreign",
     "Plan",
     "Progress",
     "Rules",
@@ -65,6 +67,7 @@ _OWNERS = {
     "Comparison": "execute.verify",
     "Conversion": "session.conversion",
     "Diagnostic": "diagnostics",
+    "Foreign": "foreign",
     "StatexError": "diagnostics",
     "Plan": "dsl.plan",
     "Progress": "progress",

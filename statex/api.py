@@ -230,6 +230,7 @@ def convert(
     max_memory: int | None = None,
     check_input: bool = False,
     verify_written: bool = False,
+    keep_foreign: bool = False,
     progress: Callable[[Progress], None] | Callable[[int, int], None] | None = None,
 ) -> Conversion:
     """Convert a checkpoint; the output appears whole and verified, or not at all.
@@ -243,8 +244,9 @@ def convert(
     `format` is `torch` or `safetensors`, by default what the name's ending says. `force` replaces an existing output.
     With `dry_run` everything is checked and nothing is computed or written. `max_memory` is in bytes. `check_input`
     compares all input bytes with the checksums a torch file records for them, `verify_written` reads the output again
-    and compares it. `progress` is called with a `Progress` in all phases of the run; a function of two arguments is
-    called with the bytes written so far and those to be written.
+    and compares it. `keep_foreign` keeps objects that statex does not load, such as those of classes of yours, in torch
+    files as they were read; without it they are an error (SX640). `progress` is called with a `Progress` in all phases
+    of the run; a function of two arguments is called with the bytes written so far and those to be written.
 
     Raises:
         StatexError: as `Rules.apply`, and 6xx for files.
@@ -252,7 +254,8 @@ def convert(
     request = to_file(
         requested(compile(rules), source, inputs, target, like, root, params or {}), destination, format=format,
         force=force, dry_run=dry_run, shard_size=shard_size, copy_files=copy_files, max_memory=max_memory,
-        check_input=check_input, verify_written=verify_written, stem=stem, update_config=update_config,
+        check_input=check_input, verify_written=verify_written, keep_foreign=keep_foreign, stem=stem,
+        update_config=update_config,
     )  # fmt: skip
     return carry_out(request, teller(progress))
 
@@ -269,6 +272,7 @@ def to_file(
     max_memory: int | None,
     check_input: bool,
     verify_written: bool,
+    keep_foreign: bool = False,
     stem: str | None = None,
     update_config: bool = True,
 ) -> Request:
@@ -278,6 +282,7 @@ def to_file(
         max_memory=max_memory,
         check_input=check_input,
         verify_written=verify_written,
+        keep_foreign=keep_foreign,
         dry_run=dry_run,
     )
     output = OutputSpec(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import field
 from functools import lru_cache
 from math import prod
@@ -61,7 +61,9 @@ class TensorInfo:
 
     `storage` says which tensors are one memory: two entries with an equal `storage`, `offset` and `stride` (and the
     same type) are tied. `None` is a storage of its own. `offset` and `stride` are in elements; a `stride` of `None`
-    is the contiguous one. `handle` is the reader's own way to find the data, opaque to everybody else.
+    is the contiguous one. `handle` is the reader's own way to find the data, opaque to everybody else. `attributes`
+    are those that Python code has set on the tensor (`p.no_decay = True`), as torch saves them: a dict by name, or a
+    pair of these (the second one for slots), with what describes tensors in place of them.
     """
 
     type: TensorType
@@ -71,6 +73,7 @@ class TensorInfo:
     is_parameter: bool = False
     requires_grad: bool = False
     handle: object = field(default=None, compare=False)
+    attributes: object = field(default=None, compare=False)
 
     @property
     def identity(self) -> Hashable:
@@ -113,6 +116,22 @@ def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(reversed(found))
 
 
+def common_attributes(found: Sequence[object]) -> object:
+    """Return the attributes that several tensors have in common: equal plain values, and what is one object in all."""
+    first, *others = found
+    if all(one is first for one in others) or not isinstance(first, dict):
+        return first if all(one is first for one in others) else None
+    common = {name: value for name, value in first.items() if all(_has(one, name, value) for one in others)}
+    return common or None
+
+
+def _has(attributes: object, name: str, value: object) -> bool:
+    if not isinstance(attributes, dict) or name not in attributes:
+        return False
+    other = attributes[name]
+    return other is value or (type(other) is type(value) and isinstance(value, str | int | float) and other == value)
+
+
 @record
 class OpaqueInfo:
     """An entry that is no tensor (an `_extra_state`, a number): carried along, never computed with."""
@@ -144,7 +163,8 @@ class Header:
     `around` are the paths of what stands around the state. `label` is how messages call the checkpoint.
     `paths` has the places of those keys that do not stand in the state directly, under their own names, and
     `containers` says what the state and each container in it is: `dict`, `ints` (a dict whose keys are all ints),
-    `mixed` (some are), `list` or `tuple`. Both are empty for a flat state.
+    `mixed` (some are), `list` or `tuple`. Both are empty for a flat state. `remarks` are
+    sentences on what may be amiss with a state that was read out of a whole module.
     """
 
     entries: Mapping[str, TensorInfo | OpaqueInfo]
@@ -154,3 +174,4 @@ class Header:
     around: tuple[str, ...] = ()
     paths: Mapping[str, KeyPath] = field(default_factory=dict)
     containers: Mapping[KeyPath, str] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()

@@ -11,8 +11,10 @@ from typing import Any
 
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
+from statex.foreign import Foreign
 from statex.header import Header, KeyPath, OpaqueInfo, TensorInfo
 from statex.paths import at, beside, is_container, items
+from statex.pickled_modules import is_module, state_of
 
 Tree = Any
 """Nested dicts, lists and plain values, with `TensorInfo` (or `OpaqueInfo`) for tensors."""
@@ -65,6 +67,10 @@ def state_header(tree: Tree, root: KeyPath, label: str) -> Header:
         StatexError: SX608 for two entries with one joined key.
     """
     state = at(tree, root)
+    remarks: tuple[str, ...] = ()
+    if is_module(state):
+        made = state_of(state, label)
+        state, remarks = made.state, made.remarks
     entries: dict[str, TensorInfo | OpaqueInfo] = {}
     paths: dict[str, KeyPath] = {}
     containers: dict[KeyPath, str] = {}
@@ -74,14 +80,18 @@ def state_header(tree: Tree, root: KeyPath, label: str) -> Header:
         if key in entries:
             fail(codes.JOINED_TWICE, f"`{label}` has `{key}` twice: once as a key, once as a dict in a dict")
         is_info = isinstance(value, TensorInfo | OpaqueInfo)
-        entries[key] = value if is_info else OpaqueInfo(type(value).__name__, value)
+        entries[key] = value if is_info else OpaqueInfo(_kind_of(value), value)
         if path is not None:
             paths[key] = path
     around = tuple(beside(tree, [root]))
     return Header(
         entries, getattr(state, "_metadata", None), dict(_plain_values(tree)), label, around, paths,
-        containers if paths else {},
+        containers if paths else {}, remarks,
     )  # fmt: skip
+
+
+def _kind_of(value: object) -> str:
+    return value.kind if isinstance(value, Foreign) else type(value).__name__
 
 
 def _is_flat(state: Any) -> bool:
@@ -127,9 +137,21 @@ def _plain_values(tree: Tree, path: str = "", depth: int = 0) -> Iterator[tuple[
         if isinstance(value, TensorInfo):
             continue
         name = f"{path}.{key}" if path else str(key)
-        if isinstance(value, str | int | float | bool | None) or (
-            isinstance(value, list | tuple) and all(isinstance(v, str | int | float | bool | None) for v in value)
-        ):
+        if _is_plain(value):
             yield name, value
+        elif isinstance(value, Foreign):
+            # What trainers keep of their arguments: `value('args.heads')` can ask for it.
+            fields = value.fields if value.name in _NAMESPACES else {}
+            yield from ((f"{name}.{field}", one) for field, one in fields.items() if _is_plain(one))
         else:
             yield from _plain_values(value, name, depth + 1)
+
+
+_NAMESPACES = ("argparse.Namespace", "types.SimpleNamespace")
+
+
+def _is_plain(value: object) -> bool:
+    plain = str | int | float | bool | None
+    return isinstance(value, plain) or (
+        isinstance(value, list | tuple) and all(isinstance(one, plain) for one in value)
+    )

@@ -120,7 +120,7 @@ def written(tree: Any, path: KeyPath) -> str:
     text = joined(path)
     if not path:
         return text
-    found = [one for one in readings(tree, text) if is_container(at(tree, one))]
+    found = [one for one in readings(tree, text) if one == path or is_container(at(tree, one))]
     return text if found == [path] and not text.startswith("[") else as_list(path)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from statex.header import Header, KeyPath, Nested
 from statex.nesting import Tree
-from statex.paths import Address, at, has, is_container, items, number
+from statex.paths import Address, at, has, is_container, items, joined, number
 from statex.roots import two_readings
 from statex.source import Span
 
@@ -83,7 +83,7 @@ def _renewed(old: Any, state: Mapping[str, Any], metadata: Mapping[KeyPath, obje
 
     def make(part: _Part, path: KeyPath) -> Any:
         origin = nested.containers.get(path, None if path else ())
-        before = at(old, origin) if origin is not None else {}
+        before = at(old, origin) if origin is not None and is_container(old) else {}
         if not isinstance(before, Mapping):
             if path not in nested.containers:
                 return dict(part)  # a list that is written flat
@@ -91,6 +91,8 @@ def _renewed(old: Any, state: Mapping[str, Any], metadata: Mapping[KeyPath, obje
         if path not in metadata:
             return like(before, dict(part))
         result: Any = OrderedDict(part)
+        if isinstance(before, OrderedDict):
+            vars(result).update(vars(before))
         result._metadata = metadata[path]
         return result
 
@@ -133,14 +135,24 @@ def _placed(around: Any, path: KeyPath, renewed: Any) -> Any:
 
 
 def like(old: Any, items: dict[Any, Any]) -> Any:
-    """Return a dict of the old one's kind, `_metadata` included."""
+    """Return a dict of the old one's kind, with the attributes that it has, such as `_metadata`."""
     if not isinstance(old, OrderedDict):
         return items
     result: Any = OrderedDict(items)
-    metadata = getattr(old, "_metadata", None)
-    if metadata is not None:
-        result._metadata = metadata
+    vars(result).update(vars(old))
     return result
+
+
+def without_values(tree: Tree, root: KeyPath, paths: Collection[str]) -> Tree:
+    """Return the tree without the values at these dotted paths around its state."""
+    return _less(tree, root, frozenset(paths), ()) if paths else tree
+
+
+def _less(tree: Tree, root: KeyPath, paths: Collection[str], path: KeyPath) -> Tree:
+    if not isinstance(tree, Mapping) or path == root:
+        return tree
+    left = {key: value for key, value in tree.items() if joined((*path, key)) not in paths}
+    return like(tree, {key: _less(value, root, paths, (*path, key)) for key, value in left.items()})
 
 
 def with_data(tree: Tree, load: Load) -> Any:

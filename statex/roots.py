@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.suggest import did_you_mean, join_words
+from statex.foreign import Foreign
 from statex.header import KeyPath, TensorInfo
 from statex.nesting import DEPTH, Holding, Tree, is_extra_state, is_tensor, joined_entries, joins
 from statex.paths import (
@@ -24,6 +25,7 @@ from statex.paths import (
     readings,
     written,
 )
+from statex.pickled_modules import is_module
 from statex.record import record
 from statex.source import Span
 
@@ -51,7 +53,10 @@ def _candidates(tree: Tree) -> list[_Candidate]:
 
 def _looked_for(value: Any, path: KeyPath, named: bool, holding: Holding) -> Iterator[_Candidate]:
     """Yield what may be a state, from outside in; what is in a dict of ints is part of that."""
-    if len(path) > DEPTH or not holding(None, value):
+    if is_module(value):
+        yield _Candidate(path, named, False)
+        return
+    if len(path) > DEPTH or not (holding(None, value) or _has_module(value)):
         return
     if not isinstance(value, Mapping):
         named = False
@@ -65,8 +70,14 @@ def _looked_for(value: Any, path: KeyPath, named: bool, holding: Holding) -> Ite
     elif any(True for one in value.values() for _ in _in_lists(one, set())):
         yield _Candidate(path, False, _are_lone(value, (t for one in value.values() for t in _in_lists(one, set()))))
     for key, one in items(value):
-        if type(one) is not TensorInfo and is_container(one) and not is_extra_state(key):
+        if type(one) is not TensorInfo and (is_container(one) or is_module(one)) and not is_extra_state(key):
             yield from _looked_for(one, (*path, key), named, holding)
+
+
+def _has_module(value: Any, depth: int = 0) -> bool:
+    if not isinstance(value, Mapping) or depth > DEPTH:
+        return False
+    return any(is_module(one) or _has_module(one, depth + 1) for one in value.values())
 
 
 def _in_lists(value: Any, seen: set[int]) -> Iterator[Any]:
@@ -140,6 +151,7 @@ def _only(tree: Tree, found: list[KeyPath], label: str) -> KeyPath | None:
     if not found and isinstance(tree, Mapping) and not tree:
         return ()  # the state of a module without tensors
     if not found:
+        _refuse_foreign(tree, label)
         fail(codes.NO_STATE, f"`{label}` holds no dict of tensors")
     if len(found) == 1:
         return found[0]
@@ -147,6 +159,26 @@ def _only(tree: Tree, found: list[KeyPath], label: str) -> KeyPath | None:
     if len(marked) == 1 and (not marked[0] or not any(is_below(path, marked[0]) for path in found)):
         return marked[0]
     return None
+
+
+def _refuse_foreign(tree: Tree, label: str) -> None:
+    """Refuse a file whose tensors, if it has any, are in what only code can make."""
+    names = list(dict.fromkeys(f"`{one.name}`" for one in _foreign(tree)))
+    if names:
+        fail(
+            codes.UNSAFE,
+            f"`{label}` names {join_words(names)}, which is code: it is not loaded",
+            notes=["only tensors and plain containers are read from a pickle"],
+            help="where you trust the file, save the state alone: torch.save(model.state_dict(), 'state.pth')",
+        )
+
+
+def _foreign(tree: Tree, depth: int = 0) -> Iterator[Foreign]:
+    if isinstance(tree, Foreign):
+        yield tree
+    elif isinstance(tree, Mapping) and depth <= DEPTH:
+        for one in tree.values():
+            yield from _foreign(one, depth + 1)
 
 
 _FEW = 8
@@ -168,6 +200,8 @@ def find_roots(tree: Tree, label: str) -> list[KeyPath]:
 
 
 def _size(found: Any) -> str:
+    if isinstance(found, Foreign):
+        return f"the module {found.name}"
     own = sum(is_tensor(value) for _, value in items(found))
     count = own or sum(is_tensor(value) for _, _, value in joined_entries(found))
     return f"{count} tensor{'' if count == 1 else 's'}"
@@ -207,8 +241,8 @@ def _there(tree: Tree, path: KeyPath) -> list[KeyPath]:
 
 
 def _is_state(value: Any, holding: Holding) -> bool:
-    """Say whether a value can be taken as a state: a dict of names and ints, or a list that holds tensors."""
-    return (isinstance(value, Mapping) and joins(value)) or holding(None, value)
+    """Say whether a value can be taken as a state: a dict of names and ints, a list that holds tensors, or a module."""
+    return is_module(value) or (isinstance(value, Mapping) and joins(value)) or holding(None, value)
 
 
 def two_readings(text: str, paths: Collection[KeyPath], span: Span | None) -> NoReturn:

@@ -69,14 +69,14 @@ class CachedFile:
         offset = extent.offset + done
         if self._kernel_copies and hasattr(os, "copy_file_range"):
             try:
-                return os.copy_file_range(extent.file.fd, self._fd, count, offset_src=offset)
+                return os.copy_file_range(extent.file.fd, self._fd, count, offset_src=extent.file.start + offset)
             except OSError as error:
                 if error.errno not in _UNSUPPORTED:
                     raise
                 self._kernel_copies = False
         if self._sends and hasattr(os, "sendfile"):
             try:
-                return os.sendfile(self._fd, extent.file.fd, offset, count)
+                return os.sendfile(self._fd, extent.file.fd, extent.file.start + offset, count)
             except OSError as error:
                 if error.errno not in _UNSUPPORTED:
                     raise

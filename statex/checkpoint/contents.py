@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from statex.checkpoint.crc import combined
 from statex.checkpoint.input_file import SLICE, Extent, InputFile, Stored
@@ -152,3 +153,4 @@ class OutTensor:
     stride: tuple[int, ...]
     is_parameter: bool = False
     requires_grad: bool = False
+    attributes: Any = None

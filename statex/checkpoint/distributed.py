@@ -9,10 +9,10 @@ Format: torch/distributed/checkpoint/metadata.py, pickled as `.metadata`, and fi
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from inspect import signature
+from io import BytesIO
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from typing import Any
 from statex.checkpoint.contents import Blob, Made, Moved, OutTensor
 from statex.checkpoint.crc import crc32
 from statex.checkpoint.input_file import InputFile
-from statex.checkpoint.layout import mapped
 from statex.checkpoint.materialize import Materializer
+from statex.checkpoint.memory_output import MemoryOutput
 from statex.checkpoint.objects import NAMES, Call, Global
 from statex.checkpoint.pickle_reader import PickleReader
 from statex.checkpoint.pieces import Box, Piece, Pieced, Places, check_boxes, sizes_of
@@ -29,10 +29,12 @@ from statex.checkpoint.reader import Reader
 from statex.checkpoint.sharded import inside
 from statex.checkpoint.stamps import all_as_text, with_stamps
 from statex.checkpoint.syncing import sync_path
-from statex.checkpoint.torch_file import TorchReader
+from statex.checkpoint.torch_file import ZIP, TorchReader
+from statex.checkpoint.torch_writer import TorchWriter
+from statex.checkpoint.unread import Unread, refuse_unread
+from statex.checkpoint.walks import leaves, mapped
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import files as codes
-from statex.diagnostics.suggest import join_words
 from statex.dtypes import BY_NAME
 from statex.header import OpaqueInfo, TensorInfo, TensorType
 from statex.progress import Watch
@@ -77,6 +79,7 @@ class DistributedReader(Reader):
             header = _state_of(pickled.read(), "Metadata")
             places = _places(header["storage_data"])
             tree = _tree_of(header, lambda key, kind, chunks: self._placed(key, kind, chunks, places))
+            tree = mapped(tree, lambda leaf: self._value(leaf, places) if isinstance(leaf, Unread) else leaf)
             text = _stamps_of(header)
             self._tree = with_stamps(tree, text) if text is not None else tree
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
@@ -96,18 +99,33 @@ class DistributedReader(Reader):
     def _piece(self, key: str, kind: TensorType, box: Box, places: Places) -> Piece:
         if (key, box.offsets) not in places:
             raise ValueError(f"a piece of `{key}` is nowhere")
-        name, offset, length = places[key, box.offsets]
+        file, offset, length = self._run(key, places[key, box.offsets])
+        if prod(box.sizes) * kind.dtype.itemsize > length:
+            file.damaged(
+                f"`{key}` is said to have {length} bytes, which is too few for {TensorType(kind.dtype, box.sizes)}"
+            )
+        return Piece(box, file, offset, length)
+
+    def _run(self, key: str, place: tuple[str, int, int]) -> tuple[InputFile, int, int]:
+        """Return the run of bytes of an entry: a file, and where in it."""
+        name, offset, length = place
         file = self._opened.get(name)
         if file is None:
             file = self._opened[name] = InputFile(inside(self.path, name, str(self.files[0].path)))
             self.files.append(file)
         if offset < 0 or length < 0 or offset + length > file.size:
             file.damaged(f"`{key}` is said to be at the bytes {offset} to {offset + length}, and it has {file.size}")
-        if prod(box.sizes) * kind.dtype.itemsize > length:
-            file.damaged(
-                f"`{key}` is said to have {length} bytes, which is too few for {TensorType(kind.dtype, box.sizes)}"
-            )
-        return Piece(box, file, offset, length)
+        return file, offset, length
+
+    def _value(self, entry: Unread, places: Places) -> Any:
+        """Return an entry that is no tensor: what a file of torch.save within a file of the folder holds."""
+        if (entry.key, None) not in places:
+            raise ValueError(f"`{entry.key}` is nowhere")
+        file, offset, length = self._run(entry.key, places[entry.key, None])
+        part = file.part(offset, length)
+        if part.read(0, min(len(ZIP), length)) != ZIP:
+            return OpaqueInfo("pickled value", entry)
+        return TorchReader(file.path, part).tree
 
     def load(self, info: Any) -> Any:
         """Return a tensor.
@@ -115,12 +133,12 @@ class DistributedReader(Reader):
         Raises:
             StatexError: SX604 where its pieces are not what the header says, SX614 for an entry that is no tensor.
         """
-        if not isinstance(info.handle, Pieced):
+        if isinstance(info, OpaqueInfo):
             refuse_unread([info.handle])
-            raise AssertionError("only pickled values are no tensors here")
+        if not isinstance(info, TensorInfo) or not isinstance(info.handle, Pieced):
+            return super().load(info)
         import torch
 
-        assert isinstance(info, TensorInfo)
         pieces = info.handle.pieces
         if len(pieces) == 1:
             return self._load_piece(info, pieces[0])
@@ -162,28 +180,6 @@ def _cause(error: BaseException) -> BaseException:
 
 def _first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
-
-
-@dataclass(frozen=True)
-class Unread:
-    """A pickled value of such a folder: it is code, and so stays unread."""
-
-    key: str
-
-
-def refuse_unread(leaves: Iterable[Any]) -> None:
-    """Refuse to write what was not read.
-
-    Raises:
-        StatexError: SX614 with every key.
-    """
-    keys = [leaf.key for leaf in leaves if isinstance(leaf, Unread)]
-    if keys:
-        fail(
-            codes.CANNOT_HOLD,
-            f"{join_words([f'`{key}`' for key in keys], limit=3)}: pickled values of such a folder are not read",
-            help=["leave them out: drop, or take a part alone: root 'model' -> ''"],
-        )
 
 
 Describe = Callable[[str, TensorType, Any], Pieced]
@@ -242,7 +238,7 @@ def _stamps_of(header: Mapping[str, Any]) -> str | None:
 
 def _entry(key: str, described: Any, describe: Describe) -> TensorInfo | OpaqueInfo:
     if described.function.name == "BytesStorageMetadata":
-        return OpaqueInfo("pickled value", Unread(key))
+        return OpaqueInfo("pickled value", Unread(key, "such a value is read from an archive of torch.save alone"))
     state = _state_of(described, "TensorStorageMetadata")
     dtype, _, requires_grad, *_ = _state_of(state["properties"], "TensorProperties")
     kind = TensorType(BY_NAME[dtype.name], sizes_of(state["size"]))
@@ -303,18 +299,31 @@ def write_distributed(folder: Path, tree: Any, watch: Watch) -> None:
 
     dcp = _library()
     described: dict[int, tuple[Any, OutTensor]] = {}
-    others = Materializer(keep=True)
+    values: dict[int, tuple[Any, Any]] = {}
     last: list[Any] = []
     stamps = all_as_text(tree)
     if stamps and STAMPS in tree:
         fail(codes.CANNOT_HOLD, f"the key `{STAMPS}` is where versions of layouts are kept", help="rename it")
 
-    def placeholder(leaf: Any) -> Any:
-        if not isinstance(leaf, OutTensor):
-            return others.value(leaf)
-        tensor = torch.empty(leaf.type.shape, dtype=torch_dtype(torch, leaf.type.dtype.name), device="meta")
-        described[id(tensor)] = (tensor, leaf)
-        return tensor
+    def prepared(value: Any) -> Any:
+        """Return what torch gets: tensors without data, and of all but dicts, lists and plain values nothing at all."""
+        if isinstance(value, OutTensor):
+            tensor = torch.empty(value.type.shape, dtype=torch_dtype(torch, value.type.dtype.name), device="meta")
+            described[id(tensor)] = (tensor, value)
+            return tensor
+        if isinstance(value, dict):
+            return {key: prepared(item) for key, item in value.items()}
+        made = [prepared(item) for item in value] if type(value) is list else object()
+        values[id(made)] = (made, value)
+        return made
+
+    def transform_object(planner: Any, item: Any, found: Any) -> Any:
+        if id(found) not in values:
+            return found
+        value = values[id(found)][1]
+        data = _archive(value)
+        watch.written(sum(blob.nbytes for blob in {leaf.blob for leaf in leaves(value) if isinstance(leaf, OutTensor)}))
+        return BytesIO(data)
 
     def lookup_object(planner: Any, index: Any) -> Any:
         found = dcp.DefaultSavePlanner.lookup_object(planner, index)
@@ -340,12 +349,16 @@ def write_distributed(folder: Path, tree: Any, watch: Watch) -> None:
 
     # torch 2.6 does not have the word, and sees for itself that there is one process.
     alone = {"no_dist": True} if "no_dist" in signature(dcp.save).parameters else {}
-    own = {"lookup_object": lookup_object, "create_global_plan": create_global_plan}
+    own = {
+        "lookup_object": lookup_object,
+        "transform_object": transform_object,
+        "create_global_plan": create_global_plan,
+    }
     planner = type("Planner", (dcp.DefaultSavePlanner,), own)
     try:
         with _quiet():
             dcp.save(
-                mapped(tree, placeholder),
+                prepared(tree),
                 storage_writer=dcp.FileSystemWriter(folder, sync_files=False, thread_count=1, per_thread_copy_ahead=0),
                 planner=planner(),
                 **alone,
@@ -358,6 +371,13 @@ def write_distributed(folder: Path, tree: Any, watch: Watch) -> None:
     let_go()
     for path in sorted(folder.iterdir()):
         sync_path(path, watch.synced)
+
+
+def _archive(value: Any) -> bytes:
+    """Return the file of torch.save of a value that is no tensor."""
+    file = MemoryOutput()
+    TorchWriter(file, "archive").write(value)
+    return bytes(file.data)
 
 
 def _tensor(out: OutTensor, torch: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from statex.checkpoint.contents import OutTensor
-from statex.checkpoint.layout import leaves
+from statex.checkpoint.walks import leaves
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.quoting import show_key, show_text
 from statex.header import OpaqueInfo, TensorInfo

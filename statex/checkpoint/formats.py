@@ -10,11 +10,14 @@ from typing import NoReturn
 from statex.checkpoint.distributed import HEADER, DistributedReader
 from statex.checkpoint.filenames import is_index
 from statex.checkpoint.input_file import InputFile
-from statex.checkpoint.legacy_file import MAGIC, LegacyReader, looks_like_pickle, refuse_pickle
+from statex.checkpoint.legacy_file import MAGIC, LegacyReader, looks_like_pickle
+from statex.checkpoint.npz_file import NpzReader, looks_like_npz
+from statex.checkpoint.numpy_pickle import NumpyPickleReader
 from statex.checkpoint.reader import Reader
 from statex.checkpoint.safetensors_file import SafetensorsReader, looks_like_safetensors
 from statex.checkpoint.sharded import ShardedReader, in_folder
 from statex.checkpoint.torch_file import ZIP, TorchReader
+from statex.checkpoint.zip_directory import ZipDirectory
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 
@@ -27,6 +30,18 @@ FORMATS: Mapping[str, tuple[str, ...]] = {
 
 _HEAD = 512
 
+_MAPS, _TEXTS = (*range(0x81, 0x90), 0xDE, 0xDF), (*range(0xA1, 0xC0), 0xD9)
+
+
+def _looks_like_msgpack(head: bytes) -> bool:
+    """Say whether a file begins as a map whose first key is text."""
+    at = {0xDE: 3, 0xDF: 5}.get(head[0], 1) if head else 1
+    if len(head) < at + 4 or head[0] not in _MAPS or head[at] not in _TEXTS:
+        return False
+    start, length = (at + 2, head[at + 1]) if head[at] == 0xD9 else (at + 1, head[at] & 0x1F)
+    return head[start : start + length].decode("latin-1").isprintable()
+
+
 _LOOKS: tuple[tuple[Callable[[bytes], bool], str, str], ...] = (
     (lambda b: b.startswith(b"version https://git-lfs"), "a git-lfs pointer, not the file itself", "git lfs pull"),
     (lambda b: b.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")), "an HTML page",
@@ -35,6 +50,10 @@ _LOOKS: tuple[tuple[Callable[[bytes], bool], str, str], ...] = (
     (lambda b: b.startswith(b"GGUF"), "a GGUF file, which statex does not read", "convert from the original weights"),
     (lambda b: b[257:262] == b"ustar", "a tar archive",
      "unpack it first: tar -xf '{name}'; torch's own, from before 0.1.10, load in torch and can be saved again there"),
+    (lambda b: b.startswith(b"\x93NUMPY"), "one array of numpy (.npy), without a name",
+     "give it one: numpy.savez('state.npz', **{{'the.key': numpy.load('{name}')}})"),
+    (lambda b: _looks_like_msgpack(b), "msgpack data, such as Flax writes",
+     "save it as safetensors there: safetensors.flax.save_file(flax.traverse_util.flatten_dict(state, sep='.'), …)"),
     (lambda b: b.startswith(b"\x89HDF"), "an HDF5 file, which statex does not read", ""),
     (lambda b: b.lstrip().startswith(b"{"), "JSON text", "name the file that holds the weights"),
 )  # fmt: skip
@@ -79,14 +98,14 @@ def _reader(path: Path, file: InputFile) -> Reader:
         fail(codes.NOT_A_CHECKPOINT, f"`{path}` is empty")
     head = file.read(0, min(_HEAD, file.size))
     if head.startswith(ZIP):
-        return TorchReader(path, file)
+        directory = ZipDirectory(file)
+        return NpzReader(path, file, directory) if looks_like_npz(directory) else TorchReader(path, file, directory)
     if MAGIC.match(head):
         return LegacyReader(path, file)
     if looks_like_safetensors(head, file.size):
         return SafetensorsReader(path, file)
     if looks_like_pickle(head):
-        refuse_pickle(path, file)
-        fail(codes.NOT_A_CHECKPOINT, f"`{path}` is a pickle of plain values, and not one of torch.save")
+        return NumpyPickleReader(path, file)
     _refuse(path, head)
 
 

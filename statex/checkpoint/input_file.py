@@ -43,6 +43,11 @@ class InputFile:
         self._window = b""
         self._window_start = 0
 
+    @property
+    def start(self) -> int:
+        """Where it begins in what its descriptor is of."""
+        return self._base
+
     def part(self, start: int, count: int) -> InputFile:
         """Return a part of the file as a file of its own, which is closed with it; only reading goes through it."""
         part = copy(self)
@@ -67,9 +72,9 @@ class InputFile:
 
     def _read(self, offset: int, count: int) -> bytes:
         try:
-            found = os.pread(self.fd, count, self._base + offset)
+            found = os.pread(self.fd, count, self.start + offset)
             while len(found) < count:
-                more = os.pread(self.fd, count - len(found), self._base + offset + len(found))
+                more = os.pread(self.fd, count - len(found), self.start + offset + len(found))
                 if not more:
                     self.check_unchanged()
                     self.damaged(f"it ends at byte {offset + len(found)}")
@@ -85,7 +90,7 @@ class InputFile:
             self.damaged(f"bytes {offset} to {offset + len(buffer)} are beyond its end at {self.size}")
         try:
             while done < len(buffer):
-                count = os.preadv(self.fd, [buffer[done:]], self._base + offset + done)
+                count = os.preadv(self.fd, [buffer[done:]], self.start + offset + done)
                 if not count:
                     self.check_unchanged()
                     self.damaged(f"it ends at byte {offset + done}")

@@ -6,18 +6,15 @@ go on sharing a storage in torch files; safetensors has no sharing.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from statex.checkpoint.contents import Blob, Made, Moved, OutTensor, Run
 from statex.checkpoint.gather import gathered, held
 from statex.checkpoint.input_file import Stored
-from statex.checkpoint.objects import Call, Storage
-from statex.header import OpaqueInfo, TensorInfo, contiguous
-
-_CONTAINERS = (dict, list, tuple, Call)
-_TENSORS = {TensorInfo, OutTensor}
+from statex.checkpoint.objects import Storage
+from statex.checkpoint.walks import leaves, mapped
+from statex.header import TensorInfo, contiguous
 
 
 def for_torch(tree: Any) -> Any:
@@ -48,7 +45,9 @@ def alone(info: TensorInfo) -> OutTensor:
         blob: Blob = Moved((Run(stored, info.offset * kind.dtype.itemsize, kind.nbytes),), stored.location)
     else:
         blob = Made(kind.nbytes, lambda: gathered(info), stored.location, held=held(info), in_parts=True)
-    return OutTensor(kind, blob, 0, contiguous(kind.shape), info.is_parameter, info.requires_grad)
+    return OutTensor(
+        kind, blob, 0, contiguous(kind.shape), info.is_parameter, info.requires_grad, info.attributes
+    )  # fmt: skip
 
 
 def dense(state: Mapping[str, Any]) -> dict[str, OutTensor]:
@@ -61,7 +60,7 @@ def dense(state: Mapping[str, Any]) -> dict[str, OutTensor]:
 
 
 def _tensor(info: TensorInfo, blob: Blob, offset: int, stride: tuple[int, ...]) -> OutTensor:
-    return OutTensor(info.type, blob, offset, stride, info.is_parameter, info.requires_grad)
+    return OutTensor(info.type, blob, offset, stride, info.is_parameter, info.requires_grad, info.attributes)
 
 
 def _is_all_of(info: TensorInfo, stored: Stored) -> bool:
@@ -108,65 +107,3 @@ def _components(infos: list[TensorInfo]) -> Iterator[tuple[int, int, list[Tensor
             members.append(ranges[at][2])
             at += 1
         yield start, end, members
-
-
-def leaves(tree: Any, *, inside: bool = True) -> Iterator[Any]:
-    """Yield what a tree holds that is no container, calls' arguments included; shared parts once.
-
-    Where `inside` is false, calls and other opaque entries are left out with what is in them.
-    """
-    pending, seen = [tree], set()
-    while pending:
-        value = pending.pop()
-        if not inside and isinstance(value, OpaqueInfo | Call):
-            continue
-        if isinstance(value, OpaqueInfo):
-            value = value.handle
-        if not isinstance(value, _CONTAINERS):
-            yield value
-            continue
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        if isinstance(value, dict):
-            pending.extend(reversed(vars(value).values()) if _has_state(value) else ())
-            if set(map(type, value.values())) <= _TENSORS:  # at once, as there may be 100,000
-                yield from value.values()
-            else:
-                pending.extend(reversed(value.values()))
-        elif isinstance(value, Call):
-            pending.extend(reversed((*value.arguments, value.state)))
-        else:
-            pending.extend(reversed(value))
-
-
-def _has_state(value: Mapping[Any, Any]) -> bool:
-    return isinstance(value, OrderedDict)
-
-
-def mapped(tree: Any, change: Callable[[Any], Any]) -> Any:
-    """Return a tree with each leaf changed; what is one object in several places stays one."""
-    made: dict[int, Any] = {}
-
-    def walk(value: Any) -> Any:
-        if isinstance(value, OpaqueInfo):
-            value = value.handle
-        if not isinstance(value, _CONTAINERS):
-            return change(value)
-        if id(value) not in made:
-            made[id(value)] = build(value)
-        return made[id(value)]
-
-    def build(value: Any) -> Any:
-        if isinstance(value, OrderedDict):
-            result = OrderedDict((key, walk(item)) for key, item in value.items())
-            vars(result).update({name: walk(item) for name, item in vars(value).items()})
-            return result
-        if isinstance(value, dict):
-            return {key: walk(item) for key, item in value.items()}
-        if isinstance(value, Call):
-            state = walk(value.state) if value.state is not None else None
-            return Call(value.function, tuple(walk(item) for item in value.arguments), state)
-        return type(value)([walk(item) for item in value])
-
-    return walk(tree)

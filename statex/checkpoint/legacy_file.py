@@ -22,6 +22,8 @@ from statex.diagnostics.codes import files as codes
 MAGIC = re.compile(rb"\x80[\x02-\x05](?:\x95.{8})?\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19(?:\x94)?\.", re.DOTALL)
 """The pickled magic number, in any protocol."""
 _VERSION = 1001
+_CONTENT = 2
+"""Which of the pickles after the magic number is the object."""
 _FIRST, _LARGEST = 1 << 20, 1 << 30
 """Bytes that are looked for pickles in at first, and at most."""
 
@@ -74,8 +76,9 @@ class LegacyReader(Reader):
         assert magic is not None
         at = magic.end()
         found: list[Any] = []
-        for _ in range(4):
-            reader = PickleReader(data, str(self.path), objects.storage, objects.build, at)
+        for number in range(4):
+            is_content = number == _CONTENT
+            reader = PickleReader(data, str(self.path), objects.storage, objects.build, at, foreign=is_content)
             readers.append(reader)
             found.append(reader.read())
             at = reader.at
@@ -106,13 +109,3 @@ class LegacyReader(Reader):
             at += 8 + nbytes
         for key in self._waiting:
             self._file.damaged(f"the storage `{key}` is missing from it")
-
-
-def refuse_pickle(path: Path, file: InputFile) -> None:
-    """Raise what is wrong with a pickle that torch.save has not written: the name it wants to import, if any.
-
-    Raises:
-        StatexError: SX603, SX604; nothing for a pickle of plain values.
-    """
-    objects = TorchObjects(str(path), lambda key, nbytes, location: file.damaged("it names a storage"))
-    PickleReader(file.read(0, min(file.size, _FIRST)), str(path), objects.storage, objects.build).read()

@@ -9,10 +9,12 @@ from typing import Any
 
 from statex.checkpoint.crc import crc32
 from statex.checkpoint.input_file import Stored
-from statex.checkpoint.objects import FUNCTIONS, STORAGES, Call, Global, Storage
+from statex.checkpoint.objects import FUNCTIONS, SPARSE, STORAGES, Call, Global, Storage
 from statex.checkpoint.packed import of_torch
-from statex.diagnostics import fail
+from statex.checkpoint.walks import holds_foreign
+from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import files as codes
+from statex.foreign import Foreign
 from statex.header import OpaqueInfo, TensorInfo
 from statex.torch_dtypes import torch_dtype
 
@@ -33,6 +35,8 @@ class Materializer:
             return self.value(value.handle)
         if isinstance(value, Call):
             return self._once(value, self._call)
+        if isinstance(value, Foreign):
+            return value
         if isinstance(value, Storage):
             return self._typed_storage(value)
         if isinstance(value, Global):
@@ -71,8 +75,13 @@ class Materializer:
         else:
             tensor = self._alone(info, torch, dtype)
         if info.is_parameter:
-            return torch.nn.Parameter(tensor, requires_grad=info.requires_grad)
-        return tensor.requires_grad_() if info.requires_grad else tensor
+            tensor = torch.nn.Parameter(tensor, requires_grad=info.requires_grad)
+        elif info.requires_grad:
+            tensor.requires_grad_()
+        # Not set one by one as torch does: a name such as `__class__` has to mean nothing.
+        for names in info.attributes if isinstance(info.attributes, tuple) else (info.attributes,):
+            vars(tensor).update(self.value(names or {}))
+        return tensor
 
     def _alone(self, info: TensorInfo, torch: Any, dtype: Any) -> Any:
         """Return a tensor over no more bytes than it reaches."""
@@ -119,6 +128,8 @@ class Materializer:
 
         if call.function not in FUNCTIONS:
             raise AssertionError(f"{call.function} is no function of a checkpoint")
+        if holds_foreign(call):
+            fail(codes.UNSAFE, f"a {call.function.name} has parts that are code, and is not made")
         arguments = [self.value(argument) for argument in call.arguments]
         try:
             # Indices that point outside would let torch read foreign memory later.
@@ -126,9 +137,14 @@ class Materializer:
             with invariants(True), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "TypedStorage is deprecated")
                 made = _function(call.function)(*arguments)
+                if call.function == SPARSE:
+                    # Looks at what was made since it was asked last, and lets go of it.
+                    torch._utils._validate_loaded_sparse_tensors()  # type: ignore[no-untyped-call]
                 if call.state is not None:
                     vars(made).update(self.value(call.state))
-        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+        except StatexError:
+            raise
+        except Exception as error:  # what a stranger's arguments may meet in torch is nobody's to list
             fail(codes.DAMAGED, f"torch refuses to make a {call.function.name}: {error}")
         return made
 

@@ -30,6 +30,13 @@ class Global:
             known.module, known.name = module, name
         return known
 
+    @classmethod
+    def unknown(cls, module: str, name: str) -> Global:
+        """Return an object for a name that is in no table, which nothing but the file that names it keeps."""
+        found = super().__new__(cls)
+        found.module, found.name = module, name
+        return found
+
     def __str__(self) -> str:
         return f"{self.module}.{self.name}"
 
@@ -106,6 +113,10 @@ TENSOR_V3 = Global("torch._utils", "_rebuild_tensor_v3")
 TENSOR_V1 = Global("torch._utils", "_rebuild_tensor")
 QUANTIZED = Global("torch._utils", "_rebuild_qtensor")
 PARAMETER = Global("torch._utils", "_rebuild_parameter")
+PARAMETER_WITH_STATE = Global("torch._utils", "_rebuild_parameter_with_state")
+FROM_TYPE = Global("torch._tensor", "_rebuild_from_type_v2")
+TENSOR = Global("torch", "Tensor")
+SPARSE = Global("torch._utils", "_rebuild_sparse_tensor")
 ORDERED_DICT = Global("collections", "OrderedDict")
 ENCODE = Global("_codecs", "encode")
 SIZE = Global("torch", "Size")
@@ -135,7 +146,7 @@ FUNCTIONS = frozenset(
         Global("collections", "Counter"),
         Global("torch", "device"),
         Global("torch.serialization", "_get_layout"),
-        Global("torch._tensor", "_rebuild_from_type_v2"),
+        FROM_TYPE,
         *(
             Global(module, name)
             for module in ("builtins", "__builtin__")
@@ -151,7 +162,7 @@ NAMES: Mapping[tuple[str, str], Global] = {
         *FUNCTIONS,
         *STORAGES,
         *(Global("torch", name) for name in {*_DTYPES, *_QSCHEMES, *_LAYOUTS}),
-        Global("torch", "Tensor"),
+        TENSOR,
         Global("torch.nn.parameter", "Parameter"),
     )
 }

@@ -12,7 +12,7 @@ from math import prod
 from typing import Any, NoReturn, TypeVar
 
 from statex.checkpoint.contents import OutTensor
-from statex.checkpoint.layout import leaves, mapped
+from statex.checkpoint.walks import leaves, mapped
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.suggest import join_words

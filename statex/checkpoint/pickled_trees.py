@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from statex.checkpoint.objects import Call, Global
-from statex.header import OpaqueInfo
+from statex.foreign import Foreign
+from statex.header import OpaqueInfo, TensorInfo
 
 DEPTH = 100
 """How deep containers may be nested."""
@@ -16,28 +17,58 @@ _VALUES = 4_000_000
 """How many values a tree may have, a value that is in several places counted in each."""
 _TOO_MANY = f"it has more than {_VALUES} values, repeated ones counted wherever they are"
 _KEY_PARTS = 1000
+_MADE = 6_000_000
+"""Containers and calls that a pickle may make, and parts that it may copy."""
+_ODD_KEYS = 10_000
+_PLAIN_BITS = 60
+"""Numbers of so many bits are their own hash."""
 
 _NESTED = (dict, list, tuple, set, Call, OpaqueInfo)
 
 Damaged = Callable[[str], NoReturn]
 
 
-def check_key(key: Any, damaged: Damaged) -> None:
+class Budget:
+    """How much a pickle may still make: it can ask for much more than it has bytes, by way of its memo."""
+
+    def __init__(self, damaged: Damaged) -> None:
+        self.damaged = damaged
+        self._left = _MADE
+        self._odd = _ODD_KEYS
+
+    def spend(self, amount: int) -> None:
+        """Take note that so many objects are made, or copied."""
+        self._left -= amount
+        if self._left < 0:
+            self.damaged(f"it makes more than {_MADE} objects")
+
+    def spend_odd(self) -> None:
+        """Take note of a number that hashes like many others: a dict of such keys takes time without end."""
+        self._odd -= 1
+        if self._odd < 0:
+            self.damaged(f"it has more than {_ODD_KEYS} keys that are very large or complex numbers")
+
+
+def check_key(key: Any, budget: Budget) -> None:
     """Refuse keys that are no plain values or tuples of them: to hash a deeply nested tuple can end the process."""
     pending, count = [key], 0
     while pending:
         part = pending.pop()
         count += 1
         if type(part) is tuple and count + len(part) <= _KEY_PARTS:
+            budget.spend(len(part))
             pending.extend(part)
-        elif not isinstance(part, str | int | float | complex | bytes | Global | Call | None):
-            damaged(f"a key is a {type(part).__name__}")
+        elif not isinstance(part, str | int | float | complex | bytes | Global | Call | Foreign | None):
+            budget.damaged(f"a key is a {type(part).__name__}")
+        elif isinstance(part, complex) or (isinstance(part, int) and part.bit_length() > _PLAIN_BITS):
+            budget.spend_odd()
 
 
 def check_tree(tree: Any, damaged: Damaged) -> None:
     """Refuse trees that are nested too deep, hold themselves, or have too many values.
 
-    A part that is in several places counts in each, and is looked at once.
+    A part that is in several places counts in each, and is looked at once. What is in foreign objects is not looked
+    at: nobody goes through it by calling himself.
     """
     known: dict[int, tuple[int, int]] = {}
     """Of each container: how many values it has, and how many levels."""
@@ -47,7 +78,7 @@ def check_tree(tree: Any, damaged: Damaged) -> None:
     while pending:
         value = pending[-1]
         place = id(value)
-        if place in known or not isinstance(value, _NESTED):
+        if place in known or not _is_nested(value):
             pending.pop()
             continue
         inner = within.get(place)
@@ -56,7 +87,7 @@ def check_tree(tree: Any, damaged: Damaged) -> None:
                 damaged(TOO_DEEP)
             if _count(value) > _VALUES:
                 damaged(_TOO_MANY)
-            inner = within[place] = [part for part in _parts(value) if isinstance(part, _NESTED)]
+            inner = within[place] = [part for part in _parts(value) if _is_nested(part)]
             fresh = [part for part in inner if id(part) not in known]
             if any(id(part) in within for part in fresh):
                 damaged(TOO_DEEP)
@@ -75,6 +106,10 @@ def check_tree(tree: Any, damaged: Damaged) -> None:
         pending.pop()
 
 
+def _is_nested(value: Any) -> bool:
+    return value.attributes is not None if type(value) is TensorInfo else isinstance(value, _NESTED)
+
+
 def _count(value: Any) -> int:
     if isinstance(value, OrderedDict):
         return len(value) + len(vars(value))
@@ -91,5 +126,7 @@ def _parts(value: Any) -> Iterator[Any]:
         yield from (*value.arguments, value.state)
     elif isinstance(value, OpaqueInfo):
         yield value.handle
+    elif isinstance(value, TensorInfo):
+        yield value.attributes
     elif isinstance(value, list | tuple | set):
         yield from value

@@ -19,6 +19,8 @@ from statex.diagnostics.codes import files as codes
 
 ZIP = b"PK\x03\x04"
 _TORCHSCRIPT = "constants.pkl"
+_EXPORTED = ("archive_format", "serialized_exported_program.json")
+_LAST_VERSION = 10
 _LARGEST_PICKLE = 1 << 30
 """Bytes; a pickle names tensors and does not hold them."""
 
@@ -28,16 +30,20 @@ class TorchReader(Reader):
 
     format = "torch"
 
-    def __init__(self, path: Path, file: InputFile) -> None:
+    def __init__(self, path: Path, file: InputFile, directory: ZipDirectory | None = None) -> None:
         super().__init__(path, [file])
         self._file = file
-        self._directory = ZipDirectory(file)
+        self._directory = directory if directory is not None else ZipDirectory(file)
+        if self._directory.alike is not None:
+            # torch finds members by their names without regard to case.
+            file.damaged(f"it has two members `{self._directory.alike}`")
         self._prefix = self._find_prefix()
         self._ranges: list[tuple[int, int, str]] = []
+        self._check_version()
         self._check_byteorder()
         pickled = self._record("data.pkl", _LARGEST_PICKLE)
         made = TorchObjects(str(path), self._place)
-        self._tree = PickleReader(pickled, str(path), made.storage, made.build, tensor=made.plain).read()
+        self._tree = PickleReader(pickled, str(path), made.storage, made.build, tensor=made.plain, foreign=True).read()
         self._check_overlap()
 
     @property
@@ -56,11 +62,26 @@ class TorchReader(Reader):
                 help="load it where you trust it, and save its state: "
                 "torch.save(torch.jit.load(f).state_dict(), 'state.pth')",
             )
+        if not tops and any(name.endswith(_EXPORTED) for name in members):
+            fail(
+                codes.NOT_A_CHECKPOINT,
+                f"`{self.path}` is an archive of torch.export (.pt2): a program, not a state",
+                help="load it where you trust it, and save its state: "
+                "torch.save(torch.export.load(f).state_dict, 'state.pth')",
+            )
         if not tops:
             fail(codes.NOT_A_CHECKPOINT, f"`{self.path}` is a zip archive, and not one of torch.save")
         if len(tops) > 1:
             self._file.damaged("it holds several archives of torch.save")
         return tops[0]
+
+    def _check_version(self) -> None:
+        """Refuse versions of the format that torch does not read either."""
+        for name in ("version", ".data/version"):
+            if self._prefix + name in self._directory.members:
+                said = self._record(name, 64).strip()
+                if not said.isdigit() or not 1 <= int(said) <= _LAST_VERSION:
+                    self._file.damaged(f"its `{name}` is {said!r}, and torch has had 1 to {_LAST_VERSION}")
 
     def _check_byteorder(self) -> None:
         if self._prefix + "byteorder" not in self._directory.members:

@@ -9,15 +9,18 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
+from math import prod
 from typing import Any, NoReturn
 
 from statex.checkpoint import objects
 from statex.checkpoint.input_file import Stored
 from statex.checkpoint.objects import KINDS, STORAGES, Call, Global, Storage
-from statex.checkpoint.pickled_trees import check_key
+from statex.checkpoint.pickled_trees import Budget, check_key
+from statex.checkpoint.walks import holds_foreign
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.dtypes import BY_NAME, DType, Kind
+from statex.foreign import Foreign
 from statex.header import OpaqueInfo, TensorInfo, TensorType
 
 Place = Callable[[str, int, str], Stored]
@@ -31,11 +34,14 @@ class TorchObjects:
         self.label = label
         self._place = place
         self.storages: dict[str, Storage] = {}
+        self._budget = Budget(self.damaged)
 
     # --- storages ----------------------------------------------------------------------------------------------
 
-    def storage(self, id: Any) -> Storage:
-        """Return the storage a persistent id names; all ids of one key have to agree."""
+    def storage(self, id: Any) -> Any:
+        """Return the storage a persistent id names (or class of a module); all ids of one key have to agree."""
+        if type(id) is tuple and len(id) == 4 and id[0] == "module" and isinstance(id[1], Foreign | Global):
+            return id[1]  # a module's class, which torch before 1.6 saved with its source
         if type(id) is not tuple or len(id) not in (5, 6) or id[0] != "storage":
             self.damaged("a persistent id names no storage")
         _, cls, key, location, numel, *view = id
@@ -70,10 +76,15 @@ class TorchObjects:
 
     def build(self, function: Global, arguments: tuple[Any, ...]) -> Any:
         """Return what a call makes: a plain container, a `TensorInfo`, or the call itself where it is kept whole."""
+        if any(isinstance(argument, Foreign) for argument in arguments):
+            return Foreign("call", function, arguments)
         maker = _MAKERS.get(function)
         made = maker(self, arguments) if maker is not None else None
         if made is not None:
             return made
+        self._budget.spend(len(arguments))
+        if holds_foreign(arguments, self._budget):
+            return Foreign("call", function, arguments)
         call = Call(function, arguments)
         if function.name in KINDS:
             return OpaqueInfo(KINDS[function.name], call)
@@ -85,18 +96,23 @@ class TorchObjects:
         pairs = arguments[0]
         if len(arguments) != 1 or type(pairs) is not list or not all(_is_pair(p) for p in pairs):
             self.damaged("an OrderedDict is made of what are no pairs")
+        self._budget.spend(len(pairs))
+        for key, _ in pairs:
+            check_key(key, self._budget)
         return OrderedDict(pairs)
 
     def _set(self, arguments: tuple[Any, ...]) -> Any:
         if len(arguments) != 1 or type(arguments[0]) is not list:
             self.damaged("a set is made of what is no list")
+        self._budget.spend(len(arguments[0]))
         for item in arguments[0]:
-            check_key(item, lambda why: self.damaged(f"in a set, {why}"))
+            check_key(item, self._budget)
         return set(arguments[0])
 
     def _bytes(self, arguments: tuple[Any, ...]) -> Any:
         if len(arguments) != 2 or type(arguments[0]) is not str or arguments[1] not in ("latin1", "latin-1"):
             self.damaged("bytes are made of what is no text")
+        self._budget.spend(len(arguments[0]) >> 6)  # which a file of the largest size cannot spend unless it repeats
         return arguments[0].encode("latin-1")
 
     def _no_bytes(self, arguments: tuple[Any, ...]) -> Any:
@@ -164,8 +180,14 @@ class TorchObjects:
         dtype = dtype or STORAGES[storage.type].dtype
         if dtype is None or dtype.kind is Kind.QUANTIZED:
             return None
+        if requires_grad:
+            self._check_grad(dtype)
         stored = storage.handle
         return TensorInfo(_type(dtype, shape), stored if span else None, offset, stride, False, requires_grad, stored)
+
+    def _check_grad(self, dtype: DType) -> None:
+        if not (dtype.is_floating_point or dtype.is_complex):
+            self.damaged(f"a tensor of {dtype} has requires_grad, which takes floating-point numbers")
 
     def _sized(
         self, storage: Any, offset: Any, shape: Any, stride: Any, itemsize: int | None = None
@@ -189,7 +211,7 @@ class TorchObjects:
         """Return the elements from the first to the last, all of them inside the storage."""
         span = _span(shape, stride)
         if offset < 0 or span is None:
-            self.damaged(f"a tensor over the storage `{storage.key}` has negative sizes")
+            self.damaged(f"a tensor over the storage `{storage.key}` has negative sizes, or too many elements: {shape}")
         packed = _PACKED.get(storage.type.name, 1)
         size = itemsize or STORAGES[storage.type].itemsize
         # A tensor without elements may be anywhere.
@@ -202,17 +224,38 @@ class TorchObjects:
             return None
         if type(arguments[0]) is not TensorInfo:
             return None
+        if arguments[1]:
+            self._check_grad(arguments[0].type.dtype)
         return replace(arguments[0], is_parameter=True, requires_grad=arguments[1])
+
+    def _parameter_with_state(self, arguments: tuple[Any, ...]) -> Any:
+        if len(arguments) != 4 or not are_attributes(arguments[3]):
+            return None
+        made = self._parameter(arguments[:3])
+        return replace(made, attributes=arguments[3] or None) if made is not None else None
+
+    def _from_type(self, arguments: tuple[Any, ...]) -> Any:
+        if len(arguments) != 4 or not are_attributes(arguments[3]) or type(arguments[2]) is not tuple:
+            return None
+        function, cls, inner, attributes = arguments
+        if cls is not objects.TENSOR or function not in _DENSE:
+            return None
+        made = self.build(function, inner)
+        return replace(made, attributes=attributes or None) if type(made) is TensorInfo else None
 
     def damaged(self, why: str) -> NoReturn:
         """Raise the diagnostic of a file whose objects do not fit together."""
         fail(codes.DAMAGED, f"`{self.label}` is damaged: {why}", help="fetch the file again, and compare its size")
 
 
+_MOST_ELEMENTS = 2**60
+"""Of a tensor: what takes fewer bytes than torch can count, whatever its dtype. A view may repeat what is stored."""
+
+
 @lru_cache(maxsize=4096)
 def _span(shape: tuple[int, ...], stride: tuple[int, ...]) -> int | None:
-    """Return how many elements a tensor reaches over; `None` for negative sizes."""
-    if min(shape, default=0) < 0 or min(stride, default=0) < 0:
+    """Return how many elements a tensor reaches over; `None` for negative sizes, and for too many elements."""
+    if min(shape, default=0) < 0 or min(stride, default=0) < 0 or prod(shape) >= _MOST_ELEMENTS:
         return None
     return 1 + sum((n - 1) * s for n, s in zip(shape, stride, strict=True)) if 0 not in shape else 0
 
@@ -225,8 +268,18 @@ _OTHER_SIZES: Mapping[str, int] = {"bits16": 2}
 """Bytes an element of the dtypes that are only moved, where it is not one."""
 
 
+_DENSE = (objects.TENSOR_V1, objects.TENSOR_V2, objects.TENSOR_V3)
+
+
+def are_attributes(value: Any) -> bool:
+    """Say whether a value is what torch saves of a tensor's attributes: a dict by name, or one and that of slots."""
+    if type(value) is tuple:
+        return len(value) == 2 and all(one is None or (type(one) is dict and are_attributes(one)) for one in value)
+    return type(value) is dict and all(type(name) is str for name in value)
+
+
 def _is_pair(value: Any) -> bool:
-    return isinstance(value, tuple | list) and len(value) == 2 and isinstance(value[0], str | int | float)
+    return isinstance(value, tuple | list) and len(value) == 2
 
 
 def _sizes(value: Any) -> tuple[int, ...] | None:
@@ -248,6 +301,8 @@ _MAKERS: Mapping[Global, Callable[[TorchObjects, tuple[Any, ...]], Any]] = {
     objects.TENSOR_V2: TorchObjects._tensor_v2,
     objects.TENSOR_V3: TorchObjects._tensor_v3,
     objects.PARAMETER: TorchObjects._parameter,
+    objects.PARAMETER_WITH_STATE: TorchObjects._parameter_with_state,
+    objects.FROM_TYPE: TorchObjects._from_type,
     objects.QUANTIZED: TorchObjects._quantized,
     **{Global(m, "set"): TorchObjects._set for m in ("builtins", "__builtin__")},
     **{Global(m, "bytes"): TorchObjects._no_bytes for m in ("builtins", "__builtin__")},

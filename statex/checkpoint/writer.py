@@ -14,7 +14,7 @@ from statex.checkpoint import layout
 from statex.checkpoint.atomic.renames import create
 from statex.checkpoint.beside import OtherFile, copied_into
 from statex.checkpoint.contents import OutTensor
-from statex.checkpoint.distributed import refuse_unread, write_distributed
+from statex.checkpoint.distributed import write_distributed
 from statex.checkpoint.earlier import Earlier
 from statex.checkpoint.filenames import Names, usual_names
 from statex.checkpoint.flat_help import leave_out
@@ -22,8 +22,11 @@ from statex.checkpoint.input_file import Stored
 from statex.checkpoint.output_file import OutputFile
 from statex.checkpoint.packed import for_safetensors, for_torch
 from statex.checkpoint.safetensors_file import check_holdable, write_safetensors
+from statex.checkpoint.sparse import check_sparse
 from statex.checkpoint.strict_json import is_text
 from statex.checkpoint.torch_writer import TorchWriter
+from statex.checkpoint.unread import refuse_unread
+from statex.checkpoint.walks import leaves, mapped
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.header import TensorInfo
@@ -71,14 +74,14 @@ def arrange(tree: Any, options: Options) -> Any:
         StatexError: SX614 for what the format cannot hold.
     """
     if not _holds_tensors_alone(tree):
-        refuse_unread(layout.leaves(tree))
+        refuse_unread(leaves(tree))
     if options.format == "safetensors":
         check_holdable(tree)
         return {key: for_safetensors(layout.alone(v) if isinstance(v, TensorInfo) else v) for key, v in tree.items()}
     tree = for_torch(tree)
     if options.format == "dcp":
         # Each tensor is saved by itself there, whatever it shares.
-        return layout.mapped(tree, lambda leaf: layout.alone(leaf) if _is_stored(leaf) else leaf)
+        return mapped(tree, lambda leaf: layout.alone(leaf) if _is_stored(leaf) else leaf)
     if options.folder and options.format == "torch":
         _check_flat(tree)
     return layout.for_torch(tree)
@@ -141,6 +144,7 @@ def stage_checkpoint(
 
     def write_folder(temporary: Path) -> None:
         if options.format == "dcp":
+            check_sparse(tree)
             write_distributed(temporary, tree, options.watch)
         else:
             _write_set(temporary, tree, options)
@@ -163,6 +167,7 @@ def _write_file(path: Path, tree: Any, options: Options, name: str) -> None:
         if options.format == "safetensors":
             write_safetensors(file, tree, options.notes, options.check)
         else:
+            check_sparse(tree)
             TorchWriter(file, _folder_name(name), check=options.check).write(tree)
         file.finish()
     finally:

@@ -10,9 +10,9 @@ from typing import Any, NoReturn
 from statex.checkpoint.contents import Blob, Made, Moved, OutTensor
 from statex.checkpoint.crc import combined, crc32
 from statex.checkpoint.input_file import Stored
-from statex.checkpoint.layout import leaves
 from statex.checkpoint.objects import Storage
 from statex.checkpoint.reader import Reader
+from statex.checkpoint.walks import leaves
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.header import TensorInfo
@@ -33,7 +33,7 @@ def compare_written(reader: Reader, output: Any, added: Add = unheard) -> None:
             # What is only in memory is let go, so that the disk itself is asked.
             os.posix_fadvise(file.fd, 0, 0, os.POSIX_FADV_DONTNEED)
     found = [leaf for leaf in leaves(reader.tree) if isinstance(leaf, TensorInfo)]
-    wanted = list(_tensors(output, reader.format))
+    wanted = list(_tensors(output))
     if len(found) != len(wanted):
         _differs(reader.path, f"it holds {len(found)} tensors, and {len(wanted)} were written")
     seen: set[Blob] = set()
@@ -51,20 +51,20 @@ def compare_written(reader: Reader, output: Any, added: Add = unheard) -> None:
             added(written.blob.nbytes)
         if found_crc != _crc(written.blob, added):
             _differs(reader.path, f"the bytes of `{name}` are not those that were written")
-    if reader.format != "dcp":  # there they are pickled values, which are not read
-        _compare_storages(reader, output, added)
+    _compare_storages(reader, output, added)
 
 
 def bytes_compared(output: Any, format: str) -> int:
     """Return how many bytes are read to compare an output of a format with the arranged tree that is written."""
-    blobs = {one.blob for one in _tensors(output, format)}
-    odd = sum(stored.nbytes for stored in set(_storages(output))) if format != "dcp" else 0
+    blobs = {one.blob for one in _tensors(output)}
+    # In `dcp`, values that share a storage have it each: they are archives of their own.
+    storages = list(_storages(output)) if format == "dcp" else set(_storages(output))
+    odd = sum(stored.nbytes for stored in storages)
     return sum(2 * blob.nbytes if isinstance(blob, Moved) else blob.nbytes for blob in blobs) + 2 * odd
 
 
-def _tensors(output: Any, format: str) -> Iterator[OutTensor]:
-    # Of `dcp`, sparse and other odd tensors are pickled values, whose parts nobody reads.
-    return (leaf for leaf in leaves(output, inside=format != "dcp") if isinstance(leaf, OutTensor))
+def _tensors(output: Any) -> Iterator[OutTensor]:
+    return (leaf for leaf in leaves(output) if isinstance(leaf, OutTensor))
 
 
 def _storages(tree: Any) -> Iterator[Stored]:

@@ -20,17 +20,23 @@ _LOCAL = struct.Struct("<4s22x2H")
 """Of a local header: mark, lengths of name and extra field."""
 _NONE16, _NONE32 = 0xFFFF, 0xFFFFFFFF
 _ENCRYPTED = 0x1
+_DEFLATED = 8
 
 
 @record
 class Member:
-    """A member of an archive: its data's size and CRC-32, where its local header is, whether it is stored as it is."""
+    """A member of an archive: its data's size and CRC-32, where its local header is, whether it is stored as it is.
+
+    If it is not, `packed` is the size of what is stored, and `deflated` says that this is the only difference.
+    """
 
     name: str
     size: int
     crc: int
     header: int
     plain: bool
+    packed: int
+    deflated: bool
 
 
 class ZipDirectory:
@@ -41,6 +47,8 @@ class ZipDirectory:
         offset, size, count = self._find()
         self.start = offset
         """Where the directory starts: all data lies before."""
+        self.alike: str | None = None
+        """A name that differs from another one in case alone."""
         self.members: Mapping[str, Member] = self._read(offset, size, count)
 
     def _find(self) -> tuple[int, int, int]:
@@ -99,9 +107,10 @@ class ZipDirectory:
                 file.damaged("its zip directory is broken")
             named = data[at : at + name_size]
             name = named.decode("utf-8", "surrogateescape")
-            # torch finds members by their names without regard to case.
-            if named.lower() in names:
+            if name in members:
                 file.damaged(f"it has two members `{name}`")
+            if named.lower() in names:
+                self.alike = name
             names.add(named.lower())
             if _NONE32 in (packed, length, header):
                 extra = data[at + name_size : at + name_size + extra_size]
@@ -109,8 +118,9 @@ class ZipDirectory:
             at += name_size + extra_size + comment_size
             if header + _LOCAL.size + packed > offset:
                 file.damaged(f"its member `{name}` reaches into the directory")
-            plain = not method and not flags & _ENCRYPTED and packed == length
-            members[name] = Member(name, length, crc, header, plain)
+            open_ = not flags & _ENCRYPTED
+            plain, deflated = open_ and not method and packed == length, open_ and method == _DEFLATED
+            members[name] = Member(name, length, crc, header, plain, packed, deflated)
         if at != size:
             file.damaged("its zip directory has more in it than its members")
         return members
@@ -141,6 +151,14 @@ class ZipDirectory:
         """
         if not member.plain:
             self.file.damaged(f"its member `{member.name}` is compressed or encrypted, which torch.save never does")
+        return self.place(member)
+
+    def place(self, member: Member) -> int:
+        """Return where what is stored of a member starts, after its local header is checked.
+
+        Raises:
+            StatexError: SX604.
+        """
         name = member.name.encode("utf-8", "surrogateescape")
         # The directory, which has the name as well, lies behind: there are that many bytes.
         local = self.file.read(member.header, _LOCAL.size + len(name))
@@ -148,6 +166,6 @@ class ZipDirectory:
         start: int = member.header + _LOCAL.size + name_size + extra_size
         if mark != b"PK\x03\x04" or name_size != len(name) or not local.endswith(name):
             self.file.damaged(f"there is no member `{member.name}` at byte {member.header}")
-        if start + member.size > self.start:
+        if start + member.packed > self.start:
             self.file.damaged(f"its member `{member.name}` reaches into the directory")
         return start

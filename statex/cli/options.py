@@ -165,6 +165,13 @@ class Writing:
     verify_written: Annotated[
         bool, typer.Option("--verify-written", help="Read the output again and compare it before it appears.")
     ] = False
+    keep_foreign: Annotated[
+        bool,
+        typer.Option(
+            "--keep-foreign",
+            help="Write objects that statex does not load as they were read. They stay as dangerous as in the input.",
+        ),
+    ] = False
 
 
 @dataclass(frozen=True)

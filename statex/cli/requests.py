@@ -78,6 +78,7 @@ def written(destination: str, writing: options.Writing, saying: options.Saying) 
         max_memory=size(writing.max_memory, "--max-memory"),
         check_input=writing.check_input,
         verify_written=writing.verify_written,
+        keep_foreign=writing.keep_foreign,
         warnings=warnings(saying.warnings),
         dry_run=writing.dry_run,
     )

@@ -88,6 +88,8 @@ class Output:
     step: int
     born: str | None
     """The key of the input it follows (its device, its module), `None` for what was added."""
+    attributes: object = field(default=None, compare=False)
+    """Those of the tensor that it is or replaces, as `TensorInfo` has them."""
 
 
 @record
@@ -139,6 +141,8 @@ class Plan:
     """What stands around the state and is not in the output, because of `root … -> …`."""
     linked: Mapping[str, str] = field(default_factory=dict)
     """The files of inputs' folders that are links to elsewhere, and where these lead."""
+    dropped_values: tuple[str, ...] = ()
+    """The paths of values around the state that rules leave out."""
 
     def info(self, key: SourceKey) -> TensorInfo | OpaqueInfo:
         """Return the header's entry of a source."""

@@ -37,6 +37,7 @@ class Entry:
     opaque: OpaqueInfo | None = None
     is_parameter: bool = False
     requires_grad: bool = False
+    attributes: object = None
     step: int = -1
 
     @property
@@ -79,7 +80,7 @@ class Entry:
         # Spelled out, as `dataclasses.replace` costs several times as much, and renames do this for every key.
         return Entry(
             self.tie, self.roots, self.origin, self.info, self.graph, self.known, self.born, self.opaque,
-            self.is_parameter, self.requires_grad, step,
+            self.is_parameter, self.requires_grad, self.attributes, step,
         )  # fmt: skip
 
     @property
@@ -187,7 +188,7 @@ def output_of(entry: Entry, graph: Graph) -> Output:
     return Output(
         graph.inner(entry.known.id) if entry.origin is None and entry.known is not None else None,
         entry.type, entry.tie, entry.origin, entry.opaque, entry.is_parameter, entry.requires_grad, entry.step,
-        entry.born,
+        entry.born, entry.attributes,
     )  # fmt: skip
 
 
@@ -205,7 +206,7 @@ def source_entry(key: SourceKey, info: TensorInfo | OpaqueInfo, graph: Graph) ->
         return Entry(tie, tie, key, born=born, opaque=info)
     memory = info.identity
     tie = ("source", key.input, key.member, memory) if memory is not None else key
-    return Entry(tie, tie, key, info, graph, None, born, None, info.is_parameter, info.requires_grad)
+    return Entry(tie, tie, key, info, graph, None, born, None, info.is_parameter, info.requires_grad, info.attributes)
 
 
 def computed(entry: Entry, value: TensorValue | None, tie: Hashable, step: int) -> Entry:

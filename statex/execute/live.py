@@ -72,7 +72,7 @@ def _describe_item(key: object, value: Any, torch: Any, depth: int) -> Any:
     return _describe(value, torch, depth + 1)
 
 
-def tensor_info(tensor: Any) -> TensorInfo | OpaqueInfo:
+def tensor_info(tensor: Any, *, attributes: bool = True) -> TensorInfo | OpaqueInfo:
     """Describe a live tensor; one without plain data (sparse, quantized, lazy) is moved and never computed with."""
     import torch
     from torch.nn.parameter import is_lazy
@@ -91,7 +91,20 @@ def tensor_info(tensor: Any) -> TensorInfo | OpaqueInfo:
         is_parameter=isinstance(tensor, torch.nn.Parameter),
         requires_grad=tensor.requires_grad,
         handle=tensor,
+        attributes=_attributes(tensor) if attributes and type(tensor) in (torch.Tensor, torch.nn.Parameter) else None,
     )
+
+
+def _attributes(tensor: Any) -> dict[str, Any] | None:
+    """Return what Python code has set on a tensor, described; of tensors in there, no attributes in turn."""
+    found: dict[str, Any] = getattr(tensor, "__dict__", {})
+    return {name: _plainly(value) for name, value in found.items()} or None
+
+
+def _plainly(value: Any) -> Any:
+    import torch
+
+    return tensor_info(value, attributes=False) if isinstance(value, torch.Tensor) else value
 
 
 def _storage(tensor: Any) -> Hashable:

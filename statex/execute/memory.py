@@ -74,8 +74,13 @@ class Run:
             tensor = tensor.clone(memory_format=torch.contiguous_format)
         self.storages.add(tensor.untyped_storage()._cdata)
         if output.is_parameter:
-            return torch.nn.Parameter(tensor, requires_grad=output.requires_grad)
-        return tensor.requires_grad_() if output.requires_grad else tensor
+            tensor = torch.nn.Parameter(tensor, requires_grad=output.requires_grad)
+        elif output.requires_grad:
+            tensor.requires_grad_()
+        if isinstance(output.attributes, dict) and output.born is not None:
+            before = vars(self.load(SourceKey("", 0, output.born)))
+            vars(tensor).update({name: before[name] for name in output.attributes if name in before})
+        return tensor
 
     def _device(self, output: Output) -> Any:
         if output.born is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from statex.checkpoint.contents import Buffer, Made, OutTensor
 from statex.checkpoint.input_file import Stored
+from statex.checkpoint.walks import mapped
 from statex.execute.heap import Heap
 from statex.header import TensorInfo, TensorType, contiguous
 
@@ -17,7 +18,19 @@ def readable(info: TensorInfo, load: Callable[[], Any], heap: Heap) -> TensorInf
         return info
     kind = info.type
     blob = Made(kind.nbytes, lambda: _loaded(kind, load, heap), held=kind.nbytes)
-    return OutTensor(kind, blob, 0, contiguous(kind.shape), info.is_parameter, info.requires_grad)
+    return OutTensor(
+        kind, blob, 0, contiguous(kind.shape), info.is_parameter, info.requires_grad,
+        readable_attributes(info.attributes, heap),
+    )  # fmt: skip
+
+
+def readable_attributes(attributes: Any, heap: Heap) -> Any:
+    """Return attributes of a tensor with readable ones in place of the tensors among them."""
+
+    def made(leaf: Any) -> Any:
+        return readable(leaf, lambda: leaf.handle, heap) if isinstance(leaf, TensorInfo) else leaf
+
+    return mapped(attributes, made)
 
 
 def _loaded(kind: TensorType, load: Callable[[], Any], heap: Heap) -> Iterator[Buffer]:

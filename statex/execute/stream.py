@@ -9,7 +9,7 @@ from typing import Any
 from statex.checkpoint.contents import Again, Blob, Buffer, Made, Moved, OutTensor, Run
 from statex.checkpoint.crc import crc32
 from statex.checkpoint.input_file import Stored
-from statex.checkpoint.layout import leaves
+from statex.checkpoint.walks import leaves
 from statex.dsl.graph import Call, Source, SourceKey
 from statex.dsl.plan import Cost, Output, Plan
 from statex.execute import kernels
@@ -17,7 +17,7 @@ from statex.execute.chunks import Chunks
 from statex.execute.cost import cost, live_set
 from statex.execute.heap import Heap
 from statex.execute.ranges import Ranges, Runs
-from statex.execute.readable import readable, tensor_bytes
+from statex.execute.readable import readable, readable_attributes, tensor_bytes
 from statex.execute.values import Values
 from statex.header import OpaqueInfo, TensorInfo, TensorType, contiguous
 
@@ -146,7 +146,10 @@ class Stream:
         assert output.value is not None
         assert output.type is not None
         blob = self._blob(output.value, output.type)
-        return OutTensor(output.type, blob, 0, contiguous(output.type.shape), output.is_parameter, output.requires_grad)
+        return OutTensor(
+            output.type, blob, 0, contiguous(output.type.shape), output.is_parameter, output.requires_grad,
+            readable_attributes(output.attributes, self._heap),
+        )  # fmt: skip
 
     def _blob(self, id: int, kind: TensorType) -> Blob:
         runs = self._ranges.of(id)

@@ -123,6 +123,7 @@ class Builder:
             max_memory=_bytes(value.max_memory),
             verify_written=_given(value.verify_written, False),
             check_input=_given(value.check_input, False),
+            keep_foreign=_given(value.keep_foreign, False),
             unchanged=_given(value.unchanged, "run"),
             replace=_given(value.replace, "own"),
             digests=_given(value.digests, None),

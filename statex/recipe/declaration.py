@@ -254,6 +254,10 @@ class Policy(Declared):
     check_input: (
         Annotated[Flag, doc("Compare all bytes of the inputs with the checksums that their files record.")] | UnsetType
     ) = UNSET
+    keep_foreign: (
+        Annotated[Flag, doc("Write objects that statex does not load as they were read, as dangerous as they were.")]
+        | UnsetType
+    ) = UNSET
     unchanged: (
         Annotated[
             Literal["run", "skip"],

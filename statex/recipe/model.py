@@ -134,6 +134,7 @@ class Policy(Spanned):
     max_memory: int | None = None
     verify_written: bool = False
     check_input: bool = False
+    keep_foreign: bool = False
     unchanged: Literal["run", "skip"] = "run"
     replace: Literal["never", "own", "always"] = "own"
     digests: Literal["none", "sha256"] | None = None

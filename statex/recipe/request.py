@@ -274,6 +274,7 @@ class _Request:
             max_memory=said.max_memory if overrides.max_memory is None else overrides.max_memory,
             check_input=said.check_input,
             verify_written=said.verify_written,
+            keep_foreign=said.keep_foreign,
             warnings={ALL: said.warnings, **said.codes, **overrides.warnings},
             digests=said.digests == "sha256" or (said.digests is None and report is not None),
             skip=skip,

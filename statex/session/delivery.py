@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from statex.checkpoint import layout
 from statex.checkpoint.contents import Made
 from statex.checkpoint.packed import torch_type
+from statex.checkpoint.walks import leaves
+from statex.diagnostics import fail
+from statex.diagnostics.codes import files as codes
 from statex.dsl.graph import SourceKey
 from statex.dsl.metadata import Metadata, copied
 from statex.dsl.nested_result import nested_metadata
 from statex.dsl.plan import Cost, Plan
 from statex.dtypes import BY_NAME
+from statex.foreign import Foreign
 from statex.header import KeyPath, OpaqueInfo, TensorInfo, TensorType
-from statex.paths import at
-from statex.rebuilding import rebuild
+from statex.paths import at, in_rules, written
+from statex.pickled_modules import is_module
+from statex.rebuilding import rebuild, without_values
 from statex.session.opened import Inputs
 from statex.torch_dtypes import torch_dtype
 
@@ -118,6 +124,7 @@ class Delivery:
         from statex.session.sameness import check_same
 
         check_same(self.plan, self.inputs, Phases(None))
+        self._check_root()
         state = self.state()
         self._load_for_real(state)
         metadata = {path: copied(noted) for path, noted in self._metadata().items()}
@@ -131,8 +138,26 @@ class Delivery:
         self, state: Mapping[str, Any], metadata: Mapping[KeyPath, Metadata], load: Callable[[Any], Any]
     ) -> Any:
         inputs = self.inputs
+        self._check_root()
+        tree = without_values(inputs.main.tree, inputs.root, self.plan.dropped_values)
         nested = self.plan.nested
-        return rebuild(inputs.main.tree, inputs.root, inputs.root_target, state, metadata, nested, load)
+        return rebuild(tree, inputs.root, inputs.root_target, state, metadata, nested, load)
+
+    def _check_root(self) -> None:
+        """Refuse to put a state back into a whole module.
+
+        Raises:
+            StatexError: SX641.
+        """
+        inputs = self.inputs
+        if inputs.root_target != () and is_module(at(inputs.main.tree, inputs.root)):
+            root = written(inputs.main.tree, inputs.root)
+            where = f" at `{root}`" if root else ""
+            fail(
+                codes.MODULE_STAYS,
+                f"`{inputs.main.label}` holds a whole module{where}: its state can be read, and not be put back",
+                help=f"take the bare state: root {in_rules(root)} -> ''",
+            )
 
     def _load_for_real(self, state: Mapping[str, Any]) -> None:
         comparison = self.check_target()
@@ -140,7 +165,11 @@ class Delivery:
             return
         from statex.execute.verify import load_for_real
 
-        given = OrderedDict(state)
+        # What is foreign is nobody's to load: the module's own code would get it.
+        foreign = {key: None for key, value in state.items() if isinstance(value, Foreign)}
+        given = OrderedDict((key, value) for key, value in state.items() if key not in foreign)
+        if foreign:
+            comparison = replace(comparison, allowed=(*comparison.allowed, *foreign))
         given._metadata = self.plan.metadata  # type: ignore[attr-defined]
         load_for_real(self.target, given, comparison)
 
@@ -198,4 +227,4 @@ class Delivery:
 
 def alone(tree: Any) -> list[Any]:
     """Return the leaves of a tree, each tensor laid out by itself."""
-    return [layout.alone(leaf) if isinstance(leaf, TensorInfo) else leaf for leaf in layout.leaves(tree)]
+    return [layout.alone(leaf) if isinstance(leaf, TensorInfo) else leaf for leaf in leaves(tree)]

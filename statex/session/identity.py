@@ -47,6 +47,7 @@ def described(request: Request) -> dict[str, Any]:
             "max_memory": policy.max_memory,
             "check_input": policy.check_input,
             "verify_written": policy.verify_written,
+            "keep_foreign": policy.keep_foreign,
             "warnings": dict(policy.warnings),
         },
     }

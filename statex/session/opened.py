@@ -8,8 +8,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from statex.checkpoint import Reader, layout, open_checkpoint
+from statex.checkpoint import Reader, open_checkpoint
 from statex.checkpoint.input_file import Stored
+from statex.checkpoint.walks import leaves
 from statex.diagnostics import StatexError, diagnostic, fail, pointing_at
 from statex.diagnostics.codes import files as file_codes
 from statex.diagnostics.codes import names as name_codes
@@ -232,7 +233,7 @@ class Inputs:
         Raises:
             StatexError: SX604.
         """
-        handles = (getattr(leaf, "handle", None) for reader in self.readers for leaf in layout.leaves(reader.tree))
+        handles = (getattr(leaf, "handle", None) for reader in self.readers for leaf in leaves(reader.tree))
         due = {id(one): one for one in handles if isinstance(one, Stored) and one.due}.values()
         added = phases.phase(READING, sum(one.nbytes for one in due))
         for one in due:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from statex import garbage
-from statex.checkpoint import layout
+from statex.checkpoint.walks import leaves
+from statex.foreign import Foreign
 from statex.header import Header, KeyPath, OpaqueInfo, TensorInfo
 from statex.nesting import state_header
 from statex.paths import Address, at, beside, written
@@ -36,6 +37,11 @@ class Overview:
     values: Mapping[str, object]
     around: Mapping[str, Any]
 
+    @property
+    def foreign(self) -> dict[str, str]:
+        """What stands beside the states and is an object that statex does not load: its name, by its path."""
+        return {path: part.name for path, part in self.around.items() if isinstance(part, Foreign)}
+
 
 def overview(state: State, root: Address | None = None) -> Overview:
     """Return what a checkpoint holds; `root` is the path of the one state that is wanted.
@@ -60,14 +66,14 @@ def overview(state: State, root: Address | None = None) -> Overview:
 
 def tensors_in(tree: Any) -> list[TensorInfo]:
     """Return the tensors anywhere in a part of a checkpoint."""
-    return [leaf for leaf in layout.leaves(tree) if isinstance(leaf, TensorInfo)]
+    return [leaf for leaf in leaves(tree) if isinstance(leaf, TensorInfo)]
 
 
 def described(part: Any) -> str:
     """Say what a part of a checkpoint is that is neither a state nor a plain value."""
     if isinstance(part, TensorInfo):
         return str(part.type)
-    if isinstance(part, OpaqueInfo):
+    if isinstance(part, OpaqueInfo | Foreign):
         return part.kind
     kind = "dict" if isinstance(part, Mapping) else type(part).__name__
     return f"{kind} of {len(part)}" if isinstance(part, Mapping | list | tuple) else kind

@@ -106,7 +106,8 @@ class Policy:
     last one, as its report shows), or `always`. `warnings` are `error`, `warn` or `ignore` by code, `*` for all.
     `max_memory` is in bytes. `skip` does nothing if nothing has changed since the last report, `rehash` then reads
     all files again. `digests` asks for the SHA-256 of all that is read and written. `make_folders` makes the
-    folders that outputs stand in, if they are missing.
+    folders that outputs stand in, if they are missing. `keep_foreign` writes objects that statex does not load as they
+    were read.
     """
 
     replace: str = "never"
@@ -119,6 +120,7 @@ class Policy:
     rehash: bool = False
     dry_run: bool = False
     make_folders: bool = False
+    keep_foreign: bool = False
 
 
 @dataclass(frozen=True)

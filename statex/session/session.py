@@ -17,6 +17,7 @@ from statex.dsl.plan import Plan
 from statex.header import TensorType
 from statex.paths import at, in_rules, joined, written
 from statex.roots import dropped_by
+from statex.session.carried import HOLDING, carried, foreign_warnings, module_warnings
 from statex.session.delivery import Delivery, alone
 from statex.session.following import unfollowed
 from statex.session.format_warnings import format_warnings
@@ -98,8 +99,9 @@ class Session(Telling):
         left = tuple(dropped_by(inputs.main.tree, inputs.root, inputs.root_target))
         plan = replace(plan, left_around=left, linked=inputs.linked)
         target = None if inputs.root_target is None else joined(inputs.root_target)
+        headers = [inputs.header, *(header for members in inputs.headers.values() for header in members)]
         beside = unfollowed(plan, inputs.main.tree, joined(inputs.root), target)
-        found = (*plan.warnings, *beside, *unread_stamps(inputs.notes, inputs.main.label))
+        found = (*plan.warnings, *beside, *module_warnings(headers), *unread_stamps(inputs.notes, inputs.main.label))
         state = at(inputs.main.tree, inputs.root)
         if request.stamp is not None:
             warnings = (*found, *kept_stamps(replace(plan, metadata=None), state))
@@ -120,7 +122,13 @@ class Session(Telling):
         tree = self.whole.contents(format)
         # What a format cannot hold is not an error yet if nobody asked for it.
         output = arrange(tree, Options(format)) if asked or format == "torch" else alone(tree)
-        warnings = (*self.before, *self.plan.warnings, *format_warnings(self.plan, format, self.inputs.notes))
+        foreign = carried(self.plan, self.inputs) if format in HOLDING else []
+        warnings = (
+            *self.before,
+            *self.plan.warnings,
+            *format_warnings(self.plan, format, self.inputs.notes),
+            *foreign_warnings(foreign, kept=False),
+        )
         return replace(self.plan, cost=self.whole.cost(format, output), warnings=warnings)
 
     @property

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from statex.checkpoint import Options, arrange
 from statex.checkpoint.contents import Made, OutTensor
-from statex.checkpoint.layout import leaves
+from statex.checkpoint.walks import leaves
 from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail, pointing_at
 from statex.diagnostics.amounts import show_bytes
 from statex.diagnostics.codes import files as codes
@@ -16,6 +16,7 @@ from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
 from statex.dsl.plan import Cost, Plan
 from statex.paths import joined
+from statex.session.carried import HOLDING, carried, foreign_warnings, refuse_foreign
 from statex.session.configs import Upkeep, kept_up
 from statex.session.delivery import Delivery
 from statex.session.following import unfollowed
@@ -109,6 +110,9 @@ def _shipment(session: Session, placed: Placed, delivery: Delivery, policy: Poli
         copy=upkeep.copy,
         own=placed.own,
     )
+    if options.format in HOLDING and not policy.keep_foreign:
+        found = carried(delivery.plan, inputs)
+        refuse_foreign(found, inputs.main.label, in_recipe=session.request.recipe is not None)
     comparison = delivery.check_target()
     delivery.load_into_target(options.format)
     tree = arrange(delivery.contents(options.format), options)
@@ -173,6 +177,8 @@ def _losses(session: Session, found: Sequence[Shipment]) -> Iterator[Diagnostic]
 def _of_output(session: Session, one: Shipment) -> Iterator[Diagnostic]:
     inputs, plan = session.inputs, one.delivery.plan
     yield from format_warnings(plan, one.options.format, inputs.notes)
+    if one.options.format in HOLDING:
+        yield from foreign_warnings(carried(plan, inputs), kept=True)
     if one.placed.spec.keep:
         target = None if inputs.root_target is None else joined(inputs.root_target)
         yield from unfollowed(plan, inputs.main.tree, joined(inputs.root), target)

@@ -59,7 +59,7 @@ def tensor_pickle(tensors: Sequence[Mapping[str, Any]]) -> bytes:
         out += f"ctorch\n{tensor['cls']}\n".encode() + _text(tensor.get("key", "0")) + _text("cpu")
         out += _int(tensor["numel"]) + b"tQ" + _int(tensor.get("offset", 0))
         out += b"(" + b"".join(map(_int, shape)) + b"t(" + b"".join(map(_int, stride)) + b"t"
-        out += b"\x89ccollections\nOrderedDict\n)RtR"
+        out += (b"\x88" if tensor.get("grad") else b"\x89") + b"ccollections\nOrderedDict\n)RtR"
     return out + b"u."
 
 

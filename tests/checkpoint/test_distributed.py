@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _codecs
 import codecs
+import datetime
 import errno
 import io
 import os
@@ -76,11 +77,108 @@ def test_torch_loads_what_is_written(folder: Path) -> None:
     assert sorted(p.name for p in target.parent.iterdir()) == ["in", "in.pth", "out"]
 
 
-def test_pickled_values_are_named_and_not_read(folder: Path) -> None:
-    with pytest.raises(StatexError) as caught:
-        statex.convert(folder, folder.with_name("out.pth"), statex.compile("rename layer.bias -> b"), root="model")
-    assert [d.code.id for d in caught.value.diagnostics] == ["SX614"]
-    assert "`epoch`" in str(caught.value)
+class Schedule:
+    """What a trainer keeps of its own."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+
+def trainer(folder: Path) -> Path:
+    """A folder as torchtitan writes it: the model's tensors by key, numbers and objects beside them."""
+    state = {
+        "model": {"w": torch.randn(3, 4), "b": torch.randn(4)},
+        "optimizer": {
+            "state.w.exp_avg": torch.randn(3, 4), "param_groups.w.lr": 0.1, "param_groups.w.betas": (0.9, 0.99),
+        },
+        "lr_scheduler": Schedule(7),
+        "train_state": {"step": torch.tensor(7), "seen": [1, "two", None], "at": datetime.date(2024, 5, 6)},
+    }  # fmt: skip
+    dcp.save(state, checkpoint_id=folder, **ALONE)
+    return folder
+
+
+def loaded(folder: Path) -> dict[str, Any]:
+    """Return what torch loads of such a folder."""
+    state: dict[str, Any] = {
+        "model": {"w": torch.zeros(3, 4), "b": torch.zeros(4)},
+        "optimizer": {"state.w.exp_avg": torch.zeros(3, 4), "param_groups.w.lr": 0.0, "param_groups.w.betas": ()},
+        "lr_scheduler": None,
+        "train_state": {"step": torch.tensor(0), "seen": None, "at": None},
+    }
+    dcp.load(state, checkpoint_id=folder, **ALONE)
+    return state
+
+
+def test_pickled_values_are_values(tmp_path: Path) -> None:
+    folder = trainer(tmp_path / "in")
+    header = statex.read_header(folder, root="model")
+    assert header.values["optimizer.param_groups.w.lr"] == 0.1
+    assert header.values["train_state.seen"] == [1, "two", None]
+    statex.convert(folder, tmp_path / "model.safetensors", "root 'model' -> ''")
+    with pytest.raises(StatexError, match=r"drop value\('lr_scheduler'\)") as caught:
+        statex.convert(folder, tmp_path / "out.pth", "rename w -> v", root="model")
+    assert [d.code.id for d in caught.value.diagnostics] == ["SX640"]
+
+
+@pytest.mark.parametrize("middle", ["out", "out.pth"])
+def test_pickled_values_are_carried(tmp_path: Path, middle: str) -> None:
+    folder = trainer(tmp_path / "in")
+    how: dict[str, Any] = {"keep_foreign": True, "root": "model", "verify_written": True}
+    statex.convert(folder, tmp_path / middle, "rename w -> v", format="dcp" if middle == "out" else None, **how)
+    statex.convert(tmp_path / middle, tmp_path / "back", "rename v -> w; set b = it * 2", format="dcp", **how)
+    found, wanted = loaded(tmp_path / "back"), loaded(folder)
+    assert torch.equal(found["model"]["w"], wanted["model"]["w"])
+    assert torch.equal(found["model"]["b"], wanted["model"]["b"] * 2)
+    assert torch.equal(found["optimizer"]["state.w.exp_avg"], wanted["optimizer"]["state.w.exp_avg"])
+    assert found["optimizer"]["param_groups.w.lr"] == 0.1
+    assert found["optimizer"]["param_groups.w.betas"] == (0.9, 0.99)
+    assert (type(found["lr_scheduler"]), found["lr_scheduler"].step) == (Schedule, 7)
+    assert found["train_state"]["seen"] == [1, "two", None]
+    assert found["train_state"]["at"] == datetime.date(2024, 5, 6)
+    assert found["train_state"]["step"].item() == 7
+
+
+def test_tensors_in_values_are_carried_and_compared(tmp_path: Path) -> None:
+    """Torch pickles tuples and objects whole, with the tensors in them."""
+    schedule = Schedule(3)
+    schedule.mean = torch.full((4,), 2.0)  # type: ignore[attr-defined]
+    around = {"pair": (torch.arange(3.0), 1), "sparse": torch.eye(3).to_sparse(), "o": schedule}
+    torch.save({"model": {"w": torch.ones(2)}, "around": around}, tmp_path / "in.pth")
+    how: dict[str, Any] = {"keep_foreign": True, "root": "model", "verify_written": True}
+    statex.convert(tmp_path / "in.pth", tmp_path / "mid", "", format="dcp", **how)
+    statex.convert(tmp_path / "mid", tmp_path / "out.pth", "rename w -> v", **how)
+    found = torch.load(tmp_path / "out.pth", weights_only=False)["around"]
+    assert torch.equal(found["pair"][0], torch.arange(3.0))
+    assert torch.equal(found["sparse"].to_dense(), torch.eye(3))
+    assert torch.equal(found["o"].mean, torch.full((4,), 2.0))
+
+
+def test_nothing_pickled_is_run(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+
+    class Evil:
+        def __reduce__(self) -> Any:
+            return os.system, (f"touch {marker}",)
+
+    dcp.save({"w": torch.ones(2), "evil": Evil()}, checkpoint_id=tmp_path / "in", **ALONE)
+    assert not marker.exists()
+    found = statex.compile("").apply(tmp_path / "in")["evil"]
+    assert found.name in ("posix.system", "os.system")
+    statex.convert(tmp_path / "in", tmp_path / "out", "rename w -> v", format="dcp", keep_foreign=True)
+    statex.convert(tmp_path / "out", tmp_path / "out.pth", "", keep_foreign=True)
+    assert not marker.exists()
+
+
+def test_a_damaged_value_is_named(tmp_path: Path) -> None:
+    folder = trainer(tmp_path / "in")
+    data = next(folder.glob("*.distcp"))
+    whole = data.read_bytes()
+    at = whole.index(b"Schedule")
+    data.write_bytes(whole[:at] + b"X" + whole[at + 1 :])
+    with pytest.raises(StatexError, match="checksum") as caught:
+        statex.read_header(folder, root="model")
+    assert [d.code.id for d in caught.value.diagnostics] == ["SX604"]
 
 
 def test_a_header_that_names_code_is_refused(folder: Path) -> None:
@@ -115,7 +213,7 @@ def test_what_is_written_is_compared_when_asked(folder: Path, monkeypatch: pytes
         statex.convert(source, target, rules, format="dcp", verify_written=True, force=True)
 
 
-def test_what_is_pickled_does_not_count_as_a_tensor_when_it_is_compared(folder: Path) -> None:
+def test_sparse_tensors_are_pickled_values(folder: Path) -> None:
     source, target = folder.with_name("odd.pth"), folder.with_name("odd")
     torch.save({"a": torch.arange(3.0), "s": torch.eye(3).to_sparse(), "z": torch.arange(4)}, source)
     statex.convert(source, target, statex.compile("rename a -> b"), format="dcp", verify_written=True)

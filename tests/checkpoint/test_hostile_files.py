@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle
+import random
 import struct
 import time
 import warnings
@@ -25,15 +26,15 @@ from statex import StatexError
 from tests.checkpoint.archives import Record, archive, records_of, tensor_pickle
 
 SECONDS = 2.0
-"""A message comes within a second on an idle machine; tests run beside one another."""
+"""A message comes within a second of work."""
 
 
 def refused(path: Path, code: str, *words: str) -> None:
     """Check that a file is refused with a code and a text that names the file."""
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(StatexError) as caught:
         statex.convert(path, path.with_name("out.pth"), statex.compile("rename? prefix 'zz' -> ''"))
-    assert time.monotonic() - started < SECONDS
+    assert time.process_time() - started < SECONDS
     assert [d.code.id for d in caught.value.diagnostics] == [code], caught.value
     said = str(caught.value)
     assert path.name in said
@@ -161,8 +162,6 @@ def test_big_endian_numbers(good: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(60))
 def test_random_damage_is_refused_or_harmless(good: Path, seed: int) -> None:
-    import random
-
     noise = random.Random(seed)
     data = bytearray(good.read_bytes())
     for _ in range(noise.randint(1, 8)):
@@ -260,17 +259,17 @@ def test_names_beside_the_table_are_refused(tmp_path: Path, pickled: bytes) -> N
         b"\x80\x02(N.",
         b"\x80\x02NQ.",
         b"\x80\x02X\x01\x00\x00\x00\xff.",
-        b"\x80\x02ccollections\nOrderedDict\n)R}X\x01\x00\x00\x00aNsb.",
+        b"\x80\x02ccollections\nOrderedDict\n)R}X\x05\x00\x00\x00itemsNsb.",
         b"\x80\x02ccollections\nOrderedDict\n)R}X\x09\x00\x00\x00_metadataK\x05sb.",
         b"\x80\x09N.",
     ],
     ids=range(22),
 )
 def test_broken_pickles(tmp_path: Path, pickled: bytes) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(StatexError) as caught:
         statex.read_header(file_with(tmp_path / "bad.pth", pickled))
-    assert time.monotonic() - started < SECONDS
+    assert time.process_time() - started < SECONDS
     assert caught.value.diagnostics[0].code.id in ("SX603", "SX604", "SX605")
 
 
@@ -288,6 +287,10 @@ F32 = {"cls": "FloatStorage", "numel": 4}
         dict(F32, shape=(2, 2), stride=(3, 1)),
         dict(F32, shape=(2**61, 2**61), stride=(0, 2**61)),
         dict(F32, shape=(2,), stride=(2**62,)),
+        dict(F32, shape=(2**32, 2**32), stride=(0, 0)),
+        dict(F32, shape=(2**60,), stride=(0,)),
+        dict(F32, cls="LongStorage", numel=2, shape=(2,), grad=True),
+        dict(F32, cls="BoolStorage", numel=16, shape=(2,), grad=True),
         dict(F32, shape=(4,), stride=(1, 1)),
         dict(F32, numel=2**40, shape=(4,)),
         dict(F32, numel=-4, shape=(0,)),
@@ -299,7 +302,89 @@ F32 = {"cls": "FloatStorage", "numel": 4}
 )
 def test_geometry_that_does_not_fit(tmp_path: Path, tensor: dict[str, Any]) -> None:
     path = file_with(tmp_path / "bad.pth", tensor_pickle([tensor]), {"0": b"\0" * 16})
-    refused(path, "SX603" if tensor["cls"] == "Linear" else "SX604")
+    refused(path, "SX604")
+
+
+def test_a_parameter_of_integers_has_no_gradient(tmp_path: Path) -> None:
+    torch.save({"w": torch.nn.Parameter(torch.arange(3), requires_grad=False)}, tmp_path / "bad.pth")
+    records = records_of(tmp_path / "bad.pth")
+    (pickled,) = (r.data for r in records if r.name.endswith("data.pkl"))
+    at = pickled.rindex(b"\x89")
+    lying = pickled[:at] + b"\x88" + pickled[at + 1 :]
+    data = archive([Record(r.name, lying) if r.data == pickled else r for r in records])
+    (tmp_path / "bad.pth").write_bytes(data)
+    refused(tmp_path / "bad.pth", "SX604", "requires_grad")
+
+
+@pytest.mark.parametrize(
+    ("version", "good"),
+    [("3", True), ("1", True), ("10", True), ("999", False), ("NaN", False), ("", False), ("-1", False), ("0", False)],
+)
+def test_versions_of_the_archive(tmp_path: Path, version: str, good: bool) -> None:
+    """torch reads 1 to 10, and writes 3."""
+    torch.save({"w": torch.ones(2)}, tmp_path / "bad.pth")
+    text = f"{version}\n".encode()
+    data = archive([Record(r.name, text) if r.name == "bad/version" else r for r in records_of(tmp_path / "bad.pth")])
+    (tmp_path / "bad.pth").write_bytes(data)
+    if good:
+        assert torch.equal(torch.load(tmp_path / "bad.pth")["w"], torch.ones(2))
+        statex.read_header(tmp_path / "bad.pth")
+        return
+    refused(tmp_path / "bad.pth", "SX604", "version")
+    with pytest.raises(RuntimeError):
+        torch.load(tmp_path / "bad.pth")
+
+
+SPARSE = ["coo", "csr", "csc", "bsr", "bsc"]
+
+
+def sparse(layout: str, seed: int = 0) -> torch.Tensor:
+    """A sparse tensor; of blocks of 2 x 3 where the layout has blocks."""
+    torch.manual_seed(seed)
+    dense = torch.randn(4, 6) * (torch.rand(4, 6) > 0.5)
+    if layout == "coo":
+        return dense.to_sparse()
+    if layout in ("bsr", "bsc"):
+        dense = torch.kron(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.ones(2, 3))
+    return dense.to_sparse(layout=getattr(torch, f"sparse_{layout}"), blocksize=(2, 3) if "b" in layout else None)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse ", "ignore:Validating sparse", "ignore:TypedStorage is deprecated")
+@pytest.mark.parametrize("layout", SPARSE)
+def test_sparse_indices(tmp_path: Path, layout: str) -> None:
+    """What torch refuses to load is refused, one changed index at a time, and nothing else is."""
+    path, out = tmp_path / "bad.pth", tmp_path / "out.pth"
+    torch.save({"w": torch.ones(2), "s": sparse(layout)}, path)
+    statex.convert(path, out, "rename w -> v", force=True, verify_written=True)
+    records = records_of(path)
+    places = [
+        (number, at, value)
+        for number, record in enumerate(records)
+        if "/data/" in record.name and number
+        for at in range(0, len(record.data) // 8 * 8, 8)
+        for value in (-1, 0, 1, 2, 3, 6, 1000)
+    ]
+    refusals = accepted = 0
+    for number, at, value in random.Random(layout).sample(places, 60):
+        old = records[number]
+        changed = Record(old.name, old.data[:at] + struct.pack("<q", value) + old.data[at + 8 :])
+        path.write_bytes(archive([*records[:number], changed, *records[number + 1 :]]))
+        try:
+            # torch looks at them only if it is told to.
+            with torch.sparse.check_sparse_tensor_invariants(True):  # type: ignore[no-untyped-call]
+                torch.load(path, weights_only=True)
+        except (RuntimeError, pickle.UnpicklingError):
+            with pytest.raises(StatexError) as caught:
+                statex.convert(path, out, "rename w -> v", force=True)
+            assert [d.code.id for d in caught.value.diagnostics] == ["SX604"]
+            with pytest.raises(StatexError):
+                statex.compile("").apply(path)
+            refusals += 1
+        else:
+            statex.convert(path, out, "rename w -> v", force=True)
+            accepted += 1
+    assert refusals > 10
+    assert accepted > 10
 
 
 def test_one_storage_with_two_dtypes(tmp_path: Path) -> None:
@@ -464,7 +549,7 @@ def test_programs_are_no_states(tmp_path: Path) -> None:
         warnings.filterwarnings("ignore", ".*torch.jit")  # in newer versions of torch, of one kind or another
         torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), str(tmp_path / "script.pth"))
     refused(tmp_path / "script.pth", "SX603", "TorchScript")
-    torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pth")
+    torch.save(Calls(torch.nn.Linear, 2, 2), tmp_path / "module.pth")
     refused(tmp_path / "module.pth", "SX603", "torch.nn.modules.linear.Linear", "state_dict")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from statex import StatexError
 from statex.checkpoint.input_file import Extent, InputFile, Stored
 from statex.checkpoint.pickle_reader import PickleReader
 from statex.checkpoint.torch_objects import TorchObjects
@@ -73,3 +74,11 @@ def test_reference_into_a_tensor(tmp_path: Path, read: Any) -> None:
     data = data[:-1] + b"X\x05\x00\x00\x00shapeh" + bytes([place]) + b"s."
     assert read(data, whole=True)["shape"] == (3, 5)
     assert read(data, whole=True)["b"].type.shape == (3, 5)
+
+
+@pytest.mark.parametrize("size", [3, 1 << 40, (1 << 64) - 1])
+def test_a_frame_that_is_longer_than_the_pickle(read: Any, size: int) -> None:
+    framed = b"\x80\x04\x95%b}."
+    assert read(framed % (2).to_bytes(8, "little"), whole=True) == {}
+    with pytest.raises(StatexError, match="a frame of"):
+        read(framed % size.to_bytes(8, "little"), whole=True)

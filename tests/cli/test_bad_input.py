@@ -408,9 +408,9 @@ def _forbidden(path: Path) -> None:
 
 
 SPOIL = [
-    (_foreign_zip, "SX603"),
+    (_foreign_zip, "SX640"),
     (_foreign_pickle, "SX603"),
-    (_foreign_legacy, "SX603"),
+    (_foreign_legacy, "SX640"),
     (_truncated, "SX604"),
     (_no_checkpoint, "SX602"),
     (_empty, "SX602"),

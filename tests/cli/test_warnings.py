@@ -104,7 +104,7 @@ def test_errors_are_printed_as_such_and_nothing_is_written(run: Run, command: Se
         ("", "`-W ` says neither error, warn nor ignore"),
         ("sx902", "`-W sx902` does not say what becomes of SX902: SX902=error, =warn or =ignore"),
         ("SX301=error", "SX301 is an error, and only warnings (SX9xx) can be set"),
-        ("SX912=error", f"there is no code `SX912`; warnings are {LINTS} (`statex explain`)"),
+        ("SX999=error", f"there is no code `SX999`; warnings are {LINTS} (`statex explain`)"),
         ("=error", f"there is no code ``; warnings are {LINTS} (`statex explain`)"),
     ],
 )

@@ -106,7 +106,6 @@ def test_a_value_of_a_file(plain: Bench) -> None:
     assert scaled(plain) == 3
     for path, headline in (
         ("net.scael", "`config.json` has no `net.scael`"),
-        ("net", "`net` of `config.json` is a mapping, and a parameter is a value"),
         ("net.scale.x", "`config.json` has no `net.scale.x`"),
         ("list.0", "`config.json` has no `list.0`"),
     ):

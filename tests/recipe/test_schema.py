@@ -117,7 +117,7 @@ OUTPUT = mapping(
 )  # fmt: skip
 OUTPUT_NAMES = NAMES.filter(lambda name: name not in declaration.OUTPUT_FIELDS)
 POLICIES = mapping(
-    {}, max_memory=SIZES, verify_written=st.booleans(), check_input=st.booleans(),
+    {}, max_memory=SIZES, verify_written=st.booleans(), check_input=st.booleans(), keep_foreign=st.booleans(),
     warnings=st.sampled_from(["error", "warn", {"SX902": "ignore", "SX901": "error"}]),
     unchanged=st.sampled_from(["run", "skip"]), replace=st.sampled_from(["never", "own", "always"]),
     digests=st.sampled_from(["none", "sha256"]),

@@ -119,7 +119,7 @@ def _refuse_writing(to: str | None, start: str | None, writing: options.Writing)
     named = {"--to": to, "--from": start, "--format": writing.format, "--force": writing.force,
              "--dry-run": writing.dry_run, "--shard-size": writing.shard_size, "--copy-files": writing.copy_files,
              "--max-memory": writing.max_memory, "--check-input": writing.check_input,
-             "--verify-written": writing.verify_written}  # fmt: skip
+             "--verify-written": writing.verify_written, "--keep-foreign": writing.keep_foreign}  # fmt: skip
     for name, value in named.items():
         if value not in (None, False):
             raise typer.BadParameter(f"`--status` writes nothing, and `{name}` is for an output", param_hint=name)

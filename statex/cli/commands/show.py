@@ -23,6 +23,7 @@ from statex.progress import READING, Phases
 from statex.source import Source
 
 if TYPE_CHECKING:
+    from statex.diagnostics import Diagnostic
     from statex.execute.statistics import Statistics
     from statex.session.overview import Overview
     from statex.session.request import TargetSpec
@@ -89,9 +90,20 @@ def show(
     if saying.json:
         print_json(_as_json(found, listing, known) | {"warnings": [to_json(one) for one in warnings]})
         return
-    print_diagnostics(warnings, concise=saying.concise)
+    print_diagnostics((*warnings, *_remarked(found, policy)), concise=saying.concise)
     for line in () if saying.quiet else _lines(found, listing, known):
         typer.echo(line)
+
+
+def _remarked(found: Overview, policy: Mapping[str, str]) -> Sequence[Diagnostic]:
+    """Return warnings of states that were read out of whole modules; what makes them is imported for these alone."""
+    headers = [header for header in found.states.values() if header.remarks]
+    if not headers:
+        return ()
+    from statex.session.carried import module_warnings
+    from statex.session.warnings import judged
+
+    return judged(module_warnings(headers), policy)
 
 
 def _depth(text: str | None) -> int | None:
@@ -182,7 +194,7 @@ def _roles(aim: TargetSpec | None) -> dict[str, str]:
 def _as_json(found: Overview, listing: Listing, known: Known) -> dict[str, Any]:
     states = {root: _state_json(header, listing, known.get(root)) for root, header in found.states.items()}
     one = {"root": next(iter(states)), **next(iter(states.values()))} if len(states) == 1 else {"states": states}
-    around = {"values": dict(found.values), "around": list(found.around)}
+    around = {"values": dict(found.values), "around": list(found.around), "foreign": found.foreign}
     return {"ok": True} | one | {"further": list(found.further)} | around
 
 

@@ -25,7 +25,7 @@ UNSAFE = declare(
     exit=3,
     meaning="The pickle names classes or functions beyond tensors and plain containers. Loading it in full would run "
     "whatever its author wrote, so statex does not.",
-    example="torch.save(model, 'model.pth')   # the whole module, not its state",
+    example="torch.save(trainer, 'trainer.pth')   # an object of a class, and not its state",
     mend="Where you trust the source, load it there and save the state alone: "
     "`torch.save(model.state_dict(), 'state.pth')`.",
 )
@@ -261,4 +261,26 @@ NOT_A_STATE = declare(
     "and something else was given, such as the module itself.",
     example="statex from Python: rules.apply(model)",
     mend="Give `model.state_dict()`.",
+)
+FOREIGN = declare(
+    "SX640",
+    "foreign objects in an output",
+    exit=3,
+    meaning="The checkpoint holds objects of classes that are neither tensors nor plain values, beside a few of "
+    "Python's library and numpy that are harmless. statex never loads them. It can leave them out, or write them to a "
+    "torch file as they were read: whoever then loads that with `weights_only=False` runs their code, as with the "
+    "input. It does neither unless told.",
+    example="torch.save({'model': state, 'config': MyConfig()}, 'a.pth')   # then: statex apply rules.sx a.pth b.pth",
+    mend="`drop value('config')` leaves one out, `root 'model' -> ''` all that is around the state, and "
+    "`--keep-foreign` keeps them: do that if you trust the file as its readers have to.",
+)
+MODULE_STAYS = declare(
+    "SX641",
+    "a whole module that the state cannot be put back into",
+    exit=3,
+    meaning="The checkpoint holds a whole module (`torch.save(model, …)`). Its state can be read without its class, as "
+    "it is made of parameters, buffers and child modules. To put another state into it takes its code.",
+    example="torch.save({'model': model}, 'a.pth')   # then: statex apply rules.sx a.pth b.pth",
+    mend="Take the bare state: `root 'model' -> ''` as the first rule, `root '' -> ''` where the module is all of the "
+    "file.",
 )

@@ -97,6 +97,26 @@ NOT_COPIED = declare(
     example="statex apply rules.sx model/ out/ --copy-files   # model/config.json is a link to elsewhere",
     mend="Copy the folder with its links followed (`cp -rL model/ real/`), and convert that.",
 )
+FOREIGN_KEPT = declare(
+    "SX912",
+    "foreign objects that are kept",
+    exit=0,
+    meaning="The output holds objects that statex does not load, written as they were read. Who loads them with "
+    "`torch.load(weights_only=False)` runs their authors' code, as with the input. `statex plan` says it of those that "
+    "`statex apply` would stop at (SX640).",
+    example="statex apply rules.sx a.pth b.pth --keep-foreign   # a.pth holds {'config': MyConfig()}",
+    mend="Leave them out if they are not needed: `drop value('config')`.",
+)
+MODULE_READ = declare(
+    "SX913",
+    "a state that was read out of a whole module",
+    exit=0,
+    meaning="The state was read out of a pickled module without its classes, and something about it may differ from "
+    "what its `state_dict()` gives: classes may have a `state_dict` of their own or extra state, hooks are not run, "
+    "and children that cannot be read are left out. Classes of torch.nn are known.",
+    example="statex apply -e \"root 'model' -> ''\" yolo.pt yolo.safetensors",
+    mend="Compare with the model: `--target module:callable`.",
+)
 CONFIG_KEPT = declare(
     "SX917",
     "a config.json that states another dtype",

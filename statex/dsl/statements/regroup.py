@@ -23,6 +23,7 @@ from statex.dsl.values import TensorValue, Value, describe, is_tensors, is_unkno
 from statex.dsl.written import show_key
 from statex.dtypes import DType
 from statex.grammar import tree
+from statex.header import common_attributes
 from statex.record import record
 from statex.source import Span
 
@@ -393,6 +394,7 @@ def _merge_one(
         first.entry,
         is_parameter=all(m.entry.is_parameter for m in matches),
         requires_grad=any(m.entry.requires_grad for m in matches),
+        attributes=common_attributes([m.entry.attributes for m in matches]),
     )
     tie = compiler.tie(tuple(m.entry.tie for m in matches), value)
     work.made[key] = (

@@ -1,0 +1,34 @@
+"""Entries that statex knows of and does not read: they can be dropped, and not be written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from statex.diagnostics import fail
+from statex.diagnostics.codes import files as codes
+from statex.diagnostics.suggest import join_words
+from statex.record import record
+
+
+@record
+class Unread:
+    """An entry that is not read: its key, and why that is, as the end of a sentence."""
+
+    key: str
+    why: str
+
+
+def refuse_unread(leaves: Iterable[Any]) -> None:
+    """Refuse to write what was not read.
+
+    Raises:
+        StatexError: SX614 with every key.
+    """
+    found = [leaf for leaf in leaves if isinstance(leaf, Unread)]
+    if found:
+        fail(
+            codes.CANNOT_HOLD,
+            f"{join_words([f'`{one.key}`' for one in found], limit=3)}: {found[0].why}",
+            help=["leave them out: drop, or take a part alone: root 'model' -> ''"],
+        )
