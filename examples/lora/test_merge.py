@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import assert_same_state
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import (
@@ -20,7 +21,6 @@ from transformers import (
 )
 
 import statex
-from conftest import assert_same_state
 
 RULES = Path(__file__).parent / "merge.sx"
 

@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import assert_same_state
 from migrations import released
 from migrations.encoder import Encoder
 from safetensors.torch import load_file, save_file
-
-from conftest import assert_same_state
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

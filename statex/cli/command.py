@@ -92,7 +92,8 @@ class Group(_TakesAsGiven, TyperGroup):
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
         """Return the commands that a word may become; none of them is imported."""
         with self._summed_up():
-            return super().shell_complete(ctx, incomplete)
+            found = super().shell_complete(ctx, incomplete)
+        return [one for one in found if " " not in one.value]  # a name of two words is no word
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands into a help text; none of them is imported."""

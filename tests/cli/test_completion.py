@@ -165,7 +165,7 @@ def test_shells(shell: str, form: str) -> None:
     assert (done.stdout, done.stderr, done.returncode) == (form.format("rename "), "", 0)
 
 
-@pytest.mark.parametrize("words", [("show", "torn.pth", "m"), ("nothing", "m"), ("apply", "-e", "'drop m")])
+@pytest.mark.parametrize("words", [("show", "torn.pth", "m"), ("nothing", "q"), ("apply", "-e", "'drop m")])
 def test_silence(words: Sequence[str]) -> None:
     done = answered("bash", "statex", *words)
     assert (done.stdout.strip(), done.stderr) == ("", "")
@@ -182,6 +182,6 @@ def test_names_of_commands_import_none_of_them() -> None:
     asked = {"COMP_WORDS": "statex ", "COMP_CWORD": "1", "_STATEX_COMPLETE": "complete_bash"}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | asked)
     names, _, imported = done.stdout.partition("IMPORTED ")
-    assert names.split() == list(app.Group.summaries)
+    assert names.split() == [name for name in app.Group.summaries if " " not in name]
     rooms = ("statex.cli.commands", "statex.checkpoint", "statex.session", "statex.dsl", "lark", "rich")
     assert not [name for name in imported.split() if name.startswith(rooms)]

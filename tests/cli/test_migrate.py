@@ -27,7 +27,7 @@ def chain(run: Run) -> None:
     state = trained(Net(0)).state_dict()
     torch.save(state, "old.pth")
     torch.save(dict(state), "plain.pth")
-    Path("nets.py").write_text("from tests.migrating.nets import Net, Outer\n\ndef outer():\n    return Outer(Net())\n")
+    Path("chained.py").write_text("from tests.migrating.nets import Net, Outer\n\ndef outer():\n    return Outer(Net())\n")
 
 
 def read(path: str) -> Any:
@@ -38,7 +38,7 @@ def read(path: str) -> Any:
 
 
 def test_what_is_said_and_written(run: Run) -> None:
-    ended = run("migrate", "old.pth", "new.pth", "-D", "scale=4", "--target", "nets:Net")
+    ended = run("migrate", "old.pth", "new.pth", "-D", "scale=4", "--target", "chained:Net")
     assert (ended.exit_code, ended.err) == (0, "")
     assert ended.out.splitlines() == [
         "layout 0 (recognised by its keys and shapes) to 3: 0001_rename_norm.sx, 0002_fuse_qk.sx and "
@@ -179,7 +179,7 @@ def test_formats(write: Any, output: str, layout: int, run: Run) -> None:
     old = trained(Net(layout))
     name = write(old.state_dict(), "in")
     options = ["--shard-size", "100B", "--format", "safetensors"] if output.endswith("/") else []
-    ended = run("migrate", name, output, "--target", "nets:Net", *options)
+    ended = run("migrate", name, output, "--target", "chained:Net", *options)
     assert (ended.exit_code, ended.err) == (0, "")
     assert ended.out.startswith(f"layout {layout} (recognised by its keys and shapes) to 3: ")
     files = Path(output).glob("*.safetensors") if output.endswith("/") else [Path(output)]
@@ -197,7 +197,7 @@ def test_a_nested_checkpoint_with_the_module_inside(run: Run) -> None:
     ended = run("migrate", "nested.ckpt", "out.ckpt", "--at", "parts")
     assert ended.exit_code == 1
     assert "  = help: --at parts.net   the keys below it fit the chain\n" in ended.err
-    ended = run("migrate", "nested.ckpt", "out.ckpt", "--at", "parts.net", "--target", "nets:outer")
+    ended = run("migrate", "nested.ckpt", "out.ckpt", "--at", "parts.net", "--target", "chained:outer")
     assert (ended.exit_code, ended.err) == (0, "")
     assert ended.out.splitlines()[0].startswith("parts.net: layout 0 (recognised by its keys and shapes) to 3: ")
     found = read("out.ckpt")

@@ -150,7 +150,7 @@ def test_a_value_of_a_file_that_is_of_another_type_is_not_shown(plain: Bench, by
         ("rules:", "target: {model: 'nets:net'}\nrules:", "SX503", 4, "`args: {NAME: VALUE}`"),
         ("rules:", "rules:\n  - param more", "SX204", 5, "params: {more: …} in the recipe   or -D more=…"),
         ("rules:", "rules:\n  - input more", "SX210", 5, "inputs: {main: …, more: PATH}"),
-        ("{main: in.pth}", "\n  main: in.pth\n  lora: in.pth", "SX209", 7, "did you mean `lora::`?"),
+        ("{main: in.pth}", "\n  main: in.pth\n  lora: in.pth", "SX209", 7, "did you mean `lora::x`?"),
     ],
 )
 def test_errors_say_where_in_the_recipe_and_what_to_write_there(

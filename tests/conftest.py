@@ -10,7 +10,7 @@ _ORDER = (
     "tests/grammar", "tests/dsl", "tests/diagnostics", "tests/execute", "tests/recipe", "tests/migrating", "tests",
     "tests/checkpoint", "tests/cli", "examples",
 )  # fmt: skip
-_HERE = Path(__file__).parent
+_HERE = Path(__file__).parent.parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
