@@ -9,6 +9,7 @@ from shlex import quote
 from typing import Any
 
 from statex.diagnostics.quoting import show_text
+from statex.foreign import Foreign
 from statex.header import KeyPath
 
 Address = str | Sequence[str | int]
@@ -120,7 +121,7 @@ def written(tree: Any, path: KeyPath) -> str:
     text = joined(path)
     if not path:
         return text
-    found = [one for one in readings(tree, text) if one == path or is_container(at(tree, one))]
+    found = [one for one in readings(tree, text) if isinstance(there := at(tree, one), Foreign) or is_container(there)]
     return text if found == [path] and not text.startswith("[") else as_list(path)
 
 

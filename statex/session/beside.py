@@ -11,6 +11,7 @@ from typing import Any
 
 from statex.header import Header, OpaqueInfo, TensorInfo
 from statex.nesting import Tree
+from statex.paths import is_container, items
 from statex.record import record
 
 Path = tuple[object, ...]
@@ -75,7 +76,7 @@ def _found(tree: Tree, path: Path, root: str, state: Shapes, depth: int = 0) -> 
 
 
 def _items(tree: Tree) -> Iterator[tuple[object, Any]]:
-    return iter(tree.items()) if isinstance(tree, Mapping) else enumerate(tree)
+    return items(tree) if is_container(tree) else iter(())
 
 
 # --- forms ------------------------------------------------------------------------------------------------------
