@@ -27,7 +27,8 @@ def chain(run: Run) -> None:
     state = trained(Net(0)).state_dict()
     torch.save(state, "old.pth")
     torch.save(dict(state), "plain.pth")
-    Path("chained.py").write_text("from tests.migrating.nets import Net, Outer\n\ndef outer():\n    return Outer(Net())\n")
+    text = "from tests.migrating.nets import Net, Outer\n\ndef outer():\n    return Outer(Net())\n"
+    Path("chained.py").write_text(text)
 
 
 def read(path: str) -> Any:
