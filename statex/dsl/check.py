@@ -90,8 +90,8 @@ class _Notes:
 
 _BLOCKED: Mapping[str, tuple[type[tree.Statement], ...]] = {
     "a condition": (tree.Root, tree.Input),
-    "`within`": (tree.Root, tree.Input, tree.Param, tree.Order),
-    "a macro": (tree.Root, tree.Input, tree.Param),
+    "`within`": (tree.Root, tree.Input, tree.Param, tree.Order, tree.DropValue),
+    "a macro": (tree.Root, tree.Input, tree.Param, tree.DropValue),
     "an included file": (tree.Root,),
 }
 """What may not stand in a block: it speaks of the whole program, and is known before anything is carried out."""
@@ -161,7 +161,7 @@ class _Checker:
                 self._rename(node)
             case tree.Order() if node.like is not None:
                 self.notes.read.add(node.like.name)
-            case tree.Root() | tree.Order():
+            case tree.Root() | tree.Order() | tree.DropValue():
                 pass
             case _:
                 self._with_patterns(node)

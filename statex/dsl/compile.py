@@ -125,6 +125,7 @@ def _plan(
         warnings=(),
         parameters=parameters,
         same=tuple(compiler.same),
+        dropped_values=tuple(compiler.dropped_values),
     )
 
 

@@ -122,6 +122,7 @@ class Compiler:
         self.steps: list[Step] = []
         self.allowed: list[Allowed] = []
         self.same: list[Same] = []
+        self.dropped_values: list[str] = []
         self._gone: dict[str, Change] = {}
         self._gone_steps = 0
         self._ties: dict[Hashable, Hashable] = {}

@@ -96,8 +96,9 @@ def _change(change: Change, plan: Plan, fold: bool) -> str:
     if change.kind == "set":
         output = plan.outputs.get(change.after[0])
         return f"{after} = {output.type}" if output is not None and output.type else after
+    signs = {"left out": "-", "compared": "="}
     if not change.before:
-        return f"+ {after}"
+        return f"{signs.get(change.kind, '+')} {after}"
     return f"{before} -> {after}" if change.after else f"- {before}"
 
 

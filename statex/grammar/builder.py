@@ -191,6 +191,13 @@ class Builder(Transformer_NonRecursive[Token, Any]):
         optional, patterns, where = items
         return tree.Drop(self._span(meta), patterns, False, optional is not None, where)
 
+    def drop_value(self, meta: Meta, items: Sequence[Any]) -> tree.DropValue:
+        optional, *paths = items
+        return tree.DropValue(self._span(meta), tuple(paths), optional is not None)
+
+    def value_of(self, meta: Meta, items: Sequence[Any]) -> tree.PathNode:
+        return items[-1]  # type: ignore[no-any-return]
+
     def keep(self, meta: Meta, items: Sequence[Any]) -> tree.Drop:
         optional, patterns, where = items
         return tree.Drop(self._span(meta), patterns, True, optional is not None, where)

@@ -54,6 +54,7 @@ __all__ = [
     "Copy",
     "DoubleStar",
     "Drop",
+    "DropValue",
     "Ellipsis",
     "Expect",
     "ExpectEach",
@@ -190,6 +191,15 @@ class Drop:
     keep: bool = False
     optional: bool = False
     where: Expr | None = None
+
+
+@node
+class DropValue:
+    """`drop value('a.b'), …`: what stands around the state, by its paths in the checkpoint."""
+
+    span: Span
+    paths: tuple[PathNode, ...]
+    optional: bool = False
 
 
 @node
@@ -394,6 +404,7 @@ Statement = (
     | Add
     | Copy
     | Drop
+    | DropValue
     | Split
     | Merge
     | Param

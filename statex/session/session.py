@@ -16,6 +16,7 @@ from statex.dsl.compile import compile_plan
 from statex.dsl.plan import Plan
 from statex.header import TensorType
 from statex.paths import at, in_rules, joined, written
+from statex.rebuilding import without_values
 from statex.roots import dropped_by
 from statex.session.carried import HOLDING, carried, foreign_warnings, module_warnings
 from statex.session.delivery import Delivery, alone
@@ -96,11 +97,12 @@ class Session(Telling):
             root=None if inputs.flat else in_rules(written(inputs.main.tree, inputs.root)),
             at=request.at,
         )
-        left = tuple(dropped_by(inputs.main.tree, inputs.root, inputs.root_target))
+        left = (*dropped_by(inputs.main.tree, inputs.root, inputs.root_target), *plan.dropped_values)
         plan = replace(plan, left_around=left, linked=inputs.linked)
         target = None if inputs.root_target is None else joined(inputs.root_target)
         headers = [inputs.header, *(header for members in inputs.headers.values() for header in members)]
-        beside = unfollowed(plan, inputs.main.tree, joined(inputs.root), target)
+        kept = without_values(inputs.main.tree, inputs.root, plan.dropped_values)
+        beside = unfollowed(plan, kept, joined(inputs.root), target)
         found = (*plan.warnings, *beside, *module_warnings(headers), *unread_stamps(inputs.notes, inputs.main.label))
         state = at(inputs.main.tree, inputs.root)
         if request.stamp is not None:

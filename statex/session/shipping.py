@@ -16,6 +16,7 @@ from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
 from statex.dsl.plan import Cost, Plan
 from statex.paths import joined
+from statex.rebuilding import without_values
 from statex.session.carried import HOLDING, carried, foreign_warnings, refuse_foreign
 from statex.session.configs import Upkeep, kept_up
 from statex.session.delivery import Delivery
@@ -181,7 +182,8 @@ def _of_output(session: Session, one: Shipment) -> Iterator[Diagnostic]:
         yield from foreign_warnings(carried(plan, inputs), kept=True)
     if one.placed.spec.keep:
         target = None if inputs.root_target is None else joined(inputs.root_target)
-        yield from unfollowed(plan, inputs.main.tree, joined(inputs.root), target)
+        kept = without_values(inputs.main.tree, inputs.root, plan.dropped_values)
+        yield from unfollowed(plan, kept, joined(inputs.root), target)
 
 
 def check_held_back(request: Request) -> None:

@@ -20,6 +20,7 @@ _ON_STATE: Mapping[type, Callable[[Compiler, Any, Scope], Outcome | None]] = {
     tree.Add: assign.add,
     tree.Copy: select.copy,
     tree.Drop: select.drop,
+    tree.DropValue: select.drop_value,
     tree.Order: select.order,
     tree.Split: regroup.split,
     tree.Merge: regroup.merge,
