@@ -29,6 +29,8 @@ class Reader(ABC):
         """Texts by name that the format keeps beside the tensors: `__metadata__` of safetensors."""
         self.index: Mapping[str, Any] = {}
         """What the index of a set says of it besides, which is JSON."""
+        self.pickled = 0
+        """Bytes of its pickle, which holds what is no tensor; tensors' headers aside, all of it stays in memory."""
         self._materializer: Materializer | None = None
 
     @property
