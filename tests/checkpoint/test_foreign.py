@@ -436,7 +436,7 @@ def test_attributes_of_ordered_dicts_are_kept(tmp_path: Path) -> None:
 
 
 def test_tensors_of_a_file_that_was_closed(tmp_path: Path) -> None:
-    found = statex.compile("").apply(saved(tmp_path / "in.pth", value=Config(mean=torch.ones(3))))
+    found = statex.compile("").apply(saved(tmp_path / "in.pth", value=Config(mean=torch.ones(50_000))))
     with pytest.raises(StatexError, match="was closed") as caught:
         statex.convert(found, tmp_path / "out.pth", RENAME, keep_foreign=True)
     assert [one.code.id for one in caught.value.diagnostics] == ["SX601"]
