@@ -80,7 +80,7 @@ class InputFile:
                     self.damaged(f"it ends at byte {offset + len(found)}")
                 found += more
         except OSError as error:
-            fail(codes.UNREADABLE, f"`{self.path}` cannot be read: {error.strerror or error}")
+            self._unreadable(error)
         return found
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
@@ -96,7 +96,13 @@ class InputFile:
                     self.damaged(f"it ends at byte {offset + done}")
                 done += count
         except OSError as error:
-            fail(codes.UNREADABLE, f"`{self.path}` cannot be read: {error.strerror or error}")
+            self._unreadable(error)
+
+    def _unreadable(self, error: OSError) -> NoReturn:
+        if self.fd < 0:
+            what = f"`{self.path}` was closed, and something that was read from it still has tensors there"
+            fail(codes.UNREADABLE, what, help="convert the file itself: statex.convert(PATH, …)")
+        fail(codes.UNREADABLE, f"`{self.path}` cannot be read: {error.strerror or error}")
 
     def crc32(self, offset: int, count: int, added: Add = unheard) -> int:
         """Return the CRC-32 of a region, read in slices; `added` is told of their bytes."""

@@ -30,6 +30,8 @@ class Reader(ABC):
         of layouts, which are in the `_metadata` of the tree."""
         self.index: Mapping[str, Any] = {}
         """What the index of a set says of it besides, which is JSON."""
+        self.pickled = 0
+        """Bytes of its pickle, which holds what is no tensor; tensors' headers aside, all of it stays in memory."""
         self._materializer: Materializer | None = None
 
     @property

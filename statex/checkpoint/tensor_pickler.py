@@ -67,7 +67,7 @@ class TensorPickler:
 
     def _text(self, text: str) -> None:
         data = text.encode("utf-8", "surrogatepass")
-        self._parts.append(b"X" + struct.pack("<I", len(data)) + data)
+        self._parts += (b"X", struct.pack("<I", len(data)), data)
 
     def _word(self, text: str) -> None:
         """Write a text that comes again and again."""

@@ -42,6 +42,7 @@ class TorchReader(Reader):
         self._check_version()
         self._check_byteorder()
         pickled = self._record("data.pkl", _LARGEST_PICKLE)
+        self.pickled = len(pickled)
         made = TorchObjects(str(path), self._place)
         self._tree = PickleReader(pickled, str(path), made.storage, made.build, tensor=made.plain, foreign=True).read()
         self._check_overlap()

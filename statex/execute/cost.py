@@ -23,6 +23,9 @@ _DEVICES, _FOR_DEVICES = ("cuda", "hip", "xpu"), 350 * _MB
 """What a build of torch has libraries for, and what these add although nothing is computed with them."""
 _KEY = 2560
 """What headers and plan take for each key of input and output; measured with 100,000 keys, rounded up."""
+_PICKLED, _OBJECTS = 512, 6
+"""Bytes of a pickle for each key that headers account for, and what a byte beyond these takes: arrays of numpy and
+other values that are no tensors are read, and written again, as a whole."""
 _BUFFERS = 12 * _MB
 
 
@@ -36,10 +39,11 @@ def cost(
     numpy: bool,
     torch: bool,
     distributed: bool = False,
+    pickled: int = 0,
 ) -> Cost:
     """Return the cost of writing blobs; computing them reads `read` bytes, and has `live` in memory at once.
 
-    `records` says that the output records checksums.
+    `records` says that the output records checksums, `pickled` how many bytes the pickles of the inputs have.
     """
     moved = [blob for blob in blobs if isinstance(blob, Moved)]
     copied = sum([blob.nbytes for blob in blobs if isinstance(blob, Moved | Again)])
@@ -47,7 +51,7 @@ def cost(
         [blob.nbytes for blob in blobs if isinstance(blob, Again)]
     )
     read += copied + _read_again(moved, records)
-    memory = _BASE + _BUFFERS + keys * _KEY + live
+    memory = _BASE + _BUFFERS + keys * _KEY + live + _OBJECTS * max(0, pickled - keys * _PICKLED)
     memory += (_NUMPY if numpy or torch else 0) + (_torch() if torch else 0) + (_DISTRIBUTED if distributed else 0)
     return Cost(read=read, copied=copied, computed=computed, written=copied + computed, memory=memory)
 

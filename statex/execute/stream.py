@@ -69,11 +69,12 @@ class Stream:
             result._metadata = self._plan.metadata  # type: ignore[attr-defined]
         return result
 
-    def cost(self, output: Any, *, torch: bool, distributed: bool, further_keys: int) -> Cost:
+    def cost(self, output: Any, *, torch: bool, distributed: bool, further_keys: int, pickled: int = 0) -> Cost:
         """Return what it takes to write a tree of `OutTensor`s and whatever else is there.
 
         `torch` says that it is there for other reasons than to compute, `distributed` that its library of distributed
-        checkpoints reads or writes tensors, each as a whole, `further_keys` how many keys further inputs have.
+        checkpoints reads or writes tensors, each as a whole, `further_keys` how many keys further inputs have,
+        `pickled` how many bytes the pickles of all inputs have.
         """
         blobs = [leaf.blob for leaf in leaves(output) if isinstance(leaf, OutTensor)]
         if self._shares:
@@ -93,6 +94,7 @@ class Stream:
             numpy=bool(made),
             torch=torch or distributed or self.needs_torch,
             distributed=distributed,
+            pickled=pickled,
         )
 
     @property

@@ -213,6 +213,7 @@ class Delivery:
             torch=torch or self.needs_torch(format),
             distributed="dcp" in (format, *(reader.format for reader in self.inputs.readers)),
             further_keys=self.inputs.further_keys,
+            pickled=sum(reader.pickled for reader in self.inputs.readers),
         )
 
     def _without_data(self, leaf: Any) -> Any:

@@ -11,6 +11,8 @@ import functools
 import io
 import pickle
 import random
+import subprocess
+import sys
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -431,3 +433,28 @@ def test_attributes_of_ordered_dicts_are_kept(tmp_path: Path) -> None:
     assert found["model"].made_by == "trainer"
     assert found["model"]._metadata == {"m": {"version": 2}} or "_metadata" in vars(found["model"])
     assert found["around"].config == argparse.Namespace(a=1)
+
+
+def test_tensors_of_a_file_that_was_closed(tmp_path: Path) -> None:
+    found = statex.compile("").apply(saved(tmp_path / "in.pth", value=Config(mean=torch.ones(50_000))))
+    with pytest.raises(StatexError, match="was closed") as caught:
+        statex.convert(found, tmp_path / "out.pth", RENAME, keep_foreign=True)
+    assert [one.code.id for one in caught.value.diagnostics] == ["SX601"]
+    assert not (tmp_path / "out.pth").exists()
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_memory_is_stated_for_large_values_too(tmp_path: Path, protocol: int) -> None:
+    source = saved(tmp_path / "in.pth", protocol, buffer=numpy.random.default_rng(0).random(6_000_000))
+    code = (
+        "import sys, statex;"
+        "done = statex.convert(sys.argv[1], sys.argv[2], 'rename w -> v', root='state_dict');"
+        "print(done.plan.cost.memory);"
+        "print([line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0])"
+    )
+    env = {"PYTHONPATH": str(Path(statex.__file__).parent.parent)}
+    command = [sys.executable, "-c", code, str(source), str(tmp_path / "out.pth")]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    stated, peak = map(int, done.stdout.split())
+    assert peak * 1024 <= stated <= 4 * peak * 1024
