@@ -19,10 +19,9 @@ from statex.diagnostics.suggest import join_words
 from statex.dtypes import FLOAT4X2, raw_dtype
 from statex.header import RawType, TensorInfo, TensorType, contiguous
 
-_BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
-"""The dtypes of safetensors whose elements are less than a byte, with the bits of each; the last byte is filled."""
-_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
-"""What a dtype may be called that is younger than statex."""
+_NAME = re.compile(r"[A-Z]+(?P<bits>[0-9]+)(_[A-Z0-9_]+)?|[A-Z][A-Z0-9_]*")
+"""What dtypes are called in safetensors: mostly with the bits of an element, as in `F4` and `F6_E2M3`."""
+_LONGEST = 40
 _SHOWN = 8
 _TENSORS = (TensorInfo, OutTensor)
 T = TypeVar("T", bound=TensorInfo | OutTensor)
@@ -30,9 +29,13 @@ T = TypeVar("T", bound=TensorInfo | OutTensor)
 
 def raw_type(name: str, shape: tuple[int, ...], nbytes: int) -> RawType | None:
     """Return the type of a tensor in a safetensors file whose dtype is only moved; `None` if it cannot be one."""
-    count, bits = prod(shape), _BITS.get(name)
-    fits = bool(count) == (nbytes > 0) if bits is None else count * bits == nbytes * 8
-    return RawType(raw_dtype(name), shape, nbytes) if fits and _NAME.fullmatch(name) is not None else None
+    found, count = _NAME.fullmatch(name), prod(shape)
+    if found is None or len(name) > _LONGEST:
+        return None
+    bits = found["bits"]
+    # Elements fill their bytes; a name without a number leaves open how many these are.
+    fits = count * int(bits) == nbytes * 8 if bits is not None else bool(count) == (nbytes > 0)
+    return RawType(raw_dtype(name), shape, nbytes) if fits else None
 
 
 def torch_type(kind: TensorType) -> TensorType | None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 from hypothesis import strategies as st
+from safetensors import SafetensorError
+from safetensors.torch import save
 
 import statex
 
@@ -20,10 +22,18 @@ NAMES = [
 DTYPES = [getattr(torch, name) for name in NAMES if hasattr(torch, name)]
 """torch 2.6 does not have all of them."""
 UNTYPED = ("torch.uint16", "torch.uint32", "torch.uint64", "torch.complex32")
-IN_SAFETENSORS = [
-    d for d in DTYPES
-    if d not in (torch.float8_e4m3fnuz, torch.float8_e5m2fnuz, torch.complex128, torch.complex32)
-]  # fmt: skip
+NOT_IN_SAFETENSORS = [torch.complex128, torch.complex32]
+
+
+def _is_saved(dtype: torch.dtype) -> bool:
+    """Say whether the installed safetensors saves a dtype: older ones do not save those that younger ones do."""
+    try:
+        return bool(save({"x": torch.zeros(1, dtype=dtype)}))
+    except (KeyError, ValueError, SafetensorError):
+        return False
+
+
+IN_SAFETENSORS = [dtype for dtype in DTYPES if dtype not in NOT_IN_SAFETENSORS and _is_saved(dtype)]
 
 
 def bits(tensor: torch.Tensor) -> bytes:

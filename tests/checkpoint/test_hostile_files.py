@@ -445,7 +445,7 @@ def entry(dtype: Any = "F32", shape: Any = (1,), offsets: Any = (0, 4), **more: 
         ({"a": entry(shape=(True,))}, b"\0" * 4),
         ({"a": entry(shape=(1.0,))}, b"\0" * 4),
         ({"a": entry(shape=1)}, b"\0" * 4),
-        ({"a": entry(dtype="")}, b"\0" * 4),
+        ({"a": entry(dtype="F31")}, b"\0" * 4),
         ({"a": entry(dtype=["F32"])}, b"\0" * 4),
         ({"a": entry(offsets=(4, 0))}, b"\0" * 4),
         ({"a": entry(offsets=(0, 2**63))}, b"\0" * 4),

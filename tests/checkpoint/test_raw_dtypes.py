@@ -23,9 +23,9 @@ KINDS = {
     "F4": ([2, 6], 6),
     "F6_E2M3": ([4, 2], 6),
     "F6_E3M2": ([8], 6),
-    "I4": ([3, 3], 5),
+    "I4": ([3, 4], 6),
     "C128": ([2], 32),
-    "F8_BLOCK_32": ([64], 66),
+    "BLOCK_32": ([64], 66),
     "F8_E8M0": ([4], 4),
     "F8_E4M3FNUZ": ([4], 4),
     "F8_E5M2FNUZ": ([4], 4),
@@ -33,7 +33,7 @@ KINDS = {
 }
 """Names of dtypes, those of none that is known among them, with a shape and a number of bytes."""
 RAW = [name for name in KINDS if not name.startswith("F8_E")]
-NEW = ("I4", "C128", "F8_BLOCK_32", "F8_OTHER")
+NEW = ("I4", "C128", "BLOCK_32", "F8_OTHER")
 
 
 def written(path: Path, tensors: dict[str, tuple[str, list[int], int]], plain: bool = True) -> Path:
@@ -121,11 +121,11 @@ def test_they_are_shown_as_the_file_says(tmp_path: Path) -> None:
     shown = {key: str(info.type) for key, info in header.entries.items()}  # type: ignore[union-attr]
     assert shown["m.0.F4"] == "F4[2, 6]"
     assert shown["m.1.F6_E2M3"] == "F6_E2M3[4, 2]"
-    assert shown["m.5.F8_BLOCK_32"] == "F8_BLOCK_32[64]"
+    assert shown["m.5.BLOCK_32"] == "BLOCK_32[64]"
     assert shown["m.6.F8_E8M0"] == "f8_e8m0fnu[4]"
     assert shown["m.7.F8_E4M3FNUZ"] == "f8_e4m3fnuz[4]"
     sizes = {key: info.type.nbytes for key, info in header.entries.items()}  # type: ignore[union-attr]
-    assert (sizes["m.0.F4"], sizes["m.3.I4"], sizes["m.5.F8_BLOCK_32"]) == (6, 5, 66)
+    assert (sizes["m.0.F4"], sizes["m.3.I4"], sizes["m.5.BLOCK_32"]) == (6, 6, 66)
 
 
 def test_conditions_over_the_header_hold_for_them(tmp_path: Path) -> None:
@@ -167,6 +167,9 @@ def test_computing_with_one_is_refused(tmp_path: Path, name: str, rule: str) -> 
         ("F6_E3M2", [2], 1),
         ("F8_E8M0", [4], 2),
         ("F8_E4M3FNUZ", [4], 8),
+        ("I4", [3], 2),
+        ("F31", [1], 4),
+        ("F8_NEW", [64], 66),
         ("NEW", [0, 3], 1),
         ("NEW", [3], 0),
     ],

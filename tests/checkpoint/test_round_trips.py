@@ -19,7 +19,17 @@ from safetensors.torch import load_file, save_file
 
 import statex
 from statex import StatexError
-from tests.checkpoint.states import IN_SAFETENSORS, NOTHING, UNTYPED, bits, plain, same, states, ties
+from tests.checkpoint.states import (
+    IN_SAFETENSORS,
+    NOT_IN_SAFETENSORS,
+    NOTHING,
+    UNTYPED,
+    bits,
+    plain,
+    same,
+    states,
+    ties,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
 
@@ -103,7 +113,7 @@ def test_states_come_back_through_shards(tmp_path: Path, state: Any, format: str
     assert all(bits(found[key]) == bits(tensor) for key, tensor in state.items())
 
 
-@pytest.mark.parametrize("dtype", [torch.complex128], ids=str)
+@pytest.mark.parametrize("dtype", NOT_IN_SAFETENSORS, ids=str)
 def test_what_safetensors_cannot_hold_is_named(tmp_path: Path, dtype: torch.dtype) -> None:
     torch.save({"fine": torch.ones(1), "odd.one": torch.zeros(2, dtype=dtype)}, tmp_path / "in.pth")
     with pytest.raises(StatexError) as caught:
