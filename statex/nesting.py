@@ -86,7 +86,7 @@ def state_header(tree: Tree, root: KeyPath, label: str) -> Header:
 
 def _is_flat(state: Any) -> bool:
     """Say whether a state is a dict of names and dense tensors and nothing else, as most are."""
-    return isinstance(state, Mapping) and {*map(type, state), *map(type, state.values())} <= {str, TensorInfo}
+    return isinstance(state, Mapping) and {*map(type, state)} <= {str} and {*map(type, state.values())} <= {TensorInfo}
 
 
 def joined_entries(
