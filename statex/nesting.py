@@ -96,9 +96,7 @@ def _kind_of(value: object) -> str:
 
 def _is_flat(state: Any) -> bool:
     """Say whether a state is a dict of names and dense tensors and nothing else, as most are."""
-    if not isinstance(state, Mapping):
-        return False
-    return set(map(type, state)) <= {str} and set(map(type, state.values())) <= {TensorInfo}
+    return isinstance(state, Mapping) and {*map(type, state)} <= {str} and {*map(type, state.values())} <= {TensorInfo}
 
 
 def joined_entries(

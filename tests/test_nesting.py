@@ -266,6 +266,11 @@ def test_metadata_of_dicts_follows_their_modules(tmp_path: Path) -> None:
     assert same(state["model"], net.state_dict())
 
 
+def test_texts_beside_tensors_are_entries() -> None:
+    plan = statex.compile("rename note -> text").plan({"w": ONES, "note": "a text"})
+    assert [output.opaque.kind if output.opaque else "" for output in plan.outputs.values()] == ["", "str"]
+
+
 def test_a_header_alone_is_nested_as_its_state() -> None:
     for state in (LISTED, OPTIMIZER, {"h": {"w": ONES}, "e": ONES}, {"w": ONES}, {0: ONES}):
         whole = statex.compile("root ''\nrename? part h -> g").plan(state)
