@@ -24,8 +24,8 @@ UNSAFE = declare(
     "a checkpoint that would run code",
     exit=3,
     meaning="What the file holds, only its author's code could make, and statex runs none: it is a program, an object "
-    "of a class, or tensors inside of one. Objects beside a state are no reason: they are carried along, unless the file "
-    "makes one and throws it away, or names it by a number.",
+    "of a class, or tensors inside of one. Objects beside a state are no reason: they are carried along, unless the "
+    "file makes one and throws it away, or names it by a number.",
     example="torch.save(trainer, 'trainer.pth')   # an object of a class, and not its state",
     mend="Where you trust the source, load it there and save the state alone: "
     "`torch.save(model.state_dict(), 'state.pth')`.",
