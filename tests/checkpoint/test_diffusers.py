@@ -6,12 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 import torch
 
 import statex
-
-diffusers = pytest.importorskip("diffusers")
 
 CAST = "set ** = cast(bf16) where is_floating_point(it)"
 
