@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from statex.checkpoint.contents import Buffer, Run
+from statex.checkpoint.contents import Buffer
 from statex.dsl.graph import Call, Graph, Ref
 from statex.dtypes import BOOL, Kind
 from statex.execute import kernels
-from statex.execute.ranges import Ranges, Runs
+from statex.execute.movement import Movement
 from statex.execute.readable import as_bytes
-from statex.execute.sequential import SequentialBytes
+from statex.execute.sequential import Reader
 from statex.execute.values import run_call
 from statex.header import TensorType
 from statex.torch_dtypes import torch_dtype
@@ -27,8 +27,6 @@ _EXACT = frozenset(
     ["cast", "add", "sub", "mul", "div", "neg", "abs", "sqrt", "square", "floor", "ceil", "round", "clamp",
      "eq", "ne", "lt", "le", "gt", "ge"]
 )  # fmt: skip
-_FILLS = {"zeros": 0, "ones": 1, "zeros_like": 0, "ones_like": 1, "full": None, "full_like": None}
-"""Operations that make one number again and again; `None` where an argument says which."""
 _DEPTH = 32
 
 Step = Callable[[int, int], Any]
@@ -38,9 +36,9 @@ Step = Callable[[int, int], Any]
 class Chunks:
     """Finds and does elementwise work over values that stand in inputs."""
 
-    def __init__(self, graph: Graph, ranges: Ranges) -> None:
+    def __init__(self, graph: Graph, movement: Movement) -> None:
         self._graph = graph
-        self._ranges = ranges
+        self._movement = movement
         self._possible: dict[int, bool] = {}
 
     def can(self, id: int, depth: int = 0) -> bool:
@@ -53,26 +51,23 @@ class Chunks:
         node = self._graph[id]
         if not isinstance(node, Call) or isinstance(node.type, tuple):
             return False
-        if node.operation in _FILLS:
-            return True
         if node.operation not in _EXACT or node.type.dtype.kind is Kind.COMPLEX:
             return False
         for operand in self._inner(id):
             kind = self._graph[operand].type
             if not isinstance(kind, TensorType) or kind.shape != node.type.shape or kind.dtype.kind is Kind.COMPLEX:
                 return False
-            if self._ranges.of(operand) is None and not self.can(operand, depth + 1):
+            if self._movement.of(operand) is None and not self.can(operand, depth + 1):
                 return False
         return True
 
     def needs_torch(self, id: int) -> bool:
         """Say whether torch has to be imported to compute a value."""
-        return self._by_numpy(id) is None
+        return not self.can(id) or self._by_numpy(id) is None
 
-    def runs(self, id: int) -> list[Run]:
-        """Return the runs that are read for a value."""
-        found = [self._ranges.of(one) for one in self._order(id)]
-        return [run for runs in found if runs is not None for run in runs]
+    def moved(self, id: int) -> list[int]:
+        """Return the values that one is computed of, which stand in inputs."""
+        return [one for one in self._order(id) if self._movement.of(one) is not None]
 
     def buffers(self, id: int) -> Iterator[Buffer]:
         """Yield the bytes of a value."""
@@ -86,14 +81,11 @@ class Chunks:
 
     def _by_numpy(self, id: int) -> Step | None:
         node = self._graph[id]
-        runs = self._ranges.of(id)
         kind = node.type
         assert isinstance(kind, TensorType)
-        if runs is not None:
-            return _numpy_reader(runs, kind) if kind.dtype.name in kernels.NUMPY else None
+        if self._movement.of(id) is not None:
+            return _numpy_reader(self._movement.reader(id), kind) if kind.dtype.name in kernels.NUMPY else None
         assert isinstance(node, Call)
-        if node.operation in _FILLS:
-            return _numpy_fill(node, kind)
         if node.operation != "cast":
             return None
         operand = self._inner(id)[0]
@@ -137,10 +129,8 @@ class Chunks:
         return sorted(seen)
 
     def _operands(self, id: int) -> tuple[int, ...]:
-        """Return what a value is computed from; nothing where it stands in inputs or is a fill."""
-        if self._ranges.of(id) is not None or self._call(id).operation in _FILLS:
-            return ()
-        return self._inner(id)
+        """Return what a value is computed from; nothing where it stands in inputs."""
+        return () if self._movement.of(id) is not None else self._inner(id)
 
     def _inner(self, id: int) -> tuple[int, ...]:
         """Return the operands of a call: how they lie in memory does not count, element by element."""
@@ -152,51 +142,24 @@ class Chunks:
         return node
 
     def _leaf(self, id: int) -> Step:
-        runs, kind = self._ranges.of(id), self._graph[id].type
+        kind = self._graph[id].type
         assert isinstance(kind, TensorType)
-        return _torch_fill(self._call(id), kind) if runs is None else _torch_reader(runs, kind)
+        return _torch_reader(self._movement.reader(id), kind)
 
 
-def _fill_value(node: Call) -> float:
-    value = _FILLS[node.operation]
-    return float(value) if value is not None else dict(node.arguments)["fill_value"]
-
-
-def _numpy_fill(node: Call, kind: TensorType) -> Step | None:
-    import numpy
-
-    one = kernels.element(kind.dtype, _fill_value(node))
-    if one is None:
-        return None
-    filled = numpy.frombuffer(one * min(CHUNK, max(kind.numel, 1)), dtype=kernels.NUMPY[kind.dtype.name])
-    return lambda start, count: filled[:count]
-
-
-def _torch_fill(node: Call, kind: TensorType) -> Step:
-    import torch
-
-    dtype = torch_dtype(torch, kind.dtype.name)
-    filled = torch.full(
-        (min(CHUNK, max(kind.numel, 1)),), dict(node.arguments).get("fill_value", _fill_value(node)), dtype=dtype
-    )
-    return lambda start, count: filled[:count]
-
-
-def _numpy_reader(runs: Runs, kind: TensorType) -> Step:
+def _numpy_reader(source: Reader, kind: TensorType) -> Step:
     import numpy
 
     size = kind.dtype.itemsize
     name = kernels.NUMPY[kind.dtype.name]
-    source = SequentialBytes(runs)
     return lambda start, count: numpy.frombuffer(source.read(start * size, count * size), dtype=name)
 
 
-def _torch_reader(runs: Runs, kind: TensorType) -> Step:
+def _torch_reader(source: Reader, kind: TensorType) -> Step:
     import torch
 
     size = kind.dtype.itemsize
     dtype = torch_dtype(torch, kind.dtype.name)
-    source = SequentialBytes(runs)
     if kind.dtype == BOOL:
         return lambda start, count: torch.frombuffer(source.read(start, count), dtype=torch.uint8).view(torch.bool)
     return lambda start, count: torch.frombuffer(source.read(start * size, count * size), dtype=dtype)

@@ -1,11 +1,12 @@
-"""Computations on bits by numpy, for which torch need not be imported: casts between floats, fills, transposes.
+"""Computations on bits by numpy, for which torch need not be imported: casts between floats, and fills.
 
 Results are torch's to the bit, but for the payload of NaNs, which torch itself does not define.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from math import copysign
 from typing import Any
 
 from statex.dtypes import DType, Kind
@@ -71,34 +72,22 @@ def _to_bfloat16(array: Array) -> Array:
     return result
 
 
-def element(dtype: DType, value: float) -> bytes | None:
-    """Return the bytes of one element of this number, or `None` where torch has to make it."""
+def has_element(dtype: DType, value: float) -> bool:
+    """Say whether `element` can make a number of this dtype; torch has to make any other."""
+    if dtype.kind is Kind.QUANTIZED:
+        return False
+    return dtype.name in NUMPY or (value == 0 and copysign(1, value) == 1)
+
+
+def element(dtype: DType, value: float) -> bytes:
+    """Return the bytes of one element of this number."""
     import numpy
 
-    if dtype.name not in NUMPY or dtype.kind is Kind.COMPLEX:
-        return None
+    if dtype.name not in NUMPY:
+        return bytes(dtype.itemsize)
     number = numpy.array([value])
     if dtype.itemsize == 2 and dtype.is_floating_point:
         number = _quiet(number, "<f4")  # by way of f32, as in torch: a double is rounded twice
     if dtype.name == "bfloat16":
         return bytes(_to_bfloat16(number).tobytes())
     return bytes(_quiet(number, NUMPY[dtype.name]).tobytes())
-
-
-_PANEL = 64
-"""Columns that are transposed at a time: with elements of 2 bytes, two cache lines of each row."""
-_ROWS = 4096
-
-
-def transposed(data: memoryview, rows: int, columns: int, itemsize: int) -> Iterator[memoryview]:
-    """Yield the bytes of the transposed matrix, some rows of it at a time."""
-    import numpy
-
-    matrix = numpy.frombuffer(data, dtype={1: "u1", 2: "<u2", 4: "<u4", 8: "<u8", 16: "<c16"}[itemsize])
-    matrix = matrix.reshape(rows, columns)
-    width = max(1, _PANEL * 2 // itemsize)
-    for start in range(0, columns, width):
-        part = numpy.empty((min(width, columns - start), rows), matrix.dtype)
-        for top in range(0, rows, _ROWS):
-            part[:, top : top + _ROWS] = matrix[top : top + _ROWS, start : start + len(part)].T
-        yield part.view("u1").reshape(-1).data

@@ -10,6 +10,7 @@ from statex.dsl.ops.base import ArgKind, Fault, Inverse, Operation, Parameter
 from statex.dsl.ops.typing import broadcast, computable, fillable, one_dtype, sized
 from statex.dtypes import BOOL, DType, Kind
 from statex.header import TensorType
+from statex.strides import Tiling
 from statex.torch_dtypes import torch_dtype
 
 Operand = TensorType | int | float
@@ -292,6 +293,10 @@ class Cast(Operation):
     @staticmethod
     def run(torch: Any, x: Any, dtype: DType) -> Any:
         return x.to(torch_dtype(torch, dtype.name))
+
+    @staticmethod
+    def moves(x: Tiling, dtype: DType) -> Tiling:
+        return x  # where the dtype stays; else these are no longer the elements
 
     @staticmethod
     def invert(x: TensorType, dtype: DType) -> Inverse | None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 from statex.diagnostics.codes import Code
 from statex.header import TensorType
 from statex.record import record
+from statex.strides import Tiling
 
 
 class ArgKind(Enum):
@@ -83,6 +84,8 @@ class Inverse:
 
 Result = TensorType | tuple[TensorType, ...]
 """What a type rule gives: one tensor, or the pieces of a `split`."""
+Moved = Tiling | tuple[Tiling | None, ...] | None
+"""Where the elements of a result stand: of one tensor, or of the pieces of a `split`."""
 
 
 class Operation:
@@ -103,6 +106,9 @@ class Operation:
     infer: ClassVar[Callable[..., Result]]
     run: ClassVar[Callable[..., Any]]
     invert: ClassVar[Callable[..., Inverse | None] | None] = None
+    moves: ClassVar[Callable[..., Moved] | None] = None
+    """Where elements go, for an operation that only moves them or makes one number: called as `infer`, with a `Tiling`
+    for each tensor; `None` where strides cannot describe the result."""
     takes_data: ClassVar[bool] = True
     """False where the types and devices of its tensors matter alone."""
     lays_out: ClassVar[bool] = False
