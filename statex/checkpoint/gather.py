@@ -16,11 +16,11 @@ from statex.checkpoint.input_file import Stored
 from statex.header import TensorInfo
 from statex.strides import Atoms, Fill, Part, Tiling
 
-_BLOCKS = tuple(1 << power for power in range(23, 28))
+_BLOCKS = tuple(1 << power for power in range(22, 28))
 """Bytes of a block: as few as still have rows of some length."""
 _ROW = 2048
 """Bytes of a row that are worth a read of their own."""
-_PANEL = 1 << 21
+_PANEL = 1 << 20
 """Bytes that are put in order at a time."""
 _BITS = {1: "u1", 2: "<u2", 4: "<u4", 8: "<u8", 16: "<c16"}
 """numpy's types for elements of so many bytes; they are only moved."""
