@@ -7,26 +7,24 @@ result is torch's to the bit. Where numpy has the same result, torch is not impo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from statex.checkpoint.contents import Buffer
 from statex.dsl.graph import Call, Graph, Ref
-from statex.dtypes import BOOL, Kind
+from statex.dsl.ops import OPERATIONS
+from statex.dtypes import BOOL, DType, Kind
 from statex.execute import kernels
 from statex.execute.movement import Movement
 from statex.execute.readable import as_bytes
 from statex.execute.sequential import Reader
-from statex.execute.values import run_call
+from statex.execute.values import arguments_of, run_call
 from statex.header import TensorType
 from statex.torch_dtypes import torch_dtype
 
 CHUNK = 128 * 1024
 """Elements that are computed at a time."""
 
-_EXACT = frozenset(
-    ["cast", "add", "sub", "mul", "div", "neg", "abs", "sqrt", "square", "floor", "ceil", "round", "clamp",
-     "eq", "ne", "lt", "le", "gt", "ge"]
-)  # fmt: skip
 _DEPTH = 32
 
 Step = Callable[[int, int], Any]
@@ -51,7 +49,8 @@ class Chunks:
         node = self._graph[id]
         if not isinstance(node, Call) or isinstance(node.type, tuple):
             return False
-        if node.operation not in _EXACT or node.type.dtype.kind is Kind.COMPLEX:
+        operation = OPERATIONS[node.operation]
+        if not operation.in_parts(dict(node.arguments)) or node.type.dtype.kind is Kind.COMPLEX:
             return False
         for operand in self._inner(id):
             kind = self._graph[operand].type
@@ -63,7 +62,7 @@ class Chunks:
 
     def needs_torch(self, id: int) -> bool:
         """Say whether torch has to be imported to compute a value."""
-        return not self.can(id) or self._by_numpy(id) is None
+        return not self.can(id) or not all(map(self._is_for_numpy, self._order(id)))
 
     def moved(self, id: int) -> list[int]:
         """Return the values that one is computed of, which stand in inputs."""
@@ -73,37 +72,46 @@ class Chunks:
         """Yield the bytes of a value."""
         kind = self._graph[id].type
         assert isinstance(kind, TensorType)
-        step = self._by_numpy(id) or self._by_torch(id)
+        by_torch = self.needs_torch(id)
+        step = self._steps(id, _torch_reader, run_call) if by_torch else self._steps(id, _numpy_reader, self._by_numpy)
         for start in range(0, kind.numel, CHUNK):
             yield as_bytes(step(start, min(CHUNK, kind.numel - start)))
 
-    # --- numpy -------------------------------------------------------------------------------------------------
-
-    def _by_numpy(self, id: int) -> Step | None:
-        node = self._graph[id]
-        kind = node.type
+    def _is_for_numpy(self, id: int) -> bool:
+        """Say whether numpy reads, or computes of its operands, the same bits as torch."""
+        kind = self._graph[id].type
         assert isinstance(kind, TensorType)
         if self._movement.of(id) is not None:
-            return _numpy_reader(self._movement.reader(id), kind) if kind.dtype.name in kernels.NUMPY else None
-        assert isinstance(node, Call)
-        if node.operation != "cast":
-            return None
-        operand = self._inner(id)[0]
-        source = self._graph[operand].type
-        assert isinstance(source, TensorType)
-        cast, inner = kernels.casts(source.dtype, kind.dtype), self._by_numpy(operand)
-        if cast is None or inner is None:
-            return None
-        return lambda start, count: cast(inner(start, count))
+            return kind.dtype.name in kernels.NUMPY
+        call, source = self._call(id), self._source_dtype(id)
+        if source != kind.dtype:
+            return kernels.casts(source, kind.dtype) is not None
+        operation = OPERATIONS[call.operation]
+        # torch rounds a number on the left to the dtype, or computes with it in another way.
+        leads = operation.commutes or not isinstance(call.arguments[0][1], int | float)
+        return operation.numpy is not None and kernels.computes(kind.dtype) and leads
 
-    # --- torch -------------------------------------------------------------------------------------------------
+    def _by_numpy(self, call: Call, argument: Callable[[Any], Any]) -> Any:
+        assert isinstance(call.type, TensorType)
+        arguments = arguments_of(call, argument)
+        operation = OPERATIONS[call.operation]
+        if operation.numpy is not None:
+            return kernels.computed(operation, call.type.dtype, arguments)
+        (ref,) = [value for _, value in call.arguments if isinstance(value, Ref)]
+        cast = kernels.casts(self._graph[ref.id].type.dtype, call.type.dtype)  # type: ignore[union-attr]
+        assert cast is not None
+        return cast(argument(ref))
 
-    def _by_torch(self, id: int) -> Step:
+    def _source_dtype(self, id: int) -> DType:
+        """Return the dtype that all operands of a call have."""
+        (dtype,) = {self._graph[operand].type.dtype for operand in self._inner(id)}  # type: ignore[union-attr]
+        return dtype
+
+    def _steps(self, id: int, reader: Callable[[Reader, TensorType], Step], compute: Callable[..., Any]) -> Step:
         """Return what computes each value that goes into this one once a chunk, and frees it after its last use."""
         order = self._order(id)
         last = {operand: one for one in order for operand in self._operands(one)}
-        leaves = {one: self._leaf(one) for one in order if not self._operands(one)}
-        inner = self._graph.inner
+        leaves = {one: self._leaf(one, reader) for one in order if not self._operands(one)}
 
         def step(start: int, count: int) -> Any:
             values: dict[int, Any] = {}
@@ -111,13 +119,18 @@ class Chunks:
                 if one in leaves:
                     values[one] = leaves[one](start, count)
                     continue
-                values[one] = run_call(self._call(one), lambda a: values[inner(a.id)] if isinstance(a, Ref) else a)
+                values[one] = compute(self._call(one), partial(self._argument, values))
                 for operand in self._operands(one):
                     if last[operand] == one:
                         values.pop(operand, None)
             return values[id]
 
         return step
+
+    def _argument(self, values: dict[int, Any], given: Any) -> Any:
+        if isinstance(given, Ref):
+            return values[self._graph.inner(given.id)]
+        return tuple([self._argument(values, one) for one in given]) if isinstance(given, tuple) else given
 
     def _order(self, id: int) -> list[int]:
         """Return a value and those it is computed from, operands first."""
@@ -141,10 +154,10 @@ class Chunks:
         assert isinstance(node, Call)
         return node
 
-    def _leaf(self, id: int) -> Step:
+    def _leaf(self, id: int, reader: Callable[[Reader, TensorType], Step]) -> Step:
         kind = self._graph[id].type
         assert isinstance(kind, TensorType)
-        return _torch_reader(self._movement.reader(id), kind)
+        return reader(self._movement.reader(id), kind)
 
 
 def _numpy_reader(source: Reader, kind: TensorType) -> Step:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from math import copysign
 from typing import Any
 
-from statex.dtypes import DType, Kind
+from statex.dsl.ops import Operation
+from statex.dtypes import BY_NAME, DType, Kind
 
 Array = Any
 """A numpy array of one dimension."""
@@ -37,6 +38,37 @@ def casts(source: DType, target: DType) -> Callable[[Array], Array] | None:
         # By way of f32, as in torch: a double is rounded twice.
         return lambda array: _quiet(_quiet(array, "<f4"), "<f2")
     return lambda array: _quiet(array, NUMPY[target.name])
+
+
+def computes(dtype: DType) -> bool:
+    """Say whether numpy computes with a dtype as torch does: in f32 or f64, every result rounded to the dtype."""
+    return dtype.name in _FLOATS
+
+
+def computed(operation: type[Operation], dtype: DType, arguments: Mapping[str, Any]) -> Array:
+    """Return what an operation gives for arrays of a dtype, or tuples of them, among its arguments."""
+    import numpy
+
+    assert operation.numpy is not None
+    with numpy.errstate(all="ignore"):
+        wide = {name: _wide(value, dtype, operation.rounds_numbers) for name, value in arguments.items()}
+        found = operation.numpy(numpy, **wide)
+    narrow = casts(BY_NAME["float64" if dtype.name == "float64" else "float32"], dtype)
+    assert narrow is not None
+    return narrow(found)
+
+
+def _wide(value: Any, dtype: DType, rounds: bool) -> Any:
+    """Return an argument in the precision that is computed in."""
+    import numpy
+
+    if isinstance(value, tuple):
+        return tuple([_wide(one, dtype, rounds) for one in value])
+    if not isinstance(value, numpy.ndarray):
+        if not rounds or dtype.itemsize > 2:
+            return float(value)
+        value = numpy.frombuffer(element(dtype, value), NUMPY[dtype.name])
+    return value if dtype.name == "float64" else _widened(value, dtype)
 
 
 def _widened(array: Array, dtype: DType) -> Array:
