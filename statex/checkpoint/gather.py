@@ -73,10 +73,9 @@ class Gather:
         """
         import numpy
 
-        blocks = list(_cut(self._tiling, self._budget() // self._size))
-        for stored in self.stored:
-            if not (len(blocks) == 1 and self._is_read_whole(blocks[0], stored)):
-                stored.check()
+        blocks = self._blocks()
+        for stored in self.checked_apart:
+            stored.check()
         for block in blocks:
             loaded = self._loaded(block)
             for panel in _cut(loaded, _PANEL // self._size):
@@ -85,6 +84,17 @@ class Gather:
                     _copy(_box(target, part), _view(part, self._size))
                 yield target.reshape(-1).view("u1").data
 
+    @property
+    def checked_apart(self) -> list[Stored]:
+        """The storages that are read once more, for checksums that are due: of others, all bytes come by together."""
+        due = [stored for stored in self.stored if stored.due]
+        blocks = self._blocks() if due else []
+        whole = {id(read.source) for block in blocks[:1] for read in _reads(block) if self._is_whole(read)}
+        return [stored for stored in due if len(blocks) != 1 or id(stored) not in whole]
+
+    def _blocks(self) -> list[Tiling]:
+        return list(_cut(self._tiling, self._budget() // self._size))
+
     def _budget(self) -> int:
         for budget in _BLOCKS:
             first = next(_cut(self._tiling, budget // self._size), None)
@@ -92,9 +102,8 @@ class Gather:
                 return budget
         return _BLOCKS[-1]
 
-    def _is_read_whole(self, block: Tiling, stored: Stored) -> bool:
-        reads = [read for read in _reads(block) if read.source is stored]
-        return len(reads) == 1 and reads[0].is_dense and reads[0].count * self._size == stored.nbytes
+    def _is_whole(self, read: _Read) -> bool:
+        return read.is_dense and read.count * self._size == read.source.nbytes
 
     def _loaded(self, block: Tiling) -> Tiling:
         """Return a block over arrays in memory."""
@@ -121,7 +130,7 @@ class Gather:
         step = read.row * size
         for number, start in enumerate(read.starts()):
             file.read_into(base + start * size, data[number * step : (number + 1) * step])
-        if stored.due and len(data) == stored.nbytes:
+        if stored.due and self._is_whole(read):
             stored.compare(crc32(data))
         array = self._array(data)
         if read.is_dense:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import copysign
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from statex.dsl.ops import Operation
-from statex.dtypes import BY_NAME, DType, Kind
+from statex.dtypes import DType, Kind
+
+if TYPE_CHECKING:
+    from statex.dsl.ops import Operation
 
 Array = Any
 """A numpy array of one dimension."""
@@ -53,9 +55,9 @@ def computed(operation: type[Operation], dtype: DType, arguments: Mapping[str, A
     with numpy.errstate(all="ignore"):
         wide = {name: _wide(value, dtype, operation.rounds_numbers) for name, value in arguments.items()}
         found = operation.numpy(numpy, **wide)
-    narrow = casts(BY_NAME["float64" if dtype.name == "float64" else "float32"], dtype)
-    assert narrow is not None
-    return narrow(found)
+    if dtype.name == "bfloat16":
+        return _to_bfloat16(found, nan=0xFFFF)  # as torch's vector code computes it; a cast makes 0x7fc0
+    return _quiet(found, NUMPY[dtype.name])
 
 
 def _wide(value: Any, dtype: DType, rounds: bool) -> Any:
@@ -87,8 +89,8 @@ def _quiet(array: Array, kind: str) -> Array:
         return array.astype(kind, copy=False)
 
 
-def _to_bfloat16(array: Array) -> Array:
-    """Round to the nearest, halves to even, on the bits; NaN becomes 0x7fc0 as in torch."""
+def _to_bfloat16(array: Array, nan: int = 0x7FC0) -> Array:
+    """Round to the nearest, halves to even, on the bits; NaN becomes `nan`."""
     import numpy
 
     bits = array.view(numpy.uint32)
@@ -98,9 +100,9 @@ def _to_bfloat16(array: Array) -> Array:
     rounded += bits
     rounded >>= 16
     result = rounded.astype(numpy.uint16)
-    nan = numpy.isnan(array)
-    if nan.any():
-        result[nan] = 0x7FC0
+    places = numpy.isnan(array)
+    if places.any():
+        result[places] = nan
     return result
 
 
