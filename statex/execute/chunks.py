@@ -16,8 +16,8 @@ from statex.dsl.ops import OPERATIONS
 from statex.dtypes import BOOL, DType, Kind
 from statex.execute import kernels
 from statex.execute.movement import Movement
-from statex.execute.readable import as_bytes
-from statex.execute.sequential import Reader
+from statex.execute.readable import as_bytes, tensor_bytes
+from statex.execute.sequential import Reader, SequentialBuffers
 from statex.execute.values import arguments_of, run_call
 from statex.header import TensorType
 from statex.torch_dtypes import torch_dtype
@@ -25,27 +25,29 @@ from statex.torch_dtypes import torch_dtype
 CHUNK = 128 * 1024
 """Elements that are computed at a time."""
 
-_DEPTH = 32
-
 Step = Callable[[int, int], Any]
 """Gives the elements from a place on, so many, as a torch tensor or numpy array of one dimension."""
 
 
 class Chunks:
-    """Finds and does elementwise work over values that stand in inputs."""
+    """Finds and does elementwise work over values that stand in inputs, and over what is computed as a whole.
 
-    def __init__(self, graph: Graph, movement: Movement) -> None:
+    `whole` gives the latter, as a torch tensor.
+    """
+
+    def __init__(self, graph: Graph, movement: Movement, whole: Callable[[int], Any]) -> None:
         self._graph = graph
         self._movement = movement
+        self._take = whole
         self._possible: dict[int, bool] = {}
 
-    def can(self, id: int, depth: int = 0) -> bool:
+    def can(self, id: int) -> bool:
         """Say whether a value can be computed in chunks."""
         if id not in self._possible:
-            self._possible[id] = depth < _DEPTH and self._can(id, depth)
+            self._possible[id] = self._can(id)
         return self._possible[id]
 
-    def _can(self, id: int, depth: int) -> bool:
+    def _can(self, id: int) -> bool:
         node = self._graph[id]
         if not isinstance(node, Call) or isinstance(node.type, tuple):
             return False
@@ -56,13 +58,15 @@ class Chunks:
             kind = self._graph[operand].type
             if not isinstance(kind, TensorType) or kind.shape != node.type.shape or kind.dtype.kind is Kind.COMPLEX:
                 return False
-            if self._movement.of(operand) is None and not self.can(operand, depth + 1):
-                return False
         return True
+
+    def whole(self, id: int) -> list[int]:
+        """Return the values that one is computed of, which have to be computed as whole tensors: maybe itself."""
+        return [one for one in self._order(id) if self._movement.of(one) is None and not self.can(one)]
 
     def needs_torch(self, id: int) -> bool:
         """Say whether torch has to be imported to compute a value."""
-        return not self.can(id) or not all(map(self._is_for_numpy, self._order(id)))
+        return bool(self.whole(id)) or not self._is_by_numpy(id)
 
     def moved(self, id: int) -> list[int]:
         """Return the values that one is computed of, which stand in inputs."""
@@ -72,16 +76,22 @@ class Chunks:
         """Yield the bytes of a value."""
         kind = self._graph[id].type
         assert isinstance(kind, TensorType)
-        by_torch = self.needs_torch(id)
-        step = self._steps(id, _torch_reader, run_call) if by_torch else self._steps(id, _numpy_reader, self._by_numpy)
+        if self._is_by_numpy(id):
+            step = self._steps(id, _numpy_reader, self._by_numpy)
+        else:
+            step = self._steps(id, _torch_reader, run_call)
         for start in range(0, kind.numel, CHUNK):
             yield as_bytes(step(start, min(CHUNK, kind.numel - start)))
+
+    def _is_by_numpy(self, id: int) -> bool:
+        """Say whether numpy does all that is done in chunks."""
+        return all(map(self._is_for_numpy, self._order(id)))
 
     def _is_for_numpy(self, id: int) -> bool:
         """Say whether numpy reads, or computes of its operands, the same bits as torch."""
         kind = self._graph[id].type
         assert isinstance(kind, TensorType)
-        if self._movement.of(id) is not None:
+        if not self._operands(id):
             return kind.dtype.name in kernels.NUMPY
         call, source = self._call(id), self._source_dtype(id)
         if source != kind.dtype:
@@ -142,8 +152,8 @@ class Chunks:
         return sorted(seen)
 
     def _operands(self, id: int) -> tuple[int, ...]:
-        """Return what a value is computed from; nothing where it stands in inputs."""
-        return () if self._movement.of(id) is not None else self._inner(id)
+        """Return what a value is computed from in chunks; nothing where it stands in inputs, or is computed whole."""
+        return self._inner(id) if self._movement.of(id) is None and self.can(id) else ()
 
     def _inner(self, id: int) -> tuple[int, ...]:
         """Return the operands of a call: how they lie in memory does not count, element by element."""
@@ -157,7 +167,9 @@ class Chunks:
     def _leaf(self, id: int, reader: Callable[[Reader, TensorType], Step]) -> Step:
         kind = self._graph[id].type
         assert isinstance(kind, TensorType)
-        return reader(self._movement.reader(id), kind)
+        if self._movement.of(id) is not None:
+            return reader(self._movement.reader(id), kind)
+        return reader(SequentialBuffers(iter([tensor_bytes(self._take(id))])), kind)
 
 
 def _numpy_reader(source: Reader, kind: TensorType) -> Step:

@@ -47,8 +47,8 @@ class Stream:
         self._info_of = info_of
         self._load = load
         self._movement = Movement(plan.graph, info_of)
-        self._chunks = Chunks(plan.graph, self._movement)
-        self._values = Values(plan.graph, self._whole(), load)
+        self._chunks = Chunks(plan.graph, self._movement, lambda id: self._values.take(id))
+        self._values = Values(plan.graph, [id for group in self._whole() for id in group], load)
         self._heap = Heap()
 
     def state(self) -> OrderedDict[str, Any]:
@@ -108,9 +108,9 @@ class Stream:
 
     def _live(self) -> int:
         """Return the bytes that whole values take, in whichever of the formats' orders they are written."""
-        graph, roots = self._plan.graph, self._whole()
-        by_size = sorted(roots, key=lambda id: -graph[id].type.dtype.itemsize)  # type: ignore[union-attr]
-        orders = [roots] if self._shares or by_size == roots else [roots, by_size]
+        graph, groups = self._plan.graph, self._whole()
+        by_size = sorted(groups, key=lambda ids: -graph[ids[0]].type.dtype.itemsize)  # type: ignore[union-attr]
+        orders = [groups] if self._shares or by_size == groups else [groups, by_size]
         return max(live_set(graph, order, self._needed, self._is_plain) for order in orders)
 
     def _needed(self, source: Source) -> int:
@@ -124,8 +124,8 @@ class Stream:
 
     def _read(self, ids: Iterable[int]) -> int:
         """Return the bytes that computing values reads: parts of inputs, and whole storages for their checksums."""
-        whole = [id for id in ids if self._is_whole(id)]
-        moved = [one for id in ids if id not in whole for one in self._chunks.moved(id)]
+        whole = [one for id in ids for one in self._chunks.whole(id)]
+        moved = [one for id in ids for one in self._chunks.moved(id)]
         runs = [run for id in moved for run in self._movement.runs(id) or ()]
         for key in {self._plan.graph[s].key for id in whole for s in self._plan.graph.sources(id)}:  # type: ignore[union-attr]
             info = self._info_of(key)
@@ -173,22 +173,27 @@ class Stream:
             return Made(kind.nbytes, gather.buffers, held=gather.held, in_parts=True)
         if self._chunks.can(id):
             held = sum([gather.held for gather in self._gathers(self._chunks.moved(id))])
-            return Made(kind.nbytes, lambda: self._chunks.buffers(id), held=held, in_parts=True)
+            return Made(kind.nbytes, lambda: self._in_chunks(id), held=held, in_parts=True)
         return Made(kind.nbytes, lambda: self._computed(id))
+
+    def _in_chunks(self, id: int) -> Iterator[Buffer]:
+        yield from self._chunks.buffers(id)
+        self._freed(self._chunks.whole(id))
 
     def _computed(self, id: int) -> Iterator[Buffer]:
         yield tensor_bytes(self._values.take(id))
-        kinds = [self._plan.graph[one].type for one in (id, *self._plan.graph.sources(id))]
-        self._heap.freed(sum(kind.nbytes for kind in kinds if isinstance(kind, TensorType)))
+        self._freed([id])
 
-    def _whole(self) -> list[int]:
-        """Return the values that are computed as whole tensors, as often as they are written."""
-        written: dict[object, int] = {}
+    def _freed(self, ids: Iterable[int]) -> None:
+        """Note that whole tensors, and what they were computed of, are no longer used."""
+        kinds = [self._plan.graph[one].type for id in ids for one in (id, *self._plan.graph.sources(id))]
+        self._heap.freed(sum([kind.nbytes for kind in kinds if isinstance(kind, TensorType)]))
+
+    def _whole(self) -> list[list[int]]:
+        """Return, for each tensor that is written, the values that are computed as whole tensors for it."""
+        written: dict[object, list[int]] = {}
         for key, output in self._plan.outputs.items():
             id = output.value
-            if output.origin is None and id is not None and self._is_whole(id):
-                written[output.tie if self._shares else key] = id
-        return list(written.values())
-
-    def _is_whole(self, id: int) -> bool:
-        return id not in self._earlier and self._movement.of(id) is None and not self._chunks.can(id)
+            if output.origin is None and id is not None and id not in self._earlier:
+                written[output.tie if self._shares else key] = self._chunks.whole(id)
+        return [ids for ids in written.values() if ids]
