@@ -32,8 +32,6 @@ def looks_like_npz(directory: ZipDirectory) -> bool:
 class NpzReader(Reader):
     """An archive of arrays, by their names; it is converted as a torch file is."""
 
-    format = "torch"
-
     def __init__(self, path: Path, file: InputFile, directory: ZipDirectory) -> None:
         super().__init__(path, [file])
         self._file = file

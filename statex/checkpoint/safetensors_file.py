@@ -16,11 +16,11 @@ from typing import Any
 from statex.checkpoint.contents import Moved, OutTensor
 from statex.checkpoint.flat_help import leave_out
 from statex.checkpoint.input_file import Extent, InputFile, Stored
-from statex.checkpoint.output_file import OutputFile
 from statex.checkpoint.packed import raw_type, safetensors_type
 from statex.checkpoint.reader import Reader
 from statex.checkpoint.stamps import from_text, marked
 from statex.checkpoint.strict_json import is_text, parse
+from statex.checkpoint.write_plan import FileLayout, FilePlan
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.dtypes import BY_NAME, FLOAT4X2, DType, Kind
@@ -57,8 +57,6 @@ def looks_like_safetensors(head: bytes, size: int) -> bool:
 
 class SafetensorsReader(Reader):
     """A safetensors file."""
-
-    format = "safetensors"
 
     def __init__(self, path: Path, file: InputFile) -> None:
         super().__init__(path, [file])
@@ -192,10 +190,13 @@ def _kind(key: object, value: Any) -> str:
     return value.kind if hasattr(value, "kind") else type(value).__name__
 
 
-def write_safetensors(file: OutputFile, state: Mapping[str, OutTensor], notes: Mapping[str, str], check: bool) -> None:
-    """Write a flat state of contiguous tensors, each with a blob of its own.
+def laid_out(state: Mapping[str, OutTensor], notes: Mapping[str, str], name: str) -> FilePlan:
+    """Return the file of a flat state of contiguous tensors, each with a blob of its own.
 
     The data is sorted by the size of elements, largest first, so that all of them are aligned.
+
+    Raises:
+        StatexError: SX614 for more names than a header has room for.
     """
     order = sorted(state.items(), key=lambda item: -_element(item[1].type))
     places: dict[str, tuple[int, int]] = {}
@@ -207,10 +208,11 @@ def write_safetensors(file: OutputFile, state: Mapping[str, OutTensor], notes: M
     text += b" " * _padding(len(text), order[0][1] if order else None)
     if len(text) > _LARGEST_HEADER:
         fail(codes.CANNOT_HOLD, f"the header would have {len(text)} bytes, and safetensors allows {_LARGEST_HEADER}")
-    file.reserve(8 + len(text) + reach)
-    file.write(len(text).to_bytes(8, "little") + text)
-    for _, tensor in order:
-        file.write_blob(tensor.blob, crc=False, check=check)
+    layout = FileLayout()
+    layout.add("header", len(text).to_bytes(8, "little") + text)
+    for key, tensor in order:
+        layout.add("tensor", tensor.blob, (key,))
+    return layout.file(name)
 
 
 def _element(kind: TensorType) -> int:

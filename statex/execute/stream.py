@@ -9,7 +9,7 @@ from typing import Any
 from statex.checkpoint.contents import Again, Blob, Buffer, Made, Moved, OutTensor, Run
 from statex.checkpoint.gather import Gather
 from statex.checkpoint.input_file import Stored
-from statex.checkpoint.walks import leaves
+from statex.checkpoint.write_plan import WritePlan
 from statex.dsl.graph import Source, SourceKey
 from statex.dsl.plan import Cost, Output, Plan
 from statex.execute.chunks import Chunks
@@ -68,16 +68,14 @@ class Stream:
             result._metadata = self._plan.metadata  # type: ignore[attr-defined]
         return result
 
-    def cost(self, output: Any, *, torch: bool, distributed: bool, further_keys: int, pickled: int = 0) -> Cost:
-        """Return what it takes to write a tree of `OutTensor`s and whatever else is there.
+    def cost(self, output: WritePlan, *, torch: bool, distributed: bool, further_keys: int, pickled: int = 0) -> Cost:
+        """Return what it takes to write an output.
 
         `torch` says that it is there for other reasons than to compute, `distributed` that its library of distributed
         checkpoints reads or writes tensors, each as a whole, `further_keys` how many keys further inputs have,
         `pickled` how many bytes the pickles of all inputs have.
         """
-        blobs = [leaf.blob for leaf in leaves(output) if isinstance(leaf, OutTensor)]
-        if self._shares:
-            blobs = list({id(blob): blob for blob in blobs}.values())
+        blobs = output.blobs
         ids = self._computed_ids()
         made = [blob for blob in blobs if isinstance(blob, Made)]
         held = [blob.held for blob in made]
@@ -87,7 +85,7 @@ class Stream:
             blobs,
             self._read(ids),
             max([self._live(), *held]),
-            records=self._shares,
+            records=output.format.records_checksums,
             keys=len(self._plan.header.entries) + len(self._plan.outputs) + further_keys,
             numpy=bool(made),
             torch=torch or distributed or self.needs_torch,

@@ -18,8 +18,6 @@ from statex.header import Header, OpaqueInfo, TensorInfo
 from statex.paths import beside
 from statex.session.opened import Inputs
 
-HOLDING = ("torch", "dcp")
-"""The formats that have a place for foreign objects."""
 _FEW = 3
 """So many are named one by one in help."""
 

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from statex.checkpoint import layout
+from statex.checkpoint import Format, layout
 from statex.checkpoint.contents import Made
 from statex.checkpoint.packed import torch_type
 from statex.checkpoint.walks import leaves
+from statex.checkpoint.write_plan import WritePlan
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.dsl.graph import SourceKey
@@ -46,7 +47,7 @@ class Delivery:
         self.target = target
         self._comparison: Comparison | None = None
         self._earlier = earlier
-        self._streams: dict[str, Stream] = {}
+        self._streams: dict[Format, Stream] = {}
 
     def check_target(self) -> Comparison | None:
         """Compare the plan with the target, if there is one.
@@ -173,7 +174,7 @@ class Delivery:
         given._metadata = self.plan.metadata  # type: ignore[attr-defined]
         load_for_real(self.target, given, comparison)
 
-    def load_into_target(self, format: str) -> None:
+    def load_into_target(self, format: Format) -> None:
         """Let the target, if it is a model, load the result as an output of a format has it, its tensors without data.
 
         Raises:
@@ -183,7 +184,7 @@ class Delivery:
             state = self.stream(format).state()
             self._load_for_real({key: self._without_data(leaf) for key, leaf in state.items()})
 
-    def contents(self, format: str) -> Any:
+    def contents(self, format: Format) -> Any:
         """Return what an output of a format shall hold, for `arrange`; nothing is computed yet."""
         stream, main = self.stream(format), self.inputs.main
 
@@ -192,26 +193,26 @@ class Delivery:
 
         return self._around(stream.state(), self._metadata(), around)
 
-    def stream(self, format: str) -> Stream:
+    def stream(self, format: Format) -> Stream:
         """Return what carries the plan out for an output of a format."""
         from statex.execute.stream import Stream
 
         if format not in self._streams:
             self._streams[format] = Stream(
-                self.plan, self.inputs.info, self.inputs.load_alone, shares=format == "torch", earlier=self._earlier
+                self.plan, self.inputs.info, self.inputs.load_alone, shares=format.shares, earlier=self._earlier
             )
         return self._streams[format]
 
-    def needs_torch(self, format: str) -> bool:
+    def needs_torch(self, format: Format) -> bool:
         """Say whether torch computes for an output of a format, or builds its target."""
         return (self.target is not None and self.target.module is not None) or self.stream(format).needs_torch
 
-    def cost(self, format: str, output: Any, *, torch: bool = False) -> Cost:
-        """Return what it takes to write an arranged tree; `torch` says that it is imported for something else."""
-        return self.stream(format).cost(
+    def cost(self, output: WritePlan, *, torch: bool = False) -> Cost:
+        """Return what it takes to write an output; `torch` says that it is imported for something else."""
+        return self.stream(output.format).cost(
             output,
-            torch=torch or self.needs_torch(format),
-            distributed="dcp" in (format, *(reader.format for reader in self.inputs.readers)),
+            torch=torch or self.needs_torch(output.format),
+            distributed=output.format.by_torch or any(reader.format.by_torch for reader in self.inputs.readers),
             further_keys=self.inputs.further_keys,
             pickled=sum(reader.pickled for reader in self.inputs.readers),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from statex.checkpoint import Format
 from statex.checkpoint.stamps import as_text, left_out
 from statex.diagnostics import diagnostic
 from statex.diagnostics.amounts import show_bytes
@@ -17,14 +18,15 @@ from statex.header import STAMP, TensorInfo
 from statex.session.overlaps import Named, overlapping
 
 
-def format_warnings(plan: Plan, format: str, notes: Mapping[str, str]) -> Iterator[Diagnostic]:
+def format_warnings(plan: Plan, format: Format, notes: Mapping[str, str]) -> Iterator[Diagnostic]:
     """Yield warnings: of tensors that share memory, and of the texts that a safetensors file keeps beside tensors."""
-    if format != "torch":
+    if not format.shares:
         yield from _untied(plan, format)
-        yield from _lost_stamps(plan, format)
         yield from _parted(plan, format)
+    if not format.keeps_metadata:
+        yield from _lost_stamps(plan, format)
     lost = sorted(set(notes) - {"format"})
-    if lost and format != "safetensors":
+    if lost and not format.keeps_notes:
         yield diagnostic(
             lints.NOTES_LOST,
             f"the `__metadata__` of `{plan.header.label}` has no place in this format: "
@@ -37,17 +39,14 @@ def format_warnings(plan: Plan, format: str, notes: Mapping[str, str]) -> Iterat
         )
 
 
-def _lost_stamps(plan: Plan, format: str) -> Iterator[Diagnostic]:
+def _lost_stamps(plan: Plan, format: Format) -> Iterator[Diagnostic]:
     paths = left_out(plan.metadata)
     if paths:
         where = join_words([f"`{path}`" if path else "the whole state" for path in paths])
-        yield diagnostic(lints.STAMP_LOST, f"what is noted as the version of {where} has no place in {_NAMES[format]}")
+        yield diagnostic(lints.STAMP_LOST, f"what is noted as the version of {where} has no place in {format.title}")
 
 
-_NAMES = {"safetensors": "safetensors", "dcp": "torch.distributed.checkpoint"}
-
-
-def _untied(plan: Plan, format: str) -> Iterator[Diagnostic]:
+def _untied(plan: Plan, format: Format) -> Iterator[Diagnostic]:
     """Say which keys are one tensor, and will be several."""
     counts = Counter([output.tie for output in plan.outputs.values()])
     ties: dict[object, list[str]] = {tie: [] for tie, count in counts.items() if count > 1}
@@ -61,14 +60,14 @@ def _untied(plan: Plan, format: str) -> Iterator[Diagnostic]:
     copy = show_key(shared[0][-1])
     yield diagnostic(
         lints.SHARED_IN_FULL,
-        f"{_listed(shared[0])} are one tensor, and {_NAMES[format]} holds each in full",
+        f"{_listed(shared[0])} are one tensor, and {format.title} holds each in full",
         values=[f"{len(shared) - 1} more such groups of tensors"] if len(shared) > 1 else (),
         notes=[f"{show_bytes(more)} are written again"] if more else (),
         help=f"where the model ties them itself: drop {copy}; allow missing {copy}",
     )
 
 
-def _parted(plan: Plan, format: str) -> Iterator[Diagnostic]:
+def _parted(plan: Plan, format: Format) -> Iterator[Diagnostic]:
     """Say which tensors overlap without being one, and will have nothing in common."""
     over: dict[object, dict[object, Named]] = {}
     for key, output in plan.outputs.items():
@@ -81,7 +80,7 @@ def _parted(plan: Plan, format: str) -> Iterator[Diagnostic]:
         return
     yield diagnostic(
         lints.SHARED_IN_FULL,
-        f"{_listed(found[0])} overlap in memory, and {_NAMES[format]} holds each in full: they become separate copies",
+        f"{_listed(found[0])} overlap in memory, and {format.title} holds each in full: they become separate copies",
         values=[f"{len(found) - 1} more such groups of tensors"] if len(found) > 1 else (),
     )
 

@@ -8,7 +8,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from statex.checkpoint import Reader, open_checkpoint
+from statex.checkpoint import Format, Reader, open_checkpoint
+from statex.checkpoint.formats.torch import TORCH
 from statex.checkpoint.input_file import Stored
 from statex.checkpoint.walks import leaves
 from statex.diagnostics import StatexError, diagnostic, fail, pointing_at
@@ -48,9 +49,9 @@ class Opened:
             self.tree, self.label = _described(state), label
 
     @property
-    def format(self) -> str:
+    def format(self) -> Format:
         """The format of the file, or the one that a state in memory would get."""
-        return self.reader.format if self.reader is not None else "torch"
+        return self.reader.format if self.reader is not None else TORCH
 
     def root(self, given: tree.PathNode | Address | None, span: Span | None = None) -> KeyPath:
         """Return the path of the state: where it is said to be (perhaps by a rule file), or where it is found."""
@@ -152,10 +153,10 @@ class Inputs:
         with pointing_at(given.span):
             opened = Opened(given.state, label)
         self.opened.append(opened)
-        if given.format is not None and opened.format != given.format:
+        if given.format is not None and opened.format.name != given.format:
             fail(
                 file_codes.OTHER_FORMAT,
-                f"`{opened.label}` is of the format {opened.format}, and {given.format} was expected",
+                f"`{opened.label}` is of the format {opened.format.name}, and {given.format} was expected",
                 given.span,
             )
         if opened.reader is not None:

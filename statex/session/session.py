@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from statex import garbage
-from statex.checkpoint import Options, arrange
+from statex.checkpoint import Format, Options, arrange
 from statex.checkpoint.contents import OutTensor
+from statex.checkpoint.formats.safetensors import SAFETENSORS
 from statex.checkpoint.layout import dense
+from statex.checkpoint.write_plan import WritePlan, unplaced
 from statex.diagnostics import Diagnostic, StatexError
 from statex.dsl.check import Checked, check_program
 from statex.dsl.compile import compile_plan
@@ -18,14 +20,14 @@ from statex.header import TensorType
 from statex.paths import at, in_rules, joined, written
 from statex.rebuilding import without_values
 from statex.roots import dropped_by
-from statex.session.carried import HOLDING, carried, foreign_warnings, module_warnings
+from statex.session.carried import carried, foreign_warnings, module_warnings
 from statex.session.delivery import Delivery, alone
 from statex.session.following import unfollowed
 from statex.session.format_warnings import format_warnings
 from statex.session.opened import Inputs
 from statex.session.request import Request
 from statex.session.settling import Telling, settle, telling
-from statex.session.stamps import kept_stamps, stamped, unread_stamps, without_stamp
+from statex.session.stamps import kept_stamps, stamped, unread_stamps, with_stamps, without_stamp
 from statex.session.targets import resolve
 
 
@@ -110,28 +112,47 @@ class Session(Telling):
             return replace(plan, metadata=stamped(plan.metadata, request.at, request.stamp), warnings=warnings)
         return replace(plan, warnings=(*found, *kept_stamps(plan, state)))
 
-    def priced(self, format: str | None = None) -> Plan:
+    def layout(self, format: Format | None = None) -> WritePlan:
+        """Return what a file of a format will be, named as the input is; the format is by default that of the input.
+
+        Raises:
+            StatexError: SX614 for what the format cannot hold.
+        """
+        format = format or self.inputs.main.format.successor
+        options = Options(format, self.inputs.main.label, notes=with_stamps(self.inputs.notes, self.plan))
+        return format.layout(arrange(self.whole.contents(format), options), options)
+
+    def priced(self, format: Format | None = None) -> Plan:
         """Return the plan with what it takes to write a format, and with warnings of what that has no place for.
 
         `format` is by default that of the input.
 
         Raises:
-            StatexError: SX614 if safetensors is asked for, and cannot hold the result with what stays around it.
+            StatexError: SX614 if it is asked for, and cannot hold the result with what stays around it.
         """
         if self.inputs.main.reader is None:
             return self.plan
-        asked, format = format == "safetensors", format or self.inputs.main.format
-        tree = self.whole.contents(format)
-        # What a format cannot hold is not an error yet if nobody asked for it.
-        output = arrange(tree, Options(format)) if asked or format == "torch" else alone(tree)
-        foreign = carried(self.plan, self.inputs) if format in HOLDING else []
+        output = self._priced_layout(format)
+        format = output.format
+        foreign = carried(self.plan, self.inputs) if format.holds_objects else []
         warnings = (
             *self.before,
             *self.plan.warnings,
             *format_warnings(self.plan, format, self.inputs.notes),
             *foreign_warnings(foreign, kept=False),
         )
-        return replace(self.plan, cost=self.whole.cost(format, output), warnings=warnings)
+        return replace(self.plan, cost=self.whole.cost(output), warnings=warnings)
+
+    def _priced_layout(self, asked: Format | None) -> WritePlan:
+        try:
+            return self.layout(asked)
+        except StatexError:
+            if asked is not None:
+                raise
+            # What a format cannot hold is not an error yet if nobody asked for it.
+            format = self.inputs.main.format.successor
+            tree = alone(self.whole.contents(format))
+            return WritePlan(format, tree, (unplaced("", tree),))
 
     @property
     def warnings(self) -> tuple[Diagnostic, ...]:
@@ -150,7 +171,7 @@ class Session(Telling):
 
     def tensors(self) -> Mapping[str, OutTensor]:
         """Return the tensors of the result, each with bytes of its own that can be read in their order."""
-        return dense(self.whole.stream("safetensors").state())
+        return dense(self.whole.stream(SAFETENSORS).state())
 
     def close(self) -> None:
         """Close the files that were opened."""

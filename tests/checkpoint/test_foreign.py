@@ -298,6 +298,7 @@ def test_values_that_a_plan_drops(tmp_path: Path) -> None:
         carry_out(request)
     from dataclasses import replace
 
+    from statex.checkpoint.formats.torch import TORCH
     from statex.session.carried import carried
     from statex.session.delivery import Delivery
     from statex.session.session import Session
@@ -305,7 +306,7 @@ def test_values_that_a_plan_drops(tmp_path: Path) -> None:
     with Session(request) as session:
         plan = replace(session.plan, dropped_values=("args", "hyper.cfg"))
         assert carried(plan, session.inputs) == []
-        content = Delivery(plan, session.inputs, None).contents("torch")
+        content = Delivery(plan, session.inputs, None).contents(TORCH)
     assert list(content) == ["state_dict", "hyper"]
     assert content["hyper"] == {"lr": 0.1}
 
