@@ -30,6 +30,7 @@ ROOMS = {
     "statex.roots": FOUNDATIONS,
     "statex.rulefiles": FOUNDATIONS,
     "statex.sizes": FOUNDATIONS,
+    "statex.surroundings": FOUNDATIONS,
     "statex.version": FOUNDATIONS,
     "statex.text_file": FOUNDATIONS,
     "statex.yaml_places": FOUNDATIONS,

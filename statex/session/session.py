@@ -14,9 +14,10 @@ from statex.diagnostics import Diagnostic, StatexError
 from statex.dsl.check import Checked, check_program
 from statex.dsl.compile import compile_plan
 from statex.dsl.plan import Plan
+from statex.dsl.plan_around import left_out
 from statex.header import TensorType
 from statex.paths import at, in_rules, joined, written
-from statex.rebuilding import without_values
+from statex.rebuilding import edited_around
 from statex.roots import dropped_by
 from statex.session.carried import HOLDING, carried, foreign_warnings, module_warnings
 from statex.session.delivery import Delivery, alone
@@ -96,14 +97,15 @@ class Session(Telling):
             load=request.load,
             root=None if inputs.flat else in_rules(written(inputs.main.tree, inputs.root)),
             at=request.at,
+            put_at=inputs.root_target,
         )
-        left = (*dropped_by(inputs.main.tree, inputs.root, inputs.root_target), *plan.dropped_values)
-        plan = replace(plan, left_around=left, linked=inputs.linked)
+        left = (*dropped_by(inputs.main.tree, inputs.root, inputs.root_target), *left_out(plan))
+        plan = replace(plan, left_around=tuple(dict.fromkeys(left)), linked=inputs.linked)
         target = None if inputs.root_target is None else joined(inputs.root_target)
         headers = [inputs.header, *(header for members in inputs.headers.values() for header in members)]
-        kept = without_values(inputs.main.tree, inputs.root, plan.dropped_values)
+        kept = edited_around(inputs.main.tree, inputs.root, plan.edits)
         beside = unfollowed(plan, kept, joined(inputs.root), target)
-        found = (*plan.warnings, *beside, *module_warnings(headers), *unread_stamps(inputs.notes, inputs.main.label))
+        found = (*plan.warnings, *beside, *module_warnings(headers), *unread_stamps(plan.notes, inputs.main.label))
         state = at(inputs.main.tree, inputs.root)
         if request.stamp is not None:
             warnings = (*found, *kept_stamps(replace(plan, metadata=None), state))
@@ -128,7 +130,7 @@ class Session(Telling):
         warnings = (
             *self.before,
             *self.plan.warnings,
-            *format_warnings(self.plan, format, self.inputs.notes),
+            *format_warnings(self.plan, format),
             *foreign_warnings(foreign, kept=False),
         )
         return replace(self.plan, cost=self.whole.cost(format, output), warnings=warnings)
