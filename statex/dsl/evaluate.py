@@ -357,7 +357,7 @@ def no_current(name: str, span: Span) -> NoReturn:
         StatexError: SX218.
     """
     helps = {
-        "key": "there is no current key in a `let`, in `if`, or in an `add` without `for`",
+        "key": "there is no current key in a `let`, in `if` and `expect`, or in an `add` without `for`",
         "it": "name the tensor by its key",
     }
     fail(
