@@ -212,12 +212,11 @@ def _number_as_key(slip: Slip) -> Diagnostic | None:
     key = slip.match(_DIGITS_KEY)
     if key is None:
         return None
-    return diagnostic(
-        codes.UNEXPECTED,
-        "after `::`, a key that begins with a digit is put in quotes",
-        slip.to(*key.span()),
-        help=f"write `::'{key.group(1)}'`",
-    )
+    if "LPAR" not in slip.expected:
+        what, instead = "a key that is looked for stands without `::`", key.group(1)
+    else:
+        what, instead = "after `::`, a key that begins with a digit is put in quotes", f"::'{key.group(1)}'"
+    return diagnostic(codes.UNEXPECTED, what, slip.to(*key.span()), help=f"write `{instead}`")
 
 
 RULES: tuple[Callable[[Slip], Diagnostic | None], ...] = (
