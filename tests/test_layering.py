@@ -21,6 +21,7 @@ ROOMS = {
     "statex.foreign": FOUNDATIONS,
     "statex.garbage": FOUNDATIONS,
     "statex.record": FOUNDATIONS,
+    "statex.strides": FOUNDATIONS,
     "statex.progress": FOUNDATIONS,
     "statex.torch_dtypes": FOUNDATIONS,
     "statex.nesting": FOUNDATIONS,

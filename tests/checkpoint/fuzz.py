@@ -299,6 +299,7 @@ def _in_memory(path: Path) -> None:
 
 def main(minutes: float) -> None:
     """Try pickles for so many minutes."""
+    statex.compile("")  # what statex itself imports is imported before a file is read
     end = time.monotonic() + 60 * minutes
     counts = collections.Counter[str]()
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():

@@ -24,6 +24,7 @@ from torch.distributed.checkpoint.state_dict import set_model_state_dict
 
 import statex
 from statex.checkpoint import stamps
+from statex.checkpoint.formats.safetensors import SAFETENSORS
 from statex.session.format_warnings import format_warnings
 from statex.session.stamps import with_stamps
 from tests.cli.conftest import Run
@@ -376,7 +377,7 @@ def test_a_text_of_another_program_gives_way_to_a_version_and_that_is_said(tmp_p
     save_file({"weight": torch.ones(2)}, tmp_path / "in.safetensors", {"statex": "0.1"})
     plan = replace(statex.compile("").plan(tmp_path / "in.safetensors"), metadata={"": {"statex": STAMP}})
     notes = {"format": "pt", "statex": "0.1"}
-    assert codes(format_warnings(plan, "safetensors", notes)) == ["SX905"]
+    assert codes(format_warnings(plan, SAFETENSORS, notes)) == ["SX905"]
     assert with_stamps(notes, plan) == {"format": "pt", "statex": json.dumps({"": STAMP}, separators=(",", ":"))}
 
 
