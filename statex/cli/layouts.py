@@ -19,9 +19,9 @@ _FEW = 3
 
 
 def layout_lines(label: str, plan: WritePlan, room: int | None) -> Iterator[str]:
-    """Yield the layout of an output: of every file its size, and what stands where; headers beside one another are one row.
+    """Yield the layout of an output: of every file its size, and what stands where.
 
-    `label` is what the output is called, if it is more than one file.
+    Headers beside one another are one row. `label` is what the output is called, if it is more than one file.
     """
     several = len(plan.files) > 1 or plan.format.is_folder
     for file in plan.files:

@@ -81,7 +81,11 @@ def plan_recipe(
     assert done.plan is not None
     if saying.json:
         named = {"reads": _as_rows(reads(wanted, done)), "writes": _as_rows(writes(wanted, done))}
-        layouts = {"layouts": {one.label: one.layout.to_data() for one in done.outputs if one.layout is not None}} if layout else {}
+        layouts = (
+            {"layouts": {one.label: one.layout.to_data() for one in done.outputs if one.layout is not None}}
+            if layout
+            else {}
+        )
         print_json(as_json(wanted, done) | named | {"unchecked": held_back(wanted)} | layouts)
         return
     print_diagnostics(done.warnings, concise=saying.concise)

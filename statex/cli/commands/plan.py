@@ -40,8 +40,8 @@ def plan(
 ) -> None:
     """Say what rules or a recipe would do, and read no tensor.
 
-    Of a recipe, all files that it reads and writes are listed as well. The layout is that of the outputs of a recipe, or
-    of one file that is called as IN is.
+    Of a recipe, all files that it reads and writes are listed as well. The layout is that of its outputs; of rules, it
+    is that of one file which is called as IN is.
 
     \b
     statex plan rules.sx in.safetensors
@@ -57,8 +57,17 @@ def plan(
     if found.recipe is not None:
         from statex.cli.recipes import plan_recipe
 
-        plan_recipe(found.recipe, program, aim, running, saying, format=format, keys=keys or every, fold=not every,
-                    layout=layout)
+        plan_recipe(
+            found.recipe,
+            program,
+            aim,
+            running,
+            saying,
+            format=format,
+            keys=keys or every,
+            fold=not every,
+            layout=layout,
+        )
         return
     requests.refuse_running(running)
     policy = requests.warnings(saying.warnings)
@@ -73,9 +82,7 @@ def plan(
     say_plan(planned, saying, keys=keys or every, fold=not every, layout=laid_out)
 
 
-def say_plan(
-    planned: Plan, saying: options.Saying, *, keys: bool, fold: bool, layout: WritePlan | None = None
-) -> None:
+def say_plan(planned: Plan, saying: options.Saying, *, keys: bool, fold: bool, layout: WritePlan | None = None) -> None:
     """Print a plan, and what its output will be."""
     from statex.dsl.plan_data import plan_data
     from statex.dsl.plan_text import plan_lines
