@@ -31,6 +31,7 @@ ROOMS = {
     "statex.roots": FOUNDATIONS,
     "statex.rulefiles": FOUNDATIONS,
     "statex.sizes": FOUNDATIONS,
+    "statex.surroundings": FOUNDATIONS,
     "statex.version": FOUNDATIONS,
     "statex.text_file": FOUNDATIONS,
     "statex.yaml_places": FOUNDATIONS,

@@ -23,7 +23,7 @@ from statex.foreign import Foreign
 from statex.header import KeyPath, OpaqueInfo, TensorInfo, TensorType
 from statex.paths import at, in_rules, written
 from statex.pickled_modules import is_module
-from statex.rebuilding import rebuild, without_values
+from statex.rebuilding import rebuild
 from statex.session.opened import Inputs
 from statex.torch_dtypes import torch_dtype
 
@@ -140,9 +140,8 @@ class Delivery:
     ) -> Any:
         inputs = self.inputs
         self._check_root()
-        tree = without_values(inputs.main.tree, inputs.root, self.plan.dropped_values)
-        nested = self.plan.nested
-        return rebuild(tree, inputs.root, inputs.root_target, state, metadata, nested, load)
+        plan, tree = self.plan, inputs.main.tree
+        return rebuild(tree, inputs.root, inputs.root_target, state, metadata, plan.nested, load, plan.edits)
 
     def _check_root(self) -> None:
         """Refuse to put a state back into a whole module.

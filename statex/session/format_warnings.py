@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from statex.checkpoint import Format
 from statex.checkpoint.stamps import as_text, left_out
@@ -18,21 +18,21 @@ from statex.header import STAMP, TensorInfo
 from statex.session.overlaps import Named, overlapping
 
 
-def format_warnings(plan: Plan, format: Format, notes: Mapping[str, str]) -> Iterator[Diagnostic]:
+def format_warnings(plan: Plan, format: Format) -> Iterator[Diagnostic]:
     """Yield warnings: of tensors that share memory, and of the texts that a safetensors file keeps beside tensors."""
     if not format.shares:
         yield from _untied(plan, format)
         yield from _parted(plan, format)
     if not format.keeps_metadata:
         yield from _lost_stamps(plan, format)
-    lost = sorted(set(notes) - {"format"})
+    lost = sorted(set(plan.notes) - {"format"})
     if lost and not format.keeps_notes:
         yield diagnostic(
             lints.NOTES_LOST,
             f"the `__metadata__` of `{plan.header.label}` has no place in this format: "
             f"{join_words([f'`{name}`' for name in lost], limit=3)}",
         )
-    elif STAMP in notes and as_text(plan.metadata):
+    elif STAMP in plan.notes and as_text(plan.metadata):
         yield diagnostic(
             lints.NOTES_LOST,
             f"the text `{STAMP}` in the `__metadata__` of `{plan.header.label}` gives way to the version of the layout",

@@ -63,7 +63,12 @@ class Opened:
 
     def header(self, root: tree.PathNode | Address | None) -> Header:
         """Return the header of the state, at a root (perhaps one that a rule file names) or where it is found."""
-        return state_header(self.tree, self.root(root), self.label)
+        return state_header(self.tree, self.root(root), self.label, self.notes)
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """The texts that the checkpoint's format keeps beside the tensors."""
+        return self.reader.notes if self.reader is not None else {}
 
     def load(self, leaf: Any) -> Any:
         """Return the data of an entry, or what else a leaf of the tree stands for."""
@@ -134,7 +139,7 @@ class Inputs:
         self.root = self.main.root(named, given.span)
         self.root_target = _put_at(held, self.root, stated, label) if stated is not None else None
         self.flat = self.root_target == () or (stated is not None and stated.flat)
-        self.header = state_header(held, self.root, label)
+        self.header = state_header(held, self.root, label, self.main.notes)
 
     def _open_further(self, checked: Checked, inputs: Mapping[str, tuple[InputSpec, ...]]) -> None:
         roots = {s.name.name: s.root for s in checked.inputs if s.root is not None}
@@ -189,11 +194,6 @@ class Inputs:
     def further_keys(self) -> int:
         """The number of keys that further inputs have."""
         return sum(len(header.entries) for headers in self.headers.values() for header in headers)
-
-    @property
-    def notes(self) -> Mapping[str, str]:
-        """The texts that the checkpoint's format keeps beside the tensors."""
-        return self.main.reader.notes if self.main.reader is not None else {}
 
     @property
     def index(self) -> Mapping[str, Any]:

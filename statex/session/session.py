@@ -16,9 +16,10 @@ from statex.diagnostics import Diagnostic, StatexError
 from statex.dsl.check import Checked, check_program
 from statex.dsl.compile import compile_plan
 from statex.dsl.plan import Plan
+from statex.dsl.plan_around import left_out
 from statex.header import TensorType
 from statex.paths import at, in_rules, joined, written
-from statex.rebuilding import without_values
+from statex.rebuilding import edited_around
 from statex.roots import dropped_by
 from statex.session.carried import carried, foreign_warnings, module_warnings
 from statex.session.delivery import Delivery, alone
@@ -98,14 +99,15 @@ class Session(Telling):
             load=request.load,
             root=None if inputs.flat else in_rules(written(inputs.main.tree, inputs.root)),
             at=request.at,
+            put_at=inputs.root_target,
         )
-        left = (*dropped_by(inputs.main.tree, inputs.root, inputs.root_target), *plan.dropped_values)
-        plan = replace(plan, left_around=left, linked=inputs.linked)
+        left = (*dropped_by(inputs.main.tree, inputs.root, inputs.root_target), *left_out(plan))
+        plan = replace(plan, left_around=tuple(dict.fromkeys(left)), linked=inputs.linked)
         target = None if inputs.root_target is None else joined(inputs.root_target)
         headers = [inputs.header, *(header for members in inputs.headers.values() for header in members)]
-        kept = without_values(inputs.main.tree, inputs.root, plan.dropped_values)
+        kept = edited_around(inputs.main.tree, inputs.root, plan.edits)
         beside = unfollowed(plan, kept, joined(inputs.root), target)
-        found = (*plan.warnings, *beside, *module_warnings(headers), *unread_stamps(inputs.notes, inputs.main.label))
+        found = (*plan.warnings, *beside, *module_warnings(headers), *unread_stamps(plan.notes, inputs.main.label))
         state = at(inputs.main.tree, inputs.root)
         if request.stamp is not None:
             warnings = (*found, *kept_stamps(replace(plan, metadata=None), state))
@@ -119,7 +121,7 @@ class Session(Telling):
             StatexError: SX614 for what the format cannot hold.
         """
         format = format or self.inputs.main.format.successor
-        options = Options(format, self.inputs.main.label, notes=with_stamps(self.inputs.notes, self.plan))
+        options = Options(format, self.inputs.main.label, notes=with_stamps(self.plan))
         return format.layout(arrange(self.whole.contents(format), options), options)
 
     def priced(self, format: Format | None = None) -> Plan:
@@ -138,7 +140,7 @@ class Session(Telling):
         warnings = (
             *self.before,
             *self.plan.warnings,
-            *format_warnings(self.plan, format, self.inputs.notes),
+            *format_warnings(self.plan, format),
             *foreign_warnings(foreign, kept=False),
         )
         return replace(self.plan, cost=self.whole.cost(output), warnings=warnings)

@@ -16,7 +16,7 @@ from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
 from statex.dsl.plan import Cost, Plan
 from statex.paths import joined
-from statex.rebuilding import without_values
+from statex.rebuilding import edited_around
 from statex.session.carried import carried, foreign_warnings, refuse_foreign
 from statex.session.configs import Upkeep, kept_up
 from statex.session.delivery import Delivery
@@ -99,7 +99,7 @@ def _shipment(session: Session, placed: Placed, delivery: Delivery, policy: Poli
         names=placed.names(inputs.main.format),
         check=policy.check_input,
         keep_crc=policy.verify_written,
-        notes=with_stamps(inputs.notes, delivery.plan),
+        notes=with_stamps(delivery.plan),
         index=inputs.index,
         copy=upkeep.copy,
         own=placed.own,
@@ -170,12 +170,12 @@ def _losses(session: Session, found: Sequence[Shipment]) -> Iterator[Diagnostic]
 
 def _of_output(session: Session, one: Shipment) -> Iterator[Diagnostic]:
     inputs, plan = session.inputs, one.delivery.plan
-    yield from format_warnings(plan, one.options.format, inputs.notes)
+    yield from format_warnings(plan, one.options.format)
     if one.options.format.holds_objects:
         yield from foreign_warnings(carried(plan, inputs), kept=True)
     if one.placed.spec.keep:
         target = None if inputs.root_target is None else joined(inputs.root_target)
-        kept = without_values(inputs.main.tree, inputs.root, plan.dropped_values)
+        kept = edited_around(inputs.main.tree, inputs.root, plan.edits)
         yield from unfollowed(plan, kept, joined(inputs.root), target)
 
 

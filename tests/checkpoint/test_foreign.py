@@ -296,17 +296,8 @@ def test_values_that_a_plan_drops(tmp_path: Path) -> None:
     request = Request(InputSpec(source), outputs=(OutputSpec(tmp_path / "out.pth"),), policy=Policy(dry_run=True))
     with pytest.raises(StatexError, match="SX640"):
         carry_out(request)
-    from dataclasses import replace
-
-    from statex.checkpoint.formats.torch import TORCH
-    from statex.session.carried import carried
-    from statex.session.delivery import Delivery
-    from statex.session.session import Session
-
-    with Session(request) as session:
-        plan = replace(session.plan, dropped_values=("args", "hyper.cfg"))
-        assert carried(plan, session.inputs) == []
-        content = Delivery(plan, session.inputs, None).contents(TORCH)
+    statex.convert(source, tmp_path / "out.pth", "drop value('args'), value('hyper.cfg')")
+    content = torch.load(tmp_path / "out.pth")
     assert list(content) == ["state_dict", "hyper"]
     assert content["hyper"] == {"lr": 0.1}
 

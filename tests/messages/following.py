@@ -260,6 +260,8 @@ ADVICE = [
     r"`full_like\(it, ",
     r"`set \S+ = …` gives it a new value",
     r"give a default: ",
+    r"`add \S+ = …` makes a new one",
+    r"`root '' -> 'model'` puts it into a dict",
     r"a capture is text unless it is declared an int: ",
     r"a list is written as in JSON",
     r"dtypes have torch's names",
