@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from statex.checkpoint.contents import Moved, OutTensor
-from statex.checkpoint.flat_help import leave_out
+from statex.checkpoint.flat_help import check_flat
 from statex.checkpoint.input_file import Extent, InputFile, Stored
 from statex.checkpoint.packed import raw_type, safetensors_type
 from statex.checkpoint.reader import Reader
@@ -162,32 +162,12 @@ def check_holdable(tree: Any) -> None:
     Raises:
         StatexError: SX614 with every entry at fault.
     """
-    items = tree.items() if isinstance(tree, Mapping) else [("", tree)]
-    odd = [(key, _kind(key, value)) for key, value in items if not _holdable(key, value)]
-    if not odd:
-        return
-    shown = [(f"  {key}", kind) for key, kind in odd[:8]]
-    if len(odd) > 8:
-        shown.append((f"  and {len(odd) - 8} more", ""))
-    fail(
-        codes.CANNOT_HOLD,
-        "safetensors holds named tensors only, and cannot hold all of this",
-        rows=shown,
-        help=leave_out(tree, _holdable, "write a .pth"),
-    )
+    check_flat(tree, _holdable, "safetensors holds named tensors only, and cannot hold all of this", "write a .pth")
 
 
 def _holdable(key: Any, value: Any) -> bool:
     is_tensor = isinstance(value, TensorInfo | OutTensor) and _name(value.type) is not None
     return is_tensor and isinstance(key, str) and is_text(key) and key != _NOTES
-
-
-def _kind(key: object, value: Any) -> str:
-    if not isinstance(key, str) or not is_text(key):
-        return "its name is no text"
-    if isinstance(value, TensorInfo | OutTensor):
-        return f"{value.type.dtype} tensor"
-    return value.kind if hasattr(value, "kind") else type(value).__name__
 
 
 def laid_out(state: Mapping[str, OutTensor], notes: Mapping[str, str], name: str) -> FilePlan:

@@ -16,7 +16,7 @@ from statex.source import Source, Span
 Plain = bool | int | float | str | None
 ParamValue = Plain | tuple["ParamValue", ...]
 """A value of a parameter; lists are tuples."""
-Format = Literal["torch", "safetensors", "dcp"]
+Format = Literal["torch", "safetensors", "dcp", "npz"]
 
 
 @dataclass(frozen=True, kw_only=True)

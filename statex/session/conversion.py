@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from statex.checkpoint import check_space, is_large, open_checkpoint, stage_checkpoint
 from statex.checkpoint.atomic.transaction import Transaction
 from statex.checkpoint.earlier import Earlier
+from statex.checkpoint.write_plan import WritePlan
 from statex.diagnostics import Diagnostic, StatexError, pointing_at
 from statex.dsl.plan import Plan
 from statex.progress import PLANNING, READING, READING_BACK, SYNCING, WRITING, Add, Phases, Tell, Watch
@@ -39,7 +40,7 @@ class Written:
 
     `path` is `None` if nothing was written. `comparison` is the one with its target, `None` if it has none.
     `left_files` are the names in the source's folder that are not weights and were not copied; folders end in `/`. The
-    files that were are `copied`; `updated` is what their copies say otherwise.
+    files that were are `copied`; `updated` is what their copies say otherwise. `layout` says which bytes are where.
     """
 
     label: str
@@ -51,6 +52,7 @@ class Written:
     left_files: tuple[str, ...] = ()
     copied: tuple[Path, ...] = ()
     updated: tuple[ConfigChange, ...] = ()
+    layout: WritePlan | None = None
 
     @property
     def verified(self) -> dict[str, Any] | None:
@@ -211,6 +213,7 @@ def _done(session: Session, outputs: Sequence[Placed], found: Sequence[Shipment]
             one.placed.left,
             tuple(file.path for file in one.placed.copy),
             one.upkeep.changes,
+            one.layout,
         )
         for one in found
     )

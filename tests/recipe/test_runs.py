@@ -542,7 +542,7 @@ def test_outputs_share_the_room_of_a_disk(bench: Bench, monkeypatch: pytest.Monk
         (found,) = bench.refused(code=3)
         assert (found["code"], found["headline"]) == ("SX615", f"{said} left")
         assert not (bench.folder / "deep").exists()
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=8000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=11000))
     bench()
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from statex.checkpoint.formats.base import Format, Found
 from statex.checkpoint.formats.torch import TORCH
 
 if TYPE_CHECKING:
     from statex.checkpoint.reader import Reader
+    from statex.checkpoint.write_plan import FilePlan
+    from statex.checkpoint.writer import Options
 
 
 class Npz(Format):
@@ -16,7 +18,8 @@ class Npz(Format):
 
     name = "npz"
     title = ".npz"
-    is_written = False
+    suffixes = (".npz",)
+    records_checksums = True
 
     @property
     def successor(self) -> Format:
@@ -35,6 +38,21 @@ class Npz(Format):
 
         assert found.archive is not None
         return NpzReader(found.path, found.file, found.archive)
+
+    def arrange(self, tree: Any, *, folder: bool) -> Any:
+        """Return a flat state, each tensor with bytes of its own."""
+        from statex.checkpoint import layout
+        from statex.checkpoint.npz_file import check_holdable
+        from statex.header import TensorInfo
+
+        check_holdable(tree)
+        return {key: layout.alone(value) if isinstance(value, TensorInfo) else value for key, value in tree.items()}
+
+    def file(self, tree: Any, options: Options, name: str) -> FilePlan:
+        """Return the archive, its arrays in the order of the state."""
+        from statex.checkpoint.npz_file import laid_out
+
+        return laid_out(tree, name)
 
 
 NPZ = Npz()

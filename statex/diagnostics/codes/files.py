@@ -138,7 +138,7 @@ UNKNOWN_FORMAT = declare(
     exit=2,
     meaning="The ending of the output's name is none that statex knows, and no `--format` was given.",
     example="statex apply rules.sx in.pth out.weights",
-    mend="End the name in .pth, .pt, .bin, .ckpt or .safetensors, or give `--format torch` or `--format safetensors`.",
+    mend="End the name in .pth, .pt, .bin, .ckpt, .safetensors or .npz, or give `--format`.",
 )
 NO_SPACE = declare(
     "SX615",
