@@ -28,7 +28,8 @@ _LOCAL_SIZE = 30
 _NONE32, _NONE16 = 0xFFFFFFFF, 0xFFFF
 _UTF8, _DESCRIPTOR = 0x800, 0x8
 _PADDINGS = [b"FB" + struct.pack("<H", count) + b"Z" * count for count in range(_ALIGNMENT)]
-_VERSION_MADE, _VERSION_NEEDED, _VERSION_NEEDED64 = 0, 0, 45
+_VERSION_MADE, _VERSION_NEEDED = 0, 0
+"""Which torch says of archives with wide records too."""
 
 
 @dataclass(slots=True)
@@ -98,9 +99,9 @@ class TorchWriter:
         start = self._file.position
         wide = b""
         if size >= _NONE32 or start >= _NONE32:
-            fields = [0, 0] if size >= _NONE32 else []
+            fields = [size, 0] if size >= _NONE32 else []
             fields += [start] if start >= _NONE32 else []
-            # As miniz writes it: sizes first (zeros, as they follow in the descriptor), then the header's own place.
+            # As miniz writes it: the sizes first, as far as it knows them then, and the header's own place.
             wide = struct.pack(f"<2H{len(fields)}Q", 1, 8 * len(fields), *fields)
         fixed = start + _LOCAL_SIZE + len(full) + len(wide) + 4
         extra = wide + _PADDINGS[-fixed % _ALIGNMENT]
@@ -145,8 +146,8 @@ def _entry(record: _Record) -> bytes:
     extra = struct.pack(f"<2H{len(fields)}Q", 1, 8 * len(fields), *fields) if fields else b""
     return (
         _ENTRY.pack(
-            b"PK\x01\x02", _VERSION_MADE, _VERSION_NEEDED64 if fields else _VERSION_NEEDED, record.flags, 0, 0, 0,
-            record.crc, size, size, len(record.name), len(extra), 0, 0, 0, 0, header,
+            b"PK\x01\x02", _VERSION_MADE, _VERSION_NEEDED, record.flags, 0, 0, 0, record.crc, size, size,
+            len(record.name), len(extra), 0, 0, 0, 0, header,
         )
         + record.name
         + extra
