@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 
 import statex
 from statex import StatexError
+from statex.checkpoint.objects import NAMES
 from tests.checkpoint.archives import Record, archive, records_of, tensor_pickle
 
 SECONDS = 2.0
@@ -177,7 +178,7 @@ def test_random_damage_is_refused_or_harmless(good: Path, seed: int) -> None:
 
 def file_with(path: Path, pickled: bytes, storages: dict[str, bytes] | None = None) -> Path:
     """Write an archive with this pickle."""
-    records = [Record("bad/data.pkl", pickled), Record("bad/byteorder", b"little")]
+    records = [Record("bad/data.pkl", pickled), Record("bad/byteorder", b"little"), Record("bad/version", b"3\n")]
     records += [Record(f"bad/data/{key}", data) for key, data in (storages or {}).items()]
     path.write_bytes(archive(records))
     return path
@@ -235,6 +236,19 @@ def test_names_beside_the_table_are_refused(tmp_path: Path, pickled: bytes) -> N
     with pytest.raises(StatexError) as caught:
         statex.read_header(file_with(tmp_path / "bad.pth", pickled))
     assert caught.value.diagnostics[0].code.id in ("SX603", "SX604")
+
+
+@pytest.mark.parametrize("elsewhere", ["evil", "evil.{}", "{}.evil", "{}_", "_{}"])
+def test_a_name_that_is_allowed_is_so_in_its_own_module_alone(tmp_path: Path, elsewhere: str) -> None:
+    for module, name in NAMES:
+        other = elsewhere.format(module)
+        path = file_with(tmp_path / "bad.pth", b"\x80\x02}X\x01\x00\x00\x00wc" + f"{other}\n{name}\n".encode() + b"s.")
+        with pytest.raises(pickle.UnpicklingError, match="Unsupported global"):
+            torch.load(path, weights_only=True)
+        with pytest.raises(StatexError) as caught:
+            statex.read_header(path)
+        assert [found.code.id for found in caught.value.diagnostics] == ["SX603"]
+        assert f"`{other}.{name}`" in str(caught.value)
 
 
 @pytest.mark.parametrize(
