@@ -349,6 +349,51 @@ def test_versions_of_the_archive(tmp_path: Path, version: str, good: bool) -> No
         torch.load(tmp_path / "bad.pth")
 
 
+@pytest.mark.parametrize(
+    ("at", "changed"),
+    [
+        (0, b"PK\x03\x03"),
+        (0, b"PK\x03\x05"),
+        (0, b"PK\x01\x02"),
+        (26, b"\x09\0"),
+        (26, b"\x0b\0"),
+        (30, b"bat"),
+        (38, b"/1"),
+    ],
+)
+def test_a_local_header_that_is_another(good: Path, at: int, changed: bytes) -> None:
+    with zipfile.ZipFile(good) as found:
+        start = found.getinfo("bad/data/0").header_offset + at
+    data = bytearray(good.read_bytes())
+    assert data[start : start + len(changed)] != changed
+    data[start : start + len(changed)] = changed
+    good.write_bytes(data)
+    refused(good, "SX604", "there is no member `bad/data/0`")
+
+
+@pytest.mark.parametrize("size", [0, 12, 15, 17, 20])
+def test_a_storage_of_another_size_than_its_tensors_say(tmp_path: Path, size: int) -> None:
+    path = file_with(tmp_path / "bad.pth", tensor_pickle([dict(F32, shape=(2,))]), {"0": b"\0" * size})
+    refused(path, "SX604", f"the storage `0` has {size} bytes, and its tensors say 16")
+
+
+@pytest.mark.filterwarnings("ignore:Sparse ")
+@pytest.mark.parametrize("layout", ["csr", "bsc"])
+def test_sparse_layouts(tmp_path: Path, layout: str) -> None:
+    """A layout that torch does not have, and those of which a tensor has other parts."""
+    path = tmp_path / "bad.pth"
+    for other in ("xyz", "coo", "CSR"):
+        torch.save({"s": sparse(layout)}, path)
+        records = [Record(r.name, r.data.replace(f"sparse_{layout}".encode(), f"sparse_{other}".encode()))
+                   for r in records_of(path)]  # fmt: skip
+        assert records != records_of(path)
+        path.write_bytes(archive(records))
+        with pytest.raises(StatexError) as caught:
+            statex.convert(path, tmp_path / "out.pth", "rename s -> v")
+        assert [found.code.id for found in caught.value.diagnostics] == ["SX604"]
+        assert "sparse tensor" in str(caught.value)
+
+
 SPARSE = ["coo", "csr", "csc", "bsr", "bsc"]
 
 

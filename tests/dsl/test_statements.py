@@ -176,6 +176,43 @@ def test_what_only_some_of_a_family_have_is_noticed() -> None:
 
 
 @pytest.mark.parametrize(
+    "program",
+    [
+        "add x = zeros([1]) for m._extra_state",
+        "add {k}.x = zeros([1]) for {k}._extra_state",
+        "set m._extra_state = zeros([1])",
+        "set m._extra_state = it for m.w",
+        "set m.w = it for m._extra_state",
+        "split m._extra_state -> a, b = chunk(2)",
+        "merge m.{_} as x -> y = cat(x, m._extra_state)",
+        "add x = m._extra_state",
+        "set m.w = it + m._extra_state",
+    ],
+)
+def test_what_is_not_a_tensor_is_not_computed_with(program: str) -> None:
+    with pytest.raises(StatexError) as caught:
+        run(program, {"m.w": T([1.0]), "m._extra_state": {"a": 1}})
+    assert {found.code.id for found in caught.value.diagnostics} == {"SX308"}
+
+
+@pytest.mark.parametrize(
+    ("program", "keys"),
+    [
+        ("add new.{k} = it * 2 for m.{k}", "m.w m._extra_state new.w"),
+        ("set ** = it * 2", "m.w m._extra_state"),
+        ("set m.w = it * 2 for m.{k}", "m.w m._extra_state"),
+        ("split m.{k} -> {k}.{p:a|b} = chunk(2)", "w.a w.b m._extra_state"),
+        ("merge m.{k} as x -> {k} = x * 2", "w m._extra_state"),
+    ],
+)
+def test_a_wildcard_leaves_out_what_is_not_a_tensor(program: str, keys: str) -> None:
+    extra = {"a": 1}
+    found = run(program, {"m.w": T([1.0, 2.0]), "m._extra_state": extra})
+    assert list(found) == keys.split()
+    assert found["m._extra_state"] is extra
+
+
+@pytest.mark.parametrize(
     ("dtype", "value", "codes"),
     [
         *((dtype, "cast(f32)", ["SX902"]) for dtype in ("bool", "int8", "uint8", "int64", "uint16")),
