@@ -186,8 +186,9 @@ def beside(found: Overview) -> Iterator[str]:
     for name, value in list(found.values.items())[:_VALUES]:
         yield f"  {escape(name)} = {escape(_short(repr(value)))}"
     yield from _more(len(found.values), "value")
-    texts = {name: text for name, text in found.notes.items() if name != "format"}
-    for name, text in list(texts.items())[:_VALUES]:
+    # The library writes them in another order each time.
+    texts = sorted((name, text) for name, text in found.notes.items() if name != "format")
+    for name, text in texts[:_VALUES]:
         yield f"  metadata: {escape(name)} = {escape(_short(repr(text)))}"
     yield from _more(len(texts), "text")
     things = {name: part for name, part in found.around.items() if name not in found.values}

@@ -78,7 +78,8 @@ TWO_READINGS = declare(
     meaning="A path is a sequence of dict keys and places in lists. A dotted text stands for one, and here for "
     "several, as keys of the checkpoint have dots of their own.",
     example="statex show a.pth --root a.b   # torch.save({'a': {'b': state}, 'a.b': other}, 'a.pth')",
-    mend="Name each key by itself: `root ['a', 'b']` in the rules, `--root \"['a', 'b']\"` on the command line.",
+    mend="Name each key by itself: `root ['a', 'b']` or `value(['a', 'b'])` in the rules, `--root \"['a', 'b']\"` on "
+    "the command line.",
 )
 JOINED_TWICE = declare(
     "SX608",

@@ -44,7 +44,7 @@ NOTES_LOST = declare(
     "notes that the output has no place for",
     exit=0,
     meaning="A safetensors file keeps texts beside its tensors (`__metadata__`), and the output's format has no place "
-    "for them; or the place of one of them, `statex`, is taken by the version of a layout.",
+    "for them, or for those that rules add; or the version of a layout takes the place of one of them, `statex`.",
     example="statex apply rules.sx in.safetensors out.pth",
     mend="Write a .safetensors if they are needed.",
 )
@@ -75,7 +75,7 @@ NOT_FOLLOWED = declare(
     "their order, names, shapes or values. Loaded with the result, the moments of one parameter would be taken for "
     "those of another, or not be found.",
     example="drop a.weight   # of {'model': …, 'optimizer': …}",
-    mend="Write the state alone (`root 'model' -> ''`), and make a new optimizer for it.",
+    mend="Leave it out (`drop value('optimizer')`), and make a new optimizer for the result.",
 )
 RECOVERED = declare(
     "SX907",

@@ -188,7 +188,8 @@ def _texts(compiler: Compiler, place: tree.MetadataOf, scope: Scope, optional: b
     notes = compiler.around.notes
     if place.pattern.kind is tree.PatternKind.REGEX:
         pattern = compiler.pattern(place.pattern, scope, placed=False)
-        found = [name for name in notes if name != "format" and pattern.match(name) is not None]
+        # The library writes them in another order each time.
+        found = sorted(name for name in notes if name != "format" and pattern.match(name) is not None)
     else:
         name = place.pattern.text
         found = [name] if name in notes and name != "format" else []
