@@ -241,7 +241,8 @@ def convert(
     `shard_size` bytes, 5 × 10⁹ unless given; `copy_files` also copies files that are not weights, and
     with `update_config` a `config.json` among them states the dtype that tensors have now. Files of weights are named
     as those of the source (`diffusion_pytorch_model.safetensors`), or after a `stem`.
-    `format` is `torch`, `safetensors`, `dcp` or `npz`, by default what the name's ending says. `force` replaces an existing output.
+    `format` is `torch`, `safetensors`, `dcp` or `npz`, by default what the name's ending says. `force` replaces an
+    existing output.
     With `dry_run` everything is checked and nothing is computed or written. `max_memory` is in bytes. `check_input`
     compares all input bytes with the checksums a torch file records for them, `verify_written` reads the output again
     and compares it. `keep_foreign` keeps objects that statex does not load, such as those of classes of yours, in torch

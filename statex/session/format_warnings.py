@@ -29,7 +29,7 @@ def format_warnings(plan: Plan, format: Format) -> Iterator[Diagnostic]:
     if lost and not format.keeps_notes:
         yield diagnostic(
             lints.NOTES_LOST,
-            f"the `__metadata__` of `{plan.header.label}` has no place in this format: "
+            f"the metadata of `{plan.header.label}` has no place in this format: "
             f"{join_words([f'`{name}`' for name in lost], limit=3)}",
         )
     elif STAMP in plan.notes and as_text(plan.metadata):
@@ -37,6 +37,13 @@ def format_warnings(plan: Plan, format: Format) -> Iterator[Diagnostic]:
             lints.NOTES_LOST,
             f"the text `{STAMP}` in the `__metadata__` of `{plan.header.label}` gives way to the version of the layout",
         )
+
+
+def notes_left(names: Sequence[str], label: str) -> Iterator[Diagnostic]:
+    """Yield a warning of what stands beside the tensors and is too long to be kept."""
+    if names:
+        which = join_words([f"`{name}`" for name in names], limit=3)
+        yield diagnostic(lints.NOTES_LOST, f"the metadata of `{label}` is kept without its long arrays: {which}")
 
 
 def _lost_stamps(plan: Plan, format: Format) -> Iterator[Diagnostic]:
