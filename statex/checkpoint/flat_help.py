@@ -12,6 +12,7 @@ from statex.diagnostics import fail
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.quoting import show_key, show_text
+from statex.dtypes import DType
 from statex.header import OpaqueInfo, TensorInfo
 from statex.paths import is_container
 
@@ -28,14 +29,24 @@ def check_flat(tree: Any, holds: Holds, headline: str, instead: str, *, help: Se
     Raises:
         StatexError: SX614 with every entry at fault.
     """
-    items = tree.items() if isinstance(tree, Mapping) else [("", tree)]
+    items = list(tree.items() if isinstance(tree, Mapping) else [("", tree)])
     odd = [(key, _kind(key, value)) for key, value in items if not holds(key, value)]
     if not odd:
         return
     shown = [(f"  {key}", kind) for key, kind in odd[:_NAMED]]
     if len(odd) > _NAMED:
         shown.append((f"  and {len(odd) - _NAMED} more", ""))
-    fail(codes.CANNOT_HOLD, headline, rows=shown, help=[*help, *leave_out(tree, holds, instead)])
+    found = [value.type.dtype for _, value in items if isinstance(value, TensorInfo | OutTensor)]
+    ways = [*help, *unpacking(found)]
+    if any(dtype.block is not None for dtype in found):
+        instead = ""  # no format that is written holds quantized blocks
+    fail(codes.CANNOT_HOLD, headline, rows=shown, help=[*ways, *filter(None, leave_out(tree, holds, instead))])
+
+
+def unpacking(dtypes: Iterable[DType]) -> list[str]:
+    """Return the rules that make numbers of quantized blocks among tensors of these dtypes."""
+    known = sorted({str(dtype) for dtype in dtypes if dtype.block is not None and dtype.block.is_known})
+    return [f"set ** = cast(f16) where dtype in [{', '.join(known)}]"] if known else []
 
 
 def _kind(key: object, value: Any) -> str:

@@ -33,7 +33,6 @@ _LOOKS: tuple[tuple[Callable[[bytes], bool], str, str], ...] = (
     (lambda b: b.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")), "an HTML page",
      "the download gave a page instead of the file: check the address, or log in"),
     (lambda b: b.startswith(b"\x1f\x8b"), "gzip data", "unpack it first: gunzip '{name}'"),
-    (lambda b: b.startswith(b"GGUF"), "a GGUF file, which statex does not read", "convert from the original weights"),
     (lambda b: b[257:262] == b"ustar", "a tar archive",
      "unpack it first: tar -xf '{name}'; torch's own, from before 0.1.10, load in torch and can be saved again there"),
     (lambda b: b.startswith(b"\x93NUMPY"), "one array of numpy (.npy), without a name",

@@ -29,6 +29,8 @@ class Reader(ABC):
         self.notes: Mapping[str, str] = {}
         """Texts by name that the format keeps beside the tensors: `__metadata__` of safetensors, without the versions
         of layouts, which are in the `_metadata` of the tree."""
+        self.left_notes: Sequence[str] = ()
+        """The names of what stands beside the tensors and is too long to be kept: vocabularies in GGUF."""
         self.index: Mapping[str, Any] = {}
         """What the index of a set says of it besides, which is JSON."""
         self.pickled = 0

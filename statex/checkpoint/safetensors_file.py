@@ -47,7 +47,8 @@ NAMES: Mapping[DType, str] = {dtype: name for name, dtype in DTYPES.items()}
 def _name(kind: TensorType) -> str | None:
     """Return the name that the dtype of a type has in headers, `None` if it has none there."""
     dtype = safetensors_type(kind).dtype
-    return dtype.name if dtype.kind is Kind.RAW and dtype is not FLOAT4X2 else NAMES.get(dtype)
+    is_its_own = dtype.kind is Kind.RAW and dtype is not FLOAT4X2 and dtype.block is None
+    return dtype.name if is_its_own else NAMES.get(dtype)
 
 
 def looks_like_safetensors(head: bytes, size: int) -> bool:

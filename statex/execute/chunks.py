@@ -18,6 +18,7 @@ from statex.execute import kernels
 from statex.execute.movement import Movement
 from statex.execute.readable import as_bytes, tensor_bytes
 from statex.execute.sequential import Reader, SequentialBuffers
+from statex.execute.unpacking import unpacked
 from statex.execute.values import arguments_of, run_call
 from statex.header import TensorType
 from statex.torch_dtypes import torch_dtype
@@ -92,7 +93,7 @@ class Chunks:
         kind = self._graph[id].type
         assert isinstance(kind, TensorType)
         if not self._operands(id):
-            return kind.dtype.name in kernels.NUMPY
+            return kind.dtype.name in kernels.NUMPY or kind.dtype.block is not None
         call, source = self._call(id), self._source_dtype(id)
         if source != kind.dtype:
             return kernels.casts(source, kind.dtype) is not None
@@ -172,9 +173,22 @@ class Chunks:
         return reader(SequentialBuffers(iter([tensor_bytes(self._take(id))])), kind)
 
 
+def _block_reader(source: Reader, dtype: DType) -> Step:
+    """Return what gives the numbers that blocks stand for; it is asked for whole blocks."""
+    block = dtype.block
+    assert block is not None
+
+    def read(start: int, count: int) -> Any:
+        return unpacked(source.read(start // block.numel * block.nbytes, count // block.numel * block.nbytes), dtype)
+
+    return read
+
+
 def _numpy_reader(source: Reader, kind: TensorType) -> Step:
     import numpy
 
+    if kind.dtype.block is not None:
+        return _block_reader(source, kind.dtype)
     size = kind.dtype.itemsize
     name = kernels.NUMPY[kind.dtype.name]
     return lambda start, count: numpy.frombuffer(source.read(start * size, count * size), dtype=name)
@@ -183,6 +197,9 @@ def _numpy_reader(source: Reader, kind: TensorType) -> Step:
 def _torch_reader(source: Reader, kind: TensorType) -> Step:
     import torch
 
+    if kind.dtype.block is not None:
+        blocks = _block_reader(source, kind.dtype)
+        return lambda start, count: torch.from_numpy(blocks(start, count))
     size = kind.dtype.itemsize
     dtype = torch_dtype(torch, kind.dtype.name)
     if kind.dtype == BOOL:

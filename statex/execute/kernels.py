@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from math import copysign
 from typing import TYPE_CHECKING, Any
 
-from statex.dtypes import DType, Kind
+from statex.dtypes import FLOAT32, DType, Kind
 
 if TYPE_CHECKING:
     from statex.dsl.ops import Operation
@@ -28,7 +28,9 @@ _FLOATS = ("float64", "float32", "float16", "bfloat16")
 
 
 def casts(source: DType, target: DType) -> Callable[[Array], Array] | None:
-    """Return the function that casts arrays, or `None` where torch has to."""
+    """Return the function that casts arrays, or `None` where torch has to; of blocks, what they stand for is cast."""
+    if source.block is not None:
+        return casts(FLOAT32, target)
     if source.name not in _FLOATS or target.name not in _FLOATS:
         return None
     if target.name == "bfloat16":

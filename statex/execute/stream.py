@@ -12,11 +12,13 @@ from statex.checkpoint.input_file import Stored
 from statex.checkpoint.write_plan import WritePlan
 from statex.dsl.graph import Source, SourceKey
 from statex.dsl.plan import Cost, Output, Plan
+from statex.dtypes import FLOAT32
 from statex.execute.chunks import Chunks
 from statex.execute.cost import cost, live_set
 from statex.execute.heap import Heap
 from statex.execute.movement import Movement
 from statex.execute.readable import readable, readable_attributes, tensor_bytes
+from statex.execute.unpacking import is_packed, loaded
 from statex.execute.values import Values
 from statex.header import OpaqueInfo, TensorInfo, TensorType, contiguous
 
@@ -48,7 +50,8 @@ class Stream:
         self._load = load
         self._movement = Movement(plan.graph, info_of)
         self._chunks = Chunks(plan.graph, self._movement, lambda id: self._values.take(id))
-        self._values = Values(plan.graph, [id for group in self._whole() for id in group], load)
+        roots = [id for group in self._whole() for id in group]
+        self._values = Values(plan.graph, roots, lambda key: loaded(info_of(key), lambda: load(key)))
         self._heap = Heap()
 
     def state(self) -> OrderedDict[str, Any]:
@@ -114,6 +117,8 @@ class Stream:
     def _needed(self, source: Source) -> int:
         info = self._info_of(source.key)
         assert isinstance(info, TensorInfo)
+        if is_packed(info):
+            return info.type.numel * FLOAT32.itemsize
         return max(info.type.nbytes, info.span * info.type.dtype.itemsize)
 
     def _is_plain(self, source: Source) -> bool:
@@ -128,6 +133,9 @@ class Stream:
         for key in {self._plan.graph[s].key for id in whole for s in self._plan.graph.sources(id)}:  # type: ignore[union-attr]
             info = self._info_of(key)
             if isinstance(info, TensorInfo) and isinstance(info.handle, Stored):
+                if is_packed(info):
+                    runs.append(Run(info.handle, 0, info.type.nbytes))
+                    continue
                 size = info.type.dtype.itemsize
                 runs.append(Run(info.handle, info.offset * size, info.span * size))
         gathers = self._gathers(moved)

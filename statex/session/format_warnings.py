@@ -45,9 +45,16 @@ def texts_in_memory(plan: Plan) -> Iterator[Diagnostic]:
 
 def _lost(plan: Plan, names: Sequence[str], where: str) -> Diagnostic:
     known = plan.header.surroundings.notes if plan.header.surroundings is not None else {}
-    what = f"the `__metadata__` of `{plan.header.label}`" if any(name in known for name in names) else "metadata"
+    what = f"the metadata of `{plan.header.label}`" if any(name in known for name in names) else "metadata"
     listed = join_words([f"`{name}`" for name in names], limit=3)
     return diagnostic(lints.NOTES_LOST, f"{what} has no place in {where}: {listed}")
+
+
+def notes_left(names: Sequence[str], label: str) -> Iterator[Diagnostic]:
+    """Yield a warning of what stands beside the tensors and is too long to be kept."""
+    if names:
+        which = join_words([f"`{name}`" for name in names], limit=3)
+        yield diagnostic(lints.NOTES_LOST, f"the metadata of `{label}` is kept without its long arrays: {which}")
 
 
 def _lost_stamps(plan: Plan, format: Format) -> Iterator[Diagnostic]:

@@ -66,6 +66,11 @@ class Opened:
         return state_header(self.tree, self.root(root), self.label, self.notes)
 
     @property
+    def left_notes(self) -> Sequence[str]:
+        """The names of what stands beside the tensors, and is too long to be kept."""
+        return self.reader.left_notes if self.reader is not None else ()
+
+    @property
     def notes(self) -> Mapping[str, str]:
         """The texts that the checkpoint's format keeps beside the tensors."""
         return self.reader.notes if self.reader is not None else {}

@@ -24,7 +24,7 @@ from statex.roots import dropped_by
 from statex.session.carried import carried, foreign_warnings, module_warnings
 from statex.session.delivery import Delivery, alone
 from statex.session.following import unfollowed
-from statex.session.format_warnings import format_warnings
+from statex.session.format_warnings import format_warnings, notes_left
 from statex.session.opened import Inputs
 from statex.session.request import Request
 from statex.session.settling import Telling, settle, telling
@@ -107,7 +107,9 @@ class Session(Telling):
         headers = [inputs.header, *(header for members in inputs.headers.values() for header in members)]
         kept = edited_around(inputs.main.tree, inputs.root, plan.edits)
         beside = unfollowed(plan, kept, joined(inputs.root), target)
-        found = (*plan.warnings, *beside, *module_warnings(headers), *unread_stamps(plan.notes, inputs.main.label))
+        label = inputs.main.label
+        notes = (*notes_left(inputs.main.left_notes, label), *unread_stamps(plan.notes, label))
+        found = (*plan.warnings, *beside, *module_warnings(headers), *notes)
         state = at(inputs.main.tree, inputs.root)
         if request.stamp is not None:
             warnings = (*found, *kept_stamps(replace(plan, metadata=None), state))

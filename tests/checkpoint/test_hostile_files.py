@@ -589,7 +589,6 @@ def test_an_index_that_lies(shards: Path, weights: Any, code: str) -> None:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "git-lfs"),
         (b"<!DOCTYPE html><html>", "HTML"),
         (b"\x1f\x8b\x08" + zlib.compress(b"x"), "gzip"),
-        (b"GGUF\x03\0\0\0", "GGUF"),
         (b"\0" * 257 + b"ustar" + b"\0" * 300, "tar"),
         (b"\x89HDF\r\n", "HDF5"),
         (b'{"a": 1}', "JSON"),

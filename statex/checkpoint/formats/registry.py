@@ -8,13 +8,14 @@ from pathlib import Path
 
 from statex.checkpoint.formats.base import Format
 from statex.checkpoint.formats.dcp import DCP
+from statex.checkpoint.formats.gguf import GGUF
 from statex.checkpoint.formats.npz import NPZ
 from statex.checkpoint.formats.safetensors import SAFETENSORS
 from statex.checkpoint.formats.torch import TORCH
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 
-FORMATS: Sequence[Format] = (SAFETENSORS, NPZ, TORCH, DCP)
+FORMATS: Sequence[Format] = (SAFETENSORS, NPZ, TORCH, DCP, GGUF)
 """In the order in which a file is tried as each: the length of a header of safetensors may look like a pickle."""
 
 

@@ -170,7 +170,8 @@ CANNOT_HOLD = declare(
     "a format that cannot hold the result",
     exit=3,
     meaning="safetensors holds named tensors and nothing else: no numbers, no nested dicts, no sparse or quantized "
-    "tensors. What it cannot hold would be lost.",
+    "tensors. A .npz holds named arrays of numpy's own dtypes; bfloat16 is not one of them. No format that is written "
+    "holds quantized blocks of GGUF. What an output cannot hold would be lost.",
     example="statex apply rules.sx lightning.ckpt out.safetensors",
     mend="Take the bare state (`root 'state_dict' -> ''`), `drop` the entries named, or write a .pth.",
 )

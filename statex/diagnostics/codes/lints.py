@@ -43,8 +43,9 @@ NOTES_LOST = declare(
     "SX905",
     "notes that the output has no place for",
     exit=0,
-    meaning="A safetensors file keeps texts beside its tensors (`__metadata__`), and the output's format has no place "
-    "for them, or for those that rules add; or the version of a layout takes the place of one of them, `statex`.",
+    meaning="A safetensors file keeps texts beside its tensors (`__metadata__`), as GGUF does. The output's format has "
+    "no place for them, or for those that rules add; or the version of a layout takes the place of one of them, `statex`. "
+    "Long arrays in the metadata of GGUF, such as vocabularies, have no place anywhere.",
     example="statex apply rules.sx in.safetensors out.pth",
     mend="Write a .safetensors if they are needed.",
 )

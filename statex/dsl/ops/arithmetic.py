@@ -303,18 +303,22 @@ class MatMul(Operation):
 class Cast(Operation):
     """Change the dtype: the only operation that does.
 
-    Real to complex is exact; complex to real would lose the imaginary part and is an error.
+    Real to complex is exact; complex to real would lose the imaginary part and is an error. Quantized blocks of GGUF
+    (q4_0, q8_0, q4_k, q6_k) become floats: what they stand for is computed in f32 as llama.cpp does, and rounded once.
     """
 
     name = "cast"
     category = "dtype"
     lays_out = True
     exact = True
+    unpacks = True
     parameters = (_T, Parameter("dtype", ArgKind.DTYPE))
     example = "set ** = cast(bf16) where is_floating_point(it)"
 
     @staticmethod
     def infer(x: TensorType, dtype: DType) -> TensorType:
+        if x.dtype.block is not None and dtype.kind is not Kind.FLOAT:
+            raise Fault(codes.DTYPE, f"a cast from {x.dtype} to {dtype} is not defined", "dtype", help="by way of f32")
         if Kind.QUANTIZED in (x.dtype.kind, dtype.kind):
             raise Fault(codes.DTYPE, f"a cast from {x.dtype} to {dtype} is not defined", "dtype")
         if x.dtype.kind is Kind.COMPLEX and dtype.kind is not Kind.COMPLEX:

@@ -119,6 +119,8 @@ class Operation:
     with arrays of float32 or float64, the first operand among them."""
     rounds_numbers: ClassVar[bool] = False
     """True where torch rounds a number to the tensor's dtype; false where it keeps the precision it computes with."""
+    unpacks: ClassVar[bool] = False
+    """True where it takes quantized blocks as well, as the float32 that they stand for."""
     takes_data: ClassVar[bool] = True
     """False where the types and devices of its tensors matter alone."""
     lays_out: ClassVar[bool] = False
