@@ -7,6 +7,7 @@ What comes before the ending is the stem: `model`, and for a variant `model.fp16
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -128,14 +129,34 @@ def shards_named(name: str) -> int | None:
 
 
 def of_sets(names: Iterable[str], fresh: Iterable[str]) -> set[str]:
-    """Return which names are those of a set that what is `fresh` replaces: of the same stem, in either format.
+    """Return which names are those of the set that what is `fresh` replaces: of the same stem, in either format.
 
-    Other weights (`optimizer.pt`, a second model, another variant) may be beside a set, and are no part of it.
+    Other weights (`optimizer.pt`, a second model, another variant) may be beside a set, and are no part of it. So is
+    `pytorch_model.bin` beside `model.safetensors`: of several sets only the one that is written anew is replaced.
     """
     written = [found for name in fresh if (found := names_of(name)) is not None]
     families = {found.family for found in written} or {usual_names(one).family for one in OF_SETS}
     endings = {found.ending for found in written} | {one.set_suffixes[0] for one in OF_SETS}
-    return {name for name in names if _is_distributed(name) or _is_one_of(name, families, endings)}
+    mine = [name for name in names if _is_distributed(name) or _is_one_of(name, families, endings)]
+    sets = {name: _set_of(name, mine) for name in mine}
+    there = set(sets.values())
+    if len(there) > 1:
+        alike = Counter(names for names, _ in there)
+        there = {(names, parts) for names, parts in there if names in written and alike[names] == 1}
+    return {name for name, its in sets.items() if its in there}
+
+
+def _set_of(name: str, names: Iterable[str]) -> tuple[Names | None, str]:
+    """Return what the files of one set have in common: their names, and of how many parts it is, as text.
+
+    An index goes with the shards that are there, whose number it does not say.
+    """
+    called = names_of(name)
+    if called is None or _is_distributed(name):
+        return None, ""
+    if is_index(name):
+        name = next((one for one in names if shards_named(one) is not None and names_of(one) == called), name)
+    return called, str(shards_named(name) or "")
 
 
 def _is_one_of(name: str, families: set[tuple[str, str]], endings: set[str]) -> bool:
