@@ -248,7 +248,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="which sample (0)")
     parser.add_argument("--room", action="append", help=f"where ({', '.join(ROOMS)})")
     parser.add_argument("--most", type=int, default=400, help="how many tests a change meets at most (400)")
-    parser.add_argument("--seconds", type=float, default=60, help="and how long these take without a change (60)")
+    parser.add_argument("--seconds", type=float, default=30, help="and how long these take without a change (30)")
     parser.add_argument("--record", type=Path, help="a folder to keep in which tests execute which lines")
     given = parser.parse_args()
     chosen = sample(given.room or ROOMS, given.count, given.seed)
