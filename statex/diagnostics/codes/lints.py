@@ -44,7 +44,7 @@ NOTES_LOST = declare(
     "notes that the output has no place for",
     exit=0,
     meaning="A safetensors file keeps texts beside its tensors (`__metadata__`), as GGUF does. The output's format has "
-    "no place for them, or for those that rules add; or the version of a layout takes the place of `statex` among them. "
+    "no place for them, or for those that rules add; or the version of a layout takes that of `statex` among them. "
     "Long arrays in the metadata of GGUF, such as vocabularies, have no place anywhere.",
     example="statex apply rules.sx in.safetensors out.pth",
     mend="Write a .safetensors if they are needed.",
