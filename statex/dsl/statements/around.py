@@ -11,7 +11,7 @@ from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import keys as codes
 from statex.diagnostics.codes import names as name_codes
 from statex.diagnostics.suggest import did_you_mean, join_words
-from statex.dsl.around import kind_at
+from statex.dsl.around import DEPTH, kind_at
 from statex.dsl.compiler import Compiler
 from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.ops.base import show_value
@@ -114,13 +114,15 @@ def _stored(value: Value, place: tree.Around, span: Span) -> Any:
     return _plain(value, span)
 
 
-def _plain(value: Value, span: Span) -> Any:
+def _plain(value: Value, span: Span, depth: int = 0) -> Any:
+    if depth > DEPTH:
+        fail(codes.NOT_STORABLE, f"the value is nested more than {DEPTH} deep", span)
     if isinstance(value, PatternValue):
         return value.text
     if isinstance(value, tuple) and not has_tensor(value):
-        return [_plain(one, span) for one in value]
+        return [_plain(one, span, depth + 1) for one in value]
     if isinstance(value, Mapping):
-        return {name: _plain(one, span) for name, one in value.items()}
+        return {name: _plain(one, span, depth + 1) for name, one in value.items()}
     if value is None or isinstance(value, str | int | float):
         return value
     fail(
@@ -393,6 +395,8 @@ def _check_room(compiler: Compiler, path: KeyPath, span: Span) -> None:
     Raises:
         StatexError: SX332.
     """
+    if len(path) > DEPTH:
+        fail(codes.NOT_AROUND, f"the path is more than {DEPTH} deep", span)
     here: Any = compiler.around.tree
     for count, part in enumerate(path):
         if not isinstance(here, Mapping | list | tuple):
