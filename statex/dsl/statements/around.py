@@ -35,11 +35,12 @@ _OWN = ("format", STAMP)
 
 def set_value(compiler: Compiler, node: tree.SetValue, scope: Scope) -> Outcome:
     """Return what a `set` comes to that gives new values to what stands around the state."""
-    edits = []
+    edits: list[Edit] = []
     value = _evaluated(compiler, node.value, scope)
     for place in node.places:
         with compiler.reporting():
             path = _to_set(compiler, place)
+            _check_apart(path, edits, place.span)
             edits.append(_edit(compiler, "set", place, path, _stored(value, place, node.value.span)))
     return _outcome(compiler, "set", node.span, _once(edits))
 
@@ -73,6 +74,18 @@ def _edit(compiler: Compiler, kind: Any, place: tree.Around, path: KeyPath, valu
     # What is added is called by what it is once it is there.
     held = edited(compiler.around.tree, [edit]) if kind == "added" else compiler.around.tree
     return replace(edit, address=address_of(held, path))
+
+
+def _check_apart(path: KeyPath, edits: Sequence[Edit], span: Span) -> None:
+    """Refuse two writes of one statement, one of which would be in what the other one writes.
+
+    Raises:
+        StatexError: SX302.
+    """
+    for one in edits:
+        if is_below(path, one.path) or is_below(one.path, path):
+            inner, outer = sorted((joined(path), one.address), key=len, reverse=True)
+            fail(codes.COLLISION, f"`{inner}` is inside of `{outer}`, and both are set at once", span)
 
 
 def _once(edits: Sequence[Edit]) -> list[Edit]:
