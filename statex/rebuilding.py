@@ -191,9 +191,8 @@ def _renewed_dict(old: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
 
 
 def edited_around(tree: Tree, root: KeyPath, edits: Iterable[Edit]) -> Tree:
-    """Return the tree of a state as it is with changes of values around it."""
-    # Around a state that is all of the checkpoint, there is nothing yet.
-    return edited(tree, edits) if root else tree
+    """Return the tree of a state as it is, with changes of values around it; what takes its place is none."""
+    return edited(tree, [edit for edit in edits if edit.path[: len(root)] != root])
 
 
 def with_data(tree: Tree, load: Load) -> Any:

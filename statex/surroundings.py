@@ -119,12 +119,15 @@ def is_plain(value: object) -> bool:
     )
 
 
-def _plain_values(tree: Any, path: KeyPath = (), depth: int = 0) -> Iterator[tuple[KeyPath, object]]:
-    inside = opened(tree)
-    if not isinstance(inside, Mapping) or depth > _DEPTH:
-        return
-    for key, value in inside.items():
-        if is_plain(value):
-            yield (*path, key), value
-        else:
-            yield from _plain_values(value, (*path, key), depth + 1)
+def _plain_values(tree: Any) -> Iterator[tuple[KeyPath, object]]:
+    def walk(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, object]]:
+        inside = opened(value)
+        if not isinstance(inside, Mapping) or len(path) > _DEPTH:
+            return
+        for key, one in inside.items():
+            if is_plain(one):
+                yield (*path, key), one
+            else:
+                yield from walk(one, (*path, key))
+
+    return walk(tree, ())

@@ -14,7 +14,8 @@ from statex.roots import two_readings
 from statex.source import Span
 from statex.surroundings import Edit, Surroundings, address_of, found_at, value_in
 
-_DEPTH = 64
+DEPTH = 64
+"""Values are nested at most this deep."""
 _NAMED = 2000
 """So many places are looked at for those that were probably meant."""
 
@@ -125,9 +126,11 @@ def _as_value(value: Any, depth: int = 0) -> Value:
     """Return a value of a checkpoint as expressions have it; ValueError for what is not plain."""
     if isinstance(value, str | int | float | None):
         return value
-    if isinstance(value, list | tuple) and depth < _DEPTH:
-        return tuple(_as_value(one, depth + 1) for one in value)
-    if isinstance(value, Mapping) and depth < _DEPTH and all(type(key) is str for key in value):
+    if depth >= DEPTH:
+        raise ValueError
+    if isinstance(value, list | tuple):
+        return tuple([_as_value(one, depth + 1) for one in value])
+    if isinstance(value, Mapping) and all(type(key) is str for key in value):
         return {key: _as_value(one, depth + 1) for key, one in value.items()}
     raise ValueError
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import json
 from argparse import Namespace
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import torch
 
 import statex
 from statex import StatexError
+from statex.surroundings import value_in
 
 
 def checkpoint() -> dict[str, Any]:
@@ -282,6 +284,8 @@ WRONG = [
     ("set value('epoch') = [1, ::weight]", "SX331", "a value around the state is"),
     ("set value('epoch') = bf16", "SX331", "write 'bfloat16'"),
     ("set value('epoch') = [1, dtype(::weight)]", "SX331", "write 'float32'"),
+    ("set value('hyper'), value('hyper.lr') = 1", "SX302", "`hyper.lr` is inside of `hyper`"),
+    ("set value('hyper.lr'), value('hyper') = 1", "SX302", "`hyper.lr` is inside of `hyper`"),
     ("set value('epoch') = it", "SX218", "`it` has no current tensor here"),
     ("set value('epoch') = nothing", "SX202", "`nothing`"),
     ("within a { set value('epoch') = 1 }", "SX216", "`set` speaks of the whole program"),
@@ -463,3 +467,107 @@ def test_an_optimizer_in_a_list_goes_with_the_list() -> None:
     beside = {"all": [model.state_dict(), optimizer]}
     (warning,) = statex.compile("drop bias").plan(beside, root=["all", 0]).warnings
     assert warning.notes[-1].text == "to write the state alone: root 'all.0' -> ''"
+
+
+# --- any tree, any program --------------------------------------------------------------------------------------
+
+
+def random_tree(random: Random, depth: int = 0) -> Any:
+    kinds = ["scalar"] * (1 + depth) + ["dict", "list", "tuple"] * (depth < 4)
+    kind = random.choice(kinds)
+    if kind == "scalar":
+        return random.choice([1, 2.5, "x", None, True])
+    size = random.randrange(4)
+    if kind == "dict":
+        return {key: random_tree(random, depth + 1) for key in random.sample(["a", "b", "c", "0", 0, 1, "a.b"], size)}
+    items = [random_tree(random, depth + 1) for _ in range(size)]
+    return items if kind == "list" else tuple(items)
+
+
+def places(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    found = [path] if path else []
+    pairs = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list | tuple) else ()
+    return found + [place for key, one in pairs for place in places(one, (*path, key))]
+
+
+def naively(tree: Any, path: tuple[Any, ...], verb: str, value: Any) -> Any:
+    """Return a tree changed at a place, made anew by plain Python."""
+    first, *rest = path
+    pairs = list(tree.items() if isinstance(tree, dict) else enumerate(tree))
+    if rest:
+        pairs = [(key, naively(one, tuple(rest), verb, value) if key == first else one) for key, one in pairs]
+    elif verb == "drop":
+        pairs = [(key, one) for key, one in pairs if key != first]
+    else:
+        new = (first, value)
+        pairs = [new if key == first else (key, one) for key, one in pairs] + [new] * (first not in dict(pairs))
+    return dict(pairs) if isinstance(tree, dict) else type(tree)([one for _, one in pairs])
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_any_program_does_what_plain_python_does(seed: int) -> None:
+    random = Random(seed)
+    state = {"w": torch.ones(1)}
+    tree: Any = {"model": state, "t": random_tree(random), "u": [random_tree(random), {"a": 1}]}
+    expected, lines = tree, []
+    for _ in range(random.randrange(1, 7)):
+        known = [path for path in places(expected) if path[0] != "model"]
+        verb, path = random.choice(["set", "add", "drop"]), random.choice(known or [()])
+        if verb == "add":
+            inner = value_in(expected, path)
+            ends = (
+                [len(inner)]
+                if isinstance(inner, list | tuple)
+                else ["new", "n.w", 7]
+                if isinstance(inner, dict)
+                else []
+            )
+            new = [end for end in ends if not isinstance(inner, dict) or end not in inner]
+            if not new:
+                continue
+            path = (*path, random.choice(new))
+        elif not path:
+            continue
+        value = random.choice([3, "new", [1, [True]]]) if verb != "drop" else None
+        written = "[" + ", ".join(repr(part) for part in path) + "]"
+        lines.append(f"{verb} value({written})" + ("" if verb == "drop" else f" = {value!r}".replace("True", "true")))
+        expected = naively(expected, path, verb, value)
+    rules = "\n".join(lines)
+    assert plain(statex.compile(rules).apply(tree, root="model")) == plain(expected), rules
+
+
+def test_depth_is_bounded() -> None:
+    deep: Any = 1
+    for _ in range(100):
+        deep = [deep]
+    for rules, code in [
+        (f"add value('{'.'.join(['a'] * 20_000)}') = 1", "SX332"),
+        ("param d: list; add value('x') = d", "SX331"),
+    ]:
+        given = {"d": deep} if "param" in rules else {}
+        with pytest.raises(StatexError, match=code):
+            statex.compile(rules).plan(checkpoint(), root="model", **given)
+
+
+def test_containers_in_memory_stay_what_they_are() -> None:
+    whole = checkpoint() | {"counts": defaultdict(int, a=1), "args": Namespace(lr=0.1)}
+    rules = "set value('counts.a') = 2; add value('counts.b') = 3; set value('epoch') = value('args.lr')"
+    found = statex.compile(rules).apply(whole, root="model")
+    assert found["counts"] == {"a": 2, "b": 3}
+    assert found["counts"].default_factory is int
+    assert found["epoch"] == 0.1
+    assert dict(whole["counts"]) == {"a": 1}
+
+
+def test_what_stands_where_a_state_was() -> None:
+    whole = {"xs": [torch.ones(1), torch.zeros(1)], "epoch": 1}
+    found = statex.compile("root 'xs' -> 'net'; add value('xs.note') = 'moved'").apply(whole)
+    assert list(found) == ["epoch", "xs", "net"]
+    assert found["xs"] == {"note": "moved"}
+
+
+def test_numbers_that_json_does_not_have(tmp_path: Path) -> None:
+    rules = statex.compile("param x: float; set value('epoch') = x")
+    plan = rules.plan(checkpoint(), root="model", x=float("inf"))
+    assert "epoch = inf" in str(plan)
+    assert rules.apply(checkpoint(), root="model", x=float("inf"))["epoch"] == float("inf")

@@ -11,7 +11,7 @@ from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import keys as codes
 from statex.diagnostics.codes import names as name_codes
 from statex.diagnostics.suggest import did_you_mean, join_words
-from statex.dsl.around import kind_at
+from statex.dsl.around import DEPTH, kind_at
 from statex.dsl.compiler import Compiler
 from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.ops.base import show_value
@@ -35,11 +35,12 @@ _OWN = ("format", STAMP)
 
 def set_value(compiler: Compiler, node: tree.SetValue, scope: Scope) -> Outcome:
     """Return what a `set` comes to that gives new values to what stands around the state."""
-    edits = []
+    edits: list[Edit] = []
     value = _evaluated(compiler, node.value, scope)
     for place in node.places:
         with compiler.reporting():
             path = _to_set(compiler, place)
+            _check_apart(path, edits, place.span)
             edits.append(_edit(compiler, "set", place, path, _stored(value, place, node.value.span)))
     return _outcome(compiler, "set", node.span, _once(edits))
 
@@ -73,6 +74,18 @@ def _edit(compiler: Compiler, kind: Any, place: tree.Around, path: KeyPath, valu
     # What is added is called by what it is once it is there.
     held = edited(compiler.around.tree, [edit]) if kind == "added" else compiler.around.tree
     return replace(edit, address=address_of(held, path))
+
+
+def _check_apart(path: KeyPath, edits: Sequence[Edit], span: Span) -> None:
+    """Refuse two writes of one statement, one of which would be in what the other one writes.
+
+    Raises:
+        StatexError: SX302.
+    """
+    for one in edits:
+        if is_below(path, one.path) or is_below(one.path, path):
+            inner, outer = sorted((joined(path), one.address), key=len, reverse=True)
+            fail(codes.COLLISION, f"`{inner}` is inside of `{outer}`, and both are set at once", span)
 
 
 def _once(edits: Sequence[Edit]) -> list[Edit]:
@@ -114,13 +127,15 @@ def _stored(value: Value, place: tree.Around, span: Span) -> Any:
     return _plain(value, span)
 
 
-def _plain(value: Value, span: Span) -> Any:
+def _plain(value: Value, span: Span, depth: int = 0) -> Any:
+    if depth > DEPTH:
+        fail(codes.NOT_STORABLE, f"the value is nested more than {DEPTH} deep", span)
     if isinstance(value, PatternValue):
         return value.text
     if isinstance(value, tuple) and not has_tensor(value):
-        return [_plain(one, span) for one in value]
+        return [_plain(one, span, depth + 1) for one in value]
     if isinstance(value, Mapping):
-        return {name: _plain(one, span) for name, one in value.items()}
+        return {name: _plain(one, span, depth + 1) for name, one in value.items()}
     if value is None or isinstance(value, str | int | float):
         return value
     fail(
@@ -393,6 +408,8 @@ def _check_room(compiler: Compiler, path: KeyPath, span: Span) -> None:
     Raises:
         StatexError: SX332.
     """
+    if len(path) > DEPTH:
+        fail(codes.NOT_AROUND, f"the path is more than {DEPTH} deep", span)
     here: Any = compiler.around.tree
     for count, part in enumerate(path):
         if not isinstance(here, Mapping | list | tuple):
