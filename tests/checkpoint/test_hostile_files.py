@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import pickle
@@ -444,6 +445,34 @@ def test_sparse_indices(tmp_path: Path, layout: str) -> None:
             accepted += 1
     assert refusals > 10
     assert accepted > 10
+
+
+@pytest.mark.filterwarnings("ignore:Sparse ", "ignore:Validating sparse", "ignore:TypedStorage is deprecated")
+@pytest.mark.parametrize("layout", SPARSE)
+def test_sparse_sizes(tmp_path: Path, layout: str) -> None:
+    """Sizes that torch refuses are refused, and nothing else is."""
+    path = tmp_path / "bad.pth"
+    torch.save({"s": sparse(layout)}, path)
+    records = records_of(path)
+    refusals = accepted = 0
+    for rows, columns in itertools.product(range(9), repeat=2):
+        sizes = b"K" + bytes([rows]) + b"K" + bytes([columns])
+        changed = [Record(r.name, r.data.replace(b"K\x04K\x06", sizes)) for r in records]
+        assert changed != records or (rows, columns) == (4, 6)
+        path.write_bytes(archive(changed))
+        try:
+            with torch.sparse.check_sparse_tensor_invariants(True):  # type: ignore[no-untyped-call]
+                torch.load(path, weights_only=True)
+        except (RuntimeError, pickle.UnpicklingError):
+            with pytest.raises(StatexError) as caught:
+                statex.convert(path, tmp_path / "out.pth", "rename s -> v", force=True)
+            assert [d.code.id for d in caught.value.diagnostics] == ["SX604"]
+            refusals += 1
+        else:
+            statex.convert(path, tmp_path / "out.pth", "rename s -> v", force=True)
+            accepted += 1
+    assert refusals > 10
+    assert accepted
 
 
 def test_one_storage_with_two_dtypes(tmp_path: Path) -> None:
