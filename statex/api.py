@@ -25,6 +25,7 @@ from statex.paths import Address
 from statex.progress import Progress, teller
 from statex.rulefiles import read_rules
 from statex.session.conversion import Conversion, carry_out
+from statex.session.format_warnings import texts_in_memory
 from statex.session.lazy import Checkpoint
 from statex.session.opened import header_of
 from statex.session.request import InputSpec, OutputSpec, PathLike, Policy, Request, State, TargetSpec, as_members
@@ -162,7 +163,7 @@ class Rules:
         Tensors that no rule changes are the very same objects. Of a nested checkpoint, a new one comes back with
         everything around the state kept. The arguments are those of `plan`. Its warnings are those of `plan`, which
         are not shown here; that the version of a layout may no longer hold (SX921) is a `statex.StatexWarning` as well,
-        as the result carries it on.
+        as the result carries it on, and so is that rules write metadata, which it has no place for (SX905).
 
         Raises:
             StatexError: as `plan`, and SX504 where the target's `load_state_dict` refuses the result.
@@ -170,6 +171,7 @@ class Rules:
         with Session(requested(self, state, inputs, target, like, root, {**(params or {}), **keywords})) as session:
             session.whole.check_target()
             _warn(one for one in session.plan.warnings if one.code is lints.STAMP_KEPT)
+            _warn(texts_in_memory(session.plan))
             return session.whole.execute()
 
     def stream(

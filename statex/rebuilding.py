@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from typing import Any
 
 from statex.header import Header, KeyPath, Nested
@@ -167,7 +167,7 @@ def _edited(container: Any, path: KeyPath, edit: Edit) -> Any:
 def _with_item(container: Any, part: str | int, value: Any) -> Any:
     """Return a container with something at a place; what is new stands at the end."""
     if isinstance(container, Mapping):
-        return like(container, {**container, part: value})
+        return _renewed_dict(container, {**container, part: value})
     changed = [*container, value] if part == len(container) else [*container]
     changed[int(part)] = value
     return type(container)(changed)
@@ -176,8 +176,18 @@ def _with_item(container: Any, part: str | int, value: Any) -> Any:
 def _without_item(container: Any, part: str | int) -> Any:
     left = [(key, value) for key, value in items(container) if key != part]
     if isinstance(container, Mapping):
-        return like(container, dict(left))
+        return _renewed_dict(container, dict(left))
     return type(container)([value for _, value in left])
+
+
+def _renewed_dict(old: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
+    if not isinstance(old, dict) or type(old) in (dict, OrderedDict):
+        return like(old, items)
+    # Of a class of its own, such as a `defaultdict` in memory.
+    renewed = copy(old)
+    renewed.clear()
+    renewed.update(items)
+    return renewed
 
 
 def edited_around(tree: Tree, root: KeyPath, edits: Iterable[Edit]) -> Tree:

@@ -62,8 +62,11 @@ class Edit:
 
 def opened(value: Any) -> Any:
     """Return what a value holds by name: of a Namespace that trainers keep of their arguments, its plain attributes."""
-    if isinstance(value, Foreign) and value.name in _NAMESPACES:
+    kind = type(value)
+    if kind is Foreign and value.name in _NAMESPACES:
         return {name: one for name, one in value.fields.items() if is_plain(one)}
+    if f"{kind.__module__}.{kind.__name__}" in _NAMESPACES:
+        return {name: one for name, one in vars(value).items() if is_plain(one)}
     return value
 
 

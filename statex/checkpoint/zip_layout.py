@@ -77,9 +77,9 @@ class ZipLayout:
         size, start = member.size, member.header
         wide = b""
         if size >= _NONE32 or start >= _NONE32:
-            fields = [0, 0] if size >= _NONE32 else []
+            fields = [size, 0] if size >= _NONE32 else []
             fields += [start] if start >= _NONE32 else []
-            # As miniz writes it: sizes first (zeros, as they follow in the descriptor), then the header's own place.
+            # As miniz writes it: the sizes first, as far as it knows them then, and the header's own place.
             wide = struct.pack(f"<2H{len(fields)}Q", 1, 8 * len(fields), *fields)
         fixed = start + _LOCAL.size + len(member.name) + len(wide) + 4
         extra = wide + _PADDINGS[-fixed % ALIGNMENT]
@@ -126,7 +126,7 @@ def _entry(member: _Member, crc: int, version: int) -> bytes:
         fields.append(header)
         header = _NONE32
     extra = struct.pack(f"<2H{len(fields)}Q", 1, 8 * len(fields), *fields) if fields else b""
-    needed = _VERSION_NEEDED64 if fields else version
+    needed = _VERSION_NEEDED64 if fields and version else version  # torch says 0 of wide records too
     return (
         _ENTRY.pack(
             b"PK\x01\x02", version, needed, _flags(member), 0, 0, 0,

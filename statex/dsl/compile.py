@@ -172,8 +172,8 @@ def _lint_ties(compiler: Compiler, entries: Mapping[str, Entry]) -> None:
             compiler.found.add(
                 diagnostic(
                     lints.TIE_ENDS,
-                    f"{join_words([f'`{k}`' for k in keys], limit=3)} shared one tensor, and now "
-                    f"`{first}` and `{second}` differ",
+                    f"{join_words([f'`{k}`' for k in keys], limit=3)} shared one tensor, and `{first}` and `{second}` "
+                    "no longer do",
                     compiler.steps[step].span if step >= 0 else None,
                     help="change both in one statement, or drop one",
                 )

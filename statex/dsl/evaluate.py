@@ -297,8 +297,11 @@ class Evaluator:
             return self._apply("getitem", node.span, [(value, node.value.span), (indices, node.span)])
         if isinstance(value, PatternValue):
             value = value.text
-        if isinstance(value, tuple | str) and len(indices) == 1:
-            return _pick(value, indices[0], node)
+        if isinstance(value, tuple | str):
+            if len(indices) == 1:
+                return _pick(value, indices[0], node)
+            one = "text" if isinstance(value, str) else "list"
+            fail(codes.WRONG_KIND, f"a {one} takes one index, not {len(indices)}", node.span, values=[describe(value)])
         fail(
             codes.WRONG_KIND,
             f"`[…]` needs a tensor or a list, not {kind_of(value)}",
@@ -357,7 +360,7 @@ def no_current(name: str, span: Span) -> NoReturn:
         StatexError: SX218.
     """
     helps = {
-        "key": "there is no current key in a `let`, in `if`, or in an `add` without `for`",
+        "key": "there is no current key in a `let`, in `if` and `expect`, or in an `add` without `for`",
         "it": "name the tensor by its key",
     }
     fail(

@@ -13,6 +13,7 @@ from statex.diagnostics.codes import lints
 from statex.diagnostics.model import Diagnostic
 from statex.diagnostics.suggest import join_words
 from statex.dsl.plan import Output, Plan
+from statex.dsl.plan_around import net
 from statex.dsl.written import show_key
 from statex.header import STAMP, TensorInfo
 from statex.session.overlaps import Named, overlapping
@@ -27,11 +28,7 @@ def format_warnings(plan: Plan, format: Format) -> Iterator[Diagnostic]:
         yield from _lost_stamps(plan, format)
     lost = sorted(set(plan.notes) - {"format"})
     if lost and not format.keeps_notes:
-        yield diagnostic(
-            lints.NOTES_LOST,
-            f"the metadata of `{plan.header.label}` has no place in this format: "
-            f"{join_words([f'`{name}`' for name in lost], limit=3)}",
-        )
+        yield _lost(plan, lost, "this format")
     elif STAMP in plan.notes and as_text(plan.metadata):
         yield diagnostic(
             lints.NOTES_LOST,
@@ -44,6 +41,20 @@ def notes_left(names: Sequence[str], label: str) -> Iterator[Diagnostic]:
     if names:
         which = join_words([f"`{name}`" for name in names], limit=3)
         yield diagnostic(lints.NOTES_LOST, f"the metadata of `{label}` is kept without its long arrays: {which}")
+
+
+def texts_in_memory(plan: Plan) -> Iterator[Diagnostic]:
+    """Yield a warning of texts that rules write into the metadata, where the result is a state in memory."""
+    lost = sorted({one.address for one in net(plan.edits) if one.of == "metadata" and one.kind != "left out"})
+    if lost:
+        yield _lost(plan, lost, "a state in memory")
+
+
+def _lost(plan: Plan, names: Sequence[str], where: str) -> Diagnostic:
+    known = plan.header.surroundings.notes if plan.header.surroundings is not None else {}
+    what = f"the metadata of `{plan.header.label}`" if any(name in known for name in names) else "metadata"
+    listed = join_words([f"`{name}`" for name in names], limit=3)
+    return diagnostic(lints.NOTES_LOST, f"{what} has no place in {where}: {listed}")
 
 
 def _lost_stamps(plan: Plan, format: Format) -> Iterator[Diagnostic]:

@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 
 import statex
 from statex import StatexError
+from statex.checkpoint.objects import NAMES
 from tests.checkpoint.archives import Record, archive, records_of, tensor_pickle
 
 SECONDS = 2.0
@@ -177,7 +178,7 @@ def test_random_damage_is_refused_or_harmless(good: Path, seed: int) -> None:
 
 def file_with(path: Path, pickled: bytes, storages: dict[str, bytes] | None = None) -> Path:
     """Write an archive with this pickle."""
-    records = [Record("bad/data.pkl", pickled), Record("bad/byteorder", b"little")]
+    records = [Record("bad/data.pkl", pickled), Record("bad/byteorder", b"little"), Record("bad/version", b"3\n")]
     records += [Record(f"bad/data/{key}", data) for key, data in (storages or {}).items()]
     path.write_bytes(archive(records))
     return path
@@ -235,6 +236,19 @@ def test_names_beside_the_table_are_refused(tmp_path: Path, pickled: bytes) -> N
     with pytest.raises(StatexError) as caught:
         statex.read_header(file_with(tmp_path / "bad.pth", pickled))
     assert caught.value.diagnostics[0].code.id in ("SX603", "SX604")
+
+
+@pytest.mark.parametrize("elsewhere", ["evil", "evil.{}", "{}.evil", "{}_", "_{}"])
+def test_a_name_that_is_allowed_is_so_in_its_own_module_alone(tmp_path: Path, elsewhere: str) -> None:
+    for module, name in NAMES:
+        other = elsewhere.format(module)
+        path = file_with(tmp_path / "bad.pth", b"\x80\x02}X\x01\x00\x00\x00wc" + f"{other}\n{name}\n".encode() + b"s.")
+        with pytest.raises(pickle.UnpicklingError, match="Unsupported global"):
+            torch.load(path, weights_only=True)
+        with pytest.raises(StatexError) as caught:
+            statex.read_header(path)
+        assert [found.code.id for found in caught.value.diagnostics] == ["SX603"]
+        assert f"`{other}.{name}`" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -333,6 +347,51 @@ def test_versions_of_the_archive(tmp_path: Path, version: str, good: bool) -> No
     refused(tmp_path / "bad.pth", "SX604", "version")
     with pytest.raises(RuntimeError):
         torch.load(tmp_path / "bad.pth")
+
+
+@pytest.mark.parametrize(
+    ("at", "changed"),
+    [
+        (0, b"PK\x03\x03"),
+        (0, b"PK\x03\x05"),
+        (0, b"PK\x01\x02"),
+        (26, b"\x09\0"),
+        (26, b"\x0b\0"),
+        (30, b"bat"),
+        (38, b"/1"),
+    ],
+)
+def test_a_local_header_that_is_another(good: Path, at: int, changed: bytes) -> None:
+    with zipfile.ZipFile(good) as found:
+        start = found.getinfo("bad/data/0").header_offset + at
+    data = bytearray(good.read_bytes())
+    assert data[start : start + len(changed)] != changed
+    data[start : start + len(changed)] = changed
+    good.write_bytes(data)
+    refused(good, "SX604", "there is no member `bad/data/0`")
+
+
+@pytest.mark.parametrize("size", [0, 12, 15, 17, 20])
+def test_a_storage_of_another_size_than_its_tensors_say(tmp_path: Path, size: int) -> None:
+    path = file_with(tmp_path / "bad.pth", tensor_pickle([dict(F32, shape=(2,))]), {"0": b"\0" * size})
+    refused(path, "SX604", f"the storage `0` has {size} bytes, and its tensors say 16")
+
+
+@pytest.mark.filterwarnings("ignore:Sparse ")
+@pytest.mark.parametrize("layout", ["csr", "bsc"])
+def test_sparse_layouts(tmp_path: Path, layout: str) -> None:
+    """A layout that torch does not have, and those of which a tensor has other parts."""
+    path = tmp_path / "bad.pth"
+    for other in ("xyz", "coo", "CSR"):
+        torch.save({"s": sparse(layout)}, path)
+        records = [Record(r.name, r.data.replace(f"sparse_{layout}".encode(), f"sparse_{other}".encode()))
+                   for r in records_of(path)]  # fmt: skip
+        assert records != records_of(path)
+        path.write_bytes(archive(records))
+        with pytest.raises(StatexError) as caught:
+            statex.convert(path, tmp_path / "out.pth", "rename s -> v")
+        assert [found.code.id for found in caught.value.diagnostics] == ["SX604"]
+        assert "sparse tensor" in str(caught.value)
 
 
 SPARSE = ["coo", "csr", "csc", "bsr", "bsc"]

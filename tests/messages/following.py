@@ -225,6 +225,7 @@ ADVICE = [
     r"`x if CONDITION else y` chooses",
     r"several items are separated by `,`",
     r"rules draw no random numbers",
+    r"write it as a formula: ",
     r"an index takes a part",
     r"a tensor without a dot in its key is written",
     r"a new statement starts on a new line",

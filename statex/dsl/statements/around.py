@@ -140,7 +140,7 @@ def _not_text(value: Value, span: Span) -> NoReturn:
         codes.NOT_STORABLE,
         f"metadata holds text only, and this is {kind_of(value)}",
         span,
-        help=f"write {show_text(show_value(value))}" if is_scalar else (),
+        help=f"write {show_text(value.name if isinstance(value, DType) else show_value(value))}" if is_scalar else (),
     )
 
 
