@@ -128,6 +128,10 @@ def unplaced(name: str, tree: Any) -> FilePlan:
 
 def keys_of(tree: Any) -> dict[Blob, tuple[str, ...]]:
     """Return the keys of the tensors over each blob, nested ones joined with dots."""
+    if isinstance(tree, Mapping) and set(map(type, tree.values())) <= {OutTensor}:  # at once, as there may be 100,000
+        flat: dict[Blob, tuple[str, ...]] = {tensor.blob: (str(key),) for key, tensor in tree.items()}
+        if len(flat) == len(tree):
+            return flat
     found: dict[Blob, tuple[str, ...]] = {}
     pending: list[tuple[str, Any]] = [("", tree)]
     seen: set[int] = set()

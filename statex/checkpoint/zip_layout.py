@@ -38,6 +38,9 @@ class _Member:
 
     def crc(self, sums: Sums) -> int:
         """Return the CRC-32 of its data."""
+        first = self.contents[0]
+        if len(self.contents) == 1 and not isinstance(first, bytes):
+            return sums[first]
         value = 0
         for content in self.contents:
             if isinstance(content, bytes):
@@ -61,14 +64,14 @@ class ZipLayout:
         member = _Member(name.encode(), contents, size, self._layout.position)
         self._members.append(member)
         start = self._local(member)
-        self._layout.add(f"header of {what}", start)
+        self._layout.add("record", start)
         for content in contents:
             plain = isinstance(content, bytes) and len(contents) > 1
             self._layout.add(f"type of {what}" if plain else what, content, () if plain else keys)
         if size:
             layout = "<4sL2Q" if member.size >= _NONE32 or member.header >= _NONE32 else "<4s3L"
             follows = Derived(struct.calcsize(layout), partial(_descriptor, layout, member))
-            self._layout.add(f"checksum of {what}", follows)
+            self._layout.add("checksum", follows)
 
     def _local(self, member: _Member) -> bytes:
         size, start = member.size, member.header

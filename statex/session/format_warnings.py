@@ -36,6 +36,13 @@ def format_warnings(plan: Plan, format: Format) -> Iterator[Diagnostic]:
         )
 
 
+def notes_left(names: Sequence[str], label: str) -> Iterator[Diagnostic]:
+    """Yield a warning of what stands beside the tensors and is too long to be kept."""
+    if names:
+        which = join_words([f"`{name}`" for name in names], limit=3)
+        yield diagnostic(lints.NOTES_LOST, f"the metadata of `{label}` is kept without its long arrays: {which}")
+
+
 def texts_in_memory(plan: Plan) -> Iterator[Diagnostic]:
     """Yield a warning of texts that rules write into the metadata, where the result is a state in memory."""
     lost = sorted({one.address for one in net(plan.edits) if one.of == "metadata" and one.kind != "left out"})
@@ -48,13 +55,6 @@ def _lost(plan: Plan, names: Sequence[str], where: str) -> Diagnostic:
     what = f"the metadata of `{plan.header.label}`" if any(name in known for name in names) else "metadata"
     listed = join_words([f"`{name}`" for name in names], limit=3)
     return diagnostic(lints.NOTES_LOST, f"{what} has no place in {where}: {listed}")
-
-
-def notes_left(names: Sequence[str], label: str) -> Iterator[Diagnostic]:
-    """Yield a warning of what stands beside the tensors and is too long to be kept."""
-    if names:
-        which = join_words([f"`{name}`" for name in names], limit=3)
-        yield diagnostic(lints.NOTES_LOST, f"the metadata of `{label}` is kept without its long arrays: {which}")
 
 
 def _lost_stamps(plan: Plan, format: Format) -> Iterator[Diagnostic]:

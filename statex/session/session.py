@@ -124,7 +124,8 @@ class Session(Telling):
         """
         format = format or self.inputs.main.format.successor
         options = Options(format, self.inputs.main.label, notes=with_stamps(self.plan))
-        return format.layout(arrange(self.whole.contents(format), options), options)
+        with garbage.paused():
+            return format.layout(arrange(self.whole.contents(format), options), options)
 
     def priced(self, format: Format | None = None) -> Plan:
         """Return the plan with what it takes to write a format, and with warnings of what that has no place for.

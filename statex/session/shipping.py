@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from statex import garbage
 from statex.checkpoint import Format, Options, arrange
 from statex.checkpoint.contents import Made
 from statex.checkpoint.write_plan import WritePlan
@@ -109,7 +110,8 @@ def _shipment(session: Session, placed: Placed, delivery: Delivery, policy: Poli
         refuse_foreign(found, inputs.main.label, in_recipe=session.request.recipe is not None)
     comparison = delivery.check_target()
     delivery.load_into_target(options.format)
-    layout = options.format.layout(arrange(delivery.contents(options.format), options), options)
+    with garbage.paused():
+        layout = options.format.layout(arrange(delivery.contents(options.format), options), options)
     return Shipment(placed, delivery, options, layout, comparison, upkeep)
 
 
