@@ -125,6 +125,8 @@ def _as_value(value: Any, depth: int = 0) -> Value:
     """Return a value of a checkpoint as expressions have it; ValueError for what is not plain."""
     if isinstance(value, str | int | float | None):
         return value
+    if isinstance(value, Foreign) and value.number is not None:
+        return value.number
     if isinstance(value, list | tuple) and depth < _DEPTH:
         return tuple(_as_value(one, depth + 1) for one in value)
     if isinstance(value, Mapping) and depth < _DEPTH and all(type(key) is str for key in value):
