@@ -126,6 +126,8 @@ def _as_value(value: Any, depth: int = 0) -> Value:
     """Return a value of a checkpoint as expressions have it; ValueError for what is not plain."""
     if isinstance(value, str | int | float | None):
         return value
+    if isinstance(value, Foreign) and value.number is not None:
+        return value.number
     if depth >= DEPTH:
         raise ValueError
     if isinstance(value, list | tuple):
