@@ -122,7 +122,7 @@ def test_a_torch_file_gets_texts_when_it_becomes_safetensors(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("rules", "said"),
     [
-        ("add metadata('title2') = 'x'", "the `__metadata__` of `in.safetensors` has no place"),
+        ("add metadata('title2') = 'x'", "the metadata of `in.safetensors` has no place"),
         ("drop metadata(/.*/)", ""),
         ("drop metadata(/.*/); add metadata('title2') = 'x'", "metadata has no place in this format: `title2`"),
     ],
