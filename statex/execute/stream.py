@@ -18,6 +18,7 @@ from statex.execute.cost import cost, live_set
 from statex.execute.heap import Heap
 from statex.execute.movement import Movement
 from statex.execute.readable import readable, readable_attributes, tensor_bytes
+from statex.execute.stretched import computed_of_stretched
 from statex.execute.unpacking import is_packed, loaded
 from statex.execute.values import Values
 from statex.header import OpaqueInfo, TensorInfo, TensorType, contiguous
@@ -101,6 +102,11 @@ class Stream:
         """True where torch computes some of the values."""
         ids = self._computed_ids()
         return any(self._movement.of(id) is None and self._chunks.needs_torch(id) for id in ids)
+
+    @property
+    def of_stretched(self) -> Mapping[SourceKey, int]:
+        """The views of inputs that repeat elements and are computed with, and the bytes that this takes."""
+        return computed_of_stretched(self._plan, self._movement, self._info_of)
 
     def _computed_ids(self) -> list[int]:
         """Return the values that are computed for this output."""

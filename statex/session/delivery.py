@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from statex.checkpoint import Format, layout
 from statex.checkpoint.contents import Made
+from statex.checkpoint.formats.torch import TORCH
 from statex.checkpoint.packed import torch_type
 from statex.checkpoint.walks import leaves
 from statex.checkpoint.write_plan import WritePlan
@@ -119,13 +120,14 @@ class Delivery:
         """Return the result with what is around the state, after the target has loaded it.
 
         Raises:
-            StatexError: SX504.
+            StatexError: SX504, SX642.
         """
         from statex.progress import Phases
         from statex.session.sameness import check_same
 
         check_same(self.plan, self.inputs, Phases(None))
         self._check_root()
+        self._check_stretched(TORCH)
         state = self.state()
         self._load_for_real(state)
         metadata = {path: copied(noted) for path, noted in self._metadata().items()}
@@ -184,13 +186,25 @@ class Delivery:
             self._load_for_real({key: self._without_data(leaf) for key, leaf in state.items()})
 
     def contents(self, format: Format) -> Any:
-        """Return what an output of a format shall hold, for `arrange`; nothing is computed yet."""
+        """Return what an output of a format shall hold, for `arrange`; nothing is computed yet.
+
+        Raises:
+            StatexError: SX642 for views that would be written out in full, and take far more bytes than the inputs.
+        """
         stream, main = self.stream(format), self.inputs.main
 
         def around(leaf: Any) -> Any:
             return stream.readable(leaf, lambda: main.load(leaf)) if isinstance(leaf, TensorInfo) else leaf
 
-        return self._around(stream.state(), self._metadata(), around)
+        tree = self._around(stream.state(), self._metadata(), around)
+        self._check_stretched(format, None if format.shares else tree)
+        return tree
+
+    def _check_stretched(self, format: Format, written_out: Any = None) -> None:
+        from statex.session.stretching import refuse_stretched
+
+        computed = self.stream(format).of_stretched
+        refuse_stretched(self.inputs, {str(key): nbytes for key, nbytes in computed.items()}, written_out)
 
     def stream(self, format: Format) -> Stream:
         """Return what carries the plan out for an output of a format."""

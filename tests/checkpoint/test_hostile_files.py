@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import statex
 from statex import StatexError
@@ -486,10 +486,63 @@ def test_zero_strides_are_read_and_written_compactly(tmp_path: Path) -> None:
     assert statex.read_header(path).entries["t0"].type.shape == (2**40,)  # type: ignore[union-attr]
     with pytest.raises(StatexError) as caught:
         statex.convert(path, tmp_path / "out.safetensors", statex.compile("rename t0 -> t1"))
-    assert caught.value.diagnostics[0].code.id == "SX615"
+    assert caught.value.diagnostics[0].code.id == "SX642"
 
 
 # --- legacy files -----------------------------------------------------------------------------------------------
+
+
+def huge(path: Path) -> Path:
+    """Save a view of 19.6 GB over one number."""
+    torch.save({"w": torch.ones(1).as_strided((70_000, 70_000), (0, 0)), "b": torch.ones(3)}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("rules", "name"),
+    [
+        ("set w = it * 2", "out.pth"),
+        ("set w = it * 2", "out.safetensors"),
+        ("set w = transpose | sum(dim=0)", "out.pth"),
+        ("set w = cat(it, ::b[none, :1] | expand(1, 70000), dim=0)", "out.pth"),
+        ("set b = it * mean(::w)", "out.pth"),
+        ("split w -> {p:q|k}.w = sections([35000, 35000], dim=0)", "out.safetensors"),
+        ("rename w -> v", "out.safetensors"),
+        ("rename w -> v", "out/"),
+    ],
+)
+def test_a_small_file_does_not_make_a_large_one(tmp_path: Path, rules: str, name: str) -> None:
+    source = huge(tmp_path / "bad.pth")
+    format = "dcp" if name == "out/" else None
+    started = time.process_time()
+    with pytest.raises(StatexError) as caught:
+        statex.convert(source, f"{tmp_path}/{name}", statex.compile(rules), format=format)
+    assert time.process_time() - started < 2 * SECONDS
+    assert [d.code.id for d in caught.value.diagnostics] == ["SX642"], caught.value
+    assert "`w`" in str(caught.value)
+    assert "bad.pth" in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.pth"]
+    if name == "out.pth":
+        with pytest.raises(StatexError, match="SX642"):
+            statex.compile(rules).apply(source)
+
+
+def test_small_views_may_add_up_to_no_large_file(tmp_path: Path) -> None:
+    part = torch.ones(1).expand(1 << 17, 1 << 10)
+    torch.save({f"w{n}": part[n:] for n in range(3)}, tmp_path / "in.pth")
+    with pytest.raises(StatexError, match=r"SX642(.|\n)*and 2 others of `in\.pth`"):
+        statex.convert(tmp_path / "in.pth", tmp_path / "out.safetensors", "")
+
+
+def test_a_large_view_is_moved_dropped_and_taken_apart(tmp_path: Path) -> None:
+    source = huge(tmp_path / "in.pth")
+    statex.convert(source, tmp_path / "moved.pth", "rename w -> v")
+    assert torch.load(tmp_path / "moved.pth")["v"].untyped_storage().nbytes() == 4
+    statex.convert(source, tmp_path / "part.safetensors", "set w = it[:2, :3] * 2")
+    assert torch.equal(load_file(tmp_path / "part.safetensors")["w"], torch.full((2, 3), 2.0))
+    statex.convert(source, tmp_path / "dropped.safetensors", "drop w")
+    assert list(load_file(tmp_path / "dropped.safetensors")) == ["b"]
+    statex.convert(source, tmp_path / "like.safetensors", "set b = zeros([2]); set w = ones([2, 2])")
 
 
 def legacy(state: Any) -> bytes:

@@ -287,3 +287,13 @@ MODULE_STAYS = declare(
     mend="Take the bare state: `root 'model' -> ''` as the first rule, `root '' -> ''` where the module is all of the "
     "file.",
 )
+STRETCHED = declare(
+    "SX642",
+    "a small file that would make a large one",
+    exit=3,
+    meaning="A torch file can hold views that repeat what is stored, as `expand` makes them: a file of a kilobyte with "
+    "a tensor of many gigabytes. To compute with such a view, or to write it in a format without views, makes every "
+    "element of it. That is refused where it takes more than 1 GiB and more than 1000 times the bytes of the inputs.",
+    example="torch.save({'a': torch.ones(1).expand(70_000, 70_000)}, 'a.pth')   # then: a.pth to a.safetensors",
+    mend="Drop it, take a part of it (`set a = it[:1]`), or keep it as it is in a torch file.",
+)
