@@ -24,10 +24,10 @@ def computed_of_stretched(plan: Plan, movement: Movement, info_of: InfoOf) -> Ma
     Parts that are taken of a view count with the bytes that they have themselves.
     """
     graph = plan.graph
-    sources = {id for id in range(len(graph)) if _is_one(graph, id, info_of)}
+    roots = {o.value for o in plan.outputs.values() if o.origin is None and o.value is not None}
+    sources = {id for root in roots for id in graph.sources(root) if _is_one(graph, id, info_of)}
     found: dict[SourceKey, int] = {}
     if sources:
-        roots = {o.value for o in plan.outputs.values() if o.origin is None and o.value is not None}
         for id in _first_moved(graph, roots, movement):
             kind = graph[id].type
             for source in graph.sources(id) & sources:
