@@ -7,8 +7,10 @@ its caches take is there beforehand, and what is added is what the tensors take.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import subprocess
 import sys
 import traceback
@@ -53,7 +55,11 @@ def _serve() -> None:
     import torch
 
     import statex
-    import statex.execute.stream
+
+    for module in pkgutil.walk_packages(statex.__path__, "statex."):
+        if module.name.startswith(("statex.checkpoint", "statex.dsl", "statex.execute", "statex.session")):
+            importlib.import_module(module.name)
+    statex.compile("set ** = rearrange('a b -> b a') | exp").plan({"x": torch.ones(2, 2)})
 
     torch.set_num_threads(1)  # a pool of threads would not be there after a fork
     for line in sys.stdin:

@@ -36,7 +36,7 @@ FEW = (torch.float32, torch.bfloat16, torch.uint8, torch.complex64, torch.bool, 
 _ELEMENTWISE = ("{op}(it, 3)", "{op}(3, it)", "{op}(it, t.y)", "{op}(it, t.row)", "{op}(flip(it, 0), t.row)",
                 "{op}(t.column, t.row)")  # fmt: skip
 _POINTWISE = ("{op}", "flip(0) | {op}", "transpose | {op}")
-_VIEWED = ("{op}", "flip(0) | {op}", "flip(0) | {op} | flip(0)")
+_VIEWED = ("transpose", "flip(0) | transpose", "flip(0) | transpose | flip(0)")
 
 _BACKWARDS = ", ".join(map(str, range(_COLUMNS - 1, -1, -1)))
 
