@@ -20,10 +20,11 @@ WIDE = bool(os.environ.get("STATEX_WIDE"))
 """All dtypes; else one of each group."""
 
 MB = 1 << 20
-_LARGE, _SMALL = 32 * MB, 4 * MB
+_LARGE, _SMALL = 32 * MB, MB // 4
 """Bytes of the tensor that is computed with."""
-_BUFFERS = 12 * MB
-"""What reading and writing takes, whatever the tensors' sizes."""
+_BUFFERS = 24 * MB
+"""What reading, chunks, writing and the heaps of their threads take, whatever the tensors' sizes: plans of small inputs
+count that as well."""
 _COLUMNS = 1024
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)

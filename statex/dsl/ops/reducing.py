@@ -56,8 +56,12 @@ def _sum_of_ints(torch: Any, x: Any, dims: tuple[int, ...], keepdim: bool) -> An
     if len(parts) == 1:
         return torch.sum(x, dims, keepdim)
     result = torch.zeros([1 if at in dims else length for at, length in enumerate(x.shape)], dtype=torch.int64)
+    # One for all pieces: what is allocated and freed again and again leaves holes.
+    wide = torch.empty([max(part[2] for part in parts) if at == parts[0][0] else length
+                        for at, length in enumerate(x.shape)], dtype=torch.int64)  # fmt: skip
     for at, start, length in parts:
-        part = torch.sum(x.narrow(at, start, length), dims, keepdim=True)
+        piece = wide.narrow(at, 0, length).copy_(x.narrow(at, start, length))
+        part = torch.sum(piece, dims, keepdim=True)
         if at in dims:
             result += part
         else:
