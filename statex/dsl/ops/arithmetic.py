@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from math import prod
@@ -97,6 +98,7 @@ def _elementwise(
         "category": "arithmetic",
         "parameters": (_X, _Y),
         "example": f"set a.weight = it {sign} 2",
+        "operator": sign,
         "aliasing": Aliasing.COPY,
         "lays_out": True,
         "exact": numpy is not None,
@@ -190,6 +192,7 @@ def _comparison(name: str, sign: str, doc: str, *, kinds: str) -> type[Operation
         "category": "comparison",
         "parameters": (_X, _Y),
         "example": f"add mask = attn.bias {sign} 0",
+        "operator": sign,
         "aliasing": Aliasing.COPY,
         "lays_out": True,
         "exact": True,
@@ -218,6 +221,8 @@ def _pointwise(
     invert: Callable[..., Inverse] | None = None,
     exact: bool = False,
     numpy: str | None = None,
+    operator: str | None = None,
+    of_number: Callable[[float], float] | None = None,
 ) -> type[Operation]:
     def infer(x: TensorType) -> TensorType:
         computable(x, name, kinds=kinds, argument="x")
@@ -233,6 +238,8 @@ def _pointwise(
         "category": "pointwise",
         "parameters": (_T,),
         "example": f"set a.weight = {name}",
+        "operator": operator,
+        "of_number": of_number and staticmethod(of_number),
         "aliasing": Aliasing.COPY,
         "lays_out": True,
         "exact": exact or numpy is not None,
@@ -245,11 +252,24 @@ def _pointwise(
     return type(name.title(), (Operation,), members)
 
 
+def _root(number: float) -> float:
+    if number < 0:
+        raise ValueError("has no real square root")
+    return math.sqrt(number)
+
+
 _FLOATS = "floats, complex"
 POINTWISE: tuple[type[Operation], ...] = (
-    _pointwise("neg", "Change the sign: `-x`.", kinds=_ALL, invert=lambda x: Inverse("neg", {}), numpy="negative"),
+    _pointwise(
+        "neg",
+        "Change the sign: `-x`.",
+        kinds=_ALL,
+        invert=lambda x: Inverse("neg", {}),
+        numpy="negative",
+        operator="-x",
+    ),
     _pointwise("abs", "Take absolute values.", kinds="floats, ints", numpy="absolute"),
-    _pointwise("sqrt", "Take square roots.", kinds=_FLOATS, exact=True),
+    _pointwise("sqrt", "Take square roots.", kinds=_FLOATS, exact=True, of_number=_root),
     _pointwise("rsqrt", "Take 1 over the square root.", kinds=_FLOATS),
     _pointwise("exp", "Raise e to the elements.", kinds=_FLOATS),
     _pointwise("log", "Take natural logarithms.", kinds=_FLOATS),
@@ -310,6 +330,7 @@ class MatMul(Operation):
     aliasing = Aliasing.COPY
     parameters = (Parameter("x", ArgKind.TENSOR), Parameter("y", ArgKind.TENSOR))
     example = "set a.weight = it + lora.B @ lora.A"
+    operator = "@"
 
     @staticmethod
     def infer(x: TensorType, y: TensorType) -> TensorType:
@@ -358,6 +379,7 @@ class Cast(Operation):
     lays_out = True
     exact = True
     unpacks = True
+    changes_dtype = True
     aliasing = Aliasing.MAYBE
     scratch = no_scratch
     parameters = (_T, Parameter("dtype", ArgKind.DTYPE))

@@ -136,6 +136,16 @@ class Operation:
     scratch: ClassVar[Callable[..., int]]
     """The bytes that `run` has in memory at most, besides its tensors and its result. It gets the names of `infer`,
     and `result` and `plain`: the type of the result, and whether all tensors are known to lie plainly, as in a file."""
+    operator: ClassVar[str | None] = None
+    """How it is written without its name: `+` between two operands, `-x` before one, `x[]` behind one."""
+    over_several: ClassVar[str | None] = None
+    """The operation that is meant where several tensors are given."""
+    of_number: ClassVar[Callable[[float], float] | None] = None
+    """What it makes of a number that is no tensor; raises `ValueError` with what is wrong with it."""
+    changes_dtype: ClassVar[bool] = False
+    """True for the one operation that makes tensors of another dtype of tensors: `x`, `dtype`."""
+    turns_matrices: ClassVar[bool] = False
+    """True for the one operation that exchanges rows and columns when called without arguments."""
     takes_data: ClassVar[bool] = True
     """False where the types and devices of its tensors matter alone."""
     lays_out: ClassVar[bool] = False

@@ -23,6 +23,7 @@ class GetItem(Operation):
     aliasing = Aliasing.MAYBE
     parameters = (_X, Parameter("index", ArgKind.INDEX))
     example = "set embed.weight = it[:32000, :]"
+    operator = "x[]"
 
     @staticmethod
     def infer(x: TensorType, index: tuple[Any, ...]) -> TensorType:

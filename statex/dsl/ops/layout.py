@@ -27,6 +27,7 @@ class Transpose(Operation):
     scratch = no_scratch
     parameters = (_X, Parameter("dim0", ArgKind.INT, None), Parameter("dim1", ArgKind.INT, None))
     example = "set **.c_attn.weight = transpose"
+    turns_matrices = True
 
     @staticmethod
     def infer(x: TensorType, dim0: int | None, dim1: int | None) -> TensorType:

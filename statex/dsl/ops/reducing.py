@@ -78,6 +78,7 @@ class Mean(Operation):
     aliasing = Aliasing.COPY
     parameters = (_X, _DIM, _KEEP)
     example = "set token_type.weight = mean(dim=0, keepdim=true)"
+    over_several = "average"
 
     @staticmethod
     def infer(x: TensorType, dim: tuple[int, ...] | None, keepdim: bool) -> TensorType:
