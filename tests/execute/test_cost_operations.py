@@ -17,8 +17,8 @@ from tests.execute.peaks import CAN_MEASURE, Peaks
 pytestmark = pytest.mark.skipif(not CAN_MEASURE, reason="the system does not forget the highest resident set")
 
 WIDE = bool(os.environ.get("STATEX_WIDE"))
-"""All dtypes for every case; else a few, other ones for each case."""
-_AT_ONCE = 2
+"""All dtypes for every case, as `make test-memory` has them; else one, and another one for the next case."""
+_AT_ONCE = 1
 
 MB = 1 << 20
 _LARGE, _SMALL = 32 * MB, MB // 4
