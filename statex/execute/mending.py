@@ -11,6 +11,7 @@ from dataclasses import field
 from heapq import nsmallest
 
 from statex.diagnostics.suggest import did_you_mean
+from statex.dsl.ops import TURNING
 from statex.dsl.written import is_plain, show_key, show_text
 from statex.header import TensorType
 from statex.record import record
@@ -73,7 +74,7 @@ def _turned(one: Type, wanted: Type) -> str | None:
     """Return what makes one matrix of another: a transpose, and a cast where dtypes differ as well."""
     if one is None or wanted is None or one.ndim != 2 or one.shape != wanted.shape[::-1]:
         return None
-    return "transpose" if one.dtype == wanted.dtype else f"transpose | cast({wanted.dtype})"
+    return TURNING.name if one.dtype == wanted.dtype else f"{TURNING.name} | cast({wanted.dtype})"
 
 
 def _values(keys: Iterable[str], result: Collection[str], value: str) -> list[str]:

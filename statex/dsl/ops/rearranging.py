@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 from statex.diagnostics.codes import types as codes
-from statex.dsl.ops.base import ArgKind, Fault, Inverse, Operation, Parameter
+from statex.dsl.ops.base import Aliasing, ArgKind, Fault, Inverse, Operation, Parameter, no_scratch
 from statex.dtypes import FLOAT32
 from statex.header import TensorType
 from statex.strides import Tiling
@@ -27,6 +27,8 @@ class Rearrange(Operation):
 
     name = "rearrange"
     category = "layout"
+    aliasing = Aliasing.MAYBE
+    scratch = no_scratch
     parameters = (
         Parameter("tensor", ArgKind.TENSOR),
         Parameter("pattern", ArgKind.TEXT),

@@ -15,6 +15,7 @@ from statex.dsl.computing import check_own, rounded
 from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.graph import SourceKey
 from statex.dsl.matches import Clause, Match
+from statex.dsl.ops import OPERATIONS
 from statex.dsl.plan import Change
 from statex.dsl.scope import Scope
 from statex.dsl.state import Entry, Made, Outcome, computed
@@ -108,11 +109,15 @@ def _instead_of_floats(node: tree.Set, before: DType) -> str:
 def _names_dtype(value: tree.Expr) -> bool:
     """Say whether an expression casts, or says the dtype of what it makes."""
     for node in nodes(value):
-        if isinstance(node, tree.Name) and node.name == "cast":
+        if isinstance(node, tree.Name) and _casts(node.name):
             return True
-        if isinstance(node, tree.Call) and (node.function == "cast" or any(a.name == "dtype" for a in node.arguments)):
+        if isinstance(node, tree.Call) and (_casts(node.function) or any(a.name == "dtype" for a in node.arguments)):
             return True
     return False
+
+
+def _casts(name: str) -> bool:
+    return name in OPERATIONS and OPERATIONS[name].changes_dtype
 
 
 def _targets(compiler: Compiler, node: tree.Set, scope: Scope) -> Iterable[Match]:
