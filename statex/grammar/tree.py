@@ -19,6 +19,7 @@ from statex.grammar.terms import (
     Ellipsis,
     Expr,
     Field,
+    Group,
     KeyRef,
     ListExpr,
     Matches,
@@ -44,6 +45,7 @@ __all__ = [
     "Add",
     "Allow",
     "Argument",
+    "Bad",
     "Binary",
     "Binding",
     "Call",
@@ -62,6 +64,7 @@ __all__ = [
     "ExpectSame",
     "Expr",
     "Field",
+    "Group",
     "If",
     "Include",
     "Input",
@@ -423,6 +426,13 @@ Statement = (
     | Expect
     | Allow
 )
+
+
+@node
+class Bad:
+    """What cannot be read, as a statement, in the tree of `parse_lossless` where a text has syntax errors."""
+
+    span: Span
 
 
 @node
