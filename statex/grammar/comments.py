@@ -46,7 +46,7 @@ def comments(tokens: Sequence[Token]) -> Iterator[Comment]:
 
 def _comment(text: str, start: int, comment: str) -> Comment:
     line_start = text.rfind("\n", 0, start) + 1
-    own_line = not text[line_start:start].strip(" \t\f\ufeff")
+    own_line = not text[line_start:start].strip(" \t\f;\ufeff")
     return Comment(comment, start, start + len(comment), start - line_start, own_line, is_after_blank(text, start))
 
 

@@ -98,17 +98,19 @@ class Expressions:
         return concat(*map(Comment, ends), line, *(part for text in own for part in (text, HARD)))
 
     def comments_before(self, following: Span) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the comments before a node: those at the ends of lines, and those on lines of their own."""
-        found = self._comments.before(following.start)
-        ends = tuple(one.text for one in found if not one.own_line)
-        return ends, tuple(one.text for one in found if one.own_line)
+        """Return the comments before a node: one at the end of a line, and those on lines of their own."""
+        return self._divided(following.start)
+
+    def _divided(self, offset: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        found = self._comments.before(offset)
+        texts = tuple(one.text for one in found)
+        ends = 1 if found and not found[0].own_line else 0
+        return texts[:ends], texts[ends:]
 
     def closing(self, end: int) -> Doc:
         """Return the comments before a bracket that closes."""
-        parts: list[Doc] = []
-        for one in self._comments.before(end):
-            parts += [Comment(one.text)] if not one.own_line else [HARD, one.text]
-        return concat(*parts)
+        ends, own = self._divided(end)
+        return concat(*map(Comment, ends), *(part for text in own for part in (HARD, text)))
 
     def listed(self, items: Items) -> Doc:
         """Return documents with commas between them, each made when its place is reached."""

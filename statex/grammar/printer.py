@@ -48,7 +48,8 @@ _BLOCKS = (tree.If, tree.Within, tree.Macro)
 _NOTHING = r"(?:[\s;]|#[^\n]*)*"
 _CLOSING = re.compile(rf"{_NOTHING}(?:\{{{_NOTHING})?\}}")
 _EMPTY_LINE = re.compile(r"\n[ \t\f\r]*\n")
-_OPENING = re.compile(rf"{_NOTHING}else{_NOTHING}\{{")
+_BRACE = re.compile(r"(?:[\s;(),]|#[^\n]*)*\{")
+_ELSE = re.compile(rf"{_NOTHING}else{_NOTHING}\{{")
 
 
 def _closing(text: str, at: int) -> int:
@@ -57,9 +58,17 @@ def _closing(text: str, at: int) -> int:
     return found.end() if found is not None else at
 
 
-def _opening(text: str, at: int) -> int:
+def _after_else(text: str, at: int) -> int:
     """Return the place of the brace after the next `else`."""
-    found = _OPENING.match(text, at)
+    found = _ELSE.match(text, at)
+    return found.end() - 1 if found is not None else at
+
+
+def _opening(node: tree.Within | tree.Macro) -> int:
+    """Return the place of the brace of a block."""
+    ends = [node.pattern.span] if isinstance(node, tree.Within) else [one.span for one in (node.name, *node.parameters)]
+    text, at = node.span.source.text, ends[-1].end
+    found = _BRACE.match(text, at)
     return found.end() - 1 if found is not None else at
 
 
@@ -118,6 +127,7 @@ class Printer:
         self._expressions = Expressions(self._comments)
         self._statements = Statements(self._expressions)
         self._columns: dict[int, int] = {}
+        self._misplaced: list[Comment] = []
 
     # --- lines -------------------------------------------------------------------------------------------------
 
@@ -128,6 +138,7 @@ class Printer:
                 return self._if(node, margin)
             case tree.Within() | tree.Macro():
                 lines = [Printed(f"{' ' * margin}{block_head(node, self._expressions)} {{")]
+                self._hoist(_opening(node))
                 return self._braced(lines, node.body, margin, node.span.end)
             case tree.Rename(is_table=True):
                 return self._table(node, margin)
@@ -147,11 +158,17 @@ class Printer:
             self._between(lines, item.span.start, margin, header)
             if len(lines) > header and is_after_blank(item.span.source.text, item.span.start):
                 _add_blank(lines)
+            outer, self._misplaced = self._misplaced, []
             own = self.lines(item, margin)
-            # What stands where no line can end stands before.
-            lines += [Printed(" " * margin + left.text) for left in self._comments.before(item.span.end)]
+            self._hoist(item.span.end)
+            lines += [Printed(" " * margin + comment.text) for comment in self._misplaced]
             lines += own
+            self._misplaced = outer
         self._between(lines, end, margin, header)
+
+    def _hoist(self, offset: int) -> None:
+        """Let the comments before an offset that were not reached, as no line can end there, stand above the statement."""
+        self._misplaced += self._comments.before(offset)
 
     def _between(self, lines: list[Printed], offset: int, margin: int, header: int) -> None:
         """Add the comments before an offset: to the line before, or below it."""
@@ -190,6 +207,7 @@ class Printer:
 
     def _if(self, node: tree.If, margin: int) -> list[Printed]:
         lines = self._laid(concat("if ", self._expressions.shown(node.condition).doc, " {"), margin)
+        self._hoist(node.condition.span.end)
         if not node.otherwise:
             return self._braced(lines, node.then, margin, node.span.end)
         text = node.span.source.text
@@ -199,7 +217,7 @@ class Printer:
         first = node.otherwise[0]
         chained = len(node.otherwise) == 1 and isinstance(first, tree.If)
         mark = len(lines)
-        self._between(lines, first.span.start if chained else _opening(text, closed), margin, mark)
+        self._between(lines, first.span.start if chained else _after_else(text, closed), margin, mark)
         commented = len(lines) > mark or lines[-1].comment is not None
         start = f"{' ' * margin if commented else f'{lines.pop().text} '}else "
         if isinstance(first, tree.If) and chained:

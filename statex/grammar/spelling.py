@@ -37,6 +37,7 @@ _KEY = re.compile(
     rf"(?:[A-Za-z_]\w*::(?:\w|{_BRACES})+|\w*{_BRACES}(?:\w|{_BRACES})*|(?:\w|{_BRACES})+(?=\.))"
     rf"(?:\.(?:\w|{_BRACES})+)*\Z"
 )
+_MARK = re.compile(r"[{}*]")
 _WORD = re.compile(r"[A-Za-z_]\w*\Z")
 _QUOTED = re.compile(r"""(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")\Z""")
 _NUMBER = re.compile(r"\d+(\.\d+)?([eE][+-]?\d+)?\Z")
@@ -84,7 +85,8 @@ def show_pattern(node: PatternNode, show_field: ShowField) -> str:
     if node.kind is PatternKind.LITERAL:
         return scope + show_text(node.text)
     bare = scope + "".join(_show_piece(piece, show_field, "") for piece in node.pieces)
-    return bare if node.kind is PatternKind.BARE and _BARE.match(bare) else scope + _in_quotes(node, show_field)
+    plain = not any(isinstance(piece, Text) and _MARK.search(piece.text) for piece in node.pieces)
+    return bare if node.kind is PatternKind.BARE and plain and _BARE.match(bare) else scope + _in_quotes(node, show_field)
 
 
 def show_reference(node: KeyRef, show_field: ShowField) -> str:
