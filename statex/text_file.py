@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import tempfile
 from pathlib import Path
 
 
@@ -71,3 +72,23 @@ def _check_regular(mode: int) -> None:
         raise Unreadable("is a folder")
     if not stat.S_ISREG(mode):
         raise Unreadable("is not a regular file")
+
+
+def replace_text_file(path: Path, text: str) -> None:
+    """Put a text in the place of a file's, at once or not at all; its permissions stay, and links to it.
+
+    Raises:
+        OSError: if that cannot be done; the file is then as it was.
+    """
+    whole = Path(os.path.realpath(path))
+    handle, name = tempfile.mkstemp(prefix=f".{whole.name}.", dir=whole.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(text.encode("utf-8"))
+            file.flush()
+            os.fchmod(file.fileno(), stat.S_IMODE(whole.stat().st_mode))
+            os.fsync(file.fileno())
+        os.replace(name, whole)
+    except BaseException:
+        os.unlink(name)
+        raise

@@ -19,6 +19,7 @@ from statex.grammar.layout import (
     Comment,
     Doc,
     IfBroken,
+    choice,
     concat,
     flat,
     group,
@@ -258,7 +259,14 @@ class Expressions:
             before += [f" {operator} ", last.doc]
         whole = group(*parts, *further) if alone else group(*parts, indent(*further))
         start = flat(concat(*before[:-1])) if plain else None
-        return Shown(whole, None if start is None or last.hug is None else concat(start, last.hug))
+        if start is None or last.hug is None:
+            return Shown(whole)
+        hug = concat(start, last.hug)
+        # A product that ends in parentheses reads better with these broken than with all its operators.
+        product = _LEVELS.get(operators[0], Level.COMPARISON) >= Level.PRODUCT
+        (operand, level) = operands[-1]
+        tight = product and (isinstance(operand, tree.Group) or level_of(operand) < level)
+        return Shown(choice(whole, hug) if inside and tight else whole, hug)
 
     def _pipe(self, node: tree.Pipe, inside: bool, alone: bool) -> Shown:
         stages: list[Any] = []

@@ -85,8 +85,7 @@ def row(source: tree.PatternNode, target: tree.PatternNode, *, optional: bool = 
 def rename(*rows: tree.Row, mode: tree.RenameMode = tree.RenameMode.KEY, optional: bool = False) -> tree.Rename:
     """Return `rename …` of one row, or of a table of them."""
     if len(rows) == 1:
-        (one,) = rows
-        return tree.Rename(NOWHERE, mode, rows, optional=optional or one.optional)
+        return tree.Rename(NOWHERE, mode, rows, optional=optional)
     return tree.Rename(NOWHERE, mode, rows, is_table=True, optional=optional)
 
 

@@ -65,6 +65,15 @@ class Group:
 
 
 @record
+class Choice:
+    """A document, or the same with only its last bracket broken, where it does not fit on the line."""
+
+    doc: Doc
+    hug: Doc
+    forced: bool
+
+
+@record
 class Clause:
     """A part of a statement that may begin a line; `own` are comments on lines before it.
 
@@ -87,7 +96,7 @@ class Clauses:
     forced: bool
 
 
-Doc = str | Line | Hard | Comment | IfBroken | Concat | Indent | Group | Clauses
+Doc = str | Line | Hard | Comment | IfBroken | Concat | Indent | Group | Choice | Clauses
 """What is laid out."""
 
 LINE, SOFT, HARD = Line(), Line(""), Hard()
@@ -110,6 +119,11 @@ def group(*parts: Doc) -> Doc:
     return Group(doc, is_forced(doc))
 
 
+def choice(doc: Doc, hug: Doc) -> Doc:
+    """Return a document that rather breaks its last bracket than all of its lines."""
+    return Choice(doc, hug, is_forced(doc))
+
+
 def clauses(head: Doc, parts: tuple[Clause, ...]) -> Doc:
     """Return a head with clauses."""
     return Clauses(head, parts, is_forced(head) or any(part.own or is_forced(part.doc) for part in parts))
@@ -117,7 +131,7 @@ def clauses(head: Doc, parts: tuple[Clause, ...]) -> Doc:
 
 def is_forced(doc: Doc) -> bool:
     """Say whether a line in a document always breaks."""
-    if isinstance(doc, Concat | Indent | Group | Clauses):
+    if isinstance(doc, Concat | Indent | Group | Choice | Clauses):
         return doc.forced
     return isinstance(doc, Hard | Comment)
 
@@ -193,7 +207,7 @@ def _parts(doc: Doc) -> tuple[Doc, ...]:
     """Return what a document on one line is made of."""
     if isinstance(doc, Concat):
         return doc.parts
-    if isinstance(doc, Indent | Group):
+    if isinstance(doc, Indent | Group | Choice):
         return (doc.doc,)
     if isinstance(doc, Clauses):
         return (doc.head, *(part for clause in doc.clauses for part in (" ", clause.doc)))
@@ -217,6 +231,9 @@ def _print(page: _Page, pending: list[_Item], indented: int, broken: bool, doc: 
     elif isinstance(doc, Group):
         breaks = broken and not _fits(doc, page.room, pending)
         pending.append((indented, breaks, doc.doc))
+    elif isinstance(doc, Choice):
+        hugs = broken and not _fits(doc.doc, page.room, pending) and _begins(doc.hug, page.room)
+        pending.append((indented, broken, doc.hug if hugs else doc.doc))
     elif isinstance(doc, _Rest):
         _clause(page, pending, indented, doc)
     elif isinstance(doc, Clauses) and broken:

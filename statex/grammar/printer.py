@@ -167,7 +167,7 @@ class Printer:
         self._between(lines, end, margin, header)
 
     def _hoist(self, offset: int) -> None:
-        """Let the comments before an offset that were not reached, as no line can end there, stand above the statement."""
+        """Let comments before an offset stand above the statement, where no line can end at their places."""
         self._misplaced += self._comments.before(offset)
 
     def _between(self, lines: list[Printed], offset: int, margin: int, header: int) -> None:

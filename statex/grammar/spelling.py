@@ -86,7 +86,9 @@ def show_pattern(node: PatternNode, show_field: ShowField) -> str:
         return scope + show_text(node.text)
     bare = scope + "".join(_show_piece(piece, show_field, "") for piece in node.pieces)
     plain = not any(isinstance(piece, Text) and _MARK.search(piece.text) for piece in node.pieces)
-    return bare if node.kind is PatternKind.BARE and plain and _BARE.match(bare) else scope + _in_quotes(node, show_field)
+    return (
+        bare if node.kind is PatternKind.BARE and plain and _BARE.match(bare) else scope + _in_quotes(node, show_field)
+    )
 
 
 def show_reference(node: KeyRef, show_field: ShowField) -> str:

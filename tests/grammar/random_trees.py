@@ -8,8 +8,10 @@ from typing import Any
 from hypothesis import strategies as st
 
 from statex.grammar import factory as make
-from statex.grammar import tree
+from statex.grammar import parse_lossless, parse_text, tree
 from statex.grammar.factory import NOWHERE
+from statex.grammar.formatter import same_tree
+from statex.source import Source
 
 words = st.sampled_from(["a", "b1", "_x", "heads", "w", "layers", "set", "part", "where", "first", "in_"])
 names = st.builds(make.name, words)
@@ -44,7 +46,9 @@ fields = st.one_of(
     st.builds(lambda name, width: tree.Field(NOWHERE, name, width), names, st.sampled_from(["02", "010"])),
     st.builds(lambda n: tree.Field(NOWHERE, make.number(n)), st.integers(0, 20)),
 )
-pieces = st.one_of(segments, st.just(tree.Star(NOWHERE)), captures, fields, st.builds(tree.Splice, st.just(NOWHERE), words))
+pieces = st.one_of(
+    segments, st.just(tree.Star(NOWHERE)), captures, fields, st.builds(tree.Splice, st.just(NOWHERE), words)
+)
 whole = st.just([tree.DoubleStar(NOWHERE)]) | st.builds(lambda n: [make.capture(n, tree.CaptureKind.SEGMENTS)], words)
 
 
@@ -88,11 +92,11 @@ regexes = st.builds(
     st.sampled_from(["a/b", r"l\.(\d+)", r"\\/x", "'\"#", "a b|c"]),
     inputs,
 )
-patterns = st.one_of(bare, bare, bare, quoted, literals, regexes)
+# Deferred, so that hypothesis need not write out what it is made of.
+patterns = st.deferred(lambda: st.one_of(bare, bare, bare, quoted, literals, regexes))
 literal_texts = st.builds(make.literal, texts)
 
 # --- expressions ------------------------------------------------------------------------------------------------
-
 
 
 def _is_key(node: tree.PatternNode) -> bool:
@@ -114,7 +118,11 @@ def _deeper(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     calls = st.builds(tree.Call, st.just(NOWHERE), words, st.just(NOWHERE), st.lists(arguments, max_size=3).map(tuple))
     queries = st.builds(tree.Query, st.just(NOWHERE), st.sampled_from(["exists", "count"]), patterns)
     slices = st.builds(tree.Slice, st.just(NOWHERE), maybe(inner), maybe(inner), maybe(inner))
-    indices = some(st.one_of(inner.filter(lambda one: not isinstance(one, tree.KeyRef)), slices, slices, st.just(tree.Ellipsis(NOWHERE))))
+    indices = some(
+        st.one_of(
+            inner.filter(lambda one: not isinstance(one, tree.KeyRef)), slices, slices, st.just(tree.Ellipsis(NOWHERE))
+        )
+    )
     operators = st.sampled_from(
         ["or", "and", "==", "!=", "<", "<=", ">", ">=", "in", "not in", "+", "-", "*", "/", "//", "%", "@", "**"]
     )
@@ -132,7 +140,7 @@ def _deeper(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     )
 
 
-expressions = st.recursive(atoms, _deeper, max_leaves=8)
+expressions = st.deferred(lambda: st.recursive(atoms, _deeper, max_leaves=8))
 
 # --- statements -------------------------------------------------------------------------------------------------
 
@@ -207,5 +215,15 @@ def _blocks(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     )
 
 
-statements = st.recursive(single, _blocks, max_leaves=4)
+statements = st.deferred(lambda: st.recursive(single, _blocks, max_leaves=4))
 programs = st.lists(statements, min_size=1, max_size=4).map(lambda found: make.program(*found))
+
+
+def typed_in(text: str, place: int, added: str) -> str | None:
+    """Return rules with a text before one of their tokens; `None` where they are then no rules, or others."""
+    tokens = parse_lossless(Source("<rules>", text)).tokens
+    start = tokens[place % len(tokens)].span.start
+    changed = text[:start] + added + text[start:]
+    if parse_lossless(Source("<rules>", changed)).diagnostics:
+        return None
+    return changed if same_tree(parse_text(changed), parse_text(text)) else None
