@@ -42,6 +42,8 @@ class Case:
     make: Callable[[Path], None]
     rules: str
     script: str
+    second: bool = False
+    """True where a copy of the input is a second one, `other`."""
 
 
 def llama(gigabytes: float, dtype: str = "bfloat16", fused: bool = False) -> Callable[[Path], None]:
@@ -73,6 +75,15 @@ def llama(gigabytes: float, dtype: str = "bfloat16", fused: bool = False) -> Cal
     return make
 
 
+def experts(path: Path) -> None:
+    """Save 2 layers of 32 experts, 0.55 GB."""
+    import torch
+
+    shapes = {"gate": (704, 1024), "up": (704, 1024), "down": (1024, 704)}
+    keys = {f"layers.{i}.experts.{e}.{n}.weight": s for i in range(2) for e in range(32) for n, s in shapes.items()}
+    save({key: torch.randn(shape) for key, shape in keys.items()}, path)
+
+
 def many(path: Path) -> None:
     """Save 100,000 tensors of 1 KiB."""
     import torch
@@ -96,7 +107,7 @@ def save(state: dict[str, object], path: Path) -> None:
 
 LOAD = """
 import sys, torch
-source, destination = sys.argv[1:]
+source, destination = sys.argv[1:3]
 if source.endswith(".safetensors"):
     from safetensors.torch import load_file, save_file
     state = load_file(source)
@@ -123,12 +134,48 @@ for i in range(32):
     for p, part in zip("qkv", parts):
         state[f"model.layers.{i}.self_attn.{p}_proj.weight"] = part.clone()
 """
+ROPE = """
+from einops import rearrange
+for key in state:
+    if key.endswith(("q_proj.weight", "k_proj.weight")):
+        state[key] = rearrange(state[key], "(h d two) c -> (h two d) c", h=8, two=2)
+"""
+GROUPED = """
+from einops import rearrange
+for i in range(32):
+    parts = rearrange(state.pop(f"model.layers.{i}.self_attn.qkv_proj.weight"), "(h p d) c -> p (h d) c", h=8, p=3)
+    for p, part in zip("qkv", parts):
+        state[f"model.layers.{i}.self_attn.{p}_proj.weight"] = part.clone()
+"""
+STACK = """
+for i in range(2):
+    parts = {n: [state.pop(f"layers.{i}.experts.{e}.{n}.weight") for e in range(32)] for n in ("gate", "up", "down")}
+    joined = [torch.stack(parts[n]) for n in ("gate", "up")]
+    state[f"layers.{i}.experts.gate_up"] = torch.cat(joined, dim=1)
+    state[f"layers.{i}.experts.down"] = torch.stack(parts["down"])
+"""
+AVERAGE = """
+other = load_file(sys.argv[3]) if source.endswith(".safetensors") else torch.load(sys.argv[3], weights_only=True)
+state = {key: (value + other[key]) / 2 for key, value in state.items()}
+"""
 ATTENTION = "model.layers.{i}.self_attn"
 RENAME_RULE = "rename prefix '' -> 'ds.'"
 CAST_RULE = "set ** = cast(bf16)"
 TRANSPOSE_RULE = "set ** = transpose where ndim == 2"
 JOIN_RULE = f"merge {', '.join(f'{ATTENTION}.{p}_proj.weight' for p in 'qkv')} -> {ATTENTION}.qkv_proj.weight = cat"
 SPLIT_RULE = f"split {ATTENTION}.qkv_proj.weight -> {ATTENTION}.{{p:q|k|v}}_proj.weight = chunk(3)"
+ROPE_RULE = f"set {ATTENTION}.{{p:q|k}}_proj.weight = rearrange('(h d two) c -> (h two d) c', h=8, two=2)"
+GROUPED_RULE = (
+    f"split {ATTENTION}.qkv_proj.weight -> {ATTENTION}.{{p:q|k|v}}_proj.weight"
+    " = rearrange('(h p d) c -> p (h d) c', h=8, p=3) | unstack"
+)
+EXPERT = "layers.{i:int}.experts.{e:int}"
+STACK_RULE = (
+    f"merge {EXPERT}.gate.weight as g, {EXPERT}.up.weight as u over e"
+    " -> layers.{i}.experts.gate_up = cat(stack(g), stack(u), dim=1); "
+    f"merge {EXPERT}.down.weight over e -> layers.{{i}}.experts.down = stack"
+)
+AVERAGE_RULE = "input other\nset ** = (it + other::{key}) / 2"
 
 CASES = [
     case
@@ -141,6 +188,10 @@ CASES = [
         Case("join q, k, v, 2 GB", suffix, llama(2), JOIN_RULE, JOIN),
         Case("split qkv, 2 GB", suffix, llama(2, fused=True), SPLIT_RULE, SPLIT),
         Case("rename 100,000 tensors of 1 KiB", suffix, many, RENAME_RULE, RENAME),
+        Case("regroup rows of q and k, 0.6 GB", suffix, llama(0.6), ROPE_RULE, ROPE),
+        Case("split grouped qkv, 0.6 GB", suffix, llama(0.6, fused=True), GROUPED_RULE, GROUPED),
+        Case("stack experts, join gate and up, 0.55 GB", suffix, experts, STACK_RULE, STACK),
+        Case("average of two, 0.6 GB each", suffix, llama(0.6, "float32"), AVERAGE_RULE, AVERAGE, second=True),
     )
 ]
 
@@ -221,12 +272,16 @@ def measure(case: Case, folder: Path, rounds: int, torch_rounds: int) -> str:
     script = folder / "script.py"
     script.write_text(LOAD + case.script + SAVE)
     statex = program()
+    other = folder / f"other{case.suffix}"
+    if case.second:
+        shutil.copyfile(source, other)
+    further = ["--in", f"other={other}"] if case.second else []
     commands = {
         "cp": ["cp", str(source), str(destination)],
         "cp, sync": ["sh", "-c", f"cp {source} {destination} && sync {destination}"],
-        "statex": [statex, "apply", "-e", case.rules, str(source), str(destination)],
-        "torch": [sys.executable, str(script), str(source), str(destination)],
-        "plan": [statex, "plan", "-e", case.rules, str(source)],
+        "statex": [statex, "apply", "-e", case.rules, str(source), str(destination), *further],
+        "torch": [sys.executable, str(script), str(source), str(destination), *([str(other)] if case.second else [])],
+        "plan": [statex, "plan", "-e", case.rules, str(source), *further],
     }
     times: dict[str, list[float]] = {name: [] for name in commands}
     memory: dict[str, float] = dict.fromkeys(commands, 0.0)
@@ -240,6 +295,7 @@ def measure(case: Case, folder: Path, rounds: int, torch_rounds: int) -> str:
             times[name].append(seconds)
             memory[name] = max(memory[name], peak)
     destination.unlink(missing_ok=True)
+    other.unlink(missing_ok=True)
     source.unlink()
     cp, synced, ours, theirs, plan = (statistics.median(times[name] or [float("nan")]) for name in commands)
     return (

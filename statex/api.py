@@ -25,6 +25,7 @@ from statex.paths import Address
 from statex.progress import Progress, teller
 from statex.rulefiles import read_rules
 from statex.session.conversion import Conversion, carry_out
+from statex.session.format_warnings import texts_in_memory
 from statex.session.lazy import Checkpoint
 from statex.session.opened import header_of
 from statex.session.request import InputSpec, OutputSpec, PathLike, Policy, Request, State, TargetSpec, as_members
@@ -137,7 +138,7 @@ class Rules:
 
         `inputs` are the further inputs by name, several for a family. `target` is a module, or `"module:callable"`;
         `like` another checkpoint. Parameters are given in `params` or as keyword arguments. `format` is what would be
-        written (`torch`, `safetensors` or `dcp`), by default the format of the input.
+        written (`torch`, `safetensors`, `dcp` or `npz`), by default the format of the input.
 
         Raises:
             StatexError: every error of the program on this state, or the mismatch with the target (SX501).
@@ -162,7 +163,7 @@ class Rules:
         Tensors that no rule changes are the very same objects. Of a nested checkpoint, a new one comes back with
         everything around the state kept. The arguments are those of `plan`. Its warnings are those of `plan`, which
         are not shown here; that the version of a layout may no longer hold (SX921) is a `statex.StatexWarning` as well,
-        as the result carries it on.
+        as the result carries it on, and so is that rules write metadata, which it has no place for (SX905).
 
         Raises:
             StatexError: as `plan`, and SX504 where the target's `load_state_dict` refuses the result.
@@ -170,6 +171,7 @@ class Rules:
         with Session(requested(self, state, inputs, target, like, root, {**(params or {}), **keywords})) as session:
             session.whole.check_target()
             _warn(one for one in session.plan.warnings if one.code is lints.STAMP_KEPT)
+            _warn(texts_in_memory(session.plan))
             return session.whole.execute()
 
     def stream(
@@ -241,7 +243,8 @@ def convert(
     `shard_size` bytes, 5 × 10⁹ unless given; `copy_files` also copies files that are not weights, and
     with `update_config` a `config.json` among them states the dtype that tensors have now. Files of weights are named
     as those of the source (`diffusion_pytorch_model.safetensors`), or after a `stem`.
-    `format` is `torch` or `safetensors`, by default what the name's ending says. `force` replaces an existing output.
+    `format` is `torch`, `safetensors`, `dcp` or `npz`, by default what the name's ending says. `force` replaces an
+    existing output.
     With `dry_run` everything is checked and nothing is computed or written. `max_memory` is in bytes. `check_input`
     compares all input bytes with the checksums a torch file records for them, `verify_written` reads the output again
     and compares it. `keep_foreign` keeps objects that statex does not load, such as those of classes of yours, in torch

@@ -22,18 +22,28 @@ class Kind(Enum):
     """Elements of less than a byte, or of a dtype that only files know; moved as bytes, never computed with."""
 
 
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Numbers that are quantized together: how many, in how many bytes, and whether it is known what they stand for."""
+
+    numel: int
+    nbytes: int
+    is_known: bool
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class DType:
     """One dtype: torch's name, the short name, bytes an element, and its kind.
 
-    Each exists once (one of `ALL`, `FLOAT4X2`, or of `raw_dtype`) and is compared by identity, also after copying and
-    pickling.
+    Each exists once (one of `ALL`, `FLOAT4X2`, `BLOCKS`, or of `raw_dtype`) and is compared by identity, also after
+    copying and pickling. `block` is what tensors of a dtype of `BLOCKS` are made of; their `itemsize` says nothing.
     """
 
     name: str
     short: str
     itemsize: int
     kind: Kind
+    block: Block | None = None
 
     def __str__(self) -> str:
         return self.short
@@ -81,8 +91,23 @@ ALL: tuple[DType, ...] = (
 
 FLOAT4X2 = DType("float4_e2m1fn_x2", "f4_e2m1fn_x2", 1, Kind.RAW)
 """Two numbers of 4 bits in a byte; torch counts bytes in its shape, and cannot even copy it."""
-BY_NAME: dict[str, DType] = {d.name: d for d in (*ALL, FLOAT4X2)} | {d.short: d for d in (*ALL, FLOAT4X2)}
-"""Every dtype under torch's name and under its short name."""
+
+_KNOWN = ("q4_0", "q8_0", "q4_k", "q6_k")
+BLOCKS: tuple[DType, ...] = tuple(
+    DType(name, name, 1, Kind.RAW, Block(numel, nbytes, name in _KNOWN))
+    for name, numel, nbytes in (
+        ("q4_0", 32, 18), ("q4_1", 32, 20), ("q5_0", 32, 22), ("q5_1", 32, 24), ("q8_0", 32, 34), ("q8_1", 32, 40),
+        ("q2_k", 256, 84), ("q3_k", 256, 110), ("q4_k", 256, 144), ("q5_k", 256, 176), ("q6_k", 256, 210),
+        ("q8_k", 256, 292), ("iq2_xxs", 256, 66), ("iq2_xs", 256, 74), ("iq3_xxs", 256, 98), ("iq1_s", 256, 50),
+        ("iq4_nl", 32, 18), ("iq3_s", 256, 110), ("iq2_s", 256, 82), ("iq4_xs", 256, 136), ("iq1_m", 256, 56),
+        ("tq1_0", 256, 54), ("tq2_0", 256, 66), ("mxfp4", 32, 17), ("nvfp4", 64, 36), ("q1_0", 128, 18),
+    )
+)  # fmt: skip
+"""The quantized types of ggml: rows of blocks. `cast` makes numbers of those that are known."""
+
+_NAMED = (*ALL, FLOAT4X2, *BLOCKS)
+BY_NAME: dict[str, DType] = {d.name: d for d in _NAMED} | {d.short: d for d in _NAMED}
+"""Every dtype under torch's name (or ggml's) and under its short name."""
 
 
 _RAW: dict[str, DType] = {}

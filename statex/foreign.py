@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from typing import Any, Literal, NoReturn
 
@@ -19,6 +20,12 @@ _MADE_BY = {
 }  # fmt: skip
 """Functions that make objects of any class, and the place of that among their arguments."""
 _NUMPY_SCALARS = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+_SCALAR = "numpy scalar"
+_FORMS = {
+    "f8": "d", "f4": "f", "f2": "e", "i8": "q", "i4": "i", "i2": "h", "i1": "b", "u8": "Q", "u4": "I", "u2": "H",
+    "u1": "B", "b1": "?",
+}  # fmt: skip
+"""What `struct` calls the dtypes of numpy."""
 _FAR = 8
 """How many objects deep a name is looked for."""
 
@@ -43,6 +50,21 @@ class Foreign:
     def name(self) -> str:
         """The qualified name of the class, or of the function."""
         return _name(self, _FAR)
+
+    @property
+    def number(self) -> int | float | None:
+        """The number that a scalar of numpy is; `None` for anything else."""
+        given = self.arguments if isinstance(self.arguments, tuple) else ()
+        if self.name != _SCALAR or len(given) != 2 or not isinstance(given[1], bytes):
+            return None
+        dtype, data = given
+        code = dtype.arguments[0] if isinstance(dtype, Foreign) and dtype.arguments else None
+        order = dtype.state[1] if isinstance(dtype, Foreign) and isinstance(dtype.state, tuple) else None
+        form = _FORMS.get(code) if isinstance(code, str) else None
+        if form is None or order not in ("<", ">", "|") or struct.calcsize(f"<{form}") != len(data):
+            return None
+        (found,) = struct.unpack(f"{order.replace('|', '<')}{form}", data)
+        return found  # type: ignore[no-any-return]
 
     @property
     def kind(self) -> str:
@@ -95,7 +117,7 @@ def _name(value: Any, far: int) -> str:
     name = _name(value.function, far - 1)
     arguments = value.arguments if isinstance(value.arguments, tuple) else ()
     if name in _NUMPY_SCALARS:
-        return "numpy scalar"
+        return _SCALAR
     if name == "builtins.getattr" and len(arguments) == 2 and isinstance(arguments[1], str):
         return f"{_named(arguments[0], far - 1)}.{arguments[1]}"
     place = _MADE_BY.get(name)

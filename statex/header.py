@@ -6,9 +6,13 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import field
 from functools import lru_cache
 from math import prod
+from typing import TYPE_CHECKING
 
 from statex.dtypes import DType
 from statex.record import record
+
+if TYPE_CHECKING:
+    from statex.surroundings import Surroundings
 
 STAMP = "statex"
 """The key under which a module with a chain of migrations notes the layout of its state."""
@@ -159,8 +163,8 @@ class Header:
 
     `metadata` maps a module's path to what `state_dict()` noted of it, or is `None` where the state had none. Formats
     other than torch's keep of that what is noted under `STAMP` alone.
-    `values` maps the dotted paths of the plain numbers, texts and lists of the whole checkpoint to themselves,
-    `around` are the paths of what stands around the state. `label` is how messages call the checkpoint.
+    `label` is how messages call the checkpoint. `surroundings` are what stands around the state, `None` where that is
+    not known.
     `paths` has the places of those keys that do not stand in the state directly, under their own names, and
     `containers` says what the state and each container in it is: `dict`, `ints` (a dict whose keys are all ints),
     `mixed` (some are), `list` or `tuple`. Both are empty for a flat state. `remarks` are
@@ -169,9 +173,18 @@ class Header:
 
     entries: Mapping[str, TensorInfo | OpaqueInfo]
     metadata: Mapping[str, Mapping[str, object]] | None = None
-    values: Mapping[str, object] = field(default_factory=dict)
     label: str = "the checkpoint"
-    around: tuple[str, ...] = ()
+    surroundings: Surroundings | None = field(default=None, compare=False)
     paths: Mapping[str, KeyPath] = field(default_factory=dict)
     containers: Mapping[KeyPath, str] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+
+    @property
+    def values(self) -> Mapping[str, object]:
+        """The plain numbers, texts and lists of the whole checkpoint, by their paths as rules write them."""
+        return self.surroundings.values if self.surroundings is not None else {}
+
+    @property
+    def around(self) -> tuple[str, ...]:
+        """The paths of what stands around the state, as rules write them."""
+        return tuple(self.surroundings.around) if self.surroundings is not None else ()

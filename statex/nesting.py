@@ -13,8 +13,9 @@ from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.foreign import Foreign
 from statex.header import Header, KeyPath, OpaqueInfo, TensorInfo
-from statex.paths import at, beside, is_container, items
+from statex.paths import at, is_container, items
 from statex.pickled_modules import is_module, state_of
+from statex.surroundings import Surroundings
 
 Tree = Any
 """Nested dicts, lists and plain values, with `TensorInfo` (or `OpaqueInfo`) for tensors."""
@@ -60,8 +61,10 @@ def joins(value: Any) -> bool:
     return is_container(value)
 
 
-def state_header(tree: Tree, root: KeyPath, label: str) -> Header:
+def state_header(tree: Tree, root: KeyPath, label: str, notes: Mapping[str, str] | None = None) -> Header:
     """Return the header of the state at a path: containers inside it join their keys with dots.
+
+    `notes` are the texts that the format of the checkpoint keeps beside the tensors.
 
     Raises:
         StatexError: SX608 for two entries with one joined key.
@@ -83,9 +86,8 @@ def state_header(tree: Tree, root: KeyPath, label: str) -> Header:
         entries[key] = value if is_info else OpaqueInfo(_kind_of(value), value)
         if path is not None:
             paths[key] = path
-    around = tuple(beside(tree, [root]))
     return Header(
-        entries, getattr(state, "_metadata", None), dict(_plain_values(tree)), label, around, paths,
+        entries, getattr(state, "_metadata", None), label, Surroundings(tree, root, notes or {}), paths,
         containers if paths else {}, remarks,
     )  # fmt: skip
 
@@ -126,30 +128,3 @@ def _kind(container: Any) -> str:
         return type(container).__name__
     ints = sum(type(key) is int for key in container)
     return "dict" if not ints else "ints" if ints == len(container) else "mixed"
-
-
-def _plain_values(tree: Tree, path: str = "", depth: int = 0) -> Iterator[tuple[str, object]]:
-    if not isinstance(tree, Mapping) or depth > DEPTH:
-        return
-    for key, value in tree.items():
-        if isinstance(value, TensorInfo):
-            continue
-        name = f"{path}.{key}" if path else str(key)
-        if _is_plain(value):
-            yield name, value
-        elif isinstance(value, Foreign):
-            # What trainers keep of their arguments: `value('args.heads')` can ask for it.
-            fields = value.fields if value.name in _NAMESPACES else {}
-            yield from ((f"{name}.{field}", one) for field, one in fields.items() if _is_plain(one))
-        else:
-            yield from _plain_values(value, name, depth + 1)
-
-
-_NAMESPACES = ("argparse.Namespace", "types.SimpleNamespace")
-
-
-def _is_plain(value: object) -> bool:
-    plain = str | int | float | bool | None
-    return isinstance(value, plain) or (
-        isinstance(value, list | tuple) and all(isinstance(one, plain) for one in value)
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from shlex import quote
 from typing import Any
@@ -59,9 +59,9 @@ def is_below(path: KeyPath, other: KeyPath) -> bool:
     return len(path) > len(other) and path[: len(other)] == other
 
 
-def beside(tree: Any, roots: Collection[KeyPath], path: KeyPath = ()) -> dict[str, Any]:
-    """Return what stands beside what is at these paths and on the way there, by its dotted path."""
-    found: dict[str, Any] = {}
+def beside(tree: Any, roots: Collection[KeyPath], path: KeyPath = ()) -> dict[KeyPath, Any]:
+    """Return what stands beside what is at these paths and on the way there, by its path."""
+    found: dict[KeyPath, Any] = {}
     if not is_container(tree) or path in roots:
         return found
     for key, value in items(tree):
@@ -69,7 +69,7 @@ def beside(tree: Any, roots: Collection[KeyPath], path: KeyPath = ()) -> dict[st
         if any(is_below(root, name) for root in roots) and is_container(value):
             found |= beside(value, roots, name)
         elif name not in roots:
-            found[joined(name)] = value
+            found[name] = value
     return found
 
 
@@ -78,14 +78,18 @@ def number(text: str) -> int | None:
     return int(text) if re.fullmatch(r"0|-?[1-9][0-9]{0,17}", text) else None
 
 
-def readings(tree: Any, text: str) -> list[KeyPath]:
-    """Return the paths to something in a tree that a dotted text writes: mostly one, and three where there are more."""
+def readings(tree: Any, text: str, inside: Callable[[Any], Any] = lambda value: value) -> list[KeyPath]:
+    """Return the paths to something in a tree that a dotted text writes: mostly one, and three where there are more.
+
+    `inside` gives the container that stands for what is none by itself.
+    """
     if not text:
         return [()]
     dead: set[tuple[int, int]] = set()
 
-    def read(here: Any, start: int) -> Iterator[KeyPath]:
-        if (id(here), start) in dead or not is_container(here):
+    def read(value: Any, start: int) -> Iterator[KeyPath]:
+        here = inside(value)
+        if (id(value), start) in dead or not is_container(here):
             return
         found = False
         for part, end in _heads(here, text, start):
@@ -94,7 +98,7 @@ def readings(tree: Any, text: str) -> list[KeyPath]:
                 found = True
                 yield (part, *path)
         if not found:
-            dead.add((id(here), start))
+            dead.add((id(value), start))
 
     return list(islice(read(tree, 0), _READINGS))
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy, deepcopy
 from typing import Any
 
 from statex.header import Header, KeyPath, Nested
 from statex.nesting import Tree
-from statex.paths import Address, at, has, is_container, items, joined, number
+from statex.paths import Address, at, has, is_container, items, number
 from statex.roots import two_readings
 from statex.source import Span
+from statex.surroundings import Edit
 
 Load = Callable[[Any], Any]
 """Gives the data of what a leaf of a tree describes."""
@@ -18,16 +20,17 @@ Load = Callable[[Any], Any]
 
 def rebuild(
     tree: Tree, root: KeyPath, target: KeyPath | None, state: Mapping[str, Any], metadata: Mapping[KeyPath, object],
-    nested: Nested, load: Load,
+    nested: Nested, load: Load, edits: Sequence[Edit] = (),
 ) -> Any:  # fmt: skip
     """Return the tree with a new state: where the old one was, or at `target` (`()` is the bare state).
 
-    `metadata` is that of the state and of dicts in it, by their places. `load` gives the data of what is around it.
+    `metadata` is that of the state and of dicts in it, by their places. `load` gives the data of what is around it, and
+    `edits` change that.
     """
     renewed = _renewed(at(tree, root), state, metadata, nested)
     if target is None:
-        return _replaced(tree, root, renewed, load)
-    return _placed(_without(tree, root, load), target, renewed) if target else renewed
+        return _replaced(edited_around(tree, root, edits), root, renewed, load)
+    return _placed(edited(_without(tree, root, load), edits), target, renewed) if target else renewed
 
 
 def tree_of(header: Header) -> Any:
@@ -143,16 +146,53 @@ def like(old: Any, items: dict[Any, Any]) -> Any:
     return result
 
 
-def without_values(tree: Tree, root: KeyPath, paths: Collection[str]) -> Tree:
-    """Return the tree without the values at these dotted paths around its state."""
-    return _less(tree, root, frozenset(paths), ()) if paths else tree
+def edited(tree: Tree, edits: Iterable[Edit]) -> Tree:
+    """Return the tree with changes of values carried out, one after the other; what they do not touch is the same."""
+    for edit in edits:
+        if edit.of == "value":
+            tree = _edited(tree, edit.path, edit)
+    return tree
 
 
-def _less(tree: Tree, root: KeyPath, paths: Collection[str], path: KeyPath) -> Tree:
-    if not isinstance(tree, Mapping) or path == root:
-        return tree
-    left = {key: value for key, value in tree.items() if joined((*path, key)) not in paths}
-    return like(tree, {key: _less(value, root, paths, (*path, key)) for key, value in left.items()})
+def _edited(container: Any, path: KeyPath, edit: Edit) -> Any:
+    part, *rest = path
+    if rest:
+        inner = container[part] if has(container, part) else {}
+        return _with_item(container, part, _edited(inner, tuple(rest), edit))
+    if edit.kind == "left out":
+        return _without_item(container, part)
+    return _with_item(container, part, deepcopy(edit.value))
+
+
+def _with_item(container: Any, part: str | int, value: Any) -> Any:
+    """Return a container with something at a place; what is new stands at the end."""
+    if isinstance(container, Mapping):
+        return _renewed_dict(container, {**container, part: value})
+    changed = [*container, value] if part == len(container) else [*container]
+    changed[int(part)] = value
+    return type(container)(changed)
+
+
+def _without_item(container: Any, part: str | int) -> Any:
+    left = [(key, value) for key, value in items(container) if key != part]
+    if isinstance(container, Mapping):
+        return _renewed_dict(container, dict(left))
+    return type(container)([value for _, value in left])
+
+
+def _renewed_dict(old: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
+    if not isinstance(old, dict) or type(old) in (dict, OrderedDict):
+        return like(old, items)
+    # Of a class of its own, such as a `defaultdict` in memory.
+    renewed = copy(old)
+    renewed.clear()
+    renewed.update(items)
+    return renewed
+
+
+def edited_around(tree: Tree, root: KeyPath, edits: Iterable[Edit]) -> Tree:
+    """Return the tree of a state as it is, with changes of values around it; what takes its place is none."""
+    return edited(tree, [edit for edit in edits if edit.path[: len(root)] != root])
 
 
 def with_data(tree: Tree, load: Load) -> Any:
@@ -185,7 +225,7 @@ def target_at(tree: Tree, root: KeyPath, given: Address, span: Span | None = Non
         return tuple(given)
     if not given:
         return ()
-    found = _known_heads(_left(tree, root), given, {}) or [((), given)]
+    found = known_heads(without_state(tree, root), given) or [((), given)]
     best = [(path, rest) for path, rest in found if len(rest) == len(found[0][1])]
     paths = [(*path, *(rest.split(".") if rest else ())) for path, rest in best]
     if len(paths) > 1:
@@ -193,7 +233,8 @@ def target_at(tree: Tree, root: KeyPath, given: Address, span: Span | None = Non
     return paths[0]
 
 
-def _left(tree: Tree, root: KeyPath) -> Any:
+def without_state(tree: Tree, root: KeyPath) -> Tree:
+    """Return the tree that a state is put into, once it is taken out of it."""
     return _without(tree, root, lambda leaf: leaf) if list_on_the_way(tree, root) is None else tree
 
 
@@ -201,8 +242,9 @@ Heads = list[tuple[KeyPath, str]]
 """Paths that a dotted text begins with, each with the rest of the text."""
 
 
-def _known_heads(tree: Any, text: str, known: dict[tuple[int, str], Heads]) -> Heads:
+def known_heads(tree: Any, text: str, known: dict[tuple[int, str], Heads] | None = None) -> Heads:
     """Return the longest beginnings of a dotted text that are there, three at most."""
+    known = {} if known is None else known
     if (id(tree), text) in known:
         return known[id(tree), text]
     found: Heads = []
@@ -212,7 +254,7 @@ def _known_heads(tree: Any, text: str, known: dict[tuple[int, str], Heads]) -> H
         as_number = number(head)
         for part in (head, *(() if as_number is None else (as_number,))):
             if has(tree, part):
-                inner = _known_heads(tree[part], rest, known) if rest else []
+                inner = known_heads(tree[part], rest, known) if rest else []
                 found += [((part, *path), left) for path, left in inner] or [((part,), rest)]
     known[id(tree), text] = found = sorted(found, key=lambda one: len(one[1]))[:3]
     return found
@@ -230,7 +272,7 @@ def occupied(tree: Tree, root: KeyPath, target: KeyPath | None) -> KeyPath | Non
     """Return the path of what stands where the state shall be put, or on the way there; `None` where nothing does."""
     if not target:
         return None
-    around = _left(tree, root)
+    around = without_state(tree, root)
     for count, part in enumerate(target):
         if not is_container(around) or (not isinstance(around, Mapping) and not has(around, part)):
             return target[:count]

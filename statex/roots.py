@@ -17,7 +17,6 @@ from statex.paths import (
     as_list,
     as_option,
     at,
-    beside,
     in_rules,
     is_below,
     is_container,
@@ -28,6 +27,7 @@ from statex.paths import (
 from statex.pickled_modules import is_module
 from statex.record import record
 from statex.source import Span
+from statex.surroundings import Surroundings
 
 _MOST = 100_000
 """So many containers are looked at for states."""
@@ -245,8 +245,8 @@ def _is_state(value: Any, holding: Holding) -> bool:
     return is_module(value) or (isinstance(value, Mapping) and joins(value)) or holding(None, value)
 
 
-def two_readings(text: str, paths: Collection[KeyPath], span: Span | None) -> NoReturn:
-    """Refuse a dotted text that is the text of several paths.
+def two_readings(text: str, paths: Collection[KeyPath], span: Span | None, say: str = "root {}") -> NoReturn:
+    """Refuse a dotted text that is the text of several paths; `say` is how rules would say one of them.
 
     Raises:
         StatexError: SX626 with each of them as a list.
@@ -256,7 +256,7 @@ def two_readings(text: str, paths: Collection[KeyPath], span: Span | None) -> No
         codes.TWO_READINGS,
         f"`{text}` can be read as {join_words([f'`{one}`' for one in lists], last='or')}",
         span,
-        help=[f"root {one}" for one in lists[:2]],
+        help=[say.format(one) for one in lists[:2]],
     )
 
 
@@ -284,4 +284,4 @@ def _named_dicts(tree: Tree, path: KeyPath = ()) -> Iterator[KeyPath]:
 
 def dropped_by(tree: Tree, root: KeyPath, target: KeyPath | None) -> list[str]:
     """Return what stands beside the state on the way to it, and is left out when the bare state is written."""
-    return list(beside(tree, [root])) if target == () else []
+    return list(Surroundings(tree, root).around) if target == () else []

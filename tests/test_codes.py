@@ -64,6 +64,8 @@ STATES["SX916"] = {
     "model": {"a.weight": ones(2), "b.weight": ones(2)},
     "optimizer": {"state": {}, "param_groups": [{"lr": 0.1, "params": [0, 1]}]},
 }
+for _code in ("SX330", "SX331", "SX332"):
+    STATES[_code] = {"model": SQUARE, "epoch": 3}
 STATES["SX906"] = {"a.weight": ones(2, 2, dtype=torch.bfloat16)}
 PROLOGUE = {
     "SX320": "input ft\n",

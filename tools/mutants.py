@@ -2,8 +2,14 @@
 
     make mutants MUTANTS="--count 200 --seed 1"
 
-cosmic-ray knows the changes. Each is made in a copy of the repository, never in the repository itself. The tests that
-belong to the changed module run first, all others only if these notice nothing.
+cosmic-ray knows the changes. Each is made in a copy of the repository, never in the repository itself. All tests run
+once without a change, and it is recorded which of them execute which lines (`line_tests`); that takes some minutes, and
+`--record` keeps it. A change meets only tests that execute its line, up to the first that fails: the cheapest case of
+each test function, the cheapest first, then another case of each, and so on.
+
+The share that is noticed is a lower bound: at most `--most` tests run, for about `--seconds`, and what a test executes
+in a process of its own (the command line, mostly) is not recorded. At the end the tests that noticed something run
+without any change, so that one that fails now and then counts for nothing.
 """
 
 from __future__ import annotations
@@ -11,32 +17,39 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
+import hashlib
 import inspect
+import math
+import os
 import random
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
+from typing import NoReturn
+from warnings import catch_warnings, simplefilter
 
+import pytest
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
+from hypothesis import Phase, settings
+from line_tests import ROOMS, Chosen, Record, Recorder
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("statex/dsl", "statex/execute", "statex/checkpoint")
 
-BELONGING = {
-    "statex/dsl/ops": ["tests/dsl/ops", "tests/dsl"],
-    "statex/dsl": ["tests/dsl"],
-    "statex/execute": ["tests/execute", "tests/dsl"],
-    "statex/checkpoint": ["tests/checkpoint"],
-}
-"""The tests of a room, the cheapest first."""
+PRELOADED = ("torch", "numpy", "lark", "regex", "msgspec", "yaml", "safetensors.torch", "peft")
+"""What tests import, loaded once: each run is a fork of this process, and imports only the copy's own modules."""
 
 Place = tuple[int, int]
 
@@ -49,6 +62,10 @@ class Mutant:
     operator: str
     occurrence: int
     line: int
+    number: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}"
 
     def code(self, text: str) -> str | None:
         """Return the changed text; `None` where the operator changes nothing."""
@@ -94,7 +111,8 @@ def sample(rooms: Sequence[str], count: int, seed: int) -> list[Mutant]:
     chosen = random.Random(seed)
     chosen.shuffle(places)
     found = (chosen.choice(place) for place in places)
-    return list(islice((one for one in found if _means_something(one)), count))
+    kept = islice((one for one in found if _means_something(one)), count)
+    return [replace(one, number=number) for number, one in enumerate(kept)]
 
 
 def _means_something(mutant: Mutant) -> bool:
@@ -106,80 +124,156 @@ def _means_something(mutant: Mutant) -> bool:
     ):
         return False
     try:
-        compile(changed, mutant.path.name, "exec")
+        with catch_warnings():
+            simplefilter("error")  # as the tests do: `is` with a literal is a warning
+            compile(changed, mutant.path.name, "exec")
     except SyntaxError:
         return False
     return True
 
 
-def noticed(folder: Path, mutant: Mutant, timeout: float, *, own: bool) -> str | None:
-    """Make a change in a copy of the repository, and return what noticed it."""
-    path = folder / mutant.path
-    text = path.read_text()
-    changed = mutant.code(text)
-    if changed is None:
-        return "nothing changed"
-    path.write_text(changed)
-    try:
-        first = next(tests for room, tests in BELONGING.items() if str(mutant.path).startswith(room))
-        for tests in [[one] for one in first] + ([] if own else [["tests"], ["examples"]]):
-            if not _pass(folder, tests, timeout):
-                return tests[0]
-        return None
-    finally:
-        path.write_text(text)
+class Copy:
+    """A copy of what the repository keeps, in which tests run; this process never imports from it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "copy"
+        self._scratch = folder / "scratch"
+        names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+        digest = hashlib.sha256()
+        for name in filter(None, names.split("\0")):
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, self.folder / name)
+            digest.update(name.encode() + b"\0" + (ROOT / name).read_bytes())
+        self.digest = digest.hexdigest()[:16]
+        for name in PRELOADED:
+            import_module(name)
+        # A change is noticed by any example; a small one takes minutes to find.
+        settings.register_profile("any", phases=[Phase.explicit, Phase.generate], database=None)
+        settings.load_profile("any")
+
+    def record(self, folder: Path) -> Record:
+        """Return what is recorded of this code in a folder, after recording it if nothing is."""
+        folder = folder.absolute() / self.digest
+        if not (folder / "failed.json").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._forked(lambda: pytest.main(["-q", *self._options()], plugins=[Recorder(folder)]), math.inf, loud=True)
+        return Record(folder, self.folder)
+
+    def noticed(self, mutant: Mutant, tests: Mapping[str, float]) -> str | None:
+        """Make a change, run tests, and return the one that noticed it; with them are the seconds that each takes."""
+        path = self.folder / mutant.path
+        text, stat = path.read_text(), path.stat()
+        changed = mutant.code(text)
+        assert changed is not None
+        path.write_text(changed)
+        # What Python has compiled goes by whole seconds and the size: another time tells each change from all others.
+        os.utime(path, (stat.st_atime, stat.st_mtime + 10 + mutant.number))
+        try:
+            return self.failing(tests)
+        finally:
+            path.write_text(text)
+            os.utime(path, (stat.st_atime, stat.st_mtime))
+
+    def failing(self, tests: Mapping[str, float]) -> str | None:
+        """Run tests, and return the first that fails."""
+        if not tests:
+            return None
+        last = self._scratch.with_name("last")
+        last.write_text("the import")
+        options = ["-x", "-q", *self._options(), *sorted({name.partition("::")[0] for name in tests})]
+        seconds = 600 + 20 * sum(tests.values())
+        code = self._forked(lambda: pytest.main(options, plugins=[Chosen(tests, last)]), seconds)
+        if code == 0:
+            return None
+        if code in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED):
+            raise RuntimeError(f"pytest ended with {code}")
+        return last.read_text()
+
+    def _options(self) -> list[str]:
+        imported = "-Wignore:Module already imported:pytest.PytestAssertRewriteWarning"
+        return ["-p", "no:cacheprovider", imported, f"--rootdir={self.folder}", f"--basetemp={self._scratch}"]
+
+    def _forked(self, run: Callable[[], int], seconds: float, *, loud: bool = False) -> int | None:
+        """Run something in a fork of this process, and return how it ended; `None` if it did not."""
+        pid = os.fork()
+        if not pid:
+            self._become(run, [0] if loud else [0, 1, 2])
+        end = time.monotonic() + seconds
+        try:
+            while time.monotonic() < end:
+                done, status = os.waitpid(pid, os.WNOHANG)
+                if done:
+                    return os.waitstatus_to_exitcode(status)
+                time.sleep(0.02)
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return None
+        finally:
+            with suppress(ProcessLookupError):  # and what it has started
+                os.killpg(pid, signal.SIGKILL)
+            shutil.rmtree(self.folder / ".hypothesis", ignore_errors=True)
+
+    def _become(self, run: Callable[[], int], silent: Sequence[int]) -> NoReturn:
+        code = 70
+        try:
+            os.setsid()
+            null = os.open(os.devnull, os.O_RDWR)
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a shell
+            for stream in silent:
+                os.dup2(null, stream)
+            # A change may ask for any amount of memory.
+            most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+            resource.setrlimit(resource.RLIMIT_AS, (most, most))
+            os.chdir(self.folder)
+            sys.path.insert(0, str(self.folder))
+            os.environ["PYTHONPATH"] = str(self.folder)
+            code = int(run())
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
 
 
-def _pass(folder: Path, tests: Sequence[str], timeout: float) -> bool:
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "2", "-p", "no:cacheprovider", *tests]
-    try:
-        return subprocess.run(command, cwd=folder, capture_output=True, timeout=timeout, check=False).returncode == 0
-    except subprocess.TimeoutExpired:
-        return False
-
-
-def diff(folder: Path, mutant: Mutant) -> str:
+def diff(mutant: Mutant) -> str:
     """Return a change as a diff."""
-    text = (folder / mutant.path).read_text()
-    changed = mutant.code(text) or text
-    lines = difflib.unified_diff(text.splitlines(), changed.splitlines(), str(mutant.path), n=1, lineterm="")
+    text = (ROOT / mutant.path).read_text()
+    lines = difflib.unified_diff(text.splitlines(), (mutant.code(text) or text).splitlines(), n=1, lineterm="")
     return "\n".join(list(lines)[2:])
-
-
-def copied(folder: Path) -> None:
-    """Copy what the repository keeps."""
-    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
-    for name in names.split("\0"):
-        if name:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
 
 
 def main() -> int:
     """Run the sample and print what survived."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=200, help="how many changes (200)")
     parser.add_argument("--seed", type=int, default=0, help="which sample (0)")
     parser.add_argument("--room", action="append", help=f"where ({', '.join(ROOMS)})")
-    parser.add_argument("--timeout", type=float, default=900, help="seconds for one run of tests (900)")
-    parser.add_argument("--own", action="store_true", help="run the tests that belong to the module alone")
+    parser.add_argument("--most", type=int, default=400, help="how many tests a change meets at most (400)")
+    parser.add_argument("--seconds", type=float, default=30, help="and how long these take without a change (30)")
+    parser.add_argument("--record", type=Path, help="a folder to keep in which tests execute which lines")
     given = parser.parse_args()
     chosen = sample(given.room or ROOMS, given.count, given.seed)
-    survivors: list[str] = []
+    survivors: list[Mutant] = []
+    noticing: dict[str, list[Mutant]] = {}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        copied(folder)
-        if not _pass(folder, ["tests/dsl/test_statements.py"], given.timeout):
-            print("the tests fail without any change", file=sys.stderr)
-            return 2
+        copy = Copy(Path(name))
+        record = copy.record(given.record or Path(name))
+        print(f"{len(record.failed)} tests fail or are skipped without any change", *record.failed, sep="\n  ")
         for number, mutant in enumerate(chosen, 1):
             began = time.monotonic()
-            by = noticed(folder, mutant, given.timeout, own=given.own)
-            spent = f"{time.monotonic() - began:.0f} s"
-            print(f"{number}/{len(chosen)} {mutant.path}:{mutant.line} {by or 'SURVIVED'} ({spent})", flush=True)
+            tests = record.chosen(mutant.path, mutant.line, given.most, given.seconds)
+            by = copy.noticed(mutant, tests)
+            outcome = by or f"SURVIVED {len(tests)} tests"
+            print(f"{number}/{len(chosen)} {mutant} {outcome} ({time.monotonic() - began:.0f} s)", flush=True)
             if by is None:
-                survivors.append(f"{mutant.path}:{mutant.line} {mutant.operator}\n{diff(folder, mutant)}")
-    print(*["", *survivors], sep="\n\n")
+                survivors.append(mutant)
+                print(diff(mutant), flush=True)
+            else:
+                noticing.setdefault(by, []).append(mutant)
+        while by := copy.failing({one: 600.0 for one in noticing if "::" in one}):
+            print(f"fails without any change too: {by}")
+            survivors += noticing.pop(by)
+    for mutant in survivors:
+        print(f"\n{mutant} {mutant.operator}\n{diff(mutant)}")
     share = 100 * (len(chosen) - len(survivors)) / max(len(chosen), 1)
     print(f"\n{len(chosen) - len(survivors)} of {len(chosen)} changes were noticed ({share:.0f} %)")
     return 0

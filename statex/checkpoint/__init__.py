@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from statex.checkpoint.beside import OtherFile, copied_into, other_files, read_whole
-    from statex.checkpoint.filenames import KNOWN, Names, is_index, is_stem, names_in, names_of, names_with
-    from statex.checkpoint.formats import FORMATS, entry_of, format_for, format_of_name, known_format, open_checkpoint
+    from statex.checkpoint.filenames import KNOWN, OF_SETS, Names, is_index, is_stem, names_in, names_of, names_with
+    from statex.checkpoint.formats.base import Format
+    from statex.checkpoint.formats.registry import format_for, format_of_name, known_format
     from statex.checkpoint.large import is_large
+    from statex.checkpoint.opening import entry_of, open_checkpoint
     from statex.checkpoint.output import check_output, check_space
     from statex.checkpoint.reader import Reader
     from statex.checkpoint.sharded import entries, holds_just, shards_in
     from statex.checkpoint.writer import Options, arrange, stage_checkpoint, write_checkpoint
 
 __all__ = [
-    "FORMATS",
     "KNOWN",
+    "OF_SETS",
+    "Format",
     "Names",
     "Options",
     "OtherFile",
@@ -49,6 +52,8 @@ __all__ = [
 
 _OWNERS = {
     "KNOWN": "filenames",
+    "Format": "formats.base",
+    "OF_SETS": "filenames",
     "Names": "filenames",
     "Options": "writer",
     "OtherFile": "beside",
@@ -58,25 +63,30 @@ _OWNERS = {
     "check_space": "output",
     "copied_into": "beside",
     "entries": "sharded",
+    "entry_of": "opening",
+    "format_for": "formats.registry",
+    "format_of_name": "formats.registry",
     "holds_just": "sharded",
     "is_index": "filenames",
     "is_large": "large",
     "is_stem": "filenames",
+    "known_format": "formats.registry",
     "names_in": "filenames",
     "names_of": "filenames",
     "names_with": "filenames",
+    "open_checkpoint": "opening",
     "other_files": "beside",
     "read_whole": "beside",
     "shards_in": "sharded",
     "stage_checkpoint": "writer",
     "write_checkpoint": "writer",
 }
-"""The module that a name is of; all others are of `formats`."""
+"""The module that a name is of."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'statex.checkpoint' has no attribute {name!r}")
-    value = getattr(import_module(f"statex.checkpoint.{_OWNERS.get(name, 'formats')}"), name)
+    value = getattr(import_module(f"statex.checkpoint.{_OWNERS[name]}"), name)
     globals()[name] = value
     return value

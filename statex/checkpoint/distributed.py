@@ -19,6 +19,7 @@ from typing import Any
 
 from statex.checkpoint.contents import Blob, Made, Moved, OutTensor
 from statex.checkpoint.crc import crc32
+from statex.checkpoint.formats.dcp import HEADER
 from statex.checkpoint.input_file import InputFile
 from statex.checkpoint.materialize import Materializer
 from statex.checkpoint.memory_output import MemoryOutput
@@ -29,10 +30,12 @@ from statex.checkpoint.reader import Reader
 from statex.checkpoint.sharded import inside
 from statex.checkpoint.stamps import all_as_text, with_stamps
 from statex.checkpoint.syncing import sync_path
-from statex.checkpoint.torch_file import ZIP, TorchReader
-from statex.checkpoint.torch_writer import TorchWriter
+from statex.checkpoint.torch_file import TorchReader
+from statex.checkpoint.torch_layout import archive
 from statex.checkpoint.unread import Unread, refuse_unread
 from statex.checkpoint.walks import leaves, mapped
+from statex.checkpoint.writer import put
+from statex.checkpoint.zip_directory import LOCAL
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import files as codes
 from statex.dtypes import BY_NAME
@@ -40,7 +43,6 @@ from statex.header import OpaqueInfo, TensorInfo, TensorType
 from statex.progress import Watch
 from statex.torch_dtypes import torch_dtype
 
-HEADER = ".metadata"
 STAMPS = "statex:stamps"
 """The entry for the versions of states: among the paths of keys (`planner_data`), which torch looks up by its keys."""
 _LARGEST = 1 << 30
@@ -57,8 +59,6 @@ _NAMES: Mapping[tuple[str, str], Global] = {**NAMES, **{name: Global(*name) for 
 
 class DistributedReader(Reader):
     """A folder of torch.distributed.checkpoint; each tensor is put together when it is needed."""
-
-    format = "dcp"
 
     def __init__(self, folder: Path) -> None:
         file = InputFile(folder / HEADER)
@@ -123,7 +123,7 @@ class DistributedReader(Reader):
             raise ValueError(f"`{entry.key}` is nowhere")
         file, offset, length = self._run(entry.key, places[entry.key, None])
         part = file.part(offset, length)
-        if part.read(0, min(len(ZIP), length)) != ZIP:
+        if part.read(0, min(len(LOCAL), length)) != LOCAL:
             return OpaqueInfo("pickled value", entry)
         return TorchReader(file.path, part).tree
 
@@ -376,7 +376,7 @@ def write_distributed(folder: Path, tree: Any, watch: Watch) -> None:
 def _archive(value: Any) -> bytes:
     """Return the file of torch.save of a value that is no tensor."""
     file = MemoryOutput()
-    TorchWriter(file, "archive").write(value)
+    put(file, archive(value, "archive"))
     return bytes(file.data)
 
 

@@ -7,26 +7,24 @@ What comes before the ending is the stem: `model`, and for a variant `model.fp16
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 
+from statex.checkpoint.formats.base import Format
+from statex.checkpoint.formats.registry import FORMATS
 from statex.checkpoint.strict_json import is_text
 from statex.record import record
 
 INDEX = ".index.json"
-ENDINGS: Mapping[str, tuple[str, ...]] = {
-    "safetensors": (".safetensors",),
-    "torch": (".bin", ".pth", ".pt", ".ckpt"),
-}
-"""The endings of files in a set, for each format; the first is the usual one."""
+OF_SETS = tuple([one for one in FORMATS if one.has_sets])
+"""The formats of files in a set, in the order in which libraries look for them."""
+ENDINGS = tuple([ending for one in OF_SETS for ending in one.set_suffixes])
 WEIGHTS = (".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".h5", ".msgpack", ".gguf", ".distcp")
 """Endings of files that hold weights."""
 KNOWN = ("model", "pytorch_model", "diffusion_pytorch_model", "adapter_model")
 """The stems that libraries look for; what follows one after a dot is a variant."""
-_USUAL = {"safetensors": "model", "torch": "pytorch_model"}
-_TURNED = {"pytorch_model": {"safetensors": "model"}, "model": {"torch": "pytorch_model"}}
-"""The one stem that is another in the other format."""
-_ENDING = "|".join(re.escape(ending) for endings in ENDINGS.values() for ending in endings)
+_ENDING = "|".join(map(re.escape, ENDINGS))
 _INDEX = re.compile(rf"(?P<stem>.+?)(?P<ending>{_ENDING})?\.index(?:\.(?P<variant>.+))?\.json", re.DOTALL)
 _FILE = re.compile(rf"(?P<stem>.+?)(?:-\d+-of-(?P<count>\d+))?(?P<ending>{_ENDING})", re.DOTALL)
 _SHARD = re.compile(r".+-\d+-of-\d+", re.DOTALL)
@@ -66,22 +64,23 @@ class Names:
         return f"{self.stem}.{self.variant}" if self.variant else self.stem
 
 
-def usual_names(format: str) -> Names:
+def usual_names(format: Format) -> Names:
     """Return the names that files of a format have if nothing says otherwise."""
-    return Names(_USUAL[format], "", ENDINGS[format][0])
+    return Names(format.stem, "", format.set_suffixes[0])
 
 
-def names_with(stem: str, format: str) -> Names:
+def names_with(stem: str, format: Format) -> Names:
     """Return the names with a stem that somebody asks for, such as `model.fp16`."""
-    return _split(Names(stem, "", ENDINGS[format][0]))
+    return _split(Names(stem, "", format.set_suffixes[0]))
 
 
-def names_in(format: str, read: Names | None, changed: bool) -> Names:
+def names_in(format: Format, read: Names | None, changed: bool) -> Names:
     """Return the names that files of a format get, after those that were read; `changed` says if in another format."""
     if read is None:
         return usual_names(format)
-    stem = _TURNED.get(read.stem, {}).get(format, read.stem) if changed else read.stem
-    ending = read.ending if read.ending in ENDINGS[format] else ENDINGS[format][0]
+    # What one format usually calls its files is called otherwise in another.
+    stem = format.stem if changed and any(read.stem == one.stem for one in OF_SETS) else read.stem
+    ending = read.ending if read.ending in format.set_suffixes else format.set_suffixes[0]
     return replace(read, stem=stem, ending=ending)
 
 
@@ -130,14 +129,34 @@ def shards_named(name: str) -> int | None:
 
 
 def of_sets(names: Iterable[str], fresh: Iterable[str]) -> set[str]:
-    """Return which names are those of a set that what is `fresh` replaces: of the same stem, in either format.
+    """Return which names are those of the set that what is `fresh` replaces: of the same stem, in either format.
 
-    Other weights (`optimizer.pt`, a second model, another variant) may be beside a set, and are no part of it.
+    Other weights (`optimizer.pt`, a second model, another variant) may be beside a set, and are no part of it. So is
+    `pytorch_model.bin` beside `model.safetensors`: of several sets only the one that is written anew is replaced.
     """
     written = [found for name in fresh if (found := names_of(name)) is not None]
-    families = {found.family for found in written} or {usual_names("torch").family}
-    endings = {found.ending for found in written} | {ENDINGS[format][0] for format in ENDINGS}
-    return {name for name in names if _is_distributed(name) or _is_one_of(name, families, endings)}
+    families = {found.family for found in written} or {usual_names(one).family for one in OF_SETS}
+    endings = {found.ending for found in written} | {one.set_suffixes[0] for one in OF_SETS}
+    mine = [name for name in names if _is_distributed(name) or _is_one_of(name, families, endings)]
+    sets = {name: _set_of(name, mine) for name in mine}
+    there = set(sets.values())
+    if len(there) > 1:
+        alike = Counter(names for names, _ in there)
+        there = {(names, parts) for names, parts in there if names in written and alike[names] == 1}
+    return {name for name, its in sets.items() if its in there}
+
+
+def _set_of(name: str, names: Iterable[str]) -> tuple[Names | None, str]:
+    """Return what the files of one set have in common: their names, and of how many parts it is, as text.
+
+    An index goes with the shards that are there, whose number it does not say.
+    """
+    called = names_of(name)
+    if called is None or _is_distributed(name):
+        return None, ""
+    if is_index(name):
+        name = next((one for one in names if shards_named(one) is not None and names_of(one) == called), name)
+    return called, str(shards_named(name) or "")
 
 
 def _is_one_of(name: str, families: set[tuple[str, str]], endings: set[str]) -> bool:

@@ -1,14 +1,18 @@
-"""What formats of named tensors alone cannot hold, and the rules that leave it out."""
+"""What formats of named tensors alone cannot hold: it is refused, with rules that leave it out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from statex.checkpoint.contents import OutTensor
+from statex.checkpoint.strict_json import is_text
 from statex.checkpoint.walks import leaves
+from statex.diagnostics import fail
 from statex.diagnostics.amounts import counted
+from statex.diagnostics.codes import files as codes
 from statex.diagnostics.quoting import show_key, show_text
+from statex.dtypes import DType
 from statex.header import OpaqueInfo, TensorInfo
 from statex.paths import is_container
 
@@ -17,6 +21,40 @@ _NAMED = 8
 
 Holds = Callable[[Any, Any], bool]
 """Says whether a format can hold an entry: its key and its value."""
+
+
+def check_flat(tree: Any, holds: Holds, headline: str, instead: str, *, help: Sequence[str] = ()) -> None:
+    """Refuse what a format of named tensors cannot hold; `instead` is a format that can, `help` comes before.
+
+    Raises:
+        StatexError: SX614 with every entry at fault.
+    """
+    items = list(tree.items() if isinstance(tree, Mapping) else [("", tree)])
+    odd = [(key, _kind(key, value)) for key, value in items if not holds(key, value)]
+    if not odd:
+        return
+    shown = [(f"  {key}", kind) for key, kind in odd[:_NAMED]]
+    if len(odd) > _NAMED:
+        shown.append((f"  and {len(odd) - _NAMED} more", ""))
+    found = [value.type.dtype for _, value in items if isinstance(value, TensorInfo | OutTensor)]
+    ways = [*help, *unpacking(found)]
+    if any(dtype.block is not None for dtype in found):
+        instead = ""  # no format that is written holds quantized blocks
+    fail(codes.CANNOT_HOLD, headline, rows=shown, help=[*ways, *filter(None, leave_out(tree, holds, instead))])
+
+
+def unpacking(dtypes: Iterable[DType]) -> list[str]:
+    """Return the rules that make numbers of quantized blocks among tensors of these dtypes."""
+    known = sorted({str(dtype) for dtype in dtypes if dtype.block is not None and dtype.block.is_known})
+    return [f"set ** = cast(f16) where dtype in [{', '.join(known)}]"] if known else []
+
+
+def _kind(key: object, value: Any) -> str:
+    if not isinstance(key, str) or not is_text(key):
+        return "its name is no text"
+    if isinstance(value, TensorInfo | OutTensor):
+        return f"{value.type.dtype} tensor"
+    return value.kind if hasattr(value, "kind") else type(value).__name__
 
 
 def leave_out(tree: Any, holds: Holds, instead: str) -> list[str]:

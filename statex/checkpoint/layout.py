@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from statex.checkpoint.contents import Blob, Made, Moved, OutTensor, Run
-from statex.checkpoint.gather import gathered, held
+from statex.checkpoint.gather import Gather
 from statex.checkpoint.input_file import Stored
 from statex.checkpoint.objects import Storage
 from statex.checkpoint.walks import leaves, mapped
@@ -44,7 +44,8 @@ def alone(info: TensorInfo) -> OutTensor:
     if info.stride is None or info.is_contiguous:
         blob: Blob = Moved((Run(stored, info.offset * kind.dtype.itemsize, kind.nbytes),), stored.location)
     else:
-        blob = Made(kind.nbytes, lambda: gathered(info), stored.location, held=held(info), in_parts=True)
+        gather = Gather.of(info)
+        blob = Made(kind.nbytes, gather.buffers, stored.location, held=gather.held, in_parts=True)
     return OutTensor(
         kind, blob, 0, contiguous(kind.shape), info.is_parameter, info.requires_grad, info.attributes
     )  # fmt: skip

@@ -36,8 +36,6 @@ def looks_like_pickle(head: bytes) -> bool:
 class LegacyReader(Reader):
     """A file of torch.save before 1.6."""
 
-    format = "torch"
-
     def __init__(self, path: Path, file: InputFile) -> None:
         super().__init__(path, [file])
         self._file = file

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from statex.dtypes import BY_NAME, DType
+from statex.header import TensorType
 from statex.record import record
 
 MAGIC = b"\x93NUMPY"
@@ -20,6 +21,10 @@ _DTYPES = {
     "f2": "float16", "f4": "float32", "f8": "float64", "i1": "int8", "i2": "int16", "i4": "int32", "i8": "int64",
     "u1": "uint8", "u2": "uint16", "u4": "uint32", "u8": "uint64", "b1": "bool", "c8": "complex64", "c16": "complex128",
 }  # fmt: skip
+_CODES = {name: f"{'|' if code.endswith('1') else '<'}{code}" for code, name in _DTYPES.items()}
+_ALIGNMENT = 64
+_ROOM = 21
+"""Digits that numpy leaves room for in the first dim, so that more rows can be appended."""
 _CODE = re.compile(r"([<>|=]?)([a-zA-Z]\d+)")
 
 
@@ -69,6 +74,22 @@ def read_header(text: bytes) -> ArrayType | None:
     if not isinstance(said, dict) or said.keys() != {"descr", "fortran_order", "shape"}:
         return None
     return array_type(said["descr"], said["shape"], said["fortran_order"])
+
+
+def has_dtype(dtype: DType) -> bool:
+    """Say whether numpy has a dtype."""
+    return dtype.name in _CODES
+
+
+def header_of(kind: TensorType) -> bytes:
+    """Return all that is before the data of an array, byte for byte as numpy writes it.
+
+    Format: version 1.0, padded with blanks to a multiple of 64 bytes.
+    """
+    text = f"{{'descr': {_CODES[kind.dtype.name]!r}, 'fortran_order': False, 'shape': {kind.shape!r}, }}"
+    text += " " * (_ROOM - len(repr(kind.shape[0])) if kind.shape else 0)
+    text += " " * (_ALIGNMENT - (len(MAGIC) + 4 + len(text) + 1) % _ALIGNMENT) + "\n"
+    return MAGIC + b"\x01\x00" + struct.pack("<H", len(text)) + text.encode("latin-1")
 
 
 def columns_first(shape: tuple[int, ...]) -> tuple[int, ...]:

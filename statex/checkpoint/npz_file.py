@@ -1,4 +1,4 @@
-"""Archives of numpy (`.npz`): each member is an array behind a header of its own, as it is or deflated.
+"""Archives of numpy (`.npz`): each member is an array behind a header of its own, as it is or (on reading) deflated.
 
 Format: numpy/lib/format.py, and zip.
 """
@@ -6,17 +6,22 @@ Format: numpy/lib/format.py, and zip.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from statex.checkpoint.contents import OutTensor
 from statex.checkpoint.crc import combined, crc32
+from statex.checkpoint.flat_help import check_flat
 from statex.checkpoint.input_file import SLICE, Extent, InputFile, Stored
 from statex.checkpoint.made_file import Workshop
-from statex.checkpoint.npy import ArrayType, columns_first, header_size, read_header, swapped
+from statex.checkpoint.npy import ArrayType, columns_first, has_dtype, header_of, header_size, read_header, swapped
 from statex.checkpoint.reader import Reader
+from statex.checkpoint.strict_json import is_text
 from statex.checkpoint.unread import Unread
+from statex.checkpoint.write_plan import FilePlan
 from statex.checkpoint.zip_directory import Member, ZipDirectory
+from statex.checkpoint.zip_layout import ZipLayout
 from statex.header import OpaqueInfo, TensorInfo, TensorType
 
 _ENDING = ".npy"
@@ -31,8 +36,6 @@ def looks_like_npz(directory: ZipDirectory) -> bool:
 
 class NpzReader(Reader):
     """An archive of arrays, by their names; it is converted as a torch file is."""
-
-    format = "torch"
 
     def __init__(self, path: Path, file: InputFile, directory: ZipDirectory) -> None:
         super().__init__(path, [file])
@@ -122,3 +125,43 @@ class NpzReader(Reader):
         """Let go of the file, and of what was unpacked."""
         super().close()
         self._workshop.close()
+
+
+_VERSION = 20
+_LONGEST_NAME = (1 << 16) - 1
+
+
+def check_holdable(tree: Any) -> None:
+    """Refuse what an archive of arrays cannot hold; leaves are `TensorInfo` or `OutTensor`.
+
+    Raises:
+        StatexError: SX614 with every entry at fault.
+    """
+    values = tree.values() if isinstance(tree, Mapping) else ()
+    dtypes = {value.type.dtype for value in values if isinstance(value, TensorInfo | OutTensor)}
+    floats = sorted(str(dtype) for dtype in dtypes if dtype.is_floating_point and not has_dtype(dtype))
+    wider = [f"set ** = cast(f32) where dtype in [{', '.join(floats)}]"] if floats else []
+
+    def holds(key: Any, value: Any) -> bool:
+        # Who asks numpy for `a.npy` gets `a`, if there is one.
+        hidden = isinstance(key, str) and key.endswith(_ENDING) and key.removesuffix(_ENDING) in tree
+        is_array = isinstance(value, TensorInfo | OutTensor) and has_dtype(value.type.dtype)
+        return is_array and not hidden and _is_name(key)
+
+    headline = ".npz holds named arrays of numpy's dtypes only, and cannot hold all of this"
+    check_flat(tree, holds, headline, "write a .safetensors or .pth", help=wider)
+
+
+def _is_name(key: Any) -> bool:
+    """Say whether a member of an archive can have a name."""
+    is_name = isinstance(key, str) and is_text(key) and "\0" not in key
+    return is_name and len(key.encode()) + len(_ENDING) <= _LONGEST_NAME
+
+
+def laid_out(state: Mapping[str, OutTensor], name: str) -> FilePlan:
+    """Return the archive of a flat state of contiguous tensors: each is a header and its bytes, as they are."""
+    layout = ZipLayout(_VERSION)
+    for key, tensor in state.items():
+        member = key + _ENDING
+        layout.add(member, member, header_of(tensor.type), tensor.blob, keys=(key,))
+    return layout.file(name)

@@ -49,8 +49,6 @@ class Large:
 class NumpyPickleReader(Reader):
     """A pickle that holds arrays; it is converted as a torch file is."""
 
-    format = "torch"
-
     def __init__(self, path: Path, file: InputFile) -> None:
         super().__init__(path, [file])
         self._file = file

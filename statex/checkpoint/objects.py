@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from statex.dtypes import BY_NAME, DType
+from statex.dtypes import ALL, BY_NAME, FLOAT4X2, DType
 from statex.record import record
 
 
@@ -127,7 +127,7 @@ _REBUILD = (
     "_rebuild_nested_tensor",
 )  # fmt: skip
 _DTYPES = (
-    *(d.name for d in BY_NAME.values()),
+    *(d.name for d in (*ALL, FLOAT4X2)),
     "quint4x2", "quint2x4", "float4_e2m1fn_x2", "bits8", "bits16", "bits1x8", "bits2x4", "bits4x2",
     *(f"uint{n}" for n in range(1, 8)), *(f"int{n}" for n in range(1, 8)),
 )  # fmt: skip

@@ -12,6 +12,7 @@ from math import prod
 from typing import Any, NoReturn, TypeVar
 
 from statex.checkpoint.contents import OutTensor
+from statex.checkpoint.flat_help import unpacking
 from statex.checkpoint.walks import leaves, mapped
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
@@ -98,5 +99,13 @@ def _refuse(tree: Any, lost: Sequence[TensorType]) -> NoReturn:
         f"torch has no dtype {join_words(names, last='or')}, and its files cannot hold all of this",
         rows=[*rows[:_SHOWN], *more],
         notes=[f"its {FLOAT4X2.name} is F4 with an even last dim"] if "F4" in names else (),
-        help=f"drop {rows[0][0].strip()}   or write a .safetensors" if rows else (),
+        help=[*unpacking(kind.dtype for kind in lost), *_without(rows, lost)],
     )
+
+
+def _without(rows: Sequence[tuple[str, str]], lost: Sequence[TensorType]) -> list[str]:
+    """Return the rule that drops the first tensor, and the format that holds it if there is one."""
+    if not rows:
+        return []
+    no_format = any(kind.dtype.block is not None for kind in lost)
+    return [f"drop {rows[0][0].strip()}" + ("" if no_format else "   or write a .safetensors")]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from statex.checkpoint.input_file import InputFile
 
 if TYPE_CHECKING:
+    from statex.checkpoint.formats.base import Format
     from statex.checkpoint.materialize import Materializer
 
 
@@ -20,7 +21,7 @@ class Reader(ABC):
     is the `Stored` bytes that its offset and strides are over.
     """
 
-    format: str
+    format: Format
 
     def __init__(self, path: Path, files: Sequence[InputFile]) -> None:
         self.path = path
@@ -28,6 +29,8 @@ class Reader(ABC):
         self.notes: Mapping[str, str] = {}
         """Texts by name that the format keeps beside the tensors: `__metadata__` of safetensors, without the versions
         of layouts, which are in the `_metadata` of the tree."""
+        self.left_notes: Sequence[str] = ()
+        """The names of what stands beside the tensors and is too long to be kept: vocabularies in GGUF."""
         self.index: Mapping[str, Any] = {}
         """What the index of a set says of it besides, which is JSON."""
         self.pickled = 0
@@ -52,6 +55,11 @@ class Reader(ABC):
 
             self._materializer = Materializer(keep=True)
         return self._materializer.value(info)
+
+    def of(self, format: Format) -> Self:
+        """Note which format it was opened as, and return it."""
+        self.format = format
+        return self
 
     def check_unchanged(self) -> None:
         """Refuse to go on where a file has been written to since it was opened.

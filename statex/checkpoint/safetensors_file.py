@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from statex.checkpoint.contents import Moved, OutTensor
-from statex.checkpoint.flat_help import leave_out
+from statex.checkpoint.flat_help import check_flat
 from statex.checkpoint.input_file import Extent, InputFile, Stored
-from statex.checkpoint.output_file import OutputFile
 from statex.checkpoint.packed import raw_type, safetensors_type
 from statex.checkpoint.reader import Reader
 from statex.checkpoint.stamps import from_text, marked
 from statex.checkpoint.strict_json import is_text, parse
+from statex.checkpoint.write_plan import FileLayout, FilePlan
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.dtypes import BY_NAME, FLOAT4X2, DType, Kind
@@ -47,7 +47,8 @@ NAMES: Mapping[DType, str] = {dtype: name for name, dtype in DTYPES.items()}
 def _name(kind: TensorType) -> str | None:
     """Return the name that the dtype of a type has in headers, `None` if it has none there."""
     dtype = safetensors_type(kind).dtype
-    return dtype.name if dtype.kind is Kind.RAW and dtype is not FLOAT4X2 else NAMES.get(dtype)
+    is_its_own = dtype.kind is Kind.RAW and dtype is not FLOAT4X2 and dtype.block is None
+    return dtype.name if is_its_own else NAMES.get(dtype)
 
 
 def looks_like_safetensors(head: bytes, size: int) -> bool:
@@ -57,8 +58,6 @@ def looks_like_safetensors(head: bytes, size: int) -> bool:
 
 class SafetensorsReader(Reader):
     """A safetensors file."""
-
-    format = "safetensors"
 
     def __init__(self, path: Path, file: InputFile) -> None:
         super().__init__(path, [file])
@@ -164,19 +163,7 @@ def check_holdable(tree: Any) -> None:
     Raises:
         StatexError: SX614 with every entry at fault.
     """
-    items = tree.items() if isinstance(tree, Mapping) else [("", tree)]
-    odd = [(key, _kind(key, value)) for key, value in items if not _holdable(key, value)]
-    if not odd:
-        return
-    shown = [(f"  {key}", kind) for key, kind in odd[:8]]
-    if len(odd) > 8:
-        shown.append((f"  and {len(odd) - 8} more", ""))
-    fail(
-        codes.CANNOT_HOLD,
-        "safetensors holds named tensors only, and cannot hold all of this",
-        rows=shown,
-        help=leave_out(tree, _holdable, "write a .pth"),
-    )
+    check_flat(tree, _holdable, "safetensors holds named tensors only, and cannot hold all of this", "write a .pth")
 
 
 def _holdable(key: Any, value: Any) -> bool:
@@ -184,18 +171,13 @@ def _holdable(key: Any, value: Any) -> bool:
     return is_tensor and isinstance(key, str) and is_text(key) and key != _NOTES
 
 
-def _kind(key: object, value: Any) -> str:
-    if not isinstance(key, str) or not is_text(key):
-        return "its name is no text"
-    if isinstance(value, TensorInfo | OutTensor):
-        return f"{value.type.dtype} tensor"
-    return value.kind if hasattr(value, "kind") else type(value).__name__
-
-
-def write_safetensors(file: OutputFile, state: Mapping[str, OutTensor], notes: Mapping[str, str], check: bool) -> None:
-    """Write a flat state of contiguous tensors, each with a blob of its own.
+def laid_out(state: Mapping[str, OutTensor], notes: Mapping[str, str], name: str) -> FilePlan:
+    """Return the file of a flat state of contiguous tensors, each with a blob of its own.
 
     The data is sorted by the size of elements, largest first, so that all of them are aligned.
+
+    Raises:
+        StatexError: SX614 for more names than a header has room for.
     """
     order = sorted(state.items(), key=lambda item: -_element(item[1].type))
     places: dict[str, tuple[int, int]] = {}
@@ -207,10 +189,11 @@ def write_safetensors(file: OutputFile, state: Mapping[str, OutTensor], notes: M
     text += b" " * _padding(len(text), order[0][1] if order else None)
     if len(text) > _LARGEST_HEADER:
         fail(codes.CANNOT_HOLD, f"the header would have {len(text)} bytes, and safetensors allows {_LARGEST_HEADER}")
-    file.reserve(8 + len(text) + reach)
-    file.write(len(text).to_bytes(8, "little") + text)
-    for _, tensor in order:
-        file.write_blob(tensor.blob, crc=False, check=check)
+    layout = FileLayout()
+    layout.add("header", len(text).to_bytes(8, "little") + text)
+    for key, tensor in order:
+        layout.add("tensor", tensor.blob, (key,))
+    return layout.file(name)
 
 
 def _element(kind: TensorType) -> int:

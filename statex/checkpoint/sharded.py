@@ -17,6 +17,7 @@ from statex.checkpoint.filenames import (
     ENDINGS,
     INDEX,
     KNOWN,
+    OF_SETS,
     Names,
     is_index,
     names_of,
@@ -31,8 +32,8 @@ from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.codes import migrations as migration_codes
 
-_FORMATS = [usual_names("safetensors"), usual_names("torch")]
-_FOUND = [*_FORMATS, *(Names(stem, "", one.ending) for stem in KNOWN for one in _FORMATS)]
+_USUAL = [usual_names(one) for one in OF_SETS]
+_FOUND = [*_USUAL, *(Names(stem, "", one.ending) for stem in KNOWN for one in _USUAL)]
 """What a folder is read through, if it is there, in this order; libraries look for these."""
 _LARGEST_INDEX = 256 << 20
 
@@ -45,17 +46,16 @@ class ShardedReader(Reader):
     def __init__(self, index: Path, open: Open) -> None:
         file = InputFile(index)
         super().__init__(index, [file])
-        self._shards: dict[str, Reader] = {}
+        self.shards: dict[str, Reader] = {}
         try:
             weights, self.index = _read_index(file, self._damaged)
             for name in dict.fromkeys(weights.values()):
-                self._shards[name] = self._open_shard(name, open)
+                self.shards[name] = self._open_shard(name, open)
             self._tree = self._merged(weights)
         except BaseException:
             self.close()
             raise
-        self.format = next((r.format for r in self._shards.values()), "safetensors")
-        self.notes = {name: text for r in reversed(self._shards.values()) for name, text in r.notes.items()}
+        self.notes = {name: text for r in reversed(self.shards.values()) for name, text in r.notes.items()}
 
     @property
     def tree(self) -> Any:
@@ -73,7 +73,7 @@ class ShardedReader(Reader):
 
     def _check_stamps(self) -> None:
         """Refuse shards that carry different versions: they come from different checkpoints."""
-        found = {name: getattr(reader.tree, "_metadata", None) for name, reader in self._shards.items()}
+        found = {name: getattr(reader.tree, "_metadata", None) for name, reader in self.shards.items()}
         for name, metadata in found.items():
             first = next(iter(found))
             differing = difference(found[first], metadata)
@@ -88,21 +88,21 @@ class ShardedReader(Reader):
                 )
 
     def _merged(self, weights: Mapping[str, str]) -> dict[str, Any]:
-        for name, reader in self._shards.items():
+        for name, reader in self.shards.items():
             for key in reader.tree:
                 if weights.get(key) != name:
                     where = f"in `{weights[key]}`" if key in weights else "nowhere"
                     self._damaged(f"`{key}` is in `{name}`, and the index has it {where}")
         self._check_stamps()
         merged: Any = {}
-        metadata = next((m for r in self._shards.values() if (m := getattr(r.tree, "_metadata", None))), None)
+        metadata = next((m for r in self.shards.values() if (m := getattr(r.tree, "_metadata", None))), None)
         if metadata is not None:
             merged = OrderedDict()
             merged._metadata = metadata
         for key, name in weights.items():
-            if key not in self._shards[name].tree:
+            if key not in self.shards[name].tree:
                 self._damaged(f"`{key}` is not in `{name}`, where the index has it")
-            merged[key] = self._shards[name].tree[key]
+            merged[key] = self.shards[name].tree[key]
         return merged  # type: ignore[no-any-return]
 
     def _damaged(self, why: str) -> NoReturn:
@@ -179,11 +179,8 @@ def _first(wanted: Sequence[str], names: Sequence[str]) -> list[str]:
 def _others(names: Sequence[str]) -> list[str]:
     """Return what could be meant in a folder where nothing has the name that libraries look for."""
     indices = [name for name in names if is_index(name)]
-    files = [name for name in names if name.endswith(_ENDINGS)]
+    files = [name for name in names if name.endswith(ENDINGS)]
     return [*indices, *(name for name in files if shards_named(name) is None)] if indices else files
-
-
-_ENDINGS = tuple(ending for endings in ENDINGS.values() for ending in endings)
 
 
 def _check_no_shards(folder: Path, names: Sequence[str]) -> None:

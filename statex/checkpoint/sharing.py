@@ -37,7 +37,7 @@ def shared_ids(tree: Any) -> tuple[set[int], bool]:
         if not isinstance(value, _SHARED) and not _is_long(value):
             continue
         if id(value) in seen:
-            shared |= {id(value)} if value != () else set()
+            _share(value, shared)
             continue
         seen.add(id(value))
         if isinstance(value, dict):
@@ -46,6 +46,23 @@ def shared_ids(tree: Any) -> tuple[set[int], bool]:
         else:
             pending.extend(parts(value))
     return shared, late
+
+
+def _share(value: Any, shared: set[int]) -> None:
+    """Note what is in several places, and the parts it is made of: where they hold it, they are met again in it."""
+    pending = [value]
+    while pending:
+        one = pending.pop()
+        if id(one) in shared or one == ():
+            continue
+        shared.add(id(one))
+        if isinstance(one, tuple | set):
+            made_of = list(one)
+        elif isinstance(one, Call | Foreign):
+            made_of = [one.arguments]
+        else:
+            continue
+        pending += [part for part in made_of if isinstance(part, _SHARED)]
 
 
 def _attributes(value: dict[Any, Any]) -> Iterable[Any]:

@@ -90,7 +90,9 @@ def _check_compressed(layout: str, compressed: Any, plain: Any, values: Any, siz
     if layout not in _BY_ROWS:
         blocks = blocks[::-1]
     count = found.shape[-1]
-    if len(blocks) != 2 or 0 in blocks or ends.shape[-1] != rows // blocks[0] + 1:
+    if len(blocks) != 2 or 0 in blocks or rows % blocks[0] or columns % blocks[1]:
+        _damaged("has sizes that its blocks do not divide")
+    if ends.shape[-1] != rows // blocks[0] + 1:
         _damaged("has another number of rows than its sizes say")
     if values.type.shape[: batch + 1] != found.shape or ends.shape[:-1] != found.shape[:-1]:
         _damaged("has as many indices as it has no values")

@@ -17,7 +17,6 @@ from statex.checkpoint.zip_directory import Member, ZipDirectory
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 
-ZIP = b"PK\x03\x04"
 _TORCHSCRIPT = "constants.pkl"
 _EXPORTED = ("archive_format", "serialized_exported_program.json")
 _LAST_VERSION = 10
@@ -27,8 +26,6 @@ _LARGEST_PICKLE = 1 << 30
 
 class TorchReader(Reader):
     """A file of `torch.save` since 1.6, a zip archive."""
-
-    format = "torch"
 
     def __init__(self, path: Path, file: InputFile, directory: ZipDirectory | None = None) -> None:
         super().__init__(path, [file])

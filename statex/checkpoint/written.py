@@ -4,42 +4,80 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
 
 from statex.checkpoint.contents import Blob, Made, Moved, OutTensor
 from statex.checkpoint.crc import combined, crc32
-from statex.checkpoint.input_file import Stored
+from statex.checkpoint.input_file import InputFile, Stored
 from statex.checkpoint.objects import Storage
 from statex.checkpoint.reader import Reader
 from statex.checkpoint.walks import leaves
+from statex.checkpoint.write_plan import Derived, FilePlan, WritePlan
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.header import TensorInfo
 from statex.progress import Add, unheard
 
 
-def compare_written(reader: Reader, output: Any, added: Add = unheard) -> None:
-    """Compare a reopened output with the arranged tree that was written: every tensor's type and every byte.
+def compare_written(reader: Reader, plan: WritePlan, added: Add = unheard) -> None:
+    """Compare a reopened output with what was planned: every tensor's type and every byte, headers included.
 
     Bytes that moved are compared with the input's, computed ones with the checksum taken when they were made. `added`
-    is told of bytes that are read, on either side: `bytes_compared` says how many that will be.
+    is told of bytes of tensors that are read, on either side: `bytes_compared` says how many that will be.
 
     Raises:
         StatexError: SX617.
     """
+    found = [leaf for leaf in leaves(reader.tree) if isinstance(leaf, TensorInfo)]
+    wanted = list(_tensors(plan.tree))
+    if len(found) != len(wanted):
+        _differs(reader.path, f"it holds {len(found)} tensors, and {len(wanted)} were written")
+    for read, written in zip(found, wanted, strict=True):
+        if read.type != written.type or read.strides != written.stride:
+            _differs(reader.path, f"{written.type} is read back as {read.type}")
     for file in reader.files:
         if hasattr(os, "posix_fadvise"):
             # What is only in memory is let go, so that the disk itself is asked.
             os.posix_fadvise(file.fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    found = [leaf for leaf in leaves(reader.tree) if isinstance(leaf, TensorInfo)]
-    wanted = list(_tensors(output))
-    if len(found) != len(wanted):
-        _differs(reader.path, f"it holds {len(found)} tensors, and {len(wanted)} were written")
+    if plan.format.by_torch:
+        _compare_loaded(reader, found, wanted, added)
+        _compare_storages(reader, plan.tree, added)
+        return
+    folder = reader.path if os.path.isdir(reader.path) else reader.path.parent
+    for one in plan.files:
+        whole = len(plan.files) == 1 and len(reader.files) == 1
+        with closing(InputFile(reader.files[0].path if whole else folder / one.name)) as opened:
+            _compare_file(opened, one, added)
+
+
+def _compare_file(file: InputFile, plan: FilePlan, added: Add) -> None:
+    """Compare each part of a file with what was to be there."""
+    if file.size != plan.nbytes:
+        _differs(file.path, f"it has {file.size} bytes, and {plan.nbytes} were written")
+    sums: dict[Blob | Derived, int] = {}
+    for part in plan.parts:
+        content = part.content
+        assert part.offset is not None, "torch writes no such file"
+        if isinstance(content, Blob):
+            # A value without elements was not even computed.
+            wanted, heard = (_crc(content, added) or 0) if content.nbytes else 0, added
+            sums[content] = wanted
+        elif isinstance(content, Derived):
+            sums[content] = wanted = crc32(content.make(sums))
+            heard = unheard
+        else:
+            wanted, heard = crc32(content), unheard
+        if file.crc32(part.offset, part.nbytes, heard) != wanted:
+            what = f"`{part.keys[0]}`" if part.keys else f"its {part.what}"
+            _differs(file.path, f"the bytes of {what} are not those that were written")
+
+
+def _compare_loaded(reader: Reader, found: list[TensorInfo], wanted: list[OutTensor], added: Add) -> None:
+    """Compare the bytes of tensors as the reader has them, wherever it finds these."""
     seen: set[Blob] = set()
     for read, written in zip(found, wanted, strict=True):
-        if read.type != written.type or read.strides != written.stride:
-            _differs(reader.path, f"{written.type} is read back as {read.type}")
         if written.blob in seen or not written.blob.nbytes:
             continue
         seen.add(written.blob)
@@ -51,16 +89,14 @@ def compare_written(reader: Reader, output: Any, added: Add = unheard) -> None:
             added(written.blob.nbytes)
         if found_crc != _crc(written.blob, added):
             _differs(reader.path, f"the bytes of `{name}` are not those that were written")
-    _compare_storages(reader, output, added)
 
 
-def bytes_compared(output: Any, format: str) -> int:
-    """Return how many bytes are read to compare an output of a format with the arranged tree that is written."""
-    blobs = {one.blob for one in _tensors(output)}
-    # In `dcp`, values that share a storage have it each: they are archives of their own.
-    storages = list(_storages(output)) if format == "dcp" else set(_storages(output))
-    odd = sum(stored.nbytes for stored in storages)
-    return sum(2 * blob.nbytes if isinstance(blob, Moved) else blob.nbytes for blob in blobs) + 2 * odd
+def bytes_compared(plan: WritePlan) -> int:
+    """Return how many bytes of tensors are read to compare an output with what was planned."""
+    blobs = set(plan.blobs) if plan.format.by_torch else plan.blobs
+    # Values that share a storage have it each where torch writes: they are archives of their own.
+    odd = sum([stored.nbytes for stored in _storages(plan.tree)]) if plan.format.by_torch else 0
+    return sum([2 * blob.nbytes if isinstance(blob, Moved) else blob.nbytes for blob in blobs]) + 2 * odd
 
 
 def _tensors(output: Any) -> Iterator[OutTensor]:

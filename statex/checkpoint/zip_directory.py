@@ -18,6 +18,8 @@ _ENTRY = struct.Struct("<4s4x2H4x3L3H8xL")
 """Of an entry: mark, flags, method, CRC, packed size, size, lengths of name, extra field and comment, local header."""
 _LOCAL = struct.Struct("<4s22x2H")
 """Of a local header: mark, lengths of name and extra field."""
+LOCAL = b"PK\x03\x04"
+"""The mark of a local header, with which archives begin."""
 _NONE16, _NONE32 = 0xFFFF, 0xFFFFFFFF
 _ENCRYPTED = 0x1
 _DEFLATED = 8
@@ -164,7 +166,7 @@ class ZipDirectory:
         local = self.file.read(member.header, _LOCAL.size + len(name))
         mark, name_size, extra_size = _LOCAL.unpack_from(local)
         start: int = member.header + _LOCAL.size + name_size + extra_size
-        if mark != b"PK\x03\x04" or name_size != len(name) or not local.endswith(name):
+        if mark != LOCAL or name_size != len(name) or not local.endswith(name):
             self.file.damaged(f"there is no member `{member.name}` at byte {member.header}")
         if start + member.packed > self.start:
             self.file.damaged(f"its member `{member.name}` reaches into the directory")

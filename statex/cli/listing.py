@@ -182,15 +182,23 @@ def versions(header: Header, *, fold: bool) -> Iterator[str]:
 
 
 def beside(found: Overview) -> Iterator[str]:
-    """Yield lines for the values of a checkpoint, and for what else stands beside its states."""
+    """Yield lines for the values of a checkpoint, its metadata, and what else stands beside its states."""
     for name, value in list(found.values.items())[:_VALUES]:
-        text = repr(value)
-        yield f"  {escape(name)} = {escape(text if len(text) <= _CHARACTERS else text[: _CHARACTERS - 1] + '…')}"
+        yield f"  {escape(name)} = {escape(_short(repr(value)))}"
     yield from _more(len(found.values), "value")
+    # The library writes them in another order each time.
+    texts = sorted((name, text) for name, text in found.notes.items() if name != "format")
+    for name, text in texts[:_VALUES]:
+        yield f"  metadata: {escape(name)} = {escape(_short(repr(text)))}"
+    yield from _more(len(texts), "text")
     things = {name: part for name, part in found.around.items() if name not in found.values}
     for name, part in list(things.items())[:_VALUES]:
         yield f"  around the state: {escape(name)} ({_what(part)})"
     yield from _more(len(things), "thing")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _CHARACTERS else f"{text[: _CHARACTERS - 1]}…"
 
 
 def _what(part: object) -> str:

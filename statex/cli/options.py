@@ -57,7 +57,9 @@ Like = Annotated[
     Path | None,
     typer.Option("--like", metavar="FILE", help="A checkpoint whose keys, shapes and dtypes the result has to have."),
 ]
-Format = Annotated[str | None, typer.Option("--format", metavar="torch|safetensors|dcp", help="The output's format.")]
+Format = Annotated[
+    str | None, typer.Option("--format", metavar="torch|safetensors|dcp|npz", help="The output's format.")
+]
 Root = Annotated[
     str | None,
     typer.Option(

@@ -74,13 +74,19 @@ def plan_recipe(
     format: str | None,
     keys: bool,
     fold: bool,
+    layout: bool = False,
 ) -> None:
     """Say what a recipe does, and all that it reads and writes."""
     wanted, done = _previewed(path, program, aim, running, saying, format)
     assert done.plan is not None
     if saying.json:
         named = {"reads": _as_rows(reads(wanted, done)), "writes": _as_rows(writes(wanted, done))}
-        print_json(as_json(wanted, done) | named | {"unchecked": held_back(wanted)})
+        layouts = (
+            {"layouts": {one.label: one.layout.to_data() for one in done.outputs if one.layout is not None}}
+            if layout
+            else {}
+        )
+        print_json(as_json(wanted, done) | named | {"unchecked": held_back(wanted)} | layouts)
         return
     print_diagnostics(done.warnings, concise=saying.concise)
     if not saying.quiet:
@@ -88,8 +94,17 @@ def plan_recipe(
             *plan_lines(done.plan, keys=keys, fold=fold, room=room()),
             *places(wanted, done),
             *unchecked(wanted),
+            *(_layouts(wanted, done) if layout else ()),
         ):
             typer.echo(line)
+
+
+def _layouts(wanted: Request, done: Conversion) -> Iterator[str]:
+    from statex.cli.layouts import layout_lines
+
+    for spec, one in zip(wanted.outputs, done.outputs, strict=True):
+        if one.layout is not None:
+            yield from layout_lines(str(Path(spec.path)), one.layout, room())
 
 
 def check_recipe(

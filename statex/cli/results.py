@@ -14,8 +14,9 @@ from statex.cli.output import escape, print_diagnostics, print_json
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.render import to_json
 from statex.diagnostics.suggest import join_words
+from statex.dsl.plan_around import around_lines
 from statex.dsl.plan_data import plan_data
-from statex.dsl.plan_text import left_around, plan_lines, totals
+from statex.dsl.plan_text import plan_lines, totals
 from statex.session.conversion import Conversion, Written
 from statex.session.request import OutputSpec, Request
 
@@ -45,7 +46,7 @@ def _in_code(request: Request) -> list[str]:
 
 def _summary(done: Conversion) -> list[str]:
     assert done.plan is not None
-    return [totals(done.plan), *left_around(done.plan)]
+    return [totals(done.plan), *around_lines(done.plan)]
 
 
 def outcome(request: Request, done: Conversion) -> Iterator[str]:

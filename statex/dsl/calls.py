@@ -161,6 +161,8 @@ def _check_known(operation: type[Operation], bound: Mapping[str, Any]) -> None:
     """
     for name, value in bound.items():
         dtypes = [one.dtype for one in flatten_tensors(value)] if has_tensor(value) else [value]
+        if operation.unpacks and has_tensor(value):
+            dtypes = [dtype for dtype in dtypes if dtype.block is None or not dtype.block.is_known]
         raw = next((one for one in dtypes if isinstance(one, DType) and one.kind is Kind.RAW), None)
         if raw is not None:
             headline = f"`{operation.name}` is not defined for {raw}, whose tensors are only moved, as bytes"

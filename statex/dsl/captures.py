@@ -38,7 +38,7 @@ class CaptureType:
         rendered = text
         if self.kind is CaptureKind.CHOICE:
             rendered = next((c.value for c in self.choices if c.text == text), text)
-        return Captured(text, int(rendered) if self.is_int else rendered, rendered)
+        return Captured(text, int(rendered) if self.is_int else rendered, rendered, self.kind is CaptureKind.GROUP)
 
 
 @record
@@ -48,6 +48,13 @@ class Captured:
     text: str
     value: int | str
     rendered: str
+    is_group: bool = False
+    """Of a regular expression: any text at all, and not segments that take their dot along where there are none."""
+
+    @staticmethod
+    def group(text: str | None) -> Captured:
+        """Return what a group of a regular expression has matched; one that took no part is empty."""
+        return Captured(text or "", text or "", text or "", is_group=True)
 
     @staticmethod
     def number(value: int) -> Captured:

@@ -88,10 +88,12 @@ class _Notes:
         """The macros and inputs known after an included file, by its name, its blocks and the inputs known before."""
 
 
+_AROUND = (tree.SetValue, tree.AddValue, tree.DropValue)
+
 _BLOCKED: Mapping[str, tuple[type[tree.Statement], ...]] = {
     "a condition": (tree.Root, tree.Input),
-    "`within`": (tree.Root, tree.Input, tree.Param, tree.Order, tree.DropValue),
-    "a macro": (tree.Root, tree.Input, tree.Param, tree.DropValue),
+    "`within`": (tree.Root, tree.Input, tree.Param, tree.Order, *_AROUND),
+    "a macro": (tree.Root, tree.Input, tree.Param, *_AROUND),
     "an included file": (tree.Root,),
 }
 """What may not stand in a block: it speaks of the whole program, and is known before anything is carried out."""
@@ -161,8 +163,10 @@ class _Checker:
                 self._rename(node)
             case tree.Order() if node.like is not None:
                 self.notes.read.add(node.like.name)
-            case tree.Root() | tree.Order() | tree.DropValue():
+            case tree.Root() | tree.Order():
                 pass
+            case tree.SetValue() | tree.AddValue() | tree.DropValue():
+                self._around(node)
             case _:
                 self._with_patterns(node)
 
@@ -296,6 +300,12 @@ class _Checker:
                 self._texts(row.target)
             if node.where is not None:
                 self._walk(node.where, captures, current=True)
+
+    def _around(self, node: tree.SetValue | tree.AddValue | tree.DropValue) -> None:
+        for place in (node.place,) if isinstance(node, tree.AddValue) else node.places:
+            if isinstance(place, tree.MetadataOf) and place.pattern.kind is tree.PatternKind.REGEX:
+                compile_pattern(place.pattern, splice=self._splice)
+        self.expressions(node, {})
 
     def _with_patterns(self, node: tree.Statement) -> None:
         """Check a statement whose patterns bind what its templates and expressions use."""
@@ -469,7 +479,7 @@ class _Checker:
 
 def _has_current(node: tree.Statement) -> bool:
     """Say whether the expressions of a statement have a current tensor, with its key."""
-    return not isinstance(node, tree.Param | tree.Let | tree.Expect) and (
+    return not isinstance(node, tree.Param | tree.Let | tree.Expect | tree.SetValue | tree.AddValue) and (
         not isinstance(node, tree.Add) or node.each is not None
     )
 

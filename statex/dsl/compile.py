@@ -26,7 +26,7 @@ from statex.dsl.scope import Scope
 from statex.dsl.state import Entry, initial_state, output_of
 from statex.dsl.statements import runner
 from statex.dsl.written import is_plain
-from statex.header import Header, Nested, OpaqueInfo
+from statex.header import Header, KeyPath, Nested, OpaqueInfo
 from statex.source import Source, Span
 
 
@@ -41,6 +41,7 @@ def compile_plan(
     load: Callable[[str, str], Source],
     root: str | None = None,
     at: str = "",
+    put_at: KeyPath | None = None,
     brief: bool = False,
 ) -> Plan:
     """Run the parts of a program over headers, one after the other, and return the plan; no data is read.
@@ -48,13 +49,13 @@ def compile_plan(
     `checked` is what is known of the program without a checkpoint, `load` reads the rule file a path in a folder names.
     `root` is the path of the state as rules write it, if the result is nested as the state is; else it is flat.
     A program is for the whole state, or for the module `at` a path in it: then it sees the keys of this one without the
-    path, and all others stay as they are.
+    path, and all others stay as they are. `put_at` is where the state will be, if that is elsewhere: `()` is alone.
 
     Raises:
         StatexError: all errors of the program on this checkpoint at once; the first one alone, and without looking
             for what was probably meant, if they shall be `brief`.
     """
-    compiler = Compiler(header, inputs, target, load, runner, outside, at, brief=brief)
+    compiler = Compiler(header, inputs, target, load, runner, outside, at, put_at, brief=brief)
     compiler.nesting = Nesting(header) if header.containers and root is not None else None
     with compiler.reporting():
         check_outside(checked, outside)
@@ -125,7 +126,8 @@ def _plan(
         warnings=(),
         parameters=parameters,
         same=tuple(compiler.same),
-        dropped_values=tuple(compiler.dropped_values),
+        edits=tuple(compiler.around.edits),
+        notes=compiler.around.notes,
     )
 
 
@@ -170,8 +172,8 @@ def _lint_ties(compiler: Compiler, entries: Mapping[str, Entry]) -> None:
             compiler.found.add(
                 diagnostic(
                     lints.TIE_ENDS,
-                    f"{join_words([f'`{k}`' for k in keys], limit=3)} shared one tensor, and now "
-                    f"`{first}` and `{second}` differ",
+                    f"{join_words([f'`{k}`' for k in keys], limit=3)} shared one tensor, and `{first}` and `{second}` "
+                    "no longer do",
                     compiler.steps[step].span if step >= 0 else None,
                     help="change both in one statement, or drop one",
                 )

@@ -10,6 +10,7 @@ from statex.diagnostics import Collector, Diagnostic, StatexError, diagnostic, f
 from statex.diagnostics.codes import keys as key_codes
 from statex.diagnostics.codes import names as name_codes
 from statex.diagnostics.codes import target as target_codes
+from statex.dsl.around import Around
 from statex.dsl.bounds import Bounds
 from statex.dsl.captures import Bindings, CaptureType
 from statex.dsl.computing import check_compute
@@ -31,7 +32,8 @@ from statex.dsl.templates import Template, compile_template
 from statex.dsl.values import UNKNOWN, TensorValue, Value
 from statex.dtypes import DType
 from statex.grammar import parse, tree
-from statex.header import Header, OpaqueInfo
+from statex.header import Header, KeyPath, OpaqueInfo
+from statex.paths import Address
 from statex.record import record
 from statex.source import Source, Span
 
@@ -99,6 +101,7 @@ class Compiler:
         runner: Callable[[dict[str, Given]], Runner],
         outside: Outside,
         at: str = "",
+        put_at: KeyPath | None = None,
         *,
         brief: bool = False,
     ) -> None:
@@ -122,7 +125,7 @@ class Compiler:
         self.steps: list[Step] = []
         self.allowed: list[Allowed] = []
         self.same: list[Same] = []
-        self.dropped_values: list[str] = []
+        self.around = Around(header, put_at)
         self._gone: dict[str, Change] = {}
         self._gone_steps = 0
         self._ties: dict[Hashable, Hashable] = {}
@@ -494,9 +497,13 @@ class Compiler:
         main_only(node)
         return text_matches(self.pattern(node, scope, placed=False), text, context)
 
-    def value_at(self, path: str) -> Value:
+    def value_at(self, path: Address, span: Span) -> Value:
         """Return a plain value of the checkpoint; KeyError where it has none."""
-        return self.header.values[path]
+        return self.around.value_at(path, span)
+
+    def text_at(self, name: str) -> str:
+        """Return a text of the metadata; KeyError where it has none."""
+        return self.around.notes[name]
 
 
 def _case(key: str, bindings: Bindings) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from statex.dsl.metadata import Metadata, below
-from statex.dsl.plan import Change
+from statex.dsl.plan import AROUND, Change
 from statex.header import Header
 
 T = TypeVar("T")
@@ -42,6 +42,8 @@ def spliced(whole: Mapping[str, T], prefix: str, own: Iterable[tuple[str, T]]) -
 
 
 def in_whole(change: Change, prefix: str) -> Change:
-    """Return a change of part of a state with the keys of the whole."""
+    """Return a change of part of a state with the keys of the whole; what stands around that is named as it is."""
+    if change.kind in AROUND:
+        return change
     before, after = (tuple([f"{prefix}{key}" for key in keys]) for keys in (change.before, change.after))
     return Change(change.kind, before, after)

@@ -31,6 +31,7 @@ from statex.dsl.values import (
 )
 from statex.dtypes import BY_NAME, DType
 from statex.grammar import tree
+from statex.paths import Address
 from statex.record import record
 from statex.source import Span
 
@@ -55,8 +56,11 @@ class World(Protocol):
     def key_matches(self, text: str, node: tree.PatternNode, scope: Scope, context: Context) -> bool:
         """Say whether a pattern matches a text."""
 
-    def value_at(self, path: str) -> Value:
+    def value_at(self, path: Address, span: Span) -> Value:
         """Return a plain value of the checkpoint; KeyError where it has none."""
+
+    def text_at(self, name: str) -> str:
+        """Return a text of the metadata; KeyError where it has none."""
 
 
 @record
@@ -78,7 +82,14 @@ class Context:
     own: DType | None = None
 
 
-_NAMED_LAST = {"size": "dim", "shape": "dim", "value": "default", "lookup": "default", "lookup_regex": "default"}
+_NAMED_LAST = {
+    "size": "dim",
+    "shape": "dim",
+    "value": "default",
+    "metadata": "default",
+    "lookup": "default",
+    "lookup_regex": "default",
+}
 """The questions whose last argument may be given by name."""
 
 
@@ -286,8 +297,11 @@ class Evaluator:
             return self._apply("getitem", node.span, [(value, node.value.span), (indices, node.span)])
         if isinstance(value, PatternValue):
             value = value.text
-        if isinstance(value, tuple | str) and len(indices) == 1:
-            return _pick(value, indices[0], node)
+        if isinstance(value, tuple | str):
+            if len(indices) == 1:
+                return _pick(value, indices[0], node)
+            one = "text" if isinstance(value, str) else "list"
+            fail(codes.WRONG_KIND, f"a {one} takes one index, not {len(indices)}", node.span, values=[describe(value)])
         fail(
             codes.WRONG_KIND,
             f"`[…]` needs a tensor or a list, not {kind_of(value)}",
@@ -346,7 +360,7 @@ def no_current(name: str, span: Span) -> NoReturn:
         StatexError: SX218.
     """
     helps = {
-        "key": "there is no current key in a `let`, in `if`, or in an `add` without `for`",
+        "key": "there is no current key in a `let`, in `if` and `expect`, or in an `add` without `for`",
         "it": "name the tensor by its key",
     }
     fail(

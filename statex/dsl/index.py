@@ -29,14 +29,28 @@ class _Node:
         self.key: str | None = None
 
 
-def _put(root: _Node, key: str) -> None:
+def _put(root: _Node, key: str, *, backwards: bool = False) -> None:
     node = root
-    for segment in key.split("."):
+    segments = key.split(".")
+    for segment in reversed(segments) if backwards else segments:
         child = node.children.get(segment)
         if child is None:
             child = node.children[segment] = _Node()
         node = child
     node.key = key
+
+
+_SCANS = 8
+"""After so many patterns that begin with `**`, keys are looked up by their last segments."""
+
+
+def _below(node: _Node) -> Iterator[str]:
+    pending = [node]
+    while pending:
+        one = pending.pop()
+        if one.key is not None:
+            yield one.key
+        pending += one.children.values()
 
 
 def _anywhere(elements: Sequence[Element]) -> bool:
@@ -51,6 +65,8 @@ class KeyIndex:
         self._ranks: dict[str, int] = {key: rank for rank, key in enumerate(keys)}
         self._next = len(self._ranks)
         self._trie: _Node | None = None
+        self._ends: _Node | None = None
+        self._scans = 0
 
     def __contains__(self, key: object) -> bool:
         return key in self._ranks
@@ -63,6 +79,7 @@ class KeyIndex:
 
     def add(self, key: str) -> None:
         """Add a key."""
+        self._forget_ends()
         if self._trie is not None:
             _put(self._trie, key)
         self._ranks[key] = self._next
@@ -70,6 +87,7 @@ class KeyIndex:
 
     def discard(self, key: str) -> None:
         """Remove a key, and the branches that held only it."""
+        self._forget_ends()
         del self._ranks[key]
         if self._trie is None:
             return
@@ -86,6 +104,7 @@ class KeyIndex:
 
     def change(self, removed: Collection[str], added: Collection[str]) -> None:
         """Remove keys, then add others."""
+        self._forget_ends()
         if len(removed) + len(added) > len(self._ranks) // 4:
             # To build the trie anew, when it is needed, costs less than so many changes.
             self._trie = None
@@ -101,6 +120,28 @@ class KeyIndex:
             self.discard(key)
         for key in added:
             self.add(key)
+
+    def _forget_ends(self) -> None:
+        self._ends = None
+        self._scans = 0
+
+    def _ending_as(self, elements: Sequence[Element]) -> Iterable[str]:
+        """Return the keys that have the last segments of a pattern, of which many are asked for."""
+        self._scans += 1
+        if self._scans <= _SCANS or not isinstance(elements[-1], Literal):
+            return self._ranks
+        if self._ends is None:
+            self._ends = _Node()
+            for key in self._ranks:
+                _put(self._ends, key, backwards=True)
+        node = self._ends
+        for element in reversed(elements):
+            if not isinstance(element, Literal):
+                break
+            if element.text not in node.children:
+                return ()
+            node = node.children[element.text]
+        return _below(node)
 
     @property
     def _root(self) -> _Node:
@@ -123,8 +164,9 @@ class KeyIndex:
         return found
 
     def _candidates(self, pattern: Pattern) -> Iterable[str]:
-        if pattern.regex is not None or any(_anywhere(elements) for elements in pattern.variants):
-            return self._ranks
+        anywhere = [elements for elements in pattern.variants if _anywhere(elements)]
+        if pattern.regex is not None or anywhere:
+            return self._ending_as(anywhere[0]) if len(pattern.variants) == 1 and anywhere else self._ranks
         literal = pattern.node.text if pattern.node.kind is PatternKind.LITERAL else pattern.literal
         if literal is not None:
             return {literal} & self._ranks.keys()

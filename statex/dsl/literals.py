@@ -13,7 +13,7 @@ from statex.grammar.tree import PatternKind, PatternNode
 from statex.source import Span
 
 _PLACE = re.compile(r"\{[^{}]*\}|\*+")
-_NAME = re.compile(r"[A-Za-z_]\w*")
+_NAME = re.compile(r"\$?[A-Za-z_]\w*")
 
 
 def literal_captures(
@@ -43,7 +43,9 @@ def _is_bound(place: str, captures: Mapping[str, CaptureType], constants: Contai
     if inside.isdigit():
         return inside in captures
     names = _NAME.findall(inside.partition(":")[0])
-    return bool(names) and all(name in captures or name in constants for name in names)
+    return bool(names) and all(
+        any(one in captures or one in constants for one in (name, name.removeprefix("$"))) for name in names
+    )
 
 
 def _template(text: str, places: list[re.Match[str]]) -> str:

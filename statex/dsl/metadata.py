@@ -40,9 +40,10 @@ def follow(metadata: Metadata, before: Iterable[str], born: Iterable[tuple[str, 
 
     `before` are the keys of the input, `born` pairs each key of the result with the key of the input its module
     comes from. A module that holds keys goes where its keys went; one without keys of its own (a container, an
-    activation) goes with the modules below or around it; a module whose keys are all gone is left out. The root
-    stays the root. Where the whole state has moved below one module, that is what the root was, and carries its
-    stamp; where all of it has come from below one module, the root is what that was.
+    activation) goes with the modules below or around it; a module whose keys are all gone is left out. What keeps a
+    key of its own stays what it was, whatever comes into it. The root stays the root. Where the whole state has moved
+    below one module, that is what the root was, and carries its stamp; where all of it has come from below one
+    module, the root is what that was.
     """
     born = list(born)
     moves = _module_moves(born)
@@ -61,7 +62,8 @@ def follow(metadata: Metadata, before: Iterable[str], born: Iterable[tuple[str, 
                 result[outer] = noted
         elif path in moves:
             for new in moves[path]:
-                result.setdefault(new, noted)
+                if new == path or new not in moves.get(new, ()):
+                    result.setdefault(new, noted)
         elif path not in gone:
             _place_beside(path, noted, moves, gone, result)
     return OrderedDict(result)

@@ -16,11 +16,18 @@ from statex.dsl.patterns import Pattern
 from statex.header import Header, Nested, OpaqueInfo, TensorInfo, TensorType
 from statex.record import record
 from statex.source import Span
+from statex.surroundings import Edit
+
+AROUND = ("value set", "value added", "text set", "text added", "left out")
+"""Changes around the state, of values and of texts of the metadata; what they name is no key."""
 
 
 @record
 class Change:
-    """What a statement did to some keys: `renamed`, `set`, `added`, `copied`, `dropped`, `split`, `merged`."""
+    """What a statement did to some keys: `renamed`, `set`, `added`, `copied`, `dropped`, `split`, `merged`.
+
+    Of what stands around the state it is one of `AROUND`, and `after` is how rules name that.
+    """
 
     kind: str
     before: tuple[str, ...]
@@ -141,8 +148,10 @@ class Plan:
     """What stands around the state and is not in the output, because of `root … -> …`."""
     linked: Mapping[str, str] = field(default_factory=dict)
     """The files of inputs' folders that are links to elsewhere, and where these lead."""
-    dropped_values: tuple[str, ...] = ()
-    """The paths of values around the state that rules leave out."""
+    edits: tuple[Edit, ...] = ()
+    """What rules change around the state: values, and texts of the metadata."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """The texts beside the tensors, as the rules leave them."""
 
     def info(self, key: SourceKey) -> TensorInfo | OpaqueInfo:
         """Return the header's entry of a source."""

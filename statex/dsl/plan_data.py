@@ -9,6 +9,7 @@ from statex.diagnostics.render import to_json
 from statex.dsl.graph import Call, Source
 from statex.dsl.ledger import label
 from statex.dsl.plan import Plan, Step
+from statex.dsl.plan_around import around_data
 
 
 def plan_data(plan: Plan) -> dict[str, Any]:
@@ -21,6 +22,7 @@ def plan_data(plan: Plan) -> dict[str, Any]:
         "account": account_data(plan),
         "totals": asdict(plan.totals),
         "left_around": list(plan.left_around),
+        "around": around_data(plan),
         "linked": [{"path": path, "from": real} for path, real in plan.linked.items()],
         "cost": asdict(plan.cost) if plan.cost is not None else None,
         "warnings": [to_json(warning) for warning in plan.warnings],

@@ -12,6 +12,7 @@ from statex.diagnostics.folding import Folded, alone, folded, shifts
 from statex.diagnostics.tables import columns
 from statex.dsl.ledger import label
 from statex.dsl.plan import Change, Cost, Plan, Step
+from statex.dsl.plan_around import around_lines, step_lines
 from statex.header import TensorInfo
 
 R = TypeVar("R", bound=tuple[Any, ...])
@@ -29,20 +30,14 @@ def plan_lines(plan: Plan, *, keys: bool, fold: bool = True, room: int | None = 
     """
     lines: list[str] = []
     shown = columns([(_place(step), _statement(step), _counts(step)) for step in plan.steps])
-    for line, step in zip(shown, plan.steps, strict=True):
+    for number, (line, step) in enumerate(zip(shown, plan.steps, strict=True)):
         lines.append(line)
         if keys:
-            lines += _changes(step, plan, fold)
+            lines += _changes(number, step, plan, fold)
     if keys:
         lines += _fates(plan, fold, room)
     cost = [f"  {_cost(plan.cost)}"] if plan.cost is not None else []
-    return [*lines, *_linked(plan, every=keys), *cost, totals(plan), *left_around(plan)]
-
-
-def left_around(plan: Plan) -> list[str]:
-    """Return the line that says what around the state is not in the output, where there is such."""
-    names = ", ".join(escape(name) for name in plan.left_around)
-    return [f"left out around the state: {names}"] if names else []
+    return [*lines, *_linked(plan, every=keys), *cost, totals(plan), *around_lines(plan)]
 
 
 def _linked(plan: Plan, *, every: bool) -> list[str]:
@@ -67,7 +62,10 @@ def _counts(step: Step) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "nothing to do"
 
 
-def _changes(step: Step, plan: Plan, fold: bool) -> list[str]:
+def _changes(number: int, step: Step, plan: Plan, fold: bool) -> list[str]:
+    edits = [edit for edit in plan.edits if edit.step == number]
+    if edits:
+        return [f"      {line}" for line in step_lines(edits)]
     rows = [(_change(change, plan, fold), _shift(change.before, change.after)) for change in step.changes]
     return [f"      {group.key}{_times(group)}" for group in _grouped(rows, lambda row: row[0], fold)]
 
@@ -96,9 +94,8 @@ def _change(change: Change, plan: Plan, fold: bool) -> str:
     if change.kind == "set":
         output = plan.outputs.get(change.after[0])
         return f"{after} = {output.type}" if output is not None and output.type else after
-    signs = {"left out": "-", "compared": "="}
     if not change.before:
-        return f"{signs.get(change.kind, '+')} {after}"
+        return f"{'=' if change.kind == 'compared' else '+'} {after}"
     return f"{before} -> {after}" if change.after else f"- {before}"
 
 
@@ -148,5 +145,5 @@ def plan_html(plan: Plan) -> str:
         for step in plan.steps
     )
     head = "<tr><th>place</th><th>statement</th><th>changes</th></tr>"
-    said = [*([_cost(plan.cost)] if plan.cost is not None else []), totals(plan), *left_around(plan)]
+    said = [*([_cost(plan.cost)] if plan.cost is not None else []), totals(plan), *around_lines(plan)]
     return f"<table>{head}{rows}</table><p>{'<br>'.join(map(html, said))}</p>"

@@ -15,17 +15,22 @@ from statex.dsl.operators import bounded
 from statex.dsl.ops.base import whole
 from statex.dsl.patterns import REGEX_SECONDS
 from statex.dsl.values import UNKNOWN, TensorValue, Value, describe, is_tensors, kind_of
+from statex.dsl.written import show_text
+from statex.paths import Address, as_list, in_rules
 from statex.source import Span
 
 
 class Values(Protocol):
-    """Where plain values of a nested checkpoint come from."""
+    """Where plain values of a nested checkpoint come from, and the texts beside its tensors."""
 
-    def value_at(self, path: str) -> Value:
-        """Return the plain value at a dotted path; KeyError where there is none."""
+    def value_at(self, path: Address, span: Span) -> Value:
+        """Return the plain value at a path; KeyError where there is none."""
+
+    def text_at(self, name: str) -> str:
+        """Return a text of the metadata; KeyError where there is none."""
 
 
-OF_PLAIN = frozenset(["value", "lookup", "lookup_regex", "isqrt"])
+OF_PLAIN = frozenset(["value", "metadata", "lookup", "lookup_regex", "isqrt"])
 """The questions that are asked of plain values, and not of a tensor."""
 
 
@@ -38,6 +43,8 @@ def ask(name: str, arguments: Sequence[Value], span: Span, values: Values, asked
     """
     if name == "value":
         return _value(arguments, span, values)
+    if name == "metadata":
+        return _text(arguments, span, values)
     if name == "isqrt":
         return _isqrt(arguments, span)
     if name in OF_PLAIN:
@@ -128,21 +135,44 @@ def _matching(table: Mapping[str, Value], text: str, span: Span) -> str | None:
 
 
 def _value(arguments: Sequence[Value], span: Span, values: Values) -> Value:
-    if not 1 <= len(arguments) <= 2 or not isinstance(arguments[0], str):
-        fail(codes.WRONG_KIND, "`value` takes the dotted path of a plain value as text, and perhaps a default", span)
+    if not 1 <= len(arguments) <= 2 or not _is_path(arguments[0]):
+        fail(
+            codes.WRONG_KIND,
+            "`value` takes the path of a plain value, as dotted text or as a list of keys, and perhaps a default",
+            span,
+        )
     try:
-        found = values.value_at(arguments[0])
+        found = values.value_at(arguments[0], span)
+    except KeyError:
+        if len(arguments) == 2:
+            return arguments[1]
+        path = arguments[0] if isinstance(arguments[0], str) else as_list(arguments[0])
+        fail(
+            codes.VALUE_MISSING,
+            f"the checkpoint has no plain value at `{path}`",
+            span,
+            help=f"give a default: `value({in_rules(path)}, 0)`",
+        )
+    return bounded(found, span)
+
+
+def _is_path(value: Value) -> bool:
+    return isinstance(value, str) or (
+        isinstance(value, tuple) and bool(value) and all(isinstance(one, str) or type(one) is int for one in value)
+    )
+
+
+def _text(arguments: Sequence[Value], span: Span, values: Values) -> Value:
+    if not 1 <= len(arguments) <= 2 or not isinstance(arguments[0], str):
+        fail(codes.WRONG_KIND, "`metadata` takes the name of a text, and perhaps a default", span)
+    try:
+        return values.text_at(arguments[0])
     except KeyError:
         if len(arguments) == 2:
             return arguments[1]
         fail(
             codes.VALUE_MISSING,
-            f"the checkpoint has no plain value at `{arguments[0]}`",
+            f"the checkpoint has no text `{arguments[0]}` in its metadata",
             span,
-            help=f"give a default: `value('{arguments[0]}', 0)`",
+            help=f"give a default: `metadata({show_text(arguments[0])}, '')`",
         )
-    return bounded(_as_value(found), span)
-
-
-def _as_value(found: object) -> Value:
-    return tuple(_as_value(item) for item in found) if isinstance(found, list | tuple) else found

@@ -252,7 +252,7 @@ Ahead = dict[int, regex.Match[str]]
 
 def _groups(found: regex.Match[str]) -> dict[str, Captured]:
     groups = {str(i): text for i, text in enumerate(found.groups(), 1)} | found.groupdict()
-    return {name: Captured(text or "", text or "", text or "") for name, text in groups.items()}
+    return {name: Captured.group(text) for name, text in groups.items()}
 
 
 def plain_text(node: PatternNode, splice: Splicer) -> str:

@@ -18,6 +18,8 @@ from statex.source import Span
 _BY_INDEX = frozenset(("select", "slice", "item", "take"))
 """What indices are for here."""
 
+_FORMULAS = {"lerp": "it + 0.5 * (ft::{key} - it)", "addmm": "it + x @ y"}
+
 _ATTRIBUTES = frozenset(("T", "mT", "shape", "dtype", "ndim", "data"))
 _STAGE = re.compile(r"[|=][ \t]*\Z")
 """What stands before an operation that is not called in brackets."""
@@ -33,6 +35,8 @@ def unknown_operation(call: tree.Call) -> Diagnostic:
         helps = [_NOT_RANDOM]
     elif name in _BY_INDEX:
         helps = ["an index takes a part: `it[0]`, `it[:, 2:5]`"]
+    elif name in _FORMULAS:
+        helps = [f"write it as a formula: `{_FORMULAS[name]}`"]
     elif word is not None and word not in known:
         helps, span = [f"did you mean `{_as_method(call)}`?"], call.span
     else:

@@ -139,7 +139,7 @@ def compile_template(
 def _is_segments(piece: tree.Piece, bindings: Bindings, stars: int) -> bool:
     if isinstance(piece, tree.Star | tree.DoubleStar):
         return f"*{stars}" in bindings
-    return isinstance(piece, tree.Capture)
+    return isinstance(piece, tree.Capture) and not (piece.name in bindings and bindings[piece.name].is_group)
 
 
 def _unbound(name: str, span: Span, captures: Mapping[str, CaptureType]) -> Diagnostic:

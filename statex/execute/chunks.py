@@ -7,111 +7,122 @@ result is torch's to the bit. Where numpy has the same result, torch is not impo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
-from statex.checkpoint.contents import Buffer, Run
+from statex.checkpoint.contents import Buffer
 from statex.dsl.graph import Call, Graph, Ref
-from statex.dtypes import BOOL, Kind
+from statex.dsl.ops import OPERATIONS
+from statex.dtypes import BOOL, DType, Kind
 from statex.execute import kernels
-from statex.execute.ranges import Ranges, Runs
-from statex.execute.readable import as_bytes
-from statex.execute.sequential import SequentialBytes
-from statex.execute.values import run_call
+from statex.execute.movement import Movement
+from statex.execute.readable import as_bytes, tensor_bytes
+from statex.execute.sequential import Reader, SequentialBuffers
+from statex.execute.unpacking import unpacked
+from statex.execute.values import arguments_of, run_call
 from statex.header import TensorType
 from statex.torch_dtypes import torch_dtype
 
 CHUNK = 128 * 1024
 """Elements that are computed at a time."""
 
-_EXACT = frozenset(
-    ["cast", "add", "sub", "mul", "div", "neg", "abs", "sqrt", "square", "floor", "ceil", "round", "clamp",
-     "eq", "ne", "lt", "le", "gt", "ge"]
-)  # fmt: skip
-_FILLS = {"zeros": 0, "ones": 1, "zeros_like": 0, "ones_like": 1, "full": None, "full_like": None}
-"""Operations that make one number again and again; `None` where an argument says which."""
-_DEPTH = 32
-
 Step = Callable[[int, int], Any]
 """Gives the elements from a place on, so many, as a torch tensor or numpy array of one dimension."""
 
 
 class Chunks:
-    """Finds and does elementwise work over values that stand in inputs."""
+    """Finds and does elementwise work over values that stand in inputs, and over what is computed as a whole.
 
-    def __init__(self, graph: Graph, ranges: Ranges) -> None:
+    `whole` gives the latter, as a torch tensor.
+    """
+
+    def __init__(self, graph: Graph, movement: Movement, whole: Callable[[int], Any]) -> None:
         self._graph = graph
-        self._ranges = ranges
+        self._movement = movement
+        self._take = whole
         self._possible: dict[int, bool] = {}
 
-    def can(self, id: int, depth: int = 0) -> bool:
+    def can(self, id: int) -> bool:
         """Say whether a value can be computed in chunks."""
         if id not in self._possible:
-            self._possible[id] = depth < _DEPTH and self._can(id, depth)
+            self._possible[id] = self._can(id)
         return self._possible[id]
 
-    def _can(self, id: int, depth: int) -> bool:
+    def _can(self, id: int) -> bool:
         node = self._graph[id]
         if not isinstance(node, Call) or isinstance(node.type, tuple):
             return False
-        if node.operation in _FILLS:
-            return True
-        if node.operation not in _EXACT or node.type.dtype.kind is Kind.COMPLEX:
+        operation = OPERATIONS[node.operation]
+        if not operation.in_parts(dict(node.arguments)) or node.type.dtype.kind is Kind.COMPLEX:
             return False
         for operand in self._inner(id):
             kind = self._graph[operand].type
             if not isinstance(kind, TensorType) or kind.shape != node.type.shape or kind.dtype.kind is Kind.COMPLEX:
                 return False
-            if self._ranges.of(operand) is None and not self.can(operand, depth + 1):
-                return False
         return True
+
+    def whole(self, id: int) -> list[int]:
+        """Return the values that one is computed of, which have to be computed as whole tensors: maybe itself."""
+        return [one for one in self._order(id) if self._movement.of(one) is None and not self.can(one)]
 
     def needs_torch(self, id: int) -> bool:
         """Say whether torch has to be imported to compute a value."""
-        return self._by_numpy(id) is None
+        return bool(self.whole(id)) or not self._is_by_numpy(id)
 
-    def runs(self, id: int) -> list[Run]:
-        """Return the runs that are read for a value."""
-        found = [self._ranges.of(one) for one in self._order(id)]
-        return [run for runs in found if runs is not None for run in runs]
+    def moved(self, id: int) -> list[int]:
+        """Return the values that one is computed of, which stand in inputs."""
+        return [one for one in self._order(id) if self._movement.of(one) is not None]
 
     def buffers(self, id: int) -> Iterator[Buffer]:
         """Yield the bytes of a value."""
         kind = self._graph[id].type
         assert isinstance(kind, TensorType)
-        step = self._by_numpy(id) or self._by_torch(id)
+        if self._is_by_numpy(id):
+            step = self._steps(id, _numpy_reader, self._by_numpy)
+        else:
+            step = self._steps(id, _torch_reader, run_call)
         for start in range(0, kind.numel, CHUNK):
             yield as_bytes(step(start, min(CHUNK, kind.numel - start)))
 
-    # --- numpy -------------------------------------------------------------------------------------------------
+    def _is_by_numpy(self, id: int) -> bool:
+        """Say whether numpy does all that is done in chunks."""
+        return all(map(self._is_for_numpy, self._order(id)))
 
-    def _by_numpy(self, id: int) -> Step | None:
-        node = self._graph[id]
-        runs = self._ranges.of(id)
-        kind = node.type
+    def _is_for_numpy(self, id: int) -> bool:
+        """Say whether numpy reads, or computes of its operands, the same bits as torch."""
+        kind = self._graph[id].type
         assert isinstance(kind, TensorType)
-        if runs is not None:
-            return _numpy_reader(runs, kind) if kind.dtype.name in kernels.NUMPY else None
-        assert isinstance(node, Call)
-        if node.operation in _FILLS:
-            return _numpy_fill(node, kind)
-        if node.operation != "cast":
-            return None
-        operand = self._inner(id)[0]
-        source = self._graph[operand].type
-        assert isinstance(source, TensorType)
-        cast, inner = kernels.casts(source.dtype, kind.dtype), self._by_numpy(operand)
-        if cast is None or inner is None:
-            return None
-        return lambda start, count: cast(inner(start, count))
+        if not self._operands(id):
+            return kind.dtype.name in kernels.NUMPY or kind.dtype.block is not None
+        call, source = self._call(id), self._source_dtype(id)
+        if source != kind.dtype:
+            return kernels.casts(source, kind.dtype) is not None
+        operation = OPERATIONS[call.operation]
+        # torch rounds a number on the left to the dtype, or computes with it in another way.
+        leads = operation.commutes or not isinstance(call.arguments[0][1], int | float)
+        return operation.numpy is not None and kernels.computes(kind.dtype) and leads
 
-    # --- torch -------------------------------------------------------------------------------------------------
+    def _by_numpy(self, call: Call, argument: Callable[[Any], Any]) -> Any:
+        assert isinstance(call.type, TensorType)
+        arguments = arguments_of(call, argument)
+        operation = OPERATIONS[call.operation]
+        if operation.numpy is not None:
+            return kernels.computed(operation, call.type.dtype, arguments)
+        (ref,) = [value for _, value in call.arguments if isinstance(value, Ref)]
+        cast = kernels.casts(self._graph[ref.id].type.dtype, call.type.dtype)  # type: ignore[union-attr]
+        assert cast is not None
+        return cast(argument(ref))
 
-    def _by_torch(self, id: int) -> Step:
+    def _source_dtype(self, id: int) -> DType:
+        """Return the dtype that all operands of a call have."""
+        (dtype,) = {self._graph[operand].type.dtype for operand in self._inner(id)}  # type: ignore[union-attr]
+        return dtype
+
+    def _steps(self, id: int, reader: Callable[[Reader, TensorType], Step], compute: Callable[..., Any]) -> Step:
         """Return what computes each value that goes into this one once a chunk, and frees it after its last use."""
         order = self._order(id)
         last = {operand: one for one in order for operand in self._operands(one)}
-        leaves = {one: self._leaf(one) for one in order if not self._operands(one)}
-        inner = self._graph.inner
+        leaves = {one: self._leaf(one, reader) for one in order if not self._operands(one)}
 
         def step(start: int, count: int) -> Any:
             values: dict[int, Any] = {}
@@ -119,13 +130,18 @@ class Chunks:
                 if one in leaves:
                     values[one] = leaves[one](start, count)
                     continue
-                values[one] = run_call(self._call(one), lambda a: values[inner(a.id)] if isinstance(a, Ref) else a)
+                values[one] = compute(self._call(one), partial(self._argument, values))
                 for operand in self._operands(one):
                     if last[operand] == one:
                         values.pop(operand, None)
             return values[id]
 
         return step
+
+    def _argument(self, values: dict[int, Any], given: Any) -> Any:
+        if isinstance(given, Ref):
+            return values[self._graph.inner(given.id)]
+        return tuple([self._argument(values, one) for one in given]) if isinstance(given, tuple) else given
 
     def _order(self, id: int) -> list[int]:
         """Return a value and those it is computed from, operands first."""
@@ -137,10 +153,8 @@ class Chunks:
         return sorted(seen)
 
     def _operands(self, id: int) -> tuple[int, ...]:
-        """Return what a value is computed from; nothing where it stands in inputs or is a fill."""
-        if self._ranges.of(id) is not None or self._call(id).operation in _FILLS:
-            return ()
-        return self._inner(id)
+        """Return what a value is computed from in chunks; nothing where it stands in inputs, or is computed whole."""
+        return self._inner(id) if self._movement.of(id) is None and self.can(id) else ()
 
     def _inner(self, id: int) -> tuple[int, ...]:
         """Return the operands of a call: how they lie in memory does not count, element by element."""
@@ -151,52 +165,43 @@ class Chunks:
         assert isinstance(node, Call)
         return node
 
-    def _leaf(self, id: int) -> Step:
-        runs, kind = self._ranges.of(id), self._graph[id].type
+    def _leaf(self, id: int, reader: Callable[[Reader, TensorType], Step]) -> Step:
+        kind = self._graph[id].type
         assert isinstance(kind, TensorType)
-        return _torch_fill(self._call(id), kind) if runs is None else _torch_reader(runs, kind)
+        if self._movement.of(id) is not None:
+            return reader(self._movement.reader(id), kind)
+        return reader(SequentialBuffers(iter([tensor_bytes(self._take(id))])), kind)
 
 
-def _fill_value(node: Call) -> float:
-    value = _FILLS[node.operation]
-    return float(value) if value is not None else dict(node.arguments)["fill_value"]
+def _block_reader(source: Reader, dtype: DType) -> Step:
+    """Return what gives the numbers that blocks stand for; it is asked for whole blocks."""
+    block = dtype.block
+    assert block is not None
+
+    def read(start: int, count: int) -> Any:
+        return unpacked(source.read(start // block.numel * block.nbytes, count // block.numel * block.nbytes), dtype)
+
+    return read
 
 
-def _numpy_fill(node: Call, kind: TensorType) -> Step | None:
+def _numpy_reader(source: Reader, kind: TensorType) -> Step:
     import numpy
 
-    one = kernels.element(kind.dtype, _fill_value(node))
-    if one is None:
-        return None
-    filled = numpy.frombuffer(one * min(CHUNK, max(kind.numel, 1)), dtype=kernels.NUMPY[kind.dtype.name])
-    return lambda start, count: filled[:count]
-
-
-def _torch_fill(node: Call, kind: TensorType) -> Step:
-    import torch
-
-    dtype = torch_dtype(torch, kind.dtype.name)
-    filled = torch.full(
-        (min(CHUNK, max(kind.numel, 1)),), dict(node.arguments).get("fill_value", _fill_value(node)), dtype=dtype
-    )
-    return lambda start, count: filled[:count]
-
-
-def _numpy_reader(runs: Runs, kind: TensorType) -> Step:
-    import numpy
-
+    if kind.dtype.block is not None:
+        return _block_reader(source, kind.dtype)
     size = kind.dtype.itemsize
     name = kernels.NUMPY[kind.dtype.name]
-    source = SequentialBytes(runs)
     return lambda start, count: numpy.frombuffer(source.read(start * size, count * size), dtype=name)
 
 
-def _torch_reader(runs: Runs, kind: TensorType) -> Step:
+def _torch_reader(source: Reader, kind: TensorType) -> Step:
     import torch
 
+    if kind.dtype.block is not None:
+        blocks = _block_reader(source, kind.dtype)
+        return lambda start, count: torch.from_numpy(blocks(start, count))
     size = kind.dtype.itemsize
     dtype = torch_dtype(torch, kind.dtype.name)
-    source = SequentialBytes(runs)
     if kind.dtype == BOOL:
         return lambda start, count: torch.frombuffer(source.read(start, count), dtype=torch.uint8).view(torch.bool)
     return lambda start, count: torch.frombuffer(source.read(start * size, count * size), dtype=dtype)

@@ -87,13 +87,16 @@ _IN_FLOAT32 = frozenset(["sum", "mean"])
 """Operations that make copies in float32 of what is less exact."""
 
 
-def live_set(graph: Graph, roots: list[int], loaded: Callable[[Source], int], plain: Callable[[Source], bool]) -> int:
+def live_set(
+    graph: Graph, groups: Sequence[Sequence[int]], loaded: Callable[[Source], int], plain: Callable[[Source], bool]
+) -> int:
     """Return the bytes that are alive at once, at most, while values are computed one after the other.
 
-    `loaded` says how many bytes it takes to have a source, `plain` whether its elements lie one after the other. A
-    result is counted twice: an operation may need as much besides, and a view is made contiguous in the end.
+    The values of a group are needed at the same time. `loaded` says how many bytes it takes to have a source, `plain`
+    whether its elements lie one after the other. A result is counted twice: an operation may need as much besides, and
+    a view is made contiguous in the end.
     """
-    uses = count_uses(graph, roots)
+    uses = count_uses(graph, [root for group in groups for root in group])
     buffers = _Buffers(graph, loaded, plain)
     highest = 0
 
@@ -102,23 +105,25 @@ def live_set(graph: Graph, roots: list[int], loaded: Callable[[Source], int], pl
         if uses[id] <= 0:
             buffers.free(id)
 
-    for root in roots:
-        pending = [root]
-        while pending:
-            id = pending[-1]
-            todo = [operand for operand in graph.operands(id) if operand not in buffers]
-            if id not in buffers and todo:
-                pending.extend(todo)
-                continue
-            pending.pop()
-            if id in buffers:
-                continue
-            buffers.add(id)
-            highest = max(highest, buffers.size + _scratch(graph, id))
-            for operand in graph.operands(id):
-                use(operand)
-        highest = max(highest, buffers.size + _size(graph[root].type))
-        use(root)
+    for group in groups:
+        for root in group:
+            pending = [root]
+            while pending:
+                id = pending[-1]
+                todo = [operand for operand in graph.operands(id) if operand not in buffers]
+                if id not in buffers and todo:
+                    pending.extend(todo)
+                    continue
+                pending.pop()
+                if id in buffers:
+                    continue
+                buffers.add(id)
+                highest = max(highest, buffers.size + _scratch(graph, id))
+                for operand in graph.operands(id):
+                    use(operand)
+        highest = max(highest, buffers.size + sum(_size(graph[root].type) for root in group))
+        for root in group:
+            use(root)
     return highest
 
 

@@ -1,14 +1,18 @@
-"""Computations on bits by numpy, for which torch need not be imported: casts between floats, fills, transposes.
+"""Computations on bits by numpy, for which torch need not be imported: casts between floats, and fills.
 
 Results are torch's to the bit, but for the payload of NaNs, which torch itself does not define.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from math import copysign
+from typing import TYPE_CHECKING, Any
 
-from statex.dtypes import DType, Kind
+from statex.dtypes import FLOAT32, DType, Kind
+
+if TYPE_CHECKING:
+    from statex.dsl.ops import Operation
 
 Array = Any
 """A numpy array of one dimension."""
@@ -24,7 +28,9 @@ _FLOATS = ("float64", "float32", "float16", "bfloat16")
 
 
 def casts(source: DType, target: DType) -> Callable[[Array], Array] | None:
-    """Return the function that casts arrays, or `None` where torch has to."""
+    """Return the function that casts arrays, or `None` where torch has to; of blocks, what they stand for is cast."""
+    if source.block is not None:
+        return casts(FLOAT32, target)
     if source.name not in _FLOATS or target.name not in _FLOATS:
         return None
     if target.name == "bfloat16":
@@ -36,6 +42,37 @@ def casts(source: DType, target: DType) -> Callable[[Array], Array] | None:
         # By way of f32, as in torch: a double is rounded twice.
         return lambda array: _quiet(_quiet(array, "<f4"), "<f2")
     return lambda array: _quiet(array, NUMPY[target.name])
+
+
+def computes(dtype: DType) -> bool:
+    """Say whether numpy computes with a dtype as torch does: in f32 or f64, every result rounded to the dtype."""
+    return dtype.name in _FLOATS
+
+
+def computed(operation: type[Operation], dtype: DType, arguments: Mapping[str, Any]) -> Array:
+    """Return what an operation gives for arrays of a dtype, or tuples of them, among its arguments."""
+    import numpy
+
+    assert operation.numpy is not None
+    with numpy.errstate(all="ignore"):
+        wide = {name: _wide(value, dtype, operation.rounds_numbers) for name, value in arguments.items()}
+        found = operation.numpy(numpy, **wide)
+    if dtype.name == "bfloat16":
+        return _to_bfloat16(found, nan=0xFFFF)  # as torch's vector code computes it; a cast makes 0x7fc0
+    return _quiet(found, NUMPY[dtype.name])
+
+
+def _wide(value: Any, dtype: DType, rounds: bool) -> Any:
+    """Return an argument in the precision that is computed in."""
+    import numpy
+
+    if isinstance(value, tuple):
+        return tuple([_wide(one, dtype, rounds) for one in value])
+    if not isinstance(value, numpy.ndarray):
+        if not rounds or dtype.itemsize > 2:
+            return float(value)
+        value = numpy.frombuffer(element(dtype, value), NUMPY[dtype.name])
+    return value if dtype.name == "float64" else _widened(value, dtype)
 
 
 def _widened(array: Array, dtype: DType) -> Array:
@@ -54,8 +91,8 @@ def _quiet(array: Array, kind: str) -> Array:
         return array.astype(kind, copy=False)
 
 
-def _to_bfloat16(array: Array) -> Array:
-    """Round to the nearest, halves to even, on the bits; NaN becomes 0x7fc0 as in torch."""
+def _to_bfloat16(array: Array, nan: int = 0x7FC0) -> Array:
+    """Round to the nearest, halves to even, on the bits; NaN becomes `nan`."""
     import numpy
 
     bits = array.view(numpy.uint32)
@@ -65,40 +102,28 @@ def _to_bfloat16(array: Array) -> Array:
     rounded += bits
     rounded >>= 16
     result = rounded.astype(numpy.uint16)
-    nan = numpy.isnan(array)
-    if nan.any():
-        result[nan] = 0x7FC0
+    places = numpy.isnan(array)
+    if places.any():
+        result[places] = nan
     return result
 
 
-def element(dtype: DType, value: float) -> bytes | None:
-    """Return the bytes of one element of this number, or `None` where torch has to make it."""
+def has_element(dtype: DType, value: float) -> bool:
+    """Say whether `element` can make a number of this dtype; torch has to make any other."""
+    if dtype.kind is Kind.QUANTIZED:
+        return False
+    return dtype.name in NUMPY or (value == 0 and copysign(1, value) == 1)
+
+
+def element(dtype: DType, value: float) -> bytes:
+    """Return the bytes of one element of this number."""
     import numpy
 
-    if dtype.name not in NUMPY or dtype.kind is Kind.COMPLEX:
-        return None
+    if dtype.name not in NUMPY:
+        return bytes(dtype.itemsize)
     number = numpy.array([value])
     if dtype.itemsize == 2 and dtype.is_floating_point:
         number = _quiet(number, "<f4")  # by way of f32, as in torch: a double is rounded twice
     if dtype.name == "bfloat16":
         return bytes(_to_bfloat16(number).tobytes())
     return bytes(_quiet(number, NUMPY[dtype.name]).tobytes())
-
-
-_PANEL = 64
-"""Columns that are transposed at a time: with elements of 2 bytes, two cache lines of each row."""
-_ROWS = 4096
-
-
-def transposed(data: memoryview, rows: int, columns: int, itemsize: int) -> Iterator[memoryview]:
-    """Yield the bytes of the transposed matrix, some rows of it at a time."""
-    import numpy
-
-    matrix = numpy.frombuffer(data, dtype={1: "u1", 2: "<u2", 4: "<u4", 8: "<u8", 16: "<c16"}[itemsize])
-    matrix = matrix.reshape(rows, columns)
-    width = max(1, _PANEL * 2 // itemsize)
-    for start in range(0, columns, width):
-        part = numpy.empty((min(width, columns - start), rows), matrix.dtype)
-        for top in range(0, rows, _ROWS):
-            part[:, top : top + _ROWS] = matrix[top : top + _ROWS, start : start + len(part)].T
-        yield part.view("u1").reshape(-1).data

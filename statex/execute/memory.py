@@ -9,6 +9,7 @@ from typing import Any
 from statex.dsl.graph import SourceKey
 from statex.dsl.plan import Output, Plan
 from statex.execute.laying_out import laid_out
+from statex.execute.unpacking import is_packed, loaded
 from statex.execute.values import Values
 
 Load = Callable[[SourceKey], Any]
@@ -45,7 +46,7 @@ class Run:
         self._default_device: Any = None
 
     def _source(self, key: SourceKey) -> Any:
-        tensor = self.load(key).detach()
+        tensor = loaded(self.plan.info(key), lambda: self.load(key)).detach()
         self.storages.add(tensor.untyped_storage()._cdata)
         return tensor
 
@@ -84,11 +85,15 @@ class Run:
 
     def _device(self, output: Output) -> Any:
         if output.born is not None:
-            return self.device_of(SourceKey("", 0, output.born))
+            return self._device_of(SourceKey("", 0, output.born))
         assert output.value is not None
         if self.plan.graph.has_source(output.value):
             return None
         if self._default_device is None:
             first = next((key for key, o in self.plan.header.entries.items() if hasattr(o, "type")), None)
-            self._default_device = self.device_of(SourceKey("", 0, first)) if first is not None else False
+            self._default_device = self._device_of(SourceKey("", 0, first)) if first is not None else False
         return self._default_device or None
+
+    def _device_of(self, key: SourceKey) -> Any:
+        """Return the device of a source; blocks of a file are on none."""
+        return None if is_packed(self.plan.info(key)) else self.device_of(key)

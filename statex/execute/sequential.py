@@ -2,8 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from statex.checkpoint.contents import Buffer, Run
 from statex.checkpoint.crc import crc32
-from statex.execute.ranges import Runs
+
+
+class Reader(Protocol):
+    """Reads part after part, in their order and each part once."""
+
+    def read(self, start: int, nbytes: int) -> memoryview:
+        """Return the next bytes, which begin at `start`."""
+
+
+class SequentialBuffers:
+    """Reads what comes in buffers of any size."""
+
+    def __init__(self, buffers: Iterator[Buffer]) -> None:
+        self._buffers = buffers
+        self._rest = memoryview(b"")
+
+    def read(self, start: int, nbytes: int) -> memoryview:
+        """Return the next bytes, in memory of their own where they are of several buffers."""
+        parts = []
+        while nbytes:
+            if not self._rest:
+                self._rest = memoryview(next(self._buffers))
+            parts.append(self._rest[:nbytes])
+            self._rest = self._rest[len(parts[-1]) :]
+            nbytes -= len(parts[-1])
+        return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
 
 
 class SequentialBytes:
@@ -12,7 +41,7 @@ class SequentialBytes:
     The checksum of a storage is compared when its last byte was read; where only some of it is read, beforehand.
     """
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, runs: Sequence[Run]) -> None:
         self._runs = runs
         self._sums: dict[int, int] | None = None
         """The CRC-32 so far of each run that is to be compared."""

@@ -83,8 +83,7 @@ def run_call(node: Call, argument: Callable[[Any], Any]) -> Any:
     import torch
 
     operation = OPERATIONS[node.operation]
-    axes = {p.name for p in operation.parameters if p.kind is ArgKind.AXES}
-    arguments = {name: dict(value) if name in axes else argument(value) for name, value in node.arguments}
+    arguments = arguments_of(node, argument)
     with torch.no_grad():
         try:
             return operation.run(torch, **_on_one_device(arguments, torch))
@@ -93,6 +92,12 @@ def run_call(node: Call, argument: Callable[[Any], Any]) -> Any:
         except RuntimeError as error:
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             fail(codes.TORCH_REFUSES, f"torch cannot compute `{operation.name}`: {reason}")
+
+
+def arguments_of(node: Call, argument: Callable[[Any], Any]) -> dict[str, Any]:
+    """Return the arguments of a call by their names; `argument` gives what stands for one."""
+    axes = {p.name for p in OPERATIONS[node.operation].parameters if p.kind is ArgKind.AXES}
+    return {name: dict(value) if name in axes else argument(value) for name, value in node.arguments}
 
 
 def _on_one_device(arguments: dict[str, Any], torch: Any) -> dict[str, Any]:

@@ -205,11 +205,17 @@ class Builder(Transformer_NonRecursive[Token, Any]):
         return tree.Drop(self._span(meta), patterns, False, optional is not None, where)
 
     def drop_value(self, meta: Meta, items: Sequence[Any]) -> tree.DropValue:
-        optional, *paths = items
-        return tree.DropValue(self._span(meta), tuple(paths), optional is not None)
+        optional, *places = items
+        return tree.DropValue(self._span(meta), tuple(places), optional is not None)
 
-    def value_of(self, meta: Meta, items: Sequence[Any]) -> tree.PathNode:
-        return items[-1]  # type: ignore[no-any-return]
+    def value_of(self, meta: Meta, items: Sequence[Any]) -> tree.ValueOf:
+        return tree.ValueOf(self._span(meta), items[-1])
+
+    def metadata_of(self, meta: Meta, items: Sequence[Any]) -> tree.MetadataOf:
+        return tree.MetadataOf(self._span(meta), self._quoted(items[-1], None, 0))
+
+    def metadata_like(self, meta: Meta, items: Sequence[Any]) -> tree.MetadataOf:
+        return tree.MetadataOf(self._span(meta), self.regex_pattern(meta, items[-1:]))
 
     def keep(self, meta: Meta, items: Sequence[Any]) -> tree.Drop:
         optional, patterns, where = items
@@ -220,6 +226,14 @@ class Builder(Transformer_NonRecursive[Token, Any]):
     def set_(self, meta: Meta, items: Sequence[Any]) -> tree.Set:
         optional, patterns, compute, value, each, where = items
         return tree.Set(self._span(meta), patterns, value, each, optional is not None, where, compute)
+
+    def set_value(self, meta: Meta, items: Sequence[Any]) -> tree.SetValue:
+        *places, value = items
+        return tree.SetValue(self._span(meta), tuple(places), value)
+
+    def add_value(self, meta: Meta, items: Sequence[Any]) -> tree.AddValue:
+        place, value = items
+        return tree.AddValue(self._span(meta), place, value)
 
     def add(self, meta: Meta, items: Sequence[Any]) -> tree.Add:
         optional, target, value, each, where = items

@@ -23,6 +23,7 @@ _NUMBER = re.compile(
 _COMMENT = re.compile(r"//|--(?!>)|/\*")
 _BARE_STATEMENT = re.compile(r"((?:'[^'\n]*'|\"[^\"\n]*\"|[\w.{}:*]+))[ \t]*(=(?!=)|->)")
 _AUGMENTED = re.compile(r"([-+*/@%:]|//|\*\*)=(?!=)[ \t]*([^\n#;]*?)[ \t]*(?=[\n#;]|\Z)")
+_DIGITS_KEY = re.compile(r"::(\d[\w.]*)")
 _DOTTED = re.compile(r"[\w.{}:]*")
 _CALLED = re.compile(r"\.([A-Za-z_]\w*)(?=\()")
 _SLICE_OF_DIM = re.compile(r"\[[ \t]*([^][,=]*:[^][,=]*?)[ \t]*,[ \t]*dim[ \t]*=[ \t]*(-?\d)[ \t]*\]")
@@ -206,8 +207,20 @@ def _asked_bare(slip: Slip) -> Diagnostic | None:
     )
 
 
+def _number_as_key(slip: Slip) -> Diagnostic | None:
+    """Recognise a key of digits after `::`, as of the state of an optimizer: `::0`."""
+    key = slip.match(_DIGITS_KEY)
+    if key is None:
+        return None
+    if "LPAR" not in slip.expected:
+        what, instead = "a key that is looked for stands without `::`", key.group(1)
+    else:
+        what, instead = "after `::`, a key that begins with a digit is put in quotes", f"::'{key.group(1)}'"
+    return diagnostic(codes.UNEXPECTED, what, slip.to(*key.span()), help=f"write `{instead}`")
+
+
 RULES: tuple[Callable[[Slip], Diagnostic | None], ...] = (
     _comment, _leading_operator, _leading_if, _assigned, _augmented, _lookalike, _number, _method, _named_index,
-    _asked_bare,
+    _asked_bare, _number_as_key,
 )  # fmt: skip
 """Each says what was written by habit, or nothing; the first that does is shown."""

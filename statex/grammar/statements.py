@@ -38,6 +38,10 @@ class Statements:
         match node:
             case tree.Rename() | tree.Row() | tree.Renumber() | tree.Copy() | tree.Drop() | tree.DropValue():
                 return self._of_keys(node)
+            case tree.SetValue() | tree.AddValue():
+                return self._of_around(node)
+            case tree.ValueOf() | tree.MetadataOf():
+                return self._place(node)
             case tree.Set() | tree.Add() | tree.Split() | tree.Merge() | tree.MergeSource():
                 return self._of_values(node)
             case tree.Expect() | tree.ExpectKeys() | tree.ExpectEach() | tree.ExpectSame():
@@ -112,11 +116,21 @@ class Statements:
             case tree.Drop():
                 head = f"{'keep' if node.keep else 'drop'}{_mark(node.optional)} "
                 return self._joined(concat(head, self._patterns(node.patterns)), [self._where(node)])
-        paths = [(path.span, partial(self._value_of, path)) for path in node.paths]
-        return concat(f"drop{_mark(node.optional)} ", self._listed(paths))
+        return concat(f"drop{_mark(node.optional)} ", self._around(node.places))
 
-    def _value_of(self, path: tree.PathNode) -> Doc:
-        return f"value({show_path(path)})"
+    # --- what stands around the state --------------------------------------------------------------------------
+
+    def _of_around(self, node: tree.SetValue | tree.AddValue) -> Doc:
+        verb, places = ("set", node.places) if isinstance(node, tree.SetValue) else ("add", (node.place,))
+        return self._joined(concat(f"{verb} ", self._around(places)), [self._expression("=", node.value)])
+
+    def _around(self, places: Sequence[tree.Around]) -> Doc:
+        return self._listed([(place.span, partial(self._place, place)) for place in places])
+
+    def _place(self, node: tree.Around) -> Doc:
+        if isinstance(node, tree.ValueOf):
+            return f"value({show_path(node.path)})"
+        return f"metadata({self._expressions.pattern(node.pattern)})"
 
     # --- values ------------------------------------------------------------------------------------------------
 

@@ -43,8 +43,10 @@ from statex.source import Source, Span
 
 __all__ = [
     "Add",
+    "AddValue",
     "Allow",
     "Argument",
+    "Around",
     "Bad",
     "Binary",
     "Binding",
@@ -75,6 +77,7 @@ __all__ = [
     "Matches",
     "Merge",
     "MergeSource",
+    "MetadataOf",
     "Name",
     "Number",
     "Order",
@@ -92,6 +95,7 @@ __all__ = [
     "Root",
     "Row",
     "Set",
+    "SetValue",
     "Slice",
     "Splice",
     "Split",
@@ -102,6 +106,7 @@ __all__ = [
     "Text",
     "Unary",
     "Use",
+    "ValueOf",
     "Within",
 ]
 
@@ -197,11 +202,49 @@ class Drop:
 
 
 @node
-class DropValue:
-    """`drop value('a.b'), …`: what stands around the state, by its paths in the checkpoint."""
+class ValueOf:
+    """`value('a.b')`, `value(['a.b', 0])`: what stands around the state, by its path in the checkpoint."""
 
     span: Span
-    paths: tuple[PathNode, ...]
+    path: PathNode
+
+
+@node
+class MetadataOf:
+    """`metadata('k')`, `metadata(/ss_.*/)`: texts that a format keeps beside the tensors, by their names."""
+
+    span: Span
+    pattern: PatternNode
+
+
+Around = ValueOf | MetadataOf
+"""What stands around the state."""
+
+
+@node
+class SetValue:
+    """`set value('a.b') = EXPR`, `set metadata('k') = EXPR`, also of several."""
+
+    span: Span
+    places: tuple[Around, ...]
+    value: Expr
+
+
+@node
+class AddValue:
+    """`add value('a.b') = EXPR`, `add metadata('k') = EXPR`."""
+
+    span: Span
+    place: Around
+    value: Expr
+
+
+@node
+class DropValue:
+    """`drop value('a.b'), metadata(/ss_.*/), …`."""
+
+    span: Span
+    places: tuple[Around, ...]
     optional: bool = False
 
 
@@ -404,7 +447,9 @@ Statement = (
     Rename
     | Renumber
     | Set
+    | SetValue
     | Add
+    | AddValue
     | Copy
     | Drop
     | DropValue

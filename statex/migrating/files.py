@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from statex import garbage
+from statex.checkpoint import Format
 from statex.diagnostics import Diagnostic, StatexError, diagnostic
 from statex.diagnostics.codes import migrations as codes
 from statex.dsl.embedded import inside
@@ -114,10 +115,10 @@ def _completed(request: Request, found: Subject, stands: Standing, to: int) -> R
     )
 
 
-def _has_place(request: Request, whole: Header, format: str) -> bool:
+def _has_place(request: Request, whole: Header, format: Format) -> bool:
     """Say whether an output can carry a version: a plain dict of torch, which has no `_metadata`, is given none."""
-    written = place(request.outputs[0], request.state.path).format or format
-    return whole.metadata is not None or {format, written} != {"torch"}
+    written = place(request.outputs[0], request.state.path).format or format.successor
+    return whole.metadata is not None or not (format.successor.keeps_metadata and written.keeps_metadata)
 
 
 def carry_out(found: Migration, tell: Tell | None = None) -> Conversion:
@@ -140,7 +141,7 @@ def status(request: Request, chain: Chain, *, at: str | None = None) -> tuple[Su
     return found, standing_or_why(found, _below(resolve(request.target), found.at))
 
 
-def _opened(request: Request) -> tuple[Header, str]:
+def _opened(request: Request) -> tuple[Header, Format]:
     """Return the header of the state that is migrated, and the format of the file."""
     with garbage.paused(), closing(Opened(request.state.state)) as opened:
         return opened.header(request.state.root), opened.format

@@ -46,7 +46,10 @@ Path = Annotated[str, Meta(min_length=1), said("a path", pattern="^[^\\u0000]+$"
 Text = Annotated[str, Meta(min_length=1)]
 Name = Annotated[str, said("a name made of letters, digits and `_`", pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
 Digits = Annotated[str, said("64 hexadecimal digits", pattern="^[0-9a-fA-F]{64}$", mend=mending.digits)]
-Format = Annotated[Literal["torch", "safetensors", "dcp"], said("torch, safetensors or dcp")]
+Format = Annotated[Literal["torch", "safetensors", "dcp", "npz"], said("torch, safetensors, dcp or npz")]
+InputFormat = Annotated[
+    Literal["torch", "safetensors", "dcp", "npz", "gguf"], said("torch, safetensors, dcp, npz or gguf")
+]
 SIZE = "a size such as 2GiB, 500MB or a number of bytes"
 Size = Annotated[
     Annotated[int, Meta(ge=1, le=LARGEST)] | Annotated[str, said(SIZE, pattern=PATTERN, passes=is_size)], said(SIZE)
@@ -92,7 +95,7 @@ class InputFile(Declared):
         | UnsetType
     ) = UNSET
     format: (
-        Annotated[Format, doc("The format that the content must have; left out, it is told by the content.")]
+        Annotated[InputFormat, doc("The format that the content must have; left out, it is told by the content.")]
         | UnsetType
     ) = UNSET
     sha256: (

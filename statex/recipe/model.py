@@ -16,7 +16,8 @@ from statex.source import Source, Span
 Plain = bool | int | float | str | None
 ParamValue = Plain | tuple["ParamValue", ...]
 """A value of a parameter; lists are tuples."""
-Format = Literal["torch", "safetensors", "dcp"]
+Format = Literal["torch", "safetensors", "dcp", "npz"]
+InputFormat = Literal[Format, "gguf"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ class InputFile(Spanned):
 
     path: str
     root: Address | None = None
-    format: Format | None = None
+    format: InputFormat | None = None
     sha256: str | Mapping[str, str] | None = None
 
 

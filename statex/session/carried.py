@@ -14,12 +14,12 @@ from statex.diagnostics.suggest import join_words
 from statex.dsl.plan import Plan
 from statex.dsl.written import show_key
 from statex.foreign import Foreign
-from statex.header import Header, OpaqueInfo, TensorInfo
-from statex.paths import beside
+from statex.header import Header, KeyPath, OpaqueInfo, TensorInfo
+from statex.paths import beside, in_rules
+from statex.rebuilding import edited_around
 from statex.session.opened import Inputs
+from statex.surroundings import address_of
 
-HOLDING = ("torch", "dcp")
-"""The formats that have a place for foreign objects."""
 _FEW = 3
 """So many are named one by one in help."""
 
@@ -45,8 +45,9 @@ def carried(plan: Plan, inputs: Inputs) -> list[Carried]:
     """Return what is foreign in the result of a plan with what is kept around it, harmless objects left out."""
     found = list(_in_state(plan))
     if inputs.root_target != ():
-        for path, part in beside(inputs.main.tree, [inputs.root]).items():
-            found += _around(path, part, plan.dropped_values)
+        tree = edited_around(inputs.main.tree, inputs.root, plan.edits)
+        for path, part in beside(tree, [inputs.root]).items():
+            found += _around(tree, path, part)
     return found
 
 
@@ -58,21 +59,15 @@ def _in_state(plan: Plan) -> Iterator[Carried]:
             yield Carried(f"the attributes of {key}", names, "")
 
 
-def _around(path: str, part: Any, dropped: Sequence[str]) -> Iterator[Carried]:
-    if path in dropped:
-        return
+def _around(tree: Any, path: KeyPath, part: Any) -> Iterator[Carried]:
     if isinstance(part, Mapping) and all(type(key) is str for key in part):
         for key, inner in part.items():
-            yield from _around(f"{path}.{key}", inner, dropped)
+            yield from _around(tree, (*path, key), inner)
     elif isinstance(part, Foreign | OpaqueInfo | TensorInfo) or not isinstance(part, str | int | float | None):
         names = harms(part)
         if names:
-            yield Carried(path, names, f"drop value({quoted(path)})")
-
-
-def quoted(path: str) -> str:
-    """Return a path as rules quote it."""
-    return f"'{path}'" if "'" not in path else f'"{path}"'
+            address = address_of(tree, path)
+            yield Carried(address, names, f"drop value({in_rules(address)})")
 
 
 def refuse_foreign(found: Sequence[Carried], label: str, *, in_recipe: bool) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from statex.checkpoint import check_space, is_large, open_checkpoint, stage_checkpoint
 from statex.checkpoint.atomic.transaction import Transaction
 from statex.checkpoint.earlier import Earlier
+from statex.checkpoint.write_plan import WritePlan
 from statex.diagnostics import Diagnostic, StatexError, pointing_at
 from statex.dsl.plan import Plan
 from statex.progress import PLANNING, READING, READING_BACK, SYNCING, WRITING, Add, Phases, Tell, Watch
@@ -39,7 +40,7 @@ class Written:
 
     `path` is `None` if nothing was written. `comparison` is the one with its target, `None` if it has none.
     `left_files` are the names in the source's folder that are not weights and were not copied; folders end in `/`. The
-    files that were are `copied`; `updated` is what their copies say otherwise.
+    files that were are `copied`; `updated` is what their copies say otherwise. `layout` says which bytes are where.
     """
 
     label: str
@@ -51,6 +52,7 @@ class Written:
     left_files: tuple[str, ...] = ()
     copied: tuple[Path, ...] = ()
     updated: tuple[ConfigChange, ...] = ()
+    layout: WritePlan | None = None
 
     @property
     def verified(self) -> dict[str, Any] | None:
@@ -192,7 +194,7 @@ def _why_not_own(placed: Placed, request: Request, last: LastRun | None) -> str:
 
 
 def _as_before(placed: Placed) -> Written:
-    return Written(placed.spec.label, placed.path, placed.format or "", 0, 0)
+    return Written(placed.spec.label, placed.path, placed.format.name if placed.format is not None else "", 0, 0)
 
 
 def _done(session: Session, outputs: Sequence[Placed], found: Sequence[Shipment], *, wrote: bool) -> Conversion:
@@ -204,13 +206,14 @@ def _done(session: Session, outputs: Sequence[Placed], found: Sequence[Shipment]
         Written(
             one.placed.spec.label,
             one.placed.path if wrote else None,
-            one.options.format,
+            one.options.format.name,
             one.keys,
             sum(o.type.nbytes for o in one.delivery.plan.outputs.values() if o.type is not None),
             one.comparison,
             one.placed.left,
             tuple(file.path for file in one.placed.copy),
             one.upkeep.changes,
+            one.layout,
         )
         for one in found
     )
@@ -223,7 +226,7 @@ def _write(session: Session, found: Sequence[Shipment], done: Conversion, phases
     request, plan = session.request, done.plan
     assert plan is not None
     assert plan.cost is not None
-    check_space({one.placed.path: one.nbytes + sum(file.size for file in one.options.copy) for one in found})
+    check_space({one.placed.path: one.layout.nbytes + sum(file.size for file in one.options.copy) for one in found})
     check_same(plan, session.inputs, phases)
     watch = Watch(phases.phase(WRITING, plan.cost.written), phases.phase(SYNCING, plan.cost.written))
     verify = _verifier(session, found, phases)
@@ -236,9 +239,9 @@ def _write(session: Session, found: Sequence[Shipment], done: Conversion, phases
     ):
         records = Records(session, digests)
         for one in in_order(found):
-            large = is_large(one.placed.path.parent, one.nbytes)
+            large = is_large(one.placed.path.parent, one.layout.nbytes)
             options = replace(one.options, large=large, watch=watch, earlier=earlier if len(found) > 1 else None)
-            staged = stage_checkpoint(outputs, one.placed.path, one.tree, options, partial(verify, one))
+            staged = stage_checkpoint(outputs, one.placed.path, one.layout, options, partial(verify, one))
             earlier.complete()
             records.staged(one, staged.temporary)
         prints = digests.taken(phases)
@@ -257,7 +260,7 @@ def _verifier(session: Session, found: Sequence[Shipment], phases: Phases) -> Ca
     if policy.verify_written:
         from statex.checkpoint.written import bytes_compared, compare_written
 
-        added = phases.phase(READING_BACK, sum(bytes_compared(one.tree, one.options.format) for one in found))
+        added = phases.phase(READING_BACK, sum(bytes_compared(one.layout) for one in found))
 
     def verify(one: Shipment, written: Path) -> None:
         if policy.check_input:
@@ -266,6 +269,6 @@ def _verifier(session: Session, found: Sequence[Shipment], phases: Phases) -> Ca
         if policy.verify_written:
             with open_checkpoint(written) as reader:
                 added(0)
-                compare_written(reader, one.tree, added)
+                compare_written(reader, one.layout, added)
 
     return verify

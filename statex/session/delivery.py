@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from statex.checkpoint import layout
+from statex.checkpoint import Format, layout
 from statex.checkpoint.contents import Made
+from statex.checkpoint.formats.torch import TORCH
 from statex.checkpoint.packed import torch_type
 from statex.checkpoint.walks import leaves
+from statex.checkpoint.write_plan import WritePlan
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.dsl.graph import SourceKey
@@ -22,7 +24,7 @@ from statex.foreign import Foreign
 from statex.header import KeyPath, OpaqueInfo, TensorInfo, TensorType
 from statex.paths import at, in_rules, written
 from statex.pickled_modules import is_module
-from statex.rebuilding import rebuild, without_values
+from statex.rebuilding import rebuild
 from statex.session.opened import Inputs
 from statex.torch_dtypes import torch_dtype
 
@@ -46,7 +48,7 @@ class Delivery:
         self.target = target
         self._comparison: Comparison | None = None
         self._earlier = earlier
-        self._streams: dict[str, Stream] = {}
+        self._streams: dict[Format, Stream] = {}
 
     def check_target(self) -> Comparison | None:
         """Compare the plan with the target, if there is one.
@@ -118,13 +120,14 @@ class Delivery:
         """Return the result with what is around the state, after the target has loaded it.
 
         Raises:
-            StatexError: SX504.
+            StatexError: SX504, SX642.
         """
         from statex.progress import Phases
         from statex.session.sameness import check_same
 
         check_same(self.plan, self.inputs, Phases(None))
         self._check_root()
+        self._check_stretched(TORCH)
         state = self.state()
         self._load_for_real(state)
         metadata = {path: copied(noted) for path, noted in self._metadata().items()}
@@ -139,9 +142,8 @@ class Delivery:
     ) -> Any:
         inputs = self.inputs
         self._check_root()
-        tree = without_values(inputs.main.tree, inputs.root, self.plan.dropped_values)
-        nested = self.plan.nested
-        return rebuild(tree, inputs.root, inputs.root_target, state, metadata, nested, load)
+        plan, tree = self.plan, inputs.main.tree
+        return rebuild(tree, inputs.root, inputs.root_target, state, metadata, plan.nested, load, plan.edits)
 
     def _check_root(self) -> None:
         """Refuse to put a state back into a whole module.
@@ -173,7 +175,7 @@ class Delivery:
         given._metadata = self.plan.metadata  # type: ignore[attr-defined]
         load_for_real(self.target, given, comparison)
 
-    def load_into_target(self, format: str) -> None:
+    def load_into_target(self, format: Format) -> None:
         """Let the target, if it is a model, load the result as an output of a format has it, its tensors without data.
 
         Raises:
@@ -183,35 +185,47 @@ class Delivery:
             state = self.stream(format).state()
             self._load_for_real({key: self._without_data(leaf) for key, leaf in state.items()})
 
-    def contents(self, format: str) -> Any:
-        """Return what an output of a format shall hold, for `arrange`; nothing is computed yet."""
+    def contents(self, format: Format) -> Any:
+        """Return what an output of a format shall hold, for `arrange`; nothing is computed yet.
+
+        Raises:
+            StatexError: SX642 for views that would be written out in full, and take far more bytes than the inputs.
+        """
         stream, main = self.stream(format), self.inputs.main
 
         def around(leaf: Any) -> Any:
             return stream.readable(leaf, lambda: main.load(leaf)) if isinstance(leaf, TensorInfo) else leaf
 
-        return self._around(stream.state(), self._metadata(), around)
+        tree = self._around(stream.state(), self._metadata(), around)
+        self._check_stretched(format, None if format.shares else tree)
+        return tree
 
-    def stream(self, format: str) -> Stream:
+    def _check_stretched(self, format: Format, written_out: Any = None) -> None:
+        from statex.session.stretching import refuse_stretched
+
+        computed = self.stream(format).of_stretched
+        refuse_stretched(self.inputs, {str(key): nbytes for key, nbytes in computed.items()}, written_out)
+
+    def stream(self, format: Format) -> Stream:
         """Return what carries the plan out for an output of a format."""
         from statex.execute.stream import Stream
 
         if format not in self._streams:
             self._streams[format] = Stream(
-                self.plan, self.inputs.info, self.inputs.load_alone, shares=format == "torch", earlier=self._earlier
+                self.plan, self.inputs.info, self.inputs.load_alone, shares=format.shares, earlier=self._earlier
             )
         return self._streams[format]
 
-    def needs_torch(self, format: str) -> bool:
+    def needs_torch(self, format: Format) -> bool:
         """Say whether torch computes for an output of a format, or builds its target."""
         return (self.target is not None and self.target.module is not None) or self.stream(format).needs_torch
 
-    def cost(self, format: str, output: Any, *, torch: bool = False) -> Cost:
-        """Return what it takes to write an arranged tree; `torch` says that it is imported for something else."""
-        return self.stream(format).cost(
+    def cost(self, output: WritePlan, *, torch: bool = False) -> Cost:
+        """Return what it takes to write an output; `torch` says that it is imported for something else."""
+        return self.stream(output.format).cost(
             output,
-            torch=torch or self.needs_torch(format),
-            distributed="dcp" in (format, *(reader.format for reader in self.inputs.readers)),
+            torch=torch or self.needs_torch(output.format),
+            distributed=output.format.by_torch or any(reader.format.by_torch for reader in self.inputs.readers),
             further_keys=self.inputs.further_keys,
             pickled=sum(reader.pickled for reader in self.inputs.readers),
         )

@@ -9,9 +9,12 @@ from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
 from statex.dsl.plan import Output, Plan
 from statex.dsl.written import show_key, show_text
+from statex.header import KeyPath
 from statex.nesting import Tree
+from statex.paths import in_rules, joined
 from statex.session.beside import BY_NAME, BY_POSITION, Beside, is_parameter, things_beside
 from statex.source import Span
+from statex.surroundings import address_of
 
 _CHANGES: Mapping[str, str] = {
     "which": "which parameters there are",
@@ -44,7 +47,7 @@ def unfollowed(plan: Plan, tree: Tree, root: str, target: str | None) -> Iterato
     for one in things:
         found = [name for name in _CHANGES if name in changed and name in one.minds]
         if found:
-            yield _warning(plan, one, found, root)
+            yield _warning(plan, one, found, _without(plan, tree, one, root))
 
 
 def _is_kept(plan: Plan, thing: Beside) -> bool:
@@ -82,7 +85,7 @@ def _is_new(output: Output) -> bool:
     return output.born is None and kind is not None and (kind.dtype.is_floating_point or kind.dtype.is_complex)
 
 
-def _warning(plan: Plan, thing: Beside, found: Sequence[str], root: str) -> Diagnostic:
+def _warning(plan: Plan, thing: Beside, found: Sequence[str], help: str) -> Diagnostic:
     by = " and ".join(how for how, minds in (("position", BY_POSITION), ("name", BY_NAME)) if minds <= thing.minds)
     what = join_words([_CHANGES[name] for name in found], limit=4)
     return diagnostic(
@@ -90,7 +93,7 @@ def _warning(plan: Plan, thing: Beside, found: Sequence[str], root: str) -> Diag
         f"the {thing.what} in `{thing.dotted}` stays as it is, and the parameters that it knows do not",
         _place(plan, found),
         notes=[f"it knows them by {by}, and the program changes {what}"],
-        help=_without(plan, thing, root),
+        help=help,
     )
 
 
@@ -103,9 +106,23 @@ def _place(plan: Plan, found: Sequence[str]) -> Span | None:
     return None
 
 
-def _without(plan: Plan, thing: Beside, root: str) -> str:
-    """Return the rule that leaves it out."""
+def _without(plan: Plan, tree: Tree, thing: Beside, root: str) -> str:
+    """Return the rule that leaves it out, where it is in a list with all of that: its items are numbered anew."""
     if root:
+        path = _before_list(tree, thing.path)
+        if path and not f"{root}.".startswith(f"{joined(path)}."):
+            return f"to leave it out: drop value({in_rules(address_of(tree, path))})"
         return f"to write the state alone: root {show_text(root)} -> ''"
     known = thing.dotted in plan.header.entries
     return f"to leave it out: drop {show_key(thing.dotted)}{'' if known else '.**'}"
+
+
+def _before_list(tree: Tree, path: Sequence[object]) -> KeyPath:
+    """Return a path as far as it leads through dicts alone, by keys that rules can name."""
+    found: list[str | int] = []
+    for part in path:
+        if not isinstance(tree, Mapping) or not isinstance(part, str | int):
+            break
+        found.append(part)
+        tree = tree[part]
+    return tuple(found)

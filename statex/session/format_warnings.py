@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
+from statex.checkpoint import Format
 from statex.checkpoint.stamps import as_text, left_out
 from statex.diagnostics import diagnostic
 from statex.diagnostics.amounts import show_bytes
@@ -12,42 +13,58 @@ from statex.diagnostics.codes import lints
 from statex.diagnostics.model import Diagnostic
 from statex.diagnostics.suggest import join_words
 from statex.dsl.plan import Output, Plan
+from statex.dsl.plan_around import net
 from statex.dsl.written import show_key
 from statex.header import STAMP, TensorInfo
 from statex.session.overlaps import Named, overlapping
 
 
-def format_warnings(plan: Plan, format: str, notes: Mapping[str, str]) -> Iterator[Diagnostic]:
+def format_warnings(plan: Plan, format: Format) -> Iterator[Diagnostic]:
     """Yield warnings: of tensors that share memory, and of the texts that a safetensors file keeps beside tensors."""
-    if format != "torch":
+    if not format.shares:
         yield from _untied(plan, format)
-        yield from _lost_stamps(plan, format)
         yield from _parted(plan, format)
-    lost = sorted(set(notes) - {"format"})
-    if lost and format != "safetensors":
-        yield diagnostic(
-            lints.NOTES_LOST,
-            f"the `__metadata__` of `{plan.header.label}` has no place in this format: "
-            f"{join_words([f'`{name}`' for name in lost], limit=3)}",
-        )
-    elif STAMP in notes and as_text(plan.metadata):
+    if not format.keeps_metadata:
+        yield from _lost_stamps(plan, format)
+    lost = sorted(set(plan.notes) - {"format"})
+    if lost and not format.keeps_notes:
+        yield _lost(plan, lost, "this format")
+    elif STAMP in plan.notes and as_text(plan.metadata):
         yield diagnostic(
             lints.NOTES_LOST,
             f"the text `{STAMP}` in the `__metadata__` of `{plan.header.label}` gives way to the version of the layout",
         )
 
 
-def _lost_stamps(plan: Plan, format: str) -> Iterator[Diagnostic]:
+def notes_left(names: Sequence[str], label: str) -> Iterator[Diagnostic]:
+    """Yield a warning of what stands beside the tensors and is too long to be kept."""
+    if names:
+        which = join_words([f"`{name}`" for name in names], limit=3)
+        yield diagnostic(lints.NOTES_LOST, f"the metadata of `{label}` is kept without its long arrays: {which}")
+
+
+def texts_in_memory(plan: Plan) -> Iterator[Diagnostic]:
+    """Yield a warning of texts that rules write into the metadata, where the result is a state in memory."""
+    lost = sorted({one.address for one in net(plan.edits) if one.of == "metadata" and one.kind != "left out"})
+    if lost:
+        yield _lost(plan, lost, "a state in memory")
+
+
+def _lost(plan: Plan, names: Sequence[str], where: str) -> Diagnostic:
+    known = plan.header.surroundings.notes if plan.header.surroundings is not None else {}
+    what = f"the metadata of `{plan.header.label}`" if any(name in known for name in names) else "metadata"
+    listed = join_words([f"`{name}`" for name in names], limit=3)
+    return diagnostic(lints.NOTES_LOST, f"{what} has no place in {where}: {listed}")
+
+
+def _lost_stamps(plan: Plan, format: Format) -> Iterator[Diagnostic]:
     paths = left_out(plan.metadata)
     if paths:
         where = join_words([f"`{path}`" if path else "the whole state" for path in paths])
-        yield diagnostic(lints.STAMP_LOST, f"what is noted as the version of {where} has no place in {_NAMES[format]}")
+        yield diagnostic(lints.STAMP_LOST, f"what is noted as the version of {where} has no place in {format.title}")
 
 
-_NAMES = {"safetensors": "safetensors", "dcp": "torch.distributed.checkpoint"}
-
-
-def _untied(plan: Plan, format: str) -> Iterator[Diagnostic]:
+def _untied(plan: Plan, format: Format) -> Iterator[Diagnostic]:
     """Say which keys are one tensor, and will be several."""
     counts = Counter([output.tie for output in plan.outputs.values()])
     ties: dict[object, list[str]] = {tie: [] for tie, count in counts.items() if count > 1}
@@ -61,14 +78,14 @@ def _untied(plan: Plan, format: str) -> Iterator[Diagnostic]:
     copy = show_key(shared[0][-1])
     yield diagnostic(
         lints.SHARED_IN_FULL,
-        f"{_listed(shared[0])} are one tensor, and {_NAMES[format]} holds each in full",
+        f"{_listed(shared[0])} are one tensor, and {format.title} holds each in full",
         values=[f"{len(shared) - 1} more such groups of tensors"] if len(shared) > 1 else (),
         notes=[f"{show_bytes(more)} are written again"] if more else (),
         help=f"where the model ties them itself: drop {copy}; allow missing {copy}",
     )
 
 
-def _parted(plan: Plan, format: str) -> Iterator[Diagnostic]:
+def _parted(plan: Plan, format: Format) -> Iterator[Diagnostic]:
     """Say which tensors overlap without being one, and will have nothing in common."""
     over: dict[object, dict[object, Named]] = {}
     for key, output in plan.outputs.items():
@@ -81,7 +98,7 @@ def _parted(plan: Plan, format: str) -> Iterator[Diagnostic]:
         return
     yield diagnostic(
         lints.SHARED_IN_FULL,
-        f"{_listed(found[0])} overlap in memory, and {_NAMES[format]} holds each in full: they become separate copies",
+        f"{_listed(found[0])} overlap in memory, and {format.title} holds each in full: they become separate copies",
         values=[f"{len(found) - 1} more such groups of tensors"] if len(found) > 1 else (),
     )
 

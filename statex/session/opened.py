@@ -8,7 +8,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from statex.checkpoint import Reader, open_checkpoint
+from statex.checkpoint import Format, Reader, open_checkpoint
+from statex.checkpoint.formats.torch import TORCH
 from statex.checkpoint.input_file import Stored
 from statex.checkpoint.walks import leaves
 from statex.diagnostics import StatexError, diagnostic, fail, pointing_at
@@ -48,9 +49,9 @@ class Opened:
             self.tree, self.label = _described(state), label
 
     @property
-    def format(self) -> str:
+    def format(self) -> Format:
         """The format of the file, or the one that a state in memory would get."""
-        return self.reader.format if self.reader is not None else "torch"
+        return self.reader.format if self.reader is not None else TORCH
 
     def root(self, given: tree.PathNode | Address | None, span: Span | None = None) -> KeyPath:
         """Return the path of the state: where it is said to be (perhaps by a rule file), or where it is found."""
@@ -62,7 +63,17 @@ class Opened:
 
     def header(self, root: tree.PathNode | Address | None) -> Header:
         """Return the header of the state, at a root (perhaps one that a rule file names) or where it is found."""
-        return state_header(self.tree, self.root(root), self.label)
+        return state_header(self.tree, self.root(root), self.label, self.notes)
+
+    @property
+    def left_notes(self) -> Sequence[str]:
+        """The names of what stands beside the tensors, and is too long to be kept."""
+        return self.reader.left_notes if self.reader is not None else ()
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """The texts that the checkpoint's format keeps beside the tensors."""
+        return self.reader.notes if self.reader is not None else {}
 
     def load(self, leaf: Any) -> Any:
         """Return the data of an entry, or what else a leaf of the tree stands for."""
@@ -133,7 +144,7 @@ class Inputs:
         self.root = self.main.root(named, given.span)
         self.root_target = _put_at(held, self.root, stated, label) if stated is not None else None
         self.flat = self.root_target == () or (stated is not None and stated.flat)
-        self.header = state_header(held, self.root, label)
+        self.header = state_header(held, self.root, label, self.main.notes)
 
     def _open_further(self, checked: Checked, inputs: Mapping[str, tuple[InputSpec, ...]]) -> None:
         roots = {s.name.name: s.root for s in checked.inputs if s.root is not None}
@@ -152,10 +163,10 @@ class Inputs:
         with pointing_at(given.span):
             opened = Opened(given.state, label)
         self.opened.append(opened)
-        if given.format is not None and opened.format != given.format:
+        if given.format is not None and opened.format.name != given.format:
             fail(
                 file_codes.OTHER_FORMAT,
-                f"`{opened.label}` is of the format {opened.format}, and {given.format} was expected",
+                f"`{opened.label}` is of the format {opened.format.name}, and {given.format} was expected",
                 given.span,
             )
         if opened.reader is not None:
@@ -188,11 +199,6 @@ class Inputs:
     def further_keys(self) -> int:
         """The number of keys that further inputs have."""
         return sum(len(header.entries) for headers in self.headers.values() for header in headers)
-
-    @property
-    def notes(self) -> Mapping[str, str]:
-        """The texts that the checkpoint's format keeps beside the tensors."""
-        return self.main.reader.notes if self.main.reader is not None else {}
 
     @property
     def index(self) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from statex.nesting import state_header
 from statex.paths import Address, at, beside, written
 from statex.roots import candidates, find_roots
 from statex.session.opened import Opened
+from statex.surroundings import address_of
 
 if TYPE_CHECKING:
     from statex.session.request import State
@@ -27,7 +28,7 @@ class Overview:
     `states` are the headers by root, as that is written: of the one that is meant, or of all where nothing says which;
     `roots` are their paths. `further` has the tensors of other dicts that `root` could name, beside these or inside
     them, by root. `values` are the plain values of the whole checkpoint, `around` is what stands beside the states,
-    both by path.
+    both by path. `notes` are the texts beside the tensors.
     """
 
     label: str
@@ -36,6 +37,7 @@ class Overview:
     further: Mapping[str, list[TensorInfo]]
     values: Mapping[str, object]
     around: Mapping[str, Any]
+    notes: Mapping[str, str]
 
     @property
     def foreign(self) -> dict[str, str]:
@@ -60,7 +62,8 @@ def overview(state: State, root: Address | None = None) -> Overview:
             dict(zip(states, roots, strict=True)),
             {written(tree, path): tensors_in(at(tree, path)) for path in others},
             next(iter(states.values())).values,
-            beside(tree, roots),
+            {address_of(tree, path): part for path, part in beside(tree, roots).items()},
+            opened.notes,
         )
 
 

@@ -8,12 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from statex.checkpoint import (
+    OF_SETS,
+    Format,
     Names,
     OtherFile,
     check_output,
     format_for,
     format_of_name,
     is_stem,
+    known_format,
     names_in,
     names_of,
     names_with,
@@ -27,8 +30,6 @@ from statex.session.sources import folder_of, is_set, names_read
 from statex.source import Span
 
 _SHARD = 5_000_000_000
-_WITH_FILES = ("safetensors", "torch")
-"""The formats of inputs whose files have names to follow."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Placed:
     spec: OutputSpec
     path: Path
     folder: bool
-    format: str | None
+    format: Format | None
     shard_size: int | None
     copy: tuple[OtherFile, ...]
     left: tuple[str, ...]
@@ -51,10 +52,10 @@ class Placed:
     force: bool = False
     own: frozenset[str] = frozenset()
 
-    def names(self, input_format: str) -> Names | None:
+    def names(self, input_format: Format) -> Names | None:
         """Return how its files are called, if it is a folder that has such names, for the format that the input has."""
-        format = self.format or input_format
-        if not self.folder or format == "dcp":
+        format = self.format or input_format.successor
+        if not self.folder or not format.has_sets:
             return None
         if self.spec.stem is not None:
             return names_with(self.spec.stem, format)
@@ -68,10 +69,13 @@ def place(spec: OutputSpec, source: Path | None) -> Placed:
         StatexError: SX613 for a format that cannot be told, SX618 for files that would be copied into a file, SX645 for
             a stem that files cannot have.
     """
+    format = known_format(spec.format) if spec.format is not None else None
     for given, what in ((spec.shard_size, "shard size"), (spec.stem, "stem")):
-        if spec.format == "dcp" and given is not None:
-            fail(codes.UNKNOWN_FORMAT, f"a torch.distributed.checkpoint folder takes no {what}", spec.span)
-    folder = _is_folder(spec, source)
+        if format is not None and format.is_folder and given is not None:
+            fail(codes.UNKNOWN_FORMAT, f"a {format.title} folder takes no {what}", spec.span)
+    folder = _is_folder(spec, source, format)
+    if folder and format is not None and not (format.has_sets or format.is_folder):
+        fail(codes.UNKNOWN_FORMAT, f"{format.title} is one file, and the output is a folder", spec.span)
     path = Path(spec.path)
     if path.name in ("", ".."):  # of the current folder, and of the one above it
         path = Path(os.path.abspath(path))
@@ -83,7 +87,7 @@ def place(spec: OutputSpec, source: Path | None) -> Placed:
         )
     _check_stem(spec)
     option = "`--format`" if spec.span is None else "a `format`"
-    kind = None if folder and spec.format is None else format_for(path, spec.format, option)
+    kind = None if folder and format is None else format_for(path, format, option)
     behind = [*([] if spec.copy_files else [other.path.name for other in others]), *left] if is_set(source) else []
     size = (spec.shard_size or _SHARD) if folder else None
     copy = tuple(others if spec.copy_files else ())
@@ -115,7 +119,7 @@ def checked(placed: Placed, request: Request, *, force: bool, why: str = "", own
         return placed
     inputs = [os.fspath(one.path) for _, _, one in request.all_inputs if one.path is not None]
     placed = replace(placed, own=frozenset(own))
-    weights = {found.whole for format in _WITH_FILES if (found := placed.names(format)) is not None}
+    weights = {found.whole for format in OF_SETS if (found := placed.names(format)) is not None}
     taken = placed.own.union(file.path.name for file in placed.copy) | weights
     try:
         check_output(placed.path, force, inputs, folder=placed.folder, taken=taken)
@@ -239,10 +243,10 @@ def _inside(path: str, folder: str) -> bool:
     return path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
-def _is_folder(spec: OutputSpec, source: Path | None) -> bool:
+def _is_folder(spec: OutputSpec, source: Path | None, format: Format | None) -> bool:
     """Say whether the output is a folder."""
     name = os.fspath(spec.path)
-    if name.endswith(("/", os.sep)) or spec.format == "dcp":
+    if name.endswith(("/", os.sep)) or (format is not None and format.is_folder):
         return True
     wanted = spec.shard_size is not None or is_set(source) or os.path.isdir(name)
     if format_of_name(name) is not None:

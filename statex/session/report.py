@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from statex.diagnostics.render import json_text, to_json
 from statex.dsl.plan import Plan
+from statex.dsl.plan_around import around_data
 from statex.dsl.plan_data import account_data, step_data
 from statex.session.digests import FilePrint
 from statex.session.identity import described, versions
@@ -93,6 +94,7 @@ def make_report(request: Request, plan: Plan, written: Sequence[Written], files:
         "steps": [step_data(step) for step in plan.steps],
         "totals": asdict(plan.totals),
         "account": account_data(plan),
+        "around": around_data(plan),
     }
     text = json_text(said)
     if "\\ud" in text:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+from statex.checkpoint.formats.safetensors import SAFETENSORS
 from statex.checkpoint.layout import dense
 from statex.diagnostics import Collector, diagnostic, fail
 from statex.diagnostics.codes import keys as codes
@@ -65,7 +66,7 @@ def _sides(plan: Plan) -> tuple[Plan, Plan]:
 
 
 def _streamed(plan: Plan, inputs: Inputs, phases: Phases) -> Iterator[tuple[Same, Difference]]:
-    left, right = (dense(Delivery(side, inputs, None).stream("safetensors").state()) for side in _sides(plan))
+    left, right = (dense(Delivery(side, inputs, None).stream(SAFETENSORS).state()) for side in _sides(plan))
     pairs = [(left[str(number)], right[str(number)]) for number in range(len(plan.same))]
     added = phases.begin(READING, sum(2 * one.type.nbytes for one, _ in pairs))
     found: dict[int, Difference] = {}

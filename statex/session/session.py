@@ -7,25 +7,28 @@ from dataclasses import replace
 from pathlib import Path
 
 from statex import garbage
-from statex.checkpoint import Options, arrange
+from statex.checkpoint import Format, Options, arrange
 from statex.checkpoint.contents import OutTensor
+from statex.checkpoint.formats.safetensors import SAFETENSORS
 from statex.checkpoint.layout import dense
+from statex.checkpoint.write_plan import WritePlan, unplaced
 from statex.diagnostics import Diagnostic, StatexError
 from statex.dsl.check import Checked, check_program
 from statex.dsl.compile import compile_plan
 from statex.dsl.plan import Plan
+from statex.dsl.plan_around import left_out
 from statex.header import TensorType
 from statex.paths import at, in_rules, joined, written
-from statex.rebuilding import without_values
+from statex.rebuilding import edited_around
 from statex.roots import dropped_by
-from statex.session.carried import HOLDING, carried, foreign_warnings, module_warnings
+from statex.session.carried import carried, foreign_warnings, module_warnings
 from statex.session.delivery import Delivery, alone
 from statex.session.following import unfollowed
-from statex.session.format_warnings import format_warnings
+from statex.session.format_warnings import format_warnings, notes_left
 from statex.session.opened import Inputs
 from statex.session.request import Request
 from statex.session.settling import Telling, settle, telling
-from statex.session.stamps import kept_stamps, stamped, unread_stamps, without_stamp
+from statex.session.stamps import kept_stamps, stamped, unread_stamps, with_stamps, without_stamp
 from statex.session.targets import resolve
 
 
@@ -96,42 +99,65 @@ class Session(Telling):
             load=request.load,
             root=None if inputs.flat else in_rules(written(inputs.main.tree, inputs.root)),
             at=request.at,
+            put_at=inputs.root_target,
         )
-        left = (*dropped_by(inputs.main.tree, inputs.root, inputs.root_target), *plan.dropped_values)
-        plan = replace(plan, left_around=left, linked=inputs.linked)
+        left = (*dropped_by(inputs.main.tree, inputs.root, inputs.root_target), *left_out(plan))
+        plan = replace(plan, left_around=tuple(dict.fromkeys(left)), linked=inputs.linked)
         target = None if inputs.root_target is None else joined(inputs.root_target)
         headers = [inputs.header, *(header for members in inputs.headers.values() for header in members)]
-        kept = without_values(inputs.main.tree, inputs.root, plan.dropped_values)
+        kept = edited_around(inputs.main.tree, inputs.root, plan.edits)
         beside = unfollowed(plan, kept, joined(inputs.root), target)
-        found = (*plan.warnings, *beside, *module_warnings(headers), *unread_stamps(inputs.notes, inputs.main.label))
+        label = inputs.main.label
+        notes = (*notes_left(inputs.main.left_notes, label), *unread_stamps(plan.notes, label))
+        found = (*plan.warnings, *beside, *module_warnings(headers), *notes)
         state = at(inputs.main.tree, inputs.root)
         if request.stamp is not None:
             warnings = (*found, *kept_stamps(replace(plan, metadata=None), state))
             return replace(plan, metadata=stamped(plan.metadata, request.at, request.stamp), warnings=warnings)
         return replace(plan, warnings=(*found, *kept_stamps(plan, state)))
 
-    def priced(self, format: str | None = None) -> Plan:
+    def layout(self, format: Format | None = None) -> WritePlan:
+        """Return what a file of a format will be, named as the input is; the format is by default that of the input.
+
+        Raises:
+            StatexError: SX614 for what the format cannot hold.
+        """
+        format = format or self.inputs.main.format.successor
+        options = Options(format, self.inputs.main.label, notes=with_stamps(self.plan))
+        with garbage.paused():
+            return format.layout(arrange(self.whole.contents(format), options), options)
+
+    def priced(self, format: Format | None = None) -> Plan:
         """Return the plan with what it takes to write a format, and with warnings of what that has no place for.
 
         `format` is by default that of the input.
 
         Raises:
-            StatexError: SX614 if safetensors is asked for, and cannot hold the result with what stays around it.
+            StatexError: SX614 if it is asked for, and cannot hold the result with what stays around it.
         """
         if self.inputs.main.reader is None:
             return self.plan
-        asked, format = format == "safetensors", format or self.inputs.main.format
-        tree = self.whole.contents(format)
-        # What a format cannot hold is not an error yet if nobody asked for it.
-        output = arrange(tree, Options(format)) if asked or format == "torch" else alone(tree)
-        foreign = carried(self.plan, self.inputs) if format in HOLDING else []
+        output = self._priced_layout(format)
+        format = output.format
+        foreign = carried(self.plan, self.inputs) if format.holds_objects else []
         warnings = (
             *self.before,
             *self.plan.warnings,
-            *format_warnings(self.plan, format, self.inputs.notes),
+            *format_warnings(self.plan, format),
             *foreign_warnings(foreign, kept=False),
         )
-        return replace(self.plan, cost=self.whole.cost(format, output), warnings=warnings)
+        return replace(self.plan, cost=self.whole.cost(output), warnings=warnings)
+
+    def _priced_layout(self, asked: Format | None) -> WritePlan:
+        try:
+            return self.layout(asked)
+        except StatexError:
+            if asked is not None:
+                raise
+            # What a format cannot hold is not an error yet if nobody asked for it.
+            format = self.inputs.main.format.successor
+            tree = alone(self.whole.contents(format))
+            return WritePlan(format, tree, (unplaced("", tree),))
 
     @property
     def warnings(self) -> tuple[Diagnostic, ...]:
@@ -150,7 +176,7 @@ class Session(Telling):
 
     def tensors(self) -> Mapping[str, OutTensor]:
         """Return the tensors of the result, each with bytes of its own that can be read in their order."""
-        return dense(self.whole.stream("safetensors").state())
+        return dense(self.whole.stream(SAFETENSORS).state())
 
     def close(self) -> None:
         """Close the files that were opened."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from statex.checkpoint import Options, arrange
-from statex.checkpoint.contents import Made, OutTensor
-from statex.checkpoint.walks import leaves
+from statex import garbage
+from statex.checkpoint import Format, Options, arrange
+from statex.checkpoint.contents import Made
+from statex.checkpoint.write_plan import WritePlan
 from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail, pointing_at
 from statex.diagnostics.amounts import show_bytes
 from statex.diagnostics.codes import files as codes
@@ -16,8 +17,8 @@ from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
 from statex.dsl.plan import Cost, Plan
 from statex.paths import joined
-from statex.rebuilding import without_values
-from statex.session.carried import HOLDING, carried, foreign_warnings, refuse_foreign
+from statex.rebuilding import edited_around
+from statex.session.carried import carried, foreign_warnings, refuse_foreign
 from statex.session.configs import Upkeep, kept_up
 from statex.session.delivery import Delivery
 from statex.session.following import unfollowed
@@ -35,22 +36,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shipment:
-    """An output that is ready to be written: `tree` is what it holds, laid out by its format."""
+    """An output that is ready to be written: `layout` says which bytes will be where."""
 
     placed: Placed
     delivery: Delivery
     options: Options
-    tree: Any
+    layout: WritePlan
     comparison: Comparison | None
     upkeep: Upkeep
-
-    @property
-    def nbytes(self) -> int:
-        """The bytes of tensors that are written."""
-        blobs = [leaf.blob for leaf in leaves(self.tree) if isinstance(leaf, OutTensor)]
-        if self.options.format == "torch":
-            blobs = list({id(blob): blob for blob in blobs}.values())
-        return sum([blob.nbytes for blob in blobs])
 
     @property
     def keys(self) -> int:
@@ -68,10 +61,10 @@ def shipments(session: Session, outputs: Sequence[Placed], policy: Policy) -> li
     plans = plans_of(session.plan, [one.spec.keep for one in outputs], session.request.outside)
     verified = session.whole.check_target()
     if session.target is not None:
-        session.whole.load_into_target(outputs[0].format or session.inputs.main.format)
+        session.whole.load_into_target(outputs[0].format or session.inputs.main.format.successor)
     made: dict[int, Made] = {}
     found: dict[int, Shipment] = {}
-    for place in _order([one.format or session.inputs.main.format for one in outputs]):
+    for place in _order([one.format or session.inputs.main.format.successor for one in outputs]):
         one, plan = outputs[place], plans[place]
         own = one.spec.target
         with pointing_at(one.spec.span if len(outputs) > 1 else None):
@@ -80,7 +73,7 @@ def shipments(session: Session, outputs: Sequence[Placed], policy: Policy) -> li
         if shipment.comparison is None and not one.spec.keep and own is None:
             shipment = replace(shipment, comparison=verified)
         found[place] = shipment
-        if shipment.options.format != "dcp":
+        if not shipment.options.format.by_torch:
             made.update(delivery.stream(shipment.options.format).made)
     return [found[place] for place in range(len(outputs))]
 
@@ -90,34 +83,36 @@ def in_order(found: Sequence[Shipment]) -> list[Shipment]:
     return [found[place] for place in _order([one.options.format for one in found])]
 
 
-def _order(formats: Sequence[str]) -> list[int]:
-    # torch does not say where in the files of `dcp` it has put what, so that nothing can read from there.
-    return sorted(range(len(formats)), key=lambda place: formats[place] == "dcp")
+def _order(formats: Sequence[Format]) -> list[int]:
+    # torch does not say where it has put what, so that nothing can read from there.
+    return sorted(range(len(formats)), key=lambda place: formats[place].by_torch)
 
 
 def _shipment(session: Session, placed: Placed, delivery: Delivery, policy: Policy) -> Shipment:
     inputs, spec = session.inputs, placed.spec
     upkeep = kept_up(placed.copy, delivery.plan, spec.span) if spec.update_config else Upkeep(placed.copy)
     options = Options(
-        format=placed.format or inputs.main.format,
+        format=placed.format or inputs.main.format.successor,
+        name=placed.path.name,
         force=placed.force,
         folder=placed.folder,
         shard_size=placed.shard_size,
         names=placed.names(inputs.main.format),
         check=policy.check_input,
         keep_crc=policy.verify_written,
-        notes=with_stamps(inputs.notes, delivery.plan),
+        notes=with_stamps(delivery.plan),
         index=inputs.index,
         copy=upkeep.copy,
         own=placed.own,
     )
-    if options.format in HOLDING and not policy.keep_foreign:
+    if options.format.holds_objects and not policy.keep_foreign:
         found = carried(delivery.plan, inputs)
         refuse_foreign(found, inputs.main.label, in_recipe=session.request.recipe is not None)
     comparison = delivery.check_target()
     delivery.load_into_target(options.format)
-    tree = arrange(delivery.contents(options.format), options)
-    return Shipment(placed, delivery, options, tree, comparison, upkeep)
+    with garbage.paused():
+        layout = options.format.layout(arrange(delivery.contents(options.format), options), options)
+    return Shipment(placed, delivery, options, layout, comparison, upkeep)
 
 
 def priced(session: Session, found: Sequence[Shipment], policy: Policy) -> Plan:
@@ -128,7 +123,7 @@ def priced(session: Session, found: Sequence[Shipment], policy: Policy) -> Plan:
     """
     has_model = session.target is not None and session.target.module is not None
     torch = has_model or any(one.delivery.needs_torch(one.options.format) for one in found)
-    costs = [one.delivery.cost(one.options.format, one.tree, torch=torch) for one in found]
+    costs = [one.delivery.cost(one.layout, torch=torch) for one in found]
     written = sum(cost.written for cost in costs)
     cost = Cost(
         read=sum(cost.read for cost in costs) + _digested(session) + (written if policy.digests else 0),
@@ -177,12 +172,12 @@ def _losses(session: Session, found: Sequence[Shipment]) -> Iterator[Diagnostic]
 
 def _of_output(session: Session, one: Shipment) -> Iterator[Diagnostic]:
     inputs, plan = session.inputs, one.delivery.plan
-    yield from format_warnings(plan, one.options.format, inputs.notes)
-    if one.options.format in HOLDING:
+    yield from format_warnings(plan, one.options.format)
+    if one.options.format.holds_objects:
         yield from foreign_warnings(carried(plan, inputs), kept=True)
     if one.placed.spec.keep:
         target = None if inputs.root_target is None else joined(inputs.root_target)
-        kept = without_values(inputs.main.tree, inputs.root, plan.dropped_values)
+        kept = edited_around(inputs.main.tree, inputs.root, plan.edits)
         yield from unfollowed(plan, kept, joined(inputs.root), target)
 
 

@@ -49,10 +49,10 @@ def kept_stamps(plan: Plan, tree: Any) -> Iterator[Diagnostic]:
     )
 
 
-def with_stamps(notes: Mapping[str, str], plan: Plan) -> Mapping[str, str]:
+def with_stamps(plan: Plan) -> Mapping[str, str]:
     """Return the texts beside the tensors of an output, with one for the versions that the plan carries."""
     text = as_text(plan.metadata)
-    return {**notes, STAMP: text} if text else notes
+    return {**plan.notes, STAMP: text} if text else plan.notes
 
 
 def unread_stamps(notes: Mapping[str, str], label: str) -> Iterator[Diagnostic]:

@@ -34,6 +34,7 @@ import statex
 from statex import StatexError, roots
 from statex.checkpoint import Options, arrange, open_checkpoint
 from statex.checkpoint.contents import Moved
+from statex.checkpoint.formats.torch import TORCH
 from statex.checkpoint.pickle_writer import PickleWriter
 from statex.cli.listing import Listing, beside, totals
 from statex.session.carried import carried
@@ -231,7 +232,7 @@ def rewritten(path: Path) -> bytes:
     with open_checkpoint(path) as reader:
         whole: dict[Any, Moved] = {}
         pickler = PickleWriter(lambda storage: whole.setdefault(storage, Moved.whole(storage.handle)))
-        pickled = pickler.write(arrange(reader.tree, Options("torch")))
+        pickled = pickler.write(arrange(reader.tree, Options(TORCH)))
         records = [Record("fuzz/data.pkl", pickled), Record("fuzz/byteorder", b"little")]
         for number, blob in enumerate(pickler.blobs):
             runs = blob.runs if isinstance(blob, Moved) else ()
@@ -298,6 +299,7 @@ def _in_memory(path: Path) -> None:
 
 def main(minutes: float) -> None:
     """Try pickles for so many minutes."""
+    statex.compile("")  # what statex itself imports is imported before a file is read
     end = time.monotonic() + 60 * minutes
     counts = collections.Counter[str]()
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():

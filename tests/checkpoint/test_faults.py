@@ -438,7 +438,7 @@ def test_written_bytes_of_odd_tensors_are_compared_too(tmp_path: Path, monkeypat
     torch.save({"odd": odd, "sparse": torch.eye(20).to_sparse(), "plain": torch.ones(3)}, source)
     rules = statex.compile("rename plain -> p")
     statex.convert(source, target, rules, verify_written=True)
-    write = writer._write_file
+    write = writer.write_file
 
     def damaged(path: Path, *arguments: Any) -> None:
         write(path, *arguments)
@@ -446,5 +446,28 @@ def test_written_bytes_of_odd_tensors_are_compared_too(tmp_path: Path, monkeypat
         data[data.index(b"out/data/0") + 500] ^= 1
         path.write_bytes(data)
 
-    monkeypatch.setattr(writer, "_write_file", damaged)
+    monkeypatch.setattr(writer, "write_file", damaged)
     assert said(lambda: statex.convert(source, target, rules, verify_written=True, force=True))[0] == "SX617"
+
+
+@pytest.mark.parametrize("output", ["out.pth", "out.safetensors"])
+def test_every_byte_that_was_written_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str) -> None:
+    source, target = tmp_path / "in.pth", tmp_path / output
+    torch.save({"a": torch.arange(30.0), "b": torch.ones(7, dtype=torch.bfloat16)}, source)
+    rules = statex.compile("set a = it * 2")
+    statex.convert(source, target, rules, verify_written=True)
+    places = range(3, target.stat().st_size, 19)
+    upcoming = iter(places)
+    write = writer.write_file
+
+    def damaged(path: Path, *arguments: Any) -> None:
+        write(path, *arguments)
+        data = bytearray(path.read_bytes())
+        data[next(upcoming)] ^= 1
+        path.write_bytes(data)
+
+    monkeypatch.setattr(writer, "write_file", damaged)
+    for _ in places:
+        with pytest.raises(StatexError):
+            statex.convert(source, target, rules, verify_written=True, force=True)
+    assert next(upcoming, None) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -262,3 +263,45 @@ def test_a_set_of_another_stem_is_not_lost(tmp_path: Path, other: str) -> None:
     assert caught.value.diagnostics[0].code.id == "SX610"
     assert other in str(caught.value)
     assert (tmp_path / "out" / other).read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        ["pytorch_model.bin"],
+        ["pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin", "pytorch_model.bin.index.json"],
+        ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"],
+        [".metadata", "__0_0.distcp"],
+    ],
+)
+@pytest.mark.parametrize("format", [None, "torch"])
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_second_set_of_the_same_stem_is_not_lost(
+    tmp_path: Path, others: list[str], format: str | None, in_place: bool
+) -> None:
+    folder = saved(tmp_path / "in", "model.safetensors")
+    source = folder if in_place else saved(tmp_path / "other", "model.safetensors")
+    for other in others:
+        (folder / other).write_bytes(b"mine")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(StatexError) as caught:
+        statex.convert(source, f"{folder}/", "rename a.weight -> c", force=True, copy_files=True, format=format)
+    assert caught.value.diagnostics[0].code.id == "SX610"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_of_two_sets_the_one_that_is_not_written_is_named(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "in", "model.safetensors")
+    torch.save({"a.weight": torch.ones(2)}, folder / "pytorch_model.bin")
+    with pytest.raises(StatexError, match=r"would be lost: pytorch_model\.bin\n"):
+        statex.convert(folder, f"{folder}/", NOTHING, force=True)
+    with pytest.raises(StatexError, match=r"would be lost: model\.safetensors\n"):
+        statex.convert(folder / "pytorch_model.bin", f"{folder}/", NOTHING, force=True)
+
+
+def test_an_index_over_the_only_file_goes_with_it(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "in", "model.safetensors")
+    weights = dict.fromkeys(STATE, "model.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weights}))
+    statex.convert(folder, f"{folder}/", "drop b.weight", force=True)
+    assert names(folder) == ["model.safetensors"]

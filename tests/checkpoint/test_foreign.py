@@ -73,6 +73,10 @@ class Keyed:
         return (), {"size": 3}
 
 
+def collected(items: list[Any]) -> Config:
+    return Config(items=items)
+
+
 def set_state(target: Any, state: Any) -> None:
     target.set_by = state
 
@@ -106,6 +110,13 @@ def _cyclic() -> Config:
     one, other = Config(), Config()
     one.other, other.items = other, [one, {"one": one, "both": (one, other)}]
     return one
+
+
+def _in_a_tuple(length: int) -> tuple[Any, ...]:
+    """Return a tuple that what stands in it holds, so that it is made before it is finished."""
+    one = Config()
+    one.inside = (one, 1, "two", None)[:length]
+    return one.inside
 
 
 def _deep(levels: int = 80) -> Config:
@@ -151,6 +162,9 @@ OTHERS: dict[str, Callable[[], Any]] = {
     "setter": Setter,
     "everything": Everything,
     "cyclic": _cyclic,
+    "in its set": lambda: (lambda one: vars(one).update(all={one, 1}) or one.all)(Config()),
+    "in a list in its tuple": lambda: (lambda one: vars(one).update(all=([one], 1)) or one.all)(Config()),
+    **{f"in a tuple of {length}": lambda length=length: _in_a_tuple(length) for length in (1, 3, 4)},
     "deep": _deep,
     "shared": lambda: (lambda one: [one, one, {"again": one}])(Config(a=1)),
     "structured": lambda: numpy.zeros(2, dtype=[("a", "f4"), ("b", "i8")]),
@@ -220,6 +234,18 @@ def test_others_are_kept_as_equal_pickles(tmp_path: Path, name: str, protocol: i
     # What was written is read again, and written the same.
     statex.convert(tmp_path / "out.pth", tmp_path / "again.pth", "", keep_foreign=True)
     assert symbols(tmp_path / "again.pth") == symbols(source)
+
+
+def test_what_is_made_of_a_list_that_holds_it(tmp_path: Path) -> None:
+    """No pickler writes this, and every one reads it."""
+    source = saved(tmp_path / "in.pth", value=Config(a=1))
+    pickled = next(r.data for r in records_of(source) if r.name.endswith("data.pkl"))
+    call = f"c{__name__}\ncollected\n(]r\xff\xff\0\0".encode("latin-1") + b"tRr\xfe\xff\0\0j\xff\xff\0\0j\xfe\xff\0\0a0"
+    made = pickled[:-1] + b"X\x04\0\0\0loop" + call + b"s."
+    source.write_bytes(archive([Record(r.name, made) if r.data == pickled else r for r in records_of(source)]))
+    statex.convert(source, tmp_path / "out.pth", "", keep_foreign=True, verify_written=True)
+    found = torch.load(tmp_path / "out.pth", weights_only=False)["loop"]
+    assert found.items[0] is found
 
 
 def test_a_nested_class_by_an_older_protocol(tmp_path: Path) -> None:
@@ -296,16 +322,8 @@ def test_values_that_a_plan_drops(tmp_path: Path) -> None:
     request = Request(InputSpec(source), outputs=(OutputSpec(tmp_path / "out.pth"),), policy=Policy(dry_run=True))
     with pytest.raises(StatexError, match="SX640"):
         carry_out(request)
-    from dataclasses import replace
-
-    from statex.session.carried import carried
-    from statex.session.delivery import Delivery
-    from statex.session.session import Session
-
-    with Session(request) as session:
-        plan = replace(session.plan, dropped_values=("args", "hyper.cfg"))
-        assert carried(plan, session.inputs) == []
-        content = Delivery(plan, session.inputs, None).contents("torch")
+    statex.convert(source, tmp_path / "out.pth", "drop value('args'), value('hyper.cfg')")
+    content = torch.load(tmp_path / "out.pth")
     assert list(content) == ["state_dict", "hyper"]
     assert content["hyper"] == {"lr": 0.1}
 

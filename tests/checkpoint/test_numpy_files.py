@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 import statex
 from statex import StatexError
+from statex.header import TensorInfo
 
 DTYPES = ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?", "c8", "c16"]
 
@@ -165,6 +166,32 @@ def test_pickles_as_models_are_published(tmp_path: Path, protocol: int) -> None:
     assert found["notes"] == content["notes"]
     assert (found["mean"], found["objects"].tolist(), found["names"].tolist()) == (0.5, [{}], ["a"])
     assert found["matching_heuristics"] is True
+
+
+def alike(*given: Any) -> Any:
+    return given
+
+
+class Reduced:
+    """An object that is what a call makes."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self._made_by = (function, arguments)
+
+    def __reduce__(self) -> Any:
+        return self._made_by
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_only_what_numpy_makes_arrays_with_makes_arrays(tmp_path: Path, count: int) -> None:
+    make = numpy.zeros(0).__reduce_ex__(5)[0]  # `_frombuffer`, under the name that this numpy has it
+    given = (bytearray(8), numpy.dtype("f4"), (2,), "C", None)[:count]
+    objects = {"w": numpy.ones(2), "named": Reduced(make, *given), "alike": Reduced(alike, *given)}
+    (tmp_path / "in.pkl").write_bytes(pickle.dumps(objects, 4))
+    header = statex.read_header(tmp_path / "in.pkl")
+    assert {key: isinstance(info, TensorInfo) for key, info in header.entries.items()} == {
+        "w": True, "named": count == 4, "alike": False,
+    }  # fmt: skip
 
 
 def python_2(array: numpy.ndarray) -> bytes:

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from statex.checkpoint import Options, arrange, open_checkpoint
 from statex.checkpoint.atomic import renames
 from statex.checkpoint.atomic.transaction import Transaction
+from statex.checkpoint.formats.safetensors import SAFETENSORS
 from statex.checkpoint.writer import stage_checkpoint, write_checkpoint
 
 
@@ -56,7 +57,7 @@ def tree(tmp_path: Path) -> Any:
     (tmp_path / "in").mkdir()
     save_file({"a": torch.ones(3), "b": torch.ones(4)}, tmp_path / "in" / "in.safetensors")
     with open_checkpoint(tmp_path / "in" / "in.safetensors") as reader:
-        yield arrange(reader.tree, Options("safetensors"))
+        yield arrange(reader.tree, Options(SAFETENSORS))
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("force", [False, True])
 def test_a_file(tree: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, force: bool) -> None:
     calls = Calls(folder, monkeypatch)
-    write_checkpoint(folder / "a.safetensors", tree, Options("safetensors", force=force))
+    write_checkpoint(folder / "a.safetensors", tree, Options(SAFETENSORS, force=force))
     temporary = ".a.safetensors.#.statex-tmp"
     renamed = (
         [f"replace {temporary} a.safetensors"] if force else [f"link {temporary} a.safetensors", f"unlink {temporary}"]
@@ -78,7 +79,7 @@ def test_a_file(tree: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, force:
 
 def test_a_folder(tree: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Calls(folder, monkeypatch)
-    write_checkpoint(folder / "set", tree, Options("safetensors", folder=True, shard_size=10))
+    write_checkpoint(folder / "set", tree, Options(SAFETENSORS, folder=True, shard_size=10))
     index = "model.safetensors.index.json"
     names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", index]
     temporary = ".set.#.statex-tmp"
@@ -87,7 +88,7 @@ def test_a_folder(tree: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_folder_that_is_replaced(tree: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = Options("safetensors", folder=True, force=True)
+    options = Options(SAFETENSORS, folder=True, force=True)
     write_checkpoint(folder / "set", tree, options)
     calls = Calls(folder, monkeypatch)
     write_checkpoint(folder / "set", tree, options)
@@ -111,7 +112,8 @@ def test_two_outputs(tree: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -
     (folder / "a" / "x.safetensors").write_bytes(b"old")
     calls = Calls(folder, monkeypatch)
     with Transaction() as outputs:
-        stage_checkpoint(outputs, folder / "a" / "x.safetensors", tree, Options("safetensors", force=True))
+        options = Options(SAFETENSORS, force=True)
+        stage_checkpoint(outputs, folder / "a" / "x.safetensors", SAFETENSORS.layout(tree, options), options)
         outputs.stage_bytes(folder / "report.json", b"{}", force=False)
         outputs.commit()
     one, two = "a/.x.safetensors.#.statex-tmp", ".report.json.#.statex-tmp"

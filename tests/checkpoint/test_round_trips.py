@@ -223,6 +223,20 @@ def test_what_is_around_a_state(tmp_path: Path) -> None:
     assert same(torch.load(tmp_path / "out.pth", weights_only=True), whole)
 
 
+@pytest.mark.parametrize("count", [250, 300, 70_000])
+def test_many_names_in_one_pickle(tmp_path: Path, count: int) -> None:
+    """The places of pickles have a byte, and beyond 255 four."""
+    shared = [f"name {number}" for number in range(count)]
+    torch.save({"state": {"w": torch.ones(2)}, "names": shared, "again": shared[::-1]}, tmp_path / "in.pth")
+    statex.convert(tmp_path / "in.pth", tmp_path / "out.pth", statex.compile("root 'state'"))
+    found = torch.load(tmp_path / "out.pth", weights_only=True)
+    assert found["again"] == found["names"][::-1] == shared[::-1]
+    state = {f"k{number}": torch.nn.Parameter(torch.full((1,), float(number))) for number in range(min(count, 600))}
+    torch.save(state, tmp_path / "in.pth")
+    statex.convert(tmp_path / "in.pth", tmp_path / "out.pth", NOTHING, force=True)
+    assert same(torch.load(tmp_path / "out.pth"), state)
+
+
 def test_a_view_is_saved_compactly(tmp_path: Path) -> None:
     big = torch.randn(1000, 1000)
     torch.save({"a": big[:2], "b": torch.ones(1)}, tmp_path / "in.pth")

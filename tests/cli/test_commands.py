@@ -261,6 +261,50 @@ class TestPlan:
             assert run(*command, "--json").json["left_around"] == ["epoch"]
         assert run("plan", "-e", "", "nested.pth", "--json").json["left_around"] == []
 
+    def test_what_rules_change_around_the_state(self, run: Run, net: Net) -> None:
+        torch.save({"epoch": 3, "args": 1, "model": net.state_dict()}, "nested.pth")
+        rules = "set value('epoch') = value('epoch') + 1; add value('run.id') = 'x'; drop value('args')"
+        said = (
+            "left out around the state: args\n"
+            "set around the state: epoch = 4\n"
+            "added around the state: run.id = 'x'\n"
+        )  # fmt: skip
+        assert said in run("plan", "-e", rules, "nested.pth").out
+        keys = run("plan", "--keys", "-e", rules, "nested.pth").out
+        assert all(
+            line in keys for line in ("  value('epoch') = 4\n", "  + value('run.id') = 'x'\n", "  - value('args')\n")
+        )
+        assert run("check", "-e", rules, "nested.pth").exit_code == 0
+        done = run("apply", "-e", rules, "nested.pth", "out.pth")
+        assert said in done.out
+        found = torch.load("out.pth", weights_only=True)
+        assert (found["epoch"], found["run"], "args" in found) == (4, {"id": "x"}, False)
+        around = run("apply", "-e", rules, "nested.pth", "b.pth", "--json").json["around"]
+        assert [(one["of"], one["change"], one["path"], one.get("value")) for one in around] == [
+            ("value", "set", ["epoch"], 4),
+            ("value", "added", ["run", "id"], "x"),
+            ("value", "left out", ["args"], None),
+        ]
+        shown = run("show", "out.pth").out
+        assert "  epoch = 4\n" in shown
+        assert "  run.id = 'x'\n" in shown
+
+    @pytest.mark.parametrize("command", ["check", "plan"])
+    def test_what_cannot_be_changed_is_said_by_check_too(self, run: Run, net: Net, command: str) -> None:
+        torch.save({"epoch": 3, "model": net.state_dict()}, "nested.pth")
+        for rules, code in [
+            ("set value('epoc') = 1", "SX221"),
+            ("add value('epoch') = 1", "SX330"),
+            ("set value('epoch') = linear.weight", "SX331"),
+            ("drop value('model')", "SX332"),
+            ("drop value('epoch'); let n = value('epoch')", "SX221"),
+        ]:
+            ended = run(command, "-e", rules, "nested.pth")
+            assert (ended.exit_code, ended.out) == (1, "")
+            assert f"error[{code}]" in ended.err
+        assert run("check", "-e", "set value('epoch') = nothing").exit_code == 1
+        assert run("check", "-e", "set value('epoch') = value('other') + 1").exit_code == 0
+
     def test_a_format_that_cannot_hold_what_is_around_the_state(self, run: Run, net: Net) -> None:
         torch.save({"epoch": 3, "model": net.state_dict()}, "nested.pth")
         ended = run("plan", "-e", "", "nested.pth", "--format", "safetensors")

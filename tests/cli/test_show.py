@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from statex.cli.output import room
 from tests.cli.conftest import Run
@@ -173,6 +174,15 @@ def test_further_states(run: Run) -> None:
     torch.save({"w": torch.ones(1), "ema": {"w": torch.ones(1)}}, "inner.pth")
     assert [line.split()[0] for line in lines(run, "inner.pth")[:2]] == ["w", "ema.w"]
     assert "  further state: 1 tensor, 4 B: --root ema" in lines(run, "inner.pth")
+
+
+def test_texts_of_the_metadata(run: Run) -> None:
+    texts = {"format": "pt", "a": "it's", "b": "x" * 500, **{f"ss_{number}": "1" for number in range(40)}}
+    save_file({"w": torch.ones(2)}, "texts.safetensors", metadata=texts)
+    _, first, second, third, *_, more, _ = lines(run, "texts.safetensors")
+    assert [first, third, more] == ['  metadata: a = "it\'s"', "  metadata: ss_0 = '1'", "  and 22 texts more"]
+    assert second == "  metadata: b = '" + "x" * 58 + "…"
+    assert run("show", "texts.safetensors", "--json").json["metadata"] == texts
 
 
 def test_values_and_things_are_cut(run: Run) -> None:

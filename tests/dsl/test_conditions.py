@@ -333,3 +333,55 @@ def test_what_was_meant_is_looked_for_once(monkeypatch: pytest.MonkeyPatch, stat
     assert (found.code.id, len(found.cases)) == ("SX304", 64)
     assert next(note.text for note in found.notes if note.kind == "help").startswith("did you mean `")
     assert len(compared) == 64
+
+
+# --- the tensor that is asked about -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("short", "full"),
+    [
+        ("size(0) == 3", "size(it, 0) == 3"),
+        ("size(dim=-1) > 1", "size(it, dim=-1) > 1"),
+        ("shape() == [3, 2]", "shape(it) == [3, 2]"),
+        ("shape(0) == 3", "shape(it, 0) == 3"),
+        ("ndim() == 2", "ndim(it) == 2"),
+        ("numel() == 6", "numel(it) == 6"),
+        ("dtype() == f32", "dtype(it) == f32"),
+        ("is_floating_point()", "is_floating_point(it)"),
+        ("is_complex()", "is_complex(it)"),
+    ],
+)
+def test_a_question_that_names_no_tensor_asks_the_current_one(short: str, full: str) -> None:
+    state = {
+        "a": torch.ones(3, 2),
+        "b": torch.ones(1),
+        "c": torch.ones(3, 2, dtype=torch.int64),
+        "d": torch.ones(3, 2, dtype=torch.complex64),
+    }
+    found = kept(f"keep ** where {short}", state)
+    assert found == kept(f"keep ** where {full}", state)
+    assert 0 < len(found) < len(state)
+
+
+def test_a_question_is_asked_of_what_is_piped_to_it() -> None:
+    state = {"a": torch.zeros(3, 2), "b": torch.zeros(5)}
+    assert statex.compile("set b = it + (::a | size(1)) + size(0)").apply(state)["b"].tolist() == [7.0] * 5
+    assert failing("add c = zeros([size(0)])", state) == [("SX218", "size")]
+    assert failing("let n = numel()", state) == [("SX218", "numel")]
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ("let a = [1, 2]\nlet b = a[0, 1]", "a list takes one index, not 2"),
+        ("let a = 'text'\nlet b = a[0, 1]", "a text takes one index, not 2"),
+        ("let a = 3\nlet b = a[0]", "`[…]` needs a tensor or a list, not an int"),
+        ("let a = none\nlet b = a[0]", "`[…]` needs a tensor or a list, not none"),
+        ("let a = true\nlet b = a[0, 1]", "`[…]` needs a tensor or a list, not a bool"),
+    ],
+)
+def test_what_has_no_such_items(rules: str, said: str) -> None:
+    with pytest.raises(StatexError) as caught:
+        statex.compile(rules).plan(ones("x"))
+    assert [(found.code.id, found.headline) for found in caught.value.diagnostics] == [("SX207", said)]

@@ -76,9 +76,9 @@ def test_the_way_out_that_is_offered_for_an_unknown_class(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("rules", "said"),
     [
-        ("drop value('optimzer')", "did you mean `optimizer`?"),
-        ("drop value('weight')", "`weight` is a key of the state: drop weight"),
-        ("drop value('model')", "nothing stands at `model` around the state"),
+        ("drop value('optimzer')", "did you mean `value('optimizer')`?"),
+        ("drop value('weight')", "= help: drop weight"),
+        ("drop value('model')", "`model` is the state itself"),
         ("drop value('epoch.x')", "nothing stands at `epoch.x`"),
         ("within a { drop value('epoch') }", "SX216"),
         ("macro m() { drop value('epoch') }", "SX216"),

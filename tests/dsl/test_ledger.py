@@ -438,3 +438,10 @@ def test_numbers_add_up_in_all_programs() -> None:
                 assert plan.steps[fate.step].verb in {"dropped": ("drop", "keep"), "replaced": ("set",)}[fate.kind]
 
     holds()
+
+
+def test_what_has_no_elements_is_made_of_nothing() -> None:
+    with pytest.raises(StatexError, match=r"SX323.*`w` reaches no result"):
+        planned("split w -> a, b = [it[:0], it[:0]]", {"w": ones(2, 2)})
+    plan = planned("merge e, f -> g = cat", {"e": ones(0, 2), "f": ones(0, 2)})
+    assert plan.totals.used == 2

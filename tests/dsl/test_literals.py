@@ -38,6 +38,9 @@ def state(*keys: str) -> dict[str, torch.Tensor]:
         ("within l.{i} { rename w -> 'w {i}' }", 'within l.{i} { rename w -> "w {i}" }'),
         ("param n: int = 1\nrename a_7_b -> 'a {n}'", 'rename a_7_b -> "a {n}"'),
         ("macro f(m) {\n  rename {$m}.{i}.w -> 'm {i}'\n}\nuse f('l')", 'rename {$m}.{i}.w -> "m {i}"'),
+        ("param n: int = 1\nrename prefix a -> 'a {$n}'", 'rename prefix a -> "a {$n}"'),
+        ("param n: int = 1\nrename suffix w -> 'w {$n}'", 'rename suffix w -> "w {$n}"'),
+        ("param n: int = 1\nrename text a_ -> 'a {$n}'", 'rename text a_ -> "a {$n}"'),
         ("rename l.{i}.w -> '\"{i}\\\\ {x} }'", 'rename l.{i}.w -> "\\"{i}\\\\ \\{x\\} \\}"'),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -168,6 +169,8 @@ def test_readings_are_those_of_the_reference(case: tuple[Segments, str], stars: 
 def test_an_index_finds_what_every_key_by_itself_matches(segments: Segments, data: st.DataObject) -> None:
     keys = data.draw(st.lists(keys_of(segments) | _KEY, max_size=12, unique=True))
     index = KeyIndex(keys)
+    if data.draw(st.booleans()):
+        index.find(pattern_of(written(segments)))  # what is removed afterwards has a place in its tree
     gone = data.draw(st.lists(st.sampled_from(keys), unique=True)) if keys else []
     for key in gone:
         index.discard(key)
@@ -181,6 +184,30 @@ def test_an_index_finds_what_every_key_by_itself_matches(segments: Segments, dat
     assert [(f.key, f.other is not None) for f in found] == [(k, len(r) > 1) for k, r in readings.items() if r]
     assert len(index) == len(there)
     assert all((key in index) == (key in there) for key in keys)
+
+
+_NESTED = [".".join(segments) for length in (1, 2, 3) for segments in itertools.product("ab", repeat=length)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_an_index_whose_keys_begin_with_one_another_is_changed(data: st.DataObject) -> None:
+    patterns = {text: pattern_of(text) for text in ("*", "*.*", "a.*", "*.{_:a|b}.a", "a.**", "**.b", "**", "a.b")}
+    order = data.draw(st.lists(st.sampled_from(_NESTED), unique=True, max_size=10))
+    index = KeyIndex(order)
+    for _ in range(data.draw(st.integers(1, 6))):
+        index.find(patterns["*"])  # the tree is there
+        gone = data.draw(st.lists(st.sampled_from(order), unique=True)) if order else []
+        left = [key for key in order if key not in gone]
+        drawn = data.draw(st.lists(st.sampled_from(_NESTED), unique=True, max_size=5))
+        new = [key for key in drawn if key not in left]
+        index.change(gone, new)
+        order = left + new
+        assert list(index) == order
+        for text, pattern in patterns.items():
+            assert [found.key for found in index.find(pattern)] == [
+                key for key in order if pattern.match(key) is not None
+            ], text
 
 
 @settings(max_examples=200, deadline=None)

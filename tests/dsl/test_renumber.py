@@ -91,3 +91,7 @@ def test_what_has_not_one_number(pattern: str) -> None:
     with pytest.raises(StatexError) as caught:
         renumbered(pattern, ["l.0.w"])
     assert [found.code.id for found in caught.value.diagnostics] == ["SX315"]
+
+
+def test_a_choice_of_digits_is_a_number() -> None:
+    assert renumbered("l.{i:2|5}.{p:a=b|w}", ["l.2.w", "l.5.w", "l.7.w"]) == ["l.0.w", "l.1.w", "l.7.w"]

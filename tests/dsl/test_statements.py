@@ -97,6 +97,29 @@ def test_the_values(program: str, key: str, wanted: torch.Tensor) -> None:
     assert torch.equal(found, wanted)
 
 
+@pytest.mark.parametrize("choices", ["q k v", "v k q", "k v q", "9 10 1", "10 9 1", "b.c a.d a"])
+@pytest.mark.parametrize("translated", [False, True])
+def test_choices_gather_and_fill_in_the_order_they_are_written(choices: str, translated: bool) -> None:
+    texts = choices.split()
+    written = "|".join(f"{text}={'zyx'[number]}" if translated else text for number, text in enumerate(texts))
+    given = {f"l.{text}.w": torch.full((2,), float(number)) for number, text in enumerate(sorted(texts))}
+    merged = run(f"merge l.{{p:{written}}}.w over p -> l.w = cat", given)["l.w"]
+    assert torch.equal(merged, torch.cat([given[f"l.{text}.w"] for text in texts]))
+    pieces = run(f"split l.w -> l.{{p:{written}}}.w = chunk(3)", {"l.w": merged})
+    assert list(pieces) == [f"l.{text}.w" for text in ("zyx" if translated else texts)]
+    assert all(torch.equal(one, given[f"l.{text}.w"]) for one, text in zip(pieces.values(), texts, strict=True))
+
+
+def test_of_several_choices_the_last_one_counts_fastest() -> None:
+    pieces = run("split a -> {p:y|x}.{t:w|b} = unstack", {"a": torch.arange(4)})
+    assert {key: int(tensor) for key, tensor in pieces.items()} == {"y.w": 0, "y.b": 1, "x.w": 2, "x.b": 3}
+
+
+def test_numbers_gather_in_their_order() -> None:
+    given = {f"l.{number}.w": T([float(number)]) for number in (10, 9, 1, 0, 2, 3, 11, 4, 5, 8, 7, 6)}
+    assert run("merge l.{i:int}.w over i -> l.w = cat", given)["l.w"].tolist() == list(range(12))
+
+
 def test_sources_of_splits_and_merges_are_consumed() -> None:
     assert "a.weight" not in run("split a.weight -> x, y = chunk(2)")
     assert not {"l.0.w", "l.2.w"} & run("merge l.0.w, l.2.w -> l = cat").keys()
@@ -152,10 +175,81 @@ def test_what_only_some_of_a_family_have_is_noticed() -> None:
     assert (found.code.id, found.span.text if found.span else "") == ("SX321", "rank::c")
 
 
+@pytest.mark.parametrize(
+    "program",
+    [
+        "add x = zeros([1]) for m._extra_state",
+        "add {k}.x = zeros([1]) for {k}._extra_state",
+        "set m._extra_state = zeros([1])",
+        "set m._extra_state = it for m.w",
+        "set m.w = it for m._extra_state",
+        "split m._extra_state -> a, b = chunk(2)",
+        "merge m.{_} as x -> y = cat(x, m._extra_state)",
+        "add x = m._extra_state",
+        "set m.w = it + m._extra_state",
+    ],
+)
+def test_what_is_not_a_tensor_is_not_computed_with(program: str) -> None:
+    with pytest.raises(StatexError) as caught:
+        run(program, {"m.w": T([1.0]), "m._extra_state": {"a": 1}})
+    assert {found.code.id for found in caught.value.diagnostics} == {"SX308"}
+
+
+@pytest.mark.parametrize(
+    ("program", "keys"),
+    [
+        ("add new.{k} = it * 2 for m.{k}", "m.w m._extra_state new.w"),
+        ("set ** = it * 2", "m.w m._extra_state"),
+        ("set m.w = it * 2 for m.{k}", "m.w m._extra_state"),
+        ("split m.{k} -> {k}.{p:a|b} = chunk(2)", "w.a w.b m._extra_state"),
+        ("merge m.{k} as x -> {k} = x * 2", "w m._extra_state"),
+    ],
+)
+def test_a_wildcard_leaves_out_what_is_not_a_tensor(program: str, keys: str) -> None:
+    extra = {"a": 1}
+    found = run(program, {"m.w": T([1.0, 2.0]), "m._extra_state": extra})
+    assert list(found) == keys.split()
+    assert found["m._extra_state"] is extra
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "codes"),
+    [
+        *((dtype, "cast(f32)", ["SX902"]) for dtype in ("bool", "int8", "uint8", "int64", "uint16")),
+        *((dtype, "cast(bf16) * 2", ["SX902"]) for dtype in ("bool", "int32")),
+        ("int64", "cast(f32) / 2", ["SX902"]),
+        ("int64", "cast(i32)", []),
+        ("bool", "cast(i64)", []),
+        ("int64", "it > 0", ["SX906"]),
+        ("float32", "cast(i64)", []),
+        ("float32", "it > 0", ["SX906"]),
+        ("float32", "cast(bf16)", []),
+        ("float32", "zeros(shape, dtype=f64)", []),
+        ("bfloat16", "zeros(shape)", ["SX906"]),
+        ("float32", "it * 2", []),
+        ("complex64", "cast(c128)", []),
+    ],
+)
+def test_what_is_said_of_another_dtype(dtype: str, value: str, codes: list[str]) -> None:
+    given = {"a": torch.ones(2).to(getattr(torch, dtype))}
+    plan = statex.compile(f"set a = {value}").plan(given)
+    assert [found.code.id for found in plan.warnings] == codes
+    changed = statex.compile(f"set a = {value}").apply(given)["a"].dtype != given["a"].dtype
+    assert changed or not codes
+
+
 def test_order_like_the_target() -> None:
     target = {"b": T(1.0), "a": T(2.0)}
     given = {"a": T(1.0), "b": T(2.0)}
     assert list(statex.compile("order like target").apply(given, target=target)) == ["b", "a"]
+
+
+def test_what_the_other_does_not_have_comes_last_in_its_own_order() -> None:
+    given = {key: T(1.0) for key in ("z", "c", "y", "a", "x", "b")}
+    other = {key: T(1.0) for key in ("b", "gone", "a", "c")}
+    assert "".join(run("input ft\norder like ft", given, inputs={"ft": other})) == "baczyx"
+    with pytest.raises(StatexError):  # what is missing in the target is told of an order like it
+        statex.compile("order like target").apply(given, target=other)
 
 
 def test_include_with_parameters(tmp_path: Path) -> None:

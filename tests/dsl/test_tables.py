@@ -68,6 +68,9 @@ def table(mode: str, rows: Sequence[tuple[str, str]], arrow: str = "->") -> str:
         ("rename part { a.b -> c; b.a -> d }", "a.b.a b.a.b", "c.a d.b"),
         ("rename part a.a -> a", "a.a.a.a b.a.a.a", "a.a b.a.a"),
         ("rename part drop -> ''", "drop.a b.drop.c d", "a b.c d"),
+        ("rename part {x:a|a.b} -> z", "a.b.c a.d c.a.b b.a", "z.c z.d c.z b.z"),
+        ("rename part {x:a.b|a} -> z", "a.b.c a.d c.a.b b.a", "z.c z.d c.z b.z"),
+        ("rename part {x:b|a.b.b|a.b}.{y:b|c} -> {x}_{y}", "a.b.b.c a.b.b b.b", "a.b.b_c a.b_b b_b"),
         ("rename part l{i:int} -> l.{i}", "x.l10.w l2.l3", "x.l.10.w l.2.l.3"),
         ("rename part { a -> b; {x}1 -> {x} }", "a.c1 a1.a", "b.c a.b"),
         ("rename part self.{p:q=query|k=key} -> at.{p}", "x.self.q x.self.k.w self.v", "x.at.query x.at.key.w self.v"),
@@ -91,6 +94,45 @@ def table(mode: str, rows: Sequence[tuple[str, str]], arrow: str = "->") -> str:
 def test_renames_are_simultaneous(program: str, before: str, after: str) -> None:
     state = state_of(before.split())
     assert same(apply(program, state), list(zip(after.split(), state.values(), strict=True)))
+
+
+@pytest.mark.parametrize(
+    ("program", "before", "after"),
+    [
+        ("rename{} first {{ ** -> x.**; a -{} b }}", "a", "x.a"),
+        ("rename{} part {{ {{x}} -> x{{x}}; a -{} b }}", "a.c", "xa.xc"),
+        ("rename{} prefix {{ 'a' -> 'b'; 'a.' -{} 'c.' }}", "a.b", "b.b"),
+        ("rename{} suffix {{ 'b' -> 'c'; '.b' -{} '.d' }}", "a.b", "a.c"),
+        ("rename{} text {{ 'a' -> 'b'; 'ab' -{} 'c' }}", "ab", "bb"),
+    ],
+)
+def test_a_row_that_comes_too_late_is_an_error_unless_it_may_match_nothing(
+    program: str, before: str, after: str
+) -> None:
+    assert codes_of(program.format("", ">"), state_of([before])) == {"SX306"}
+    for optional in (program.format("", ">?"), program.format("?", ">")):
+        assert [key for key, _ in apply(optional, state_of([before]))] == [after]
+
+
+@pytest.mark.parametrize("group", ["(x?)", "(?P<g>x?)", "(x)?"])
+@pytest.mark.parametrize(
+    ("program", "key", "wanted"),
+    [
+        ('rename /a{}\\.(?P<r>.*)/ -> "m{}.{{r}}"', "a.w", "m.w"),
+        ('rename /a{}\\.(?P<r>.*)/ -> "m{}.{{r}}"', "ax.w", "mx.w"),
+        ('rename text /a{}\\./ -> "{}."', "ba.w", "b.w"),
+        ('rename /a{}\\.(?P<r>.*)/ -> "m.{}.{{r}}"', "ax.w", "m.x.w"),
+        ('rename /a{}\\.(?P<r>.*)/ -> "m.{}.{{r}}"', "a.w", None),
+        ('rename /a{}\\.(?P<r>.*)/ -> "{}.{{r}}"', "a.w", None),
+        ('rename text /a{}\\./ -> ".{}."', "ba.w", None),
+    ],
+)
+def test_an_empty_group_leaves_the_dots_beside_it(group: str, program: str, key: str, wanted: str | None) -> None:
+    filled = program.format(group, "{g}" if "<g>" in group else "{1}")
+    if wanted is None:
+        assert codes_of(filled, state_of([key])) == {"SX316"}
+    else:
+        assert [new for new, _ in apply(filled, state_of([key]))] == [wanted]
 
 
 _EXPRESSIONS = [

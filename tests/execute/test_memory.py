@@ -91,6 +91,36 @@ def test_parameters_stay_parameters() -> None:
     assert not frozen.requires_grad
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.complex64, torch.complex128])
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_gradient_stays_where_the_dtype_can_have_one(dtype: torch.dtype, trained: bool) -> None:
+    state = {"w": nn.Parameter(torch.ones(4, dtype=dtype), requires_grad=trained)}
+    for rules, keys in (("set w = it + it", "w"), ("split w -> a, b = chunk(2)", "ab"), ("set w = it[:2]", "w")):
+        done = statex.compile(rules).apply(state)
+        assert [(key, type(one), one.requires_grad) for key, one in done.items()] == [
+            (key, nn.Parameter, trained) for key in keys
+        ]
+    for rules in ("set w = it == 1", "set w = cast(i64)") if not dtype.is_complex else ("set w = it == 1",):
+        one = statex.compile(rules).apply(state)["w"]
+        assert (type(one), one.requires_grad) == (nn.Parameter, False)
+
+
+@pytest.mark.parametrize("first", ["trained", "frozen", "plain", "plain trained"])
+@pytest.mark.parametrize("second", ["trained", "frozen", "plain"])
+def test_what_is_merged_of_parameters_alone_is_one(first: str, second: str) -> None:
+    made = {
+        "trained": lambda: nn.Parameter(torch.ones(2)),
+        "frozen": lambda: nn.Parameter(torch.ones(2), requires_grad=False),
+        "plain": lambda: torch.ones(2),
+        "plain trained": lambda: torch.ones(2, requires_grad=True),
+    }
+    state = {"a": made[first](), "b": made[second]()}
+    one = statex.compile("merge a, b -> c = cat").apply(state)["c"]
+    assert isinstance(one, nn.Parameter) is not ("plain" in first + second)
+    assert one.requires_grad is ("trained" in first + second)
+    assert one.is_leaf
+
+
 def test_on_the_meta_device() -> None:
     with torch.device("meta"):
         state = nn.Linear(3, 4).state_dict()
@@ -164,6 +194,30 @@ class TestMetadata:
         got = self.metadata("rename part a -> x\ndrop b.**", module)
         assert got["x"] == {"version": 2}
         assert "a" not in got
+
+    @pytest.mark.parametrize(
+        ("rules", "wanted"),
+        [
+            ("drop a.**", {"b": ""}),
+            ("keep b.**", {"b": ""}),
+            ("drop a.lin.*\ndrop a.norm.*", {"b": ""}),
+            ("set b.lin.weight = it + a.lin.weight\ndrop a.**", {"b": ""}),
+            ("drop b.**\nrename part a -> x", {"x": ""}),
+            ("drop a.lin.*", {"a": "lin", "b": ""}),
+            ("drop b.norm.*\nrename part a -> x", {"x": "", "b": "norm"}),
+            ("merge a.norm.{p:weight|bias} over p -> b.lin.more = cat\ndrop a.**", {"b": ""}),
+            ("rename a.lin.weight -> b.norm.scale\ndrop a.**", {"b": ""}),
+            ("rename a.norm.weight -> b.lin.scale\ndrop a.**", {"b": ""}),
+        ],
+    )
+    def test_without_a_module_it_is_what_torch_notes_without_it(self, rules: str, wanted: dict[str, str]) -> None:
+        def block(without: str) -> nn.Module:
+            made = OrderedDict(lin=nn.Linear(2, 2), act=nn.ReLU(), norm=nn.BatchNorm1d(2), out=nn.Sequential(nn.ReLU()))
+            return nn.Sequential(OrderedDict((name, module) for name, module in made.items() if name != without))
+
+        left = nn.Sequential(OrderedDict((name, block(without)) for name, without in wanted.items()))
+        noted = left.state_dict()._metadata  # type: ignore[attr-defined]
+        assert self.metadata(rules, nn.Sequential(OrderedDict(a=block(""), b=block("")))) == dict(noted)
 
 
 def test_module_and_state_as_target() -> None:

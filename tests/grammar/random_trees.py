@@ -148,8 +148,12 @@ here = st.just(NOWHERE)
 flags = st.booleans()
 wheres = maybe(expressions)
 paths = st.builds(tree.PathNode, here, texts | st.lists(texts | st.integers(-9, 9), min_size=1, max_size=3).map(tuple))
+around = st.builds(tree.ValueOf, here, paths) | st.builds(tree.MetadataOf, here, literal_texts)
+name_patterns = st.builds(tree.MetadataOf, here, regexes.filter(lambda one: one.input is None))
 rows = st.builds(tree.Row, here, patterns, patterns, flags)
-single_rows = st.builds(tree.Row, here, patterns, patterns)
+single_around = st.builds(tree.ValueOf, here, paths) | st.builds(tree.MetadataOf, here, literal_texts)
+name_patterns = st.builds(tree.MetadataOf, here, regexes.filter(lambda one: one.input is None))
+rows = st.builds(tree.Row, here, patterns, patterns)
 modes = st.sampled_from(tree.RenameMode)
 key_mode = st.just(tree.RenameMode.KEY)
 single = st.one_of(
@@ -161,7 +165,9 @@ single = st.one_of(
     st.builds(tree.Add, here, patterns, expressions, maybe(patterns), flags, wheres),
     st.builds(tree.Copy, here, patterns, patterns, flags, wheres),
     st.builds(tree.Drop, here, some(patterns), flags, flags, wheres),
-    st.builds(tree.DropValue, here, some(paths), flags),
+    st.builds(tree.DropValue, here, some(around | name_patterns), flags),
+    st.builds(tree.SetValue, here, some(around), expressions),
+    st.builds(tree.AddValue, here, around, expressions),
     st.builds(tree.Split, here, patterns, maybe(names), some(patterns), expressions, flags, wheres, maybe(names)),
     st.builds(
         tree.Merge,

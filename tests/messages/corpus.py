@@ -9,7 +9,8 @@ A `.txt` beside this file has cases, each after a line `# NAME`:
     ...
 
 `state` is the checkpoint (that of the lines before the first case, where a case has none); `tied` are keys that share a
-tensor, `value` has what is no tensor, `like` the checkpoint that the result has to fit, `given` values of parameters.
+tensor, `value` has what is no tensor, `around` what stands around the state, which is `model` then; `like` is
+the checkpoint that the result has to fit, `given` are values of parameters.
 Several `input` lines of one name are a family. `python -m tests.messages.corpus` writes the texts anew: read what
 has changed.
 """
@@ -45,6 +46,7 @@ class Case:
     inputs: dict[str, list[State]] = field(default_factory=dict)
     like: State | None = None
     given: dict[str, Any] = field(default_factory=dict)
+    around: dict[str, Any] = field(default_factory=dict)
     rules: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
@@ -60,7 +62,8 @@ class Case:
     def plan(self, rules: str) -> statex.Plan:
         """Plan rules over the checkpoints of the case."""
         program = statex.compile(rules, name=NAME)
-        return program.plan(self.state, inputs=self.members, like=self.like, params=self.given)
+        state = {"model": self.state, **self.around} if self.around else self.state
+        return program.plan(state, inputs=self.members, like=self.like, params=self.given)
 
     def diagnostics(self, rules: str | None = None) -> tuple[Diagnostic, ...]:
         """Return what is found: errors, or else warnings."""
@@ -87,10 +90,10 @@ def of_file(path: Path) -> list[Case]:
     found: list[Case] = []
     for line in path.read_text(encoding="utf-8").split("\n"):
         if line.startswith("# "):
-            found.append(Case(line[2:], state=dict(common.state), inputs=dict(common.inputs)))
+            found.append(Case(line[2:], dict(common.state), dict(common.inputs), around=dict(common.around)))
             continue
         case = found[-1] if found else common
-        directive = re.match(r"(state|tied|value|like|given|input) ?(\w*): ?(.*)", line)
+        directive = re.match(r"(state|tied|value|around|like|given|input) ?(\w*): ?(.*)", line)
         if line.startswith("|") and not case.said:
             case.rules.append(line[2:])
         elif directive is not None and not case.rules:
@@ -111,6 +114,8 @@ def _read(case: Case, kind: str, name: str, text: str) -> None:
         case.state.update((key, case.state[first]) for key in others)
     elif kind == "value":
         case.state.update(ast.literal_eval(f"{{{text}}}"))
+    elif kind == "around":
+        case.around.update(ast.literal_eval(f"{{{text}}}"))
     elif kind == "like":
         case.like = tensors(text)
     elif kind == "given":
@@ -137,7 +142,9 @@ def _write(path: Path) -> None:
             lines.append(block.rstrip("\n") + "\n")
             continue
         head = [
-            line for line in block.split("\n") if re.match(r"# |\||(state|tied|value|like|given|input) ?\w*:", line)
+            line
+            for line in block.split("\n")
+            if re.match(r"# |\||(state|tied|value|around|like|given|input) ?\w*:", line)
         ]
         lines.append("\n".join([*head, next(texts)]) + "\n")
     path.write_text("\n".join(lines), encoding="utf-8")

@@ -24,6 +24,7 @@ from torch.distributed.checkpoint.state_dict import set_model_state_dict
 
 import statex
 from statex.checkpoint import stamps
+from statex.checkpoint.formats.safetensors import SAFETENSORS
 from statex.session.format_warnings import format_warnings
 from statex.session.stamps import with_stamps
 from tests.cli.conftest import Run
@@ -375,9 +376,11 @@ def test_a_text_that_is_no_version_stays_as_it_is(text: str, tmp_path: Path) -> 
 def test_a_text_of_another_program_gives_way_to_a_version_and_that_is_said(tmp_path: Path) -> None:
     save_file({"weight": torch.ones(2)}, tmp_path / "in.safetensors", {"statex": "0.1"})
     plan = replace(statex.compile("").plan(tmp_path / "in.safetensors"), metadata={"": {"statex": STAMP}})
-    notes = {"format": "pt", "statex": "0.1"}
-    assert codes(format_warnings(plan, "safetensors", notes)) == ["SX905"]
-    assert with_stamps(notes, plan) == {"format": "pt", "statex": json.dumps({"": STAMP}, separators=(",", ":"))}
+    assert codes(format_warnings(plan, SAFETENSORS)) == ["SX905"]
+    assert {**with_stamps(plan), "format": "pt"} == {
+        "format": "pt",
+        "statex": json.dumps({"": STAMP}, separators=(",", ":")),
+    }
 
 
 FORMS: list[dict[str, Any]] = [

@@ -288,7 +288,7 @@ def test_errors(added: str, said: str) -> None:
         (HEAD.replace("out.pth", "{a: {path: x, keep: []}}"),
          "3:30: SX704 `outputs.a.keep` must be a pattern or a list of patterns, not an empty list"),
         (HEAD.replace("out.pth", "{a: {path: x, format: pth}}"),
-         "3:32: SX704 `outputs.a.format` must be torch, safetensors or dcp, not the text `pth`"),
+         "3:32: SX704 `outputs.a.format` must be torch, safetensors, dcp or npz, not the text `pth`"),
         (HEAD + "params: {a: 1}\nparams: {b: 2}\n", "5:1: SX703 the key `params` is given twice"),
         (HEAD + "rules:\n- *a\n", "5:3: SX701 aliases (`*name`) are not read"),
         (HEAD + "rules:\n- !!python/name:os.system\n", "5:3: SX701 tags (`!name`) are not read"),

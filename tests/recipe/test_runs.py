@@ -534,15 +534,15 @@ def test_outputs_share_the_room_of_a_disk(bench: Bench, monkeypatch: pytest.Monk
     for free, said in (
         (
             6000,
-            "`deep/b.pth` would take 3.9 KiB, with 3.9 KiB of other outputs on the same disk, and its disk has 5.9 KiB",
+            "`deep/b.pth` would take 5.2 KiB, with 5.2 KiB of other outputs on the same disk, and its disk has 5.9 KiB",
         ),
-        (3000, "`a.pth` would take 3.9 KiB, and its disk has 2.9 KiB"),
+        (3000, "`a.pth` would take 5.2 KiB, and its disk has 2.9 KiB"),
     ):
         monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: SimpleNamespace(free=free))
         (found,) = bench.refused(code=3)
         assert (found["code"], found["headline"]) == ("SX615", f"{said} left")
         assert not (bench.folder / "deep").exists()
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=8000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=11000))
     bench()
 
 

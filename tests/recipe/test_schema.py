@@ -61,7 +61,7 @@ def test_every_mapping_is_closed_and_every_field_explained(name: str, part: dict
 
 def test_words_numbers_and_relations_are_in_it() -> None:
     output, policy = SCHEMA["$defs"]["OutputFile"]["properties"], SCHEMA["$defs"]["Policy"]["properties"]
-    assert sorted(output["format"]["enum"]) == ["dcp", "safetensors", "torch"]
+    assert sorted(output["format"]["enum"]) == ["dcp", "npz", "safetensors", "torch"]
     assert sorted(policy["replace"]["enum"]) == ["always", "never", "own"]
     (number,) = [one for one in output["shard_size"]["anyOf"] if one["type"] == "integer"]
     assert number["minimum"] == 1
@@ -94,7 +94,7 @@ ATOMS = (
 VALUES = ATOMS | st.lists(ATOMS | st.lists(ATOMS, max_size=2), max_size=3)
 DIGESTS = st.text("0123456789abcdefABCDEF", min_size=64, max_size=64)
 SIZES = st.integers(1, 2**63 - 1) | st.sampled_from(["2GB", "500 MB", "1.5KiB", "7", "3tb"])
-FORMATS = st.sampled_from(["torch", "safetensors", "dcp"])
+FORMATS = st.sampled_from(["torch", "safetensors", "dcp", "npz"])
 
 
 def mapping(required: dict[str, Any], **optional: Any) -> st.SearchStrategy[dict[str, Any]]:

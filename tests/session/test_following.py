@@ -120,18 +120,20 @@ def test_in_files(tmp_path: Path, name: str) -> None:
     torch.save(checkpoint, tmp_path / "in.pth")
     dropped = statex.compile("root 'model'\ndrop 0.weight")
     count = 2 if name == "optimizer_states" else 1
+    place = PLACES.get(name, name)
     done = statex.convert(tmp_path / "in.pth", tmp_path / "out.pth", dropped)
     assert [headline.split("`")[0] for _, headline in said(done.warnings)] == [f"the {what} in "] * count
     (warning, *_) = [one for one in done.warnings if one.code.id == "SX916"]
     by = " and ".join(["position"] * places + ["name"] * names)
     assert [note.text for note in warning.notes] == [
         f"it knows them by {by}, and the program changes which parameters there are",
-        "to write the state alone: root 'model' -> ''",
+        f"to leave it out: drop value('{place.removesuffix('.0')}')",
     ]
     assert warning.span is not None
     assert warning.span.text == "drop 0.weight"
-    alone = statex.compile("root 'model' -> ''\ndrop 0.weight")
-    assert not said(statex.convert(tmp_path / "in.pth", tmp_path / "alone.pth", alone).warnings)
+    for number, way in enumerate(("root 'model' -> ''", "root 'model'\n" + warning.notes[-1].text.partition(": ")[2])):
+        found = statex.convert(tmp_path / "in.pth", tmp_path / f"{number}.pth", f"{way}\ndrop 0.weight")
+        assert not said(found.warnings)
     moved = statex.compile("root 'model' -> 'net'\ndrop 0.weight").plan(tmp_path / "in.pth")
     assert len(said(moved.warnings)) == count
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from statex.checkpoint.formats import format_of_name
+from statex.checkpoint import format_of_name
 from statex.cli import options, requests
 from statex.cli.commands.diff import difference_lines
 from statex.cli.groups import grouped

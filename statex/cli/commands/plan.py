@@ -14,6 +14,7 @@ from statex.cli.groups import grouped
 from statex.cli.output import print_diagnostics, print_json, room
 
 if TYPE_CHECKING:
+    from statex.checkpoint.write_plan import WritePlan
     from statex.dsl.plan import Plan
 
 
@@ -31,12 +32,16 @@ def plan(
         bool, typer.Option("--keys", help="List keys, and what becomes of every tensor; numbered ones are one line.")
     ] = False,
     every: Annotated[bool, typer.Option("--all", help="The same, every key in a line of its own.")] = False,
+    layout: Annotated[
+        bool, typer.Option("--layout", help="Say which bytes would stand where in the files that are written.")
+    ] = False,
     running: options.Running,
     saying: options.Saying,
 ) -> None:
     """Say what rules or a recipe would do, and read no tensor.
 
-    Of a recipe, all files that it reads and writes are listed as well.
+    Of a recipe, all files that it reads and writes are listed as well. The layout is that of its outputs; of rules, it
+    is that of one file which is called as IN is.
 
     \b
     statex plan rules.sx in.safetensors
@@ -52,7 +57,17 @@ def plan(
     if found.recipe is not None:
         from statex.cli.recipes import plan_recipe
 
-        plan_recipe(found.recipe, program, aim, running, saying, format=format, keys=keys or every, fold=not every)
+        plan_recipe(
+            found.recipe,
+            program,
+            aim,
+            running,
+            saying,
+            format=format,
+            keys=keys or every,
+            fold=not every,
+            layout=layout,
+        )
         return
     requests.refuse_running(running)
     policy = requests.warnings(saying.warnings)
@@ -60,19 +75,27 @@ def plan(
     wanted = requests.request(found.rules, source, program, aim)
     with redirect_stdout(sys.stderr), Session(wanted) as session:
         session.whole.check_target()
-        planned = session.priced(known_format(format) if format is not None else None)
-    say_plan(replace(planned, warnings=judged(planned.warnings, policy)), saying, keys=keys or every, fold=not every)
+        wanted_format = known_format(format) if format is not None else None
+        planned = session.priced(wanted_format)
+        laid_out = session.layout(wanted_format) if layout else None
+    planned = replace(planned, warnings=judged(planned.warnings, policy))
+    say_plan(planned, saying, keys=keys or every, fold=not every, layout=laid_out)
 
 
-def say_plan(planned: Plan, saying: options.Saying, *, keys: bool, fold: bool) -> None:
-    """Print a plan."""
+def say_plan(planned: Plan, saying: options.Saying, *, keys: bool, fold: bool, layout: WritePlan | None = None) -> None:
+    """Print a plan, and what its output will be."""
     from statex.dsl.plan_data import plan_data
     from statex.dsl.plan_text import plan_lines
 
     if saying.json:
-        print_json(plan_data(planned))
+        print_json(plan_data(planned) | ({"layout": layout.to_data()} if layout is not None else {}))
         return
     print_diagnostics(planned.warnings, concise=saying.concise)
     if not saying.quiet:
         for line in plan_lines(planned, keys=keys, fold=fold, room=room()):
+            typer.echo(line)
+    if layout is not None and not saying.quiet:
+        from statex.cli.layouts import layout_lines
+
+        for line in layout_lines(planned.header.label, layout, room()):
             typer.echo(line)

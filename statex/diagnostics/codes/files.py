@@ -78,7 +78,8 @@ TWO_READINGS = declare(
     meaning="A path is a sequence of dict keys and places in lists. A dotted text stands for one, and here for "
     "several, as keys of the checkpoint have dots of their own.",
     example="statex show a.pth --root a.b   # torch.save({'a': {'b': state}, 'a.b': other}, 'a.pth')",
-    mend="Name each key by itself: `root ['a', 'b']` in the rules, `--root \"['a', 'b']\"` on the command line.",
+    mend="Name each key by itself: `root ['a', 'b']` or `value(['a', 'b'])` in the rules, `--root \"['a', 'b']\"` on "
+    "the command line.",
 )
 JOINED_TWICE = declare(
     "SX608",
@@ -138,7 +139,7 @@ UNKNOWN_FORMAT = declare(
     exit=2,
     meaning="The ending of the output's name is none that statex knows, and no `--format` was given.",
     example="statex apply rules.sx in.pth out.weights",
-    mend="End the name in .pth, .pt, .bin, .ckpt or .safetensors, or give `--format torch` or `--format safetensors`.",
+    mend="End the name in .pth, .pt, .bin, .ckpt, .safetensors or .npz, or give `--format`.",
 )
 NO_SPACE = declare(
     "SX615",
@@ -169,7 +170,8 @@ CANNOT_HOLD = declare(
     "a format that cannot hold the result",
     exit=3,
     meaning="safetensors holds named tensors and nothing else: no numbers, no nested dicts, no sparse or quantized "
-    "tensors. What it cannot hold would be lost.",
+    "tensors. A .npz holds named arrays of numpy's own dtypes; bfloat16 is not one of them. No format that is written "
+    "holds quantized blocks of GGUF. What an output cannot hold would be lost.",
     example="statex apply rules.sx lightning.ckpt out.safetensors",
     mend="Take the bare state (`root 'state_dict' -> ''`), `drop` the entries named, or write a .pth.",
 )
@@ -284,4 +286,14 @@ MODULE_STAYS = declare(
     example="torch.save({'model': model}, 'a.pth')   # then: statex apply rules.sx a.pth b.pth",
     mend="Take the bare state: `root 'model' -> ''` as the first rule, `root '' -> ''` where the module is all of the "
     "file.",
+)
+STRETCHED = declare(
+    "SX642",
+    "a small file that would make a large one",
+    exit=3,
+    meaning="A torch file can hold views that repeat what is stored, as `expand` makes them: a file of a kilobyte with "
+    "a tensor of many gigabytes. To compute with such a view, or to write it in a format without views, makes every "
+    "element of it. That is refused where it takes more than 1 GiB and more than 1000 times the bytes of the inputs.",
+    example="torch.save({'a': torch.ones(1).expand(70_000, 70_000)}, 'a.pth')   # then: a.pth to a.safetensors",
+    mend="Drop it, take a part of it (`set a = it[:1]`), or keep it as it is in a torch file.",
 )

@@ -204,3 +204,30 @@ LIST_GAP = declare(
     example="root ''\ndrop ema.1   # over {'ema': [tensor, tensor, tensor]}",
     mend="`renumber ema.{i:int}` closes the gap. `root '' flat` writes all keys as they are, without lists.",
 )
+VALUE_EXISTS = declare(
+    "SX330",
+    "something stands there already",
+    meaning="`add value('path')` makes a value where nothing stands, and `add metadata('name')` a new text. Here there "
+    "is one, and nothing is overwritten.",
+    example="add value('epoch') = 0   # over {'model': state, 'epoch': 3}",
+    mend="`set value('epoch') = 0` gives it a new value.",
+)
+NOT_STORABLE = declare(
+    "SX331",
+    "nothing that can be stored there",
+    meaning="A value around the state is a number, a text, a bool, none, a list or a dict of these; the metadata of a "
+    "file holds texts alone. The expression gives something else, such as a tensor.",
+    example="set value('epoch') = a.weight   # over {'model': state, 'epoch': 3}",
+    mend="Ask for what the header knows, such as `numel(a.weight)`. A number in the metadata is written as its text: "
+    "`set metadata('epoch') = '3'`.",
+)
+NOT_AROUND = declare(
+    "SX332",
+    "a place that rules cannot change",
+    meaning="`value('path')` in `set`, `add` and `drop` is a place around the state. Here the path leads to the state "
+    "or into it, or to where nothing can stand: inside a number or an object, or beyond the end of a list. Of the "
+    "metadata, statex itself writes `format` and `statex`.",
+    example="set value('model.a.weight') = 0   # over {'model': state, 'epoch': 3}",
+    mend="Tensors of the state are changed by their keys: `set a.weight = …`, `drop a.weight`. A state that is all of "
+    "the file has nothing around it; `root '' -> 'model'` puts it into a dict.",
+)

@@ -43,8 +43,9 @@ NOTES_LOST = declare(
     "SX905",
     "notes that the output has no place for",
     exit=0,
-    meaning="A safetensors file keeps texts beside its tensors (`__metadata__`), and the output's format has no place "
-    "for them; or the place of one of them, `statex`, is taken by the version of a layout.",
+    meaning="A safetensors file keeps texts beside its tensors (`__metadata__`), as GGUF does. The output's format has "
+    "no place for them, or for those that rules add; or the version of a layout takes that of `statex` among them. "
+    "Long arrays in the metadata of GGUF, such as vocabularies, have no place anywhere.",
     example="statex apply rules.sx in.safetensors out.pth",
     mend="Write a .safetensors if they are needed.",
 )
@@ -75,7 +76,7 @@ NOT_FOLLOWED = declare(
     "their order, names, shapes or values. Loaded with the result, the moments of one parameter would be taken for "
     "those of another, or not be found.",
     example="drop a.weight   # of {'model': …, 'optimizer': …}",
-    mend="Write the state alone (`root 'model' -> ''`), and make a new optimizer for it.",
+    mend="Leave it out (`drop value('optimizer')`), and make a new optimizer for the result.",
 )
 RECOVERED = declare(
     "SX907",

@@ -126,7 +126,8 @@ MISPLACED = declare(
     "SX216",
     "a statement where it cannot stand",
     meaning="Some statements speak of the whole program and cannot stand inside a block: `input` and `root` in no "
-    "block at all, `param` not in `within` or a macro, `order` not in `within`. An included file cannot name the root.",
+    "block at all; `param`, and `set`, `add` and `drop` of what stands around the state, not in `within` or a macro; "
+    "`order` not in `within`. An included file cannot name the root.",
     example="within a { order natural }",
     mend="Move it out of the block, to the top of the file.",
 )
@@ -164,11 +165,12 @@ TENSOR_IN_CONDITION = declare(
 VALUE_MISSING = declare(
     "SX221",
     "a value that the checkpoint does not have",
-    meaning="`value('path')` asks for a plain number, text or list of a nested checkpoint, and there is none at that "
-    "dotted path.",
+    meaning="`value('path')` asks for a plain number, text, list or dict of a nested checkpoint, or a statement sets "
+    "or drops what stands there, and nothing does; a statement before may have dropped it. The same goes for "
+    "`metadata('name')` and the texts beside the tensors.",
     example="let heads = value('args.num_heads')",
     mend="`statex show` prints the values a checkpoint has. A second argument is used where there is none: "
-    "`value('args.num_heads', 8)`.",
+    "`value('args.num_heads', 8)`. `add value('path') = …` makes one; `drop?` drops what may be absent.",
 )
 RULES_UNREADABLE = declare(
     "SX222",

@@ -10,6 +10,7 @@ from statex.dsl.ops.base import ArgKind, Fault, Inverse, Operation, Parameter
 from statex.dsl.ops.typing import broadcast, computable, fillable, one_dtype, sized
 from statex.dtypes import BOOL, DType, Kind
 from statex.header import TensorType
+from statex.strides import Tiling
 from statex.torch_dtypes import torch_dtype
 
 Operand = TensorType | int | float
@@ -52,11 +53,11 @@ def _check_divisors(y: Any) -> None:
 
 
 _ROUNDED_DOWN = ("floor_divide", "remainder")
-_COMMUTATIVE = ("add", "mul")
-"""Numbers go to the right of these, as in `0.3 * x` of torch: on the left they are rounded to the dtype beforehand."""
 
 
-def _elementwise(name: str, sign: str, doc: str, *, kinds: str, torch_name: str, extra: Any = None) -> type[Operation]:
+def _elementwise(
+    name: str, sign: str, doc: str, *, kinds: str, commutes: bool = False, numpy: str | None = None, extra: Any = None
+) -> type[Operation]:
     def infer(x: Operand, y: Operand) -> TensorType:
         result = _operands(x, y, name, kinds)
         if extra is not None:
@@ -67,11 +68,12 @@ def _elementwise(name: str, sign: str, doc: str, *, kinds: str, torch_name: str,
         if name in _ROUNDED_DOWN and isinstance(y, torch.Tensor):
             _check_divisors(y)
         if not isinstance(x, torch.Tensor):
-            if name in _COMMUTATIVE:
+            if commutes:
+                # As in `0.3 * x` of torch: on the left, numbers are rounded to the dtype beforehand.
                 x, y = y, x
             elif name == "div":
                 return torch.reciprocal(y) * x  # as `3 / x` of torch, to the last bit
-        return getattr(torch, torch_name)(x, y)
+        return getattr(torch, name)(x, y)
 
     members = {
         "__doc__": doc,
@@ -81,10 +83,25 @@ def _elementwise(name: str, sign: str, doc: str, *, kinds: str, torch_name: str,
         "parameters": (_X, _Y),
         "example": f"set a.weight = it {sign} 2",
         "lays_out": True,
+        "exact": numpy is not None,
+        "commutes": commutes,
+        "rounds_numbers": name in ("add", "sub"),
+        "numpy": _by_numpy(numpy, "x", "y"),
         "infer": staticmethod(infer),
         "run": staticmethod(run),
     }
     return type(name.title().replace("_", ""), (Operation,), members)
+
+
+def _by_numpy(function: str | None, *names: str) -> Any:
+    """Return the function of numpy with this name as an operation calls it."""
+    if function is None:
+        return None
+
+    def compute(module: Any, **operands: Any) -> Any:
+        return getattr(module, function)(*[operands[name] for name in names])
+
+    return staticmethod(compute)
 
 
 def _no_int_division(x: Operand, y: Operand, result: TensorType) -> None:
@@ -113,23 +130,25 @@ def _a_power(x: Operand, y: Operand, result: TensorType) -> None:
 
 _ALL = "floats, ints, complex"
 ELEMENTWISE: tuple[type[Operation], ...] = (
-    _elementwise("add", "+", "Add two tensors, or a number to a tensor: `x + y`.", kinds=_ALL, torch_name="add"),
-    _elementwise("sub", "-", "Subtract: `x - y`.", kinds=_ALL, torch_name="sub"),
-    _elementwise("mul", "*", "Multiply elementwise: `x * y`.", kinds=_ALL, torch_name="mul"),
+    _elementwise(
+        "add", "+", "Add two tensors, or a number to a tensor: `x + y`.", kinds=_ALL, commutes=True, numpy="add"
+    ),
+    _elementwise("sub", "-", "Subtract: `x - y`.", kinds=_ALL, numpy="subtract"),
+    _elementwise("mul", "*", "Multiply elementwise: `x * y`.", kinds=_ALL, commutes=True, numpy="multiply"),
     _elementwise(
         "div", "/", "Divide elementwise: `x / y`; of floats only, as ints would become floats.",
-        kinds=_ALL, torch_name="div", extra=_no_int_division,
+        kinds=_ALL, numpy="divide", extra=_no_int_division,
     ),
     _elementwise(
         "floor_divide", "//", "Divide and round down: `x // y`.",
-        kinds="floats, ints", torch_name="floor_divide", extra=_no_int_zero,
+        kinds="floats, ints", extra=_no_int_zero,
     ),
     _elementwise(
         "remainder", "%", "What is left of a division rounded down, with the sign of `y`: `x % y`.",
-        kinds="floats, ints", torch_name="remainder", extra=_no_int_zero,
+        kinds="floats, ints", extra=_no_int_zero,
     ),
     _elementwise(
-        "pow", "**", "Raise to a power elementwise: `x ** y`.", kinds=_ALL, torch_name="pow", extra=_a_power
+        "pow", "**", "Raise to a power elementwise: `x ** y`.", kinds=_ALL, extra=_a_power
     ),
 )  # fmt: skip
 
@@ -154,6 +173,7 @@ def _comparison(name: str, sign: str, doc: str, *, kinds: str) -> type[Operation
         "parameters": (_X, _Y),
         "example": f"add mask = attn.bias {sign} 0",
         "lays_out": True,
+        "exact": True,
         "infer": staticmethod(infer),
         "run": staticmethod(run),
     }
@@ -170,7 +190,15 @@ COMPARISONS: tuple[type[Operation], ...] = (
 )  # fmt: skip
 
 
-def _pointwise(name: str, doc: str, *, kinds: str, invert: Callable[..., Inverse] | None = None) -> type[Operation]:
+def _pointwise(
+    name: str,
+    doc: str,
+    *,
+    kinds: str,
+    invert: Callable[..., Inverse] | None = None,
+    exact: bool = False,
+    numpy: str | None = None,
+) -> type[Operation]:
     def infer(x: TensorType) -> TensorType:
         computable(x, name, kinds=kinds, argument="x")
         return TensorType(x.dtype, x.shape)
@@ -186,6 +214,8 @@ def _pointwise(name: str, doc: str, *, kinds: str, invert: Callable[..., Inverse
         "parameters": (_T,),
         "example": f"set a.weight = {name}",
         "lays_out": True,
+        "exact": exact or numpy is not None,
+        "numpy": _by_numpy(numpy, "x"),
         "infer": staticmethod(infer),
         "run": staticmethod(run),
         "invert": staticmethod(invert) if invert is not None else None,
@@ -195,17 +225,19 @@ def _pointwise(name: str, doc: str, *, kinds: str, invert: Callable[..., Inverse
 
 _FLOATS = "floats, complex"
 POINTWISE: tuple[type[Operation], ...] = (
-    _pointwise("neg", "Change the sign: `-x`.", kinds=_ALL, invert=lambda x: Inverse("neg", {})),
-    _pointwise("abs", "Take absolute values.", kinds="floats, ints"),
-    _pointwise("sqrt", "Take square roots.", kinds=_FLOATS),
+    _pointwise("neg", "Change the sign: `-x`.", kinds=_ALL, invert=lambda x: Inverse("neg", {}), numpy="negative"),
+    _pointwise("abs", "Take absolute values.", kinds="floats, ints", numpy="absolute"),
+    _pointwise("sqrt", "Take square roots.", kinds=_FLOATS, exact=True),
     _pointwise("rsqrt", "Take 1 over the square root.", kinds=_FLOATS),
     _pointwise("exp", "Raise e to the elements.", kinds=_FLOATS),
     _pointwise("log", "Take natural logarithms.", kinds=_FLOATS),
     _pointwise("reciprocal", "Take 1 over the elements.", kinds=_FLOATS),
-    _pointwise("square", "Multiply the elements by themselves.", kinds=_ALL),
-    _pointwise("round", "Round to the nearest whole number, halves to the even one.", kinds="floats, ints"),
-    _pointwise("floor", "Round down.", kinds="floats, ints"),
-    _pointwise("ceil", "Round up.", kinds="floats, ints"),
+    _pointwise("square", "Multiply the elements by themselves.", kinds=_ALL, numpy="square"),
+    _pointwise(
+        "round", "Round to the nearest whole number, halves to the even one.", kinds="floats, ints", numpy="rint"
+    ),
+    _pointwise("floor", "Round down.", kinds="floats, ints", numpy="floor"),
+    _pointwise("ceil", "Round up.", kinds="floats, ints", numpy="ceil"),
     _pointwise("tanh", "Take hyperbolic tangents.", kinds=_FLOATS),
 )
 
@@ -216,6 +248,7 @@ class Clamp(Operation):
     name = "clamp"
     category = "pointwise"
     lays_out = True
+    exact = True
     parameters = (_T, Parameter("min", ArgKind.NUMBER, None), Parameter("max", ArgKind.NUMBER, None))
     example = "set a.weight = clamp(-1, 1)"
 
@@ -270,17 +303,22 @@ class MatMul(Operation):
 class Cast(Operation):
     """Change the dtype: the only operation that does.
 
-    Real to complex is exact; complex to real would lose the imaginary part and is an error.
+    Real to complex is exact; complex to real would lose the imaginary part and is an error. Quantized blocks of GGUF
+    (q4_0, q8_0, q4_k, q6_k) become floats: what they stand for is computed in f32 as llama.cpp does, and rounded once.
     """
 
     name = "cast"
     category = "dtype"
     lays_out = True
+    exact = True
+    unpacks = True
     parameters = (_T, Parameter("dtype", ArgKind.DTYPE))
     example = "set ** = cast(bf16) where is_floating_point(it)"
 
     @staticmethod
     def infer(x: TensorType, dtype: DType) -> TensorType:
+        if x.dtype.block is not None and dtype.kind is not Kind.FLOAT:
+            raise Fault(codes.DTYPE, f"a cast from {x.dtype} to {dtype} is not defined", "dtype", help="by way of f32")
         if Kind.QUANTIZED in (x.dtype.kind, dtype.kind):
             raise Fault(codes.DTYPE, f"a cast from {x.dtype} to {dtype} is not defined", "dtype")
         if x.dtype.kind is Kind.COMPLEX and dtype.kind is not Kind.COMPLEX:
@@ -292,6 +330,10 @@ class Cast(Operation):
     @staticmethod
     def run(torch: Any, x: Any, dtype: DType) -> Any:
         return x.to(torch_dtype(torch, dtype.name))
+
+    @staticmethod
+    def moves(x: Tiling, dtype: DType) -> Tiling:
+        return x  # where the dtype stays; else these are no longer the elements
 
     @staticmethod
     def invert(x: TensorType, dtype: DType) -> Inverse | None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 from statex.diagnostics.codes import Code
 from statex.header import TensorType
 from statex.record import record
+from statex.strides import Tiling
 
 
 class ArgKind(Enum):
@@ -83,6 +84,8 @@ class Inverse:
 
 Result = TensorType | tuple[TensorType, ...]
 """What a type rule gives: one tensor, or the pieces of a `split`."""
+Moved = Tiling | tuple[Tiling | None, ...] | None
+"""Where the elements of a result stand: of one tensor, or of the pieces of a `split`."""
 
 
 class Operation:
@@ -103,11 +106,31 @@ class Operation:
     infer: ClassVar[Callable[..., Result]]
     run: ClassVar[Callable[..., Any]]
     invert: ClassVar[Callable[..., Inverse | None] | None] = None
+    moves: ClassVar[Callable[..., Moved] | None] = None
+    """Where elements go, for an operation that only moves them or makes one number: called as `infer`, with a `Tiling`
+    for each tensor; `None` where strides cannot describe the result."""
+    exact: ClassVar[bool] = False
+    """True where each element follows from those at its place by IEEE arithmetic alone: whatever parts a tensor is
+    computed in, the result is the same to the bit."""
+    commutes: ClassVar[bool] = False
+    """True where the two operands can be exchanged."""
+    numpy: ClassVar[Callable[..., Any] | None] = None
+    """What numpy computes to the bit as torch does, for `exact` operations on floats: gets the module, then the names
+    with arrays of float32 or float64, the first operand among them."""
+    rounds_numbers: ClassVar[bool] = False
+    """True where torch rounds a number to the tensor's dtype; false where it keeps the precision it computes with."""
+    unpacks: ClassVar[bool] = False
+    """True where it takes quantized blocks as well, as the float32 that they stand for."""
     takes_data: ClassVar[bool] = True
     """False where the types and devices of its tensors matter alone."""
     lays_out: ClassVar[bool] = False
     """True where results lie in memory as a file would hold them, element after element from its start, if all its
     tensors do; false where they may be views, or lie in another order."""
+
+    @classmethod
+    def in_parts(cls, arguments: Mapping[str, Any]) -> bool:
+        """Say whether a call of these arguments can be computed part by part."""
+        return cls.exact
 
     @classmethod
     def leading(cls) -> Parameter | None:

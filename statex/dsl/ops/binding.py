@@ -122,9 +122,11 @@ def _checked(operation: type[Operation], parameter: Parameter, value: Any) -> An
             parameter.name,
             help=f"did you mean `{near[0]}`?" if near else "",
         )
+    odd = next((i for i in _flat(value) if isinstance(i, float)), None) if parameter.kind is ArgKind.INTS else None
     raise Fault(
         codes.ARGUMENTS,
-        f"`{parameter.name}` of `{operation.name}` takes {what}, and this is {_kind(value)}",
+        f"`{parameter.name}` of `{operation.name}` takes {what}, and "
+        + (f"this is {_kind(value)}" if odd is None else f"{odd} is not a whole number"),
         parameter.name,
         help=operation.signature(),
     )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from itertools import accumulate
 from typing import Any
 
 from statex.diagnostics.codes import types as codes
 from statex.dsl.ops.base import ArgKind, Fault, Inverse, Operation, Parameter
 from statex.dsl.ops.typing import computable, dim_of, not_empty_dim, one_dtype, sized
 from statex.header import TensorType
+from statex.strides import Tiling, joined, stacked
 
 _X = Parameter("x", ArgKind.TENSOR)
 _XS = Parameter("tensors", ArgKind.TENSORS)
@@ -44,6 +48,10 @@ class Chunk(Operation):
         return torch.chunk(x, chunks, dim)
 
     @staticmethod
+    def moves(x: Tiling, chunks: int, dim: int) -> tuple[Tiling | None, ...]:
+        return _cut(x, [x.shape[dim] // chunks] * chunks, dim)
+
+    @staticmethod
     def invert(x: TensorType, chunks: int, dim: int) -> Inverse:
         return Inverse("cat", {"dim": dim})
 
@@ -66,6 +74,10 @@ class Sections(Operation):
     @staticmethod
     def run(torch: Any, x: Any, sizes: tuple[int, ...], dim: int) -> Any:
         return torch.split(x, list(sizes), dim)
+
+    @staticmethod
+    def moves(x: Tiling, sizes: tuple[int, ...], dim: int) -> tuple[Tiling | None, ...]:
+        return _cut(x, sizes, dim)
 
     @staticmethod
     def invert(x: TensorType, sizes: tuple[int, ...], dim: int) -> Inverse:
@@ -92,8 +104,18 @@ class Unstack(Operation):
         return torch.unbind(x, dim)
 
     @staticmethod
+    def moves(x: Tiling, dim: int) -> tuple[Tiling | None, ...]:
+        at = dim % len(x.shape)
+        return tuple([x.selected(at, index) for index in range(x.shape[at])])
+
+    @staticmethod
     def invert(x: TensorType, dim: int) -> Inverse:
         return Inverse("stack", {"dim": dim})
+
+
+def _cut(x: Tiling, sizes: Sequence[int], dim: int) -> tuple[Tiling | None, ...]:
+    starts = accumulate(sizes, initial=0)
+    return tuple([x.sliced(dim % len(x.shape), start, size) for start, size in zip(starts, sizes, strict=False)])
 
 
 class Cat(Operation):
@@ -121,6 +143,10 @@ class Cat(Operation):
     @staticmethod
     def run(torch: Any, tensors: tuple[Any, ...], dim: int) -> Any:
         return torch.cat(tensors, dim)
+
+    @staticmethod
+    def moves(tensors: tuple[Tiling, ...], dim: int) -> Tiling | None:
+        return joined(tensors, dim % len(tensors[0].shape))
 
     @staticmethod
     def invert(tensors: tuple[TensorType, ...], dim: int) -> Inverse:
@@ -152,6 +178,10 @@ class Stack(Operation):
         return torch.stack(tensors, dim)
 
     @staticmethod
+    def moves(tensors: tuple[Tiling, ...], dim: int) -> Tiling | None:
+        return stacked(tensors, dim % (len(tensors[0].shape) + 1))
+
+    @staticmethod
     def invert(tensors: tuple[TensorType, ...], dim: int) -> Inverse:
         return Inverse("unstack", {"dim": dim})
 
@@ -177,3 +207,12 @@ class Average(Operation):
     @staticmethod
     def run(torch: Any, tensors: tuple[Any, ...]) -> Any:
         return torch.stack(tensors).mean(0)
+
+    @classmethod
+    def in_parts(cls, arguments: Mapping[str, Any]) -> bool:
+        # torch adds more of them in an order that depends on the place of an element.
+        return len(arguments["tensors"]) <= 4
+
+    @staticmethod
+    def numpy(numpy: Any, tensors: tuple[Any, ...]) -> Any:
+        return reduce(numpy.add, tensors, 0.0) / len(tensors)  # from 0 on, which makes a zero of -0.0

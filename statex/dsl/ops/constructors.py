@@ -10,6 +10,7 @@ from statex.dsl.ops.base import ArgKind, Fault, Operation, Parameter
 from statex.dsl.ops.typing import FLOAT8, fillable, sized
 from statex.dtypes import FLOAT32, DType, Kind
 from statex.header import TensorType
+from statex.strides import Fill, Tiling
 from statex.torch_dtypes import torch_dtype
 
 _SIZE = Parameter("size", ArgKind.INTS, doc="the shape")
@@ -38,6 +39,10 @@ class Zeros(Operation):
     def run(torch: Any, size: tuple[int, ...], dtype: DType) -> Any:
         return torch.zeros(size, dtype=torch_dtype(torch, dtype.name))
 
+    @staticmethod
+    def moves(size: tuple[int, ...], dtype: DType) -> Tiling:
+        return Tiling.filled(Fill(0), size)
+
 
 class Ones(Operation):
     """Make a tensor of ones, f32 unless told otherwise."""
@@ -57,6 +62,10 @@ class Ones(Operation):
     def run(torch: Any, size: tuple[int, ...], dtype: DType) -> Any:
         return torch.ones(size, dtype=torch_dtype(torch, dtype.name))
 
+    @staticmethod
+    def moves(size: tuple[int, ...], dtype: DType) -> Tiling:
+        return Tiling.filled(Fill(1), size)
+
 
 class Full(Operation):
     """Make a tensor of one number, f32 unless told otherwise (torch would take the number's own type)."""
@@ -75,6 +84,10 @@ class Full(Operation):
     @staticmethod
     def run(torch: Any, size: tuple[int, ...], fill_value: float, dtype: DType) -> Any:
         return torch.full(size, fill_value, dtype=torch_dtype(torch, dtype.name))
+
+    @staticmethod
+    def moves(size: tuple[int, ...], fill_value: float, dtype: DType) -> Tiling:
+        return Tiling.filled(Fill(fill_value), size)
 
 
 class ZerosLike(Operation):
@@ -98,6 +111,10 @@ class ZerosLike(Operation):
             x, dtype=dtype and torch_dtype(torch, dtype.name), memory_format=torch.contiguous_format
         )
 
+    @staticmethod
+    def moves(x: Tiling, dtype: DType | None) -> Tiling:
+        return Tiling.filled(Fill(0), x.shape)
+
 
 class OnesLike(Operation):
     """Make ones of a tensor's shape, dtype and device."""
@@ -117,6 +134,10 @@ class OnesLike(Operation):
     @staticmethod
     def run(torch: Any, x: Any, dtype: DType | None) -> Any:
         return torch.ones_like(x, dtype=dtype and torch_dtype(torch, dtype.name), memory_format=torch.contiguous_format)
+
+    @staticmethod
+    def moves(x: Tiling, dtype: DType | None) -> Tiling:
+        return Tiling.filled(Fill(1), x.shape)
 
 
 class FullLike(Operation):
@@ -138,6 +159,10 @@ class FullLike(Operation):
     def run(torch: Any, x: Any, fill_value: float, dtype: DType | None) -> Any:
         kind = dtype and torch_dtype(torch, dtype.name)
         return torch.full_like(x, fill_value, dtype=kind, memory_format=torch.contiguous_format)
+
+    @staticmethod
+    def moves(x: Tiling, fill_value: float, dtype: DType | None) -> Tiling:
+        return Tiling.filled(Fill(fill_value), x.shape)
 
 
 class Arange(Operation):

@@ -8,6 +8,7 @@ from statex.diagnostics.codes import types as codes
 from statex.dsl.ops.base import ArgKind, Fault, Index, Operation, Parameter
 from statex.dsl.ops.typing import move, not_empty_dim
 from statex.header import TensorType
+from statex.strides import Tiling
 
 _X = Parameter("x", ArgKind.TENSOR)
 _CATEGORY = "indexing"
@@ -42,6 +43,32 @@ class GetItem(Operation):
     def run(torch: Any, x: Any, index: tuple[Any, ...]) -> Any:
         at = tuple(_as_torch(torch, item, x) for item in index)
         return move(torch, x, lambda bits: bits[at])
+
+    @staticmethod
+    def moves(x: Tiling, index: tuple[Any, ...]) -> Tiling | None:
+        kept = len(x.shape) - sum(item is not None and item is not Ellipsis for item in index)
+        found: Tiling | None = x
+        at = 0
+        for item in index:
+            if found is None:
+                return None
+            if item is Ellipsis:
+                at += kept
+            elif type(item) is int:
+                found = found.selected(at, item % found.shape[at])
+            else:
+                found = found.unsqueezed(at) if item is None else _along(found, at, item)
+                at += 1
+        return found
+
+
+def _along(x: Tiling, dim: int, item: Index | tuple[int, ...]) -> Tiling | None:
+    """Take what a slice or a list of ints takes of a dim."""
+    length = x.shape[dim]
+    if isinstance(item, tuple):
+        return x.indexed(dim, [one % length for one in item])
+    taken = range(*slice(item.start, item.stop, item.step).indices(length))
+    return x.sliced(dim, taken.start, len(taken), taken.step)
 
 
 def _shape(x: TensorType, index: tuple[Any, ...], taken: int) -> list[int]:
@@ -103,6 +130,10 @@ class IndexSelect(Operation):
         rows = torch.tensor(index, dtype=torch.int64, device=x.device)
         return move(torch, x, lambda bits: torch.index_select(bits, dim, rows))
 
+    @staticmethod
+    def moves(x: Tiling, dim: int, index: tuple[int, ...]) -> Tiling | None:
+        return x.indexed(dim % len(x.shape), index)
+
 
 class Narrow(Operation):
     """Take `length` elements along a dim, from `start` on."""
@@ -131,3 +162,8 @@ class Narrow(Operation):
     @staticmethod
     def run(torch: Any, x: Any, dim: int, start: int, length: int) -> Any:
         return torch.narrow(x, dim, start, length)
+
+    @staticmethod
+    def moves(x: Tiling, dim: int, start: int, length: int) -> Tiling | None:
+        at = dim % len(x.shape)
+        return x.sliced(at, start + x.shape[at] if start < 0 else start, length)

@@ -9,6 +9,7 @@ from statex.diagnostics.codes import types as codes
 from statex.dsl.ops.base import ArgKind, Fault, Inverse, Operation, Parameter
 from statex.dsl.ops.typing import dim_of, dims_of, move, not_empty_dim, sized
 from statex.header import TensorType
+from statex.strides import Tiling, joined
 
 _X = Parameter("x", ArgKind.TENSOR)
 _CATEGORY = "layout"
@@ -49,6 +50,14 @@ class Transpose(Operation):
         return torch.transpose(x, 0 if dim0 is None else dim0, 1 if dim1 is None else dim1)
 
     @staticmethod
+    def moves(x: Tiling, dim0: int | None, dim1: int | None) -> Tiling:
+        order = list(range(len(x.shape)))
+        one, other = (0 if dim0 is None else dim0), (1 if dim1 is None else dim1)
+        if order:
+            order[one], order[other] = order[other], order[one]
+        return x.permuted(order)
+
+    @staticmethod
     def invert(x: TensorType, dim0: int | None, dim1: int | None) -> Inverse:
         return Inverse("transpose", {"dim0": dim0, "dim1": dim1})
 
@@ -72,6 +81,10 @@ class Permute(Operation):
         return torch.permute(x, dims)
 
     @staticmethod
+    def moves(x: Tiling, dims: tuple[int, ...]) -> Tiling:
+        return x.permuted([dim % len(x.shape) for dim in dims])
+
+    @staticmethod
     def invert(x: TensorType, dims: tuple[int, ...]) -> Inverse:
         order = dims_of(x, dims, "dims")
         return Inverse("permute", {"dims": tuple(order.index(i) for i in range(len(order)))})
@@ -93,6 +106,10 @@ class Reshape(Operation):
     @staticmethod
     def run(torch: Any, x: Any, shape: tuple[int, ...]) -> Any:
         return torch.reshape(x, shape)
+
+    @staticmethod
+    def moves(x: Tiling, shape: tuple[int, ...]) -> Tiling | None:
+        return x.reshaped(_filled(prod(x.shape), shape, "shape", ""))
 
     @staticmethod
     def invert(x: TensorType, shape: tuple[int, ...]) -> Inverse:
@@ -136,6 +153,13 @@ class Flatten(Operation):
         return torch.flatten(x, start_dim, end_dim)
 
     @staticmethod
+    def moves(x: Tiling, start_dim: int, end_dim: int) -> Tiling | None:
+        if not x.shape:
+            return x.reshaped((1,))
+        start, end = start_dim % len(x.shape), end_dim % len(x.shape)
+        return x.reshaped((*x.shape[:start], prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
+
+    @staticmethod
     def invert(x: TensorType, start_dim: int, end_dim: int) -> Inverse:
         return Inverse("reshape", {"shape": x.shape})
 
@@ -160,6 +184,11 @@ class Unflatten(Operation):
     @staticmethod
     def run(torch: Any, x: Any, dim: int, sizes: tuple[int, ...]) -> Any:
         return torch.unflatten(x, dim, sizes)
+
+    @staticmethod
+    def moves(x: Tiling, dim: int, sizes: tuple[int, ...]) -> Tiling | None:
+        at = dim % len(x.shape)
+        return x.reshaped((*x.shape[:at], *_filled(x.shape[at], sizes, "sizes", ""), *x.shape[at + 1 :]))
 
     @staticmethod
     def invert(x: TensorType, dim: int, sizes: tuple[int, ...]) -> Inverse:
@@ -190,6 +219,11 @@ class Squeeze(Operation):
         return torch.squeeze(x) if dim is None else torch.squeeze(x, dim)
 
     @staticmethod
+    def moves(x: Tiling, dim: tuple[int, ...] | None) -> Tiling:
+        short = [at for at, length in enumerate(x.shape) if length == 1]
+        return x.squeezed(short if dim is None else [at % len(x.shape) for at in dim if x.shape])
+
+    @staticmethod
     def invert(x: TensorType, dim: tuple[int, ...] | None) -> Inverse:
         return Inverse("reshape", {"shape": x.shape})
 
@@ -211,6 +245,10 @@ class Unsqueeze(Operation):
     @staticmethod
     def run(torch: Any, x: Any, dim: int) -> Any:
         return torch.unsqueeze(x, dim)
+
+    @staticmethod
+    def moves(x: Tiling, dim: int) -> Tiling:
+        return x.unsqueezed(dim % (len(x.shape) + 1))
 
     @staticmethod
     def invert(x: TensorType, dim: int) -> Inverse:
@@ -246,6 +284,11 @@ class Expand(Operation):
     def run(torch: Any, x: Any, size: tuple[int, ...]) -> Any:
         return x.expand(size)
 
+    @staticmethod
+    def moves(x: Tiling, size: tuple[int, ...]) -> Tiling:
+        added = len(size) - len(x.shape)
+        return x.expanded(tuple([x.shape[at - added] if length == -1 else length for at, length in enumerate(size)]))
+
 
 class Flip(Operation):
     """Reverse the order along dims."""
@@ -264,6 +307,12 @@ class Flip(Operation):
     @staticmethod
     def run(torch: Any, x: Any, dims: tuple[int, ...]) -> Any:
         return move(torch, x, lambda bits: torch.flip(bits, dims))
+
+    @staticmethod
+    def moves(x: Tiling, dims: tuple[int, ...]) -> Tiling:
+        for dim in dims if x.shape else ():
+            x = x.flipped(dim % len(x.shape))
+        return x
 
     @staticmethod
     def invert(x: TensorType, dims: tuple[int, ...]) -> Inverse:
@@ -297,8 +346,26 @@ class Roll(Operation):
         return move(torch, x, lambda bits: torch.roll(bits, shifts, dims))
 
     @staticmethod
+    def moves(x: Tiling, shifts: tuple[int, ...], dims: tuple[int, ...] | None) -> Tiling | None:
+        if dims is None:
+            found = _rolled(x.reshaped((prod(x.shape),)), shifts[0], 0)
+            return None if found is None else found.reshaped(x.shape)
+        found = x
+        for shift, dim in zip(shifts, dims, strict=True):
+            found = _rolled(found, shift, dim % len(x.shape))
+        return found
+
+    @staticmethod
     def invert(x: TensorType, shifts: tuple[int, ...], dims: tuple[int, ...] | None) -> Inverse:
         return Inverse("roll", {"shifts": tuple(-shift for shift in shifts), "dims": dims})
+
+
+def _rolled(x: Tiling | None, shift: int, dim: int) -> Tiling | None:
+    if x is None or not x.shape[dim]:
+        return x
+    length = x.shape[dim]
+    first = -shift % length
+    return joined([x.sliced(dim, first, length - first), x.sliced(dim, 0, first)], dim)
 
 
 class Clone(Operation):
@@ -317,6 +384,10 @@ class Clone(Operation):
     @staticmethod
     def run(torch: Any, x: Any) -> Any:
         return torch.clone(x)
+
+    @staticmethod
+    def moves(x: Tiling) -> Tiling:
+        return x
 
     @staticmethod
     def invert(x: TensorType) -> Inverse:

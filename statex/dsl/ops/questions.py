@@ -41,8 +41,13 @@ QUERIES: tuple[Query, ...] = (
         "let layers = count(layers.{i:int}.norm.weight)",
     ),
     Query(
-        "value", "value('path', default)", "A plain value of a nested checkpoint, by its dotted path.",
+        "value", "value('path', default)",
+        "A plain value of a nested checkpoint, by its dotted path, or by the list of keys that leads to it.",
         "let heads = value('args.num_heads')",
+    ),
+    Query(
+        "metadata", "metadata('name', default)", "A text that the format keeps beside the tensors, by its name.",
+        "let base = metadata('ss_base_model_version', default='unknown')",
     ),
     Query(
         "lookup", "lookup(d, 'key', default=…)", "What a dict has for a key.",

@@ -9,7 +9,9 @@ from typing import Any
 
 from statex.diagnostics.codes import types as codes
 from statex.dsl.ops.base import ArgKind, Fault, Inverse, Operation, Parameter
+from statex.dtypes import FLOAT32
 from statex.header import TensorType
+from statex.strides import Tiling
 
 _ELLIPSIS = "…"
 Groups = tuple[tuple[str, ...], ...]
@@ -52,6 +54,19 @@ class Rearrange(Operation):
         from einops import rearrange
 
         return rearrange(tensor, pattern, **axes)
+
+    @staticmethod
+    def moves(tensor: Tiling, pattern: str, axes: Mapping[str, int]) -> Tiling | None:
+        kind = TensorType(FLOAT32, tensor.shape)  # any dtype would do
+        left, right = parse(pattern)
+        around = dict(enumerate(_ellipsis_dims(kind, left)))
+        lengths = _lengths(kind, left, axes, pattern) | {f"{_ELLIPSIS}{dim}": around[dim] for dim in around}
+        before, after = _axes(left, len(around)), _axes(right, len(around))
+        split = tensor.reshaped(tuple([lengths[name] for name in before]))
+        if split is None:
+            return None
+        order = [before.index(name) for name in after]
+        return split.permuted(order).reshaped(Rearrange.infer(kind, pattern, axes).shape)
 
     @staticmethod
     def invert(tensor: TensorType, pattern: str, axes: Mapping[str, int]) -> Inverse | None:
@@ -106,6 +121,14 @@ def _groups(side: Any) -> Groups:
             names = [a if isinstance(a, str) else f" {number}" for a in dim]
             result.append(tuple(names))
     return tuple(result)
+
+
+def _axes(side: Groups, around: int) -> list[str]:
+    """Return the axes of a side in their order, those of an ellipsis one by one, and none of length 1."""
+    names = [name for group in side for name in group if not name.startswith(" ")]
+    at = names.index(_ELLIPSIS) if _ELLIPSIS in names else None
+    own = [f"{_ELLIPSIS}{dim}" for dim in range(around)]
+    return names if at is None else [*names[:at], *own, *names[at + 1 :]]
 
 
 def _ellipsis_dims(x: TensorType, left: Groups) -> list[int]:

@@ -10,6 +10,7 @@ from statex.dsl.ops.base import ArgKind, Fault, Operation, Parameter
 from statex.dsl.ops.typing import FLOAT8, fillable, sized
 from statex.dtypes import Kind
 from statex.header import TensorType
+from statex.strides import Fill, Tiling, joined
 
 _X = Parameter("x", ArgKind.TENSOR)
 _CATEGORY = "resizing"
@@ -56,6 +57,26 @@ class Pad(Operation):
         pads = torch.nn.functional.pad
         return pads(x, list(pad), mode, value) if mode == "constant" else pads(x, list(pad), mode)
 
+    @staticmethod
+    def moves(x: Tiling, pad: tuple[int, ...], mode: str, value: float) -> Tiling | None:
+        found: Tiling | None = x if mode == "constant" else None
+        for number in range(len(pad) // 2):
+            found = _lengthened(found, len(x.shape) - 1 - number, pad[2 * number], pad[2 * number + 1], value)
+        return found
+
+
+def _lengthened(x: Tiling | None, dim: int, before: int, after: int, value: float) -> Tiling | None:
+    """Add elements to a dim, or take some away where a number is negative."""
+    if x is None:
+        return None
+    kept = max(0, x.shape[dim] + min(before, 0) + min(after, 0))
+    parts = [x.sliced(dim, min(max(0, -before), x.shape[dim]), kept)]
+    for at, added in ((0, before), (len(parts), after)):
+        if added > 0:
+            shape = (*x.shape[:dim], added, *x.shape[dim + 1 :])
+            parts.insert(at if at == 0 else len(parts), Tiling.filled(Fill(value), shape))
+    return joined(parts, dim)
+
 
 def _check_mode(x: TensorType, pad: tuple[int, ...], mode: str) -> None:
     dims = len(pad) // 2
@@ -97,6 +118,13 @@ class Resize(Operation):
         kept = tuple(slice(0, min(own, new)) for own, new in zip(x.shape, shape, strict=True))
         result[kept] = x[kept]
         return result
+
+    @staticmethod
+    def moves(x: Tiling, size: tuple[int, ...], value: float) -> Tiling | None:
+        found: Tiling | None = x
+        for dim, (own, new) in enumerate(zip(x.shape, size, strict=True)):
+            found = _lengthened(found, dim, 0, 0 if new == -1 else new - own, value)
+        return found
 
 
 class Interpolate(Operation):

@@ -10,7 +10,7 @@ from statex.dsl.compiler import Compiler
 from statex.dsl.parameters import Given
 from statex.dsl.scope import Scope
 from statex.dsl.state import Outcome
-from statex.dsl.statements import assign, expect, moves, program, regroup, select
+from statex.dsl.statements import around, assign, expect, moves, program, regroup, select
 from statex.grammar import tree
 
 _ON_STATE: Mapping[type, Callable[[Compiler, Any, Scope], Outcome | None]] = {
@@ -20,7 +20,9 @@ _ON_STATE: Mapping[type, Callable[[Compiler, Any, Scope], Outcome | None]] = {
     tree.Add: assign.add,
     tree.Copy: select.copy,
     tree.Drop: select.drop,
-    tree.DropValue: select.drop_value,
+    tree.SetValue: around.set_value,
+    tree.AddValue: around.add_value,
+    tree.DropValue: around.drop_value,
     tree.Order: select.order,
     tree.Split: regroup.split,
     tree.Merge: regroup.merge,

@@ -22,17 +22,28 @@ def expect(compiler: Compiler, node: tree.Expect, scope: Scope) -> None:
     evaluator = Evaluator(compiler, scope, Context())
     if evaluator.condition(node.condition, "`expect`"):
         return
-    values = []
-    if isinstance(node.condition, tree.Binary) and node.condition.operator not in ("and", "or"):
-        sides = (node.condition.left, node.condition.right)
-        values = [
-            f"{side.span.text} = {describe(evaluator.plain(side, 'an expectation'))}"
-            for side in sides
-            if not isinstance(side, tree.Number | tree.String)
-        ]
+    values = list(_values(evaluator, node.condition))
     compiler.found.add(
         diagnostic(codes.EXPECTATION, "this does not hold for the checkpoint", node.condition.span, values=values)
     )
+
+
+def _values(evaluator: Evaluator, condition: tree.Expr) -> Iterator[str]:
+    """Yield the values that a condition does not hold for: of `and`, those of the side that fails."""
+    if not isinstance(condition, tree.Binary):
+        return
+    sides = [condition.left, condition.right]
+    if condition.operator == "and":
+        sides = [next(side for side in sides if not evaluator.condition(side, "`and`"))]
+    for side in sides:
+        if isinstance(side, tree.Number | tree.String):
+            continue
+        if condition.operator not in ("and", "or"):
+            yield f"{side.span.text} = {describe(evaluator.plain(side, 'an expectation'))}"
+        elif isinstance(side, tree.Binary):
+            yield from _values(evaluator, side)
+        else:
+            yield f"{side.span.text} = false"
 
 
 def expect_keys(compiler: Compiler, node: tree.ExpectKeys, scope: Scope) -> None:

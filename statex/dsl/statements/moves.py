@@ -9,8 +9,9 @@ from statex.diagnostics import StatexError, diagnostic, fail
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import keys as codes
 from statex.diagnostics.suggest import join_words
-from statex.dsl.captures import Bindings, Captured, CaptureKind, CaptureType
+from statex.dsl.captures import Bindings, Captured, CaptureType
 from statex.dsl.compiler import Clause, Compiler, Match, main_only
+from statex.dsl.literals import literal_captures
 from statex.dsl.patterns import all_told, compile_pattern
 from statex.dsl.plan import Change
 from statex.dsl.reports import LONGEST_KEY, ambiguous, long_key
@@ -314,6 +315,7 @@ def _rewriter(compiler: Compiler, node: tree.Rename, scope: Scope) -> Rewrite:
         main_only(row.target)
     if node.mode is tree.RenameMode.PART:
         return _parts(compiler, node, scope)
+    _check_plain(compiler, node, scope)
     if node.mode is tree.RenameMode.TEXT:
         table = TextTable(
             [(row.source, row.target) for row in node.rows],
@@ -339,6 +341,15 @@ def _rewriter(compiler: Compiler, node: tree.Rename, scope: Scope) -> Rewrite:
         return (new, (row,)) if holds is None else _if_it_holds(key, new, (row,), holds)
 
     return affix
+
+
+def _check_plain(compiler: Compiler, node: tree.Rename, scope: Scope) -> None:
+    """Refuse literal text with a `{$name}` of the program in it, in rows of plain text."""
+    names = [f"${name}" for name in compiler.constants(scope)]
+    plain = [row.target for row in node.rows if row.source.kind is not tree.PatternKind.REGEX]
+    problems = [problem for target in plain for problem in literal_captures(target, {}, names)]
+    if problems:
+        raise StatexError(problems)
 
 
 def _if_it_holds(key: str, new: str, rows: Sequence[int], holds: Holds | None) -> tuple[str, Sequence[int]]:
@@ -402,7 +413,7 @@ def renumber(compiler: Compiler, node: tree.Renumber, scope: Scope) -> Outcome |
                 help=f"renumber {node.pattern.text.removesuffix('.**')}",
             )
         outer = _outer_types(compiler, node.span, scope)
-        ints = [n for n, t in pattern.captures.items() if t.kind is CaptureKind.INT and n not in outer and n[0] != "%"]
+        ints = [n for n, t in pattern.captures.items() if t.is_int and n not in outer and n[0] != "%"]
         if len(ints) != 1:
             fail(
                 codes.RENUMBER,

@@ -53,7 +53,10 @@ def _check_reached(
     entries = [entry for entry, _, _ in work.made.values()]
     made_of = {key for entry, _, keys in work.made.values() if entry.known is not None for key in keys} - work.failed
     values = {key: value.id for key in made_of if (value := compiler.state.entries[key].value) is not None}
-    lost = compiler.graph.unreached(values.values(), [e.known.id for e in entries if e.known is not None])
+    empty = {key for key in values if not compiler.graph[values[key]].type.numel}  # type: ignore[union-attr]
+    # A result without elements is made of nothing, unless nothing is all there was.
+    results = [e.known.id for e in entries if e.known is not None and (e.known.type.numel or empty)]
+    lost = compiler.graph.unreached(values.values(), results)
     for pattern, matches in sources if lost else ():
         found = [match for match in matches if values.get(match.key) in lost]
         if found:

@@ -6,8 +6,6 @@ import re
 
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import keys as codes
-from statex.diagnostics.codes import names as name_codes
-from statex.diagnostics.suggest import did_you_mean, join_words
 from statex.dsl.captures import is_digits
 from statex.dsl.compiler import TARGET, Clause, Compiler, Match
 from statex.dsl.graph import SourceKey
@@ -15,7 +13,7 @@ from statex.dsl.plan import Change
 from statex.dsl.reports import LONGEST_KEY, long_key
 from statex.dsl.scope import Scope
 from statex.dsl.state import Made, Outcome
-from statex.dsl.written import show_key, show_text
+from statex.dsl.written import show_key
 from statex.grammar import tree
 from statex.source import Span
 
@@ -41,47 +39,6 @@ def drop(compiler: Compiler, node: tree.Drop, scope: Scope) -> Outcome:
         removed = compiler.state.sort(chosen)
     changes = tuple([Change("dropped", (key,), ()) for key in removed])
     return Outcome("keep" if node.keep else "drop", node.span, changes, removed, named=named)
-
-
-def drop_value(compiler: Compiler, node: tree.DropValue, scope: Scope) -> Outcome:
-    """Return what a `drop value(…)` comes to: something around the state is left out of the output."""
-    left = []
-    for path in node.paths:
-        dotted = path.value if isinstance(path.value, str) else ".".join(map(str, path.value))
-        try:
-            if _stands_around(compiler, dotted, path.span, node.optional):
-                left.append(dotted)
-        except StatexError as error:
-            compiler.report(error)
-    compiler.dropped_values += left
-    changes = tuple(Change("left out", (), (f"value({show_text(dotted)})",)) for dotted in left)
-    return Outcome("drop", node.span, changes)
-
-
-def _stands_around(compiler: Compiler, path: str, span: Span, optional: bool) -> bool:
-    """Say whether something stands at a path around the state.
-
-    Raises:
-        StatexError: SX221 where nothing does, unless that is fine; also for a part of the state.
-    """
-    around = compiler.whole.around
-    inside = any(path == one or path.startswith(f"{one}.") for one in around)
-    known = path in around or path in compiler.whole.values
-    if inside and (known or any(one.startswith(f"{path}.") for one in compiler.whole.values)):
-        return True
-    if optional:
-        return False
-    near = did_you_mean(path, list(around))
-    hint = [f"did you mean `{near[0]}`?"] if near else []
-    if path in compiler.state.entries:
-        hint = [f"`{path}` is a key of the state: drop {show_key(path)}"]
-    fail(
-        name_codes.VALUE_MISSING,
-        f"nothing stands at `{path}` around the state",
-        span,
-        notes=[f"around it are {join_words([f'`{one}`' for one in around], limit=6)}"] if around else (),
-        help=[*hint, "if it may be absent: `drop?`"],
-    )
 
 
 def _everything_below(compiler: Compiler, span: Span, scope: Scope) -> list[str]:

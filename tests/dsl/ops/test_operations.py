@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import operator
 from collections import Counter
 from math import nan
@@ -272,6 +274,29 @@ def test_padding_of_every_dtype(dtype: DType) -> None:
     found = OPERATIONS["pad"].run(torch, x=x, **padding)
     assert OPERATIONS["pad"].infer(x=type_of(x), **padding) == type_of(found)
     assert same_bits(found, torch.ones(4, 4).to(x.dtype))
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+@pytest.mark.parametrize("shape", [(2, 1), (2, 2), (1, 2, 3), (2, 6), (2, 2, 3), (1, 1, 3, 2), (1, 2, 2, 3)])
+def test_padding_with_what_is_there_goes_as_far_as_torchs(mode: str, shape: tuple[int, ...]) -> None:
+    """All that is refused and cuts nothing is refused by torch, and nothing else."""
+    x = torch.arange(float(math.prod(shape))).reshape(shape)
+    dims = 2 if len(shape) == 4 else 1
+    accepted = 0
+    for pad in itertools.product(range(-1, max(shape) + 2), repeat=2 * dims):
+        padding = {"pad": pad, "mode": mode, "value": 0}
+        try:
+            kind = OPERATIONS["pad"].infer(x=type_of(x), **padding)
+        except Fault:
+            if min(pad) >= 0:
+                with pytest.raises(RuntimeError):
+                    torch.nn.functional.pad(x, pad, mode)
+            continue
+        wanted = torch.nn.functional.pad(x, pad, mode)
+        assert kind == type_of(wanted)
+        assert same_bits(OPERATIONS["pad"].run(torch, x=x, **padding), wanted)
+        accepted += 1
+    assert accepted
 
 
 @pytest.mark.parametrize(

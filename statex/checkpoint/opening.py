@@ -1,34 +1,20 @@
-"""Which format an input has, by its content, and which one an output gets, by its name."""
+"""Opens a checkpoint by its content: which format it has, and what else it may be."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from statex.checkpoint.distributed import HEADER, DistributedReader
 from statex.checkpoint.filenames import is_index
+from statex.checkpoint.formats.base import Format, Found
+from statex.checkpoint.formats.registry import FORMATS
+from statex.checkpoint.formats.safetensors import SAFETENSORS
 from statex.checkpoint.input_file import InputFile
-from statex.checkpoint.legacy_file import MAGIC, LegacyReader, looks_like_pickle
-from statex.checkpoint.npz_file import NpzReader, looks_like_npz
-from statex.checkpoint.numpy_pickle import NumpyPickleReader
 from statex.checkpoint.reader import Reader
-from statex.checkpoint.safetensors_file import SafetensorsReader, looks_like_safetensors
-from statex.checkpoint.sharded import ShardedReader, in_folder
-from statex.checkpoint.torch_file import ZIP, TorchReader
-from statex.checkpoint.zip_directory import ZipDirectory
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
-
-FORMATS: Mapping[str, tuple[str, ...]] = {
-    "torch": (".pth", ".pt", ".bin", ".ckpt"),
-    "safetensors": (".safetensors",),
-    "dcp": (),
-}
-"""The formats that are written, with the endings that mean them; `dcp` is a folder of torch.distributed.checkpoint."""
-
-_HEAD = 512
 
 _MAPS, _TEXTS = (*range(0x81, 0x90), 0xDE, 0xDF), (*range(0xA1, 0xC0), 0xD9)
 
@@ -47,7 +33,6 @@ _LOOKS: tuple[tuple[Callable[[bytes], bool], str, str], ...] = (
     (lambda b: b.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")), "an HTML page",
      "the download gave a page instead of the file: check the address, or log in"),
     (lambda b: b.startswith(b"\x1f\x8b"), "gzip data", "unpack it first: gunzip '{name}'"),
-    (lambda b: b.startswith(b"GGUF"), "a GGUF file, which statex does not read", "convert from the original weights"),
     (lambda b: b[257:262] == b"ustar", "a tar archive",
      "unpack it first: tar -xf '{name}'; torch's own, from before 0.1.10, load in torch and can be saved again there"),
     (lambda b: b.startswith(b"\x93NUMPY"), "one array of numpy (.npy), without a name",
@@ -68,9 +53,14 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Reader:
     """
     path = entry_of(path)
     if os.path.isdir(path):
-        return DistributedReader(path)
+        format = _of_folder(path)
+        assert format is not None, "any other folder is read through a file in it"
+        return format.open_folder(path).of(format)
     if is_index(path.name):
-        return ShardedReader(path, _open_file)
+        from statex.checkpoint.sharded import ShardedReader
+
+        reader = ShardedReader(path, _open_file)
+        return reader.of(next((shard.format for shard in reader.shards.values()), SAFETENSORS))
     return _open_file(path)
 
 
@@ -81,32 +71,30 @@ def entry_of(path: str | os.PathLike[str]) -> Path:
         StatexError: SX602 for a folder that holds no checkpoint, or no single one.
     """
     path = Path(path)
-    return in_folder(path) if os.path.isdir(path) and not os.path.exists(path / HEADER) else path
+    if not os.path.isdir(path) or _of_folder(path) is not None:
+        return path
+    from statex.checkpoint.sharded import in_folder
+
+    return in_folder(path)
+
+
+def _of_folder(folder: Path) -> Format | None:
+    return next((one for one in FORMATS if one.sniff_folder(folder)), None)
 
 
 def _open_file(path: Path) -> Reader:
     file = InputFile(path)
     try:
-        return _reader(path, file)
+        if not file.size:
+            fail(codes.NOT_A_CHECKPOINT, f"`{path}` is empty")
+        found = Found(path, file)
+        format = next((one for one in FORMATS if one.sniff(found)), None)
+        if format is None:
+            _refuse(path, found.head)
+        return format.open(found).of(format)
     except BaseException:
         file.close()
         raise
-
-
-def _reader(path: Path, file: InputFile) -> Reader:
-    if not file.size:
-        fail(codes.NOT_A_CHECKPOINT, f"`{path}` is empty")
-    head = file.read(0, min(_HEAD, file.size))
-    if head.startswith(ZIP):
-        directory = ZipDirectory(file)
-        return NpzReader(path, file, directory) if looks_like_npz(directory) else TorchReader(path, file, directory)
-    if MAGIC.match(head):
-        return LegacyReader(path, file)
-    if looks_like_safetensors(head, file.size):
-        return SafetensorsReader(path, file)
-    if looks_like_pickle(head):
-        return NumpyPickleReader(path, file)
-    _refuse(path, head)
 
 
 def _refuse(path: Path, head: bytes) -> NoReturn:
@@ -119,42 +107,3 @@ def _refuse(path: Path, head: bytes) -> NoReturn:
         notes=[f"it begins with {head[:8]!r}"],
         help="a truncated download of a safetensors file can look like this too",
     )
-
-
-def format_for(path: str | os.PathLike[str], explicit: str | None = None, option: str = "`--format`") -> str:
-    """Return the format an output file gets: the one asked for (by `option`), or else what its ending means.
-
-    Raises:
-        StatexError: SX613.
-    """
-    if explicit is not None:
-        return known_format(explicit)
-    found = format_of_name(path)
-    if found is not None:
-        return found
-    known = ", ".join(s for suffixes in FORMATS.values() for s in suffixes)
-    fail(
-        codes.UNKNOWN_FORMAT,
-        f"the ending of `{Path(path).name}` says no format",
-        help=[
-            f"end it in one of {known}, or give {option}",
-            "a name that ends in / is a folder of shards",
-        ],
-    )
-
-
-def known_format(name: str) -> str:
-    """Return the name of a format.
-
-    Raises:
-        StatexError: SX613 where there is none of this name.
-    """
-    if name not in FORMATS:
-        fail(codes.UNKNOWN_FORMAT, f"there is no format `{name}`", help=f"formats are {', '.join(FORMATS)}")
-    return name
-
-
-def format_of_name(path: str | os.PathLike[str]) -> str | None:
-    """Return the format a name's ending means, if any."""
-    suffix = Path(path).suffix.lower()
-    return next((name for name, suffixes in FORMATS.items() if suffix in suffixes), None)
