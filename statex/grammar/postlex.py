@@ -38,7 +38,8 @@ class Seen:
     def note(self, token: Token) -> None:
         """Note a token; the rows of a table belong to its statement."""
         assert token.start_pos is not None
-        if self._ended and token.type != "RBRACE" and not self._in_table():
+        closes = token.type == "RBRACE" and self._tables
+        if self._ended and not closes and not self._in_table():
             self._starts.append(token.start_pos)
             self._verb = token.type
         self._ended = token.type in ("LBRACE", "SEMICOLON")
