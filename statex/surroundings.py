@@ -13,8 +13,8 @@ from statex.paths import Address, as_list, beside, in_rules, is_container, joine
 from statex.record import record
 
 _NAMESPACES = ("argparse.Namespace", "types.SimpleNamespace")
-_DEPTH = 64
-"""Containers are followed this deep."""
+DEPTH = 64
+"""Values are nested, and followed, this deep at most."""
 
 
 @record
@@ -122,7 +122,7 @@ def is_plain(value: object) -> bool:
 def _plain_values(tree: Any) -> Iterator[tuple[KeyPath, object]]:
     def walk(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, object]]:
         inside = opened(value)
-        if not isinstance(inside, Mapping) or len(path) > _DEPTH:
+        if not isinstance(inside, Mapping) or len(path) > DEPTH:
             return
         for key, one in inside.items():
             if is_plain(one):

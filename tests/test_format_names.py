@@ -9,6 +9,7 @@ from typing import get_args
 
 import pytest
 
+from statex.checkpoint.formats.base import Format
 from statex.checkpoint.formats.registry import FORMATS, written_formats
 from statex.recipe import declaration, model
 
@@ -66,3 +67,16 @@ def test_names_are_unique_and_so_are_endings() -> None:
     assert len(NAMES) == len(FORMATS)
     suffixes = [suffix for one in FORMATS for suffix in one.suffixes]
     assert len(set(suffixes)) == len(suffixes)
+
+
+@pytest.mark.parametrize("format", FORMATS, ids=lambda one: one.name)
+def test_a_format_has_the_methods_that_its_flags_promise(format: Format) -> None:
+    def own(name: str) -> bool:
+        return getattr(type(format), name) is not getattr(Format, name)
+
+    assert own("sniff") is own("open")
+    assert own("sniff_folder") is own("open_folder") is format.is_folder
+    assert own("open") or own("open_folder")
+    assert own("arrange") is format.is_written
+    assert (own("file") or own("layout")) is format.is_written
+    assert not format.has_sets or own("file")

@@ -12,10 +12,8 @@ from statex.paths import Address, beside, is_below, is_container, items
 from statex.rebuilding import edited, without_state
 from statex.roots import two_readings
 from statex.source import Span
-from statex.surroundings import Edit, Surroundings, address_of, found_at, value_in
+from statex.surroundings import DEPTH, Edit, Surroundings, address_of, found_at, value_in
 
-DEPTH = 64
-"""Values are nested at most this deep."""
 _NAMED = 2000
 """So many places are looked at for those that were probably meant."""
 

@@ -6,7 +6,7 @@ in macros that are not used, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass, replace
 
 from statex.diagnostics import Collector, Diagnostic, Label, StatexError, diagnostic
@@ -17,13 +17,14 @@ from statex.diagnostics.torch_words import ARGUMENTS
 from statex.dsl import questions
 from statex.dsl.bounds import Bounds
 from statex.dsl.captures import CaptureKind, CaptureType
-from statex.dsl.compiler import TARGET
 from statex.dsl.evaluate import no_current
+from statex.dsl.inputs import TARGET
 from statex.dsl.ops import OPERATIONS, WORDS
 from statex.dsl.ops.base import ArgKind
 from statex.dsl.parameters import known_type
 from statex.dsl.parts import Outside, Part, stem_of
 from statex.dsl.patterns import compile_pattern
+from statex.dsl.roles import binding_patterns, has_current, templates
 from statex.dsl.scope import CONSTANTS, CURRENT, QUERY_NAMES, taken_by_language, unknown_input
 from statex.dsl.suggestions import unknown_name, unknown_operation
 from statex.dsl.templates import compile_template
@@ -310,7 +311,7 @@ class _Checker:
     def _with_patterns(self, node: tree.Statement) -> None:
         """Check a statement whose patterns bind what its templates and expressions use."""
         captures: dict[str, CaptureType] = {}
-        for pattern in _binding_patterns(node):
+        for pattern in binding_patterns(node):
             captures.update(self._captures(pattern, captures))
         if isinstance(node, tree.Split) and node.over is not None:
             self._check_free(node.over.name, node.over.span, self.names)
@@ -319,7 +320,7 @@ class _Checker:
         for name in (s.name for s in node.sources if s.name is not None) if isinstance(node, tree.Merge) else ():
             self._check_free(name.name, name.span, {*self.names, *captures, *extra})
             extra.add(name.name)
-        for template in _templates(node):
+        for template in templates(node):
             self._template(template, captures)
         self.expressions(node, captures, extra)
 
@@ -396,7 +397,7 @@ class _Checker:
         for name in ("value", "where", "condition", "default"):
             expression = getattr(node, name, None)
             if is_dataclass(expression):
-                self._walk(expression, captures, frozenset(extra), current=_has_current(node))
+                self._walk(expression, captures, frozenset(extra), current=has_current(node))
 
     def _walk(
         self,
@@ -475,38 +476,3 @@ class _Checker:
                         help=f"did you mean `{near[0]}{rest}`?" if near else operation.signature(),
                     )
                 )
-
-
-def _has_current(node: tree.Statement) -> bool:
-    """Say whether the expressions of a statement have a current tensor, with its key."""
-    return not isinstance(node, tree.Param | tree.Let | tree.Expect | tree.SetValue | tree.AddValue) and (
-        not isinstance(node, tree.Add) or node.each is not None
-    )
-
-
-def _binding_patterns(node: tree.Statement) -> Iterator[tree.PatternNode]:
-    match node:
-        case tree.Set():
-            yield from (node.each,) if node.each is not None else node.targets
-        case tree.Add():
-            if node.each is not None:
-                yield node.each
-        case tree.Copy() | tree.Split():
-            yield node.source
-        case tree.Drop() | tree.Allow():
-            yield from node.patterns
-        case tree.Merge():
-            yield from (source.pattern for source in node.sources)
-        case tree.Renumber() | tree.ExpectKeys() | tree.ExpectEach() | tree.ExpectSame():
-            yield node.pattern
-
-
-def _templates(node: tree.Statement) -> Iterator[tree.PatternNode]:
-    match node:
-        case tree.Set():
-            if node.each is not None:
-                yield from node.targets
-        case tree.Add() | tree.Copy() | tree.Merge():
-            yield node.target
-        case tree.Split():
-            yield from node.targets

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from statex.diagnostics import Collector, Diagnostic, StatexError, diagnostic, fail
 from statex.diagnostics.codes import keys as key_codes
@@ -18,6 +18,8 @@ from statex.dsl.embedded import inside, prefix_of
 from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.graph import Graph, SourceKey
 from statex.dsl.index import KeyIndex
+from statex.dsl.inputs import TARGET, InputState
+from statex.dsl.matches import Clause, Match, case_of, main_only
 from statex.dsl.nested import Nesting
 from statex.dsl.parameters import Given
 from statex.dsl.parts import Outside
@@ -27,66 +29,17 @@ from statex.dsl.questions import Questions, text_matches
 from statex.dsl.regex_help import lint_inside
 from statex.dsl.reports import ambiguous, missing_key, no_match, of_prefix
 from statex.dsl.scope import Scope, unknown_input
-from statex.dsl.state import Entry, Outcome, State, initial_state, source_entry
+from statex.dsl.state import Entry, Outcome, State, initial_state
 from statex.dsl.templates import Template, compile_template
 from statex.dsl.values import UNKNOWN, TensorValue, Value
 from statex.dtypes import DType
 from statex.grammar import parse, tree
 from statex.header import Header, KeyPath, OpaqueInfo
 from statex.paths import Address
-from statex.record import record
 from statex.source import Source, Span
-
-TARGET = "target"
-"""The name under which conditions ask the target: `target::lm_head.weight`."""
-
 
 Runner = Callable[["Compiler", Sequence[tree.Statement], Scope], None]
 """Carries out statements; handed in, as the statements are built on the compiler."""
-
-
-@record
-class Match:
-    """A key a pattern matched: its captures, what stands there (a tuple for a family), and how messages name it."""
-
-    key: str
-    visible: str
-    """The key as the statement sees it: without the prefix of the `within` blocks around it."""
-    bindings: Bindings
-    entry: Entry
-    value: Value
-    case: str
-
-
-class InputState:
-    """A further input (or a family of them): its headers, and an index of its keys."""
-
-    def __init__(self, name: str, headers: Sequence[Header], family: bool, place: Span | None = None) -> None:
-        self.name = name
-        self.place = place
-        """Where a rule text declares it, `None` for the target and for what a recipe has."""
-        self.headers = tuple(headers)
-        self.family = family
-        # A family is all the keys of its members: one that some of them lack is to be noticed, too.
-        self.index = KeyIndex(dict.fromkeys(key for header in self.headers for key in header.entries))
-
-
-@dataclass(slots=True)
-class Clause:
-    """What several patterns of one statement share: its captures so far, its condition, and whether none is fine.
-
-    `maybe` is how the rule file would say that none is fine: `drop?`.
-    """
-
-    scope: Scope
-    where: tree.Expr | None = None
-    optional: bool = False
-    known: dict[str, CaptureType] = field(default_factory=dict)
-    maybe: str = ""
-    partly: bool = False
-    """Whether a tensor counts that only some members of a family have."""
-    templates: tuple[tree.PatternNode, ...] | None = ()
-    """The templates that the pattern fills, `None` where they do not simply follow it; for messages."""
 
 
 class Compiler:
@@ -317,15 +270,15 @@ class Compiler:
         if node.input is None:
             return self.own_match(clause.scope, key, bindings)
         source = self.input(node)
-        entries = self._input_entries(source, key, node.span, clause.partly)
+        entries = source.entries(key, node.span, self.graph, partly=clause.partly)
         value = tuple(entry.value for entry in entries) if source.family else entries[0].value
-        return Match(key, key, bindings, entries[0], value, _case(key, bindings))
+        return Match(key, key, bindings, entries[0], value, case_of(key, bindings))
 
     def own_match(self, scope: Scope, key: str, bindings: Bindings) -> Match:
         """Return the match of a key of the state."""
         entry = self.state.entries[key]
         visible = self.visible(key, scope, bindings)
-        return Match(key, visible, bindings, entry, entry.current, _case(key, bindings))
+        return Match(key, visible, bindings, entry, entry.current, case_of(key, bindings))
 
     def visible(self, key: str, scope: Scope, bindings: Bindings) -> str:
         """Return what the statements of a scope see of a key: without the prefix, which may be empty."""
@@ -415,17 +368,6 @@ class Compiler:
         """Return the index of the keys a pattern is over."""
         return self.state.index if node.input is None else self.input(node).index
 
-    def _input_entries(self, source: InputState, key: str, span: Span, partly: bool = False) -> Sequence[Entry]:
-        have = [member for member, header in enumerate(source.headers) if key in header.entries]
-        lack = [member for member in range(len(source.headers)) if member not in have]
-        if lack and not partly:
-            headline = f"`{source.name}[{lack[0]}]` has no `{key}`, and `{source.name}[{have[0]}]` has"
-            fail(key_codes.FAMILY, headline, span, cases=[key])
-        return [
-            source_entry(SourceKey(source.name, member, key), source.headers[member].entries[key], self.graph)
-            for member in have
-        ]
-
     def named(self, node: tree.PatternNode, matches: Sequence[Match]) -> tuple[SourceKey, ...]:
         """Return the tensors of a further input that a pattern of a statement names by its matches."""
         if node.input is None or node.input == TARGET or not matches:
@@ -478,7 +420,7 @@ class Compiler:
                 node.span,
                 help=f"`shape({node.span.text})` asks for a shape",
             )
-        return self._input_entries(source, key, node.span)
+        return source.entries(key, node.span, self.graph)
 
     def no_key(self, span: Span, key: str, source: InputState | None = None, *, read: bool = True) -> StatexError:
         """Return the error of a tensor that is read (or else written) and is not there, in the state or an input."""
@@ -504,25 +446,6 @@ class Compiler:
     def text_at(self, name: str) -> str:
         """Return a text of the metadata; KeyError where it has none."""
         return self.around.notes[name]
-
-
-def _case(key: str, bindings: Bindings) -> str:
-    return ", ".join([f"{name} = {c.text}" for name, c in bindings.items() if name[0] not in "*%"]) or key
-
-
-def main_only(node: tree.PatternNode) -> None:
-    """Refuse a pattern over a further input.
-
-    Raises:
-        StatexError: SX320.
-    """
-    if node.input is not None:
-        fail(
-            key_codes.ONLY_MAIN,
-            f"this changes `{node.input}`, and only the checkpoint itself can be changed",
-            node.span,
-            help=f"copy {node.span.text} -> …",
-        )
 
 
 def _not_tensor(span: Span, key: str, opaque: OpaqueInfo) -> Diagnostic:

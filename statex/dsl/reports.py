@@ -23,7 +23,7 @@ from statex.grammar import tree
 from statex.source import Span
 
 if TYPE_CHECKING:
-    from statex.dsl.compiler import Clause, Match
+    from statex.dsl.matches import Clause, Match
 
 
 def no_match(

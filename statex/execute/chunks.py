@@ -41,6 +41,7 @@ class Chunks:
         self._movement = movement
         self._take = whole
         self._possible: dict[int, bool] = {}
+        self._orders: dict[int, list[int]] = {}
 
     def can(self, id: int) -> bool:
         """Say whether a value can be computed in chunks."""
@@ -145,6 +146,11 @@ class Chunks:
 
     def _order(self, id: int) -> list[int]:
         """Return a value and those it is computed from, operands first."""
+        if id not in self._orders:
+            self._orders[id] = self._ordered(id)
+        return self._orders[id]
+
+    def _ordered(self, id: int) -> list[int]:
         pending, seen = [id], {id}
         while pending:
             fresh = [operand for operand in self._operands(pending.pop()) if operand not in seen]

@@ -51,7 +51,9 @@ class Stream:
         self._load = load
         self._movement = Movement(plan.graph, info_of)
         self._chunks = Chunks(plan.graph, self._movement, lambda id: self._values.take(id))
-        roots = [id for group in self._whole() for id in group]
+        self._groups = self._whole()
+        """For each tensor that is written, the values that are computed as whole tensors for it."""
+        roots = [id for group in self._groups for id in group]
         self._values = Values(plan.graph, roots, lambda key: loaded(info_of(key), lambda: load(key)))
         self._heap = Heap()
 
@@ -115,7 +117,7 @@ class Stream:
 
     def _live(self) -> int:
         """Return the bytes that whole values take, in whichever of the formats' orders they are written."""
-        graph, groups = self._plan.graph, self._whole()
+        graph, groups = self._plan.graph, self._groups
         by_size = sorted(groups, key=lambda ids: -graph[ids[0]].type.dtype.itemsize)  # type: ignore[union-attr]
         orders = [groups] if self._shares or by_size == groups else [groups, by_size]
         return max(live_set(graph, order, self._needed, self._is_plain) for order in orders)
@@ -202,7 +204,6 @@ class Stream:
         self._heap.freed(sum([kind.nbytes for kind in kinds if isinstance(kind, TensorType)]))
 
     def _whole(self) -> list[list[int]]:
-        """Return, for each tensor that is written, the values that are computed as whole tensors for it."""
         written: dict[object, list[int]] = {}
         for key, output in self._plan.outputs.items():
             id = output.value

@@ -19,6 +19,7 @@ from statex import StatexError
 from statex.checkpoint import open_checkpoint
 from statex.dtypes import BLOCKS
 from tests.checkpoint.ggufs import ARRAY, F32, TEXT, U32, Tensor, entry, gguf, text
+from tests.without_torch import run_without_torch
 
 NUMBERS = numpy.random.default_rng(0)
 KNOWN = {"q4_0": (2, 32, 18), "q8_0": (8, 32, 34), "q4_k": (12, 256, 144), "q6_k": (14, 256, 210)}
@@ -200,20 +201,8 @@ def test_only_a_cast_to_a_float_computes_with_blocks(tmp_path: Path, rules: str)
 
 
 def test_no_torch_is_needed(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     quantized(tmp_path / "in.gguf", "q6_k")
-    script = f"""
-import sys
-from statex.cli import main
-try:
-    main(["apply", "-e", "set ** = cast(bf16)", {str(tmp_path / "in.gguf")!r}, {str(tmp_path / "out.safetensors")!r}])
-except SystemExit as ended:
-    assert not ended.code
-assert "torch" not in sys.modules
-"""
-    subprocess.run([sys.executable, "-c", script], check=True)
+    run_without_torch("apply", "-e", "set ** = cast(bf16)", tmp_path / "in.gguf", tmp_path / "out.safetensors")
 
 
 def test_a_folder_is_one_of_safetensors(tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from statex import StatexError
 from statex.checkpoint.npy import header_of
 from statex.dtypes import ALL
 from statex.header import TensorType
+from tests.without_torch import run_without_torch
 
 IN_NUMPY = ["float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8",
             "bool", "complex64", "complex128"]  # fmt: skip
@@ -146,14 +145,5 @@ def test_a_folder_holds_no_archives(tmp_path: Path) -> None:
 
 def test_casts_are_streamed(tmp_path: Path) -> None:
     save_file({"a": torch.linspace(-3, 3, 400_000)}, tmp_path / "in.safetensors")
-    script = f"""
-import sys
-from statex.cli import main
-try:
-    main(["apply", "-e", "set a = cast(f16)", {str(tmp_path / "in.safetensors")!r}, {str(tmp_path / "out.npz")!r}])
-except SystemExit as ended:
-    assert not ended.code
-assert "torch" not in sys.modules
-"""
-    subprocess.run([sys.executable, "-c", script], check=True)
+    run_without_torch("apply", "-e", "set a = cast(f16)", tmp_path / "in.safetensors", tmp_path / "out.npz")
     assert numpy.array_equal(arrays(tmp_path / "out.npz")["a"], torch.linspace(-3, 3, 400_000).half().numpy())

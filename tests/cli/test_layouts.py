@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from pathlib import Path
 
 import torch
 
+from tests.checkpoint.test_write_plan import RULES, STATE
 from tests.cli.conftest import Run
-
-STATE = OrderedDict(
-    {
-        "a.weight": torch.arange(15.0).reshape(3, 5),
-        "a.bias": torch.arange(5, dtype=torch.int16),
-        "flag": torch.tensor(True),
-        "empty": torch.zeros(0, 4),
-        "odd.ähnlich": torch.arange(7, dtype=torch.float16),
-        "long": torch.arange(3000.0, dtype=torch.float64),
-    }
-)
-RULES = "set a.weight = it * 2; copy a.bias -> b.bias; rename long -> l"
 
 
 def test_the_command_prints_it(run: Run) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from statex.checkpoint.input_file import InputFile
 
@@ -38,10 +37,12 @@ class Found:
         return ZipDirectory(self.file) if self.head.startswith(LOCAL) else None
 
 
-class Format(ABC):
+class Format:
     """A format of checkpoints. Each exists once, and is compared by identity.
 
-    What takes time to import is imported by the methods that need it: most commands need one format.
+    What takes time to import is imported by the methods that need it: most commands need one format. A format has the
+    methods that its flags promise: `open` or, with `sniff_folder`, `open_folder`; `arrange` and `file` or `layout`
+    where it `is_written`.
     """
 
     name: ClassVar[str]
@@ -92,17 +93,17 @@ class Format(ABC):
         """Say whether a folder is a checkpoint of this format."""
         return False
 
-    @abstractmethod
     def open(self, found: Found) -> Reader:
         """Return the reader of a file of this format.
 
         Raises:
             StatexError: SX603 where it would run code, SX604 where it is damaged.
         """
+        self._has_no("files")
 
     def open_folder(self, folder: Path) -> Reader:
         """Return the reader of a folder of this format; errors as `open`."""
-        raise NotImplementedError
+        self._has_no("folders")
 
     def arrange(self, tree: Any, *, folder: bool) -> Any:
         """Return a tree with `OutTensor`s in place of the tensors of inputs, as a file or a set of files has them.
@@ -110,7 +111,7 @@ class Format(ABC):
         Raises:
             StatexError: SX614 for what it cannot hold.
         """
-        raise NotImplementedError
+        self._has_no("outputs")
 
     def layout(self, tree: Any, options: Options) -> WritePlan:
         """Return what an output of an arranged tree will be, from sizes alone.
@@ -128,7 +129,10 @@ class Format(ABC):
 
     def file(self, tree: Any, options: Options, name: str) -> FilePlan:
         """Return what a file of an arranged tree will be; errors as `layout`."""
-        raise NotImplementedError
+        self._has_no("outputs of one file")
+
+    def _has_no(self, what: str) -> NoReturn:
+        raise AssertionError(f"{self!r} has no {what}, as its flags say")
 
     def write_folder(self, folder: Path, plan: WritePlan, options: Options) -> None:
         """Write an output into its folder.

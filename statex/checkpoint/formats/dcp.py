@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from statex.checkpoint.formats.base import Format, Found
+from statex.checkpoint.formats.base import Format
 
 if TYPE_CHECKING:
     from statex.checkpoint.reader import Reader
@@ -28,10 +28,6 @@ class Distributed(Format):
     def sniff_folder(self, folder: Path) -> bool:
         """Say whether a folder has the header of such a checkpoint."""
         return os.path.exists(folder / HEADER)
-
-    def open(self, found: Found) -> Reader:
-        """Fail: a checkpoint of this format is a folder."""
-        raise NotImplementedError
 
     def open_folder(self, folder: Path) -> Reader:
         """Return the reader of a folder."""

@@ -56,7 +56,15 @@ _ROUNDED_DOWN = ("floor_divide", "remainder")
 
 
 def _elementwise(
-    name: str, sign: str, doc: str, *, kinds: str, commutes: bool = False, numpy: str | None = None, extra: Any = None
+    name: str,
+    sign: str,
+    doc: str,
+    *,
+    kinds: str,
+    commutes: bool = False,
+    numpy: str | None = None,
+    rounds_numbers: bool = False,
+    extra: Any = None,
 ) -> type[Operation]:
     def infer(x: Operand, y: Operand) -> TensorType:
         result = _operands(x, y, name, kinds)
@@ -85,7 +93,7 @@ def _elementwise(
         "lays_out": True,
         "exact": numpy is not None,
         "commutes": commutes,
-        "rounds_numbers": name in ("add", "sub"),
+        "rounds_numbers": rounds_numbers,
         "numpy": _by_numpy(numpy, "x", "y"),
         "infer": staticmethod(infer),
         "run": staticmethod(run),
@@ -131,9 +139,10 @@ def _a_power(x: Operand, y: Operand, result: TensorType) -> None:
 _ALL = "floats, ints, complex"
 ELEMENTWISE: tuple[type[Operation], ...] = (
     _elementwise(
-        "add", "+", "Add two tensors, or a number to a tensor: `x + y`.", kinds=_ALL, commutes=True, numpy="add"
+        "add", "+", "Add two tensors, or a number to a tensor: `x + y`.", kinds=_ALL, commutes=True, numpy="add",
+        rounds_numbers=True,
     ),
-    _elementwise("sub", "-", "Subtract: `x - y`.", kinds=_ALL, numpy="subtract"),
+    _elementwise("sub", "-", "Subtract: `x - y`.", kinds=_ALL, numpy="subtract", rounds_numbers=True),
     _elementwise("mul", "*", "Multiply elementwise: `x * y`.", kinds=_ALL, commutes=True, numpy="multiply"),
     _elementwise(
         "div", "/", "Divide elementwise: `x / y`; of floats only, as ints would become floats.",

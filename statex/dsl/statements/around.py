@@ -11,7 +11,7 @@ from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import keys as codes
 from statex.diagnostics.codes import names as name_codes
 from statex.diagnostics.suggest import did_you_mean, join_words
-from statex.dsl.around import DEPTH, kind_at
+from statex.dsl.around import kind_at
 from statex.dsl.compiler import Compiler
 from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.ops.base import show_value
@@ -27,7 +27,7 @@ from statex.paths import as_list, has, in_rules, is_below, joined, number
 from statex.rebuilding import edited, known_heads
 from statex.roots import two_readings
 from statex.source import Span
-from statex.surroundings import Edit, address_of, found_at, value_in
+from statex.surroundings import DEPTH, Edit, address_of, found_at, value_in
 
 _OWN = ("format", STAMP)
 """Texts of the metadata that statex writes by itself."""

@@ -10,10 +10,11 @@ from statex.diagnostics.codes import keys as codes
 from statex.diagnostics.codes import lints
 from statex.dsl.calls import expect_tensor
 from statex.dsl.captures import CaptureType
-from statex.dsl.compiler import Clause, Compiler, Match
+from statex.dsl.compiler import Compiler
 from statex.dsl.computing import check_own, rounded
 from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.graph import SourceKey
+from statex.dsl.matches import Clause, Match
 from statex.dsl.plan import Change
 from statex.dsl.scope import Scope
 from statex.dsl.state import Entry, Made, Outcome, computed

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from statex.diagnostics import StatexError, diagnostic, fail
 from statex.diagnostics.codes import keys as codes
 from statex.dsl import operators
-from statex.dsl.compiler import Clause, Compiler, Match
+from statex.dsl.compiler import Compiler
 from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.graph import SourceKey
+from statex.dsl.matches import Clause, Match
 from statex.dsl.plan import Change, Same
 from statex.dsl.scope import Scope
 from statex.dsl.state import Entry, Outcome, output_of

@@ -10,8 +10,9 @@ from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import keys as codes
 from statex.diagnostics.suggest import join_words
 from statex.dsl.captures import Bindings, Captured, CaptureType
-from statex.dsl.compiler import Clause, Compiler, Match, main_only
+from statex.dsl.compiler import Compiler
 from statex.dsl.literals import literal_captures
+from statex.dsl.matches import Clause, Match, main_only
 from statex.dsl.patterns import all_told, compile_pattern
 from statex.dsl.plan import Change
 from statex.dsl.reports import LONGEST_KEY, ambiguous, long_key

@@ -9,9 +9,11 @@ from dataclasses import replace
 from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
 from statex.diagnostics.codes import names as codes
 from statex.diagnostics.suggest import did_you_mean, join_words
-from statex.dsl.compiler import TARGET, Compiler, InputState, main_only
+from statex.dsl.compiler import Compiler
 from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.given import check_names
+from statex.dsl.inputs import TARGET, InputState
+from statex.dsl.matches import main_only
 from statex.dsl.parameters import Given, check_default, checked, from_documents, known_type, paths_in
 from statex.dsl.parts import stem_of
 from statex.dsl.patterns import below, spliced

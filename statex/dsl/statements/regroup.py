@@ -11,9 +11,10 @@ from statex.diagnostics.codes import types as type_codes
 from statex.diagnostics.suggest import join_words
 from statex.dsl.calls import expect_tensor
 from statex.dsl.captures import Captured, CaptureKind, CaptureType, is_digits
-from statex.dsl.compiler import Clause, Compiler, Match
+from statex.dsl.compiler import Compiler
 from statex.dsl.computing import check_own, rounded
 from statex.dsl.evaluate import Context, Evaluator
+from statex.dsl.matches import Clause, Match
 from statex.dsl.plan import Change
 from statex.dsl.scope import Scope
 from statex.dsl.state import Made, Outcome, computed

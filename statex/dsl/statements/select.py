@@ -7,8 +7,10 @@ import re
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import keys as codes
 from statex.dsl.captures import is_digits
-from statex.dsl.compiler import TARGET, Clause, Compiler, Match
+from statex.dsl.compiler import Compiler
 from statex.dsl.graph import SourceKey
+from statex.dsl.inputs import TARGET
+from statex.dsl.matches import Clause, Match
 from statex.dsl.plan import Change
 from statex.dsl.reports import LONGEST_KEY, long_key
 from statex.dsl.scope import Scope

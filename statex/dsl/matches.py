@@ -1,0 +1,65 @@
+"""What a statement asks of the keys, and what it gets: the clauses of its patterns, and a match for each key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from statex.diagnostics import fail
+from statex.diagnostics.codes import keys as codes
+from statex.dsl.captures import Bindings, CaptureType
+from statex.dsl.scope import Scope
+from statex.dsl.state import Entry
+from statex.dsl.values import Value
+from statex.grammar import tree
+from statex.record import record
+
+
+@record
+class Match:
+    """A key a pattern matched: its captures, what stands there (a tuple for a family), and how messages name it."""
+
+    key: str
+    visible: str
+    """The key as the statement sees it: without the prefix of the `within` blocks around it."""
+    bindings: Bindings
+    entry: Entry
+    value: Value
+    case: str
+
+
+@dataclass(slots=True)
+class Clause:
+    """What several patterns of one statement share: its captures so far, its condition, and whether none is fine.
+
+    `maybe` is how the rule file would say that none is fine: `drop?`.
+    """
+
+    scope: Scope
+    where: tree.Expr | None = None
+    optional: bool = False
+    known: dict[str, CaptureType] = field(default_factory=dict)
+    maybe: str = ""
+    partly: bool = False
+    """Whether a tensor counts that only some members of a family have."""
+    templates: tuple[tree.PatternNode, ...] | None = ()
+    """The templates that the pattern fills, `None` where they do not simply follow it; for messages."""
+
+
+def case_of(key: str, bindings: Bindings) -> str:
+    """Say how messages name a match: by its captures."""
+    return ", ".join([f"{name} = {c.text}" for name, c in bindings.items() if name[0] not in "*%"]) or key
+
+
+def main_only(node: tree.PatternNode) -> None:
+    """Refuse a pattern over a further input.
+
+    Raises:
+        StatexError: SX320.
+    """
+    if node.input is not None:
+        fail(
+            codes.ONLY_MAIN,
+            f"this changes `{node.input}`, and only the checkpoint itself can be changed",
+            node.span,
+            help=f"copy {node.span.text} -> …",
+        )
