@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 from statex.record import record
@@ -72,6 +73,7 @@ class Comments:
             self._next += 1
         return list(self._found[start : self._next])
 
-    def are_before(self, offset: int) -> bool:
-        """Say whether comments before an offset were not given out."""
-        return self._next < len(self._found) and self._found[self._next].start < offset
+    def are_before(self, offset: int, start: int = 0) -> bool:
+        """Say whether comments before an offset were not given out, from `start` on."""
+        first = bisect_left(self._found, start, lo=self._next, key=lambda one: one.start)
+        return first < len(self._found) and self._found[first].start < offset

@@ -208,16 +208,18 @@ class Printer:
     def _if(self, node: tree.If, margin: int) -> list[Printed]:
         lines = self._laid(concat("if ", self._expressions.shown(node.condition).doc, " {"), margin)
         self._hoist(node.condition.span.end)
-        if not node.otherwise:
-            return self._braced(lines, node.then, margin, node.span.end)
         text = node.span.source.text
         closed = _closing(text, max([node.condition.span.end, *(one.span.end for one in node.then)]))
+        if not node.otherwise and not self._comments.are_before(node.span.end, start=closed):
+            return self._braced(lines, node.then, margin, node.span.end)
         self.body(lines, node.then, margin + INDENT, closed)
         lines.append(Printed(" " * margin + "}"))
-        first = node.otherwise[0]
+        # An `else` in which nothing but a comment stands has no statement.
+        first = node.otherwise[0] if node.otherwise else None
         chained = len(node.otherwise) == 1 and isinstance(first, tree.If)
         mark = len(lines)
-        self._between(lines, first.span.start if chained else _after_else(text, closed), margin, mark)
+        following = first.span.start if first is not None and chained else _after_else(text, closed)
+        self._between(lines, following, margin, mark)
         commented = len(lines) > mark or lines[-1].comment is not None
         start = f"{' ' * margin if commented else f'{lines.pop().text} '}else "
         if isinstance(first, tree.If) and chained:

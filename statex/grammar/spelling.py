@@ -12,6 +12,7 @@ from statex.grammar.quoted import MARKS, in_double_quotes, unquoted
 from statex.grammar.tree import (
     Capture,
     CaptureKind,
+    Choice,
     DoubleStar,
     Field,
     KeyRef,
@@ -139,9 +140,14 @@ def _show_piece(piece: Piece, show_field: ShowField, marks: str) -> str:
             return f"{{{piece.name}{_type_of(piece)}}}"
 
 
+def show_choice(choice: Choice) -> str:
+    """Write one of the alternatives that a capture matches."""
+    return choice.text if choice.text == choice.value else f"{choice.text}={choice.value}"
+
+
 def _type_of(capture: Capture) -> str:
     if capture.kind is CaptureKind.CHOICE:
-        choices = [c.text if c.text == c.value else f"{c.text}={c.value}" for c in capture.choices]
+        choices = [*map(show_choice, capture.choices)]
         # A choice alone reads as the name of a type.
         return ":" + "|".join(choices if len(choices) > 1 else [f"{c.text}={c.value}" for c in capture.choices])
     return {CaptureKind.PLAIN: "", CaptureKind.INT: ":int", CaptureKind.SEGMENTS: ":**"}[capture.kind]

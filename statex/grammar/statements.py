@@ -10,7 +10,7 @@ from typing import Any
 from statex.grammar import tree
 from statex.grammar.expressions import Expressions, Level, Shown
 from statex.grammar.layout import Clause, Comment, Doc, clauses, concat, flat, group, indent
-from statex.grammar.spelling import is_main, show_path, show_piece, show_string
+from statex.grammar.spelling import is_main, show_choice, show_path, show_piece, show_string
 from statex.source import Span
 
 Part = tuple[Span, str, Callable[[], Shown]]
@@ -50,6 +50,8 @@ class Statements:
                 return self._expressions.pattern(node)
             case tree.Text() | tree.Star() | tree.DoubleStar() | tree.Capture() | tree.Splice() | tree.Field():
                 return show_piece(node, self._expressions.field)
+            case tree.Choice():
+                return show_choice(node)
             case tree.Argument():
                 return self._expressions.argument(node)
         return self._of_the_program(node)

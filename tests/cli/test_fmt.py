@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import stat
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -73,6 +76,18 @@ def test_diff(run: Run, folder: Path) -> None:
     assert run("fmt", "--diff", "right.sx").exit_code == 0
 
 
+@pytest.mark.skipif(shutil.which("patch") is None, reason="there is no `patch`")
+def test_patch_takes_the_difference(run: Run, folder: Path) -> None:
+    odd = "drop   a # \u2028 \f \x85 x\nset?b=1\n# c\n drop  d"
+    (folder / "sub/a b.sx").write_bytes(odd.encode())
+    (folder / "sub/lines.sx").write_bytes(b"drop   a\r\nset?b=1")
+    changes = run("fmt", "--diff", "-q", "sub").out
+    patch = ["patch", "-p0", "--binary", "-d", str(folder)]
+    subprocess.run(patch, input=changes.encode(), check=True, capture_output=True)
+    assert run("fmt", "--check", "sub").out == "3 files left as they are\n"
+    assert "\u2028 \f \x85 x\n" in (folder / "sub/a b.sx").read_bytes().decode()
+
+
 def test_json(run: Run, folder: Path) -> None:
     ended = run("fmt", "--check", "--json", "odd.sx", "right.sx")
     assert (ended.exit_code, ended.json) == (1, {"ok": False, "changed": ["odd.sx"], "unchanged": 1})
@@ -100,6 +115,18 @@ def test_the_difference_of_standard_input(run: Run) -> None:
     assert run("fmt", "--diff", "-").out.startswith("--- <stdin>\n+++ <stdin>\n")
 
 
+def test_standard_output_is_utf_8_whatever_the_terminal_has() -> None:
+    plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "statex", "fmt", "-"],
+        input="drop  ü".encode(),
+        env=plain,
+        check=True,
+        capture_output=True,
+    )
+    assert ended.stdout == "drop ü\n".encode()
+
+
 def test_standard_input_stands_alone(run: Run, folder: Path) -> None:
     ended = run("fmt", "-", "odd.sx")
     assert ended.exit_code == 2
@@ -124,6 +151,36 @@ def test_permissions_and_links_stay(run: Run, folder: Path) -> None:
     assert (folder / "link.sx").is_symlink()
     assert (folder / "odd.sx").read_text() == RIGHT
     assert stat.S_IMODE((folder / "odd.sx").stat().st_mode) == 0o640
+
+
+def test_a_read_only_file_stays(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Asked of the system, as root may write to any file.
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != folder / "odd.sx" or mode != os.W_OK)
+    ended = run("fmt", "odd.sx")
+    assert (ended.exit_code, ended.err.strip()) == (3, "error[SX612]: `odd.sx` cannot be written: Permission denied")
+    assert (folder / "odd.sx").read_text() == ODD
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_the_owner_stays(run: Run, folder: Path) -> None:
+    os.chown(folder / "odd.sx", 12345, 54321)
+    assert run("fmt", "odd.sx").exit_code == 0
+    after = (folder / "odd.sx").stat()
+    assert (after.st_uid, after.st_gid, (folder / "odd.sx").read_text()) == (12345, 54321, RIGHT)
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.scandir
+
+    def scan(path: str) -> Iterator[os.DirEntry[str]]:
+        if path.endswith("sub"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    ended = run("fmt", "--check", ".")
+    assert ended.exit_code == 3
+    assert "the folder `./sub` cannot be read: Permission denied" in ended.err
 
 
 def test_a_file_that_cannot_be_replaced_stays(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from statex.grammar.factory import NOWHERE
 from statex.grammar.formatter import format_text, same_tree
 from statex.grammar.messages import VERBS
 from statex.grammar.printer import show, show_flat
-from statex.source import Source
+from statex.source import Source, Span
 from tests.grammar.random_trees import programs, typed_in
 from tests.grammar.trees import plain, plain_text, walk
 from tests.test_documents import ROOT, blocks
@@ -51,6 +51,18 @@ def test_every_construct_is_in_the_file_that_stays_as_it_is() -> None:
     assert {node.mode for node in nodes if isinstance(node, tree.Rename)} == set(tree.RenameMode)
     assert {node.kind for node in nodes if isinstance(node, tree.PatternNode)} == set(tree.PatternKind)
     assert {node.kind for node in nodes if isinstance(node, tree.Capture)} == set(tree.CaptureKind)
+
+
+def test_every_node_is_printed_by_itself() -> None:
+    for node in walk(parse_lossless(Source("identity.sx", IDENTITY.read_text())).program):
+        assert show(node)
+        assert show_flat(node)
+    for node in walk(parse_text(IDENTITY.read_text())):
+        if isinstance(node, tree.Statement):
+            assert same_tree(parse_text(show(node)).statements, (node,))
+            assert same_tree(parse_text(show_flat(node)).statements, (node,))
+    assert show(tree.Choice("w1", "gate")) == "w1=gate"
+    assert show(tree.Bad(Span(Source("", "drop ="), 0, 6))) == "drop ="
 
 
 def rule_texts() -> Iterator[str]:
@@ -123,6 +135,11 @@ def test_comments_stay_wherever_they_stand(
         ("set x=(a)+f( (b) ,k = 1,)", "set x = (a) + f((b), k=1)\n"),
         ("let n=0.50+1e3", "let n = 0.50 + 1e3\n"),
         ("macro m(a, # of a\nb) { drop {$a} }", "# of a\nmacro m(a, b) { drop {$a} }\n"),
+        ("if a { } else { drop b }", "if a {\n} else {\n  drop b\n}\n"),
+        ("if a { drop b } else { }", "if a { drop b }\n"),
+        ("if a { drop b } else {\n # c\n}", "if a {\n  drop b\n} else {\n  # c\n}\n"),
+        ("if a { drop b } # c\n# d\nelse { # e\n}", "if a {\n  drop b\n}  # c\n# d\nelse {  # e\n}\n"),
+        ("if a { drop b }\nelse if c { } else { # d\n}", "if a {\n  drop b\n} else if c {\n} else {  # d\n}\n"),
         ("drop a; # to c\n        # goes on\n\n# d\n", "drop a  # to c\n        # goes on\n\n# d\n"),
     ],
 )

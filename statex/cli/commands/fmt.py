@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from statex.cli import options
-from statex.cli.output import escape, print_json
+from statex.cli.output import escape, print_json, print_text
 from statex.diagnostics import Diagnostic, StatexError, fail
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import files as codes
+from statex.diagnostics.codes import names
 from statex.rulefiles import ENDING, LARGEST, read_rules, rules_of
 from statex.text_file import replace_text_file
 
@@ -49,11 +51,11 @@ def fmt(
     if STDIN in paths and len(paths) > 1:
         raise typer.BadParameter("- stands alone: standard input is formatted to standard output")
     done = _Done()
-    for path in paths if paths == [STDIN] else _files(paths):
+    for path in paths if paths == [STDIN] else [*_files(paths)]:
         done.add(path, write=not (check or diff))
     if STDIN in paths and not (check or diff or json):
         for one in done.files:
-            sys.stdout.write(one.after)
+            print_text(one.after)
     else:
         _report(done, write=not (check or diff), diff=diff, json=json, quiet=quiet or STDIN in paths)
     if done.errors:
@@ -108,9 +110,13 @@ def _files(paths: Sequence[str]) -> Iterator[str]:
 
 
 def _below(folder: str) -> Iterator[str]:
-    for where, folders, files in os.walk(folder):
+    for where, folders, files in os.walk(folder, onerror=_refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (os.path.join(where, name) for name in sorted(files) if name.endswith(ENDING))
+
+
+def _refuse(error: OSError) -> None:
+    fail(names.RULES_UNREADABLE, f"the folder `{error.filename}` cannot be read: {error.strerror}")
 
 
 def _read(path: str) -> Source:
@@ -134,7 +140,7 @@ def _report(done: _Done, *, write: bool, diff: bool, json: bool, quiet: bool) ->
         return
     if diff:
         for one in changed:
-            sys.stdout.writelines(_difference(one))
+            print_text("".join(_difference(one)))
     if quiet:
         return
     if not diff:
@@ -148,6 +154,9 @@ def _report(done: _Done, *, write: bool, diff: bool, json: bool, quiet: bool) ->
 def _difference(one: _File) -> Iterator[str]:
     from difflib import unified_diff
 
-    before, after = (text.splitlines(keepends=True) for text in (one.before, one.after))
-    for line in unified_diff(before, after, escape(one.name), escape(one.name)):
+    # Not `splitlines`: a comment may hold what Unicode calls a line end, and `patch` does not.
+    before, after = (re.findall(r"[^\n]*\n|[^\n]+", text) for text in (one.before, one.after))
+    # `patch` takes a name for ended at its first blank, but for a tab.
+    name = escape(one.name) + ("\t" if " " in one.name else "")
+    for line in unified_diff(before, after, name, name):
         yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
