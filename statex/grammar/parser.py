@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 from itertools import takewhile
-from pkgutil import get_data
 from typing import Any, cast
 
 from lark import Lark, TextSlice, Token, UnexpectedEOF, UnexpectedInput, UnexpectedToken, lexer
@@ -21,6 +20,7 @@ from statex.grammar.builder import Builder
 from statex.grammar.cache import cache_file
 from statex.grammar.messages import VERBS, explain
 from statex.grammar.postlex import Newlines, Seen, closing
+from statex.grammar.terminals import grammar_text
 from statex.grammar.tree import Field, Program
 from statex.rulefiles import LARGEST
 from statex.source import Source, Span
@@ -43,7 +43,7 @@ class _Parser:
         self.builder = Builder(parse_field)
         with _terminals_compared(strict):
             self.lark = Lark(
-                _grammar(),
+                grammar_text(),
                 parser="lalr",
                 start=start,
                 propagate_positions=True,
@@ -61,12 +61,6 @@ class _Parser:
             return self.builder.transform(parsed)
         except VisitError as error:
             raise error.orig_exc from None
-
-
-def _grammar() -> str:
-    data = get_data("statex.grammar", "statex.lark")
-    assert data is not None, "every loader of packages gives the files in them"
-    return data.decode("utf-8")
 
 
 @contextmanager

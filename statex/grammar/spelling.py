@@ -9,6 +9,7 @@ from collections.abc import Callable
 from statex.diagnostics import StatexError
 from statex.diagnostics.quoting import show_text
 from statex.grammar.quoted import MARKS, in_double_quotes, unquoted
+from statex.grammar.terminals import terminal
 from statex.grammar.tree import (
     Capture,
     CaptureKind,
@@ -31,23 +32,15 @@ from statex.source import Span
 ShowField = Callable[[Field], str]
 """Writes what stands in the braces of an integer expression."""
 
-_BRACES = r"\{(?=[A-Za-z_$0-9(])[^{}\n]*\}"
-_INPUT = r"(?:[A-Za-z_]\w*::)?"
-_BARE = re.compile(rf"{_INPUT}(?:\w|\*|{_BRACES})+(?:\.(?:\w|\*|{_BRACES})+)*\Z")
-_KEY = re.compile(
-    rf"(?:[A-Za-z_]\w*::(?:\w|{_BRACES})+|\w*{_BRACES}(?:\w|{_BRACES})*|(?:\w|{_BRACES})+(?=\.))"
-    rf"(?:\.(?:\w|{_BRACES})+)*\Z"
-)
+_PATTERN, _KEY, _NAME, _NUMBER = map(terminal, ("PATTERN", "KEY", "NAME", "NUMBER"))
+_QUOTED = re.compile(f"{terminal('STRING').pattern}|{terminal('TEMPLATE').pattern}")
 _MARK = re.compile(r"[{}*]")
-_WORD = re.compile(r"[A-Za-z_]\w*\Z")
-_QUOTED = re.compile(r"""(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")\Z""")
-_NUMBER = re.compile(r"\d+(\.\d+)?([eE][+-]?\d+)?\Z")
 
 
 def show_number(node: Number) -> str:
     """Write a number."""
     written = node.span.text
-    if _NUMBER.match(written) and _same(float(written) if not written.isdigit() else int(written), node.value):
+    if _NUMBER.fullmatch(written) and _same(float(written) if not written.isdigit() else int(written), node.value):
         return written
     if isinstance(node.value, float) and math.isinf(node.value):
         return "1e999" if node.value > 0 else "-1e999"
@@ -88,7 +81,9 @@ def show_pattern(node: PatternNode, show_field: ShowField) -> str:
     bare = scope + "".join(_show_piece(piece, show_field, "") for piece in node.pieces)
     plain = not any(isinstance(piece, Text) and _MARK.search(piece.text) for piece in node.pieces)
     return (
-        bare if node.kind is PatternKind.BARE and plain and _BARE.match(bare) else scope + _in_quotes(node, show_field)
+        bare
+        if node.kind is PatternKind.BARE and plain and _PATTERN.fullmatch(bare)
+        else scope + _in_quotes(node, show_field)
     )
 
 
@@ -100,9 +95,9 @@ def show_reference(node: KeyRef, show_field: ShowField) -> str:
     if key.kind is not PatternKind.BARE:
         return text if key.input is not None else scope + text
     written_main = key.input is None and is_main(node)
-    if _KEY.match(text) and not _NUMBER.match(text) and not written_main:
+    if _KEY.fullmatch(text) and not _NUMBER.fullmatch(text) and not written_main:
         return text
-    plain = _WORD.match(text) and key.input is None
+    plain = _NAME.fullmatch(text) and key.input is None
     return scope + (text if plain else _in_quotes(key, show_field))
 
 
@@ -183,7 +178,7 @@ def _holds(node: PatternNode | None, span: Span) -> bool:
 
 def _quotes(written: str, skipped: int) -> str:
     """Return the quote that a text stands in; empty where it stands in none."""
-    found = _QUOTED.match(written, skipped)
+    found = _QUOTED.fullmatch(written, skipped)
     return found.group()[0] if found is not None else ""
 
 

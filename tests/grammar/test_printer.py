@@ -19,6 +19,7 @@ from statex.grammar.factory import NOWHERE
 from statex.grammar.formatter import format_text, same_tree
 from statex.grammar.messages import VERBS
 from statex.grammar.printer import show, show_flat
+from statex.grammar.terminals import grammar_text
 from statex.source import Source, Span
 from tests.grammar.random_trees import programs, typed_in
 from tests.grammar.trees import plain, plain_text, walk
@@ -213,3 +214,39 @@ def test_deep_expressions(levels: int) -> None:
 def test_what_is_no_node_is_refused() -> None:
     with pytest.raises(TypeError, match="object is not an expression"):
         show(object())
+
+
+def operators() -> list[str]:
+    """Return what stands between two operands in the grammar."""
+    grammar = grammar_text()
+    terminals = re.findall(r"([A-Z_]+) \w+ -> binary", grammar)
+    lines = [re.search(rf"^{name}(?:\.\d)?: (.*)$", grammar, re.MULTILINE) for name in terminals]
+    texts = [text for line in lines if line is not None for text in re.findall(r'"(.*?)"', line.group(1))]
+    return [*texts, "not in"]
+
+
+FORMS = [*(f"{{}} {one} {{}}" for one in operators()), "not {}", "-{}", "{} | f", "{} matches w.x", "{} if {} else {}"]
+
+
+def nested() -> Iterator[str]:
+    """Yield expressions of two forms, the one in the other, without parentheses."""
+    for outer in FORMS:
+        for inner in FORMS:
+            for place in range(outer.count("{}")):
+                operands = ["a", "b", "c"][: outer.count("{}")]
+                operands[place] = inner.format("d", "e", "g")
+                yield outer.format(*operands)
+
+
+def test_there_are_no_parentheses_where_the_grammar_needs_none() -> None:
+    """Where a text without parentheses is parsed, its tree can be printed without them."""
+    seen = 0
+    for text in sorted(set(nested())):
+        try:
+            program = parse_text(f"let x = {text}")
+        except StatexError:
+            continue
+        seen += 1
+        assert show(program) == f"let x = {text}\n"
+    assert len(operators()) == 18
+    assert seen > 500
