@@ -12,9 +12,9 @@ from typing import Any
 
 from statex.grammar import tree
 from statex.grammar.comments import Comment, Comments, is_after_blank
-from statex.grammar.expressions import Expressions
-from statex.grammar.layout import Doc, Printed, clauses, concat, flat, lay_out
-from statex.grammar.statements import Flat, Statements, block_head, rename_head
+from statex.grammar.printing.expressions import Expressions
+from statex.grammar.printing.layout import Doc, Printed, clauses, concat, flat, lay_out
+from statex.grammar.printing.statements import Flat, Statements, block_head, rename_head
 
 WIDTH = 100
 """Columns of a line, if it can be broken."""

@@ -27,7 +27,7 @@ ALLOWED = {
     "dsl/ops/arithmetic.py": "examples of operations that are made by the dozen, which a test runs",
     "grammar/habits.py": "what stands in a text that cannot be parsed",
     "grammar/messages.py": "what stands in a text that cannot be parsed",
-    "grammar/statements.py": "the printer",
+    "grammar/printing/statements.py": "the printer",
     "migrating/folder.py": "names a file to be renamed, not a key",
     "session/keeping.py": "patterns of a recipe as they are written there",
 }

@@ -12,7 +12,7 @@ from typing import Any
 
 from statex.grammar import tree
 from statex.grammar.comments import Comments
-from statex.grammar.layout import (
+from statex.grammar.printing.layout import (
     HARD,
     LINE,
     SOFT,
@@ -25,7 +25,7 @@ from statex.grammar.layout import (
     group,
     indent,
 )
-from statex.grammar.spelling import show_number, show_pattern, show_reference, show_string
+from statex.grammar.printing.spelling import show_number, show_pattern, show_reference, show_string
 from statex.record import record
 from statex.source import Span
 

@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any
 
 from statex.grammar import tree
-from statex.grammar.expressions import Expressions, Level, Shown
-from statex.grammar.layout import Clause, Comment, Doc, clauses, concat, flat, group, indent
-from statex.grammar.spelling import is_main, show_choice, show_path, show_piece, show_string
+from statex.grammar.printing.expressions import Expressions, Level, Shown
+from statex.grammar.printing.layout import Clause, Comment, Doc, clauses, concat, flat, group, indent
+from statex.grammar.printing.spelling import is_main, show_choice, show_path, show_piece, show_string
 from statex.source import Span
 
 Part = tuple[Span, str, Callable[[], Shown]]
