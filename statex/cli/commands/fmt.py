@@ -32,16 +32,16 @@ def fmt(
         list[str],
         typer.Argument(metavar="PATHS…", help=f"Rule files, folders of {ENDING} files, or - for standard input."),
     ],
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if a file is not formatted.")] = False,
-    diff: Annotated[bool, typer.Option("--diff", help="The same, and print what would change.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if a file would change.")] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Like --check, and print the changes as a patch.")] = False,
     json: options.Json = False,
     concise: options.Concise = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Format rule files.
 
-    Spaces, line breaks and the alignment of tables are made uniform; comments and blank lines stay, and the program
-    stays the same. A file with syntax errors is left as it is.
+    Spacing, line breaks and the alignment of tables become uniform. Comments and blank lines stay, and so does the
+    program: the result is parsed again and compared. A file with syntax errors is left as it is.
 
     \b
     statex fmt rules.sx
