@@ -7,7 +7,8 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from statex.diagnostics import StatexError
-from statex.grammar import parse, parse_lossless
+from statex.grammar import parse_lossless
+from statex.grammar.lossless import Lossless
 from statex.grammar.printer import WIDTH, show_program
 from statex.source import Source, Span
 
@@ -21,18 +22,18 @@ def format_text(source: Source, *, width: int = WIDTH) -> str:
     found = parse_lossless(source)
     if found.diagnostics:
         raise StatexError(found.diagnostics)
-    comments = found.comments
-    text = show_program(found.program, comments, width=width)
-    _check(source, Source(source.name, text), Counter(comment.text for comment in comments))
+    text = show_program(found.program, found.comments, width=width)
+    _check(found, parse_lossless(Source(source.name, text)))
     return text.replace("\n", "\r\n") if "\r\n" in source.text[: source.text.find("\n") + 1] else text
 
 
-def _check(before: Source, after: Source, comments: Counter[str]) -> None:
-    """See to it that nothing was changed but blanks."""
-    if not same_tree(parse(before), parse(after)):
-        raise RuntimeError(f"formatting would change the program in {before.name}; please report this")
-    if Counter(comment.text for comment in parse_lossless(after).comments) != comments:
-        raise RuntimeError(f"formatting would lose a comment in {before.name}; please report this")
+def _check(before: Lossless, after: Lossless) -> None:
+    """See to it that nothing was changed but blanks: parentheses and comments are there as well."""
+    name = before.program.source.name
+    if after.diagnostics or not same_tree(before.program, after.program):
+        raise RuntimeError(f"formatting would change the program in {name}; please report this")
+    if Counter(one.text for one in before.comments) != Counter(one.text for one in after.comments):
+        raise RuntimeError(f"formatting would lose a comment in {name}; please report this")
 
 
 def same_tree(one: Any, other: Any) -> bool:
