@@ -30,13 +30,15 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:The following .*_pattern keys did not match:RuntimeWarning",
     "ignore:Adapter 'default'. .* LoRA tensor",
     "ignore:fan_in_fan_out is set to False:UserWarning",
+    "ignore:Model has `tie_word_embeddings=True`:UserWarning",
+    "ignore:Input and output embeddings are no longer tied:UserWarning",
 )
 
 
-def llama() -> PreTrainedModel:
+def llama(*, tied: bool = False) -> PreTrainedModel:
     config = LlamaConfig(
         vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-        attention_bias=True,
+        attention_bias=True, tie_word_embeddings=tied,
     )  # fmt: skip
     return LlamaForCausalLM(config)
 
@@ -119,6 +121,25 @@ def test_every_bit_is_that_of_peft(name: str, kind: str, dtype: torch.dtype, tmp
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_modules_that_were_trained_whole_take_the_place_of_the_base_s(dtype: torch.dtype, tmp_path: Path) -> None:
     save(tmp_path, "llama", dtype, {"modules_to_save": ["lm_head"]})
+    assert_same_state(merge(tmp_path), merged_by_peft(tmp_path))
+
+
+@pytest.mark.parametrize("whole", [["embed_tokens"], ["embed_tokens", "lm_head"], ["lm_head"]])
+def test_an_embedding_that_was_trained_whole_stops_it_if_the_head_is_tied_to_it(
+    whole: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODELS, "tied", (lambda: llama(tied=True), ["q_proj"], "embed_tokens"))
+    save(tmp_path, "tied", torch.float32, {"modules_to_save": whole})
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "base", local_files_only=True)
+    by_peft = PeftModel.from_pretrained(base, str(tmp_path / "adapter")).merge_and_unload()
+    assert by_peft.lm_head.weight is not by_peft.model.embed_tokens.weight
+    with pytest.raises(statex.StatexError, match="lm_head"):
+        merge(tmp_path)
+    assert not (tmp_path / "merged.safetensors").exists()
+
+
+def test_an_embedding_that_was_trained_whole_beside_a_head_of_its_own(tmp_path: Path) -> None:
+    save(tmp_path, "llama", torch.float32, {"modules_to_save": ["embed_tokens"]})
     assert_same_state(merge(tmp_path), merged_by_peft(tmp_path))
 
 

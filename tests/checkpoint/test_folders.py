@@ -134,3 +134,19 @@ def test_an_index_whose_metadata_is_none(tmp_path: Path) -> None:
         statex.read_header(tmp_path)
     index.write_text('{"metadata": null, "weight_map": {"a": "x.safetensors"}}')
     assert list(statex.read_header(tmp_path).entries) == ["a"]
+
+
+@pytest.mark.parametrize("there", ["folder", "file", "nothing"])
+def test_a_link_is_not_replaced_by_a_folder(tmp_path: Path, there: str) -> None:
+    torch.save({"w": torch.ones(2)}, tmp_path / "in.pth")
+    real, link = tmp_path / "real", tmp_path / "link"
+    if there == "folder":
+        real.mkdir()
+    elif there == "file":
+        real.write_bytes(b"kept")
+    link.symlink_to("real")
+    with pytest.raises(StatexError) as caught:
+        statex.convert(tmp_path / "in.pth", f"{link}/", "rename w -> v", force=True)
+    assert [found.code.id for found in caught.value.diagnostics] == ["SX612"]
+    assert link.is_symlink()
+    assert list(real.iterdir()) == [] if there == "folder" else real.exists() is (there == "file")

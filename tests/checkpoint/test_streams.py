@@ -81,6 +81,8 @@ PROGRAMS = [
     "set a = (it | flatten)[5:77]", "set a = transpose | reshape(-1)", "merge a, b -> c = cat",
     "merge a, b -> c = stack", "merge a, b -> c = cat(dim=1)", "merge a, b -> c = stack(dim=-1)",
     "split a -> x, y = chunk(2)", "split a -> x, y = sections([1, 70000], dim=1)", "split a -> x, y = sections([1, 3])",
+    "split a -> x, y = chunk(2)\nmerge x, y -> a = cat", "split a -> x, y = chunk(2)\nmerge y, x -> a = cat",
+    "merge a, b -> c = cat\nsplit c -> x, y, z = sections([1, 5, 2])", "set a = cat(it[:1], it[1:3], it[2:])",
     "split a over e -> x.{e} = unstack", "set a, b = it * 2", "copy a -> d\nset a = it * 2",
     "add d = it + 1 for a\nset a = transpose\nset b = (it | transpose) * 2",
     "set a = rearrange('(x y) z -> y (x z)', x=2)", "set a = mean(dim=0)", "set a = sum(it) + ::b",

@@ -88,6 +88,9 @@ def test_the_keys_and_their_order(program: str, keys: str) -> None:
         ("split a.weight -> x, y = sections([1, 3])", "y", torch.arange(12.0).reshape(4, 3)[1:]),
         ("renumber l.{i:int}\nmerge l.{i:int}.w over i -> l = stack(dim=1)", "l", T([[0.0, 2.0, 10.0]])),
         ("let n = size(a.weight, 0)\nadd n = arange(n)", "n", torch.arange(4.0)),
+        ("let n = [2] + [3, 1]\nadd n = ones(n + [2])", "n", torch.ones(2, 3, 1, 2)),
+        ("split a.weight -> x, y = sections([0, 4])", "y", torch.arange(12.0).reshape(4, 3)),
+        ("split a.weight -> x, y = sections([0, 4])", "x", torch.arange(12.0).reshape(4, 3)[:0]),
         ("add m = mean(it, it * 3) for a.bias", "m", torch.arange(4.0) * 2),
     ],
 )  # fmt: skip
@@ -108,6 +111,20 @@ def test_choices_gather_and_fill_in_the_order_they_are_written(choices: str, tra
     pieces = run(f"split l.w -> l.{{p:{written}}}.w = chunk(3)", {"l.w": merged})
     assert list(pieces) == [f"l.{text}.w" for text in ("zyx" if translated else texts)]
     assert all(torch.equal(one, given[f"l.{text}.w"]) for one, text in zip(pieces.values(), texts, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("program", "cases"),
+    [
+        ("merge l.2.w, a.weight -> x = it[0] @ it[1]", ("l.2.w",)),
+        ("merge l.{i:int}.{n} as w -> x.{i}.{n} = w @ a.weight", ("i = 0, n = w", "i = 2, n = w", "i = 10, n = w")),
+        ("split a.weight -> x, y = chunk(3)", ("a.weight",)),
+    ],
+)
+def test_cases_are_named_by_their_captures_or_their_first_key(program: str, cases: tuple[str, ...]) -> None:
+    with pytest.raises(StatexError) as caught:
+        run(program)
+    assert tuple(case for found in caught.value.diagnostics for case in found.cases) == cases
 
 
 def test_of_several_choices_the_last_one_counts_fastest() -> None:
@@ -310,6 +327,8 @@ def test_plain_values_of_a_nested_checkpoint(tmp_path: Path) -> None:
         ("drop l.*.w where i == 1", "SX202"),
         ("set steps = it where ndim == missing", "SX202"),
         ("use gone('l')", "SX212"),
+        *((f"let n = [1] {symbol} [2]", "SX207") for symbol in ("-", "*", "/", "//", "%", "**", "<", ">=")),
+        *((f"let n = {operands}", "SX207") for operands in ("[1] + 2", "1 + [2]", "'a' + [1]", "[1] + 'a'", "'a' + 1")),
         ("param n: int", "SX204"),
     ],
 )

@@ -114,6 +114,25 @@ def test_a_row_that_comes_too_late_is_an_error_unless_it_may_match_nothing(
         assert [key for key, _ in apply(optional, state_of([before]))] == [after]
 
 
+@pytest.mark.parametrize(
+    ("program", "wanted"),
+    [
+        ("rename {}a*_*b -> x", "x"),
+        ("rename {}a*_{{_}}b -> x", "x"),
+        ("rename {}a*_*b -> *", None),
+        ("rename {}a*_*b -> *.*", None),
+        ("rename {}a{{x}}_*b -> x", None),
+    ],
+)
+@pytest.mark.parametrize("mode", ["", "part "])
+def test_stars_that_nothing_stands_for_may_be_read_in_two_ways(program: str, wanted: str | None, mode: str) -> None:
+    filled, state = program.format(mode), state_of(["a1_2_3b"])
+    if wanted is None:
+        assert codes_of(filled, state) == {"SX307"}
+    else:
+        assert [key for key, _ in apply(filled, state)] == [wanted]
+
+
 @pytest.mark.parametrize("group", ["(x?)", "(?P<g>x?)", "(x)?"])
 @pytest.mark.parametrize(
     ("program", "key", "wanted"),

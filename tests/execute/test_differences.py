@@ -50,6 +50,27 @@ def test_largest_differences_are_those_of_torch(tmp_path: Path, dtype: torch.dty
     assert difference.numel == numel
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (torch.float32, torch.int32),
+        (torch.bfloat16, torch.float16),
+        (torch.uint8, torch.int8),
+        (torch.int16, torch.bfloat16),
+    ],
+)
+def test_equal_bits_of_two_dtypes_are_other_numbers(tmp_path: Path, one: torch.dtype, other: torch.dtype) -> None:
+    bits = (torch.arange(100) * 3 + 100).to({1: torch.uint8, 2: torch.int16, 4: torch.int32}[one.itemsize])
+    a, b = bits.view(one), bits.view(other)
+    found = compare(tmp_path, a, b).values["t"]
+    absolute = (wide(a) - wide(b)).abs()
+    assert (found.elements, found.absolute) == ((absolute > 0).sum().item(), absolute.max().item())
+    equal = torch.arange(100).to(one)
+    assert compare(tmp_path, equal, equal.to(other)).values.get("t") is None or not torch.equal(
+        wide(equal), wide(equal.to(other))
+    )
+
+
 @pytest.mark.parametrize("dtype", [*FLOATS, torch.int64, torch.complex64])
 @pytest.mark.parametrize(("rtol", "atol"), [(0.1, 0.0), (0.0, 0.5), (1e-3, 1e-2)])
 def test_what_differs_by_more_than_a_tolerance_is_what_torch_says(
