@@ -22,9 +22,7 @@ def show_rules(*statements: tree.Statement) -> str:
 
 def show_tensor(key: str, input: str | None = None) -> str:
     """Write a key, of the state or of an input, as the tensor it is in an expression."""
-    if input is not None:
-        return f"{input}::{show_key(key)}"
-    first, *others = key.split(".")
-    if others and is_plain(key) and not first.isdigit():
-        return key
-    return f"::{key}" if not others and key.isidentifier() and key.isascii() else f"::{show_text(key)}"
+    from statex.grammar import factory as make
+    from statex.grammar.printer import show_flat
+
+    return show_flat(make.tensor(key, input))

@@ -157,6 +157,8 @@ def test_form(before: str, after: str) -> None:
         (make.binary(make.number(-2), "**", make.number(2)), "(-2) ** 2"),
         (make.pipe(make.tensor("a.b"), make.call("chunk", make.number(2), n=make.name("d"))), "a.b | chunk(2, n=d)"),
         (make.tensor("bias"), "::bias"),
+        (make.tensor("0.1"), "::'0.1'"),
+        (make.tensor("0.w"), "0.w"),
         (make.tensor("odd key", "ft"), "ft::'odd key'"),
         (make.string("it's\n"), "'it\\'s\\n'"),
         (make.key("it's"), "'it\\'s'"),

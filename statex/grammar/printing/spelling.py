@@ -97,8 +97,10 @@ def show_reference(node: KeyRef, show_field: ShowField) -> str:
     written_main = key.input is None and is_main(node)
     if _KEY.fullmatch(text) and not _NUMBER.fullmatch(text) and not written_main:
         return text
-    plain = _NAME.fullmatch(text) and key.input is None
-    return scope + (text if plain else _in_quotes(key, show_field))
+    if _NAME.fullmatch(text) and key.input is None:
+        return scope + text
+    plain = all(isinstance(piece, Text) and not _MARK.search(piece.text) for piece in key.pieces)
+    return scope + (show_text(key.text) if plain else _in_quotes(key, show_field))
 
 
 def is_main(node: KeyRef) -> bool:
