@@ -148,14 +148,11 @@ class Statements:
                 target = []
             case tree.Split():
                 head = f"split{_mark(node.optional)} {self._expressions.pattern(node.source)}"
-                first = node.targets[0].span
-                made = lambda: Shown(concat(self._patterns(node.targets), _computed(node)))  # noqa: E731
-                target = [_over(node), (first, "->", made)]
+                target = [_over(node), (node.targets[0].span, "->", partial(self._results, node, node.targets))]
             case _:
                 sources = [(one.span, partial(self._source, one)) for one in node.sources]
                 head = concat(f"merge{_mark(node.optional)} ", self._listed(sources))
-                made = lambda: Shown(f"{self._expressions.pattern(node.target)}{_computed(node)}")  # noqa: E731
-                target = [_over(node), (node.target.span, "->", made)]
+                target = [_over(node), (node.target.span, "->", partial(self._results, node, (node.target,)))]
         each = getattr(node, "each", None)
         return self._joined(
             head,
@@ -166,6 +163,9 @@ class Statements:
                 self._where(node),
             ],
         )
+
+    def _results(self, node: tree.Split | tree.Merge, targets: Sequence[tree.PatternNode]) -> Shown:
+        return Shown(concat(self._patterns(targets), _computed(node)))
 
     def _source(self, node: tree.MergeSource) -> Doc:
         name = f" as {node.name.name}" if node.name is not None else ""
