@@ -25,7 +25,7 @@ from statex.dsl.parameters import known_type
 from statex.dsl.parts import Outside, Part, stem_of
 from statex.dsl.patterns import compile_pattern
 from statex.dsl.roles import binding_patterns, has_current, templates
-from statex.dsl.scope import CONSTANTS, CURRENT, QUERY_NAMES, taken_by_language, unknown_input
+from statex.dsl.scope import CONSTANTS, CURRENT, QUERY_NAMES, taken_by_language, unknown_input, unknown_parameter
 from statex.dsl.suggestions import unknown_name, unknown_operation
 from statex.dsl.templates import compile_template
 from statex.dtypes import BY_NAME
@@ -373,7 +373,7 @@ class _Checker:
                     codes.UNKNOWN_NAME,
                     f"there is no parameter `{piece.name}`",
                     piece.span,
-                    help=f"did you mean `{{${near[0]}}}`?" if near else f"declare it: param {piece.name}: str",
+                    help=unknown_parameter(piece.name, near),
                 )
             )
         return "_"

@@ -12,10 +12,11 @@ from statex.diagnostics.codes import files as codes
 from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
 from statex.dsl.plan import Plan
-from statex.dsl.written import show_key
+from statex.dsl.written import show_rules
 from statex.foreign import Foreign
+from statex.grammar import factory as make
 from statex.header import Header, KeyPath, OpaqueInfo, TensorInfo
-from statex.paths import beside, in_rules
+from statex.paths import beside
 from statex.rebuilding import edited_around
 from statex.session.opened import Inputs
 from statex.surroundings import address_of
@@ -54,7 +55,7 @@ def carried(plan: Plan, inputs: Inputs) -> list[Carried]:
 def _in_state(plan: Plan) -> Iterator[Carried]:
     for key, output in plan.outputs.items():
         if output.opaque is not None and (names := harms(output.opaque)):
-            yield Carried(key, names, f"drop {show_key(key)}")
+            yield Carried(key, names, show_rules(make.drop(make.key(key))))
         elif output.attributes is not None and (names := harms(output.attributes)):
             yield Carried(f"the attributes of {key}", names, "")
 
@@ -67,7 +68,7 @@ def _around(tree: Any, path: KeyPath, part: Any) -> Iterator[Carried]:
         names = harms(part)
         if names:
             address = address_of(tree, path)
-            yield Carried(address, names, f"drop value({in_rules(address)})")
+            yield Carried(address, names, show_rules(make.drop_value(make.value_of(address))))
 
 
 def refuse_foreign(found: Sequence[Carried], label: str, *, in_recipe: bool) -> None:

@@ -19,10 +19,12 @@ from statex.dsl.graph import SourceKey
 from statex.dsl.metadata import Metadata, copied
 from statex.dsl.nested_result import nested_metadata
 from statex.dsl.plan import Cost, Plan
+from statex.dsl.written import show_rules
 from statex.dtypes import BY_NAME
 from statex.foreign import Foreign
+from statex.grammar import factory as make
 from statex.header import KeyPath, OpaqueInfo, TensorInfo, TensorType
-from statex.paths import at, in_rules, written
+from statex.paths import at, written
 from statex.pickled_modules import is_module
 from statex.rebuilding import rebuild
 from statex.session.opened import Inputs
@@ -89,7 +91,7 @@ class Delivery:
             self.target,
             subject=subject,
             paths=header.paths,
-            flat=f"rules that write it flat: {self.inputs.written_flat}",
+            flat=lambda: f"rules that write it flat: {self.inputs.written_flat()}",
         )
         if self.target.module is not None:
             self._load_for_real(self.state())
@@ -158,7 +160,7 @@ class Delivery:
             fail(
                 codes.MODULE_STAYS,
                 f"`{inputs.main.label}` holds a whole module{where}: its state can be read, and not be put back",
-                help=f"take the bare state: root {in_rules(root)} -> ''",
+                help=f"take the bare state: {show_rules(make.root(root, ''))}",
             )
 
     def _load_for_real(self, state: Mapping[str, Any]) -> None:

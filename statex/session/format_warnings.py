@@ -14,7 +14,8 @@ from statex.diagnostics.model import Diagnostic
 from statex.diagnostics.suggest import join_words
 from statex.dsl.plan import Output, Plan
 from statex.dsl.plan_around import net
-from statex.dsl.written import show_key
+from statex.dsl.written import show_rules
+from statex.grammar import factory as make
 from statex.header import STAMP, TensorInfo
 from statex.session.overlaps import Named, overlapping
 
@@ -75,13 +76,13 @@ def _untied(plan: Plan, format: Format) -> Iterator[Diagnostic]:
     if not shared:
         return
     more = sum(_nbytes(plan.outputs[key]) for keys in shared for key in keys[1:])
-    copy = show_key(shared[0][-1])
+    copy = make.key(shared[0][-1])
     yield diagnostic(
         lints.SHARED_IN_FULL,
         f"{_listed(shared[0])} are one tensor, and {format.title} holds each in full",
         values=[f"{len(shared) - 1} more such groups of tensors"] if len(shared) > 1 else (),
         notes=[f"{show_bytes(more)} are written again"] if more else (),
-        help=f"where the model ties them itself: drop {copy}; allow missing {copy}",
+        help=f"where the model ties them itself: {show_rules(make.drop(copy), make.allow_missing(copy))}",
     )
 
 

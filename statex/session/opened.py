@@ -17,7 +17,7 @@ from statex.diagnostics.codes import files as file_codes
 from statex.diagnostics.codes import names as name_codes
 from statex.header import Header, KeyPath, OpaqueInfo, TensorInfo
 from statex.nesting import state_header
-from statex.paths import Address, in_rules, joined, written
+from statex.paths import Address, joined, written
 from statex.progress import READING, Phases
 from statex.rebuilding import list_on_the_way, occupied, target_at, tree_of
 from statex.roots import find_root, root_at
@@ -180,10 +180,13 @@ class Inputs:
             return None
         return self.root if self.root_target is None else self.root_target
 
-    @property
     def written_flat(self) -> str:
-        """The statement that writes the state without dicts in it."""
-        return f"root {in_rules(written(self.main.tree, self.root))} flat"
+        """Return the statement that writes the state without dicts in it."""
+        # What has no rules, such as `statex show`, has no need of the language.
+        from statex.dsl.written import show_rules
+        from statex.grammar import factory as make
+
+        return show_rules(make.root(written(self.main.tree, self.root), flat=True))
 
     @property
     def readers(self) -> Iterator[Reader]:

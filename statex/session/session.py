@@ -18,7 +18,7 @@ from statex.dsl.compile import compile_plan
 from statex.dsl.plan import Plan
 from statex.dsl.plan_around import left_out
 from statex.header import TensorType
-from statex.paths import at, in_rules, joined, written
+from statex.paths import at, joined, written
 from statex.rebuilding import edited_around
 from statex.roots import dropped_by
 from statex.session.carried import carried, foreign_warnings, module_warnings
@@ -97,7 +97,7 @@ class Session(Telling):
             target=self.target.header if self.target is not None else None,
             outside=request.outside,
             load=request.load,
-            root=None if inputs.flat else in_rules(written(inputs.main.tree, inputs.root)),
+            root=None if inputs.flat else written(inputs.main.tree, inputs.root),
             at=request.at,
             put_at=inputs.root_target,
         )

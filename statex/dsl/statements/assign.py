@@ -21,7 +21,9 @@ from statex.dsl.scope import Scope
 from statex.dsl.state import Entry, Made, Outcome, computed
 from statex.dsl.statements.select import check_new
 from statex.dsl.values import TensorValue
+from statex.dsl.written import show_rules
 from statex.dtypes import DType, Kind
+from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.grammar.walk import nodes
 from statex.source import Span
@@ -199,7 +201,7 @@ def _check_bound(node: tree.Add, known: dict[str, CaptureType]) -> None:
             codes.UNBOUND,
             f"nothing says what `{{{unbound[0]}}}` is",
             node.target.span,
-            help=f"bind it: `add {node.target.span.text} = … for PATTERN`",
+            help=f"bind it: `{show_rules(make.add(node.target, make.gap(), make.key('PATTERN')))}`",
         )
 
 

@@ -20,6 +20,8 @@ from statex.dsl.patterns import below, spliced
 from statex.dsl.plan import Allowed
 from statex.dsl.scope import Definition, MacroDefinition, Scope, taken_by_language
 from statex.dsl.values import UNKNOWN, PatternValue, Value, is_unknown
+from statex.dsl.written import show_rules
+from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.source import Source
 
@@ -121,7 +123,7 @@ def _input_count(name: str, count: int, node: tree.Input, in_recipe: bool) -> Di
             codes.INPUT_NOT_GIVEN,
             f"the input `{name}` takes one checkpoint, and {count} were given",
             node.span,
-            help=f"write `input {name}[]`, which takes several",
+            help=f"write `{show_rules(make.input_(name, family=True))}`, which takes several",
         )
     return diagnostic(
         codes.INPUT_NOT_GIVEN,

@@ -21,8 +21,9 @@ from statex.dsl.state import Made, Outcome, computed
 from statex.dsl.statements.select import check_new
 from statex.dsl.templates import Template
 from statex.dsl.values import TensorValue, Value, describe, is_tensors, is_unknown
-from statex.dsl.written import show_key
+from statex.dsl.written import show_rules
 from statex.dtypes import DType
+from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.header import common_attributes
 from statex.record import record
@@ -63,7 +64,7 @@ def _check_reached(
         if found:
             one = len(found) == 1
             every = len(found) == len(matches) and node.where is None
-            keys = ", ".join([show_key(match.visible) for match in found[:_DROPPED]])
+            dropped = [pattern] if every else [make.key(match.visible) for match in found[:_DROPPED]]
             compiler.found.add(
                 diagnostic(
                     codes.LOST_SOURCE,
@@ -72,7 +73,7 @@ def _check_reached(
                     else f"sources of this `{verb}` reach none of its results, and would be lost",
                     pattern.span,
                     help=f"if {'it is' if one else 'they are'} meant to go, drop {'it' if one else 'them'} first: "
-                    f"`drop {pattern.span.text if every else keys}`",
+                    f"`{show_rules(make.drop(*dropped))}`",
                     cases=[match.key for match in found],
                 )
             )
@@ -162,11 +163,12 @@ def _slots(compiler: Compiler, node: tree.Split, clause: Clause) -> list[_Slot]:
 
 def _counted_slot(compiler: Compiler, node: tree.Split, over: tree.Name, clause: Clause) -> list[_Slot]:
     if len(node.targets) != 1 or over.name in clause.known:
+        target = make.pattern(["experts.", make.capture(over.name), ".weight"])
         fail(
             codes.OVER_CAPTURE,
             f"`over {over.name}` counts the pieces into one template with `{{{over.name}}}`, a new name",
             over.span,
-            help=f"split … over {over.name} -> experts.{{{over.name}}}.weight = unstack",
+            help=show_rules(make.split(make.gap_pattern(), target, make.name("unstack"), over.name)),
         )
     counted = {over.name: CaptureType(CaptureKind.INT)}
     template = compiler.checked_template(node.targets[0], clause, counted)
