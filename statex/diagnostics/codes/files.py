@@ -42,9 +42,11 @@ NO_STATE = declare(
     "SX605",
     "no state in the checkpoint",
     exit=3,
-    meaning="The checkpoint holds no dict of tensors, nor a list of them.",
-    example="torch.save({'epoch': 3}, 'a.pth')",
-    mend="Name the file that holds the weights.",
+    meaning="The checkpoint holds no dict of tensors, nor a list of them. A single tensor is not a state, as it has no "
+    "key, nor is a dict whose keys are neither text nor ints.",
+    example="torch.save({'epoch': 3}, 'a.pth')   # or torch.save(tensor, 'a.pth')",
+    mend="Name the file that holds the weights. Save a single tensor with a key, `{'weight': tensor}`, and odd keys as "
+    "text.",
 )
 AMBIGUOUS_ROOT = declare(
     "SX606",
@@ -85,10 +87,10 @@ JOINED_TWICE = declare(
     "SX608",
     "two entries that join to one key",
     exit=3,
-    meaning="Dicts and lists inside a state join their keys and places with dots, and here two entries get the same "
-    "name that way.",
-    example="{'a': {'b': tensor}, 'a.b': tensor}",
-    mend="Name an inner dict as the root.",
+    meaning="Dicts and lists inside a state join their keys and places with dots, ints as text, and here two entries "
+    "get the same name that way.",
+    example="torch.save({'a': {'b': tensor}, 'a.b': tensor}, 'a.pth')   # or {0: tensor, '0': tensor}",
+    mend="Name an inner dict as the root, `root 'a'`, or save it again with another key for one of the two.",
 )
 CHANGED = declare(
     "SX609",
