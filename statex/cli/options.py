@@ -151,7 +151,11 @@ class Writing:
     dry_run: DryRun = False
     shard_size: ShardSize = None
     copy_files: Annotated[
-        bool, typer.Option("--copy-files", help="Also copy non-weight files (config, tokenizer) of the input's folder.")
+        bool,
+        typer.Option(
+            "--copy-files",
+            help="Also copy files such as the config and tokenizer: all but weights, hidden files and folders.",
+        ),
     ] = False
     no_update_config: Annotated[
         bool,

@@ -39,7 +39,7 @@ class Written:
     """An output of a run: how it is called (`output` if it has no name), where it is, and what it holds.
 
     `path` is `None` if nothing was written. `comparison` is the one with its target, `None` if it has none.
-    `left_files` are the names in the source's folder that are not weights and were not copied; folders end in `/`. The
+    `left_files` are the names in the source's folder that were not copied, without those of its own weights; folders end in `/`. The
     files that were are `copied`; `updated` is what their copies say otherwise. `layout` says which bytes are where.
     """
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from statex import garbage
@@ -27,11 +29,16 @@ from statex.session.keeping import plans_of
 from statex.session.placing import Placed
 from statex.session.request import Policy, Request, TargetSpec
 from statex.session.session import Session
+from statex.session.sources import folder_of
 from statex.session.stamps import with_stamps
 from statex.session.targets import resolve
 
 if TYPE_CHECKING:
     from statex.execute.verify import Comparison
+
+
+_FEW = 3
+"""Links named in a command to paste."""
 
 
 @dataclass(frozen=True)
@@ -153,21 +160,40 @@ def _losses(session: Session, found: Sequence[Shipment]) -> Iterator[Diagnostic]
     """Yield what formats have no place for, once for all outputs of a format, and files that are not copied along."""
     for one in found:
         yield from one.upkeep.warnings
-        links = [f"`{name.removesuffix('@')}`" for name in one.placed.left if name.endswith("@")]
-        if links and one.placed.spec.copy_files:
-            yield diagnostic(
-                lints.NOT_COPIED,
-                f"{join_words(links, limit=3)} {'is a link' if len(links) == 1 else 'are links'} to outside of "
-                "the input's folder or to nothing, and not copied along",
-                one.placed.spec.span,
-                help="copy the folder with its links followed: cp -rL",
-            )
+        if one.placed.spec.copy_files:
+            yield from _links_left(session, one.placed)
     seen: set[object] = {(one.code.id, one.headline) for one in session.plan.warnings}
     for one in found:
         for warning in _of_output(session, one):
             if (warning.code.id, warning.headline) not in seen:
                 seen.add((warning.code.id, warning.headline))
                 yield warning
+
+
+def _links_left(session: Session, placed: Placed) -> Iterator[Diagnostic]:
+    """Yield warnings of links in the input's folder that are not followed: those out of it, and those to nothing."""
+    source = session.request.state.path
+    if source is None:
+        return
+    links = [folder_of(source) / name.removesuffix("@") for name in placed.left if name.endswith("@")]
+    outside, broken = [one for one in links if one.exists()], [one for one in links if not one.exists()]
+    for found, one, several in (
+        (outside, "is a link out of the input's folder", "are links out of the input's folder"),
+        (broken, "is a broken link", "are broken links"),
+    ):
+        if found:
+            names = [os.fspath(path) for path in found]
+            copy = f"cp -rL {' '.join(quote(name) for name in names[:_FEW])} {quote(os.fspath(placed.path))}/"
+            more = "" if len(names) <= _FEW else "   and so on"
+            yield diagnostic(
+                lints.NOT_COPIED,
+                f"{join_words([f'`{path.name}`' for path in found], limit=3)} {one if len(found) == 1 else several}, "
+                f"and {'is' if len(found) == 1 else 'are'} not copied",
+                placed.spec.span,
+                help=()
+                if found is broken
+                else f"if you trust what is there, copy it yourself afterwards: {copy}{more}",
+            )
 
 
 def _of_output(session: Session, one: Shipment) -> Iterator[Diagnostic]:

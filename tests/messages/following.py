@@ -167,6 +167,10 @@ def _arrows(program: Program, said: re.Match[str]) -> Iterator[str]:
     yield program.text[:start] + rows
 
 
+def _apart(program: Program, said: re.Match[str]) -> Iterator[str]:
+    yield program.replaced(f"{said['new']}\n{said['second']}", *program.statement())
+
+
 def _nothing(program: Program, said: re.Match[str]) -> Iterator[str]:
     yield from ()
 
@@ -187,6 +191,7 @@ WAYS: list[tuple[str, Way]] = [
     (r"rows of one line are separated by `(?P<new>;)`$", _inserted),
     (r"leave the commas out: a row ends with its line$", _without_commas),
     (r"write a plain space or a new line(?P<new>)", lambda program, said: iter([program.replaced(" ")])),
+    (r"write two statements: `(?P<new>[^`]+)` and `(?P<second>[^`]+)`$", _apart),
     (r"write `(?P<new>[^`]+)`(?:[:,]? .*)?$", _instead),
     (r"write (?P<new>'[^']*')$", _instead),
     (r"take the dot along: write `(?P<new>[^`]+)`$", _instead),
@@ -210,6 +215,9 @@ WAYS: list[tuple[str, Way]] = [
 """What help says, and how that is done."""
 
 ADVICE = [
+    r"values around the state stay unless a rule drops them",
+    r"`set \S+ = …` gives it a value",
+    r"in a `let`, an `if`, an `expect CONDITION`",
     # What is written differs from what is meant in more than its text.
     r"a statement starts with a verb: `rename …`",
     r"the verbs are ",

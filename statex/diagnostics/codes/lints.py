@@ -90,13 +90,14 @@ RECOVERED = declare(
 )
 NOT_COPIED = declare(
     "SX908",
-    "files that are not copied along",
+    "links that are not copied",
     exit=0,
-    meaning="`--copy-files` (or `copy_files`) copies the files beside the weights, and some of these are links to "
-    "outside of the folder, which a stranger may have made of anything. The output goes without them. In a snapshot of "
-    "the Hugging Face cache, links to the blobs of its own model are followed.",
+    meaning="`--copy-files` (or `copy_files`) copies files of the input's folder, and some of these are links out of "
+    "it, which a stranger could have pointed at any private file, or links to nothing. They are left out. In a snapshot "
+    "of the Hugging Face cache, links to the blobs of its own model are followed. Hidden files, folders, and files "
+    "named like weights (`training_args.bin`, `optimizer.pt`) are never copied; the summary names them.",
     example="statex apply rules.sx model/ out/ --copy-files   # model/config.json is a link to elsewhere",
-    mend="Copy the folder with its links followed (`cp -rL model/ real/`), and convert that.",
+    mend="Copy what a link leads to yourself if you trust it: `cp -rL model/config.json out/`.",
 )
 FOREIGN_KEPT = declare(
     "SX912",
@@ -123,8 +124,9 @@ CONFIG_KEPT = declare(
     "a config.json that states another dtype",
     exit=0,
     meaning="A `config.json` that is copied along states a dtype (`torch_dtype`, `dtype`), and dtypes of tensors have "
-    "changed. It is brought up to date if all floats had the dtype that it states and all have one other now. Where "
-    "dtypes are mixed, parts of it state some of their own, or the model is quantized, it is left as it is.",
+    "changed. It is brought up to date if all floats had the dtype that it states and all have one other now. If "
+    "dtypes are mixed, parts of it state their own, it cannot be read as JSON, or the model is quantized, it is left "
+    "as it is.",
     example="statex apply -e 'set **.norm.weight = cast(f32)' model/ out/ --copy-files   # a model in bf16",
     mend="Change the copy by hand if the model shall be made in another dtype; `--no-update-config` (in a recipe "
     "`update_config: false`) copies it without a word.",
