@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from statex.checkpoint.filenames import KNOWN, OF_SETS, Names, is_index, is_stem, names_in, names_of, names_with
     from statex.checkpoint.formats.base import Format
     from statex.checkpoint.formats.registry import format_for, format_of_name, known_format
-    from statex.checkpoint.large import is_large
+    from statex.checkpoint.large import is_large, memory_there_is
     from statex.checkpoint.opening import entry_of, open_checkpoint
     from statex.checkpoint.output import check_output, check_space
     from statex.checkpoint.reader import Reader
@@ -40,6 +40,7 @@ __all__ = [
     "is_never_copied",
     "is_stem",
     "known_format",
+    "memory_there_is",
     "names_in",
     "names_of",
     "names_with",
@@ -71,6 +72,7 @@ _OWNERS = {
     "holds_just": "sharded",
     "is_index": "filenames",
     "is_large": "large",
+    "memory_there_is": "large",
     "is_stem": "filenames",
     "known_format": "formats.registry",
     "names_in": "filenames",

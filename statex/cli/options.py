@@ -154,7 +154,7 @@ class Writing:
         bool,
         typer.Option(
             "--copy-files",
-            help="Also copy files such as the config and tokenizer: all but weights, hidden files and folders.",
+            help="Also copy other files of the input folder (config, tokenizer), but no weights or hidden files.",
         ),
     ] = False
     no_update_config: Annotated[

@@ -9,7 +9,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from statex import garbage
-from statex.checkpoint import Format, Options, arrange
+from statex.checkpoint import Format, Options, arrange, memory_there_is
 from statex.checkpoint.contents import Made
 from statex.checkpoint.write_plan import WritePlan
 from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail, pointing_at
@@ -148,6 +148,21 @@ def priced(session: Session, found: Sequence[Shipment], policy: Policy) -> Plan:
     return replace(session.plan, cost=cost, warnings=(*session.plan.warnings, *_losses(session, found)))
 
 
+def check_memory(nbytes: int, policy: Policy) -> None:
+    """Refuse work that takes more memory than the machine has, unless so much is allowed by name.
+
+    Raises:
+        StatexError: SX616.
+    """
+    there = memory_there_is()
+    if policy.max_memory is None and there is not None and nbytes > there:
+        fail(
+            codes.NO_MEMORY,
+            f"this would take up to {show_bytes(nbytes)} of memory, and the machine has {show_bytes(there)}",
+            help="if it is to be tried nevertheless, allow as much with `--max-memory`",
+        )
+
+
 def _digested(session: Session) -> int:
     """Return the bytes of inputs that are read for their digests."""
     request = session.request
@@ -190,9 +205,7 @@ def _links_left(session: Session, placed: Placed) -> Iterator[Diagnostic]:
                 f"{join_words([f'`{path.name}`' for path in found], limit=3)} {one if len(found) == 1 else several}, "
                 f"and {'is' if len(found) == 1 else 'are'} not copied",
                 placed.spec.span,
-                help=()
-                if found is broken
-                else f"if you trust what is there, copy it yourself afterwards: {copy}{more}",
+                help=() if found is broken else f"if you trust them, copy them afterwards: {copy}{more}",
             )
 
 

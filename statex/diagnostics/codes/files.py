@@ -153,9 +153,10 @@ NO_SPACE = declare(
 )
 NO_MEMORY = declare(
     "SX616",
-    "more memory than allowed",
+    "more memory than allowed, or than there is",
     exit=3,
-    meaning="The plan says that more memory would be used than `--max-memory` allows; nothing was done.",
+    meaning="The plan says that more memory would be used than `--max-memory` allows, or without it than the machine "
+    "has, and nothing was done; or the system had no more memory for a tensor, and there is no output.",
     example="statex apply rules.sx in.pth out.pth --max-memory 100MiB",
     mend="Allow more, or compute with smaller tensors: `statex plan` says what is used.",
 )

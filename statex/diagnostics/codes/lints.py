@@ -93,9 +93,9 @@ NOT_COPIED = declare(
     "links that are not copied",
     exit=0,
     meaning="`--copy-files` (or `copy_files`) copies files of the input's folder, and some of these are links out of "
-    "it, which a stranger could have pointed at any private file, or links to nothing. They are left out. In a snapshot "
-    "of the Hugging Face cache, links to the blobs of its own model are followed. Hidden files, folders, and files "
-    "named like weights (`training_args.bin`, `optimizer.pt`) are never copied; the summary names them.",
+    "it, which a stranger could have pointed at any private file, or links to nothing. They are left out. In a "
+    "snapshot of the Hugging Face cache, links to the blobs of its own model are followed. Hidden files, folders, and "
+    "files named like weights (`training_args.bin`, `optimizer.pt`) are never copied; the summary names them.",
     example="statex apply rules.sx model/ out/ --copy-files   # model/config.json is a link to elsewhere",
     mend="Copy what a link leads to yourself if you trust it: `cp -rL model/config.json out/`.",
 )
