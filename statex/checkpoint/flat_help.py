@@ -52,7 +52,7 @@ def unpacking(dtypes: Iterable[DType]) -> list[str]:
 
 def _kind(key: object, value: Any) -> str:
     if not isinstance(key, str) or not is_text(key):
-        return "its name is no text"
+        return "its name is not text"
     if isinstance(value, TensorInfo | OutTensor):
         return f"{value.type.dtype} tensor"
     return kind_of(value)

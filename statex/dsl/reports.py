@@ -44,7 +44,7 @@ def no_match(
     if matched and not tensors:
         return diagnostic(
             codes.NOT_TENSOR,
-            "the pattern matches only entries that are no tensors",
+            "the pattern matches only entries that are not tensors",
             node.span,
             cases=[m.key for m in matched],
             help="such entries can be renamed, copied, dropped and kept",

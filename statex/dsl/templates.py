@@ -128,7 +128,7 @@ def compile_template(
     if node.kind is tree.PatternKind.REGEX:
         fail(
             codes.NOT_TEXT,
-            "a regular expression cannot stand on the right",
+            "a regular expression cannot be on the right",
             node.span,
             help='write a template: `"b.{1}"` takes the first group',
         )
@@ -257,7 +257,7 @@ def _integer(node: tree.Expr, bindings: Bindings, constants: Mapping[str, object
         if type(value) is not int:
             fail(
                 codes.NOT_AN_INT,
-                f"`{node.name}` is no int, and this computes with it",
+                f"`{node.name}` is not an int, and this computes with it",
                 node.span,
             )
         return value

@@ -181,7 +181,7 @@ def _named_index(slip: Slip) -> Diagnostic | None:
         codes.UNEXPECTED,
         "an index has no named arguments",
         slip.to(opened, closed + 1 if closed > 0 else slip.at + 1),
-        help=f"write `{written}`" if written else "each dim is indexed by its place: `[:, :10]` cuts the second one",
+        help=f"write `{written}`" if written else "each dim is indexed by its position: `[:, :10]` cuts the second one",
     )
 
 
@@ -203,7 +203,7 @@ def _asked_bare(slip: Slip) -> Diagnostic | None:
     written = _ASKED.sub(r"\1(\2)", line[start:end])
     return diagnostic(
         codes.UNEXPECTED,
-        f"inside of a condition, the pattern of `{asked[0].group(1)}` is put in parentheses",
+        f"inside of a condition, the pattern of `{asked[0].group(1)}` goes in parentheses",
         slip.to(begin + start, begin + end),
         help=f"write `{written}`",
     )
@@ -215,9 +215,9 @@ def _number_as_key(slip: Slip) -> Diagnostic | None:
     if key is None:
         return None
     if "LPAR" not in slip.expected:
-        what, instead = "a key that is looked for stands without `::`", key.group(1)
+        what, instead = "a key to look up is written without `::`", key.group(1)
     else:
-        what, instead = "after `::`, a key that begins with a digit is put in quotes", f"::'{key.group(1)}'"
+        what, instead = "after `::`, a key that begins with a digit goes in quotes", f"::'{key.group(1)}'"
     return diagnostic(codes.UNEXPECTED, what, slip.to(*key.span()), help=f"write `{instead}`")
 
 

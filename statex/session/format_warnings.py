@@ -84,7 +84,7 @@ def _untied(plan: Plan, format: Format) -> Iterator[Diagnostic]:
         f"{_listed(shared[0])} are one tensor, and {format.title} holds each in full",
         values=[f"{len(shared) - 1} more such groups of tensors"] if len(shared) > 1 else (),
         notes=[f"{show_bytes(more)} are written again"] if more else (),
-        help=f"where the model ties them itself: drop {copy}; allow missing {copy}",
+        help=f"if the model ties them itself: drop {copy}; allow missing {copy}",
     )
 
 

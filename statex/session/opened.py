@@ -286,7 +286,7 @@ def _root_statement(parts: Sequence[Part]) -> tree.Root | None:
             [
                 diagnostic(
                     name_codes.MISPLACED_ROOT,
-                    "the root is named twice",
+                    "the root is given twice",
                     second.span,
                     also=[(first.span, "first here")],
                 )

@@ -80,7 +80,7 @@ def _check_single(compiler: Compiler, source: tree.PatternNode) -> None:
     if source.input is not None and compiler.inputs[source.input].family:
         fail(
             codes.FAMILY,
-            f"`{source.input}` is a family of checkpoints: which one is to be copied?",
+            f"`{source.input}` is a family of checkpoints: which one should be copied?",
             source.span,
             help=f"`add KEY = {source.input}::KEY[0]`, or `cat`, `stack` or `mean` of all",
         )
@@ -104,7 +104,7 @@ def check_new(compiler: Compiler, key: str, span: Span, other: str | None, apart
         there = compiler.state.entries[key]
         fail(
             codes.EXISTS,
-            f"`{key}` exists already",
+            f"`{key}` already exists",
             span,
             values=[f"{key}: {there.type}"] if there.type else (),
             help=[
