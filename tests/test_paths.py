@@ -158,6 +158,26 @@ def test_no_state() -> None:
             find_root(tree, "it")
 
 
+@pytest.mark.parametrize(
+    ("tree", "said"),
+    [
+        (ONES, ["`it` is a single tensor", "{'weight': tensor}"]),
+        ({(1, 2): ONES}, ["the key (1, 2), of type tuple", "text or ints"]),
+        ({"a": {None: {"w": ONES}}}, ["a dict with tensors at `a` that", "the key None, of type NoneType"]),
+        ({"epoch": 3, (1, 2): 4}, ["`it` holds no dict of tensors"]),
+    ],
+)
+def test_what_there_is_instead_of_a_state(tree: Any, said: list[str]) -> None:
+    with pytest.raises(StatexError, match="SX605") as caught:
+        find_root(describe(tree), "it")
+    assert all(one in str(caught.value) for one in said), str(caught.value)
+
+
+def test_a_state_in_memory_has_no_name_in_backticks() -> None:
+    with pytest.raises(StatexError, match=r"SX605.*: the checkpoint holds no dict"):
+        statex.compile("drop a").plan({"epoch": 3})
+
+
 def test_containers_that_hold_themselves_or_stand_in_many_places() -> None:
     endless: list[Any] = [ONES]
     endless.append(endless)

@@ -83,7 +83,7 @@ class DistributedReader(Reader):
             text = _stamps_of(header)
             self._tree = with_stamps(tree, text) if text is not None else tree
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            file.damaged(f"it is no metadata of torch.distributed.checkpoint: {error or type(error).__name__}")
+            file.damaged(f"it is not metadata of torch.distributed.checkpoint: {error or type(error).__name__}")
 
     @property
     def tree(self) -> Any:

@@ -37,7 +37,7 @@ class InputFile:
         self._opened = os.fstat(self.fd)
         if not stat.S_ISREG(self._opened.st_mode):
             os.close(self.fd)
-            fail(codes.NOT_A_CHECKPOINT, f"`{path}` is no regular file")
+            fail(codes.NOT_A_CHECKPOINT, f"`{path}` is not a regular file")
         self.size = self._opened.st_size
         self._base = 0
         self._window = b""

@@ -119,7 +119,7 @@ def _read_index(file: InputFile, damaged: Callable[[str], NoReturn]) -> tuple[di
         damaged("it has no `weight_map` of keys to file names")
     besides = content.get("metadata") or {}
     if not isinstance(besides, dict):
-        damaged("its `metadata` is no mapping")
+        damaged("its `metadata` is not a mapping")
     return weights, besides
 
 

@@ -83,7 +83,7 @@ def _with_current(operation: type[Operation], site: CallSite) -> CallSite:
         if site.current is None:
             fail(
                 codes.NO_CURRENT,
-                f"`{operation.name}` lacks its tensor, and there is no current one here",
+                f"`{operation.name}` needs a tensor, and there is no current tensor here",
                 site.span,
                 help=f"name the tensor: `{operation.name}(KEY)`",
             )

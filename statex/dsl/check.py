@@ -17,7 +17,6 @@ from statex.diagnostics.torch_words import ARGUMENTS
 from statex.dsl import questions
 from statex.dsl.bounds import Bounds
 from statex.dsl.captures import CaptureKind, CaptureType
-from statex.dsl.evaluate import no_current
 from statex.dsl.inputs import TARGET
 from statex.dsl.ops import OPERATIONS, WORDS
 from statex.dsl.ops.base import ArgKind
@@ -27,7 +26,7 @@ from statex.dsl.patterns import compile_pattern
 from statex.dsl.roles import binding_patterns, has_current, templates
 from statex.dsl.scope import CONSTANTS, CURRENT, QUERY_NAMES, taken_by_language, unknown_input, unknown_parameter
 from statex.dsl.suggestions import unknown_name, unknown_operation
-from statex.dsl.templates import compile_template
+from statex.dsl.templates import compile_template, no_current
 from statex.dtypes import BY_NAME
 from statex.grammar import parse, tree
 from statex.grammar.walk import nodes
@@ -178,7 +177,7 @@ class _Checker:
                 self.found.add(
                     diagnostic(
                         codes.MISPLACED,
-                        f"`{verb}` speaks of the whole program and cannot stand in {block}",
+                        f"`{verb}` is about the whole program and cannot be used inside {block}",
                         node.span,
                         help="put it at the top of the file, outside of any block"
                         if block != "an included file"

@@ -18,6 +18,7 @@ from statex.dsl.ops.base import Index, whole
 from statex.dsl.queries import OF_PLAIN, ask
 from statex.dsl.scope import CONSTANTS, CURRENT, QUERY_NAMES, Scope
 from statex.dsl.suggestions import unknown_name, unknown_operation
+from statex.dsl.templates import no_current
 from statex.dsl.values import (
     UNKNOWN,
     PatternValue,
@@ -346,24 +347,6 @@ def _check_known(value: Value) -> None:
     """Refuse a value that an error made unknown, without a word: what is wrong with it has been said."""
     if is_unknown(value):
         raise StatexError(())
-
-
-def no_current(name: str, span: Span) -> NoReturn:
-    """Refuse what speaks of the current tensor where there is none.
-
-    Raises:
-        StatexError: SX218.
-    """
-    helps = {
-        "key": "there is no current key in a `let`, in `if` and `expect`, or in an `add` without `for`",
-        "it": "name the tensor by its key",
-    }
-    fail(
-        codes.NO_CURRENT,
-        f"`{name}` has no current tensor here",
-        span,
-        help=helps.get(name, f"name the tensor: `{name}(KEY)`"),
-    )
 
 
 def _tensor_in_condition(what: str, span: Span, value: Value) -> NoReturn:

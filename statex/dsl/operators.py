@@ -135,7 +135,7 @@ def _power(left: Any, right: Any, span: Span) -> Value:
         result = None
     if isinstance(result, int | float):
         return result
-    fail(codes.NUMBER_RANGE, f"{describe(left)} ** {describe(right)} is no real number", span)
+    fail(codes.NUMBER_RANGE, f"{describe(left)} ** {describe(right)} is not a real number", span)
 
 
 def _contains(item: Value, container: Value, span: Span) -> bool:

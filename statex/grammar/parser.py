@@ -254,7 +254,7 @@ def _unclosed_message(source: Source, newlines: Newlines, bracket: Any, text: st
     around = takewhile(lambda opened: opened.type != "LBRACE", reversed(newlines.open))
     closed = "".join(map(closing, around)) or closing(bracket)
     also = [] if at >= len(text) else [(Span(source, at, at + 1), f"`{closing(bracket)}` was expected before this")]
-    more = " and what it stands in" if len(closed) > 1 else ""
+    more = " and what it is in" if len(closed) > 1 else ""
     return diagnostic(
         codes.UNCLOSED,
         f"`{bracket}` is not closed",

@@ -10,6 +10,7 @@ from statex.checkpoint.harmless import harms
 from statex.diagnostics import Diagnostic, diagnostic, fail
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.codes import lints
+from statex.diagnostics.quoting import show_label
 from statex.diagnostics.suggest import join_words
 from statex.dsl.plan import Plan
 from statex.dsl.written import show_rules
@@ -81,7 +82,7 @@ def refuse_foreign(found: Sequence[Carried], label: str, *, in_recipe: bool) -> 
         shown = [(f"  {one.path}", one.what) for one in found[:8]]
         fail(
             codes.FOREIGN,
-            f"`{label}` holds objects that only code of their authors can load",
+            f"{show_label(label)} holds objects that only code of their authors can load",
             rows=[*shown, *([(f"  and {len(found) - 8} more", "")] if len(found) > 8 else [])],
             notes=["statex does not load them; it can leave them out, or write them as they were read"],
             help=_ways(found, in_recipe=in_recipe),
@@ -120,7 +121,7 @@ def module_warnings(headers: Iterable[Header]) -> Iterator[Diagnostic]:
         if header.remarks:
             yield diagnostic(
                 lints.MODULE_READ,
-                f"the state of `{header.label}` was read out of a whole module, without its classes",
+                f"the state of {show_label(header.label)} was read out of a whole module, without its classes",
                 notes=header.remarks,
                 help="compare it with the model: --target module:callable",
             )

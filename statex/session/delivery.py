@@ -15,6 +15,7 @@ from statex.checkpoint.walks import leaves
 from statex.checkpoint.write_plan import WritePlan
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
+from statex.diagnostics.quoting import IN_MEMORY, show_label
 from statex.dsl.graph import SourceKey
 from statex.dsl.metadata import Metadata, copied
 from statex.dsl.nested_result import nested_metadata
@@ -84,7 +85,7 @@ class Delivery:
 
         assert self.target is not None
         label = self.inputs.main.label
-        subject = f"`{label}`" if label else "the state"
+        subject = "the state" if label in ("", IN_MEMORY) else f"`{label}`"
         header = self.inputs.header
         found = self._comparison = verify_types(
             types_of(header.entries),
@@ -159,7 +160,8 @@ class Delivery:
             where = f" at `{root}`" if root else ""
             fail(
                 codes.MODULE_STAYS,
-                f"`{inputs.main.label}` holds a whole module{where}: its state can be read, and not be put back",
+                f"{show_label(inputs.main.label)} holds a whole module{where}: its state can be read, "
+                "but not be put back",
                 help=f"take the bare state: {show_rules(make.root(root, ''))}",
             )
 

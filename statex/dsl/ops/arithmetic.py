@@ -42,7 +42,7 @@ def _check_scalar(value: float, dtype: DType, argument: str) -> None:
     whole = dtype.kind in (Kind.INT, Kind.BOOL)
     if whole and isinstance(value, float):
         raise Fault(
-            codes.DTYPE, f"{value} with {dtype} would make floats of it", argument, help="cast first: `cast(f32) | …`"
+            codes.DTYPE, f"{value} would turn {dtype} into floats", argument, help="cast first: `cast(f32) | …`"
         )
     if whole and dtype.kind is not Kind.INT:
         raise Fault(codes.DTYPE, f"{value} with bool would make ints of it", argument, help="cast first: `cast(i64)`")
@@ -127,7 +127,7 @@ def _no_int_division(x: Operand, y: Operand, result: TensorType) -> None:
     if result.dtype.kind is Kind.INT:
         raise Fault(
             codes.DTYPE,
-            f"a division of {result.dtype} would make floats of it",
+            f"division would turn {result.dtype} into floats",
             "x",
             help="`//` stays with ints; or cast first: `cast(f32) | …`",
         )
@@ -164,7 +164,7 @@ ELEMENTWISE: tuple[type[Operation], ...] = (
         kinds="floats, ints", extra=_no_int_zero,
     ),
     _elementwise(
-        "remainder", "%", "What is left of a division rounded down, with the sign of `y`: `x % y`.",
+        "remainder", "%", "The remainder of a division rounded down, with the sign of `y`: `x % y`.",
         kinds="floats, ints", extra=_no_int_zero,
     ),
     _elementwise(

@@ -38,7 +38,7 @@ class Chunk(Operation):
         if x.shape[at] % chunks or (not x.shape[at] and chunks > 1):
             raise Fault(
                 codes.UNEVEN,
-                f"dim {dim} has length {x.shape[at]}, which {chunks} chunks do not divide evenly",
+                f"cannot split dim {dim} (length {x.shape[at]}) into {chunks} equal chunks",
                 "chunks",
                 help="give the sizes: `sections([a, b, …])`",
             )

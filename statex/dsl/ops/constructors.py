@@ -202,7 +202,7 @@ class Arange(Operation):
         if dtype.kind not in (Kind.FLOAT, Kind.INT) or dtype.name.startswith((FLOAT8, "uint16", "uint32", "uint64")):
             raise Fault(codes.DTYPE, f"`arange` makes no {dtype}", "dtype", help="cast it: `arange(…) | cast(…)`")
         if not all(isfinite(number) for number in (first, last, step)):
-            raise Fault(codes.VALUE, f"{first} to {last} by {step} is no row of numbers", "start")
+            raise Fault(codes.VALUE, f"{first} to {last} by {step} is not a valid range", "start")
         if step == 0 or (last - first) / step < 0:
             raise Fault(codes.VALUE, f"no step of {step} leads from {first} to {last}", "step")
         if dtype.kind is Kind.INT:

@@ -126,7 +126,7 @@ class Reshape(Operation):
 def _filled(numel: int, shape: tuple[int, ...], argument: str, what: str) -> tuple[int, ...]:
     """Return a shape with its -1 filled in."""
     if any(length < -1 for length in shape) or shape.count(-1) > 1:
-        raise Fault(codes.VALUE, f"{list(shape)} is no shape: one length may be -1", argument)
+        raise Fault(codes.VALUE, f"{list(shape)} is not a shape: one length may be -1", argument)
     rest = prod(length for length in shape if length != -1)
     if -1 in shape:
         if rest == 0 or numel % rest:

@@ -228,7 +228,7 @@ def _new_size(x: TensorType, size: tuple[int, ...] | None, scale_factor: float |
     else:
         assert scale_factor is not None
         if not isfinite(scale_factor):
-            raise Fault(codes.VALUE, f"{scale_factor} is no factor", "scale_factor")
+            raise Fault(codes.VALUE, f"{scale_factor} is not a scale factor", "scale_factor")
         lengths = [floor(float(length) * scale_factor) for length in x.shape[2:]]
     if any(length < 1 for length in lengths):
         raise Fault(codes.VALUE, f"a dim cannot become {min(lengths)} long", "size")

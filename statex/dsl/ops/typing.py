@@ -110,9 +110,9 @@ def fillable(dtype: DType, value: float, argument: str = "dtype") -> None:
         Fault: SX403, SX406.
     """
     if dtype.kind is Kind.QUANTIZED:
-        raise Fault(codes.DTYPE, f"the elements of {dtype} are no plain numbers", argument)
+        raise Fault(codes.DTYPE, f"the elements of {dtype} are not plain numbers", argument)
     if dtype.kind is Kind.BOOL and value not in (0, 1):
-        raise Fault(codes.VALUE, f"{value} is no bool", argument)
+        raise Fault(codes.VALUE, f"{value} is not a bool", argument)
     if dtype.kind is Kind.INT:
         bits = dtype.itemsize * 8
         low, high = (0, 2**bits - 1) if dtype.name.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)

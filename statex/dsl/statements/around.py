@@ -86,7 +86,7 @@ def _check_apart(path: KeyPath, edits: Sequence[Edit], span: Span) -> None:
     for one in edits:
         if is_below(path, one.path) or is_below(one.path, path):
             inner, outer = sorted((joined(path), one.address), key=len, reverse=True)
-            fail(codes.COLLISION, f"`{inner}` is inside of `{outer}`, and both are set at once", span)
+            fail(codes.COLLISION, f"`{inner}` is inside `{outer}`, and both are set at once", span)
 
 
 def _once(edits: Sequence[Edit]) -> list[Edit]:
@@ -235,7 +235,7 @@ def _no_text(compiler: Compiler, place: tree.MetadataOf, hints: Sequence[str]) -
     names = [name for name in compiler.around.notes if name not in _OWN]
     is_regex = place.pattern.kind is tree.PatternKind.REGEX
     near = [] if is_regex else [show_text(one) for one in did_you_mean(place.pattern.text, names)]
-    what = f"no text of the metadata matches {place.pattern.span.text}"
+    what = f"no text in the metadata matches {place.pattern.span.text}"
     fail(
         name_codes.VALUE_MISSING,
         what if is_regex else f"the metadata has no text `{place.pattern.text}`",
@@ -275,7 +275,7 @@ def _only(compiler: Compiler, place: tree.ValueOf) -> KeyPath | None:
 
 def _check_bare(compiler: Compiler, span: Span) -> None:
     if compiler.around.bare:
-        fail(codes.NOT_AROUND, "`root … -> ''` writes the bare state, and nothing stands around it", span)
+        fail(codes.NOT_AROUND, "`root … -> ''` writes the bare state, with nothing around it", span)
 
 
 def _check_outside(compiler: Compiler, path: KeyPath, span: Span, verb: str) -> None:
@@ -293,7 +293,7 @@ def _check_outside(compiler: Compiler, path: KeyPath, span: Span, verb: str) -> 
     if is_below(path, taken):
         fail(
             codes.NOT_AROUND,
-            f"`{text}` is inside of the state",
+            f"`{text}` is inside the state",
             span,
             help=_by_key(compiler, joined(path[len(taken) :]), verb),
         )
@@ -344,7 +344,7 @@ def _missing(compiler: Compiler, place: tree.ValueOf, verb: str, hint: str) -> N
     hints = [f"did you mean `value({in_rules(near[0])})`?"] if near else []
     fail(
         name_codes.VALUE_MISSING,
-        f"nothing stands at `{text}` around the state",
+        f"there is no value at `{text}` around the state",
         place.span,
         notes=[f"around it are {join_words(outer, limit=6)}"] if outer else (),
         help=_by_key(compiler, text, verb) or [*hints, hint],
@@ -359,7 +359,7 @@ def _to_add(compiler: Compiler, place: tree.Around) -> KeyPath:
     if isinstance(place, tree.MetadataOf):
         name = _own_name(place)
         if name in around.notes:
-            _exists(f"the metadata has a text `{name}` already", place.span, place)
+            _exists(f"the metadata already has a text `{name}`", place.span, place)
         return (name,)
     _check_bare(compiler, place.span)
     span = place.path.span
@@ -371,7 +371,7 @@ def _to_add(compiler: Compiler, place: tree.Around) -> KeyPath:
     if there is not None:
         name = around.address(there)
         what = kind_at(value_in(around.tree, there))
-        _exists(f"`{name}` exists already: it is {what}", span, make.value_of(name))
+        _exists(f"`{name}` already exists: it is {what}", span, make.value_of(name))
     _check_room(compiler, path, span)
     return path
 

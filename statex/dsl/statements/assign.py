@@ -93,10 +93,10 @@ def _lint_cast(compiler: Compiler, node: tree.Set, match: Match, value: TensorVa
         compiler.found.add(
             diagnostic(
                 lints.DTYPE_CHANGED,
-                f"this makes {value.dtype} of {before}, and names no dtype",
+                f"this changes {before} to {value.dtype} without naming a dtype",
                 node.value.span,
                 values=[f"{match.visible}: {match.entry.type} -> {value}"],
-                help=f"`… | cast({before})` keeps the dtype, `… | cast({value.dtype})` says that it shall change",
+                help=f"`… | cast({before})` keeps the dtype, `… | cast({value.dtype})` says that the change is meant",
                 cases=[match.visible],
             )
         )
@@ -105,7 +105,7 @@ def _lint_cast(compiler: Compiler, node: tree.Set, match: Match, value: TensorVa
 def _instead_of_floats(node: tree.Set, before: DType) -> str:
     """Return what leaves integer tensors as they are: a condition, but for a statement about single keys."""
     single = all(isinstance(piece, tree.Text) for pattern in node.targets for piece in pattern.pieces)
-    return f"if it shall stay {before}: `… | cast({before})`" if single else "add `where is_floating_point(it)`"
+    return f"to keep it {before}: `… | cast({before})`" if single else "add `where is_floating_point(it)`"
 
 
 def _names_dtype(value: tree.Expr) -> bool:

@@ -155,7 +155,7 @@ def _is_relative(node: tree.Include) -> bool:
 def _absolute(node: tree.Include) -> tree.Program:
     fail(
         codes.INCLUDE_UNREADABLE,
-        "an include is named relative to the file it stands in, not absolutely",
+        "an include path is relative to the file it is in, not absolute",
         node.path.span,
         help="include 'other.sx'",
     )

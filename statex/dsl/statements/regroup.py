@@ -355,7 +355,7 @@ def _check_over(node: tree.Merge, source: tree.MergeSource, over: str, captures:
         assert node.over is not None
         fail(
             codes.OVER_CAPTURE,
-            f"`over {over}` needs `{{{over}:int}}` in this source" if kind is None else f"`{over}` is no int here",
+            f"`over {over}` needs `{{{over}:int}}` in this source" if kind is None else f"`{over}` is not an int here",
             source.pattern.span,
             also=[(node.over.span, "gathered over this")],
             help=f"write `{{{over}:int}}`, or `{{{over}:a|b|c}}` to gather named pieces in that order",
@@ -443,7 +443,7 @@ def _in_order(node: tree.Merge, group: _Group, number: int) -> list[Match]:
     if missing:
         fail(
             codes.GAP,
-            f"`over {node.over.name}` misses {join_words([str(m) for m in missing], limit=4)}",
+            f"`over {node.over.name}` is missing {join_words([str(m) for m in missing], limit=4)}",
             source.span,
             values=[f"present: {join_words([str(p) for p in _sorted(found)], limit=12)}"],
             help="`renumber` closes gaps in the numbers" if _is_gap(node, group, missing) else (),

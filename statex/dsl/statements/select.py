@@ -82,7 +82,7 @@ def _check_single(compiler: Compiler, source: tree.PatternNode) -> None:
         first = make.subscript(make.tensor("KEY", source.input), make.number(0))
         fail(
             codes.FAMILY,
-            f"`{source.input}` is a family of checkpoints: which one is to be copied?",
+            f"`{source.input}` is a family of checkpoints: which one should be copied?",
             source.span,
             help=f"`{show_rules(make.add(make.key('KEY'), first))}`, or `cat`, `stack` or `mean` of all",
         )
@@ -106,7 +106,7 @@ def check_new(compiler: Compiler, key: str, span: Span, other: str | None, apart
         there = compiler.state.entries[key]
         fail(
             codes.EXISTS,
-            f"`{key}` exists already",
+            f"`{key}` already exists",
             span,
             values=[f"{key}: {there.type}"] if there.type else (),
             help=[
