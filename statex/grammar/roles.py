@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from enum import Enum
-from functools import cache
 from typing import Any
 
 from statex.grammar import tree
@@ -105,14 +104,17 @@ def of(node: Any, role: Role) -> Iterator[Any]:
             yield from of(part, role)
 
 
-@cache
+_FOUND: dict[tuple[type, Role, bool], tuple[tuple[str, ...], tuple[str, ...]]] = {}
+
+
 def _fields(kind: type, role: Role, for_each: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the fields of this role, and those that hold parts."""
-    fields = _SET_FOR_EACH if for_each else FIELDS.get(kind, {})
-    return (
-        tuple(name for name, one in fields.items() if one is role),
-        tuple(name for name, one in fields.items() if one is Role.PART),
-    )
+    if (kind, role, for_each) not in _FOUND:
+        fields = _SET_FOR_EACH if for_each else FIELDS.get(kind, {})
+        own = tuple(name for name, one in fields.items() if one is role)
+        parts = tuple(name for name, one in fields.items() if one is Role.PART)
+        _FOUND[kind, role, for_each] = own, parts
+    return _FOUND[kind, role, for_each]
 
 
 def has_current(node: tree.Statement) -> bool:

@@ -70,7 +70,11 @@ class Names:
         )
 
     def use(self, name: str, span: Span, definition: Definition | None) -> None:
-        """Note that a name is used at a place, and what it means there if that is known."""
+        """Note that a name of a value is used at a place, and what it means there if that is known."""
         self.used.add(name)
+        self.means(span, definition)
+
+    def means(self, span: Span, definition: Definition | None) -> None:
+        """Note what a name means at a place, if that is known."""
         if definition is not None:
             self.findings.uses[span] = definition

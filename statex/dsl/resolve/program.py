@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from statex import garbage
 from statex.diagnostics import StatexError, diagnostic
 from statex.diagnostics.codes import names as codes
 from statex.diagnostics.suggest import did_you_mean
@@ -27,7 +28,11 @@ def resolve(parts: Sequence[Part], load: Load, outside: Outside) -> Resolved:
 
     `load` reads the rule file a path in a folder names; each is read and parsed once.
     """
-    findings = Findings(load)
+    with garbage.paused():
+        return _resolved(parts, Findings(load), outside)
+
+
+def _resolved(parts: Sequence[Part], findings: Findings, outside: Outside) -> Resolved:
     shared = Names(findings)
     shared.values.update((n, Definition(Kind.PARAM, n, v.span)) for n, v in outside.params.items())
     shared.inputs.update((n, Definition(Kind.INPUT, n, outside.places.get(n))) for n in outside.inputs)
@@ -158,7 +163,7 @@ class _Resolver:
     def _sources(self, node: tree.Merge, terms: Terms) -> None:
         if node.over is not None and node.over.name in terms.bound:
             terms.read.add(node.over.name)
-            self.names.use(node.over.name, node.over.span, terms.bound[node.over.name])
+            self.names.means(node.over.span, terms.bound[node.over.name])
         for source in node.sources:
             if source.name is not None:
                 terms.call(source.name)
@@ -196,7 +201,7 @@ class _Resolver:
                 self._input(node)
             case tree.Order() if node.like is not None:
                 self.findings.read.add(node.like.name)
-                self.names.use(node.like.name, node.like.span, self.names.inputs.get(node.like.name))
+                self.names.means(node.like.span, self.names.inputs.get(node.like.name))
 
     def _input(self, node: tree.Input) -> None:
         self.findings.inputs.append(node)
@@ -225,7 +230,7 @@ class _Resolver:
 
     def _use(self, node: tree.Use) -> None:
         definition = self.names.macros.get(node.name.name)
-        self.names.use(node.name.name, node.name.span, definition)
+        self.names.means(node.name.span, definition)
         if definition is None:
             near = did_you_mean(node.name.name, sorted(self.names.macros))
             self.findings.found.add(

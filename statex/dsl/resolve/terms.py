@@ -122,7 +122,7 @@ class Terms:
             return
         self.names.findings.read.add(node.input)
         if node.input in self.names.inputs:
-            self.names.use(node.input, node.span.at(0, len(node.input)), self.names.inputs[node.input])
+            self.names.means(node.span.at(0, len(node.input)), self.names.inputs[node.input])
             return
         self.names.findings.found.add(
             diagnostic(
