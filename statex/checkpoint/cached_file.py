@@ -8,6 +8,7 @@ import os
 from statex.checkpoint.contents import Buffer
 from statex.checkpoint.crc import crc32
 from statex.checkpoint.input_file import Extent
+from statex.checkpoint.pages import PAGE
 from statex.checkpoint.writeback import Writeback
 from statex.progress import Watch
 
@@ -21,8 +22,6 @@ _RUN = 1 << 26
 _ALIGNED = 1 << 17
 """Large writes go from one multiple of this to the next, and so do the pieces that the kernel copies: ext4 makes pages
 in groups that way. Smaller groups take longer, larger ones take longer where little memory is free in one piece."""
-_PAGE = 4096
-"""The kernel copies by pages: where bytes move within them, it takes half as long again as reading and writing."""
 
 
 class CachedFile:
@@ -47,18 +46,23 @@ class CachedFile:
 
     def copy(self, extent: Extent) -> None:
         """Write a region of an input."""
-        if (extent.offset - self._offset) % _PAGE:
+        # The kernel copies by pages: where bytes move within them, it takes half as long again as reading and writing.
+        head = -self._offset % PAGE
+        if (extent.file.start + extent.offset - self._offset) % PAGE or extent.nbytes < head + PAGE:
             self._slices(extent, None)
             return
-        done = 0
-        while done < extent.nbytes:
-            count = min(extent.nbytes - done, _RUN - self._offset % _ALIGNED)
+        if head:
+            self._slices(extent.part(0, head), None)
+        done, pages = head, head + (extent.nbytes - head) // PAGE * PAGE
+        while done < pages:
+            count = min(pages - done, _RUN - self._offset % _ALIGNED)
             moved = self._kernel(extent, done, count)
             if not moved:
-                self._slices(extent.part(done, extent.nbytes - done), None)
-                return
+                break
             done += moved
             self._added(moved)
+        if done < extent.nbytes:
+            self._slices(extent.part(done, extent.nbytes - done), None)
 
     def copy_read(self, extent: Extent, crc: int) -> int:
         """Write a region of an input through memory; return the CRC-32 that `crc` goes on to."""

@@ -25,6 +25,11 @@ class Blob:
         self.nbytes = nbytes
         self.location = location
 
+    @property
+    def origin(self) -> int | None:
+        """Where the bytes stand in the file of an input, if they stand there one after the other."""
+        return None
+
     def known_crc(self) -> int | None:
         """Return the CRC-32 of all bytes where inputs record it, so that nobody needs to read them for it."""
         return None
@@ -64,6 +69,14 @@ class Moved(Blob):
     def whole(cls, stored: Stored) -> Moved:
         """Return all the bytes of a storage."""
         return cls((Run(stored, 0, stored.extent.nbytes),), stored.location)
+
+    @property
+    def origin(self) -> int | None:
+        """Where the bytes stand in the file of an input, if they stand there one after the other."""
+        if len(self.runs) != 1:
+            return None
+        extent = self.runs[0].extent
+        return extent.file.start + extent.offset
 
     def known_crc(self) -> int | None:
         """Return the CRC-32 from those recorded for whole storages."""

@@ -7,16 +7,17 @@ Format: 8 bytes little-endian length of the header, the header as JSON, then the
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from statex.checkpoint.contents import Moved, OutTensor
+from statex.checkpoint.contents import Blob, OutTensor
 from statex.checkpoint.flat_help import check_flat
 from statex.checkpoint.input_file import Extent, InputFile, Stored
 from statex.checkpoint.packed import raw_type, safetensors_type
+from statex.checkpoint.pages import PAGE, WORTH, shift
 from statex.checkpoint.reader import Reader
 from statex.checkpoint.stamps import from_text, marked
 from statex.checkpoint.strict_json import is_text, parse
@@ -29,7 +30,6 @@ from statex.header import STAMP, RawType, TensorInfo, TensorType
 _LARGEST_HEADER = 100_000_000
 """Bytes; the library's own limit."""
 _NOTES = "__metadata__"
-_PAGE = 4096
 
 DTYPES: Mapping[str, DType] = {
     name: BY_NAME[dtype]
@@ -186,7 +186,7 @@ def laid_out(state: Mapping[str, OutTensor], notes: Mapping[str, str], name: str
         start, reach = reach, reach + tensor.blob.nbytes
         places[key] = (start, reach)
     text = _header({**notes, "format": "pt"}, state, places).encode("utf-8")
-    text += b" " * _padding(len(text), order[0][1] if order else None)
+    text += b" " * _padding(len(text), [(tensor.blob, places[key][0]) for key, tensor in order])
     if len(text) > _LARGEST_HEADER:
         fail(codes.CANNOT_HOLD, f"the header would have {len(text)} bytes, and safetensors allows {_LARGEST_HEADER}")
     layout = FileLayout()
@@ -219,13 +219,11 @@ def _described(kind: TensorType) -> str:
     return _json({"dtype": _name(kind), "shape": kind.shape})[:-1] + ',"data_offsets":'
 
 
-def _padding(length: int, first: OutTensor | None) -> int:
+def _padding(length: int, blobs: Sequence[tuple[Blob, int]]) -> int:
     """Return how many blanks follow the header: data is aligned to 8 bytes, large data that moves as it was before.
 
-    A file system that can share blocks between files then can share these.
+    Blobs come with their places in the data; where none is large, the first one alone counts.
     """
-    if first is not None and isinstance(first.blob, Moved) and first.blob.nbytes >= _PAGE:
-        wanted = first.blob.runs[0].extent.offset
-        if wanted % 8 == 0:
-            return (wanted - 8 - length) % _PAGE
-    return -length % 8
+    large = [one for one in blobs if one[0].nbytes >= WORTH] or [one for one in blobs[:1] if one[0].nbytes >= PAGE]
+    start = shift(large, 8)
+    return -length % 8 if start is None else (start - 8 - length) % PAGE

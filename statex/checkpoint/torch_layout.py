@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 from statex.checkpoint.contents import Blob, Moved
 from statex.checkpoint.objects import Storage
+from statex.checkpoint.pages import WORTH, shift
 from statex.checkpoint.pickle_writer import PickleWriter
 from statex.checkpoint.strict_json import is_text
 from statex.checkpoint.write_plan import Derived, FilePlan, Sums, keys_of
@@ -36,15 +38,16 @@ def archive(tree: Any, name: str) -> FilePlan:
     folder = _folder(name)
     layout = ZipLayout(_VERSION)
 
-    def record(what: str, content: bytes | Blob | Derived, keys: tuple[str, ...] = ()) -> None:
-        layout.add(f"{folder}/{what}", what, content, keys=keys)
+    def record(what: str, content: bytes | Blob | Derived, keys: tuple[str, ...] = (), further: int = 0) -> None:
+        layout.add(f"{folder}/{what}", what, content, keys=keys, further=further)
 
     record("data.pkl", pickled)
     record(".format_version", b"1")
     record(".storage_alignment", str(ALIGNMENT).encode())
     record("byteorder", b"little")
+    further = _further(layout, folder, pickler.blobs)
     for number, blob in enumerate(pickler.blobs):
-        record(f"data/{number}", blob, keys.get(blob, ()))
+        record(f"data/{number}", blob, keys.get(blob, ()), further if number == 0 else 0)
     record("version", b"3\n")
     members = layout.members
 
@@ -56,6 +59,18 @@ def archive(tree: Any, name: str) -> FilePlan:
 
     record(".data/serialization_id", Derived(40, serialization_id))
     return layout.file(name)
+
+
+def _further(layout: ZipLayout, folder: str, blobs: Sequence[Blob]) -> int:
+    """Return how much further than needed the first storage starts, so that large ones keep their place within pages.
+
+    torch looks up where the first one starts, and derives from that where the others do.
+    """
+    if not any(blob.nbytes >= WORTH and blob.origin is not None for blob in blobs):
+        return 0
+    starts = layout.starts((f"{folder}/data/{number}", blob.nbytes) for number, blob in enumerate(blobs))
+    placed = ((blob, start) for blob, start in zip(blobs, starts, strict=True) if blob.nbytes >= WORTH)
+    return shift(placed, ALIGNMENT) or 0
 
 
 def _folder(name: str) -> str:

@@ -8,6 +8,7 @@ checksums follows when they are known, so that all places follow from sizes alon
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 from statex.checkpoint.crc import combined, crc32
@@ -23,8 +24,14 @@ _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR64 = struct.Struct("<4sLQL")
 _NONE32, _NONE16 = 0xFFFFFFFF, 0xFFFF
 _UTF8, _DESCRIPTOR = 0x800, 0x8
-_PADDINGS = [b"FB" + struct.pack("<H", count) + b"Z" * count for count in range(ALIGNMENT)]
 _VERSION_NEEDED64 = 45
+
+
+def _padding(count: int) -> bytes:
+    return b"FB" + struct.pack("<H", count) + b"Z" * count
+
+
+_PADDINGS = [_padding(count) for count in range(ALIGNMENT)]
 
 
 @record
@@ -58,31 +65,36 @@ class ZipLayout:
         self._layout = FileLayout()
         self._members: list[_Member] = []
 
-    def add(self, name: str, what: str, *contents: Content, keys: tuple[str, ...] = ()) -> None:
-        """Append a member whose data is these contents; `keys` are those of the tensors over them."""
+    def add(self, name: str, what: str, *contents: Content, keys: tuple[str, ...] = (), further: int = 0) -> None:
+        """Append a member whose data is these contents; `keys` are those of the tensors over them.
+
+        Its data starts `further` bytes, a multiple of the alignment, behind where it would.
+        """
         size = sum([len(one) if isinstance(one, bytes) else one.nbytes for one in contents])
         member = _Member(name.encode(), contents, size, self._layout.position)
         self._members.append(member)
-        start = self._local(member)
-        self._layout.add("record", start)
+        self._layout.add("record", self._local(member, further))
         for content in contents:
             plain = isinstance(content, bytes) and len(contents) > 1
             self._layout.add(f"type of {what}" if plain else what, content, () if plain else keys)
         if size:
-            layout = "<4sL2Q" if member.size >= _NONE32 or member.header >= _NONE32 else "<4s3L"
+            layout = _descriptor_layout(size, member.header)
             follows = Derived(struct.calcsize(layout), partial(_descriptor, layout, member))
             self._layout.add("checksum", follows)
 
-    def _local(self, member: _Member) -> bytes:
-        size, start = member.size, member.header
-        wide = b""
-        if size >= _NONE32 or start >= _NONE32:
-            fields = [size, 0] if size >= _NONE32 else []
-            fields += [start] if start >= _NONE32 else []
-            # As miniz writes it: the sizes first, as far as it knows them then, and the header's own place.
-            wide = struct.pack(f"<2H{len(fields)}Q", 1, 8 * len(fields), *fields)
-        fixed = start + _LOCAL.size + len(member.name) + len(wide) + 4
-        extra = wide + _PADDINGS[-fixed % ALIGNMENT]
+    def starts(self, members: Iterable[tuple[str, int]]) -> Iterator[int]:
+        """Yield where the data of the next members would start, from their names and sizes."""
+        position = self._layout.position
+        for name, size in members:
+            start = position + _LOCAL.size + len(name.encode()) + len(_wide(size, position)) + 4
+            start += -start % ALIGNMENT
+            yield start
+            position = start + size + (struct.calcsize(_descriptor_layout(size, position)) if size else 0)
+
+    def _local(self, member: _Member, further: int) -> bytes:
+        wide = _wide(member.size, member.header)
+        padding = -(member.header + _LOCAL.size + len(member.name) + len(wide) + 4) % ALIGNMENT
+        extra = wide + (_padding(padding + further) if further else _PADDINGS[padding])
         counts = len(member.name), len(extra)
         return _LOCAL.pack(LOCAL, self._version, _flags(member), 0, 0, 0, 0, 0, 0, *counts) + member.name + extra
 
@@ -101,6 +113,19 @@ class ZipLayout:
         )
         self._layout.add("end of directory", _end(len(members), start, size))
         return self._layout.file(name, checksums=True)
+
+
+def _wide(size: int, header: int) -> bytes:
+    """Return the extra field of what does not fit into 32 bits, in a local header."""
+    if size < _NONE32 and header < _NONE32:
+        return b""
+    # As miniz writes it: the sizes first, as far as it knows them then, and the header's own place.
+    fields = ([size, 0] if size >= _NONE32 else []) + ([header] if header >= _NONE32 else [])
+    return struct.pack(f"<2H{len(fields)}Q", 1, 8 * len(fields), *fields)
+
+
+def _descriptor_layout(size: int, header: int) -> str:
+    return "<4sL2Q" if size >= _NONE32 or header >= _NONE32 else "<4s3L"
 
 
 def _flags(member: _Member) -> int:

@@ -19,7 +19,7 @@ from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.graph import Graph, SourceKey
 from statex.dsl.index import KeyIndex
 from statex.dsl.inputs import TARGET, InputState
-from statex.dsl.matches import Clause, Match, case_of, main_only
+from statex.dsl.matches import Clause, Match, main_only
 from statex.dsl.nested import Nesting
 from statex.dsl.parameters import Given
 from statex.dsl.parts import Outside
@@ -262,14 +262,12 @@ class Compiler:
             return self.own_match(clause.scope, key, bindings)
         source = self.input(node)
         entries = source.entries(key, node.span, self.graph, partly=clause.partly)
-        value = tuple(entry.value for entry in entries) if source.family else entries[0].value
-        return Match(key, key, bindings, entries[0], value, case_of(key, bindings))
+        family = (tuple(entry.value for entry in entries),) if source.family else None
+        return Match(key, key, bindings, entries[0], family)
 
     def own_match(self, scope: Scope, key: str, bindings: Bindings) -> Match:
         """Return the match of a key of the state."""
-        entry = self.state.entries[key]
-        visible = self.visible(key, scope, bindings)
-        return Match(key, visible, bindings, entry, entry.current, case_of(key, bindings))
+        return Match(key, self.visible(key, scope, bindings), bindings, self.state.entries[key])
 
     def visible(self, key: str, scope: Scope, bindings: Bindings) -> str:
         """Return what the statements of a scope see of a key: without the prefix, which may be empty."""

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import count, islice
 
 from statex.dsl.captures import Bindings
+from statex.dsl.one_way import OneWay
 from statex.dsl.patterns import Pattern
 from statex.dsl.reading import Element, Literal, Many, Mixed, segment_test
 from statex.grammar.tree import PatternKind
@@ -41,7 +42,10 @@ def _put(root: _Node, key: str, *, backwards: bool = False) -> None:
 
 
 _SCANS = 8
-"""After so many patterns that begin with `**`, keys are looked up by their last segments."""
+"""After so many patterns that begin with `**`, keys are looked up by their last segments.
+
+So many others read every key by a regular expression, too, before it is worth to put the keys into a trie.
+"""
 
 
 def _below(node: _Node) -> Iterator[str]:
@@ -67,6 +71,8 @@ class KeyIndex:
         self._trie: _Node | None = None
         self._ends: _Node | None = None
         self._scans = 0
+        self._reads = 0
+        self._regular: bool | None = None
 
     def __contains__(self, key: object) -> bool:
         return key in self._ranks
@@ -107,7 +113,7 @@ class KeyIndex:
         self._forget_ends()
         if len(removed) + len(added) > len(self._ranks) // 4:
             # To build the trie anew, when it is needed, costs less than so many changes.
-            self._trie = None
+            self._trie, self._reads = None, 0
         if self._trie is None:
             if len(removed) == len(self._ranks):
                 self._ranks = {}
@@ -124,6 +130,7 @@ class KeyIndex:
     def _forget_ends(self) -> None:
         self._ends = None
         self._scans = 0
+        self._regular = None
 
     def _ending_as(self, elements: Sequence[Element]) -> Iterable[str]:
         """Return the keys that have the last segments of a pattern, of which many are asked for."""
@@ -153,6 +160,10 @@ class KeyIndex:
 
     def find(self, pattern: Pattern, *, ambiguous_stars: bool = False) -> list[Found]:
         """Return what a pattern matches; `other` is a second reading of a key (in its `*`s too, if asked)."""
+        one = self._expression(pattern)
+        if one is not None:
+            texts = [(key, one.read(key)) for key in self._ranks]
+            return [Found(key, pattern.bound(read), None) for key, read in texts if read is not None]
         found = []
         candidates = self._candidates(pattern)
         # The ranks are a dict in the order of the ranks.
@@ -162,6 +173,16 @@ class KeyIndex:
             if read:
                 found.append(Found(key, read[0], read[1] if len(read) > 1 else None))
         return found
+
+    def _expression(self, pattern: Pattern) -> OneWay | None:
+        """Return what reads every key for a pattern, while few were asked for and it can be read in one way only."""
+        if self._trie is not None or self._reads >= _SCANS or pattern.is_literal or len(pattern.one_ways) != 1:
+            return None
+        if self._regular is None:
+            # Empty segments are read otherwise.
+            self._regular = ".." not in f".{'.'.join(self._ranks)}."
+        self._reads += 1
+        return pattern.one_ways[0] if self._regular else None
 
     def _candidates(self, pattern: Pattern) -> Iterable[str]:
         anywhere = [elements for elements in pattern.variants if _anywhere(elements)]

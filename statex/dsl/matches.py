@@ -16,15 +16,30 @@ from statex.record import record
 
 @record
 class Match:
-    """A key a pattern matched: its captures, what stands there (a tuple for a family), and how messages name it."""
+    """A key a pattern matched: its captures, and what stands there."""
 
     key: str
     visible: str
     """The key as the statement sees it: without the prefix of the `within` blocks around it."""
     bindings: Bindings
     entry: Entry
-    value: Value
-    case: str
+    instead: tuple[Value] | None = None
+    """The one value that counts as what stands there, if it is not what the entry has."""
+    place: str = ""
+    """How messages name it, if not by its captures."""
+
+    # Both are asked for rarely, and there may be a hundred thousand matches.
+    @property
+    def value(self) -> Value:
+        """What stands there; a tuple for a family."""
+        return self.entry.current if self.instead is None else self.instead[0]
+
+    @property
+    def case(self) -> str:
+        """How messages name it."""
+        if self.place:
+            return self.place
+        return ", ".join([f"{name} = {c.text}" for name, c in self.bindings.items() if name[0] not in "*%"]) or self.key
 
 
 @dataclass(slots=True)
@@ -43,11 +58,6 @@ class Clause:
     """Whether a tensor counts that only some members of a family have."""
     templates: tuple[tree.PatternNode, ...] | None = ()
     """The templates that the pattern fills, `None` where they do not simply follow it; for messages."""
-
-
-def case_of(key: str, bindings: Bindings) -> str:
-    """Say how messages name a match: by its captures."""
-    return ", ".join([f"{name} = {c.text}" for name, c in bindings.items() if name[0] not in "*%"]) or key
 
 
 def main_only(node: tree.PatternNode) -> None:

@@ -94,12 +94,21 @@ class Pattern:
         found: list[Bindings] = []
         for elements, one in zip(self.variants, self.one_ways, strict=True):
             for texts in self._read(elements, one, key, stars):
-                bound = {name: self.captures[name].captured(texts[name]) for name in self.captures if name in texts}
+                bound = self.bound(texts)
                 if all(_differ(bound, other, stars) for other in found):
                     found.append(bound)
                 if len(found) >= limit:
                     return found
         return found
+
+    def bound(self, texts: Texts) -> Bindings:
+        """Return the captures of a key that was read."""
+        return {name: kind.captured(texts[name]) for name, kind in self.captures.items() if name in texts}
+
+    @property
+    def is_literal(self) -> bool:
+        """Whether it can match one key alone."""
+        return self.node.kind is PatternKind.LITERAL or self.literal is not None
 
     @cached_property
     def one_ways(self) -> tuple[OneWay | None, ...]:

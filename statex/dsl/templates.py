@@ -45,6 +45,22 @@ class Template:
                     found.setdefault(name, span)
         return found
 
+    @cached_property
+    def _plain(self) -> tuple[tuple[bool, str], ...] | None:
+        """Its texts and captures (which are true), if it has nothing else."""
+        found: list[tuple[bool, str]] = []
+        for piece in self.pieces:
+            if isinstance(piece, tree.Text):
+                found.append((False, piece.text))
+            elif isinstance(piece, tree.Capture):
+                found.append((True, piece.name))
+        return tuple(found) if len(found) == len(self.pieces) and not self.prefix else None
+
+    @cached_property
+    def asks_key(self) -> bool:
+        """Whether it may name the current key."""
+        return "key" in self.names
+
     def check(self, captures: Mapping[str, CaptureType], constants: Container[str]) -> list[Diagnostic]:
         """Return what is wrong with it whatever the keys.
 
@@ -75,6 +91,14 @@ class Template:
         Raises:
             StatexError: SX157 for arithmetic on text, SX158 for a number that cannot be part of a key.
         """
+        if self._plain is not None:
+            # What is empty, a parameter or a name that nothing binds needs more than this.
+            found = [
+                text if not captured else bindings[text].rendered if text in bindings else ""
+                for captured, text in self._plain
+            ]
+            if all(found):
+                return "".join(found)
         parts: list[str] = []
         stars = 0
         emptied = False

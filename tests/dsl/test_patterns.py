@@ -169,8 +169,8 @@ def test_readings_are_those_of_the_reference(case: tuple[Segments, str], stars: 
 def test_an_index_finds_what_every_key_by_itself_matches(segments: Segments, data: st.DataObject) -> None:
     keys = data.draw(st.lists(keys_of(segments) | _KEY, max_size=12, unique=True))
     index = KeyIndex(keys)
-    if data.draw(st.booleans()):
-        index.find(pattern_of(written(segments)))  # what is removed afterwards has a place in its tree
+    for _ in range(data.draw(st.sampled_from([0, 1, 9]))):
+        index.find(pattern_of(written(segments)))  # after some, what is removed afterwards has a place in its tree
     gone = data.draw(st.lists(st.sampled_from(keys), unique=True)) if keys else []
     for key in gone:
         index.discard(key)
@@ -196,7 +196,8 @@ def test_an_index_whose_keys_begin_with_one_another_is_changed(data: st.DataObje
     order = data.draw(st.lists(st.sampled_from(_NESTED), unique=True, max_size=10))
     index = KeyIndex(order)
     for _ in range(data.draw(st.integers(1, 6))):
-        index.find(patterns["*"])  # the tree is there
+        for _ in range(data.draw(st.sampled_from([1, 9]))):
+            index.find(patterns["*"])  # after some, the tree is there
         gone = data.draw(st.lists(st.sampled_from(order), unique=True)) if order else []
         left = [key for key in order if key not in gone]
         drawn = data.draw(st.lists(st.sampled_from(_NESTED), unique=True, max_size=5))

@@ -158,7 +158,7 @@ def _existing(compiler: Compiler, key: str, span: Span, match: Match, chosen: di
     if not entry.is_tensor:
         fail(codes.NOT_TENSOR, f"`{key}` is not a tensor", span)
     visible = compiler.visible(key, scope, match.bindings)
-    return replace(match, key=key, visible=visible, entry=entry, value=entry.current)
+    return replace(match, key=key, visible=visible, entry=entry, instead=None, place=match.case)
 
 
 def add(compiler: Compiler, node: tree.Add, scope: Scope) -> Outcome | None:
@@ -220,7 +220,7 @@ def _places_of_prefix(compiler: Compiler, node: tree.Add, clause: Clause) -> Ite
     places: dict[str, Match] = {}
     for match in found:
         prefix = compiler.prefix_text(clause.scope, match.bindings)
-        places.setdefault(prefix, replace(match, value=None, case=prefix))
+        places.setdefault(prefix, replace(match, instead=(None,), place=prefix))
     return places.values()
 
 

@@ -157,6 +157,8 @@ def _row(
         return [], lambda match: match.key
     matches = compiler.matches(row.source, clause, stars=template.stars > 0)
     constants = compiler.constants(scope)
+    if not template.asks_key:
+        return matches, lambda match: template.render(match.bindings, constants)
     return matches, lambda match: template.render(match.bindings, constants | {"key": match.visible})
 
 
