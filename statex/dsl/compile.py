@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from statex.diagnostics import diagnostic
+from statex.diagnostics import StatexError, diagnostic
 from statex.diagnostics.codes import lints
 from statex.diagnostics.codes import names as name_codes
 from statex.diagnostics.folding import folded
 from statex.diagnostics.suggest import join_words
-from statex.dsl.check import Checked
 from statex.dsl.compiler import Compiler
 from statex.dsl.embedded import in_whole, spliced
 from statex.dsl.given import check_outside, check_with, define_outside
@@ -22,6 +21,7 @@ from statex.dsl.nested import Nesting
 from statex.dsl.nested_result import nested_result
 from statex.dsl.parts import Outside, Part, short_names
 from statex.dsl.plan import Plan
+from statex.dsl.resolve import Resolved
 from statex.dsl.scope import Scope
 from statex.dsl.state import Entry, initial_state, output_of
 from statex.dsl.statements import runner
@@ -29,38 +29,38 @@ from statex.dsl.written import is_plain, show_rules
 from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.header import Header, KeyPath, Nested, OpaqueInfo
-from statex.source import Source, Span
+from statex.source import Span
 
 
 def compile_plan(
-    parts: Sequence[Part],
-    checked: Checked,
+    resolved: Resolved,
     header: Header,
     *,
     inputs: Mapping[str, Sequence[Header]],
     target: Header | None,
     outside: Outside,
-    load: Callable[[str, str], Source],
     root: str | None = None,
     at: str = "",
     put_at: KeyPath | None = None,
     brief: bool = False,
 ) -> Plan:
-    """Run the parts of a program over headers, one after the other, and return the plan; no data is read.
+    """Run a program over headers, one part after the other, and return the plan; no data is read.
 
-    `checked` is what is known of the program without a checkpoint, `load` reads the rule file a path in a folder names.
     `root` is the path of the state as rules write it, if the result is nested as the state is; else it is flat.
     A program is for the whole state, or for the module `at` a path in it: then it sees the keys of this one without the
     path, and all others stay as they are. `put_at` is where the state will be, if that is elsewhere: `()` is alone.
 
     Raises:
-        StatexError: all errors of the program on this checkpoint at once; the first one alone, and without looking
-            for what was probably meant, if they shall be `brief`.
+        StatexError: all errors of the program, or all on this checkpoint, at once; the first one alone, and without
+            looking for what was probably meant, if they shall be `brief`.
     """
-    compiler = Compiler(header, inputs, target, load, runner, outside, at, put_at, brief=brief)
+    if resolved.diagnostics:
+        raise StatexError(resolved.diagnostics)
+    parts = resolved.parts
+    compiler = Compiler(header, inputs, target, resolved, runner, outside, at, put_at, brief=brief)
     compiler.nesting = Nesting(header) if header.containers and root is not None else None
     with compiler.reporting():
-        check_outside(checked, outside)
+        check_outside(resolved, outside)
     scope = Scope(folder=next((part.folder for part in parts if part.shared), "."))
     with compiler.reporting():
         define_outside(scope, outside)
@@ -79,7 +79,7 @@ def compile_plan(
     compiler.found.raise_errors()
     _lint_ties(compiler, dict(results))
     plan = replace(_plan(compiler, results, metadata, _parameters(scope, scopes)), nested=nested)
-    declared = {node.name.name: node.name.span for node in reversed(checked.inputs)}
+    declared = {node.name.name: node.name.span for node in reversed(resolved.inputs)}
     for name, keys in unread(plan).items():
         _lint_unread(compiler, name, keys, declared.get(name))
     return replace(plan, warnings=compiler.found.warnings)

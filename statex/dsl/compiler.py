@@ -28,15 +28,16 @@ from statex.dsl.plan import Allowed, Change, Same, Step
 from statex.dsl.questions import Questions, text_matches
 from statex.dsl.regex_help import lint_inside
 from statex.dsl.reports import ambiguous, missing_key, no_match, of_prefix
+from statex.dsl.resolve import Resolved
 from statex.dsl.scope import Scope, unknown_input
 from statex.dsl.state import Entry, Outcome, State, initial_state
 from statex.dsl.templates import Template, compile_template
 from statex.dsl.values import UNKNOWN, TensorValue, Value
 from statex.dtypes import DType
-from statex.grammar import parse, tree
+from statex.grammar import tree
 from statex.header import Header, KeyPath, OpaqueInfo
 from statex.paths import Address
-from statex.source import Source, Span
+from statex.source import Span
 
 Runner = Callable[["Compiler", Sequence[tree.Statement], Scope], None]
 """Carries out statements; handed in, as the statements are built on the compiler."""
@@ -50,7 +51,7 @@ class Compiler:
         header: Header,
         inputs: Mapping[str, Sequence[Header]],
         target: Header | None,
-        load: Callable[[str, str], Source],
+        resolved: Resolved,
         runner: Callable[[dict[str, Given]], Runner],
         outside: Outside,
         at: str = "",
@@ -66,8 +67,7 @@ class Compiler:
         self.given_inputs = dict(inputs)
         self.target = InputState(TARGET, [inside(target, at)], False) if target is not None else None
         self.bounds = Bounds()
-        self._load = load
-        self._programs: dict[tuple[str, str], tree.Program] = {}
+        self._resolved = resolved
         self._runner = runner
         self.graph = Graph()
         self.state: State = initial_state(self.header, self.graph, self.prefix)
@@ -84,22 +84,14 @@ class Compiler:
         self._ties: dict[Hashable, Hashable] = {}
         self._fresh = 0
         self._questions = Questions(self.found)
-        self._patterns: dict[tuple[int, int, bool], tuple[Pattern, object]] = {}
-        self._templates: dict[tuple[int, int], tuple[Template, object]] = {}
 
     def run_with(self, statements: Sequence[tree.Statement], scope: Scope, given: dict[str, Given]) -> None:
         """Carry out statements whose parameters have these values from outside."""
         self._runner(given)(self, statements, scope)
 
     def included(self, folder: str, path: str) -> tree.Program:
-        """Return the program of an included file, which is read and parsed once.
-
-        Raises:
-            StatexError: SX215, and every syntax error.
-        """
-        if (folder, path) not in self._programs:
-            self._programs[folder, path] = parse(self._load(folder, path))
-        return self._programs[folder, path]
+        """Return the program of an included file."""
+        return self._resolved.programs[folder, path]
 
     # --- steps and ties ----------------------------------------------------------------------------------------
 
@@ -161,30 +153,29 @@ class Compiler:
         placed: bool = True,
     ) -> Pattern:
         """Return the compiled pattern, below the `within` blocks around it unless `placed` is false."""
-        if known:
-            return self._compile_pattern(node, scope, known, placed)
-        # The node and the scope are kept beside the result so that their ids stay theirs.
-        cached = self._patterns.get((id(node), id(scope), placed))
-        if cached is None:
-            cached = (self._compile_pattern(node, scope, {}, placed), (node, scope))
-            self._patterns[id(node), id(scope), placed] = cached
-        return cached[0]
+        inside = placed and scope.prefix is not None and node.input is None
+        found = scope.patterns.get((node, inside))
+        if found is None and not inside:
+            found = self._resolved.patterns.get(node)
+        if found is not None and (not known or found.agrees(known)):
+            return found
+        whole = below(scope.prefix, node) if inside and scope.prefix is not None else node
+        compiled = compile_pattern(whole, splice=scope.splice, known=known)
+        if not known:
+            scope.patterns[node, inside] = compiled
+        return compiled
 
-    def _compile_pattern(
-        self, node: tree.PatternNode, scope: Scope, known: Mapping[str, CaptureType], placed: bool
-    ) -> Pattern:
-        if placed and scope.prefix is not None and node.input is None:
-            node = below(scope.prefix, node)
-        return compile_pattern(node, splice=scope.splice, known=known)
-
-    def template(self, node: tree.PatternNode, scope: Scope) -> Template:
-        """Return the compiled template, below the `within` blocks around it."""
-        cached = self._templates.get((id(node), id(scope)))
-        if cached is None:
-            prefix = scope.prefix if node.input is None else None
-            cached = (compile_template(node, splice=scope.splice, prefix=prefix), (node, scope))
-            self._templates[id(node), id(scope)] = cached
-        return cached[0]
+    def template(self, node: tree.PatternNode, scope: Scope, *, placed: bool = True) -> Template:
+        """Return the compiled template, below the `within` blocks around it unless `placed` is false."""
+        prefix = scope.prefix if placed and node.input is None else None
+        found = scope.templates.get(node) if placed else None
+        if found is None and prefix is None:
+            found = self._resolved.templates.get(node)
+        if found is None:
+            found = compile_template(node, splice=scope.splice, prefix=prefix)
+            if placed:
+                scope.templates[node] = found
+        return found
 
     def checked_template(
         self, node: tree.PatternNode, clause: Clause, extra: Mapping[str, CaptureType] | None = None
@@ -286,11 +277,9 @@ class Compiler:
     def prefix_text(self, scope: Scope, bindings: Bindings) -> str:
         """Return the text the `within` blocks around a scope stand for, given the captures of a match."""
         assert scope.prefix is not None
-        cached = self._templates.get((id(scope.prefix), id(scope)))
-        if cached is None:
-            cached = (compile_template(None, splice=scope.splice, prefix=scope.prefix), scope)
-            self._templates[id(scope.prefix), id(scope)] = cached
-        return cached[0].render(bindings, self.constants(scope))
+        if scope.prefix_template is None:
+            scope.prefix_template = compile_template(None, splice=scope.splice, prefix=scope.prefix)
+        return scope.prefix_template.render(bindings, self.constants(scope))
 
     def _holds(self, match: Match, clause: Clause) -> bool | None:
         """Say whether `where` holds for a match, `None` after an error."""

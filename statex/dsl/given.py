@@ -8,9 +8,9 @@ from statex.diagnostics import Diagnostic, StatexError, diagnostic
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import names as codes
 from statex.diagnostics.suggest import did_you_mean, join_words
-from statex.dsl.check import Checked
 from statex.dsl.parameters import Given, overridden
 from statex.dsl.parts import Outside, Part, addresses, short_names, split_name
+from statex.dsl.resolve import Resolved
 from statex.dsl.scope import Scope
 from statex.dsl.values import UNKNOWN, Value
 from statex.dsl.written import show_rules
@@ -19,19 +19,19 @@ from statex.grammar import tree
 from statex.source import Source, Span
 
 
-def check_outside(checked: Checked, outside: Outside) -> None:
+def check_outside(resolved: Resolved, outside: Outside) -> None:
     """Refuse values that no rule uses; those from a file of parameters may be more than needed.
 
     Raises:
         StatexError: SX205 with every such name.
     """
-    declared = list(dict.fromkeys([name for _, names in checked.files for name in names]))
+    declared = list(dict.fromkeys([name for _, names in resolved.files for name in names]))
     known = [*declared, *outside.params]
-    problems = list(_unaddressed(checked, outside))
+    problems = list(_unaddressed(resolved, outside))
     for name, value in outside.given.items():
         if "." not in name and name not in known and not value.lenient:
             problems.append(_unknown(name, value.span, known, "the program"))
-    used = {*declared, *checked.used, *outside.used}
+    used = {*declared, *resolved.used, *outside.used}
     for name, value in outside.params.items():
         if name not in used:
             problems.append(
@@ -42,16 +42,16 @@ def check_outside(checked: Checked, outside: Outside) -> None:
                     help=f"remove it, or declare it in a rule file: {show_rules(make.param(name))}",
                 )
             )
-    problems += _unread(checked, outside)
+    problems += _unread(resolved, outside)
     if problems:
         raise StatexError(problems)
 
 
-def _unread(checked: Checked, outside: Outside) -> Iterator[Diagnostic]:
+def _unread(resolved: Resolved, outside: Outside) -> Iterator[Diagnostic]:
     """Yield diagnostics for inputs that are declared outside, and that no rule reads."""
-    declared = {node.name.name for node in checked.inputs}
+    declared = {node.name.name for node in resolved.inputs}
     for name in outside.inputs:
-        if name not in declared and name not in checked.read:
+        if name not in declared and name not in resolved.read:
             yield diagnostic(
                 codes.INPUT_NOT_DECLARED,
                 f"no rule reads the input `{name}`",
@@ -60,9 +60,9 @@ def _unread(checked: Checked, outside: Outside) -> Iterator[Diagnostic]:
             )
 
 
-def _unaddressed(checked: Checked, outside: Outside) -> Iterator[Diagnostic]:
+def _unaddressed(resolved: Resolved, outside: Outside) -> Iterator[Diagnostic]:
     """Yield diagnostics for values for one file, if there is none, or several, or it declares no such parameter."""
-    declared = {stem: names for stem, names in checked.files if stem}
+    declared = {stem: names for stem, names in resolved.files if stem}
     short = short_names(declared)
     for full, value in outside.given.items():
         file, name = split_name(full)

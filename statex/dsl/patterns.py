@@ -62,6 +62,10 @@ class Pattern:
             return None
         return ".".join(e.text for e in elements if isinstance(e, Literal))
 
+    def agrees(self, known: Mapping[str, CaptureType]) -> bool:
+        """Say whether its captures are of the types that are known, so that these would make no other pattern."""
+        return all(known.get(name, kind) == kind for name, kind in self.captures.items())
+
     def match(self, key: str) -> Bindings | None:
         """Return the captures of a key, or `None` where it does not match."""
         found = self.readings(key, limit=1)

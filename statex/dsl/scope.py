@@ -9,6 +9,8 @@ from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import names as codes
 from statex.diagnostics.suggest import did_you_mean
 from statex.dsl.ops import OPERATIONS, QUERIES, WORDS
+from statex.dsl.patterns import Pattern
+from statex.dsl.templates import Template
 from statex.dsl.values import PatternValue, Value, is_unknown
 from statex.dsl.written import show_rules
 from statex.dtypes import BY_NAME
@@ -73,6 +75,12 @@ class Scope:
     """Where the macros and includes that led here are used, outermost first."""
     values: dict[str, Definition] = field(default_factory=dict)
     macros: dict[str, MacroDefinition] = field(default_factory=dict)
+    patterns: dict[tuple[PatternNode, bool], Pattern] = field(default_factory=dict, repr=False)
+    """The patterns compiled with the names here, each whether below the prefix or not."""
+    templates: dict[PatternNode, Template] = field(default_factory=dict, repr=False)
+    """The templates compiled with the names here, below the prefix."""
+    prefix_template: Template | None = None
+    """That of the prefix alone."""
 
     def child(self, *, prefix: PatternNode | None = None) -> Scope:
         """Return a scope inside this one."""

@@ -5,6 +5,7 @@ As they were written; names are not looked up and keys are not matched here.
 
 from __future__ import annotations
 
+from dataclasses import field
 from enum import Enum
 
 from statex.record import node
@@ -97,12 +98,14 @@ class PatternNode:
 
     `text` is what stands between the quotes or slashes with escapes resolved, or the bare token without its `ft::`.
     `pieces` is its parse; a literal is one `Text` (none if empty), a regex has none.
+
+    What is compiled of it is looked up by it, often: its place is enough of a hash.
     """
 
     span: Span
-    kind: PatternKind
-    text: str
-    pieces: tuple[Piece, ...]
+    kind: PatternKind = field(hash=False)
+    text: str = field(hash=False)
+    pieces: tuple[Piece, ...] = field(hash=False)
     input: str | None = None
 
 

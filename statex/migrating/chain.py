@@ -10,8 +10,8 @@ from typing import Any
 from statex.diagnostics import StatexError, diagnostic
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import migrations as codes
-from statex.dsl.check import Checked, check_program
 from statex.dsl.parts import Outside, Part
+from statex.dsl.resolve import Resolved, resolve
 from statex.grammar import parse, tree
 from statex.migrating.digest import digest
 from statex.rulefiles import read_include
@@ -81,14 +81,14 @@ class Chain:
             return tuple(part for step in reversed(self.steps[after:before]) for part in step.down)
         return tuple(part for step in self.steps[before:after] for part in step.parts)
 
-    def checked(self, before: int, after: int) -> Checked:
+    def resolved(self, before: int, after: int) -> Resolved:
         """Return what is known without a state of the rules that make one layout of another."""
-        if (before, after) not in self._checked:
-            self._checked[before, after] = check_program(self.between(before, after), self.load, Outside())
-        return self._checked[before, after]
+        if (before, after) not in self._resolved:
+            self._resolved[before, after] = resolve(self.between(before, after), self.load, Outside())
+        return self._resolved[before, after]
 
     @cached_property
-    def _checked(self) -> dict[tuple[int, int], Checked]:
+    def _resolved(self) -> dict[tuple[int, int], Resolved]:
         return {}
 
     def up_to(self, layout: int) -> Chain:
@@ -98,7 +98,7 @@ class Chain:
     @property
     def parameters(self) -> tuple[str, ...]:
         """The names of the parameters that the steps declare."""
-        return tuple(dict.fromkeys(name for _, names in self.checked(0, self.version).files for name in names))
+        return tuple(dict.fromkeys(name for _, names in self.resolved(0, self.version).files for name in names))
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -157,7 +157,7 @@ def chain_of(parts: Sequence[Part], label: str = "") -> Chain:
 
 def check_steps(parts: Sequence[Part], load: Kept) -> None:
     """Refuse rules that are wrong whatever the state, and rules that need more than it."""
-    found = check_program(parts, load, Outside())
+    found = resolve(parts, load, Outside())
     roots = [one for part in parts for one in part.program.statements if isinstance(one, tree.Root)]
     more = [
         diagnostic(

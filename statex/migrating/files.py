@@ -148,7 +148,7 @@ def _opened(request: Request) -> tuple[Header, Format]:
 
 
 def _subject(request: Request, chain: Chain, whole: Header, at: str | None) -> Subject:
-    up, down = chain.checked(0, chain.version), chain.checked(chain.version, 0)
+    up, down = chain.resolved(0, chain.version), chain.resolved(chain.version, 0)
     files = dict(up.files)
     files |= {stem: (*files.get(stem, ()), *names) for stem, names in down.files}
     check_outside(replace(up, files=tuple(files.items())), request.outside)

@@ -36,7 +36,7 @@ def check_given(chain: Chain, given: Mapping[str, Any]) -> None:
     Raises:
         StatexError: SX204, SX205, SX206, SX217.
     """
-    check_outside(chain.checked(0, chain.version), outside(given, strict=True))
+    check_outside(chain.resolved(0, chain.version), outside(given, strict=True))
     try:
         planned(chain, 0, Header({}), given)
     except StatexError as error:
@@ -77,13 +77,11 @@ def planned(
     """
     end = chain.version if to is None else to
     return compile_plan(
-        chain.between(layout, end),
-        chain.checked(layout, end),
+        chain.resolved(layout, end),
         header,
         inputs={},
         target=target,
         outside=outside(given),
-        load=chain.load,
         brief=brief,
     )
 

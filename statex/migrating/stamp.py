@@ -79,7 +79,7 @@ def carried(chain: Chain, noted: Stamp, given: Mapping[str, Any], label: str) ->
         StatexError: SX823 for a value that was another one when the state went through its steps.
     """
     now, before = plain_values(chain, given), plain_values(chain, noted.params)
-    past = {name for _, names in chain.checked(0, noted.layout).files for name in names}
+    past = {name for _, names in chain.resolved(0, noted.layout).files for name in names}
     other = [full for full in now if full in before and now[full] != before[full] and split_name(full)[1] in past]
     if other:
         raise StatexError([_another(name, now[name], before[name], label) for name in other])

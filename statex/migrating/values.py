@@ -47,7 +47,7 @@ def _declared(chain: Chain) -> Iterator[tuple[str, tree.Param]]:
     for way in ways:
         for part in chain.between(*way):
             yield from ((part.stem, node) for node in params(part.program.statements))
-        for source in chain.checked(*way).included:
+        for source in chain.resolved(*way).included:
             yield from ((stem_of(source.name), node) for node in params(parse(source).statements))
 
 

@@ -218,7 +218,7 @@ def _done(session: Session, outputs: Sequence[Placed], found: Sequence[Shipment]
         )
         for one in found
     )
-    included = tuple(dict.fromkeys(source.name for source in session.checked.included))
+    included = tuple(dict.fromkeys(source.name for source in session.resolved.included))
     return Conversion(plan, written, session.request.report if wrote else None, warnings, included)
 
 

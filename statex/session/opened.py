@@ -25,9 +25,9 @@ from statex.roots import find_root, root_at
 from statex.session.sources import links_of
 
 if TYPE_CHECKING:
-    from statex.dsl.check import Checked
     from statex.dsl.graph import SourceKey
     from statex.dsl.parts import Part
+    from statex.dsl.resolve import Resolved
     from statex.grammar import tree
     from statex.session.request import InputSpec, Request, State
     from statex.source import Span
@@ -128,11 +128,11 @@ def header_of(state: State, root: Address | None = None, label: str = "") -> Hea
 class Inputs:
     """The checkpoints that a program reads, opened: the one that it changes, and further ones by name."""
 
-    def __init__(self, request: Request, checked: Checked) -> None:
+    def __init__(self, request: Request, resolved: Resolved) -> None:
         self.opened: list[Opened] = []
         try:
             self._find_state(request.parts, request.state)
-            self._open_further(checked, request.inputs)
+            self._open_further(resolved, request.inputs)
         except BaseException:
             self.close()
             raise
@@ -147,8 +147,8 @@ class Inputs:
         self.flat = self.root_target == () or (stated is not None and stated.flat)
         self.header = state_header(held, self.root, label, self.main.notes)
 
-    def _open_further(self, checked: Checked, inputs: Mapping[str, tuple[InputSpec, ...]]) -> None:
-        roots = {s.name.name: s.root for s in checked.inputs if s.root is not None}
+    def _open_further(self, resolved: Resolved, inputs: Mapping[str, tuple[InputSpec, ...]]) -> None:
+        roots = {s.name.name: s.root for s in resolved.inputs if s.root is not None}
         self._members = {name: [self._open(one, name) for one in members] for name, members in inputs.items()}
         self.headers = {
             name: tuple(

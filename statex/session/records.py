@@ -12,7 +12,7 @@ from typing import Any
 from statex.checkpoint import entry_of
 from statex.diagnostics import Diagnostic, StatexError, fail
 from statex.diagnostics.codes import files as codes
-from statex.dsl.check import Checked
+from statex.dsl.resolve import Resolved
 from statex.session.digests import Digests, FilePrint
 from statex.session.expected import wrong
 from statex.session.identity import fingerprint, relative, text_digest
@@ -25,7 +25,7 @@ from statex.session.unchanged import copied_files
 Prints = Mapping[Path, FilePrint]
 
 
-def included(found: Checked, request: Request) -> dict[str, str]:
+def included(found: Resolved, request: Request) -> dict[str, str]:
     """Return the digests of the rule files that rules include, by their names."""
     return {relative(source.name, request.base): text_digest(source.text) for source in found.included}
 
@@ -91,7 +91,7 @@ class Records:
             inputs,
             Listed("", {self._relative(path): prints.get(path) for path in self._further}),
             {one.label: [self._relative(path) for path in copied_files(request, one)] for one in request.outputs},
-            included(self._session.checked, request),
+            included(self._session.resolved, request),
             {one.label: self._made(one, prints) for one in request.outputs},
             0,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +14,12 @@ from statex.checkpoint.formats.safetensors import SAFETENSORS
 from statex.checkpoint.layout import dense
 from statex.checkpoint.write_plan import WritePlan, unplaced
 from statex.diagnostics import Diagnostic, StatexError
-from statex.dsl.check import Checked, check_program
+from statex.diagnostics.codes import lints
 from statex.dsl.compile import compile_plan
 from statex.dsl.plan import Plan
 from statex.dsl.plan_around import left_out
+from statex.dsl.resolve import Resolved
+from statex.dsl.resolve import resolve as resolve_rules
 from statex.header import TensorType
 from statex.paths import at, joined, written
 from statex.rebuilding import edited_around
@@ -33,13 +35,13 @@ from statex.session.stamps import kept_stamps, stamped, unread_stamps, with_stam
 from statex.session.targets import resolve
 
 
-def check(request: Request) -> Checked:
-    """Check all that can be said of a program without its checkpoints.
+def check(request: Request) -> Resolved:
+    """Return what can be said of a program without its checkpoints: its names, and warnings of those nothing uses.
 
     Raises:
         StatexError: every such error at once.
     """
-    found = check_program(request.parts, request.load, request.outside)
+    found = resolve_rules(request.parts, request.load, request.outside)
     if found.diagnostics:
         raise StatexError(found.diagnostics)
     return found
@@ -75,9 +77,9 @@ class Session(Telling):
 
     def _open(self) -> None:
         request = self.request
-        self.checked = check(request)
+        self.resolved = check(request)
         with garbage.paused():
-            self.inputs = Inputs(request, self.checked)
+            self.inputs = Inputs(request, self.resolved)
         try:
             self.target = resolve(request.target, self.inputs.nested_at)
             with garbage.paused():
@@ -90,14 +92,12 @@ class Session(Telling):
     def _plan(self) -> Plan:
         request, inputs = self.request, self.inputs
         plan = compile_plan(
-            request.parts,
-            self.checked,
+            self.resolved,
             # A new version takes the place of the old one, wherever what is noted of its module goes.
             inputs.header if request.stamp is None else without_stamp(inputs.header, request.at),
             inputs=inputs.headers,
             target=self.target.header if self.target is not None else None,
             outside=request.outside,
-            load=request.load,
             root=None if inputs.flat else written(inputs.main.tree, inputs.root),
             at=request.at,
             put_at=inputs.root_target,
@@ -110,12 +110,18 @@ class Session(Telling):
         beside = unfollowed(plan, kept, joined(inputs.root), target)
         label = inputs.main.label
         notes = (*notes_left(inputs.main.left_notes, label), *unread_stamps(plan.notes, label))
-        found = (*plan.warnings, *beside, *module_warnings(headers), *notes)
+        found = (*self._unused(plan), *plan.warnings, *beside, *module_warnings(headers), *notes)
         state = at(inputs.main.tree, inputs.root)
         if request.stamp is not None:
             warnings = (*found, *kept_stamps(replace(plan, metadata=None), state))
             return replace(plan, metadata=stamped(plan.metadata, request.at, request.stamp), warnings=warnings)
         return replace(plan, warnings=(*found, *kept_stamps(plan, state)))
+
+    def _unused(self, plan: Plan) -> Iterator[Diagnostic]:
+        """Yield the lints of the program; of an input that nothing reads, the plan says which tensors these are."""
+        said = {one.span for one in plan.warnings if one.code is lints.INPUT_UNREAD}
+        declared = {one.name.span for one in self.resolved.inputs if one.name.span in said}
+        yield from (one for one in self.resolved.warnings if one.span not in declared)
 
     def layout(self, format: Format | None = None) -> WritePlan:
         """Return what a file of a format will be, named after the input; the format is by default that of the input.

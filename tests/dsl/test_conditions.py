@@ -132,13 +132,13 @@ def test_a_macro_asks_for_the_current_key_too() -> None:
 
 
 def test_a_parameter_of_a_recipe_may_be_used_in_a_condition_alone() -> None:
-    from statex.dsl.check import check_program
     from statex.dsl.parts import Outside, Part
+    from statex.dsl.resolve import resolve
     from statex.grammar import parse
     from statex.source import Source
 
     program = parse(Source("r", "drop a.w where exists({$n}.w) and exists(ft::a.w)"))
-    found = check_program([Part(program, shared=True)], lambda *_: program.source, Outside(inputs={"ft": False}))
+    found = resolve([Part(program, shared=True)], lambda *_: program.source, Outside(inputs={"ft": False}))
     assert found.used == {"n"}
     assert found.read == {"ft"}
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 import statex
 from statex import StatexError
 from statex.diagnostics import Diagnostic
-from statex.dsl.check import check_program
 from statex.dsl.parameters import Given
 from statex.dsl.parts import Outside, Part, addresses, short_names, stem_of
+from statex.dsl.resolve import resolve
 from statex.grammar import parse
 from statex.rulefiles import includes_from, read_include, read_rules
 from statex.source import Source
@@ -114,7 +114,7 @@ def test_all_shared_parts_are_one_scope() -> None:
         Part(parse(Source("file.sx", "let n = 3\nset a.w = m")), stem="file"),
         Part(parse(Source("2", "let m = n\nuse f()")), shared=True),
     ]
-    found = check_program(parts, read_include, Outside())
+    found = resolve(parts, read_include, Outside())
     assert [(d.code.id, d.span.source.name if d.span else "") for d in found.diagnostics] == [("SX202", "file.sx")]
 
 

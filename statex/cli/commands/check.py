@@ -34,7 +34,8 @@ def check(
 ) -> None:
     """Check rules or a recipe, and write nothing.
 
-    Of rules, syntax and names are checked; where IN is given, also keys and shapes, and the result against a target.
+    Of rules, syntax and names are checked, and names that nothing uses are warnings; where IN is given, also keys and
+    shapes, and the result against a target.
 
     \b
     statex check rules.sx
@@ -60,12 +61,12 @@ def check(
         )
     policy = requests.warnings(saying.warnings)
     wanted = requests.request(found.rules, source, program, aim)
-    warnings: tuple[Diagnostic, ...] = ()
     if source is None:
-        check_rules(wanted)
+        found_in = check_rules(wanted).warnings
     else:
         with redirect_stdout(sys.stderr):
-            warnings = judged(_warnings(wanted), policy)
+            found_in = _warnings(wanted)
+    warnings = judged(found_in, policy)
     if saying.json:
         print_json({"ok": True, "warnings": [to_json(w) for w in warnings]})
         return

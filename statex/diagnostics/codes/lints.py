@@ -119,6 +119,27 @@ MODULE_READ = declare(
     example="statex apply -e \"root 'model' -> ''\" yolo.pt yolo.safetensors",
     mend="Compare with the model: `--target module:callable`.",
 )
+UNUSED_NAME = declare(
+    "SX925",
+    "a name that nothing uses",
+    exit=0,
+    meaning="A parameter, a `let`, a macro, an argument of a macro or an input is defined and never used: what was "
+    "meant to use it may be missing, or be spelled like something else. Macros of included files are not reported, nor "
+    "those of a file that only defines names: they are there for other files.",
+    example="let factor = 2\nset a.weight = it * 3",
+    mend="Remove it. A name that begins with `_` is never reported.",
+)
+UNUSED_CAPTURE = declare(
+    "SX926",
+    "a capture that nothing uses",
+    exit=0,
+    meaning="A statement makes new keys, and a capture of its pattern is neither in the template nor in the condition "
+    "or the value. What it matched is gone from the new keys, and two keys that differ only there become one. "
+    "Statements that make no new keys are not looked at: in `drop layers.{i}.bias` the name says what stands there.",
+    example="rename a.{part} -> b.weight",
+    mend="Put it into the template. If any text will do, write it without a name: `{_}`, `{_:int}`, `{_:**}`. A name "
+    "that begins with `_` is never reported.",
+)
 CONFIG_KEPT = declare(
     "SX917",
     "a config.json that states another dtype",

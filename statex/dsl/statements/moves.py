@@ -13,14 +13,13 @@ from statex.dsl.captures import Bindings, Captured, CaptureType
 from statex.dsl.compiler import Compiler
 from statex.dsl.literals import literal_captures
 from statex.dsl.matches import Clause, Match, main_only
-from statex.dsl.patterns import all_told, compile_pattern
+from statex.dsl.patterns import all_told
 from statex.dsl.plan import Change
 from statex.dsl.reports import LONGEST_KEY, ambiguous, long_key
 from statex.dsl.rewrite import AffixMode, AffixTable, Holds, PartTable, TextTable, plain_text
 from statex.dsl.scope import Scope
 from statex.dsl.state import Made, Outcome
 from statex.dsl.statements.empty_keys import instead
-from statex.dsl.templates import compile_template
 from statex.dsl.written import show_rules
 from statex.grammar import factory as make
 from statex.grammar import tree
@@ -382,8 +381,8 @@ def _parts(compiler: Compiler, node: tree.Rename, scope: Scope) -> Rewrite:
     constants = compiler.constants(scope)
     outer_types = _outer_types(compiler, node.span, scope)
     for row in node.rows:
-        pattern = compile_pattern(row.source, splice=scope.splice, known=outer_types)
-        template = compile_template(row.target, splice=scope.splice)
+        pattern = compiler.pattern(row.source, scope, outer_types, placed=False)
+        template = compiler.template(row.target, scope, placed=False)
         problems += template.check({**outer_types, **pattern.captures}, {*constants, "key"})
         rows.append((pattern, template))
     if problems:

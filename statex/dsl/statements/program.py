@@ -23,7 +23,6 @@ from statex.dsl.values import UNKNOWN, PatternValue, Value, is_unknown
 from statex.dsl.written import show_rules
 from statex.grammar import factory as make
 from statex.grammar import tree
-from statex.source import Source
 
 Run = Callable[[Compiler, Sequence[tree.Statement], Scope], None]
 """Carries out statements; handed in by the table of all statements."""
@@ -135,9 +134,8 @@ def _input_count(name: str, count: int, node: tree.Input, in_recipe: bool) -> Di
 
 def include(compiler: Compiler, node: tree.Include, scope: Scope, run: Run) -> None:
     """Carry out another rule file, a scope of its own; its macros are known afterwards."""
-    program = compiler.included(scope.folder, node.path.value) if _is_relative(node) else _absolute(node)
+    program = compiler.included(scope.folder, node.path.value)
     source = program.source
-    _check_cycle(node, scope, source)
     given = {
         b.name.name: Given(Evaluator(compiler, scope, Context()).plain(b.value, "`with`"), b.span, typed=True)
         for b in node.bindings
@@ -146,26 +144,6 @@ def include(compiler: Compiler, node: tree.Include, scope: Scope, run: Run) -> N
     check_names(program.statements, given, node.span)
     compiler.run_with(program.statements, inner, compiler.outside.values_for(stem_of(source.name), given))
     scope.macros.update(inner.macros)
-
-
-def _is_relative(node: tree.Include) -> bool:
-    return not node.path.value.startswith(("/", "\\")) and ":" not in node.path.value[:3]
-
-
-def _absolute(node: tree.Include) -> tree.Program:
-    fail(
-        codes.INCLUDE_UNREADABLE,
-        "an include path is relative to the file it is in, not absolute",
-        node.path.span,
-        help="include 'other.sx'",
-    )
-
-
-def _check_cycle(node: tree.Include, scope: Scope, source: Source) -> None:
-    for span in (*scope.used_at, node.span):
-        if span.source.name == source.name:
-            chain = " -> ".join([*(s.source.name for s in (*scope.used_at, node.span)), source.name])
-            fail(codes.INCLUDE_CYCLE, f"`{node.path.value}` includes itself", node.path.span, notes=[chain])
 
 
 def _folder(name: str) -> str:
