@@ -464,7 +464,7 @@ def test_what_is_written_nested_has_the_keys_of_the_plan(state: State, rule: str
         (
             {"a": {"b": ONES}, "a.b": ONES},
             "",
-            ["be named `a.b`: `['a', 'b']` and `['a.b']`", "--root \"['a']\"   or in the rules: root ['a']"],
+            ["be named `a.b`: `['a', 'b']` and `['a.b']`", "root=['a']   or in the rules: root ['a']"],
         ),
     ],
 )

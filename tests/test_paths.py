@@ -135,14 +135,14 @@ def test_where_the_state_is(tree: Any, root: KeyPath) -> None:
 @pytest.mark.parametrize(
     ("tree", "said"),
     [
-        ({"model": {"w": ONES}, "ema": {"w": ONES}}, ["  model  1 tensor", "  ema    1 tensor", "--root model"]),
+        ({"model": {"w": ONES}, "ema": {"w": ONES}}, ["  model  1 tensor", "  ema    1 tensor", "root='model'"]),
         (
             [{"w": ONES}, {"w": ONES}],
-            ["  0  1 tensor", "  1  1 tensor", "--root 0   or in the rules: root '0'"],
+            ["  0  1 tensor", "  1  1 tensor", "root='0'   or in the rules: root '0'"],
         ),
         (
             {"a.b": {"w": ONES}, "a": {"b": {"w": ONES}}},
-            ["  \"['a.b']\"", "  \"['a', 'b']\"", "--root \"['a.b']\"   or in the rules: root ['a.b']"],
+            ["  \"['a.b']\"", "  \"['a', 'b']\"", "root=['a.b']   or in the rules: root ['a.b']"],
         ),
     ],
 )
