@@ -12,12 +12,12 @@ from statex.grammar import parse, terms, tree
 from statex.grammar.roles import FIELDS, Role, has_current, of
 from statex.source import Source, Span
 
-NODES = {
+NODES: set[type] = {
     one for module in (tree, terms) for one in vars(module).values() if isinstance(one, type) and is_dataclass(one)
 } - {Span, Source}
-STATEMENTS = set(get_args(tree.Statement))
+STATEMENTS: set[type] = set(get_args(tree.Statement))
 EXPRESSIONS = set(get_args(tree.Expr)) | {tree.Slice, tree.Ellipsis}
-PARTS = {tree.Row, tree.MergeSource, tree.Binding, tree.Argument, tree.ValueOf, tree.MetadataOf}
+PARTS: set[type] = {tree.Row, tree.MergeSource, tree.Binding, tree.Argument, tree.ValueOf, tree.MetadataOf}
 ALLOWED = {
     tree.PatternNode: {Role.BINDING, Role.TEMPLATE, Role.ASKED, Role.CARRIED, Role.NAMING},
     tree.Name: {Role.DEFINED, Role.USED, Role.WORD, Role.READING},
@@ -43,12 +43,12 @@ def held(kind: type) -> dict[str, set[type]]:
     return {name: nodes for name, nodes in found.items() if nodes}
 
 
-@pytest.mark.parametrize("kind", sorted(STATEMENTS | PARTS, key=lambda kind: kind.__name__))
+@pytest.mark.parametrize("kind", sorted(STATEMENTS | PARTS, key=str))
 def test_every_field_of_statements_with_something_in_it_has_a_role(kind: type) -> None:
     assert FIELDS.get(kind, {}).keys() == held(kind).keys()
 
 
-@pytest.mark.parametrize("kind", sorted(FIELDS, key=lambda kind: kind.__name__))
+@pytest.mark.parametrize("kind", sorted(FIELDS, key=str))
 def test_roles_are_those_that_a_field_of_its_type_can_have(kind: type) -> None:
     for name, role in FIELDS[kind].items():
         for one in held(kind)[name]:

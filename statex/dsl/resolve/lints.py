@@ -25,8 +25,8 @@ _CALLED = {
 def lint_names(findings: Findings, used_outside: Container[str]) -> None:
     """Report the names that are defined and that nothing uses, but for those that begin with `_`.
 
-    Macros of included files, and of files that define names and do nothing, are there for others. `used_outside` are
-    names that something beside the rules uses.
+    Macros of included files, and macros and inputs of files that define names and do nothing, are there for others.
+    `used_outside` are names that something beside the rules uses.
     """
     used = set(findings.uses.values())
     for definition in findings.definitions.values():
