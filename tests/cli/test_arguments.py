@@ -338,7 +338,7 @@ class TestIncludes:
         assert steps(run, "main/rules.sx", "net.pth", "--include-path", "lib")[-1] == ("lib/part.sx", 1, "drop a.w")
 
     def test_values_for_an_included_file(self, run: Run) -> None:
-        write({"rules.sx": "param w: int = 1\ninclude 'lib/soup.sx'\ninclude 'lib/soup.sx' with w = 10",
+        write({"rules.sx": "param w: int = 1\nexpect w > 0\ninclude 'lib/soup.sx'\ninclude 'lib/soup.sx' with w = 10",
                "lib/soup.sx": "param w: int = 100\nset a.w = it + w"})  # fmt: skip
         for options, added in ([], 110), (["-D", "w=2"], 12), (["-D", "rules.w=2"], 110), (["-D", "soup.w=3"], 6):
             ended = run("apply", "rules.sx", "net.pth", "out.safetensors", "--force", *options)

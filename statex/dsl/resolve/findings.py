@@ -39,7 +39,7 @@ class Findings:
     )
     """The macros and inputs known after an included file, by its name, its blocks and the inputs known before."""
     left_open: set[Definition] = field(default_factory=set)
-    """Names that others may use, such as the macros of an included file."""
+    """Names that other files may use, such as the macros of an included one."""
 
     def define(self, kind: Kind, name: str, span: Span) -> Definition:
         """Return the definition of a name at a place; a file that is included again defines nothing new."""

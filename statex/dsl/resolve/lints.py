@@ -25,8 +25,8 @@ _CALLED = {
 def lint_names(findings: Findings, used_outside: Container[str]) -> None:
     """Report the names that are defined and that nothing uses, but for those that begin with `_`.
 
-    Macros of included files, and of files that define names and do nothing, are there for others. `used_outside` are
-    names that something beside the rules uses.
+    Macros of included files, and macros and inputs of files that define names and do nothing, are there for others.
+    `used_outside` are names that something beside the rules uses.
     """
     used = set(findings.uses.values())
     for definition in findings.definitions.values():
@@ -45,9 +45,7 @@ def _unused(definition: Definition) -> Diagnostic:
         lints.UNUSED_NAME,
         f"{called} is never {verb}",
         definition.span,
-        help="remove it"
-        if definition.kind in (Kind.INPUT, Kind.ARGUMENT)
-        else f"remove it, or call it `_{definition.name}`",
+        help=f"write `_{definition.name}` if this is meant, or remove it",
     )
 
 
@@ -65,7 +63,7 @@ def lint_captures(terms: Terms) -> None:
                     lints.UNUSED_CAPTURE,
                     f"the capture `{{{name}}}` is never used",
                     piece.span,
-                    help=f"put `{{{name}}}` into the new key; if any text will do: `{_without_name(piece)}`",
+                    help=f"write `{_without_name(piece)}` if it is not needed, or put `{{{name}}}` into the new key",
                 )
             )
 

@@ -44,7 +44,7 @@ def _resolved(parts: Sequence[Part], findings: Findings, outside: Outside) -> Re
         statements = part.program.statements
         _Resolver(names, part.folder, (part.program.source.name,)).statements(statements)
         if not _acts(together if part.shared else statements):
-            findings.left_open.update(names.macros.values())
+            findings.left_open.update((*names.macros.values(), *names.inputs.values()))
     lint_names(findings, outside.used)
     return Resolved(
         tuple(parts),
