@@ -169,6 +169,13 @@ use double()"""
     assert {key: float(one) for key, one in found.items()} == {"x.a.w": 2, "y.0.a.w": 2, "z.w": 2}
 
 
+def test_each_use_of_a_macro_asks_for_itself() -> None:
+    names = [f"a{n}" for n in range(50)]
+    rules = "macro tried(m) { if exists({$m}.w) { drop {$m}.w } }\n" + "\n".join(f"use tried('{n}')" for n in names)
+    state = {f"{name}.w": torch.ones(1) for name in names[1::7]}
+    assert statex.compile(rules).apply({**state, "b": torch.ones(1)}).keys() == {"b"}
+
+
 def test_a_program_with_errors_is_not_carried_out() -> None:
     with pytest.raises(statex.StatexError) as caught:
         statex.compile("drop nothing.here\nset a.w = it * x").plan(STATE)
