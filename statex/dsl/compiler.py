@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ from statex.dsl.nested import Nesting
 from statex.dsl.parameters import Given
 from statex.dsl.parts import Outside
 from statex.dsl.patterns import Pattern, below, compile_pattern
-from statex.dsl.plan import Allowed, Change, Same, Step
+from statex.dsl.plan import Allowed, Change, Rule, Same, Step
 from statex.dsl.questions import Questions, text_matches
 from statex.dsl.regex_help import lint_inside
 from statex.dsl.reports import ambiguous, missing_key, no_match, of_prefix
@@ -106,7 +106,10 @@ class Compiler:
             self.nesting.follow(outcome, self.step)
         ended = self.state.apply(outcome)
         self._questions.forget()
-        self.steps.append(Step(outcome.verb, outcome.span, outcome.changes, scope.used_at, ended, outcome.named))
+        one = Step(
+            outcome.verb, outcome.span, outcome.changes, scope.used_at, ended, outcome.named, outcome.rules
+        )  # fmt: skip
+        self.steps.append(one)
 
     @property
     def gone(self) -> Mapping[str, Change]:
@@ -192,6 +195,15 @@ class Compiler:
             around = clause.scope.prefix
             raise StatexError([found if around is None else of_prefix(found, around, node) for found in problems])
         return template
+
+    def rules(
+        self, sources: Iterable[tree.PatternNode], targets: Sequence[tree.PatternNode], clause: Clause
+    ) -> Iterator[Rule]:
+        """Yield what makes keys of these templates of those these patterns match, where they capture something."""
+        for source in sources:
+            pattern = self.pattern(source, clause.scope, clause.known)
+            if pattern.captures:
+                yield from (Rule(pattern, self.template(target, clause.scope)) for target in targets)
 
     def constants(self, scope: Scope, key: str | None = None) -> dict[str, object]:
         """Return the names a template may use besides captures."""

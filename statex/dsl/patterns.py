@@ -39,9 +39,9 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pattern:
-    """A compiled pattern.
+    """A compiled pattern, which is equal to itself alone.
 
     `variants` are lists of elements, one for each combination of choices that hold dots. `captures` are the named
     captures and `*n`, in order.

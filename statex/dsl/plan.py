@@ -13,6 +13,7 @@ from statex.dsl import ledger
 from statex.dsl.graph import Graph, SourceKey
 from statex.dsl.ledger import Fate, Totals
 from statex.dsl.patterns import Pattern
+from statex.dsl.templates import Template
 from statex.header import Header, Nested, OpaqueInfo, TensorInfo, TensorType
 from statex.record import record
 from statex.source import Span
@@ -39,12 +40,20 @@ Stood = SourceKey | int
 
 
 @record
+class Rule:
+    """What makes keys of keys: the template is filled with what the pattern has captured."""
+
+    pattern: Pattern
+    template: Template
+
+
+@record
 class Step:
     """A statement that was carried out, and its changes; `used_at` are the `use`s and `include`s that led to it.
 
     `ended` is what stood under the keys it took, if it did not go on as it was: what a `drop` took away, what a
     `set`, a `split` or a `merge` made other values of or replaced. `named` are the tensors of further inputs that its
-    patterns name.
+    patterns name. `rules` are those by which whole keys became others; of a row without captures, `changes` say all.
     """
 
     verb: str
@@ -53,6 +62,7 @@ class Step:
     used_at: tuple[Span, ...] = ()
     ended: tuple[Stood, ...] = ()
     named: tuple[SourceKey, ...] = ()
+    rules: tuple[Rule, ...] = ()
 
     def counts(self) -> dict[str, int]:
         """Return how many changes of each kind there were."""

@@ -35,8 +35,6 @@ class Questions:
     def count(self, pattern: Pattern, index: KeyIndex, context: Context) -> int:
         """Return the number of keys a pattern matches, with the captures of the match and the current key put in.
 
-        Pattern and index live as long as the answers.
-
         Raises:
             StatexError: SX218 for `{key}` where no key is current.
         """
@@ -44,7 +42,7 @@ class Questions:
         # Stars are never filled in.
         named = (name for name in pattern.captures if name[0] != "*" and name in bindings)
         filled = [(name, bindings[name].rendered) for name in named]
-        asked = (id(pattern), id(index), *filled)
+        asked = (pattern, index, *filled)
         if asked not in self._answers:
             self._answers[asked] = self._counted(pattern, index, bindings)
         return self._answers[asked]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from statex.dsl.graph import Graph, SourceKey
 from statex.dsl.index import KeyIndex
-from statex.dsl.plan import Change, Output, Stood
+from statex.dsl.plan import Change, Output, Rule, Stood
 from statex.dsl.values import UNKNOWN, TensorValue, Value
 from statex.header import Header, OpaqueInfo, TensorInfo, TensorType
 from statex.record import record
@@ -102,6 +102,7 @@ class Outcome:
     `consumed` are the keys it takes, `produced` is what stands under which key afterwards (a key may be both). With
     `goes_on`, what stood under each of the consumed keys stands as it was under one of the produced ones. `named` are
     the tensors of further inputs that its patterns name. `order`, where it is set, has all keys in their new order.
+    `rules` are those by which whole keys became others.
     """
 
     verb: str
@@ -112,6 +113,7 @@ class Outcome:
     goes_on: bool = False
     named: tuple[SourceKey, ...] = ()
     order: Sequence[str] | None = None
+    rules: tuple[Rule, ...] = ()
 
 
 class State:

@@ -193,7 +193,7 @@ class Traces:
     @cached_property
     def made(self) -> str | None:
         """A key that steps of the chain make, if the state has one."""
-        patterns = list(made_keys(self.chain.parts, self.chain.load))
+        patterns = list(made_keys(self.chain.resolved(0, self.chain.version)))
         return next((key for key in self.header.entries if any(one.fullmatch(key) for one in patterns)), None)
 
     def _steps(self, before: int, after: int) -> str:

@@ -169,6 +169,13 @@ use double()"""
     assert {key: float(one) for key, one in found.items()} == {"x.a.w": 2, "y.0.a.w": 2, "z.w": 2}
 
 
+def test_each_use_of_a_macro_asks_for_itself() -> None:
+    names = [f"a{n}" for n in range(50)]
+    rules = "macro tried(m) { if exists({$m}.w) { drop {$m}.w } }\n" + "\n".join(f"use tried('{n}')" for n in names)
+    state = {f"{name}.w": torch.ones(1) for name in names[1::7]}
+    assert statex.compile(rules).apply({**state, "b": torch.ones(1)}).keys() == {"b"}
+
+
 def test_a_program_with_errors_is_not_carried_out() -> None:
     with pytest.raises(statex.StatexError) as caught:
         statex.compile("drop nothing.here\nset a.w = it * x").plan(STATE)
@@ -286,3 +293,39 @@ def test_a_state_of_a_migration_is_loaded_without_a_word_of_its_rules(recwarn: p
     statex.attach(model, statex.compile("let unused = 1\nrename w.{x} -> {x}"))
     model.load_state_dict({"w.weight": torch.ones(2, 2), "w.bias": torch.ones(2)})
     assert not recwarn.list
+
+
+# --- what a plan keeps of rules -------------------------------------------------------------------------------------
+
+
+def filled(step: Any, key: str) -> list[str]:
+    """Return what the rules of a step make of a key."""
+    found = ((rule, rule.pattern.match(key)) for rule in step.rules)
+    return [rule.template.render(bindings, {}) for rule, bindings in found if bindings is not None]
+
+
+def test_steps_keep_the_patterns_and_templates_that_made_keys_of_keys() -> None:
+    state = {f"m.{i}.{p}": torch.ones(4) for i in range(2) for p in ("q", "k", "kv")} | {"a": torch.ones(1)}
+    rules = """macro moved(to) { rename m.{i:int}.{p} -> {$to}.{p} }
+rename a -> b
+use moved("layers.{i + 1}")
+within layers.{n:int} {
+  copy q -> q2
+  merge q as x, k as y -> qk = cat(x, y)
+  split kv -> k, v = chunk(2, dim=0)
+}"""
+    plan = statex.compile(rules).plan(state)
+    literal, renamed, copied, merged, split = plan.steps
+    assert literal.rules == ()
+    for step in (renamed, copied):
+        for change in step.changes:
+            assert filled(step, change.before[0]) == list(change.after)
+    for change in merged.changes:
+        assert [filled(merged, key) for key in change.before] == [list(change.after)] * 2
+    for change in split.changes:
+        assert filled(split, change.before[0]) == list(change.after)
+
+
+def test_rows_that_match_nothing_leave_no_rules() -> None:
+    (step,) = statex.compile("rename { a.{i:int}.q -> b.{i}.q\nc.{x} ->? d.{x} }").plan(STATE).steps
+    assert [rule.pattern.node.text for rule in step.rules] == ["a.{i:int}.q"]

@@ -14,7 +14,7 @@ from statex.dsl.compiler import Compiler
 from statex.dsl.literals import literal_captures
 from statex.dsl.matches import Clause, Match, main_only
 from statex.dsl.patterns import all_told
-from statex.dsl.plan import Change
+from statex.dsl.plan import Change, Rule
 from statex.dsl.reports import LONGEST_KEY, ambiguous, long_key
 from statex.dsl.rewrite import AffixMode, AffixTable, Holds, PartTable, TextTable, plain_text
 from statex.dsl.scope import Scope
@@ -32,10 +32,9 @@ Moves = dict[str, tuple[str, Span]]
 def rename(compiler: Compiler, node: tree.Rename, scope: Scope) -> Outcome:
     """Return what a `rename` comes to."""
     if node.mode is tree.RenameMode.KEY:
-        moves = _whole_keys(compiler, node, scope)
-    else:
-        moves = _rewritten(compiler, node, scope)
-    return move(compiler, "rename", node.span, moves, node)
+        moves, rules = _whole_keys(compiler, node, scope)
+        return replace(move(compiler, "rename", node.span, moves, node), rules=tuple(rules))
+    return move(compiler, "rename", node.span, _rewritten(compiler, node, scope), node)
 
 
 def move(compiler: Compiler, verb: str, span: Span, moves: Moves, node: tree.Rename | None = None) -> Outcome:
@@ -118,11 +117,13 @@ def _operands(compiler: Compiler, *keys: str) -> list[str]:
 # --- whole keys -------------------------------------------------------------------------------------------------
 
 
-def _whole_keys(compiler: Compiler, node: tree.Rename, scope: Scope) -> Moves:
+def _whole_keys(compiler: Compiler, node: tree.Rename, scope: Scope) -> tuple[Moves, list[Rule]]:
+    rules: list[Rule] = []
     winners: dict[str, tuple[int, tree.Row]] = {}
     moves: Moves = {}
     for number, row in enumerate(node.rows):
-        matches, target = _row(compiler, node, row, scope)
+        matches, target, clause = _row(compiler, node, row, scope)
+        rules += compiler.rules((row.source,), (row.target,), clause) if matches else ()
         wins = 0
         for match in matches:
             if match.key in winners:
@@ -137,7 +138,7 @@ def _whole_keys(compiler: Compiler, node: tree.Rename, scope: Scope) -> Moves:
         if node.first and matches and not wins and not (row.optional or node.optional):
             earlier = {winners[m.key][1].source.span for m in matches}
             _dead_row(compiler, row, [m.key for m in matches], list(earlier))
-    return moves
+    return moves, rules
 
 
 def _maybe(node: tree.Rename) -> str:
@@ -146,7 +147,7 @@ def _maybe(node: tree.Rename) -> str:
 
 def _row(
     compiler: Compiler, node: tree.Rename, row: tree.Row, scope: Scope
-) -> tuple[list[Match], Callable[[Match], str]]:
+) -> tuple[list[Match], Callable[[Match], str], Clause]:
     clause = Clause(scope, node.where, node.optional or row.optional, maybe=_maybe(node), templates=(row.target,))
     try:
         main_only(row.source)
@@ -155,12 +156,12 @@ def _row(
         template = compiler.checked_template(row.target, clause)
     except StatexError as error:
         compiler.report(error)
-        return [], lambda match: match.key
+        return [], lambda match: match.key, clause
     matches = compiler.matches(row.source, clause, stars=template.stars > 0)
     constants = compiler.constants(scope)
     if not template.asks_key:
-        return matches, lambda match: template.render(match.bindings, constants)
-    return matches, lambda match: template.render(match.bindings, constants | {"key": match.visible})
+        return matches, lambda match: template.render(match.bindings, constants), clause
+    return matches, lambda match: template.render(match.bindings, constants | {"key": match.visible}), clause
 
 
 def _rendered(compiler: Compiler, target: Callable[[Match], str], match: Match, scope: Scope) -> str | None:

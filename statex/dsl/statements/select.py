@@ -74,7 +74,8 @@ def copy(compiler: Compiler, node: tree.Copy, scope: Scope) -> Outcome | None:
         new: (m.entry.at_step(compiler.step), None, change.before)
         for (new, m), change in zip(added.items(), changes, strict=True)
     }
-    return Outcome("copy", node.span, changes, produced=produced)
+    rules = tuple(compiler.rules((node.source,), (node.target,), clause))
+    return Outcome("copy", node.span, changes, produced=produced, rules=rules)
 
 
 def _check_single(compiler: Compiler, source: tree.PatternNode) -> None:
