@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import prod
 from typing import Any
 
-from statex.checkpoint.contents import Buffer
 from statex.checkpoint.crc import crc32
-from statex.checkpoint.input_file import Stored
+from statex.checkpoint.input_file import Buffer, Stored
 from statex.header import TensorInfo
 from statex.strides import Atoms, Fill, Part, Tiling
 

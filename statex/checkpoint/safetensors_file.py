@@ -13,11 +13,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from statex.checkpoint.cached_file import PAGE
 from statex.checkpoint.contents import Blob, OutTensor
 from statex.checkpoint.flat_help import check_flat
 from statex.checkpoint.input_file import Extent, InputFile, Stored
 from statex.checkpoint.packed import raw_type, safetensors_type
-from statex.checkpoint.pages import PAGE, WORTH, shift
+from statex.checkpoint.pages import WORTH, shift
 from statex.checkpoint.reader import Reader
 from statex.checkpoint.stamps import from_text, marked
 from statex.checkpoint.strict_json import is_text, parse

@@ -31,6 +31,9 @@ CONSTANTS: Mapping[str, Value] = {
     "None": None,
 }
 
+TARGET = "target"
+"""The name under which conditions ask the target: `target::lm_head.weight`."""
+
 QUERY_NAMES = frozenset(query.name for query in QUERIES)
 
 

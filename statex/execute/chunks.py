@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from statex.checkpoint.contents import Buffer
+from statex.checkpoint.input_file import Buffer
 from statex.dsl.graph import Call, Graph, Ref
 from statex.dsl.ops import OPERATIONS
 from statex.dtypes import BOOL, FLOAT32, DType, Kind

@@ -6,9 +6,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from statex.checkpoint.contents import Again, Blob, Buffer, Made, Moved, OutTensor, Run
+from statex.checkpoint.contents import Again, Blob, Made, Moved, OutTensor, Run
 from statex.checkpoint.gather import Gather
-from statex.checkpoint.input_file import Stored
+from statex.checkpoint.input_file import Buffer, Stored
 from statex.checkpoint.write_plan import WritePlan
 from statex.dsl.graph import Source, SourceKey
 from statex.dsl.plan import Cost, Output, Plan

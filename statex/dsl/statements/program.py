@@ -12,13 +12,13 @@ from statex.diagnostics.suggest import did_you_mean, join_words
 from statex.dsl.compiler import Compiler
 from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.given import check_names
-from statex.dsl.inputs import TARGET, InputState
+from statex.dsl.inputs import InputState
 from statex.dsl.matches import main_only
 from statex.dsl.parameters import Given, check_default, checked, from_documents, known_type, paths_in
 from statex.dsl.parts import stem_of
 from statex.dsl.patterns import below, spliced
 from statex.dsl.plan import Allowed
-from statex.dsl.scope import Definition, MacroDefinition, Scope, taken_by_language
+from statex.dsl.scope import TARGET, Definition, MacroDefinition, Scope, taken_by_language
 from statex.dsl.values import UNKNOWN, PatternValue, Value, is_unknown
 from statex.dsl.written import show_rules
 from statex.grammar import factory as make

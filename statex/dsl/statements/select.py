@@ -9,11 +9,10 @@ from statex.diagnostics.codes import keys as codes
 from statex.dsl.captures import is_digits
 from statex.dsl.compiler import Compiler
 from statex.dsl.graph import SourceKey
-from statex.dsl.inputs import TARGET
 from statex.dsl.matches import Clause, Match
 from statex.dsl.plan import Change
 from statex.dsl.reports import LONGEST_KEY, long_key
-from statex.dsl.scope import Scope
+from statex.dsl.scope import TARGET, Scope
 from statex.dsl.state import Made, Outcome
 from statex.dsl.written import show_rules
 from statex.grammar import factory as make
