@@ -12,7 +12,7 @@ from heapq import nsmallest
 from itertools import chain, zip_longest
 
 from statex.diagnostics.suggest import did_you_mean
-from statex.dsl.ops import TURNING
+from statex.dsl.ops import CASTING, TURNING
 from statex.dsl.written import is_plain, show_rules
 from statex.dtypes import DType
 from statex.grammar import factory as make
@@ -78,7 +78,7 @@ def retypes(shapes: Differing, dtypes: Differing, result: Types) -> list[str]:
 
 
 def _cast(dtype: DType) -> tree.Call:
-    return make.call("cast", make.name(str(dtype)))
+    return make.call(CASTING.name, make.name(str(dtype)))
 
 
 def _turned(one: Type, wanted: Type) -> tree.Expr | None:

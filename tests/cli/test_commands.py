@@ -161,7 +161,7 @@ class TestApply:
         ended = run("apply", "-e", "", *arguments)
         meant = "drop linear.tied; allow missing linear.tied"
         assert ended.exit_code == 0
-        assert f"help: where the model ties them itself: {meant}\n" in ended.err
+        assert f"help: if the model ties them itself: {meant}\n" in ended.err
         ended = run("apply", "--force", "-e", meant, *arguments)
         assert (ended.exit_code, ended.err) == (0, "")
 

@@ -15,6 +15,7 @@ from statex.dsl.compiler import Compiler
 from statex.dsl.computing import check_own, rounded
 from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.matches import Clause, Match
+from statex.dsl.ops import UNSTACKING
 from statex.dsl.plan import Change
 from statex.dsl.scope import Scope
 from statex.dsl.state import Made, Outcome, computed
@@ -169,7 +170,7 @@ def _counted_slot(compiler: Compiler, node: tree.Split, over: tree.Name, clause:
             codes.OVER_CAPTURE,
             f"`over {over.name}` counts the pieces into one template with `{{{over.name}}}`, a new name",
             over.span,
-            help=show_rules(make.split(make.gap_pattern(), target, make.name("unstack"), over.name)),
+            help=show_rules(make.split(make.gap_pattern(), target, make.name(UNSTACKING.name), over.name)),
         )
     counted = {over.name: CaptureType(CaptureKind.INT)}
     template = compiler.checked_template(node.targets[0], clause, counted)
