@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from statex.checkpoint.filenames import KNOWN, OF_SETS, Names, is_index, is_stem, names_in, names_of, names_with
     from statex.checkpoint.formats.base import Format
     from statex.checkpoint.formats.registry import format_for, format_of_name, known_format
-    from statex.checkpoint.large import is_large, memory_there_is
+    from statex.checkpoint.formats.sharded import entries, holds_just, shards_in
+    from statex.checkpoint.io.large import is_large, memory_there_is
     from statex.checkpoint.opening import entry_of, open_checkpoint
     from statex.checkpoint.output import check_output, check_space
     from statex.checkpoint.reader import Reader
-    from statex.checkpoint.sharded import entries, holds_just, shards_in
     from statex.checkpoint.writer import Options, arrange, stage_checkpoint, write_checkpoint
 
 __all__ = [

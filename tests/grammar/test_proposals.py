@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from statex.dsl.written import show_rules
+from statex.dsl.keys.quoting import show_rules
 from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.grammar.messages import VERBS
@@ -79,7 +79,7 @@ def test_what_is_found(source: str, found: list[str]) -> None:
 def test_no_module_puts_rules_together() -> None:
     found = {path.relative_to(PACKAGE).as_posix(): rules_in(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
     assert {name: texts for name, texts in found.items() if texts and name not in ALLOWED} == {}, (
-        "make a tree with statex.grammar.factory, and print it with statex.dsl.written.show_rules"
+        "make a tree with statex.grammar.factory, and print it with statex.dsl.keys.quoting.show_rules"
     )
     assert {name for name in ALLOWED if not found[name]} == set()
 

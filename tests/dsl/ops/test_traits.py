@@ -12,7 +12,7 @@ import torch
 import statex
 from statex.dsl.ops import OPERATIONS, Operation
 from statex.dsl.ops.base import Aliasing
-from statex.execute.values import Values
+from statex.execute.kernels.by_torch import Values
 
 PACKAGE = Path(statex.__file__).parent
 ROOMS = ("dsl", "execute", "session", "checkpoint")
