@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test fuzz test-pipelines mutants bench lint types clean
+.PHONY: demo test test-memory fuzz test-pipelines mutants bench lint types clean
 
 demo: $(VENV)/run.stamp
 	PATH="$(CURDIR)/$(BIN):$$PATH" examples/card/demo.sh
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest $(PYTEST)
+
+# The stated memory of every operation, for all dtypes.
+test-memory: $(VENV)/dev.stamp
+	STATEX_WIDE=1 $(BIN)/python -m pytest -n 0 tests/execute/test_cost_operations.py $(PYTEST)
 
 # Random pickles, for ten minutes (FUZZ=30 for thirty).
 fuzz: $(VENV)/dev.stamp

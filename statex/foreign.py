@@ -30,6 +30,12 @@ _FAR = 8
 """How many objects deep a name is looked for."""
 
 
+def kind_of(value: object) -> str:
+    """Return what lists call a value that is not a tensor: its class, or what it stands for."""
+    kind = getattr(value, "kind", None)
+    return kind if isinstance(kind, str) else type(value).__name__
+
+
 class Foreign:
     """An object of a checkpoint that only Python code of its author could make; it stands for itself and is inert.
 

@@ -6,14 +6,15 @@ A *tree* is what a file holds with each tensor replaced by its `TensorInfo`: dic
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NoReturn
 
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
-from statex.foreign import Foreign
+from statex.diagnostics.quoting import show_label
+from statex.foreign import kind_of
 from statex.header import Header, KeyPath, OpaqueInfo, TensorInfo
-from statex.paths import at, is_container, items
+from statex.paths import as_list, as_option, at, is_container, items
 from statex.pickled_modules import is_module, state_of
 from statex.surroundings import Surroundings
 
@@ -81,9 +82,9 @@ def state_header(tree: Tree, root: KeyPath, label: str, notes: Mapping[str, str]
         entries.update(state)
     for key, path, value in joined_entries(state, containers) if not entries else ():
         if key in entries:
-            fail(codes.JOINED_TWICE, f"`{label}` has `{key}` twice: once as a key, once as a dict in a dict")
+            _refuse_twice(key, [paths.get(key, (key,)), path or (key,)], root, label)
         is_info = isinstance(value, TensorInfo | OpaqueInfo)
-        entries[key] = value if is_info else OpaqueInfo(_kind_of(value), value)
+        entries[key] = value if is_info else OpaqueInfo(kind_of(value), value)
         if path is not None:
             paths[key] = path
     return Header(
@@ -92,8 +93,17 @@ def state_header(tree: Tree, root: KeyPath, label: str, notes: Mapping[str, str]
     )  # fmt: skip
 
 
-def _kind_of(value: object) -> str:
-    return value.kind if isinstance(value, Foreign) else type(value).__name__
+def _refuse_twice(key: str, places: Sequence[KeyPath], root: KeyPath, label: str) -> NoReturn:
+    """Refuse a state with two entries that have one name."""
+    inner = next((as_list((*root, *path[:-1])) for path in places if len(path) > 1), None)
+    named = " and ".join(f"`{as_list(path)}`" for path in places)
+    ways = [f"take the inner one alone: --root {as_option(inner)}   or in the rules: root {inner}"] if inner else []
+    fail(
+        codes.JOINED_TWICE,
+        f"two entries of {show_label(label)} would both be named `{key}`: {named}",
+        help=[*ways, "or save the checkpoint again with another key for one of them" if ways else
+              "save the checkpoint again with another key for one of them"],
+    )  # fmt: skip
 
 
 def _is_flat(state: Any) -> bool:

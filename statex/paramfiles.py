@@ -19,7 +19,7 @@ _VALUES = 1_000_000
 def read_params(path: Path, *, special: bool = True) -> Mapping[str, Any]:
     """Return the names and values of a file: YAML (by the core schema of YAML 1.2) if its name ends so, else JSON.
 
-    What readers take in silence is refused: a name that comes twice in one mapping and, in YAML, aliases, anchors,
+    What readers take silently is refused: a name that comes twice in one mapping and, in YAML, aliases, anchors,
     merge keys and tags. If `special` is false, as for a file that a recipe names, a pipe or a device is refused.
 
     Raises:

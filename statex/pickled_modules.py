@@ -146,8 +146,8 @@ class _Reading:
         for found, what in (
             (self._hooks, "has hooks on `state_dict`, which are not run"),
             (self._parametrized, "has parametrizations: its keys are those of the originals"),
-            (self._odd, "is no plain tensor"),
-            (self._left, "is no module that can be read, and is left out"),
+            (self._odd, "is not a plain tensor"),
+            (self._left, "is not a module that can be read, and is left out"),
         ):
             if found:
                 yield f"{join_words(found)}: {what}"

@@ -8,8 +8,9 @@ from typing import Any, NoReturn
 
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
+from statex.diagnostics.quoting import show_label
 from statex.diagnostics.suggest import did_you_mean, join_words
-from statex.foreign import Foreign
+from statex.foreign import Foreign, kind_of
 from statex.header import KeyPath, TensorInfo
 from statex.nesting import DEPTH, Holding, Tree, is_extra_state, is_tensor, joined_entries, joins
 from statex.paths import (
@@ -21,6 +22,7 @@ from statex.paths import (
     is_below,
     is_container,
     items,
+    joined,
     readings,
     written,
 )
@@ -137,7 +139,7 @@ def find_root(tree: Tree, label: str) -> KeyPath:
     first = names[0] or names[1]
     fail(
         codes.AMBIGUOUS_ROOT,
-        f"`{label}` holds several states: which one is meant?",
+        f"{show_label(label)} holds several states: which one is meant?",
         rows=rows,
         help=[
             f"--root {as_option(first)}   or in the rules: root {in_rules(first)}",
@@ -152,12 +154,51 @@ def _only(tree: Tree, found: list[KeyPath], label: str) -> KeyPath | None:
         return ()  # the state of a module without tensors
     if not found:
         _refuse_foreign(tree, label)
-        fail(codes.NO_STATE, f"`{label}` holds no dict of tensors")
+        _no_state(tree, label)
     if len(found) == 1:
         return found[0]
     marked = [path for path in found if getattr(at(tree, path), "_metadata", None) is not None]
     if len(marked) == 1 and (not marked[0] or not any(is_below(path, marked[0]) for path in found)):
         return marked[0]
+    return None
+
+
+def _no_state(tree: Tree, label: str) -> NoReturn:
+    """Refuse a checkpoint without a state, and say what it has instead."""
+    told = show_label(label)
+    if is_tensor(tree):
+        fail(
+            codes.NO_STATE,
+            f"{told} is a single tensor, not a dict of tensors",
+            help="give it a key, and save that: {'weight': tensor}",
+        )
+    odd = _odd_key(tree)
+    if odd is not None:
+        path, key = odd
+        where = f" at `{joined(path)}`" if path else ""
+        fail(
+            codes.NO_STATE,
+            f"{told} has a dict with tensors{where} that is not a state: the keys of a state are text or ints",
+            notes=[f"it has the key {repr(key)[:60]}, of type {type(key).__name__}"],
+            help="save it again with text keys: {str(key): tensor for key, tensor in state.items()}",
+        )
+    fail(codes.NO_STATE, f"{told} holds no dict of tensors, and no list of them")
+
+
+def _odd_key(tree: Tree) -> tuple[KeyPath, object] | None:
+    """Return the outermost dict on the way to a tensor that is not a state because of a key, and that key."""
+    pending: list[tuple[Any, KeyPath, tuple[KeyPath, object] | None]] = [(tree, (), None)]
+    seen: set[int] = set()
+    while pending:
+        value, path, odd = pending.pop()
+        if is_tensor(value) and odd is not None:
+            return odd
+        if not is_container(value) or id(value) in seen or len(path) > DEPTH:
+            continue
+        seen.add(id(value))
+        if odd is None and isinstance(value, Mapping) and not joins(value):
+            odd = path, next(key for key in value if type(key) not in (str, int))
+        pending.extend((one, (*path, key), odd) for key, one in reversed([*items(value)]))
     return None
 
 
@@ -167,7 +208,7 @@ def _refuse_foreign(tree: Tree, label: str) -> None:
     if names:
         fail(
             codes.UNSAFE,
-            f"`{label}` names {join_words(names)}, which is code: it is not loaded",
+            f"{show_label(label)} names {join_words(names)}, which is code: it is not loaded",
             notes=["only tensors and plain containers are read from a pickle"],
             help="where you trust the file, save the state alone: torch.save(model.state_dict(), 'state.pth')",
         )
@@ -183,6 +224,12 @@ def _foreign(tree: Tree, depth: int = 0) -> Iterator[Foreign]:
 
 _FEW = 8
 """So many states beside one another; where there are more, the whole is one whose keys are joined."""
+
+
+def must_be_named(tree: Tree) -> bool:
+    """Say whether the state is found only where it is named: several may be meant."""
+    found = _likely(tree)
+    return bool(found) and _only(tree, found, "") is None
 
 
 def find_roots(tree: Tree, label: str) -> list[KeyPath]:
@@ -202,8 +249,7 @@ def find_roots(tree: Tree, label: str) -> list[KeyPath]:
 def _size(found: Any) -> str:
     if isinstance(found, Foreign):
         return f"the module {found.name}"
-    own = sum(is_tensor(value) for _, value in items(found))
-    count = own or sum(is_tensor(value) for _, _, value in joined_entries(found))
+    count = sum(is_tensor(value) for _, _, value in joined_entries(found))
     return f"{count} tensor{'' if count == 1 else 's'}"
 
 
@@ -223,7 +269,7 @@ def root_at(tree: Tree, given: Address, label: str, span: Span | None = None) ->
         two_readings(str(given), states, span)
     if states:
         return states[0]
-    kind = f", but a {type(at(tree, found[0])).__name__}" if found else ""
+    kind = f", but a {kind_of(at(tree, found[0]))}" if found else ""
     _no_root(tree, given if isinstance(given, str) else as_list(tuple(given)), kind, label, span)
 
 
@@ -265,7 +311,7 @@ def _no_root(tree: Tree, text: str, there: str, label: str, span: Span | None) -
     near = did_you_mean(text, known) or [written(tree, p) for p in candidates(tree) if p][:1]
     fail(
         codes.NO_ROOT,
-        f"`{label}` has no dict of names at `{text}`{there}",
+        f"{show_label(label)} has no dict of names at `{text}`{there}",
         span,
         notes=[f"it has {join_words([f'`{p}`' for p in known], limit=8)}"] if known else ["it is one flat state"],
         help=f"did you mean `{near[0]}`?" if near else (),

@@ -78,7 +78,7 @@ def _check_name(path: str) -> None:
     if path.startswith(("/", "\\")) or os.path.isabs(path):
         fail(
             codes.INCLUDE_UNREADABLE,
-            "an include is named relative to the file it stands in, not absolutely",
+            "an include path is relative to the file it is in, not absolute",
             help=f"include '{path.replace(chr(92), '/').rpartition('/')[2]}'",
         )
 

@@ -8,7 +8,7 @@ einops' `(h two d)`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import product
+from itertools import accumulate, product
 from math import prod
 
 from statex.record import record
@@ -377,28 +377,35 @@ def _flattened(shape: Dims, start: Dims, dims: tuple[Atoms, ...]) -> Iterator[tu
 
 
 def _unflattened(shape: Dims, at: int, atoms: Atoms) -> list[_Box] | None:
-    """Return the boxes that a run of the joined dim fills."""
+    """Return the boxes that a run of the joined dim fills, or `None` where these are too many."""
     if len(shape) < 2:
         return [((at,) * len(shape), 0, (atoms,) * len(shape))]
-    size, count = prod(shape[1:]), length_of(atoms)
-    outer, rest = divmod(at, size)
-    if not rest and count % size == 0:
-        dims = _split(atoms, (count // size, *shape[1:]))
-        return None if dims is None else [((outer, *(0,) * (len(shape) - 1)), 0, dims)]
+    size = prod(shape[1:])
     boxes: list[_Box] = []
-    head = min(size - rest, count) if rest or count < size else count - count % size
-    if head < count:
-        done = 0
-        for length in (head, count - head):
-            for offset, piece in _taken(atoms, done, length):
-                found = _unflattened(shape, at + done, piece)
-                if found is None:
-                    return None
-                boxes += [(start, offset + more, dims) for start, more, dims in found]
-                done += length_of(piece)
-        return boxes
-    inner = _unflattened(shape[1:], rest, atoms)
-    return None if inner is None else [((outer, *start), offset, ((), *dims)) for start, offset, dims in inner]
+    pending = [(at, 0, atoms)]
+    while pending:
+        at, offset, atoms = pending.pop()
+        count = length_of(atoms)
+        outer, rest = divmod(at, size)
+        head = min(size - rest, count) if rest or count < size else count - count % size
+        if not rest and count % size == 0:
+            dims = _split(atoms, (count // size, *shape[1:]))
+            found = None if dims is None else [((outer, *(0,) * (len(shape) - 1)), 0, dims)]
+        elif head < count:
+            # Each may have its own in every row: a stack, and no recursion.
+            pieces = [*_taken(atoms, 0, head), *_taken(atoms, head, count - head)]
+            ends = accumulate([length_of(piece) for _, piece in pieces], initial=at)
+            pending += reversed(
+                [(start, offset + more, piece) for start, (more, piece) in zip(ends, pieces, strict=False)]
+            )
+            found = []
+        else:
+            inner = _unflattened(shape[1:], rest, atoms)
+            found = None if inner is None else [((outer, *start), more, ((), *dims)) for start, more, dims in inner]
+        if found is None or len(boxes) + len(found) > MOST_PARTS:
+            return None
+        boxes += [(start, offset + more, dims) for start, more, dims in found]
+    return boxes
 
 
 # --- the order of the elements --------------------------------------------------------------------------------------

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -71,3 +74,35 @@ def _check_regular(mode: int) -> None:
         raise Unreadable("is a folder")
     if not stat.S_ISREG(mode):
         raise Unreadable("is not a regular file")
+
+
+def replace_text_file(path: Path, text: str) -> None:
+    """Put a text in the place of a file's, at once or not at all; its permissions stay, and links to it.
+
+    Raises:
+        OSError: if that cannot be done; the file is then as it was.
+    """
+    whole = Path(os.path.realpath(path))
+    if not os.access(whole, os.W_OK):
+        # The folder alone decides whether a file may be replaced, but who made it read-only wants it as it is.
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    handle, name = tempfile.mkstemp(prefix=f".{whole.name}.", dir=whole.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(text.encode("utf-8"))
+            file.flush()
+            _take_over(file.fileno(), whole.stat())
+            os.fsync(file.fileno())
+        os.replace(name, whole)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _take_over(handle: int, old: os.stat_result) -> None:
+    """Give a file the owner, as far as that is allowed, and the permissions of another."""
+    if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
+        # Root may give a file away, others only keep it.
+        with suppress(PermissionError):
+            os.fchown(handle, old.st_uid, old.st_gid)
+    os.fchmod(handle, stat.S_IMODE(old.st_mode))

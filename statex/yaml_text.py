@@ -327,7 +327,7 @@ class _Reader:
         if ": " not in self._text[begin:at] and not self._text[begin:at].lstrip().startswith("- "):
             start = begin + len(self._text[begin:at]) - len(self._text[begin:at].lstrip())
             return BadYaml(
-                "this line goes on with the text above it, and a `:` cannot stand in it", start, end,
+                "this line goes on with the text above it, and it cannot contain a `:`", start, end,
                 help="indent a key like the keys beside it, or quote the whole text",
             )  # fmt: skip
         return BadYaml("`: ` begins a second mapping in this line", at, help="quote a text that holds `: `")

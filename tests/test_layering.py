@@ -72,7 +72,7 @@ ALLOWED = {
     "grammar": room(FOUNDATIONS, "lark"),
     "dsl": room(f"{FOUNDATIONS} grammar", "regex einops"),
     "checkpoint": room(FOUNDATIONS, "torch numpy isal"),
-    "execute": room(f"{FOUNDATIONS} dsl checkpoint", "torch numpy"),
+    "execute": room(f"{FOUNDATIONS} grammar dsl checkpoint", "torch numpy"),
     "session": room(f"{FOUNDATIONS} grammar dsl checkpoint execute", "torch yaml msgspec"),
     "recipe": room(f"{FOUNDATIONS} grammar dsl session", "msgspec yaml"),
     "migrating": room(f"{FOUNDATIONS} grammar dsl checkpoint execute session", "torch"),

@@ -455,3 +455,20 @@ def test_what_is_written_nested_has_the_keys_of_the_plan(state: State, rule: str
     assert sorted(statex.compile("root ''").plan(done).outputs) == sorted(plan.outputs)
     kept = [key for key, output in plan.outputs.items() if output.born == key]
     assert all(plan.nested.paths.get(key) == before.nested.paths.get(key) for key in kept)
+
+
+@pytest.mark.parametrize(
+    ("tree", "root", "said"),
+    [
+        ({0: ONES, "0": ONES}, None, ["be named `0`: `[0]` and `['0']`", "save the checkpoint again"]),
+        (
+            {"a": {"b": ONES}, "a.b": ONES},
+            "",
+            ["be named `a.b`: `['a', 'b']` and `['a.b']`", "root=['a']   or in the rules: root ['a']"],
+        ),
+    ],
+)
+def test_entries_that_get_one_name(tree: Any, root: str | None, said: list[str]) -> None:
+    with pytest.raises(StatexError, match="SX608") as caught:
+        statex.compile("").plan(tree, root=root)
+    assert all(one in str(caught.value) for one in said), str(caught.value)

@@ -135,14 +135,14 @@ def test_where_the_state_is(tree: Any, root: KeyPath) -> None:
 @pytest.mark.parametrize(
     ("tree", "said"),
     [
-        ({"model": {"w": ONES}, "ema": {"w": ONES}}, ["  model  1 tensor", "  ema    1 tensor", "--root model"]),
+        ({"model": {"w": ONES}, "ema": {"w": ONES}}, ["  model  1 tensor", "  ema    1 tensor", "root='model'"]),
         (
             [{"w": ONES}, {"w": ONES}],
-            ["  0  1 tensor", "  1  1 tensor", "--root 0   or in the rules: root '0'"],
+            ["  0  1 tensor", "  1  1 tensor", "root='0'   or in the rules: root '0'"],
         ),
         (
             {"a.b": {"w": ONES}, "a": {"b": {"w": ONES}}},
-            ["  \"['a.b']\"", "  \"['a', 'b']\"", "--root \"['a.b']\"   or in the rules: root ['a.b']"],
+            ["  \"['a.b']\"", "  \"['a', 'b']\"", "root=['a.b']   or in the rules: root ['a.b']"],
         ),
     ],
 )
@@ -156,6 +156,26 @@ def test_no_state() -> None:
     for tree in ({"epoch": 3, "list": [1, 2]}, [1, 2], 5):
         with pytest.raises(StatexError, match="SX605"):
             find_root(tree, "it")
+
+
+@pytest.mark.parametrize(
+    ("tree", "said"),
+    [
+        (ONES, ["`it` is a single tensor", "{'weight': tensor}"]),
+        ({(1, 2): ONES}, ["the key (1, 2), of type tuple", "text or ints"]),
+        ({"a": {None: {"w": ONES}}}, ["a dict with tensors at `a` that", "the key None, of type NoneType"]),
+        ({"epoch": 3, (1, 2): 4}, ["`it` holds no dict of tensors"]),
+    ],
+)
+def test_what_there_is_instead_of_a_state(tree: Any, said: list[str]) -> None:
+    with pytest.raises(StatexError, match="SX605") as caught:
+        find_root(describe(tree), "it")
+    assert all(one in str(caught.value) for one in said), str(caught.value)
+
+
+def test_a_state_in_memory_has_no_name_in_backticks() -> None:
+    with pytest.raises(StatexError, match=r"SX605.*: the checkpoint holds no dict"):
+        statex.compile("drop a").plan({"epoch": 3})
 
 
 def test_containers_that_hold_themselves_or_stand_in_many_places() -> None:

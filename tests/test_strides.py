@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy
+import pytest
 from hypothesis import given, settings
 
-from statex.strides import MOST_PARTS
-from tests.tilings import Pair, chains, elements, filled
+from statex.strides import MOST_PARTS, joined
+from tests.tilings import Pair, chains, elements, filled, source
 
 
 def test_a_tiling_is_what_numpy_makes_of_an_array() -> None:
@@ -27,3 +29,17 @@ def test_a_tiling_is_what_numpy_makes_of_an_array() -> None:
     holds()
     # Strides cannot say it all, but nearly.
     assert 20 * seen[False] < seen[True]
+
+
+@pytest.mark.parametrize(("rows", "is_said"), [(200, True), (4000, False)])
+def test_what_cuts_every_row_of_many(rows: int, is_said: bool) -> None:
+    array, tiling = source(0, (10, rows))
+    assert tiling is not None
+    flat = tiling.permuted([1, 0]).reshaped((10 * rows,))
+    assert flat is not None
+    rolled = joined([flat.sliced(0, 10 * rows - 1, 1), flat.sliced(0, 0, 10 * rows - 1)], 0)
+    assert rolled is not None
+    found = rolled.reshaped((rows, 10))
+    assert (found is not None) is is_said, "there may be so many parts, and no more"
+    if found is not None:
+        assert (filled(found) == numpy.roll(array.T.reshape(-1), 1).reshape(rows, 10)).all()

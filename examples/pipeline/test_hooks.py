@@ -1,4 +1,4 @@
-"""`.pre-commit-hooks.yaml`, and what pre-commit runs by it: `statex check` with all rule files of a commit at once."""
+"""`.pre-commit-hooks.yaml`, and what pre-commit runs by it: commands with all rule files of a commit at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ RULES = sorted((ROOT / "examples").rglob("*.sx"))
 # Parameters, inputs, `let`s and macros of the same names as in other files, and errors of their own.
 FURTHER = {
     "family.sx": "input head[]\nparam heads: float = 1.5\nlet k = 3\nset ** = it * heads * k + mean(head::{key})",
-    "single.sx": "input head root 'model'\nparam heads: list\nlet k = 'a'\ncopy head::{n} -> {n}.{$k}\nexpect 2 in heads",
+    "single.sx": "input head root 'model'\nparam heads: list\nlet k = 'a'\n"
+    "copy head::{n} -> {n}.{$k}\nexpect 2 in heads",
     "macro.sx": "macro f(a) { drop {$a} }\nuse f('x')",
     "other_macro.sx": "root 'a'\nmacro f(a, b) { rename {$a} -> {$b} }\nuse f('x', 'y')",
     "undefined.sx": "set ** = it * k",
@@ -29,9 +30,9 @@ FURTHER = {
 }
 
 
-def hook() -> dict[str, Any]:
-    (found,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
-    return dict(found)
+def hooks() -> dict[str, dict[str, Any]]:
+    """Return the hooks by their ids."""
+    return {one["id"]: one for one in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())}
 
 
 def checked(capsys: pytest.CaptureFixture[str], *files: Path) -> tuple[int, set[str]]:
@@ -43,15 +44,19 @@ def checked(capsys: pytest.CaptureFixture[str], *files: Path) -> tuple[int, set[
     return int(ended.value.code or 0), set(text.err.splitlines())
 
 
-def test_the_hook_is_one() -> None:
-    assert hook()["id"] == "statex-check"
-    assert hook()["entry"] == "statex check"
-    assert hook()["language"] == "python"
-    assert all(re.search(hook()["files"], str(path)) for path in RULES)
-    assert not re.search(hook()["files"], "rules.sx.orig")
+@pytest.mark.parametrize(("name", "entry"), [("statex-check", "statex check"), ("statex-fmt", "statex fmt")])
+def test_a_hook(name: str, entry: str) -> None:
+    hook = hooks()[name]
+    assert (hook["entry"], hook["language"]) == (entry, "python")
+    assert all(re.search(hook["files"], str(path)) for path in RULES)
+    assert not re.search(hook["files"], "rules.sx.orig")
+
+
+def test_the_local_hooks_are_these() -> None:
     (repo,) = yaml.safe_load((HERE / ".pre-commit-config.yaml").read_text())["repos"]
-    (local,) = repo["hooks"]
-    assert {**hook(), **local, "language": "python"} == hook()
+    assert [one["id"] for one in repo["hooks"]] == [*hooks()]
+    for local in repo["hooks"]:
+        assert {**hooks()[local["id"]], **local, "language": "python"} == hooks()[local["id"]]
 
 
 def test_files_checked_together_are_judged_as_each_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,12 +74,14 @@ def test_files_checked_together_are_judged_as_each_alone(tmp_path: Path, capsys:
     assert checked(capsys, *right) == (0, set())
 
 
-def test_the_entry_runs(tmp_path: Path) -> None:
+def test_the_entries_run(tmp_path: Path) -> None:
+    check, fmt = hooks()["statex-check"]["entry"], hooks()["statex-fmt"]["entry"]
     names = []
     for number, path in enumerate(RULES):
         names.append(f"{number}/{path.name}")
         (tmp_path / str(number)).mkdir()
         (tmp_path / names[-1]).write_bytes(path.read_bytes())
-    assert shell(f"{hook()['entry']} {' '.join(names)}", tmp_path).endswith(": no errors\n")
+    assert shell(f"{check} {' '.join(names)}", tmp_path).endswith(": no errors\n")
+    assert shell(f"{fmt} {' '.join(names)}", tmp_path) == f"{len(names)} files left as they are\n"
     (tmp_path / names[0]).write_text("rename a ->\n")
-    assert f" --> {names[0]}:1:" in shell(f"{hook()['entry']} {' '.join(names)}", tmp_path, exit_code=1)
+    assert f" --> {names[0]}:1:" in shell(f"{check} {' '.join(names)}", tmp_path, exit_code=1)

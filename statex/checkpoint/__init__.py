@@ -7,11 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from statex.checkpoint.beside import OtherFile, copied_into, other_files, read_whole
+    from statex.checkpoint.beside import OtherFile, copied_into, is_never_copied, never_copied, other_files, read_whole
     from statex.checkpoint.filenames import KNOWN, OF_SETS, Names, is_index, is_stem, names_in, names_of, names_with
     from statex.checkpoint.formats.base import Format
     from statex.checkpoint.formats.registry import format_for, format_of_name, known_format
-    from statex.checkpoint.large import is_large
+    from statex.checkpoint.large import is_large, memory_there_is
     from statex.checkpoint.opening import entry_of, open_checkpoint
     from statex.checkpoint.output import check_output, check_space
     from statex.checkpoint.reader import Reader
@@ -37,11 +37,14 @@ __all__ = [
     "holds_just",
     "is_index",
     "is_large",
+    "is_never_copied",
     "is_stem",
     "known_format",
+    "memory_there_is",
     "names_in",
     "names_of",
     "names_with",
+    "never_copied",
     "open_checkpoint",
     "other_files",
     "read_whole",
@@ -69,12 +72,15 @@ _OWNERS = {
     "holds_just": "sharded",
     "is_index": "filenames",
     "is_large": "large",
+    "memory_there_is": "large",
     "is_stem": "filenames",
     "known_format": "formats.registry",
     "names_in": "filenames",
     "names_of": "filenames",
     "names_with": "filenames",
     "open_checkpoint": "opening",
+    "is_never_copied": "beside",
+    "never_copied": "beside",
     "other_files": "beside",
     "read_whole": "beside",
     "shards_in": "sharded",

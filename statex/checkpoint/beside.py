@@ -46,7 +46,7 @@ class OtherFile:
 def other_files(folder: Path) -> tuple[list[OtherFile], list[str]]:
     """Return what a folder has beside weights and their index: files that can be copied along, and names of the rest.
 
-    The rest are folders (`name/`) and links that are not followed (`name@`). Hidden ones are the business of tools.
+    The rest are folders (`name/`) and links that are not followed (`name@`). Hidden files and weights are in neither.
     """
     files: list[OtherFile] = []
     rest: list[str] = []
@@ -62,6 +62,25 @@ def other_files(folder: Path) -> tuple[list[OtherFile], list[str]]:
         elif entry.is_symlink():
             rest.append(f"{entry.name}@")
     return files, rest
+
+
+def is_never_copied(name: str) -> bool:
+    """Say whether a file stays behind because of its name: it is hidden, or ends as weights do."""
+    return name.startswith(".") or is_weights(name)
+
+
+def never_copied(folder: Path) -> list[str]:
+    """Return the names of the files of a folder that stay behind: hidden ones, and weights that are read or are not.
+
+    Those of `torch.distributed.checkpoint`, which are always read, and those of interrupted runs are left out.
+    """
+    return [
+        entry.name
+        for entry in entries(folder)
+        if is_never_copied(entry.name)
+        and not entry.name.endswith((".distcp", ".metadata", ".statex-journal"))
+        and (entry.is_file() or entry.is_symlink())
+    ]
 
 
 def _looked_at(real: str) -> os.stat_result | None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import errno
 import os
 
-from statex.checkpoint.contents import Buffer
 from statex.checkpoint.crc import crc32
-from statex.checkpoint.input_file import Extent
-from statex.checkpoint.pages import PAGE
+from statex.checkpoint.input_file import Buffer, Extent
 from statex.checkpoint.writeback import Writeback
 from statex.progress import Watch
 
@@ -22,6 +20,9 @@ _RUN = 1 << 26
 _ALIGNED = 1 << 17
 """Large writes go from one multiple of this to the next, and so do the pieces that the kernel copies: ext4 makes pages
 in groups that way. Smaller groups take longer, larger ones take longer where little memory is free in one piece."""
+
+PAGE = 4096
+"""What the kernel copies by, and what file systems that can share (XFS, btrfs) share, from the start of one."""
 
 
 class CachedFile:

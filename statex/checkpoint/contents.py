@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from statex.checkpoint.crc import combined
-from statex.checkpoint.input_file import SLICE, Extent, InputFile, Stored
+from statex.checkpoint.input_file import SLICE, Buffer, Extent, InputFile, Stored
 from statex.header import TensorType
 from statex.record import record
-
-Buffer = bytes | bytearray | memoryview
-"""Bytes; who made a mutable buffer does not change it afterwards."""
 
 
 class Blob:

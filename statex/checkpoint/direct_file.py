@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from statex.checkpoint.contents import Buffer
 from statex.checkpoint.crc import crc32
-from statex.checkpoint.input_file import Extent
+from statex.checkpoint.input_file import Buffer, Extent
 from statex.progress import Watch
 
 _BLOCK = 1 << 20

@@ -20,21 +20,20 @@ from typing import Any
 from statex.checkpoint.contents import Blob, Made, Moved, OutTensor
 from statex.checkpoint.crc import crc32
 from statex.checkpoint.formats.dcp import HEADER
-from statex.checkpoint.input_file import InputFile
+from statex.checkpoint.input_file import InputFile, inside
 from statex.checkpoint.materialize import Materializer
 from statex.checkpoint.memory_output import MemoryOutput
 from statex.checkpoint.objects import NAMES, Call, Global
+from statex.checkpoint.output_file import put
 from statex.checkpoint.pickle_reader import PickleReader
 from statex.checkpoint.pieces import Box, Piece, Pieced, Places, check_boxes, sizes_of
 from statex.checkpoint.reader import Reader
-from statex.checkpoint.sharded import inside
 from statex.checkpoint.stamps import all_as_text, with_stamps
 from statex.checkpoint.syncing import sync_path
 from statex.checkpoint.torch_file import TorchReader
 from statex.checkpoint.torch_layout import archive
 from statex.checkpoint.unread import Unread, refuse_unread
 from statex.checkpoint.walks import leaves, mapped
-from statex.checkpoint.writer import put
 from statex.checkpoint.zip_directory import LOCAL
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import files as codes
@@ -83,7 +82,7 @@ class DistributedReader(Reader):
             text = _stamps_of(header)
             self._tree = with_stamps(tree, text) if text is not None else tree
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            file.damaged(f"it is no metadata of torch.distributed.checkpoint: {error or type(error).__name__}")
+            file.damaged(f"it is not metadata of torch.distributed.checkpoint: {error or type(error).__name__}")
 
     @property
     def tree(self) -> Any:

@@ -13,6 +13,7 @@ from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.quoting import show_key, show_text
 from statex.dtypes import DType
+from statex.foreign import kind_of
 from statex.header import OpaqueInfo, TensorInfo
 from statex.paths import is_container
 
@@ -51,10 +52,10 @@ def unpacking(dtypes: Iterable[DType]) -> list[str]:
 
 def _kind(key: object, value: Any) -> str:
     if not isinstance(key, str) or not is_text(key):
-        return "its name is no text"
+        return "its name is not text"
     if isinstance(value, TensorInfo | OutTensor):
         return f"{value.type.dtype} tensor"
-    return value.kind if hasattr(value, "kind") else type(value).__name__
+    return kind_of(value)
 
 
 def leave_out(tree: Any, holds: Holds, instead: str) -> list[str]:

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import prod
 from typing import Any
 
-from statex.checkpoint.contents import Buffer
 from statex.checkpoint.crc import crc32
-from statex.checkpoint.input_file import Stored
+from statex.checkpoint.input_file import Buffer, Stored
 from statex.header import TensorInfo
 from statex.strides import Atoms, Fill, Part, Tiling
 
@@ -71,18 +70,21 @@ class Gather:
         Raises:
             StatexError: SX604 where a storage does not have the checksum that is recorded.
         """
-        import numpy
-
         blocks = self._blocks()
         for stored in self.checked_apart:
             stored.check()
         for block in blocks:
-            loaded = self._loaded(block)
-            for panel in _cut(loaded, _PANEL // self._size):
-                target = numpy.empty(panel.shape, _BITS[self._size])
-                for part in panel.parts:
-                    _copy(_box(target, part), _view(part, self._size))
-                yield target.reshape(-1).view("u1").data
+            yield from self._panels(block)
+
+    def _panels(self, block: Tiling) -> Iterator[Buffer]:
+        """Yield the bytes of a block, which is let go before the next one is read: names here end with it."""
+        import numpy
+
+        for panel in _cut(self._loaded(block), _PANEL // self._size):
+            target = numpy.empty(panel.shape, _BITS[self._size])
+            for part in panel.parts:
+                _copy(_box(target, part), _view(part, self._size))
+            yield target.reshape(-1).view("u1").data
 
     @property
     def checked_apart(self) -> list[Stored]:

@@ -18,6 +18,9 @@ from statex.diagnostics.codes import files as codes
 from statex.progress import Add, unheard
 from statex.record import record
 
+Buffer = bytes | bytearray | memoryview
+"""Bytes; who made a mutable buffer does not change it afterwards."""
+
 SLICE = 256 * 1024
 """Bytes that are read at a time where a whole region need not be in memory: they stay in the processor's cache."""
 _NEAR, _WINDOW = 2048, 16384
@@ -37,7 +40,7 @@ class InputFile:
         self._opened = os.fstat(self.fd)
         if not stat.S_ISREG(self._opened.st_mode):
             os.close(self.fd)
-            fail(codes.NOT_A_CHECKPOINT, f"`{path}` is no regular file")
+            fail(codes.NOT_A_CHECKPOINT, f"`{path}` is not a regular file")
         self.size = self._opened.st_size
         self._base = 0
         self._window = b""
@@ -192,3 +195,19 @@ class Stored:
         if self.crc is not None and crc != self.crc:
             self.extent.file.damaged(f"the bytes of `{self.name}` do not have the checksum that it records")
         self.checked = True
+
+
+def inside(folder: Path, name: str, label: str) -> Path:
+    """Return the path of a file in a folder that a file of it names; `label` is how messages call that one.
+
+    It may be a link to elsewhere, as any program follows it: the files of the Hugging Face cache are such links.
+
+    Raises:
+        StatexError: SX603 for what is elsewhere, SX604 where there is no such file.
+    """
+    path = folder / name
+    if os.path.basename(name) != name or name in ("", ".", ".."):
+        fail(codes.UNSAFE, f"`{label}` names `{name}`, which is not in its own folder")
+    if not os.path.exists(path):  # which says no, and does not raise, for names that no file can have
+        fail(codes.DAMAGED, f"`{label}` is damaged: its shard `{name}` is missing")
+    return path

@@ -18,13 +18,25 @@ def is_large(folder: Path, nbytes: int) -> bool:
     return memory is not None and nbytes > memory // _SHARE and _file_system(folder) in _FILE_SYSTEMS
 
 
+def memory_there_is() -> int | None:
+    """Return the bytes of memory and swap that the machine has; `None` where the system does not tell."""
+    found = _meminfo("MemTotal", "SwapTotal")
+    return sum(found) if found else None
+
+
 def _available() -> int | None:
     """Return the bytes of memory that are free or can be freed; `None` where the system does not tell."""
+    return next(iter(_meminfo("MemAvailable")), None)
+
+
+def _meminfo(*names: str) -> list[int]:
+    """Return what Linux says of its memory under these names, in bytes."""
     try:
         lines = Path("/proc/meminfo").read_text("ascii").splitlines()
     except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+        return []
+    said = dict(line.split(":", 1) for line in lines if ":" in line)
+    return [int(said[name].split()[0]) * 1024 for name in names if name in said]
 
 
 def _file_system(folder: Path) -> str | None:

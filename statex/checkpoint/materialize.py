@@ -127,7 +127,7 @@ class Materializer:
         import torch
 
         if call.function not in FUNCTIONS:
-            raise AssertionError(f"{call.function} is no function of a checkpoint")
+            raise AssertionError(f"{call.function} is not a function of a checkpoint")
         if holds_foreign(call):
             fail(codes.UNSAFE, f"a {call.function.name} has parts that are code, and is not made")
         arguments = [self.value(argument) for argument in call.arguments]

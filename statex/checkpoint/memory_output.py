@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from statex.checkpoint.contents import Blob, Buffer, Made, Moved
+from statex.checkpoint.contents import Blob, Made, Moved
 from statex.checkpoint.crc import crc32
-from statex.checkpoint.input_file import SLICE
+from statex.checkpoint.input_file import SLICE, Buffer
 from statex.checkpoint.output_file import OutputFile
 
 

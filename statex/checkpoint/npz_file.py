@@ -58,7 +58,7 @@ class NpzReader(Reader):
         place = header_size(head[:_HEAD]) if len(head) >= _HEAD else None
         kind = read_header(head[place[0] : sum(place)]) if place is not None and len(head) >= sum(place) else None
         if place is None or kind is None:
-            self._file.damaged(f"its member `{member.name}` is no array")
+            self._file.damaged(f"its member `{member.name}` is not an array")
         if kind.dtype is None:
             key = member.name.removesuffix(_ENDING)
             return OpaqueInfo(f"numpy array of {kind.code}", Unread(key, f"numpy arrays of {kind.code} are not read"))

@@ -125,7 +125,7 @@ class NumpyPickleReader(Reader):
             try:
                 yield text.decode(part).encode("latin-1") if data.kind == "encoded" else part
             except UnicodeError:
-                self._file.damaged("bytes are made of what is no text of bytes")
+                self._file.damaged("bytes are made of something other than text")
 
     def _value(self, leaf: Any) -> Any:
         """Return what is no array with the data that has stayed in the file."""

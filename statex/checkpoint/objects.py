@@ -40,6 +40,11 @@ class Global:
     def __str__(self) -> str:
         return f"{self.module}.{self.name}"
 
+    @property
+    def kind(self) -> str:
+        """How lists call it."""
+        return str(self)
+
 
 @dataclass(slots=True, eq=False)
 class Call:
@@ -48,6 +53,11 @@ class Call:
     function: Global
     arguments: tuple[Any, ...]
     state: Any = None
+
+    @property
+    def kind(self) -> str:
+        """How lists call it: by the class that is called, or the function."""
+        return str(self.function).removeprefix("builtins.").removeprefix("__builtin__.")
 
 
 @record

@@ -7,12 +7,13 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from statex.checkpoint.ahead import ahead
-from statex.checkpoint.contents import Blob, Buffer, Made, Moved, Run
+from statex.checkpoint.contents import Blob, Made, Moved, Run
 from statex.checkpoint.crc import combined, crc32
 from statex.checkpoint.earlier import Earlier
-from statex.checkpoint.input_file import SLICE, Extent, Stored
+from statex.checkpoint.input_file import SLICE, Buffer, Extent, Stored
 from statex.checkpoint.reserve import reserve
 from statex.checkpoint.sink import open_sink
+from statex.checkpoint.write_plan import Derived, FilePlan
 from statex.progress import Watch
 
 _SMALL = SLICE // 4
@@ -191,3 +192,23 @@ class OutputFile:
             self._sink.close()
             os.close(self.fd)
             self.fd = -1
+
+
+def put(file: OutputFile, plan: FilePlan, *, check: bool = False) -> None:
+    """Write the parts of a file; `check` compares every input byte that has a checksum with it."""
+    file.reserve(plan.nbytes)
+    sums: dict[Blob | Derived, int] = {}
+    for part in plan.parts:
+        content = part.content
+        if file.position != part.offset:
+            raise AssertionError(f"{part.what} is at {file.position}, and was planned at {part.offset}")
+        if isinstance(content, bytes):
+            file.write(content)
+        elif isinstance(content, Derived):
+            data = content.make(sums)
+            sums[content] = crc32(data)
+            file.write(data)
+        else:
+            # A value without elements is not even computed.
+            found = file.write_blob(content, crc=plan.checksums, check=check) if content.nbytes else 0
+            sums[content] = found or 0

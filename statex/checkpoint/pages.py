@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from statex.checkpoint.cached_file import PAGE
 from statex.checkpoint.contents import Blob
 
-PAGE = 4096
-"""What file systems that can share (XFS, btrfs) share: whole pages, from the start of one."""
 WORTH = 1 << 20
 """Bytes of a blob from which on it counts for itself whether its pages can be shared."""
 

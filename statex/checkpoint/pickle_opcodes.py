@@ -60,7 +60,7 @@ def _new(reader: PickleMachine) -> None:
 def _new_with_keywords(reader: PickleMachine) -> None:
     keywords, arguments, cls = reader.stack.pop(), reader.stack.pop(), reader.stack.pop()
     if type(keywords) is not dict:
-        reader.damaged("the keywords of an object are no dict")
+        reader.damaged("the keywords of an object are not a dict")
     reader._container(reader.new(cls, arguments, keywords))
 
 
@@ -82,7 +82,7 @@ def _build(reader: PickleMachine) -> None:
 def _stack_global(reader: PickleMachine) -> None:
     name, module = reader.stack.pop(), reader.stack.pop()
     if type(name) is not str or type(module) is not str:
-        reader.damaged("a name is no text")
+        reader.damaged("a name is not text")
     reader._push(reader.named(module, name))
 
 

@@ -150,8 +150,10 @@ class PickleReader(PickleMachine):
         if isinstance(target, Foreign) and target.how != "name":
             target.deeds.append((deed, given))
         elif deed != "state":
-            self.damaged({"append": "values are appended to what is no list", "set": "items are set on what is no dict",
-                          "add": "items are added to what is no set"}[deed])  # fmt: skip
+            done = {"append": "values are appended to something other than a list",
+                    "set": "items are set on something other than a dict",
+                    "add": "items are added to something other than a set"}  # fmt: skip
+            self.damaged(done[deed])
         elif isinstance(target, Call) and target.state is None:
             target.state = given[0]
         elif type(target) is OrderedDict:
@@ -164,7 +166,7 @@ class PickleReader(PickleMachine):
         if type(state) is not dict or not all(type(name) is str and not hasattr(OrderedDict, name) for name in state):
             self._no_attributes(target, state)
         if not self._is_metadata(state.get("_metadata")):
-            self.damaged("`_metadata` is no dict of dicts")
+            self.damaged("`_metadata` is not a dict of dicts")
         self.budget.spend(len(state))
         vars(target).update(state)
 

@@ -49,7 +49,7 @@ def sizes_of(value: Any) -> tuple[int, ...]:
     if isinstance(value, Call) and value.function.name == "Size" and len(value.arguments) == 1:
         value = value.arguments[0]
     if type(value) is not tuple or not all(type(n) is int and 0 <= n < 2**60 for n in value):
-        raise ValueError("sizes are no tuple of numbers")
+        raise ValueError("sizes are not a tuple of numbers")
     return value
 
 

@@ -13,11 +13,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from statex.checkpoint.cached_file import PAGE
 from statex.checkpoint.contents import Blob, OutTensor
 from statex.checkpoint.flat_help import check_flat
 from statex.checkpoint.input_file import Extent, InputFile, Stored
 from statex.checkpoint.packed import raw_type, safetensors_type
-from statex.checkpoint.pages import PAGE, WORTH, shift
+from statex.checkpoint.pages import WORTH, shift
 from statex.checkpoint.reader import Reader
 from statex.checkpoint.stamps import from_text, marked
 from statex.checkpoint.strict_json import is_text, parse
@@ -65,7 +66,7 @@ class SafetensorsReader(Reader):
         header, start = self._header()
         notes = header.pop(_NOTES, {})
         if not isinstance(notes, dict) or not all(isinstance(v, str) for v in notes.values()):
-            file.damaged(f"its `{_NOTES}` is no mapping of texts")
+            file.damaged(f"its `{_NOTES}` is not a mapping of texts")
         metadata = from_text(notes.get(STAMP, ""))
         entries = self._entries(header, start)
         self._tree = entries if metadata is None else marked(entries, metadata)
@@ -86,7 +87,7 @@ class SafetensorsReader(Reader):
             file.damaged(f"its header would be {length} bytes long, and the file has {file.size}")
         header = parse(file.read(8, length), "its header", file.damaged)
         if not isinstance(header, dict):
-            file.damaged("its header is no mapping")
+            file.damaged("its header is not a mapping")
         return header, 8 + length
 
     def _entries(self, header: dict[str, Any], start: int) -> dict[str, TensorInfo]:

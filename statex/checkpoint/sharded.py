@@ -6,7 +6,6 @@ Format: `{"metadata": {"total_size": bytes}, "weight_map": {key: file name}}`, i
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import closing
@@ -24,7 +23,7 @@ from statex.checkpoint.filenames import (
     shards_named,
     usual_names,
 )
-from statex.checkpoint.input_file import InputFile
+from statex.checkpoint.input_file import InputFile, inside
 from statex.checkpoint.reader import Reader
 from statex.checkpoint.stamps import difference
 from statex.checkpoint.strict_json import parse
@@ -119,7 +118,7 @@ def _read_index(file: InputFile, damaged: Callable[[str], NoReturn]) -> tuple[di
         damaged("it has no `weight_map` of keys to file names")
     besides = content.get("metadata") or {}
     if not isinstance(besides, dict):
-        damaged("its `metadata` is no mapping")
+        damaged("its `metadata` is not a mapping")
     return weights, besides
 
 
@@ -132,22 +131,6 @@ def shards_in(index: Path) -> list[Path]:
     with closing(InputFile(index)) as file:
         weights, _ = _read_index(file, file.damaged)
     return [index.parent / name for name in dict.fromkeys(weights.values())]
-
-
-def inside(folder: Path, name: str, label: str) -> Path:
-    """Return the path of a file in a folder that a file of it names; `label` is how messages call that one.
-
-    It may be a link to elsewhere, as any program follows it: the files of the Hugging Face cache are such links.
-
-    Raises:
-        StatexError: SX603 for what is elsewhere, SX604 where there is no such file.
-    """
-    path = folder / name
-    if os.path.basename(name) != name or name in ("", ".", ".."):
-        fail(codes.UNSAFE, f"`{label}` names `{name}`, which is not in its own folder")
-    if not os.path.exists(path):  # which says no, and does not raise, for names that no file can have
-        fail(codes.DAMAGED, f"`{label}` is damaged: its shard `{name}` is missing")
-    return path
 
 
 def in_folder(folder: Path) -> Path:

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from statex.checkpoint.cached_file import CachedFile
-from statex.checkpoint.contents import Buffer
-from statex.checkpoint.input_file import Extent
+from statex.checkpoint.input_file import Buffer, Extent
 from statex.progress import Watch
 
 

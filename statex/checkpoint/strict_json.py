@@ -31,7 +31,7 @@ def parse(data: bytes, what: str, damaged: Callable[[str], NoReturn]) -> Any:
             json.dumps(found, ensure_ascii=False).encode("utf-8")
         return found
     except (ValueError, RecursionError) as error:
-        damaged(f"{what} is no JSON: {error}")
+        damaged(f"{what} is not JSON: {error}")
 
 
 def is_text(key: str) -> bool:

@@ -95,7 +95,7 @@ class TorchObjects:
             return OrderedDict()
         pairs = arguments[0]
         if len(arguments) != 1 or type(pairs) is not list or not all(_is_pair(p) for p in pairs):
-            self.damaged("an OrderedDict is made of what are no pairs")
+            self.damaged("an OrderedDict is made of something other than pairs")
         self._budget.spend(len(pairs))
         for key, _ in pairs:
             check_key(key, self._budget)
@@ -103,7 +103,7 @@ class TorchObjects:
 
     def _set(self, arguments: tuple[Any, ...]) -> Any:
         if len(arguments) != 1 or type(arguments[0]) is not list:
-            self.damaged("a set is made of what is no list")
+            self.damaged("a set is made of something other than a list")
         self._budget.spend(len(arguments[0]))
         for item in arguments[0]:
             check_key(item, self._budget)
@@ -111,7 +111,7 @@ class TorchObjects:
 
     def _bytes(self, arguments: tuple[Any, ...]) -> Any:
         if len(arguments) != 2 or type(arguments[0]) is not str or arguments[1] not in ("latin1", "latin-1"):
-            self.damaged("bytes are made of what is no text")
+            self.damaged("bytes are made of something other than text")
         self._budget.spend(len(arguments[0]) >> 6)  # which a file of the largest size cannot spend unless it repeats
         return arguments[0].encode("latin-1")
 
@@ -122,7 +122,7 @@ class TorchObjects:
 
     def _complex(self, arguments: tuple[Any, ...]) -> Any:
         if not all(isinstance(a, int | float) for a in arguments) or len(arguments) > 2:
-            self.damaged("a complex number is made of what are no numbers")
+            self.damaged("a complex number is made of something other than numbers")
         try:
             return complex(*arguments)
         except OverflowError:
@@ -164,7 +164,7 @@ class TorchObjects:
         size = dtype.itemsize if dtype is not None else None
         shape, stride, span = self._sized(storage, offset, shape, stride, size)
         if type(requires_grad) is not bool:
-            self.damaged("a tensor's requires_grad is no bool")
+            self.damaged("a tensor's requires_grad is not a bool")
         return self._info(storage, offset, shape, stride, span, requires_grad, dtype)
 
     def _info(

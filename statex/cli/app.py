@@ -64,6 +64,7 @@ Group.summaries = {
     "run": "Carry out a recipe.",
     "plan": "Say what rules or a recipe would do, and read no tensor.",
     "check": "Check rules or a recipe, and write nothing.",
+    "fmt": "Format rule files.",
     "migrate": "Carry a checkpoint along a chain of migrations.",
     "migrate new": "Begin the next step of a chain of migrations.",
     "verify": "Compare a checkpoint with a model or another checkpoint.",

@@ -194,7 +194,7 @@ def beside(found: Overview) -> Iterator[str]:
     things = {name: part for name, part in found.around.items() if name not in found.values}
     for name, part in list(things.items())[:_VALUES]:
         yield f"  around the state: {escape(name)} ({_what(part)})"
-    yield from _more(len(things), "thing")
+    yield from _more(len(things), "object")
 
 
 def _short(text: str) -> str:
@@ -213,12 +213,13 @@ def _what(part: object) -> str:
 
 def _more(count: int, what: str) -> Iterator[str]:
     if count > _VALUES:
-        yield f"  and {counted(count - _VALUES, what)} more"
+        yield f"  and {counted(count - _VALUES, f'more {what}')}"
 
 
 def further(found: Overview) -> Iterator[str]:
-    """Yield lines for further states, with the roots that name them."""
+    """Yield lines for what else could be named as the root, inside the states that are shown or beside them."""
     for root, tensors in list(found.further.items())[:_VALUES]:
         size = show_bytes(sum(info.type.nbytes for info in tensors))
-        yield f"  further state: {counted(len(tensors), 'tensor')}, {size}: --root {escape(as_option(root))}"
-    yield from _more(len(found.further), "state")
+        yield f"  another root: {counted(len(tensors), 'tensor')}, {size}: --root {escape(as_option(root))}"
+    if len(found.further) > _VALUES:
+        yield f"  and {counted(len(found.further) - _VALUES, 'more root')}"

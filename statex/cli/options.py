@@ -151,7 +151,11 @@ class Writing:
     dry_run: DryRun = False
     shard_size: ShardSize = None
     copy_files: Annotated[
-        bool, typer.Option("--copy-files", help="Also copy non-weight files (config, tokenizer) of the input's folder.")
+        bool,
+        typer.Option(
+            "--copy-files",
+            help="Also copy other files of the input folder (config, tokenizer), but no weights or hidden files.",
+        ),
     ] = False
     no_update_config: Annotated[
         bool,

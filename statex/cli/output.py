@@ -67,12 +67,20 @@ def print_json(value: Any) -> None:
     typer.echo(json_text(value))
 
 
+def print_text(text: str) -> None:
+    """Write a text to standard output as it is, in UTF-8 whatever the terminal has: as a file, it can be piped on."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+    sys.stdout.buffer.flush()
+
+
 __all__ = [
     "columns",
     "escape",
     "has_colour",
     "print_diagnostics",
     "print_json",
+    "print_text",
     "report_error",
     "report_usage",
     "room",

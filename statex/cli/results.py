@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from statex.checkpoint import is_never_copied
 from statex.cli.options import Saying
 from statex.cli.output import escape, print_diagnostics, print_json
 from statex.diagnostics.amounts import counted
@@ -66,8 +67,9 @@ def outcome(request: Request, done: Conversion) -> Iterator[str]:
 def _not_copied(one: Written, name: str, mend: str) -> Iterator[str]:
     if one.left_files:
         names = join_words([escape(file) for file in one.left_files], limit=3)
-        files = [not file.endswith(("/", "@")) for file in one.left_files]
-        copies = f" ({mend})" if all(files) else f" ({mend} copies the files)" if any(files) else ""
+        files = [file for file in one.left_files if not file.endswith(("/", "@")) and not is_never_copied(file)]
+        shown = join_words([escape(file) for file in files], limit=3)
+        copies = f" ({mend})" if len(files) == len(one.left_files) else f" ({mend} copies {shown})" if files else ""
         yield f"{name}not copied: {names}{copies}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import Enum
@@ -89,6 +89,12 @@ def diagnostic(
     return Diagnostic(code, headline, labels, lines, tuple(cases), tuple(rows))
 
 
+def worded(found: Diagnostic, word: Callable[[str], str]) -> Diagnostic:
+    """Return a diagnostic whose sentences are said in other words; what it shows of rules stays."""
+    notes = tuple(replace(note, text=word(note.text)) if note.kind != "value" else note for note in found.notes)
+    return replace(found, headline=word(found.headline), notes=notes)
+
+
 class StatexError(Exception):
     """Work that could not be done; `diagnostics` says why, every error of the phase at once."""
 
@@ -100,9 +106,10 @@ class StatexError(Exception):
         return type(self), (self.diagnostics,)
 
     def __str__(self) -> str:
+        from statex.diagnostics.python_words import in_python
         from statex.diagnostics.render import render_full
 
-        return "\n\n".join(render_full(d) for d in self.diagnostics)
+        return "\n\n".join(render_full(worded(one, in_python)) for one in self.diagnostics)
 
     @property
     def exit_code(self) -> int:

@@ -15,6 +15,15 @@ def show_text(text: str) -> str:
     return f"'{text}'"
 
 
+IN_MEMORY = "the checkpoint"
+"""What a checkpoint is called that has no name, as a state in memory."""
+
+
+def show_label(label: str) -> str:
+    """Write what a checkpoint is called: a name between backticks, and words as they are."""
+    return f"`{label}`" if label and label != IN_MEMORY else IN_MEMORY
+
+
 def is_plain(key: str) -> bool:
     """Say whether a key needs no quotes."""
     return all(part and part.isascii() and part.replace("_", "a").isalnum() for part in key.split("."))

@@ -36,9 +36,6 @@ _TENSOR_KINDS = (ArgKind.TENSOR, ArgKind.OPERAND)
 _SHOWN = 6
 """So many operands are shown at most."""
 
-OVER_SEVERAL: Mapping[str, str] = {"mean": "average"}
-"""Operations of one tensor that mean another one when given several."""
-
 
 @record
 class CallSite:
@@ -86,7 +83,7 @@ def _with_current(operation: type[Operation], site: CallSite) -> CallSite:
         if site.current is None:
             fail(
                 codes.NO_CURRENT,
-                f"`{operation.name}` lacks its tensor, and there is no current one here",
+                f"`{operation.name}` needs a tensor, and there is no current tensor here",
                 site.span,
                 help=f"name the tensor: `{operation.name}(KEY)`",
             )
@@ -117,7 +114,7 @@ def _lacks_leading(operation: type[Operation], site: CallSite) -> bool:
 
 
 def _for_several(operation: type[Operation], site: CallSite) -> type[Operation]:
-    other = OVER_SEVERAL.get(operation.name)
+    other = operation.over_several
     tensors = [value for value, _ in site.positional if has_tensor(value)]
     several = len(tensors) > 1 or any(is_tensors(value) for value in tensors)
     return OPERATIONS[other] if other is not None and several else operation

@@ -25,7 +25,9 @@ from statex.dsl.resolve import Resolved
 from statex.dsl.scope import Scope
 from statex.dsl.state import Entry, initial_state, output_of
 from statex.dsl.statements import runner
-from statex.dsl.written import is_plain
+from statex.dsl.written import is_plain, show_rules
+from statex.grammar import factory as make
+from statex.grammar import tree
 from statex.header import Header, KeyPath, Nested, OpaqueInfo
 from statex.source import Span
 
@@ -101,7 +103,7 @@ def _check_inputs(compiler: Compiler) -> None:
                 diagnostic(
                     name_codes.INPUT_NOT_DECLARED,
                     f"a checkpoint was given for `{name}`, and the program declares no such input",
-                    help=f"input {name}",
+                    help=show_rules(make.input_(name)),
                 )
             )
 
@@ -190,17 +192,17 @@ def _lint_unread(compiler: Compiler, name: str, keys: Sequence[str], declared: S
                 lints.INPUT_UNREAD,
                 f"nothing reads {len(keys)} of the {count} tensors of `{name}`: {join_words(shown, limit=3)}",
                 declared,
-                help=f"if this is meant: drop {_meant(name, keys, every=len(keys) == count)}",
+                help=f"if this is meant: {show_rules(make.drop(*_meant(name, keys, every=len(keys) == count)))}",
             )
         )
 
 
-def _meant(name: str, keys: Sequence[str], every: bool) -> str:
+def _meant(name: str, keys: Sequence[str], every: bool) -> list[tree.PatternNode]:
     """Return patterns over an input that match what is unread; all of them, where that is short."""
     patterns = list(dict.fromkeys(re.sub(r"(?<![^.])\d+(?![^.])", "*", key) for key in keys))
     if every or len(patterns) > _PATTERNS or not all(is_plain(one.replace("*", "_")) for one in patterns):
         patterns = ["**"]
-    return ", ".join(f"{name}::{one}" for one in patterns)
+    return [make.glob(one, name) for one in patterns]
 
 
 _PATTERNS = 4

@@ -18,7 +18,7 @@ from statex.dsl.embedded import inside, prefix_of
 from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.graph import Graph, SourceKey
 from statex.dsl.index import KeyIndex
-from statex.dsl.inputs import TARGET, InputState
+from statex.dsl.inputs import InputState
 from statex.dsl.matches import Clause, Match, main_only
 from statex.dsl.nested import Nesting
 from statex.dsl.parameters import Given
@@ -29,7 +29,7 @@ from statex.dsl.questions import Questions, text_matches
 from statex.dsl.regex_help import lint_inside
 from statex.dsl.reports import ambiguous, missing_key, no_match, of_prefix
 from statex.dsl.resolve import Resolved
-from statex.dsl.scope import Scope, unknown_input
+from statex.dsl.scope import TARGET, Scope, unknown_input
 from statex.dsl.state import Entry, Outcome, State, initial_state
 from statex.dsl.templates import Template, compile_template
 from statex.dsl.values import UNKNOWN, TensorValue, Value

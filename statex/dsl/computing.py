@@ -6,7 +6,7 @@ from statex.diagnostics import fail
 from statex.diagnostics.codes import types as codes
 from statex.dsl.calls import CallSite, call_operation
 from statex.dsl.graph import Graph
-from statex.dsl.ops import OPERATIONS
+from statex.dsl.ops import CASTING
 from statex.dsl.values import TensorValue, Value
 from statex.dtypes import BY_NAME, DType, Kind
 from statex.source import Span
@@ -84,5 +84,5 @@ def _fits(dtype: DType, compute: DType) -> bool:
 
 def _cast(value: TensorValue, dtype: DType, span: Span, graph: Graph) -> TensorValue:
     site = CallSite(span, span, [(value, span), (dtype, span)], {}, None, None)
-    found: TensorValue = call_operation(OPERATIONS["cast"], site, graph)
+    found: TensorValue = call_operation(CASTING, site, graph)
     return found

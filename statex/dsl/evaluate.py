@@ -13,11 +13,12 @@ from statex.dsl.calls import CallSite, call_operation
 from statex.dsl.captures import Bindings
 from statex.dsl.computing import widened
 from statex.dsl.graph import Graph
-from statex.dsl.ops import OPERATIONS, WORDS
+from statex.dsl.ops import OPERATIONS, OPERATORS, WORDS, Operation
 from statex.dsl.ops.base import Index, whole
 from statex.dsl.queries import OF_PLAIN, ask
 from statex.dsl.scope import CONSTANTS, CURRENT, QUERY_NAMES, Scope
 from statex.dsl.suggestions import unknown_name, unknown_operation
+from statex.dsl.templates import no_current
 from statex.dsl.values import (
     UNKNOWN,
     PatternValue,
@@ -34,12 +35,6 @@ from statex.grammar import tree
 from statex.paths import Address
 from statex.record import record
 from statex.source import Span
-
-OPERATORS: Mapping[str, str] = {
-    "+": "add", "-": "sub", "*": "mul", "/": "div", "//": "floor_divide", "%": "remainder", "**": "pow",
-    "@": "matmul", "==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge",
-}  # fmt: skip
-"""The operation each operator stands for when one of its operands is a tensor."""
 
 
 class World(Protocol):
@@ -220,8 +215,9 @@ class Evaluator:
         positional = [(self.value(a.value), a.span) for a in arguments if a.name is None]
         named = {a.name: (self.value(a.value), a.span) for a in arguments if a.name is not None}
         number = positional[0][0] if len(positional) == 1 else piped
-        if name == "sqrt" and operators.is_number(number) and len(positional) + len(named) == (number is not piped):
-            return operators.root(number, node.span)
+        of_number, alone = OPERATIONS[name].of_number, len(positional) + len(named) == (number is not piped)
+        if of_number is not None and alone and operators.is_number(number):
+            return operators.called(of_number, number, node.span)
         it = self._taken(self.context.it, name_span)
         site = CallSite(node.span, name_span, positional, named, it, piped, self._own)
         return call_operation(OPERATIONS[name], site, self.world.graph)
@@ -252,7 +248,7 @@ class Evaluator:
         if has_tensor(value) or is_unknown(value):
             if node.operator == "+":
                 return value
-            return self._apply("neg", node.span, [(value, node.operand.span)])
+            return self._apply(OPERATORS["-x"], node.span, [(value, node.operand.span)])
         return operators.negative(value, node.span) if node.operator == "-" else value
 
     def _binary(self, node: tree.Binary) -> Value:
@@ -294,7 +290,7 @@ class Evaluator:
             return UNKNOWN
         indices = tuple(self._index(index) for index in node.indices)
         if isinstance(value, TensorValue):
-            return self._apply("getitem", node.span, [(value, node.value.span), (indices, node.span)])
+            return self._apply(OPERATORS["x[]"], node.span, [(value, node.value.span), (indices, node.span)])
         if isinstance(value, PatternValue):
             value = value.text
         if isinstance(value, tuple | str):
@@ -329,9 +325,9 @@ class Evaluator:
         _check_known(value)
         fail(codes.WRONG_KIND, f"the bounds of a slice are ints, not {kind_of(value)}", node.span)
 
-    def _apply(self, operation: str, span: Span, operands: list[tuple[Value, Span]]) -> Value:
+    def _apply(self, operation: type[Operation], span: Span, operands: list[tuple[Value, Span]]) -> Value:
         site = CallSite(operands[0][1].to(operands[-1][1]), span, operands, {}, None, None, self._own)
-        return call_operation(OPERATIONS[operation], site, self.world.graph)
+        return call_operation(operation, site, self.world.graph)
 
 
 def _pick(value: tuple[Value, ...] | str, index: Value, node: tree.Subscript) -> Value:
@@ -351,24 +347,6 @@ def _check_known(value: Value) -> None:
     """Refuse a value that an error made unknown, without a word: what is wrong with it has been said."""
     if is_unknown(value):
         raise StatexError(())
-
-
-def no_current(name: str, span: Span) -> NoReturn:
-    """Refuse what speaks of the current tensor where there is none.
-
-    Raises:
-        StatexError: SX218.
-    """
-    helps = {
-        "key": "there is no current key in a `let`, in `if` and `expect`, or in an `add` without `for`",
-        "it": "name the tensor by its key",
-    }
-    fail(
-        codes.NO_CURRENT,
-        f"`{name}` has no current tensor here",
-        span,
-        help=helps.get(name, f"name the tensor: `{name}(KEY)`"),
-    )
 
 
 def _tensor_in_condition(what: str, span: Span, value: Value) -> NoReturn:

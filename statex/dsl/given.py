@@ -13,6 +13,8 @@ from statex.dsl.parts import Outside, Part, addresses, short_names, split_name
 from statex.dsl.resolve import Resolved
 from statex.dsl.scope import Scope
 from statex.dsl.values import UNKNOWN, Value
+from statex.dsl.written import show_rules
+from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.source import Source, Span
 
@@ -37,7 +39,7 @@ def check_outside(resolved: Resolved, outside: Outside) -> None:
                     codes.UNKNOWN_PARAM,
                     f"no rule uses the parameter `{name}`",
                     value.span,
-                    help=f"remove it, or declare it in a rule file: param {name}",
+                    help=f"remove it, or declare it in a rule file: {show_rules(make.param(name))}",
                 )
             )
     problems += _unread(resolved, outside)

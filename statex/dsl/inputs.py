@@ -12,9 +12,6 @@ from statex.dsl.state import Entry, source_entry
 from statex.header import Header
 from statex.source import Span
 
-TARGET = "target"
-"""The name under which conditions ask the target: `target::lm_head.weight`."""
-
 
 class InputState:
     """A further input (or a family of them): its headers, and an index of its keys."""

@@ -10,6 +10,8 @@ from statex.dsl.captures import Bindings, CaptureType
 from statex.dsl.scope import Scope
 from statex.dsl.state import Entry
 from statex.dsl.values import Value
+from statex.dsl.written import show_rules
+from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.record import record
 
@@ -71,5 +73,5 @@ def main_only(node: tree.PatternNode) -> None:
             codes.ONLY_MAIN,
             f"this changes `{node.input}`, and only the checkpoint itself can be changed",
             node.span,
-            help=f"copy {node.span.text} -> …",
+            help=show_rules(make.copy(node, make.gap_pattern())),
         )

@@ -21,7 +21,7 @@ _NAMES = 200
 
 @record
 class Near:
-    """A pattern that matches keys; `before` and `after` are captures of whole segments it has and the other has not."""
+    """A pattern that matches keys; `before` and `after` are segments at its ends that the other has not."""
 
     text: str
     before: str = ""
@@ -44,6 +44,9 @@ def near_pattern(index: KeyIndex, pattern: Pattern, *, named: bool = False) -> N
         for mended in _mended(index, elements, place, names, named):
             if _meets(index, mended):
                 return _near(mended, pattern)
+    for deeper in _with_segment_before(index, elements):
+        if _meets(index, deeper):
+            return _near(deeper, pattern)
     free = [name for name in ("m", "rest", "m2", "rest2") if name not in pattern.captures]
     before, after = (free[0], next(name for name in free if name[0] == "r")) if named else (None, None)
     wide = next((one for one in _widened(elements, before, after) if _meets(index, one)), None)
@@ -53,7 +56,13 @@ def near_pattern(index: KeyIndex, pattern: Pattern, *, named: bool = False) -> N
 def _near(elements: tuple[Element, ...], pattern: Pattern) -> Near | None:
     text = _shown(elements, pattern)
     known = pattern.captures
-    ends = [e.name or "*" if isinstance(e, Many) and e.name not in known else "" for e in (elements[0], elements[-1])]
+    ends = [
+        (f"{{{e.name}}}" if e.name else "*") if isinstance(e, Many) and e.name not in known else ""
+        for e in (elements[0], elements[-1])
+    ]
+    first, own = elements[0], pattern.variants[0]
+    if isinstance(first, Literal) and len(elements) > len(own) and _is_wild(own[0]) and elements[1:] == own:
+        ends[0] = first.text
     return None if text is None else Near(text, *ends)
 
 
@@ -77,6 +86,15 @@ def _mended(
     # Beside a wildcard a segment is what tells the keys that are meant from others.
     if after and isinstance(after[0], Literal) and not (before and isinstance(before[-1], Many)):
         yield (*before, *after)
+
+
+def _with_segment_before(index: KeyIndex, elements: tuple[Element, ...]) -> Iterator[tuple[Element, ...]]:
+    """Yield a pattern that begins with a wildcard below the one segment that leads to keys: `model.{m}.w`."""
+    if _is_wild(elements[0]) and any(isinstance(element, Literal) for element in elements):
+        names = index.following((), _NAMES)
+        fitting = [name for name in names if _meets(index, (Literal(name), *elements))]
+        if len(fitting) == 1:
+            yield (Literal(fitting[0]), *elements)
 
 
 def _is_wild(element: Element) -> TypeGuard[Mixed]:
@@ -124,8 +142,8 @@ def with_templates(near: Near, node: tree.PatternNode, templates: Sequence[tree.
             return None
         quote = '"' if template.kind is tree.PatternKind.QUOTED else ""
         inside = template.span.text.strip(quote) if quote else template.span.text
-        before = f"{{{near.before}}}." if near.before else ""
-        after = f".{{{near.after}}}" if near.after else ""
+        before = f"{near.before}." if near.before else ""
+        after = f".{near.after}" if near.after else ""
         text += source.text[at : template.span.start] + f"{quote}{before}{inside}{after}{quote}"
         at = template.span.end
     return " ".join(text.split()) if "'" not in text and '"' not in text else text

@@ -12,7 +12,9 @@ from statex.dsl.metadata import Metadata, follow
 from statex.dsl.nested import Nesting, Unsettled, heads
 from statex.dsl.plan import Plan, Step
 from statex.dsl.state import Entry
-from statex.dsl.written import is_plain
+from statex.dsl.written import show_rules
+from statex.grammar import factory as make
+from statex.grammar.tree import CaptureKind
 from statex.header import Header, KeyPath, Nested
 from statex.paths import as_list, at, is_below, joined
 from statex.source import Span
@@ -47,6 +49,11 @@ def _span(step: int, steps: Sequence[Step]) -> Span | None:
     return steps[step].span if step >= 0 else None
 
 
+def _flat(root: str) -> str:
+    """Return the statement that writes the result without containers."""
+    return show_rules(make.root(root, flat=True))
+
+
 def _unsettled(one: Unsettled, steps: Sequence[Step], root: str, found: Collector) -> None:
     found.add(
         diagnostic(
@@ -54,7 +61,7 @@ def _unsettled(one: Unsettled, steps: Sequence[Step], root: str, found: Collecto
             f"`{one.key}` can be nested as {join_words([as_list(path) for path in one.readings], last='or')}",
             _span(one.step, steps),
             notes=[f"before, it is {as_list(one.old)}"] if one.old is not None else (),
-            help=f"root {root} flat",
+            help=_flat(root),
             cases=[one.key],
         )
     )
@@ -89,7 +96,7 @@ def _in_the_way(
             codes.UNSETTLED,
             f"`{inner}` is in a dict `{key}`, and there is an entry of that name as well",
             _span(step, steps),
-            help=f"root {root} flat",
+            help=_flat(root),
             cases=[key],
         )
     )
@@ -195,14 +202,14 @@ def _said(path: KeyPath, odd: str | int) -> str:
 def _odd_list(path: KeyPath, odd: str | int, steps: Sequence[Step], root: str, found: Collector) -> None:
     place = joined((*path, odd))
     taken = [step.span for step in steps for change in step.changes if _touches(change.before, change.after, place)]
-    name = joined((*path, "{i:int}"))
-    pattern = name if is_plain(joined(path)) or not path else f'"{name}"'
+    numbered = make.pattern([f"{joined(path)}." if path else "", make.capture("i", CaptureKind.INT)])
+    closing = f"close the gap after this: {show_rules(make.renumber(numbered))}"
     found.add(
         diagnostic(
             codes.LIST_GAP,
             _said(path, odd),
             taken[-1] if taken else None,
-            help=[*([f"close the gap after this: renumber {pattern}"] * isinstance(odd, int)), f"root {root} flat"],
+            help=[*([closing] if isinstance(odd, int) else []), _flat(root)],
             cases=[place],
         )
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from statex.diagnostics.codes import types as codes
+from statex.dsl.ops import TURNING
 from statex.dsl.ops.base import Fault
 from statex.dsl.values import TensorValue, Value, flatten_tensors, has_tensor
 from statex.dtypes import BY_NAME, DType, Kind
@@ -33,8 +34,8 @@ class Operand:
     def turned(self, dtype: DType | None = None) -> str | None:
         """Write the operand transposed, in another dtype if one is given."""
         if dtype is None:
-            return self._through("transpose", f"transpose({self._text})")
-        return self._through(f"transpose | cast({dtype})", f"cast(transpose({self._text}), {dtype})")
+            return self._through(TURNING.name, f"{TURNING.name}({self._text})")
+        return self._through(f"{TURNING.name} | cast({dtype})", f"cast({TURNING.name}({self._text}), {dtype})")
 
     @property
     def _text(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
@@ -88,15 +87,16 @@ def negative(value: Value, span: Span) -> Value:
     fail(codes.WRONG_KIND, f"`-` needs a number or a tensor, not {kind_of(value)}", span, values=[describe(value)])
 
 
-def root(value: Value, span: Span) -> float:
-    """Return the square root of a number.
+def called(function: Callable[[float], float], value: Value, span: Span) -> float:
+    """Return what a function makes of a number.
 
     Raises:
-        StatexError: SX217 for a negative one.
+        StatexError: SX217 for a number that it is not defined for.
     """
-    if value < 0:
-        fail(codes.NUMBER_RANGE, f"{describe(value)} has no real square root", span)
-    return math.sqrt(value)
+    try:
+        return function(value)
+    except ValueError as error:
+        fail(codes.NUMBER_RANGE, f"{describe(value)} {error}", span)
 
 
 def truth(value: Value, span: Span, what: str) -> bool:
@@ -135,7 +135,7 @@ def _power(left: Any, right: Any, span: Span) -> Value:
         result = None
     if isinstance(result, int | float):
         return result
-    fail(codes.NUMBER_RANGE, f"{describe(left)} ** {describe(right)} is no real number", span)
+    fail(codes.NUMBER_RANGE, f"{describe(left)} ** {describe(right)} is not a real number", span)
 
 
 def _contains(item: Value, container: Value, span: Span) -> bool:

@@ -202,7 +202,7 @@ def _compile_regex(node: PatternNode, splice: Splicer) -> Pattern:
         span = Span(node.span.source, inside + found.start(), inside + found.end())
         text = spliced((tree.Splice(span, found[1]),), splice)
         if not all(isinstance(piece, tree.Text) for piece in text):
-            fail(codes.NOT_TEXT, "a pattern with captures cannot stand in a regular expression", span)
+            fail(codes.NOT_TEXT, "a regular expression cannot contain a pattern with captures", span)
         return str(regex.escape("".join(piece.text for piece in text if isinstance(piece, tree.Text))))
 
     written = _SPLICE.sub(value, node.text)
@@ -212,7 +212,7 @@ def _compile_regex(node: PatternNode, splice: Splicer) -> Pattern:
         at = getattr(error, "pos", None) if written == node.text else None
         start = inside + (at or 0)
         span = Span(node.span.source, min(start, node.span.end - 1), node.span.end) if at is not None else node.span
-        fail(codes.BAD_REGEX, f"this is no regular expression: {error}", span)
+        fail(codes.BAD_REGEX, f"this is not a regular expression: {error}", span)
     group = CaptureType(CaptureKind.GROUP)
     names = [str(i) for i in range(1, compiled.groups + 1)] + list(compiled.groupindex)
     return Pattern(node, dict.fromkeys(names, group), (), compiled)

@@ -10,7 +10,7 @@ import regex
 
 from statex.diagnostics import fail
 from statex.diagnostics.codes import names as codes
-from statex.diagnostics.suggest import did_you_mean
+from statex.diagnostics.suggest import did_you_mean, join_words
 from statex.dsl.operators import bounded
 from statex.dsl.ops.base import whole
 from statex.dsl.patterns import REGEX_SECONDS
@@ -114,7 +114,10 @@ def _lookup(name: str, arguments: Sequence[Value], span: Span) -> Value:
     near = did_you_mean(text, list(table)) if name == "lookup" else []
     what = f"the dict has no `{text}`" if name == "lookup" else f"no key of the dict matches `{text}`"
     hint = [f"did you mean `{near[0]}`?"] if near else []
-    fail(codes.VALUE_MISSING, what, span, help=[*hint, f"give a default: `{name}(…, default=…)`"])
+    known = f"its keys are {join_words([f'`{one}`' for one in table], limit=6)}" if table else "the dict is empty"
+    if len(table) == 1:
+        known = f"its only key is `{next(iter(table))}`"
+    fail(codes.VALUE_MISSING, what, span, notes=[known], help=[*hint, f"give a default: `{name}(…, default=…)`"])
 
 
 def _matching(table: Mapping[str, Value], text: str, span: Span) -> str | None:
@@ -124,6 +127,7 @@ def _matching(table: Mapping[str, Value], text: str, span: Span) -> str | None:
     """
     for key in table:
         try:
+            regex.compile(key)  # alone, so that places in an error are those of the key
             found = regex.match(rf"(.*\.)?({key})$", text, timeout=REGEX_SECONDS)
         except regex.error as error:
             fail(codes.WRONG_KIND, f"the key `{key}` of the dict is not a regular expression: {error}", span)

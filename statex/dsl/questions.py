@@ -10,10 +10,11 @@ from collections.abc import Mapping
 
 from statex.diagnostics import Collector
 from statex.dsl.captures import Captured
-from statex.dsl.evaluate import Context, no_current
+from statex.dsl.evaluate import Context
 from statex.dsl.index import KeyIndex
 from statex.dsl.patterns import Pattern
 from statex.dsl.regex_help import lint_inside
+from statex.dsl.templates import no_current
 from statex.grammar.tree import Capture
 
 KEY = "key"

@@ -44,7 +44,7 @@ def no_match(
     if matched and not tensors:
         return diagnostic(
             codes.NOT_TENSOR,
-            "the pattern matches only entries that are no tensors",
+            "the pattern matches only entries that are not tensors",
             node.span,
             cases=[m.key for m in matched],
             help="such entries can be renamed, copied, dropped and kept",
@@ -98,7 +98,8 @@ def _how_far(index: KeyIndex, pattern: Pattern, gone: Mapping[str, Change]) -> I
         then = f"; the next {segments} {join_words(following, limit=6)}" if following else ", and nothing follows there"
         yield f"{counted(count, 'key')} {verb} up to `{text}`{then}"
     elif len(index):
-        yield f"the keys begin with {join_words(following, limit=6)}"
+        whose = "the keys" if pattern.node.input is None else f"the keys of `{pattern.node.input}`"
+        yield f"{whose} begin with {join_words(following, limit=6)}"
 
 
 def _seen(match: Match) -> str:
@@ -112,6 +113,7 @@ def _instead(index: KeyIndex, pattern: Pattern, clause: Clause, prefix: str) -> 
         yield "in '…' every character stands for itself; a pattern is written bare, or in \"…\""
     yield from inside_help(pattern, index)
     near = _near_text(index, pattern, clause.templates, prefix)
+    near = f"{pattern.node.input}::{near}" if near and pattern.node.input is not None else near
     absent = f"if it may be absent: `{clause.maybe}`" if clause.maybe else ""
     if near:
         yield f"did you mean `{near}`?{' ' if absent else ''}{absent}"

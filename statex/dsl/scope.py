@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from statex.diagnostics import StatexError, fail
@@ -12,7 +12,9 @@ from statex.dsl.ops import OPERATIONS, QUERIES, WORDS
 from statex.dsl.patterns import Pattern
 from statex.dsl.templates import Template
 from statex.dsl.values import PatternValue, Value, is_unknown
+from statex.dsl.written import show_rules
 from statex.dtypes import BY_NAME
+from statex.grammar import factory as make
 from statex.grammar.tree import Macro, Name, PatternNode, Splice
 from statex.record import record
 from statex.source import Span
@@ -28,6 +30,9 @@ CONSTANTS: Mapping[str, Value] = {
     "False": False,
     "None": None,
 }
+
+TARGET = "target"
+"""The name under which conditions ask the target: `target::lm_head.weight`."""
 
 QUERY_NAMES = frozenset(query.name for query in QUERIES)
 
@@ -143,7 +148,7 @@ class Scope:
                 codes.UNKNOWN_NAME,
                 f"there is no parameter `{piece.name}`",
                 piece.span,
-                help=f"did you mean `{{${near[0]}}}`?" if near else f"declare it: param {piece.name}: str",
+                help=unknown_parameter(piece.name, near),
             )
         value = definition.value
         if is_unknown(value):
@@ -161,10 +166,15 @@ class Scope:
         )
 
 
+def unknown_parameter(name: str, near: Sequence[str]) -> str:
+    """Return what helps where there is no parameter that `{$name}` could be, but those that are named nearly so."""
+    return f"did you mean `{{${near[0]}}}`?" if near else f"declare it: {show_rules(make.param(name, 'str'))}"
+
+
 def unknown_input(node: PatternNode, known: Iterable[str]) -> str:
     """Return what helps where there is no input that a pattern or a reference names."""
     assert node.input is not None
     near = did_you_mean(node.input, list(known))
-    return (
-        f"did you mean `{near[0]}{node.span.text[len(node.input) :]}`?" if near else f"declare it: input {node.input}"
-    )
+    if near:
+        return f"did you mean `{near[0]}{node.span.text[len(node.input) :]}`?"
+    return f"declare it: {show_rules(make.input_(node.input))}"

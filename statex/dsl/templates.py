@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NoReturn
 
 from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
+from statex.diagnostics.codes import names as name_codes
 from statex.diagnostics.codes import patterns as codes
 from statex.diagnostics.suggest import did_you_mean
 from statex.dsl.captures import Bindings, Captured, CaptureKind, CaptureType
@@ -150,7 +152,7 @@ def compile_template(
     if node.kind is tree.PatternKind.REGEX:
         fail(
             codes.NOT_TEXT,
-            "a regular expression cannot stand on the right",
+            "a regular expression cannot be on the right",
             node.span,
             help='write a template: `"b.{1}"` takes the first group',
         )
@@ -219,7 +221,27 @@ def _look_up(name: str, bindings: Bindings, constants: Mapping[str, object], spa
         return bindings[name]
     if name in constants:
         return constants[name]
+    if name == "key":
+        no_current(name, span)
     fail(codes.UNBOUND, f"nothing binds `{name}`", span)
+
+
+def no_current(name: str, span: Span) -> NoReturn:
+    """Refuse what speaks of the current tensor where there is none.
+
+    Raises:
+        StatexError: SX218.
+    """
+    helps = {
+        "key": "in a `let`, an `if`, an `expect CONDITION` or an `add` without `for`, write the key itself",
+        "it": "name the tensor by its key",
+    }
+    fail(
+        name_codes.NO_CURRENT,
+        "there is no current key here" if name == "key" else f"`{name}` has no current tensor here",
+        span,
+        help=helps.get(name, f"name the tensor: `{name}(KEY)`"),
+    )
 
 
 def _as_text(value: object, name: str, span: Span) -> str:
@@ -259,7 +281,7 @@ def _integer(node: tree.Expr, bindings: Bindings, constants: Mapping[str, object
         if type(value) is not int:
             fail(
                 codes.NOT_AN_INT,
-                f"`{node.name}` is no int, and this computes with it",
+                f"`{node.name}` is not an int, and this computes with it",
                 node.span,
             )
         return value

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from statex.checkpoint.contents import Buffer
+from statex.checkpoint.input_file import Buffer
 from statex.dsl.graph import Call, Graph, Ref
 from statex.dsl.ops import OPERATIONS
-from statex.dtypes import BOOL, DType, Kind
+from statex.dtypes import BOOL, FLOAT32, DType, Kind
 from statex.execute import kernels
 from statex.execute.movement import Movement
 from statex.execute.readable import as_bytes, tensor_bytes
+from statex.execute.scratch import scratch
 from statex.execute.sequential import Reader, SequentialBuffers
 from statex.execute.unpacking import unpacked
 from statex.execute.values import arguments_of, run_call
@@ -25,6 +26,11 @@ from statex.torch_dtypes import torch_dtype
 
 CHUNK = 128 * 1024
 """Elements that are computed at a time."""
+
+_WAITING = 3
+"""Chunks of a result that are there while another is computed: one that is written, and those after it."""
+_BY_NUMPY = 16
+"""Bytes that numpy needs for an element at most, while it casts or unpacks."""
 
 Step = Callable[[int, int], Any]
 """Gives the elements from a place on, so many, as a torch tensor or numpy array of one dimension."""
@@ -85,6 +91,30 @@ class Chunks:
         for start in range(0, kind.numel, CHUNK):
             yield as_bytes(step(start, min(CHUNK, kind.numel - start)))
 
+    def held(self, id: int) -> int:
+        """Return the bytes that are in memory at most while a value is computed in chunks, and those are written.
+
+        What is computed as whole tensors, and what readers hold, is not counted.
+        """
+        last = self._last_uses(id)
+        alive, highest = 0, 0
+        for one in self._order(id):
+            alive += self._chunk(one).nbytes
+            highest = max(highest, alive + self._scratch(one))
+            alive -= sum([self._chunk(operand).nbytes for operand in set(self._operands(one)) if last[operand] == one])
+        return highest + _WAITING * self._chunk(id).nbytes
+
+    def _scratch(self, id: int) -> int:
+        chunk = self._chunk(id)
+        by_torch = scratch(self._call(id), chunk, self._chunk, plain=True) if self._operands(id) else 0
+        return max(by_torch, _BY_NUMPY * chunk.numel)
+
+    def _chunk(self, id: int) -> TensorType:
+        """Return the type of a chunk of a value; of blocks, the numbers that they stand for are computed with."""
+        kind = self._graph[id].type
+        assert isinstance(kind, TensorType)
+        return TensorType(kind.dtype if kind.dtype.block is None else FLOAT32, (min(kind.numel, CHUNK),))
+
     def _is_by_numpy(self, id: int) -> bool:
         """Say whether numpy does all that is done in chunks."""
         return all(map(self._is_for_numpy, self._order(id)))
@@ -122,7 +152,7 @@ class Chunks:
     def _steps(self, id: int, reader: Callable[[Reader, TensorType], Step], compute: Callable[..., Any]) -> Step:
         """Return what computes each value that goes into this one once a chunk, and frees it after its last use."""
         order = self._order(id)
-        last = {operand: one for one in order for operand in self._operands(one)}
+        last = self._last_uses(id)
         leaves = {one: self._leaf(one, reader) for one in order if not self._operands(one)}
 
         def step(start: int, count: int) -> Any:
@@ -138,6 +168,10 @@ class Chunks:
             return values[id]
 
         return step
+
+    def _last_uses(self, id: int) -> dict[int, int]:
+        """Return the value that each of those a value is computed from is needed for last."""
+        return {operand: one for one in self._order(id) for operand in self._operands(one)}
 
     def _argument(self, values: dict[int, Any], given: Any) -> Any:
         if isinstance(given, Ref):

@@ -11,7 +11,9 @@ from statex.checkpoint.contents import Again, Blob, Made, Moved
 from statex.checkpoint.input_file import Stored
 from statex.dsl.graph import Call, Graph, Node, Piece, Settled, Source
 from statex.dsl.ops import OPERATIONS
+from statex.dsl.ops.base import Aliasing
 from statex.dsl.plan import Cost
+from statex.execute.scratch import scratch
 from statex.execute.values import count_uses
 from statex.header import TensorType
 
@@ -77,35 +79,33 @@ def _read_again(blobs: Iterable[Moved], records: bool) -> int:
     return sum(stored.nbytes for stored, end in reach.items() if not records or end < stored.nbytes)
 
 
-_VIEWS = frozenset(
-    ["transpose", "permute", "unflatten", "squeeze", "unsqueeze", "expand", "narrow", "chunk", "sections", "unstack"]
-)
-"""Operations whose results keep the memory of what they are views of, whatever their own size."""
-_MAYBE_VIEWS = frozenset(["reshape", "flatten", "rearrange", "getitem", "resize", "pad", "cast"])
-"""Operations whose results are views or copies."""
-_IN_FLOAT32 = frozenset(["sum", "mean"])
-"""Operations that make copies in float32 of what is less exact."""
+_HOLE = 32 * _MB
+"""Blocks of up to this size may leave holes in the heap when they are freed: the allocator gives only larger ones back
+at once."""
 
 
 def live_set(
-    graph: Graph, groups: Sequence[Sequence[int]], loaded: Callable[[Source], int], plain: Callable[[Source], bool]
+    graph: Graph,
+    groups: Sequence[Sequence[int]],
+    held: Sequence[int],
+    loaded: Callable[[Source], int],
+    plain: Callable[[Source], bool],
 ) -> int:
     """Return the bytes that are alive at once, at most, while values are computed one after the other.
 
-    The values of a group are needed at the same time. `loaded` says how many bytes it takes to have a source, `plain`
-    whether its elements lie one after the other. A result is counted twice: an operation may need as much besides, and
-    a view is made contiguous in the end.
+    The values of a group are needed at the same time; `held` bytes are needed besides while they are. `loaded` says how
+    many bytes it takes to have a source, `plain` whether its elements lie one after the other.
     """
     uses = count_uses(graph, [root for group in groups for root in group])
     buffers = _Buffers(graph, loaded, plain)
-    highest = 0
+    highest = largest = 0
 
     def use(id: int) -> None:
         uses[id] -= 1
         if uses[id] <= 0:
             buffers.free(id)
 
-    for group in groups:
+    for group, besides in zip(groups, held, strict=True):
         for root in group:
             pending = [root]
             while pending:
@@ -118,13 +118,16 @@ def live_set(
                 if id in buffers:
                     continue
                 buffers.add(id)
-                highest = max(highest, buffers.size + _scratch(graph, id))
+                highest = max(highest, buffers.size + buffers.scratch(id))
+                largest = max(largest, _size(graph[id].type))
                 for operand in graph.operands(id):
                     use(operand)
-        highest = max(highest, buffers.size + sum(_size(graph[root].type) for root in group))
+        # What does not lie as the file shall hold it is copied when it is written.
+        copies = sum([_size(graph[root].type) for root in group if not buffers.are_plain([root])])
+        highest = max(highest, buffers.size + copies + besides)
         for root in group:
             use(root)
-    return highest
+    return highest + min(largest, _HOLE)
 
 
 class _Buffers:
@@ -145,13 +148,10 @@ class _Buffers:
 
     def add(self, id: int) -> None:
         node = self._graph[id]
-        operation = node.operation if isinstance(node, Call) else ""
-        is_view = isinstance(node, Piece) or operation in _VIEWS
+        aliasing = self._aliasing(node)
+        is_view = aliasing is Aliasing.VIEW
         kept: frozenset[int] = frozenset()
-        if isinstance(node, Settled):
-            # What lies as it shall is not copied.
-            is_view = node.value in self._laid_out
-        if is_view or isinstance(node, Settled) or operation in _MAYBE_VIEWS:
+        if aliasing is not Aliasing.COPY:
             kept = kept.union(*(self._kept[operand] for operand in self._graph.operands(id)))
         if not is_view:
             kept |= {id}
@@ -164,10 +164,30 @@ class _Buffers:
                 self.size += self._sizes[buffer]
             self._users[buffer] += 1
 
+    def _aliasing(self, node: Node) -> Aliasing:
+        if isinstance(node, Settled):
+            # What lies as it shall is not copied.
+            return Aliasing.VIEW if node.value in self._laid_out else Aliasing.MAYBE
+        if isinstance(node, Call):
+            return OPERATIONS[node.operation].aliasing
+        return Aliasing.VIEW if isinstance(node, Piece) else Aliasing.COPY
+
+    def scratch(self, id: int) -> int:
+        """Return the bytes that an operation needs while it works, at most."""
+        node = self._graph[id]
+        if not isinstance(node, Call):
+            return 0
+        plain = self.are_plain(self._graph.operands(id))
+        return scratch(node, node.type, lambda one: self._graph[one].type, plain=plain)
+
+    def are_plain(self, ids: Iterable[int]) -> bool:
+        """Say whether it is known of values that their elements lie as a file would hold them."""
+        return self._laid_out.issuperset(ids)
+
     def _lies_plainly(self, node: Node, id: int) -> bool:
         """Say whether it is known that the elements of a value lie as a file would hold them."""
         if isinstance(node, Call):
-            return OPERATIONS[node.operation].lays_out and all(o in self._laid_out for o in self._graph.operands(id))
+            return OPERATIONS[node.operation].lays_out and self.are_plain(self._graph.operands(id))
         return isinstance(node, Settled) or (isinstance(node, Source) and self._plain(node))
 
     def free(self, id: int) -> None:
@@ -175,18 +195,6 @@ class _Buffers:
             self._users[buffer] -= 1
             if not self._users[buffer]:
                 self.size -= self._sizes[buffer]
-
-
-def _scratch(graph: Graph, id: int) -> int:
-    """Return the bytes that an operation needs while it works, at most."""
-    node = graph[id]
-    if not isinstance(node, Call):
-        return 0
-    needed = _size(node.type)
-    if node.operation in _IN_FLOAT32:
-        kinds = [graph[operand].type for operand in graph.operands(id)]
-        needed += sum(k.numel * 4 for k in kinds if isinstance(k, TensorType) and k.dtype.itemsize < 4)
-    return needed
 
 
 def _size(kind: TensorType | tuple[TensorType, ...]) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from typing import Any
 
-from statex.checkpoint.contents import Blob, Buffer, Made, Moved, Run
+from statex.checkpoint.contents import Blob, Made, Moved, Run
+from statex.checkpoint.input_file import Buffer
 from statex.dtypes import DType
 from statex.execute.kernels import NUMPY
 from statex.torch_dtypes import torch_dtype

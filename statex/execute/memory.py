@@ -9,6 +9,7 @@ from typing import Any
 from statex.dsl.graph import SourceKey
 from statex.dsl.plan import Output, Plan
 from statex.execute.laying_out import laid_out
+from statex.execute.shortage import told
 from statex.execute.unpacking import is_packed, loaded
 from statex.execute.values import Values
 
@@ -59,7 +60,8 @@ class Run:
         import torch
 
         assert output.value is not None
-        with torch.no_grad():
+        nbytes = output.type.nbytes if output.type is not None else 0
+        with torch.no_grad(), told("a tensor of the result", nbytes):
             made = self._own(output, self.values.take(output.value), torch)
         self.made[output.tie] = made
         return made

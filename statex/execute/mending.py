@@ -9,9 +9,15 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import field
 from heapq import nsmallest
+from itertools import chain, zip_longest
 
 from statex.diagnostics.suggest import did_you_mean
-from statex.dsl.written import is_plain, show_key, show_text
+from statex.dsl.ops import CASTING, TURNING
+from statex.dsl.written import is_plain, show_rules
+from statex.dtypes import DType
+from statex.grammar import factory as make
+from statex.grammar import tree
+from statex.grammar.tree import PatternNode as Pattern
 from statex.header import TensorType
 from statex.record import record
 
@@ -40,13 +46,14 @@ def pair(missing: Types, unexpected: Types, result: Collection[str]) -> Pairing:
     if affix is not None:
         old, new = affix
         pairs = {new + key[len(old) :]: key for key in unexpected if key.startswith(old)}
-        line = f"rename prefix {show_text(old)} -> {show_text(new)}"
+        row = make.row(make.literal(old), make.literal(new))
+        line = show_rules(make.rename(row, mode=tree.RenameMode.PREFIX))
         return Pairing({key: pairs[key] for key in missing if key in pairs}, (line,))
     paired = _paired_families(_families(missing), _families(unexpected))
     lines: list[str] = []
     for wanted, found in paired:
         if len(lines) < _LINES:
-            lines += _lines(found, result, lambda row: f"rename {row[0]} -> {row[1]}", wanted)
+            lines += _lines(found, result, lambda row: make.rename(make.row(*row)), wanted)
     partners = {one: other for wanted, found in paired for one, other in zip(wanted, found, strict=True)}
     return Pairing(partners, tuple(lines[:_LINES]))
 
@@ -63,24 +70,30 @@ def retypes(shapes: Differing, dtypes: Differing, result: Types) -> list[str]:
         floating = {key for key, kind in result.items() if kind and kind.dtype.is_floating_point}
         others = [kind for key in floating - set(wanted) if (kind := result[key])]
         if dtype.is_floating_point and floating >= set(wanted) and all(kind.dtype == dtype for kind in others):
-            return [*lines, f"set ** = cast({dtype}) where is_floating_point(it)"]
+            floats = make.call("is_floating_point", make.name("it"))
+            return [*lines, show_rules(make.assign(make.glob("**"), _cast(dtype), where=floats))]
     for dtype in dict.fromkeys(wanted.values()):
-        lines += _values([key for key, kind in wanted.items() if kind == dtype], result, f"cast({dtype})")
+        lines += _values([key for key, kind in wanted.items() if kind == dtype], result, _cast(dtype))
     return lines
 
 
-def _turned(one: Type, wanted: Type) -> str | None:
+def _cast(dtype: DType) -> tree.Call:
+    return make.call(CASTING.name, make.name(str(dtype)))
+
+
+def _turned(one: Type, wanted: Type) -> tree.Expr | None:
     """Return what makes one matrix of another: a transpose, and a cast where dtypes differ as well."""
     if one is None or wanted is None or one.ndim != 2 or one.shape != wanted.shape[::-1]:
         return None
-    return "transpose" if one.dtype == wanted.dtype else f"transpose | cast({wanted.dtype})"
+    transpose = make.name(TURNING.name)
+    return transpose if one.dtype == wanted.dtype else make.pipe(transpose, _cast(wanted.dtype))
 
 
-def _values(keys: Iterable[str], result: Collection[str], value: str) -> list[str]:
+def _values(keys: Iterable[str], result: Collection[str], value: tree.Expr) -> list[str]:
     lines: list[str] = []
     for family in _families(dict.fromkeys(keys)).values():
         if len(lines) < _LINES:
-            lines += _lines(list(family), result, lambda row: f"set {row[0]} = {value}")
+            lines += _lines(list(family), result, lambda row: make.assign(row[0], value))
     return lines[:_LINES]
 
 
@@ -137,7 +150,10 @@ def _paired_keys(missing: Types, unexpected: Types) -> dict[str, str]:
 
 
 def _lines(
-    keys: list[str], result: Collection[str], write: Callable[[list[str]], str], beside: list[str] | None = None
+    keys: list[str],
+    result: Collection[str],
+    rule: Callable[[list[Pattern]], tree.Statement],
+    beside: list[str] | None = None,
 ) -> list[str]:
     """Write one line for a family where a pattern matches it and nothing else of the result, else one for each key.
 
@@ -146,18 +162,20 @@ def _lines(
     columns = [keys] if beside is None else [keys, beside]
     if len(keys) > 1:
         patterns = [_as_pattern(column) for column in columns]
-        matching = re.compile("[^.]+".join(map(re.escape, re.split(r"\{\w\}", patterns[0]))))
+        parts = [re.escape(one.text) if isinstance(one, tree.Text) else "[^.]+" for one in patterns[0].pieces]
+        matching = re.compile("".join(parts))
         if sum(matching.fullmatch(key) is not None for key in result) == len(keys):
-            return [write(patterns)]
-    return [write([show_key(key) for key in row]) for row in zip(*columns, strict=True)]
+            return [show_rules(rule(patterns))]
+    return [show_rules(rule([*map(make.key, row)])) for row in zip(*columns, strict=True)]
 
 
-def _as_pattern(family: Collection[str]) -> str:
+def _as_pattern(family: Collection[str]) -> Pattern:
     """Write a family as a pattern: a number that all have in common stays, the others are captures."""
     numbers = [set(column) for column in zip(*map(_numbers, family), strict=True)]
     letters = iter(_LETTERS)
-    written = iter([one.copy().pop() if len(one) == 1 else f"{{{next(letters)}}}" for one in numbers])
-    return _NUMBER.sub(lambda _: next(written), next(iter(family)))
+    between = _NUMBER.split(next(iter(family)))
+    written = [one.copy().pop() if len(one) == 1 else make.capture(next(letters)) for one in numbers]
+    return make.pattern([one for one in chain(*zip_longest(between, written)) if one])
 
 
 def _common_affix(missing: Types, unexpected: Types, result: Collection[str]) -> tuple[str, str] | None:

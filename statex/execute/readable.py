@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from statex.checkpoint.contents import Buffer, Made, OutTensor
-from statex.checkpoint.input_file import Stored
+from statex.checkpoint.contents import Made, OutTensor
+from statex.checkpoint.input_file import Buffer, Stored
 from statex.checkpoint.walks import mapped
 from statex.execute.heap import Heap
 from statex.header import TensorInfo, TensorType, contiguous

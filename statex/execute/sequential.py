@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from statex.checkpoint.contents import Buffer, Run
+from statex.checkpoint.contents import Run
 from statex.checkpoint.crc import crc32
+from statex.checkpoint.input_file import Buffer
 
 
 class Reader(Protocol):

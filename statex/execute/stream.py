@@ -6,9 +6,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from statex.checkpoint.contents import Again, Blob, Buffer, Made, Moved, OutTensor, Run
+from statex.checkpoint.contents import Again, Blob, Made, Moved, OutTensor, Run
 from statex.checkpoint.gather import Gather
-from statex.checkpoint.input_file import Stored
+from statex.checkpoint.input_file import Buffer, Stored
 from statex.checkpoint.write_plan import WritePlan
 from statex.dsl.graph import Source, SourceKey
 from statex.dsl.plan import Cost, Output, Plan
@@ -52,8 +52,8 @@ class Stream:
         self._movement = Movement(plan.graph, info_of)
         self._chunks = Chunks(plan.graph, self._movement, lambda id: self._values.take(id))
         self._groups = self._whole()
-        """For each tensor that is written, the values that are computed as whole tensors for it."""
-        roots = [id for group in self._groups for id in group]
+        """The values that are written, each with those that are computed as whole tensors for it."""
+        roots = [id for _, group in self._groups for id in group]
         self._values = Values(plan.graph, roots, lambda key: loaded(info_of(key), lambda: load(key)))
         self._heap = Heap()
 
@@ -118,9 +118,19 @@ class Stream:
     def _live(self) -> int:
         """Return the bytes that whole values take, in whichever of the formats' orders they are written."""
         graph, groups = self._plan.graph, self._groups
-        by_size = sorted(groups, key=lambda ids: -graph[ids[0]].type.dtype.itemsize)  # type: ignore[union-attr]
+        by_size = sorted(groups, key=lambda group: -graph[group[0]].type.dtype.itemsize)  # type: ignore[union-attr]
         orders = [groups] if self._shares or by_size == groups else [groups, by_size]
-        return max(live_set(graph, order, self._needed, self._is_plain) for order in orders)
+        held = {id: self._held(id) for id, _ in groups}
+        return max(
+            live_set(graph, [ids for _, ids in order], [held[id] for id, _ in order], self._needed, self._is_plain)
+            for order in orders
+        )
+
+    def _held(self, id: int) -> int:
+        """Return the bytes that computing a value in chunks has in memory at once, but for whole tensors."""
+        if not self._chunks.can(id):
+            return 0
+        return self._chunks.held(id) + sum([gather.held for gather in self._gathers(self._chunks.moved(id))])
 
     def _needed(self, source: Source) -> int:
         info = self._info_of(source.key)
@@ -186,8 +196,7 @@ class Stream:
             gather = self._movement.gather(id)
             return Made(kind.nbytes, gather.buffers, held=gather.held, in_parts=True)
         if self._chunks.can(id):
-            held = sum([gather.held for gather in self._gathers(self._chunks.moved(id))])
-            return Made(kind.nbytes, lambda: self._in_chunks(id), held=held, in_parts=True)
+            return Made(kind.nbytes, lambda: self._in_chunks(id), held=self._held(id), in_parts=True)
         return Made(kind.nbytes, lambda: self._computed(id))
 
     def _in_chunks(self, id: int) -> Iterator[Buffer]:
@@ -203,10 +212,10 @@ class Stream:
         kinds = [self._plan.graph[one].type for id in ids for one in (id, *self._plan.graph.sources(id))]
         self._heap.freed(sum([kind.nbytes for kind in kinds if isinstance(kind, TensorType)]))
 
-    def _whole(self) -> list[list[int]]:
-        written: dict[object, list[int]] = {}
+    def _whole(self) -> list[tuple[int, list[int]]]:
+        written: dict[object, tuple[int, list[int]]] = {}
         for key, output in self._plan.outputs.items():
             id = output.value
             if output.origin is None and id is not None and id not in self._earlier:
-                written[output.tie if self._shares else key] = self._chunks.whole(id)
-        return [ids for ids in written.values() if ids]
+                written[output.tie if self._shares else key] = id, self._chunks.whole(id)
+        return [one for one in written.values() if one[1]]

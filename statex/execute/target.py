@@ -82,7 +82,10 @@ def build_target(
     if isinstance(factory, torch.nn.Module):
         return module_target(factory, spec.rpartition(":")[2])
     if not callable(factory):
-        fail(codes.NOT_BUILT, f"`{spec}` is no model and no callable that builds one: it is `{type(factory).__name__}`")
+        fail(
+            codes.NOT_BUILT,
+            f"`{spec}` is neither a model nor builds one: it is of type `{type(factory).__name__}`",
+        )
     try:
         with torch.device("meta"):
             module = factory(**(arguments or {}))

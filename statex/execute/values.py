@@ -12,6 +12,8 @@ from statex.dsl.graph import Call, Graph, Piece, Ref, Settled, Source, SourceKey
 from statex.dsl.ops import OPERATIONS
 from statex.dsl.ops.base import ArgKind, Fault
 from statex.execute.laying_out import laid_out
+from statex.execute.shortage import told
+from statex.header import TensorType
 
 
 def count_uses(graph: Graph, roots: Iterable[int]) -> Counter[int]:
@@ -84,9 +86,11 @@ def run_call(node: Call, argument: Callable[[Any], Any]) -> Any:
 
     operation = OPERATIONS[node.operation]
     arguments = arguments_of(node, argument)
+    nbytes = node.type.nbytes if isinstance(node.type, TensorType) else 0
     with torch.no_grad():
         try:
-            return operation.run(torch, **_on_one_device(arguments, torch))
+            with told(f"`{operation.name}`", nbytes):
+                return operation.run(torch, **_on_one_device(arguments, torch))
         except Fault as fault:
             fail(fault.code, f"`{operation.name}`: {fault.headline}", help=fault.help or ())
         except RuntimeError as error:

@@ -112,11 +112,11 @@ def mismatch(
     result: Mapping[str, Type],
     origin: Callable[[str], str] = lambda key: "",
     subject: str = "the result",
-    flat: str = "",
+    flat: Callable[[], str] = str,
 ) -> Diagnostic:
     """Return the one diagnostic for a result that does not fit; `origin(key)` says which rule made or took a key.
 
-    `flat` is how the result is had without dicts in it.
+    `flat()` is how the result is had without dicts in it.
     """
     paired = pair(found.missing, found.unexpected, result)
     parts = {
@@ -178,8 +178,9 @@ def _inside(path: KeyPath) -> str:
     return f"in the dict {as_list(path)}" if path else "flat"
 
 
-def _flattened(found: Comparison, flat: str) -> list[str]:
-    return [flat] if flat and any(len(other) == 1 for _, other in found.nested.values()) else []
+def _flattened(found: Comparison, flat: Callable[[], str]) -> list[str]:
+    said = flat() if any(len(other) == 1 for _, other in found.nested.values()) else ""
+    return [said] if said else []
 
 
 def _show(kind: Type) -> str:
@@ -236,7 +237,7 @@ def verify_types(
     origin: Callable[[str], str] = lambda key: "",
     subject: str = "the result",
     paths: Paths = NOT_NESTED,
-    flat: str = "",
+    flat: Callable[[], str] = str,
 ) -> Comparison:
     """Compare and raise where something differs; `subject` is what messages call the result.
 

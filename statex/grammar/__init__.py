@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from statex.source import Source
 
 if TYPE_CHECKING:
+    from statex.grammar.lossless import Lossless
     from statex.grammar.tree import Program
 
-__all__ = ["parse", "parse_text"]
+__all__ = ["parse", "parse_lossless", "parse_text"]
 
 
 def parse(source: Source) -> Program:
@@ -24,6 +25,17 @@ def parse(source: Source) -> Program:
     from statex.grammar import parser
 
     return parser.parse(source)
+
+
+def parse_lossless(source: Source) -> Lossless:
+    """Parse a rule file to its tokens and a tree with parentheses, with `Bad` statements for syntax errors.
+
+    Raises:
+        StatexError: SX115 and SX113, where it is no text that could be a rule file.
+    """
+    from statex.grammar import lossless
+
+    return lossless.parse_lossless(source)
 
 
 def parse_text(text: str, name: str = "<rules>") -> Program:

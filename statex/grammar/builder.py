@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from lark import Token, Transformer_NonRecursive, v_args
 from lark.tree import Meta
@@ -16,6 +16,13 @@ from statex.grammar.pieces import parse_pieces, read_int
 from statex.grammar.quoted import unquoted
 from statex.source import Source, Span
 
+
+class ParseField(Protocol):
+    """Parses the inside of braces as an expression with an optional format."""
+
+    def __call__(self, span: Span, *, groups: bool) -> tree.Field: ...
+
+
 DEPTH = 150
 """How deep an expression may be nested; whatever walks the tree may recurse so far."""
 
@@ -26,15 +33,18 @@ _STEP = re.compile(r"(?:[0-9]+|[A-Za-z_]\w*)\Z")
 class Builder(Transformer_NonRecursive[Token, Any]):
     """One method for each rule of the grammar; `source` is set before each parse."""
 
-    def __init__(self, parse_field: Callable[[Span], tree.Field]) -> None:
+    def __init__(self, parse_field: ParseField) -> None:
         super().__init__()
         self.source: Source = Source("", "")
-        self._parse_field = parse_field
+        self.groups = False
+        """Whether parentheses are nodes."""
+        self._make_field = parse_field
         self._depths: dict[int, int] = {}
 
-    def begin(self, source: Source) -> None:
+    def begin(self, source: Source, *, groups: bool = False) -> None:
         """Get ready for a text."""
         self.source = source
+        self.groups = groups
         self._depths = {}
 
     # --- places and depth --------------------------------------------------------------------------------------
@@ -62,6 +72,9 @@ class Builder(Transformer_NonRecursive[Token, Any]):
 
     def _name(self, token: Token) -> tree.Name:
         return tree.Name(self._token_span(token), str(token))
+
+    def _parse_field(self, span: Span) -> tree.Field:
+        return self._make_field(span, groups=self.groups)
 
     # --- the program -------------------------------------------------------------------------------------------
 
@@ -351,7 +364,11 @@ class Builder(Transformer_NonRecursive[Token, Any]):
         return self._deep(tree.Matches(self._span(meta), items[0], items[-1]), items[0])  # type: ignore[no-any-return]
 
     def group(self, meta: Meta, items: Sequence[Any]) -> Any:
-        return items[0]
+        if not self.groups:
+            return items[0]
+        node = tree.Group(self._span(meta), items[0])
+        self._depths[id(node)] = self._depths.get(id(items[0]), 0)
+        return node
 
     def conditional(self, meta: Meta, items: Sequence[Any]) -> tree.Conditional:
         return self._deep(tree.Conditional(self._span(meta), *items), *items)  # type: ignore[no-any-return]

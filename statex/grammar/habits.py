@@ -28,6 +28,8 @@ _DOTTED = re.compile(r"[\w.{}:]*")
 _CALLED = re.compile(r"\.([A-Za-z_]\w*)(?=\()")
 _SLICE_OF_DIM = re.compile(r"\[[ \t]*([^][,=]*:[^][,=]*?)[ \t]*,[ \t]*dim[ \t]*=[ \t]*(-?\d)[ \t]*\]")
 _ASKED = re.compile(r"\b(count|exists)[ \t]+((?:\w+::)?[\w.*{}:|$]+|'[^'\n]*'|\"[^\"\n]*\")")
+_OF_KEYS = re.compile(r"(?:\A|[;{])[ \t]*(drop|keep|set|rename|copy|renumber|split|merge)\??[ \t]+([^=;{}]*)\Z")
+_AROUND = re.compile(r"\b(?:value|metadata)[ \t]*\([^()\n]*\)")
 _OF_EACH = re.compile(r"expect[ \t]+(shape|dtype)[ \t]")
 
 
@@ -179,7 +181,7 @@ def _named_index(slip: Slip) -> Diagnostic | None:
         codes.UNEXPECTED,
         "an index has no named arguments",
         slip.to(opened, closed + 1 if closed > 0 else slip.at + 1),
-        help=f"write `{written}`" if written else "each dim is indexed by its place: `[:, :10]` cuts the second one",
+        help=f"write `{written}`" if written else "each dim is indexed by its position: `[:, :10]` cuts the second one",
     )
 
 
@@ -201,7 +203,7 @@ def _asked_bare(slip: Slip) -> Diagnostic | None:
     written = _ASKED.sub(r"\1(\2)", line[start:end])
     return diagnostic(
         codes.UNEXPECTED,
-        f"inside of a condition, the pattern of `{asked[0].group(1)}` is put in parentheses",
+        f"inside of a condition, the pattern of `{asked[0].group(1)}` goes in parentheses",
         slip.to(begin + start, begin + end),
         help=f"write `{written}`",
     )
@@ -213,14 +215,55 @@ def _number_as_key(slip: Slip) -> Diagnostic | None:
     if key is None:
         return None
     if "LPAR" not in slip.expected:
-        what, instead = "a key that is looked for stands without `::`", key.group(1)
+        what, instead = "a key to look up is written without `::`", key.group(1)
     else:
-        what, instead = "after `::`, a key that begins with a digit is put in quotes", f"::'{key.group(1)}'"
+        what, instead = "after `::`, a key that begins with a digit goes in quotes", f"::'{key.group(1)}'"
     return diagnostic(codes.UNEXPECTED, what, slip.to(*key.span()), help=f"write `{instead}`")
+
+
+def _around(slip: Slip) -> Diagnostic | None:
+    """Recognise keys and values around the state in one statement, and values in a statement about keys alone."""
+    begun = _OF_KEYS.search(slip.line_before)
+    if begun is None:
+        return None
+    verb, items = begun.groups()
+    last = _AROUND.search(items + slip.text[slip.at : slip.at + _LOOKED_AT].partition("\n")[0])
+    if slip.found == "(" and last is not None and re.search(r"\b(?:value|metadata)[ \t]*\Z", items):
+        named, start = last.group(), slip.at - len(items) + last.start()
+    elif "VALUE_OF" in slip.expected and last is not None and items.rstrip().endswith(","):
+        named, start = last.group(), slip.at
+    else:
+        return None
+    end = start + len(named) if slip.found == "(" else slip.at + len(slip.found)
+    place = slip.to(start, end)
+    if verb in ("drop", "set") and "," in items:
+        what = f"one `{verb}` takes keys of the state or values around it, not both"
+        return diagnostic(codes.UNEXPECTED, what, place, help=_apart(slip, verb, slip.at - len(items)))
+    what = f"`{verb}` takes keys of the state, and `{named}` is not one of them"
+    return diagnostic(codes.UNEXPECTED, what, place, help=_INSTEAD_AROUND.get(verb, _INSTEAD_AROUND[""]).format(named))
+
+
+def _apart(slip: Slip, verb: str, start: int) -> str:
+    """Return the statements that say apart what one that starts its list at an offset has said together."""
+    text = re.split(r"[\n;}#]", slip.text[start : start + _LOOKED_AT])[0]
+    items = text.partition("=")[0] if verb == "set" else text
+    around = _AROUND.findall(items)
+    keys = [item.strip() for item in _AROUND.sub("", items).split(",") if item.strip()]
+    is_plain = verb == "drop" and re.search(r"\bwhere\b", items) is None
+    if not is_plain:
+        return f"write two statements: `{verb} KEY …` and `{verb} {around[0]} …`"
+    return f"write two statements: `{verb} {', '.join(keys)}` and `{verb} {', '.join(around)}`"
+
+
+_INSTEAD_AROUND = {
+    "keep": "values around the state stay unless a rule drops them: `drop {}`",
+    "": "`set {0} = …` gives it a value, `add {0} = …` makes a new one, and `drop {0}` drops it",
+}
+"""What can be done with a value around the state, by the verb that was written."""
 
 
 RULES: tuple[Callable[[Slip], Diagnostic | None], ...] = (
     _comment, _leading_operator, _leading_if, _assigned, _augmented, _lookalike, _number, _method, _named_index,
-    _asked_bare, _number_as_key,
+    _asked_bare, _number_as_key, _around,
 )  # fmt: skip
 """Each says what was written by habit, or nothing; the first that does is shown."""

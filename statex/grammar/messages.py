@@ -28,7 +28,7 @@ _OTHER_WORDS = {
 _NOT_NEEDED = {
     "for": "there are no loops: a pattern such as `layers.{i:int}.**` stands for every key that it matches",
     "while": "there are no loops: a pattern such as `layers.{i:int}.**` stands for every key that it matches",
-    "print": "`statex show` prints keys and shapes, `statex plan --keys` what becomes of them",
+    "print": "`statex show` prints keys and shapes, `statex plan --keys` shows what becomes of them",
     "return": "a rule file returns nothing: the state is the result",
 }
 """Words of programs that rules do without, and what there is instead."""
@@ -173,7 +173,7 @@ def _optional_mode(slip: Slip) -> Diagnostic | None:
     if slip.found[0] != "?" or mode is None:
         return None
     whole = slip.to(slip.at - len(mode.group()), slip.at + 1)
-    return diagnostic(codes.UNEXPECTED, "`?` stands after the verb", whole, help=f"write `rename? {mode.group(1)}`")
+    return diagnostic(codes.UNEXPECTED, "`?` goes after the verb", whole, help=f"write `rename? {mode.group(1)}`")
 
 
 def _odd(slip: Slip) -> Diagnostic | None:
@@ -219,7 +219,7 @@ def _after_dot(slip: Slip, key: Span) -> Diagnostic:
 
 def _compared(slip: Slip) -> Diagnostic | None:
     if slip.found == "==" and "EQUAL" in slip.expected:
-        return diagnostic(codes.TEXT_COMPARED, "`==` compares; a value is given by `=`", slip.span, help="write `=`")
+        return diagnostic(codes.TEXT_COMPARED, "`==` compares; `=` gives a value", slip.span, help="write `=`")
     if slip.found == "=" and "CMP" in slip.expected:
         return diagnostic(codes.TEXT_COMPARED, "`=` gives a value; `==` compares", slip.span, help="write `==`")
     return None

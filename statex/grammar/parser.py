@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 from itertools import takewhile
-from pkgutil import get_data
 from typing import Any, cast
 
 from lark import Lark, TextSlice, Token, UnexpectedEOF, UnexpectedInput, UnexpectedToken, lexer
@@ -20,7 +19,8 @@ from statex.diagnostics.codes import syntax as codes
 from statex.grammar.builder import Builder
 from statex.grammar.cache import cache_file
 from statex.grammar.messages import VERBS, explain
-from statex.grammar.postlex import Newlines, closing
+from statex.grammar.postlex import Newlines, Seen, closing
+from statex.grammar.terminals import grammar_text
 from statex.grammar.tree import Field, Program
 from statex.rulefiles import LARGEST
 from statex.source import Source, Span
@@ -43,7 +43,7 @@ class _Parser:
         self.builder = Builder(parse_field)
         with _terminals_compared(strict):
             self.lark = Lark(
-                _grammar(),
+                grammar_text(),
                 parser="lalr",
                 start=start,
                 propagate_positions=True,
@@ -53,20 +53,14 @@ class _Parser:
                 cache=False if strict else cache_file(start),
             )
 
-    def parse(self, source: Source, text: Any) -> Any:
+    def parse(self, source: Source, text: Any, *, groups: bool = False) -> Any:
         self.newlines.source = source
         parsed = self.lark.parse(text)
-        self.builder.begin(source)
+        self.builder.begin(source, groups=groups)
         try:
             return self.builder.transform(parsed)
         except VisitError as error:
             raise error.orig_exc from None
-
-
-def _grammar() -> str:
-    data = get_data("statex.grammar", "statex.lark")
-    assert data is not None, "every loader of packages gives the files in them"
-    return data.decode("utf-8")
 
 
 @contextmanager
@@ -93,7 +87,7 @@ def _parser(start: str) -> _Parser:
     return cast(_Parser, known)
 
 
-def parse_field(span: Span) -> Field:
+def parse_field(span: Span, *, groups: bool = False) -> Field:
     """Parse the inside of `{…}` in a template: an expression with an optional format.
 
     Raises:
@@ -101,7 +95,7 @@ def parse_field(span: Span) -> Field:
     """
     parser = _parser("field")
     try:
-        return cast(Field, parser.parse(span.source, TextSlice(span.source.text, span.start, span.end)))
+        return cast(Field, parser.parse(span.source, TextSlice(span.source.text, span.start, span.end), groups=groups))
     except UnexpectedInput:
         raise StatexError(
             [
@@ -117,6 +111,18 @@ def parse_field(span: Span) -> Field:
 
 def parse(source: Source) -> Program:
     """Parse a rule file, as `statex.grammar.parse` says."""
+    program, found = attempt(source)
+    if program is None:
+        raise StatexError(found)
+    return program
+
+
+def readable(source: Source) -> str:
+    """Return the text of a rule file as it is parsed.
+
+    Raises:
+        StatexError: SX115, SX113.
+    """
     if len(source.text) > LARGEST:
         place = Span(source, LARGEST, LARGEST + 1)
         fail(codes.TOO_LARGE, f"rules have at most {LARGEST:,} characters, and these have {len(source.text):,}", place)
@@ -124,30 +130,37 @@ def parse(source: Source) -> Program:
     if control is not None:
         span = Span(source, control.start(), control.end())
         raise StatexError([diagnostic(codes.CONTROL, f"a control character {control.group()!r}", span)])
-    text = source.text.replace("\ufeff", " ", 1) if source.text.startswith("\ufeff") else source.text
+    return source.text.replace("\ufeff", " ", 1) if source.text.startswith("\ufeff") else source.text
+
+
+def attempt(source: Source) -> tuple[Program | None, list[Diagnostic]]:
+    """Parse a rule file, and return its tree, or else every syntax error that was found.
+
+    Raises:
+        StatexError: SX115, SX113.
+    """
+    text = readable(source)
     found: list[Diagnostic] = []
     unclosed = start = 0
     for _ in range(ATTEMPTS):
         try:
-            program = _once(source, text, start)
-        except _Failed as failed:
+            program = once(source, text, start)
+        except Failed as failed:
             stray = unclosed > 0 and _is_stray_brace(text, failed.at)
             if not stray:
                 found.append(failed.diagnostic)
             if len(found) >= ERRORS or failed.diagnostic.code is codes.TOO_DEEP:
                 # What follows too deep a bracket is as a rule inside it, and would be misread.
                 break
-            resume = failed.at + 1 if stray else _resume(text, failed.at, failed.opened)
+            resume = failed.at + 1 if stray else next_statement(text, failed.at, failed.opened)
             unclosed += -1 if stray else _open_braces(text[start:resume])
             start = resume
             continue
-        if found:
-            break
-        return program
-    raise StatexError(found)
+        return (None if found else program), found
+    return None, found
 
 
-class _Failed(Exception):
+class Failed(Exception):
     """One syntax error, where it is, and where the bracket was opened that it is about."""
 
     def __init__(self, found: Diagnostic, at: int, opened: int | None = None) -> None:
@@ -157,23 +170,29 @@ class _Failed(Exception):
         self.opened = opened
 
 
-def _once(source: Source, text: str, start: int) -> Program:
-    """Parse a text from an offset on, up to its first error."""
+def once(source: Source, text: str, start: int = 0, seen: Seen | None = None) -> Program:
+    """Parse a text from an offset on, up to its first error.
+
+    Where its tokens are wanted they are noted in `seen`, and parentheses are nodes.
+
+    Raises:
+        Failed: for that error.
+    """
     parser = _parser("start")
+    parser.newlines.seen = seen
     try:
-        return cast(Program, parser.parse(source, TextSlice(text, start, len(text))))
+        parsed = parser.parse(source, TextSlice(text, start, len(text)), groups=seen is not None)
+        return cast(Program, parsed)
     except StatexError as error:
         first = error.diagnostics[0]
-        raise _Failed(first, first.span.start if first.span else 0) from None
+        raise Failed(first, first.span.start if first.span else 0) from None
     except UnexpectedInput as error:
         at = _position(error, text)
         bracket = _unclosed(parser.newlines, text, at)
         if bracket is not None:
-            raise _Failed(
-                _unclosed_message(source, parser.newlines, bracket, text, at), at, bracket.start_pos
-            ) from None
+            raise Failed(_unclosed_message(source, parser.newlines, bracket, text, at), at, bracket.start_pos) from None
         found = explain(source, text, at, _expected(error))
-        raise _Failed(_with_bracket(found, parser.newlines), at) from None
+        raise Failed(_with_bracket(found, parser.newlines), at) from None
 
 
 def _with_bracket(found: Diagnostic, newlines: Newlines) -> Diagnostic:
@@ -235,7 +254,7 @@ def _unclosed_message(source: Source, newlines: Newlines, bracket: Any, text: st
     around = takewhile(lambda opened: opened.type != "LBRACE", reversed(newlines.open))
     closed = "".join(map(closing, around)) or closing(bracket)
     also = [] if at >= len(text) else [(Span(source, at, at + 1), f"`{closing(bracket)}` was expected before this")]
-    more = " and what it stands in" if len(closed) > 1 else ""
+    more = " and what it is in" if len(closed) > 1 else ""
     return diagnostic(
         codes.UNCLOSED,
         f"`{bracket}` is not closed",
@@ -245,7 +264,7 @@ def _unclosed_message(source: Source, newlines: Newlines, bracket: Any, text: st
     )
 
 
-def _resume(text: str, at: int, opened: int | None) -> int:
+def next_statement(text: str, at: int, opened: int | None) -> int:
     """Return where the next statement starts after an error: a later line with a verb, not deeper than this one."""
     line_start = text.rfind("\n", 0, at if opened is None else opened) + 1
     own = len(text[line_start:]) - len(text[line_start:].lstrip(" \t"))

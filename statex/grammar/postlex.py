@@ -25,6 +25,46 @@ _GOES_ON = frozenset(
 )  # fmt: skip
 
 
+class Seen:
+    """The tokens of a text but for ends of lines, and where its statements begin."""
+
+    def __init__(self) -> None:
+        self.tokens: list[Token] = []
+        self._starts: list[int] = []
+        self._tables: list[bool] = []
+        self._verb = ""
+        self._ended = True
+
+    def note(self, token: Token) -> None:
+        """Note a token; the rows of a table belong to its statement."""
+        assert token.start_pos is not None
+        closes = token.type == "RBRACE" and self._tables
+        if self._ended and not closes and not self._in_table():
+            self._starts.append(token.start_pos)
+            self._verb = token.type
+        self._ended = token.type in ("LBRACE", "SEMICOLON")
+        if token.type == "LBRACE":
+            self._tables.append(self._verb == "RENAME")
+        elif token.type == "RBRACE" and self._tables:
+            self._tables.pop()
+        self.tokens.append(token)
+
+    def _in_table(self) -> bool:
+        return bool(self._tables) and self._tables[-1]
+
+    def end_statement(self) -> None:
+        """Note that a line ends a statement."""
+        self._ended = True
+
+    def statement_at(self, offset: int) -> int:
+        """Return where the last statement begins that does so at an offset or before it."""
+        last = self.tokens[-1].end_pos if self.tokens else 0
+        assert last is not None
+        if self._ended and not self._in_table() and offset >= last:
+            return offset
+        return max((start for start in self._starts if start <= offset), default=0)
+
+
 class Newlines(PostLex):
     """Leaves newlines out inside `(` and `[` and after a token that needs more, and keeps the stack of brackets."""
 
@@ -33,6 +73,8 @@ class Newlines(PostLex):
     def __init__(self) -> None:
         self.source: Source | None = None
         self.open: list[Token] = []
+        self.seen: Seen | None = None
+        """Where the tokens of a text are noted, if they are wanted."""
 
     def process(self, stream: Iterator[Token]) -> Iterator[Any]:
         """Yield the tokens that count."""
@@ -46,8 +88,12 @@ class Newlines(PostLex):
             if token.type == "_NL":
                 inside = self.open and self.open[-1].type != "LBRACE"
                 if not inside and last not in _GOES_ON:
+                    if self.seen is not None:
+                        self.seen.end_statement()
                     yield token
                 continue
+            if self.seen is not None:
+                self.seen.note(token)
             if token.type in _OPEN:
                 self._push(token)
             elif token.type in _CLOSE:

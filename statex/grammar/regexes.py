@@ -61,7 +61,7 @@ def _pattern(slip: Slip, start: int, run: str) -> Diagnostic | None:
         written, end = f"{written}{target.group(1)}{with_groups(target.group(2))}", target.end()
     return diagnostic(
         codes.ODD_CHARACTER,
-        "a regular expression stands between slashes",
+        "a regular expression goes between slashes",
         slip.to(start, end),
         help=f"write `{written}`",
     )

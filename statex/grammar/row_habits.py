@@ -52,7 +52,7 @@ def _row_comma(slip: Slip) -> Diagnostic | None:
         "rows are not separated by commas",
         slip.span,
         at=f"and {counted(more, 'more comma')} like this one" if more > 0 else "",
-        help="leave the commas out: a row ends with its line" if at_end else "write `;` between rows of one line",
+        help="remove the commas: a row ends with its line" if at_end else "write `;` between rows of one line",
     )
 
 
@@ -100,7 +100,7 @@ def _several_rows(slip: Slip) -> Diagnostic | None:
         return None
     written = "; ".join(row.strip() for row in rows)
     place = slip.to(start, listed.end())
-    return diagnostic(codes.UNEXPECTED, "several rows are put in braces", place, help=f"write `{{ {written} }}`")
+    return diagnostic(codes.UNEXPECTED, "several rows go in braces", place, help=f"write `{{ {written} }}`")
 
 
 def _listed(slip: Slip) -> Diagnostic | None:

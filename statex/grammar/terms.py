@@ -230,6 +230,14 @@ class ListExpr:
 
 
 @node
+class Group:
+    """`(value)`: parentheses of the author, only in the tree of `parse_lossless`; elsewhere the value stands alone."""
+
+    span: Span
+    value: Expr
+
+
+@node
 class Slice:
     """`start:stop:step` inside a subscript."""
 

@@ -19,6 +19,7 @@ from statex.grammar.terms import (
     Ellipsis,
     Expr,
     Field,
+    Group,
     KeyRef,
     ListExpr,
     Matches,
@@ -46,6 +47,7 @@ __all__ = [
     "Allow",
     "Argument",
     "Around",
+    "Bad",
     "Binary",
     "Binding",
     "Call",
@@ -64,6 +66,7 @@ __all__ = [
     "ExpectSame",
     "Expr",
     "Field",
+    "Group",
     "If",
     "Include",
     "Input",
@@ -468,6 +471,13 @@ Statement = (
     | Expect
     | Allow
 )
+
+
+@node
+class Bad:
+    """What cannot be read, as a statement, in the tree of `parse_lossless` where a text has syntax errors."""
+
+    span: Span
 
 
 @node

@@ -9,6 +9,8 @@ from typing import Any
 
 from statex.diagnostics import Diagnostic, StatexError, fail
 from statex.diagnostics.codes import migrations as codes
+from statex.diagnostics.model import worded
+from statex.diagnostics.python_words import in_python
 from statex.diagnostics.render import render_full
 from statex.dsl.embedded import spliced
 from statex.dsl.metadata import STAMP, Metadata, below, copied, exchanged
@@ -209,4 +211,4 @@ def _below(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 def warn(found: Iterable[Diagnostic], up: int = 3) -> None:
     """Let Python show warnings as those of a caller: `up` is how many functions up, this one being the first."""
     for one in found:
-        warnings.warn(render_full(one), StatexWarning, stacklevel=up)
+        warnings.warn(render_full(worded(one, in_python)), StatexWarning, stacklevel=up)

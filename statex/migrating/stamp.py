@@ -61,7 +61,7 @@ def noted_stamp(noted: Mapping[str, object] | None, chain: Chain, label: str) ->
                 codes.ANOTHER_HISTORY,
                 f"{label} has been through another step {step.number} than `{step.name}` of the chain `{chain.label}`",
                 notes=["the step has been edited since, or the state belongs to another chain"],
-                help=f"restore `{step.name}` as it was, and write what shall be different into a new step",
+                help=f"restore `{step.name}` as it was, and put the changes into a new step",
             )
     if found.layout > chain.version:
         fail(

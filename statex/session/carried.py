@@ -10,12 +10,14 @@ from statex.checkpoint.harmless import harms
 from statex.diagnostics import Diagnostic, diagnostic, fail
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.codes import lints
+from statex.diagnostics.quoting import show_label
 from statex.diagnostics.suggest import join_words
 from statex.dsl.plan import Plan
-from statex.dsl.written import show_key
+from statex.dsl.written import show_rules
 from statex.foreign import Foreign
+from statex.grammar import factory as make
 from statex.header import Header, KeyPath, OpaqueInfo, TensorInfo
-from statex.paths import beside, in_rules
+from statex.paths import beside
 from statex.rebuilding import edited_around
 from statex.session.opened import Inputs
 from statex.surroundings import address_of
@@ -54,7 +56,7 @@ def carried(plan: Plan, inputs: Inputs) -> list[Carried]:
 def _in_state(plan: Plan) -> Iterator[Carried]:
     for key, output in plan.outputs.items():
         if output.opaque is not None and (names := harms(output.opaque)):
-            yield Carried(key, names, f"drop {show_key(key)}")
+            yield Carried(key, names, show_rules(make.drop(make.key(key))))
         elif output.attributes is not None and (names := harms(output.attributes)):
             yield Carried(f"the attributes of {key}", names, "")
 
@@ -67,7 +69,7 @@ def _around(tree: Any, path: KeyPath, part: Any) -> Iterator[Carried]:
         names = harms(part)
         if names:
             address = address_of(tree, path)
-            yield Carried(address, names, f"drop value({in_rules(address)})")
+            yield Carried(address, names, show_rules(make.drop_value(make.value_of(address))))
 
 
 def refuse_foreign(found: Sequence[Carried], label: str, *, in_recipe: bool) -> None:
@@ -80,7 +82,7 @@ def refuse_foreign(found: Sequence[Carried], label: str, *, in_recipe: bool) -> 
         shown = [(f"  {one.path}", one.what) for one in found[:8]]
         fail(
             codes.FOREIGN,
-            f"`{label}` holds objects that only code of their authors can load",
+            f"{show_label(label)} holds objects that only code of their authors can load",
             rows=[*shown, *([(f"  and {len(found) - 8} more", "")] if len(found) > 8 else [])],
             notes=["statex does not load them; it can leave them out, or write them as they were read"],
             help=_ways(found, in_recipe=in_recipe),
@@ -119,7 +121,7 @@ def module_warnings(headers: Iterable[Header]) -> Iterator[Diagnostic]:
         if header.remarks:
             yield diagnostic(
                 lints.MODULE_READ,
-                f"the state of `{header.label}` was read out of a whole module, without its classes",
+                f"the state of {show_label(header.label)} was read out of a whole module, without its classes",
                 notes=header.remarks,
                 help="compare it with the model: --target module:callable",
             )

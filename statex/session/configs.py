@@ -9,10 +9,9 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import Any
 
 from statex.checkpoint import OtherFile, read_whole
-from statex.checkpoint.strict_json import parse
 from statex.diagnostics import Diagnostic, diagnostic
 from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
@@ -27,6 +26,8 @@ _QUANTIZED = "quantization_config"
 _MODELS = ("float64", "float32", "float16", "bfloat16")
 """The dtypes that torch can make models in."""
 _LARGEST = 16 << 20
+_MARK = "\ufeff"
+"""The byte order mark, with which some editors begin a file."""
 _BLANKS = re.compile(r"[ \t\r\n]*")
 _PREFIX = "torch."
 
@@ -84,10 +85,14 @@ def kept_up(files: tuple[OtherFile, ...], plan: Plan, span: Span | None) -> Upke
     if config is None or before == after:
         return Upkeep(files)
     data = read_whole(config, _LARGEST)
-    content = _content(data)
-    if data is None or not isinstance(content, dict):
+    text = _text(data)
+    content = _content(text)
+    if data is None or text is None or content is None:
+        states = data is None or b"dtype" in data.replace(b"\0", b"")  # also in UTF-16
+        return Upkeep(files, warnings=(_left([], [], "it cannot be read as JSON", span),) if states else ())
+    if not isinstance(content, dict):
         return Upkeep(files)
-    stated, inner = list(_stated(data.decode())), list(_inner(content))
+    stated, inner = list(_stated(text)), list(_inner(content))
     said = {one.name for one in stated} | {value for _, value in inner}
     if not said or [dtype.name for dtype in after] == list(said):
         return Upkeep(files)  # it says nothing, or what is right
@@ -95,8 +100,8 @@ def kept_up(files: tuple[OtherFile, ...], plan: Plan, span: Span | None) -> Upke
     if why is not None:
         return Upkeep(files, warnings=(_left(stated, inner, why, span),))
     (dtype,) = after
-    changes = tuple(ConfigChange(_NAME, one.key, one.value, one.with_name(dtype.name)) for one in stated)
-    new = replace(config, held=data, content=_edited(data.decode(), stated, dtype.name))
+    changes = tuple(dict.fromkeys(ConfigChange(_NAME, s.key, s.value, s.with_name(dtype.name)) for s in stated))
+    new = replace(config, held=data, content=_edited(text, stated, dtype.name))
     return Upkeep(tuple(new if file is config else file for file in files), changes)
 
 
@@ -105,25 +110,25 @@ def _floats(kinds: Iterable[TensorType]) -> list[DType]:
     return sorted(found, key=lambda dtype: dtype.short)
 
 
-def _content(data: bytes | None) -> Any:
-    """Return what a configuration says, `None` if it is not JSON: that is for others to report."""
-
-    class Unfit(Exception):
-        pass
-
-    def unfit(why: str) -> NoReturn:
-        raise Unfit(why)
-
+def _text(data: bytes | None) -> str | None:
     try:
-        return None if data is None else parse(data, _NAME, unfit)
-    except Unfit:
+        return None if data is None else data.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _content(text: str | None) -> Any:
+    """Return what a configuration says to those who load it with Python, `None` if it is not JSON."""
+    try:
+        return None if text is None else json.loads(text.removeprefix(_MARK))
+    except (ValueError, RecursionError):
         return None
 
 
 def _stated(text: str) -> Iterator[Stated]:
     """Yield the dtypes that an object of JSON, which is known to be right, states by itself."""
     decode = json.JSONDecoder().raw_decode
-    at = _after_blanks(text, _after_blanks(text, 0) + 1)
+    at = _after_blanks(text, _after_blanks(text, len(_MARK) if text.startswith(_MARK) else 0) + 1)
     while text[at] != "}":
         key, at = decode(text, at)
         start = _after_blanks(text, _after_blanks(text, at) + 1)
@@ -164,6 +169,9 @@ def _why_not(
     """Say why it cannot be told what a configuration should say now; `None` if it can."""
     if content.get(_QUANTIZED) is not None:
         return f"it has a `{_QUANTIZED}`"
+    twice = [key for key in _KEYS if len({one.value for one in stated if one.key == key}) > 1]
+    if twice:
+        return f"it states `{twice[0]}` twice"
     if parts:
         return f"`{parts[0]}` has one of its own"
     if len(before) != 1 or {one.name for one in stated} != {before[0].name}:
@@ -175,9 +183,10 @@ def _why_not(
 
 def _left(stated: Sequence[Stated], inner: Sequence[tuple[str, str]], why: str, span: Span | None) -> Diagnostic:
     said = [f"{one.key} {one.value}" for one in stated] + [f"{value} in `{name}`" for name, value in inner]
+    what = f"`{_NAME}` still says {join_words(said, limit=3)}" if said else f"`{_NAME}` may state another dtype"
     return diagnostic(
         lints.CONFIG_KEPT,
-        f"`{_NAME}` still says {join_words(said, limit=3)}, and dtypes have changed",
+        f"{what}, and dtypes have changed",
         span,
         notes=[f"it is copied as it is, because {why}"],
         help="change it by hand, or say that this is meant: "

@@ -25,7 +25,7 @@ from statex.session.request import Request
 from statex.session.sameness import check_same
 from statex.session.session import Session, check, settled
 from statex.session.settling import telling
-from statex.session.shipping import Shipment, check_held_back, in_order, priced, shipments
+from statex.session.shipping import Shipment, check_held_back, check_memory, in_order, priced, shipments
 from statex.session.unchanged import changes, is_own, was_there
 from statex.session.warnings import judged
 from statex.source import Span
@@ -39,8 +39,9 @@ class Written:
     """An output of a run: how it is called (`output` if it has no name), where it is, and what it holds.
 
     `path` is `None` if nothing was written. `comparison` is the one with its target, `None` if it has none.
-    `left_files` are the names in the source's folder that are not weights and were not copied; folders end in `/`. The
-    files that were are `copied`; `updated` is what their copies say otherwise. `layout` says which bytes are where.
+    `left_files` are the names in the source's folder that were not copied, without those of its own weights; folders
+    end in `/`. The files that were are `copied`; `updated` is what their copies say otherwise. `layout` says which
+    bytes are where.
     """
 
     label: str
@@ -226,6 +227,7 @@ def _write(session: Session, found: Sequence[Shipment], done: Conversion, phases
     request, plan = session.request, done.plan
     assert plan is not None
     assert plan.cost is not None
+    check_memory(plan.cost.memory, request.policy)
     check_space({one.placed.path: one.layout.nbytes + sum(file.size for file in one.options.copy) for one in found})
     check_same(plan, session.inputs, phases)
     watch = Watch(phases.phase(WRITING, plan.cost.written), phases.phase(SYNCING, plan.cost.written))

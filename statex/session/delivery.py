@@ -15,14 +15,17 @@ from statex.checkpoint.walks import leaves
 from statex.checkpoint.write_plan import WritePlan
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
+from statex.diagnostics.quoting import IN_MEMORY, show_label
 from statex.dsl.graph import SourceKey
 from statex.dsl.metadata import Metadata, copied
 from statex.dsl.nested_result import nested_metadata
 from statex.dsl.plan import Cost, Plan
+from statex.dsl.written import show_rules
 from statex.dtypes import BY_NAME
 from statex.foreign import Foreign
+from statex.grammar import factory as make
 from statex.header import KeyPath, OpaqueInfo, TensorInfo, TensorType
-from statex.paths import at, in_rules, written
+from statex.paths import at, written
 from statex.pickled_modules import is_module
 from statex.rebuilding import rebuild
 from statex.session.opened import Inputs
@@ -82,14 +85,14 @@ class Delivery:
 
         assert self.target is not None
         label = self.inputs.main.label
-        subject = f"`{label}`" if label else "the state"
+        subject = "the state" if label in ("", IN_MEMORY) else f"`{label}`"
         header = self.inputs.header
         found = self._comparison = verify_types(
             types_of(header.entries),
             self.target,
             subject=subject,
             paths=header.paths,
-            flat=f"rules that write it flat: {self.inputs.written_flat}",
+            flat=lambda: f"rules that write it flat: {self.inputs.written_flat()}",
         )
         if self.target.module is not None:
             self._load_for_real(self.state())
@@ -157,8 +160,9 @@ class Delivery:
             where = f" at `{root}`" if root else ""
             fail(
                 codes.MODULE_STAYS,
-                f"`{inputs.main.label}` holds a whole module{where}: its state can be read, and not be put back",
-                help=f"take the bare state: root {in_rules(root)} -> ''",
+                f"{show_label(inputs.main.label)} holds a whole module{where}: its state can be read, "
+                "but not be put back",
+                help=f"take the bare state: {show_rules(make.root(root, ''))}",
             )
 
     def _load_for_real(self, state: Mapping[str, Any]) -> None:

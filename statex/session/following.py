@@ -8,10 +8,11 @@ from statex.diagnostics import Diagnostic, diagnostic
 from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
 from statex.dsl.plan import Output, Plan
-from statex.dsl.written import show_key, show_text
+from statex.dsl.written import show_rules
+from statex.grammar import factory as make
 from statex.header import KeyPath
 from statex.nesting import Tree
-from statex.paths import in_rules, joined
+from statex.paths import joined
 from statex.session.beside import BY_NAME, BY_POSITION, Beside, is_parameter, things_beside
 from statex.source import Span
 from statex.surroundings import address_of
@@ -111,10 +112,11 @@ def _without(plan: Plan, tree: Tree, thing: Beside, root: str) -> str:
     if root:
         path = _before_list(tree, thing.path)
         if path and not f"{root}.".startswith(f"{joined(path)}."):
-            return f"to leave it out: drop value({in_rules(address_of(tree, path))})"
-        return f"to write the state alone: root {show_text(root)} -> ''"
+            return f"to leave it out: {show_rules(make.drop_value(make.value_of(address_of(tree, path))))}"
+        return f"to write the state alone: {show_rules(make.root(root, ''))}"
     known = thing.dotted in plan.header.entries
-    return f"to leave it out: drop {show_key(thing.dotted)}{'' if known else '.**'}"
+    dropped = make.key(thing.dotted) if known else make.glob(f"{thing.dotted}.**")
+    return f"to leave it out: {show_rules(make.drop(dropped))}"
 
 
 def _before_list(tree: Tree, path: Sequence[object]) -> KeyPath:

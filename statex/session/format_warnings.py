@@ -11,10 +11,12 @@ from statex.diagnostics import diagnostic
 from statex.diagnostics.amounts import show_bytes
 from statex.diagnostics.codes import lints
 from statex.diagnostics.model import Diagnostic
+from statex.diagnostics.quoting import show_label
 from statex.diagnostics.suggest import join_words
 from statex.dsl.plan import Output, Plan
 from statex.dsl.plan_around import net
-from statex.dsl.written import show_key
+from statex.dsl.written import show_rules
+from statex.grammar import factory as make
 from statex.header import STAMP, TensorInfo
 from statex.session.overlaps import Named, overlapping
 
@@ -32,7 +34,8 @@ def format_warnings(plan: Plan, format: Format) -> Iterator[Diagnostic]:
     elif STAMP in plan.notes and as_text(plan.metadata):
         yield diagnostic(
             lints.NOTES_LOST,
-            f"the text `{STAMP}` in the `__metadata__` of `{plan.header.label}` gives way to the version of the layout",
+            f"the text `{STAMP}` in the `__metadata__` of {show_label(plan.header.label)} "
+            "gives way to the version of the layout",
         )
 
 
@@ -40,7 +43,8 @@ def notes_left(names: Sequence[str], label: str) -> Iterator[Diagnostic]:
     """Yield a warning of what stands beside the tensors and is too long to be kept."""
     if names:
         which = join_words([f"`{name}`" for name in names], limit=3)
-        yield diagnostic(lints.NOTES_LOST, f"the metadata of `{label}` is kept without its long arrays: {which}")
+        whose = f"the metadata of {show_label(label)}"
+        yield diagnostic(lints.NOTES_LOST, f"{whose} is kept without its long arrays: {which}")
 
 
 def texts_in_memory(plan: Plan) -> Iterator[Diagnostic]:
@@ -52,7 +56,7 @@ def texts_in_memory(plan: Plan) -> Iterator[Diagnostic]:
 
 def _lost(plan: Plan, names: Sequence[str], where: str) -> Diagnostic:
     known = plan.header.surroundings.notes if plan.header.surroundings is not None else {}
-    what = f"the metadata of `{plan.header.label}`" if any(name in known for name in names) else "metadata"
+    what = f"the metadata of {show_label(plan.header.label)}" if any(name in known for name in names) else "metadata"
     listed = join_words([f"`{name}`" for name in names], limit=3)
     return diagnostic(lints.NOTES_LOST, f"{what} has no place in {where}: {listed}")
 
@@ -75,13 +79,13 @@ def _untied(plan: Plan, format: Format) -> Iterator[Diagnostic]:
     if not shared:
         return
     more = sum(_nbytes(plan.outputs[key]) for keys in shared for key in keys[1:])
-    copy = show_key(shared[0][-1])
+    copy = make.key(shared[0][-1])
     yield diagnostic(
         lints.SHARED_IN_FULL,
         f"{_listed(shared[0])} are one tensor, and {format.title} holds each in full",
         values=[f"{len(shared) - 1} more such groups of tensors"] if len(shared) > 1 else (),
         notes=[f"{show_bytes(more)} are written again"] if more else (),
-        help=f"where the model ties them itself: drop {copy}; allow missing {copy}",
+        help=f"if the model ties them itself: {show_rules(make.drop(copy), make.allow_missing(copy))}",
     )
 
 

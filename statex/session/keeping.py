@@ -13,7 +13,8 @@ from statex.dsl.metadata import follow
 from statex.dsl.nested_result import check_lists
 from statex.dsl.parts import Outside
 from statex.dsl.plan import Plan
-from statex.dsl.written import is_plain
+from statex.dsl.written import is_plain, show_rules
+from statex.grammar import factory as make
 from statex.session.selection import selected
 from statex.source import Source, Span
 
@@ -49,11 +50,12 @@ def _check_all_kept(plan: Plan, plans: Sequence[Plan], patterns: Sequence[str]) 
     if lost:
         named = join_words([f"`{key}`" for key in lost], limit=3)
         few = len(lost) <= _FEW and all(map(is_plain, lost))
+        kept = f"keep {', '.join(dict.fromkeys(patterns))}"
         fail(
             codes.KEY_NOWHERE,
             f"no output holds {named}",
             help=f"if {'it is' if len(lost) == 1 else 'they are'} not needed, a last rule: "
-            + (f"drop {', '.join(lost)}" if few else f"keep {', '.join(dict.fromkeys(patterns))}"),
+            + (show_rules(make.drop(*map(make.key, lost))) if few else kept),
         )
 
 

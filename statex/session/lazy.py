@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from statex.diagnostics.quoting import show_label
 from statex.diagnostics.suggest import did_you_mean
 from statex.dsl.metadata import Metadata, copied
 from statex.header import Header, OpaqueInfo, TensorInfo
@@ -81,4 +82,4 @@ class Checkpoint(Mapping[str, Any]):
 
 def _unknown(key: str, header: Header) -> str:
     near = did_you_mean(key, list(header.entries)[:20_000])
-    return f"`{header.label}` has no `{key}`" + (f"; did you mean `{near[0]}`?" if near else "")
+    return f"{show_label(header.label)} has no `{key}`" + (f"; did you mean `{near[0]}`?" if near else "")

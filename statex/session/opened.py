@@ -15,9 +15,10 @@ from statex.checkpoint.walks import leaves
 from statex.diagnostics import StatexError, diagnostic, fail, pointing_at
 from statex.diagnostics.codes import files as file_codes
 from statex.diagnostics.codes import names as name_codes
+from statex.diagnostics.quoting import IN_MEMORY, show_label
 from statex.header import Header, KeyPath, OpaqueInfo, TensorInfo
 from statex.nesting import state_header
-from statex.paths import Address, in_rules, joined, written
+from statex.paths import Address, joined, written
 from statex.progress import READING, Phases
 from statex.rebuilding import list_on_the_way, occupied, target_at, tree_of
 from statex.roots import find_root, root_at
@@ -137,7 +138,7 @@ class Inputs:
             raise
 
     def _find_state(self, parts: Sequence[Part], given: InputSpec) -> None:
-        self.main = self._open(given, "the checkpoint")
+        self.main = self._open(given, IN_MEMORY)
         held, label = self.main.tree, self.main.label
         stated = _root_statement(parts)
         named = stated.path if stated is not None and given.root is None else given.root
@@ -166,7 +167,7 @@ class Inputs:
         if given.format is not None and opened.format.name != given.format:
             fail(
                 file_codes.OTHER_FORMAT,
-                f"`{opened.label}` is of the format {opened.format.name}, and {given.format} was expected",
+                f"{show_label(opened.label)} is of the format {opened.format.name}, and {given.format} was expected",
                 given.span,
             )
         if opened.reader is not None:
@@ -180,10 +181,13 @@ class Inputs:
             return None
         return self.root if self.root_target is None else self.root_target
 
-    @property
     def written_flat(self) -> str:
-        """The statement that writes the state without dicts in it."""
-        return f"root {in_rules(written(self.main.tree, self.root))} flat"
+        """Return the statement that writes the state without dicts in it."""
+        # What has no rules, such as `statex show`, has no need of the language.
+        from statex.dsl.written import show_rules
+        from statex.grammar import factory as make
+
+        return show_rules(make.root(written(self.main.tree, self.root), flat=True))
 
     @property
     def readers(self) -> Iterator[Reader]:
@@ -271,7 +275,7 @@ def _put_at(held: Any, root: KeyPath, stated: tree.Root, label: str) -> KeyPath 
         )
     taken = occupied(held, root, target)
     if taken is not None:
-        fail(file_codes.ROOT_TAKEN, f"`{label}` has something at `{joined(taken)}` already", span)
+        fail(file_codes.ROOT_TAKEN, f"{show_label(label)} has something at `{joined(taken)}` already", span)
     return target
 
 
@@ -285,7 +289,7 @@ def _root_statement(parts: Sequence[Part]) -> tree.Root | None:
             [
                 diagnostic(
                     name_codes.MISPLACED_ROOT,
-                    "the root is named twice",
+                    "the root is given twice",
                     second.span,
                     also=[(first.span, "first here")],
                 )

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from statex import garbage
 from statex.checkpoint.walks import leaves
-from statex.foreign import Foreign
-from statex.header import Header, KeyPath, OpaqueInfo, TensorInfo
+from statex.foreign import Foreign, kind_of
+from statex.header import Header, KeyPath, TensorInfo
 from statex.nesting import state_header
 from statex.paths import Address, at, beside, written
-from statex.roots import candidates, find_roots
+from statex.roots import candidates, find_roots, must_be_named
 from statex.session.opened import Opened
 from statex.surroundings import address_of
 
@@ -27,14 +27,16 @@ class Overview:
 
     `states` are the headers by root, as that is written: of the one that is meant, or of all where nothing says which;
     `roots` are their paths. `further` has the tensors of other dicts that `root` could name, beside these or inside
-    them, by root. `values` are the plain values of the whole checkpoint, `around` is what stands beside the states,
-    both by path. `notes` are the texts beside the tensors.
+    them, by root. `is_unclear` says that whoever reads the checkpoint has to name one of all these. `values` are the
+    plain values of the whole checkpoint, `around` is what stands beside the states, both by path. `notes` are the texts
+    beside the tensors.
     """
 
     label: str
     states: Mapping[str, Header]
     roots: Mapping[str, KeyPath]
     further: Mapping[str, list[TensorInfo]]
+    is_unclear: bool
     values: Mapping[str, object]
     around: Mapping[str, Any]
     notes: Mapping[str, str]
@@ -61,6 +63,7 @@ def overview(state: State, root: Address | None = None) -> Overview:
             states,
             dict(zip(states, roots, strict=True)),
             {written(tree, path): tensors_in(at(tree, path)) for path in others},
+            root is None and must_be_named(tree),
             next(iter(states.values())).values,
             {address_of(tree, path): part for path, part in beside(tree, roots).items()},
             opened.notes,
@@ -76,7 +79,5 @@ def described(part: Any) -> str:
     """Say what a part of a checkpoint is that is neither a state nor a plain value."""
     if isinstance(part, TensorInfo):
         return str(part.type)
-    if isinstance(part, OpaqueInfo | Foreign):
-        return part.kind
-    kind = "dict" if isinstance(part, Mapping) else type(part).__name__
+    kind = "dict" if isinstance(part, Mapping) else kind_of(part)
     return f"{kind} of {len(part)}" if isinstance(part, Mapping | list | tuple) else kind

@@ -20,6 +20,7 @@ from statex.checkpoint import (
     names_in,
     names_of,
     names_with,
+    never_copied,
     other_files,
 )
 from statex.diagnostics import Diagnostic, Note, StatexError, diagnostic, fail
@@ -88,10 +89,21 @@ def place(spec: OutputSpec, source: Path | None) -> Placed:
     _check_stem(spec)
     option = "`--format`" if spec.span is None else "a `format`"
     kind = None if folder and format is None else format_for(path, format, option)
-    behind = [*([] if spec.copy_files else [other.path.name for other in others]), *left] if is_set(source) else []
+    behind: list[str] = []
+    if source is not None and is_set(source):
+        behind = [*([] if spec.copy_files else [other.path.name for other in others]), *left]
+        behind += _other_weights(source) if folder else []
     size = (spec.shard_size or _SHARD) if folder else None
     copy = tuple(others if spec.copy_files else ())
     return Placed(spec, path, folder, kind, size, copy, tuple(behind), names_read(source))
+
+
+def _other_weights(source: Path) -> list[str]:
+    """Return the files of a folder that are never copied, without those of the checkpoint in it in any format."""
+    read = names_read(source)
+    family = None if read is None else read.family
+    called = ((name, names_of(name)) for name in never_copied(folder_of(source)))
+    return [name for name, names in called if names is None or names.family != family]
 
 
 def _check_stem(spec: OutputSpec) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from statex.dsl.plan_around import left_out
 from statex.dsl.resolve import Resolved
 from statex.dsl.resolve import resolve as resolve_rules
 from statex.header import TensorType
-from statex.paths import at, in_rules, joined, written
+from statex.paths import at, joined, written
 from statex.rebuilding import edited_around
 from statex.roots import dropped_by
 from statex.session.carried import carried, foreign_warnings, module_warnings
@@ -97,7 +98,7 @@ class Session(Telling):
             inputs=inputs.headers,
             target=self.target.header if self.target is not None else None,
             outside=request.outside,
-            root=None if inputs.flat else in_rules(written(inputs.main.tree, inputs.root)),
+            root=None if inputs.flat else written(inputs.main.tree, inputs.root),
             at=request.at,
             put_at=inputs.root_target,
         )
@@ -123,15 +124,23 @@ class Session(Telling):
         yield from (one for one in self.resolved.warnings if one.span not in declared)
 
     def layout(self, format: Format | None = None) -> WritePlan:
-        """Return what a file of a format will be, named as the input is; the format is by default that of the input.
+        """Return what a file of a format will be, named after the input; the format is by default that of the input.
 
         Raises:
             StatexError: SX614 for what the format cannot hold.
         """
         format = format or self.inputs.main.format.successor
-        options = Options(format, self.inputs.main.label, notes=with_stamps(self.plan))
+        options = Options(format, self._name_in(format), notes=with_stamps(self.plan))
         with garbage.paused():
             return format.layout(arrange(self.whole.contents(format), options), options)
+
+    def _name_in(self, format: Format) -> str:
+        """Return what the input would be called in a format: with an ending of that, if its own says another one."""
+        name = self.inputs.main.label
+        stem, ending = os.path.splitext(name)
+        if not ending or not format.suffixes or ending in format.suffixes or format.is_folder:
+            return name
+        return f"{stem}{format.suffixes[0]}"
 
     def priced(self, format: Format | None = None) -> Plan:
         """Return the plan with what it takes to write a format, and with warnings of what that has no place for.

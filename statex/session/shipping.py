@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from statex import garbage
-from statex.checkpoint import Format, Options, arrange
+from statex.checkpoint import Format, Options, arrange, memory_there_is
 from statex.checkpoint.contents import Made
 from statex.checkpoint.write_plan import WritePlan
 from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail, pointing_at
@@ -27,11 +29,16 @@ from statex.session.keeping import plans_of
 from statex.session.placing import Placed
 from statex.session.request import Policy, Request, TargetSpec
 from statex.session.session import Session
+from statex.session.sources import folder_of
 from statex.session.stamps import with_stamps
 from statex.session.targets import resolve
 
 if TYPE_CHECKING:
     from statex.execute.verify import Comparison
+
+
+_FEW = 3
+"""Links named in a command to paste."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +148,21 @@ def priced(session: Session, found: Sequence[Shipment], policy: Policy) -> Plan:
     return replace(session.plan, cost=cost, warnings=(*session.plan.warnings, *_losses(session, found)))
 
 
+def check_memory(nbytes: int, policy: Policy) -> None:
+    """Refuse work that takes more memory than the machine has, unless so much is allowed by name.
+
+    Raises:
+        StatexError: SX616.
+    """
+    there = memory_there_is()
+    if policy.max_memory is None and there is not None and nbytes > there:
+        fail(
+            codes.NO_MEMORY,
+            f"this would take up to {show_bytes(nbytes)} of memory, and the machine has {show_bytes(there)}",
+            help="if it is to be tried nevertheless, allow as much with `--max-memory`",
+        )
+
+
 def _digested(session: Session) -> int:
     """Return the bytes of inputs that are read for their digests."""
     request = session.request
@@ -153,21 +175,38 @@ def _losses(session: Session, found: Sequence[Shipment]) -> Iterator[Diagnostic]
     """Yield what formats have no place for, once for all outputs of a format, and files that are not copied along."""
     for one in found:
         yield from one.upkeep.warnings
-        links = [f"`{name.removesuffix('@')}`" for name in one.placed.left if name.endswith("@")]
-        if links and one.placed.spec.copy_files:
-            yield diagnostic(
-                lints.NOT_COPIED,
-                f"{join_words(links, limit=3)} {'is a link' if len(links) == 1 else 'are links'} to outside of "
-                "the input's folder or to nothing, and not copied along",
-                one.placed.spec.span,
-                help="copy the folder with its links followed: cp -rL",
-            )
+        if one.placed.spec.copy_files:
+            yield from _links_left(session, one.placed)
     seen: set[object] = {(one.code.id, one.headline) for one in session.plan.warnings}
     for one in found:
         for warning in _of_output(session, one):
             if (warning.code.id, warning.headline) not in seen:
                 seen.add((warning.code.id, warning.headline))
                 yield warning
+
+
+def _links_left(session: Session, placed: Placed) -> Iterator[Diagnostic]:
+    """Yield warnings of links in the input's folder that are not followed: those out of it, and those to nothing."""
+    source = session.request.state.path
+    if source is None:
+        return
+    links = [folder_of(source) / name.removesuffix("@") for name in placed.left if name.endswith("@")]
+    outside, broken = [one for one in links if one.exists()], [one for one in links if not one.exists()]
+    for found, one, several in (
+        (outside, "is a link out of the input's folder", "are links out of the input's folder"),
+        (broken, "is a broken link", "are broken links"),
+    ):
+        if found:
+            names = [os.fspath(path) for path in found]
+            copy = f"cp -rL {' '.join(quote(name) for name in names[:_FEW])} {quote(os.fspath(placed.path))}/"
+            more = "" if len(names) <= _FEW else "   and so on"
+            yield diagnostic(
+                lints.NOT_COPIED,
+                f"{join_words([f'`{path.name}`' for path in found], limit=3)} {one if len(found) == 1 else several}, "
+                f"and {'is' if len(found) == 1 else 'are'} not copied",
+                placed.spec.span,
+                help=() if found is broken else f"if you trust them, copy them afterwards: {copy}{more}",
+            )
 
 
 def _of_output(session: Session, one: Shipment) -> Iterator[Diagnostic]:

@@ -10,6 +10,7 @@ from typing import Any
 from statex.checkpoint.stamps import as_text, noted, states
 from statex.diagnostics import Diagnostic, diagnostic
 from statex.diagnostics.codes import lints
+from statex.diagnostics.quoting import show_label
 from statex.diagnostics.suggest import join_words
 from statex.dsl.metadata import STAMP, Metadata
 from statex.dsl.plan import Plan
@@ -60,6 +61,7 @@ def unread_stamps(notes: Mapping[str, str], label: str) -> Iterator[Diagnostic]:
     if notes.get(STAMP, "").lstrip().startswith("{"):
         yield diagnostic(
             lints.STAMP_UNREAD,
-            f"the entry `{STAMP}` in the `__metadata__` of `{label}` is not a version of a layout that can be read",
+            f"the entry `{STAMP}` in the `__metadata__` of {show_label(label)} "
+            "is not a version of a layout that can be read",
             notes=["it stays as it is, and the state counts as one without a version"],
         )

@@ -13,8 +13,10 @@ from statex.checkpoint.walks import leaves
 from statex.diagnostics import fail
 from statex.diagnostics.amounts import counted, show_bytes
 from statex.diagnostics.codes import files as codes
-from statex.dsl.written import show_key
+from statex.diagnostics.quoting import show_label
+from statex.dsl.written import show_rules
 from statex.execute.stretched import is_stretched
+from statex.grammar import factory as make
 from statex.header import TensorInfo
 from statex.session.opened import Inputs
 
@@ -46,7 +48,8 @@ def refuse_stretched(inputs: Inputs, computed: Mapping[str, int], tree: Any = No
     are = "are views that repeat their" if several else "is a view that repeats its"
     fail(
         codes.STRETCHED,
-        f"{what} of `{inputs.main.label}` {are} elements: {show_bytes(total)} would be made of {show_bytes(there)}",
+        f"{what} of {show_label(inputs.main.label)} {are} elements: "
+        f"{show_bytes(total)} would be made of {show_bytes(there)}",
         notes=["a torch file keeps such a view as small as it is, as long as nothing is computed with it"],
-        help=f"leave it out: drop {show_key(key)}" if key else (),
+        help=f"leave it out: {show_rules(make.drop(make.key(key)))}" if key else (),
     )

@@ -133,14 +133,9 @@ def test_the_one_token_is_changed(tmp_path: Path, before: str, after: str) -> No
         '["dtype", "float32"]',
         "",
         "not JSON",
-        '{"dtype": "float32",}',
-        '{"dtype": "float32", "dtype": "float16"}',
-        b'\xef\xbb\xbf{"dtype": "float32"}',
-        b'{"dtype": "float32", "x": "\xff"}',
-        '{"dtype": "float32", "x": ' + "[" * 5000 + "]" * 5000 + "}",
     ],
 )
-def test_a_file_that_says_nothing_or_what_is_right_or_cannot_be_read_stays(tmp_path: Path, config: str | bytes) -> None:
+def test_a_file_that_says_nothing_or_what_is_right_stays(tmp_path: Path, config: str | bytes) -> None:
     data = config if isinstance(config, bytes) else config.encode()
     assert converted(tmp_path, config) == (data, [])
 
@@ -183,6 +178,38 @@ def test_integers_do_not_count(tmp_path: Path) -> None:
 def test_nothing_is_changed_unless_it_is_wanted(tmp_path: Path) -> None:
     config = '{"dtype": "float32"}'
     assert converted(tmp_path, config, update_config=False) == (config.encode(), [])
+
+
+@pytest.mark.parametrize(
+    ("config", "wanted"),
+    [
+        ('\ufeff{"torch_dtype": "float32"}', '\ufeff{"torch_dtype": "bfloat16"}'),
+        ('{"dtype": "float32", "n": 1, "dtype": "float32"}', '{"dtype": "bfloat16", "n": 1, "dtype": "bfloat16"}'),
+        ('{"n": 1, "n": 2, "x": NaN, "dtype": "float32"}', '{"n": 1, "n": 2, "x": NaN, "dtype": "bfloat16"}'),
+    ],
+)
+def test_what_python_reads_is_kept_up(tmp_path: Path, config: str, wanted: str) -> None:
+    assert json.loads(config.removeprefix("\ufeff"))["dtype" if "torch" not in config else "torch_dtype"] == "float32"
+    assert converted(tmp_path, config) == (wanted.encode(), [])
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        (b'{"dtype": "bfloat16", "dtype": "float32"}', "it states `dtype` twice"),
+        (b'{"dtype": "float32",}', "it cannot be read as JSON"),
+        ('{"dtype": "float32"}'.encode("utf-16"), "it cannot be read as JSON"),
+        (b'{"dtype": "float32", "x": "\xff"}', "it cannot be read as JSON"),
+        (b'{"dtype": "float32", "x": ' + b"[" * 5000 + b"]" * 5000 + b"}", "it cannot be read as JSON"),
+    ],
+)
+def test_what_cannot_be_told_stays_with_a_warning(tmp_path: Path, config: bytes, why: str) -> None:
+    source = folder(tmp_path / "in", config)
+    done = statex.convert(source, f"{tmp_path}/out/", CAST, copy_files=True)
+    (warning,) = done.warnings
+    assert warning.code.id == "SX917"
+    assert why in warning.notes[0].text
+    assert (tmp_path / "out" / "config.json").read_bytes() == config
 
 
 def test_other_files_that_say_a_dtype_stay(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_an_index_whose_metadata_is_none(tmp_path: Path) -> None:
     save_file({"a": torch.ones(2)}, tmp_path / "x.safetensors")
     index = tmp_path / "model.safetensors.index.json"
     index.write_text('{"metadata": 3, "weight_map": {"a": "x.safetensors"}}')
-    with pytest.raises(StatexError, match="its `metadata` is no mapping"):
+    with pytest.raises(StatexError, match="its `metadata` is not a mapping"):
         statex.read_header(tmp_path)
     index.write_text('{"metadata": null, "weight_map": {"a": "x.safetensors"}}')
     assert list(statex.read_header(tmp_path).entries) == ["a"]

@@ -211,7 +211,7 @@ def test_what_may_be_amiss_is_said(tmp_path: Path) -> None:
     assert "1: has hooks" in found
     assert "0: has parametrizations" in found
     assert "`1.self` (which holds it) and `2.odd` (list)" in found
-    assert "`2.sub` (<torch.nn.parameter.UninitializedParameter>): is no plain tensor" in found
+    assert "`2.sub` (<torch.nn.parameter.UninitializedParameter>): is not a plain tensor" in found
 
 
 def test_many_times_the_same_module(tmp_path: Path) -> None:

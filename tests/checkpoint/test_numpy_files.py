@@ -126,7 +126,7 @@ def test_headers_that_are_none(tmp_path: Path, text: str) -> None:
     data = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode() + bytes(8)
     with zipfile.ZipFile(tmp_path / "in.npz", "w") as out:
         out.writestr("a.npy", data)
-    with pytest.raises(StatexError, match="is no array"):
+    with pytest.raises(StatexError, match="is not an array"):
         statex.read_header(tmp_path / "in.npz")
 
 

@@ -161,7 +161,7 @@ class TestApply:
         ended = run("apply", "-e", "", *arguments)
         meant = "drop linear.tied; allow missing linear.tied"
         assert ended.exit_code == 0
-        assert f"help: where the model ties them itself: {meant}\n" in ended.err
+        assert f"help: if the model ties them itself: {meant}\n" in ended.err
         ended = run("apply", "--force", "-e", meant, *arguments)
         assert (ended.exit_code, ended.err) == (0, "")
 
@@ -202,7 +202,21 @@ class TestFolders:
         assert "\nnot copied: 1_Pooling/\n" in taken.out
         left = run("apply", "-e", "", "in", "other/")
         names = "config.json, vocab.txt and 1_Pooling/"
-        assert f"\nnot copied: {names} (--copy-files copies the files)\n" in left.out
+        assert f"\nnot copied: {names} (--copy-files copies config.json and vocab.txt)\n" in left.out
+
+    def test_weights_and_hidden_files_beside_the_checkpoint_stay_and_are_named(self, run: Run) -> None:
+        for name in (".hidden", "training_args.bin", "optimizer.pt", "pytorch_model.bin", "model.fp16.safetensors"):
+            Path("in", name).write_bytes(b"x")
+        taken = run("apply", "-e", "", "in", "out/", "--copy-files")
+        assert "\nnot copied: .hidden, model.fp16.safetensors, optimizer.pt and 1 more\n" in taken.out
+        assert sorted(os.listdir("out")) == ["config.json", "model.safetensors", "vocab.txt"]
+        left = run("apply", "-e", "", "in", "other/")
+        assert "not copied: config.json, vocab.txt, .hidden and 3 more (--copy-files copies config.json and" in left.out
+
+    def test_broken_links_are_not_copied(self, run: Run) -> None:
+        Path("in/gone.json").symlink_to("nowhere.json")
+        ended = run("apply", "-e", "", "in", "out/", "--copy-files")
+        assert ended.err == "warning[SX908]: `gone.json` is a broken link, and is not copied\n"
 
     def test_links_to_outside_are_not_taken_along_and_that_is_a_warning(self, run: Run) -> None:
         Path("real.json").write_text("{}")
@@ -210,7 +224,10 @@ class TestFolders:
         Path("in/config.json").symlink_to("../real.json")
         ended = run("apply", "-e", "", "in", "out/", "--copy-files")
         assert ended.exit_code == 0
-        assert ended.err.startswith("warning[SX908]: `config.json` is a link to outside of the input's folder")
+        assert ended.err.startswith(
+            "warning[SX908]: `config.json` is a link out of the input's folder, and is not copied"
+        )
+        assert "afterwards: cp -rL in/config.json out/\n" in ended.err
         assert "\nnot copied: config.json@\n" in ended.out
         ended = run("apply", "-e", "", "in", "other/", "--copy-files", "-W", "error")
         assert (ended.exit_code, ended.out, Path("other").exists()) == (1, "", False)

@@ -53,6 +53,7 @@ def test_what_stands_for_arguments(run: Run) -> None:
         "run": "run [OPTIONS] RECIPE",
         "plan": "plan [OPTIONS] [RULES…] IN | RECIPE",
         "check": "check [OPTIONS] [RULES…] [IN] | RECIPE",
+        "fmt": "fmt [OPTIONS] PATHS…",
         "migrate": "migrate [OPTIONS] IN OUT | IN --status",
         "migrate new": "migrate new [OPTIONS] TITLE [OLD NEW]",
         "verify": "verify [OPTIONS] FILE",

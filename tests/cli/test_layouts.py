@@ -13,7 +13,7 @@ from tests.cli.conftest import Run
 def test_the_command_prints_it(run: Run) -> None:
     torch.save(STATE, "in.pth")
     printed = run("plan", "-e", RULES, "in.pth", "--layout", "--format", "safetensors").out
-    assert "in.pth: 25.0 KiB\n" in printed
+    assert "in.safetensors: 25.0 KiB\n" in printed
     as_json = run("plan", "-e", RULES, "in.pth", "--layout", "--json", "--format", "safetensors").json["layout"]
     run("apply", "-e", RULES, "in.pth", "out.safetensors")
     assert as_json["bytes"] == Path("out.safetensors").stat().st_size

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,7 @@ def test_scalars_beside_several_states(run: Run) -> None:
     assert [line for line in shown if "--root" in line] == [
         "1 tensor, 8 B: two.pth, --root model",
         "1 tensor, 8 B: two.pth, --root ema",
-        "  further state: 3 tensors, 20 B: --root ''",
+        "  another root: 3 tensors, 20 B: --root ''",
     ]
     assert "  around the state: loss (f32[], 4 B)" in shown
 
@@ -140,7 +141,7 @@ def test_a_lightning_checkpoint(run: Run) -> None:
     callbacks = {"ModelCheckpoint{'mode': 'min'}": {"best_model_score": torch.tensor(0.5)}}
     torch.save({"epoch": 3, "state_dict": {"w": torch.ones(2)}, "callbacks": callbacks}, "l.ckpt")
     assert lines(run, "l.ckpt")[0] == "  w  f32[2]  8 B"
-    assert "  further state: 1 tensor, 4 B: --root \"callbacks.ModelCheckpoint{'mode': 'min'}\"" in lines(run, "l.ckpt")
+    assert "  another root: 1 tensor, 4 B: --root \"callbacks.ModelCheckpoint{'mode': 'min'}\"" in lines(run, "l.ckpt")
     root = "callbacks.ModelCheckpoint{'mode': 'min'}"
     assert lines(run, "l.ckpt", "--root", root)[0] == "  best_model_score  f32[]  4 B"
 
@@ -165,7 +166,7 @@ def test_further_states(run: Run) -> None:
     net = torch.nn.Linear(2, 2)
     torch.save({"model": net.state_dict(), "ema": {"w": torch.ones(5)}}, "m.pth")
     assert lines(run, "m.pth")[-2:] == [
-        "  further state: 1 tensor, 20 B: --root ema",
+        "  another root: 1 tensor, 20 B: --root ema",
         "2 tensors, 24 B, all f32: m.pth",
     ]
     assert run("show", "m.pth", "--json").json["further"] == ["ema"]
@@ -173,14 +174,59 @@ def test_further_states(run: Run) -> None:
     assert lines(run, "nested.pth")[0] == "  block{0..8}.w  f32[1]  36 B  x 9"
     torch.save({"w": torch.ones(1), "ema": {"w": torch.ones(1)}}, "inner.pth")
     assert [line.split()[0] for line in lines(run, "inner.pth")[:2]] == ["w", "ema.w"]
-    assert "  further state: 1 tensor, 4 B: --root ema" in lines(run, "inner.pth")
+    assert lines(run, "inner.pth")[2] == "2 tensors, 8 B, all f32: inner.pth, --root ''"
+    assert "  another root: 1 tensor, 4 B: --root ema" in lines(run, "inner.pth")
+
+
+ZERO = {
+    "base_optimizer_state": {"state": {0: {"step": 3, "exp_avg": torch.ones(8), "exp_avg_sq": torch.ones(8)}}},
+    "single_partition_of_fp32_groups": [torch.ones(8)],
+    "zero_stage": 2,
+}
+
+
+def test_show_and_plan_tell_the_same_roots(run: Run) -> None:
+    for file, found in {
+        "zero.pt": {"optimizer_state_dict": ZERO, "ds_version": "0.14"},
+        "inner.pth": {"w": torch.ones(1), "ema": {"w": torch.ones(1)}},
+        "two.pth": {"model": {"w": torch.ones(2)}, "ema": {"w": torch.ones(2)}},
+    }.items():
+        torch.save(found, file)
+        shown = {
+            line.rpartition("--root ")[2]: line.strip()
+            .removeprefix("another root: ")
+            .partition(",")[0]
+            .partition(" and ")[0]
+            for line in lines(run, file)
+            if "--root" in line
+        }
+        rows = run("plan", "-e", "", file).err.splitlines()[1:]
+        told = dict(row.split(maxsplit=1) for row in rows if " tensor" in row)
+        assert len(told) == 2
+        assert shown == told
+
+
+def test_objects_are_named_by_their_classes(run: Run) -> None:
+    around = {"dtype": torch.float32, "size": torch.Size([2]), "device": torch.device("cpu"), "n": Counter("ab")}
+    torch.save({"model": {"w": torch.ones(1)}, **around}, "objects.pth")
+    shown = [line for line in lines(run, "objects.pth") if "around" in line]
+    assert shown == [
+        "  around the state: dtype (torch.float32)",
+        "  around the state: size (torch.Size)",
+        "  around the state: device (torch.device)",
+        "  around the state: n (collections.Counter)",
+    ]
+    entries = run("show", "objects.pth", "--root", "", "--json").json["entries"]
+    assert [entries[name]["kind"] for name in around] == [
+        "torch.float32", "torch.Size", "torch.device", "collections.Counter",
+    ]  # fmt: skip
 
 
 def test_texts_of_the_metadata(run: Run) -> None:
     texts = {"format": "pt", "a": "it's", "b": "x" * 500, **{f"ss_{number}": "1" for number in range(40)}}
     save_file({"w": torch.ones(2)}, "texts.safetensors", metadata=texts)
     _, first, second, third, *_, more, _ = lines(run, "texts.safetensors")
-    assert [first, third, more] == ['  metadata: a = "it\'s"', "  metadata: ss_0 = '1'", "  and 22 texts more"]
+    assert [first, third, more] == ['  metadata: a = "it\'s"', "  metadata: ss_0 = '1'", "  and 22 more texts"]
     assert second == "  metadata: b = '" + "x" * 58 + "…"
     assert run("show", "texts.safetensors", "--json").json["metadata"] == texts
 
@@ -189,7 +235,7 @@ def test_values_and_things_are_cut(run: Run) -> None:
     torch.save({"model": {"w": torch.ones(1)}, "text": "x" * 900, **{f"v{i}": i for i in range(40)}}, "v.pth")
     shown = lines(run, "v.pth")
     assert shown[1] == "  text = '" + "x" * 58 + "…"
-    assert shown[21:] == ["  and 21 values more", "1 tensor, 4 B: v.pth"]
+    assert shown[21:] == ["  and 21 more values", "1 tensor, 4 B: v.pth"]
 
 
 def test_a_long_key_does_not_widen_the_others(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,6 +64,7 @@ def imported(*arguments: str) -> set[str]:
         (["check", "rules.sx"], set()),
         (["check", "rules.sx", "in.safetensors"], set()),
         (["show", "in.safetensors"], set()),
+        (["fmt", "rules.sx"], set()),
         (["verify", "in.safetensors", "--like", "in.safetensors"], set()),
         (["apply", "rules.sx", "in.safetensors", "o.safetensors"], set()),
         (["apply", "rules.sx", "in.safetensors", "o.safetensors", "--progress=json"], set()),
@@ -97,7 +98,7 @@ def test_a_skipped_run_imports_no_torch() -> None:
     "arguments",
     [
         ["explain"], ["explain", "SX301"], ["explain", "SX301", "--json"], ["--version"], ["--help"],
-        *([name, "--help"] for name in ("apply", "run", "plan", "check", "verify", "diff", "show", "schema")),
+        *([name, "--help"] for name in ("apply", "run", "plan", "check", "verify", "diff", "show", "schema", "fmt")),
     ],
 )  # fmt: skip
 def test_what_touches_no_checkpoint_imports_none_of_its_code(arguments: Sequence[str]) -> None:
@@ -111,6 +112,11 @@ def test_what_has_no_rules_imports_none_of_the_language(arguments: Sequence[str]
     found = imported(*arguments)
     rooms = ("lark", "regex", "statex.dsl", "statex.grammar", "statex.checkpoint.writer", "numpy")
     assert not [name for name in found if name.startswith(rooms)]
+
+
+def test_only_what_prints_rules_imports_the_printer() -> None:
+    assert not [name for name in imported("plan", "rules.sx", "in.safetensors") if "statex.grammar.printer" in name]
+    assert "statex.grammar.printer" in imported("fmt", "rules.sx")
 
 
 @pytest.mark.parametrize("command", ["apply", "plan", "check", "show", "verify"])

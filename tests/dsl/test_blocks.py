@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -128,3 +129,17 @@ def test_nothing_is_given_twice(program: str, place: str) -> None:
     with pytest.raises(StatexError) as caught:
         statex.compile(program).check()
     assert [(d.code.id, d.span.text if d.span else "") for d in caught.value.diagnostics] == [("SX201", place)]
+
+
+def test_keys_of_further_inputs_are_written_whole_in_within() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "language.md").read_text()
+    (rules,) = re.findall(r"```sx\n(input ft\nwithin .*?)```", text, re.DOTALL)
+    names = [f"model.layers.{i}.{n}.weight" for i in range(2) for n in ("mlp", "norm")]
+    state = {name: torch.full((2,), float(number)) for number, name in enumerate(names)}
+    ft = {name: tensor + 10 for name, tensor in state.items()}
+    done = statex.compile(rules).apply(state, inputs={"ft": ft})
+    wanted = {name: (state[name] + ft[name]) / 2 if "mlp" in name else ft[name] for name in names}
+    assert all(torch.equal(done[name], wanted[name]) for name in names)
+    short = "input ft\nwithin model.layers.{i} { set norm.weight = ft::{key} }"
+    found = statex.compile(short).apply(state, inputs={"ft": {"norm.weight": torch.zeros(2)}})
+    assert not found["model.layers.1.norm.weight"].any()

@@ -79,7 +79,7 @@ def test_the_way_out_that_is_offered_for_an_unknown_class(tmp_path: Path) -> Non
         ("drop value('optimzer')", "did you mean `value('optimizer')`?"),
         ("drop value('weight')", "= help: drop weight"),
         ("drop value('model')", "`model` is the state itself"),
-        ("drop value('epoch.x')", "nothing stands at `epoch.x`"),
+        ("drop value('epoch.x')", "there is no value at `epoch.x`"),
         ("within a { drop value('epoch') }", "SX216"),
         ("macro m() { drop value('epoch') }", "SX216"),
     ],

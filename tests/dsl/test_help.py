@@ -29,7 +29,7 @@ def help_for(rules: str) -> list[str]:
         ("drop bais", "did you mean `bias`? if it may be absent: `drop?`"),
         ("set m.w = ::bais", "did you mean `::bias`?"),
         ("set m.w = ::'a-c'", "did you mean `::'a-b'`?"),
-        ("set m.w = ::'0.ww'", "did you mean `::'0.w'`?"),
+        ("set m.w = ::'0.ww'", "did you mean `0.w`?"),
         ("input a\nset m.w = it + a::bais", "did you mean `a::bias`?"),
         ("input a\nset m.w = it + a::'a-c'", "did you mean `a::'a-b'`?"),
         ("rename m.w -> 'odd key.w'", "if it is not needed, drop it first: `drop 'odd key.w'`"),

@@ -137,6 +137,25 @@ def test_more_memory_than_allowed_is_refused_before_work_starts(folder: Path) ->
     assert target.exists()
 
 
+def test_more_memory_than_there_is_is_refused_before_work_starts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("statex.session.shipping.memory_there_is", lambda: 100 << 20)
+    target, rules = folder / "much.pth", statex.compile("set ** = exp(it)")
+    with pytest.raises(StatexError, match=r"SX616.* and the machine has 100\.0 MiB"):
+        statex.convert(folder / "in.pth", target, rules)
+    assert not target.exists()
+    statex.convert(folder / "in.pth", target, rules, max_memory=10 << 30)
+    assert target.exists()
+
+
+@pytest.mark.parametrize(
+    "value", ["zeros([SIZE, 2])", "it[:1, :1] | expand([SIZE, 2])", "it @ zeros([2, SIZE])", "full([SIZE, 2], 1) * 2"]
+)
+def test_a_tensor_that_no_memory_holds_is_said(value: str) -> None:
+    rules = statex.compile(f"set a = {value.replace('SIZE', str(2**50))}")
+    with pytest.raises(StatexError, match=r"SX616.*there is not enough memory for"):
+        rules.apply({"a": torch.ones(2, 2)})
+
+
 def test_the_keys_of_further_inputs_count(folder: Path) -> None:
     many = {f"k{number}": torch.ones(1) for number in range(20_000)}
     save_file(many, folder / "many.safetensors")

@@ -110,7 +110,7 @@ def test_the_advice_for_a_tie_loses_nothing(tmp_path: Path) -> None:
     read, (found,) = _converted(tmp_path, state, "copy q -> q2", "out.safetensors")
     assert found.code.id == "SX904"
     assert "`v`" not in found.headline
-    assert found.notes[-1].text == "where the model ties them itself: drop q2; allow missing q2"
+    assert found.notes[-1].text == "if the model ties them itself: drop q2; allow missing q2"
     assert torch.equal(read["q2"], read["q"])
 
 

@@ -167,6 +167,10 @@ def _arrows(program: Program, said: re.Match[str]) -> Iterator[str]:
     yield program.text[:start] + rows
 
 
+def _apart(program: Program, said: re.Match[str]) -> Iterator[str]:
+    yield program.replaced(f"{said['new']}\n{said['second']}", *program.statement())
+
+
 def _nothing(program: Program, said: re.Match[str]) -> Iterator[str]:
     yield from ()
 
@@ -185,11 +189,12 @@ WAYS: list[tuple[str, Way]] = [
     (r"write `(?P<new>->)` before the new key$", _inserted),
     (r"write `;` between rows of one line$", _with_semicolons),
     (r"rows of one line are separated by `(?P<new>;)`$", _inserted),
-    (r"leave the commas out: a row ends with its line$", _without_commas),
+    (r"remove the commas: a row ends with its line$", _without_commas),
     (r"write a plain space or a new line(?P<new>)", lambda program, said: iter([program.replaced(" ")])),
+    (r"write two statements: `(?P<new>[^`]+)` and `(?P<second>[^`]+)`$", _apart),
     (r"write `(?P<new>[^`]+)`(?:[:,]? .*)?$", _instead),
     (r"write (?P<new>'[^']*')$", _instead),
-    (r"take the dot along: write `(?P<new>[^`]+)`$", _instead),
+    (r"include the dot: write `(?P<new>[^`]+)`$", _instead),
     (r"(?:.*; or )?cast first: `(?P<new>[^`]+)`$", _instead),
     (r"name the dims: `(?P<new>[^`]+)`$", _instead),
     (r"to match whole keys: `(?P<new>[^`]+)`$", _instead),
@@ -210,6 +215,9 @@ WAYS: list[tuple[str, Way]] = [
 """What help says, and how that is done."""
 
 ADVICE = [
+    r"values around the state stay unless a rule drops them",
+    r"`set \S+ = …` gives it a value",
+    r"in a `let`, an `if`, an `expect CONDITION`",
     # What is written differs from what is meant in more than its text.
     r"a statement starts with a verb: `rename …`",
     r"the verbs are ",
@@ -218,7 +226,7 @@ ADVICE = [
     r"write `sections\(\[1, …\]\)`",
     r"write ' or \"",
     r"write a second statement: `expect …`",
-    r"each dim is indexed by its place",
+    r"each dim is indexed by its position",
     r"one of several texts is written",
     r"there are no loops",
     r"`statex (show|ops)`",
@@ -252,7 +260,7 @@ ADVICE = [
     r"`cat`, `stack` or `mean`",
     r"cast both to a wider dtype",
     r"cast what is not \w+: `cast\(…, \w+\)`",
-    r"if it shall stay ",
+    r"to keep it ",
     r"`… \| cast\(",
     r"give the sizes: ",
     r"give all but one of them: ",

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import statex
+from statex.diagnostics.python_words import in_python
 
 LINEAR = nn.Linear(2, 2)
 RULES = statex.compile("rename weight -> w")
@@ -20,6 +21,41 @@ FURTHER = statex.compile("input ft\nset weight = it + ft::weight")
 STATE = LINEAR.state_dict()
 
 CASES: list[tuple[str, Callable[[], Any], str]] = [
+    (
+        "several states",
+        lambda: RULES.apply({"model": STATE, "ema": STATE}, root=None),
+        """
+        error[SX606]: the checkpoint holds several states: which one is meant?
+            model  2 tensors
+            ema    2 tensors
+          = help: root='model'   or in the rules: root 'model'
+          = help: root '' is the whole file
+        """,
+    ),
+    (
+        "an input that is not given",
+        lambda: FURTHER.apply(STATE),
+        """
+        error[SX210]: no checkpoint was given for the input `ft`
+         --> <rules>:1:1
+           |
+         1 | input ft
+           | ^^^^^^^^
+           = help: inputs={'ft': PATH}
+        """,
+    ),
+    (
+        "a parameter that is not given",
+        lambda: statex.compile("param n: int\ndrop? x.{$n}").apply(STATE),
+        """
+        error[SX204]: the parameter `n` has no value
+         --> <rules>:1:1
+           |
+         1 | param n: int
+           | ^^^^^^^^^^^^
+           = help: params={'n': …}   or a default: `param n: int = …`
+        """,
+    ),
     (
         "a module",
         lambda: RULES.apply(LINEAR),
@@ -118,3 +154,21 @@ def test_rules_as_text_a_dict_as_source_and_arrays_are_taken(tmp_path: Path) -> 
     assert list(torch.load(tmp_path / "b.pth")) == ["c.w"]
     state = statex.compile("rename a.w -> b.w").apply({"a.w": np.ones(2)})
     assert torch.equal(state["b.w"], torch.ones(2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("add --force to replace it", "add force=True to replace it"),
+        ("--root \"['a.b']\"   or in the rules: root ['a.b']", "root=['a.b']   or in the rules: root ['a.b']"),
+        ("--keep-foreign   (keep_foreign=True in Python)", "keep_foreign=True"),
+        ("`statex diff` shows all; numbers that may differ by rounding: --rtol, --atol",
+         "`statex diff` shows all; numbers that may differ by rounding: rtol, atol"),
+        ("name it: `--target package.module:Model` or `--like other.safetensors`",
+         "name it: `target='package.module:Model'` or `like='other.safetensors'`"),
+        ("that this is meant: --no-update-config", "that this is meant: update_config=False"),
+        ("write `->` in `a--force-b`", "write `->` in `a--force-b`"),
+    ],
+)  # fmt: skip
+def test_options_are_said_in_python(text: str, wanted: str) -> None:
+    assert in_python(text) == wanted

@@ -340,7 +340,7 @@ def test_a_state_in_which_nothing_tells_of_the_chain(steps: list[str], keys: lis
     with pytest.raises(statex.StatexError) as caught:
         statex.migrate(dict.fromkeys(keys, ONES), tmp_path / "out.pth", chain)
     assert codes(caught.value) == ["SX821"]
-    assert ("--at module" in str(caught.value)) == (keys == ["module.k"])
+    assert ("at='module'" in str(caught.value)) == (keys == ["module.k"])
     done = statex.migrate(dict.fromkeys(keys, ONES), tmp_path / "out.pth", chain, assume=1)
     assert done.plan is not None
     assert done.plan.changes_nothing
@@ -586,7 +586,7 @@ def test_a_path_without_keys(chain: statex.Chain, tmp_path: Path) -> None:
     with pytest.raises(statex.StatexError) as caught:
         statex.migrate(Outer(Net(0)).state_dict(), tmp_path / "out.pth", chain, at="parts.nett")
     assert codes(caught.value) == ["SX825"]
-    assert "--at parts.net" in str(caught.value)
+    assert "at='parts.net'" in str(caught.value)
 
 
 def test_ties_with_the_rest_of_a_state_are_seen(tmp_path: Path) -> None:

@@ -207,4 +207,4 @@ def test_what_was_meant_is_looked_for_once_a_place(monkeypatch: pytest.MonkeyPat
     assert looked == ["0.scales", "0.bias"]
     first, second = caught.value.diagnostics
     assert len(first.cases) == len(second.cases) == 20
-    assert [note.text for note in first.notes] == ["did you mean `::'0.scale'`?"]
+    assert [note.text for note in first.notes] == ["did you mean `0.scale`?"]

@@ -227,7 +227,7 @@ def test_places_of_nodes() -> None:
         ("a: *.weight", "a plain text cannot begin with this character", 3),
         ("a: [**]", "a plain text cannot begin with this character", 4),
         ("a: & b", "a plain text cannot begin with this character", 3),
-        ("a:\n  b: 1\n   c: 2", "this line goes on with the text above it, and a `:` cannot stand in it", 13),
+        ("a:\n  b: 1\n   c: 2", "this line goes on with the text above it, and it cannot contain a `:`", 13),
         ("a:\n  b: []\n   c: 2", "this is not valid YAML: the line does not belong to the lines above it", 14),
         ("a:\n  b: 1\n c: 2", "this is not valid YAML: the line does not belong to the lines above it", 11),
         ("- a\nb: 1", "this is not valid YAML: the line does not belong to the lines above it", 4),

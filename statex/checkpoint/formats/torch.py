@@ -82,7 +82,7 @@ def _check_flat(tree: Any) -> None:
     items = list(tree.items() if isinstance(tree, Mapping) else [("", tree)])
     unnamed = [key for key, _ in items if not isinstance(key, str) or not is_text(key)]
     if unnamed:
-        fail(codes.CANNOT_HOLD, f"the key {unnamed[0]!r} is no text that an index can hold", help="rename it")
+        fail(codes.CANNOT_HOLD, f"the key {unnamed[0]!r} is not text that an index can hold", help="rename it")
     odd = [key for key, value in items if not isinstance(value, TensorInfo | OutTensor)]
     if odd:
         fail(

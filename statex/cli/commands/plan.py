@@ -41,7 +41,7 @@ def plan(
     """Say what rules or a recipe would do, and read no tensor.
 
     Of a recipe, all files that it reads and writes are listed as well. The layout is that of its outputs; of rules, it
-    is that of one file which is called as IN is.
+    is that of one file, named after IN.
 
     \b
     statex plan rules.sx in.safetensors

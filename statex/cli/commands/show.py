@@ -161,18 +161,17 @@ def _statistics(path: Path, found: Overview, saying: options.Saying, events: str
 
 
 def _lines(found: Overview, listing: Listing, known: Known) -> Iterator[str]:
-    several = len(found.states) > 1
     width = room()
     for root, header in found.states.items():
         one = replace(listing, statistics=known[root]) if known else listing
         table = one.table(header.entries, width)
         yield from columns([tuple(escape(cell) for cell in row) for row in table], room=width)
         yield from versions(header, fold=listing.fold)
-        if several:
+        if found.is_unclear:
             yield f"{totals(header.entries)}: {escape(found.label)}, --root {escape(as_option(root))}"
     yield from beside(found)
     yield from further(found)
-    if not several:
+    if not found.is_unclear:
         yield from (f"{totals(header.entries)}: {escape(found.label)}" for header in found.states.values())
 
 

@@ -24,10 +24,10 @@ UNSAFE = declare(
     "a checkpoint that would run code",
     exit=3,
     meaning="What the file holds, only its author's code could make, and statex runs none: it is a program, an object "
-    "of a class, or tensors inside of one. Objects beside a state are no reason: they are carried along, unless the "
+    "of a class, or tensors inside one. Objects beside a state are no reason: they are carried along, unless the "
     "file makes one and throws it away, or names it by a number.",
     example="torch.save(trainer, 'trainer.pth')   # an object of a class, and not its state",
-    mend="Where you trust the source, load it there and save the state alone: "
+    mend="If you trust the source, load it there and save the state alone: "
     "`torch.save(model.state_dict(), 'state.pth')`.",
 )
 DAMAGED = declare(
@@ -42,9 +42,11 @@ NO_STATE = declare(
     "SX605",
     "no state in the checkpoint",
     exit=3,
-    meaning="The checkpoint holds no dict of tensors, nor a list of them.",
-    example="torch.save({'epoch': 3}, 'a.pth')",
-    mend="Name the file that holds the weights.",
+    meaning="The checkpoint holds no dict of tensors, nor a list of them. A single tensor is not a state, as it has no "
+    "key, nor is a dict whose keys are neither text nor ints.",
+    example="torch.save({'epoch': 3}, 'a.pth')   # or torch.save(tensor, 'a.pth')",
+    mend="Name the file that holds the weights. Save a single tensor with a key, `{'weight': tensor}`, and odd keys as "
+    "text.",
 )
 AMBIGUOUS_ROOT = declare(
     "SX606",
@@ -66,7 +68,7 @@ NO_ROOT = declare(
 ROOT_TAKEN = declare(
     "SX619",
     "a root that is in use",
-    meaning="`root … -> …` puts the state where the checkpoint holds something else, which would be lost in silence, "
+    meaning="`root … -> …` puts the state where the checkpoint holds something else, which would be silently lost, "
     "or takes it out of a list, where what follows it would get other places.",
     example="root 'model' -> 'optimizer'   # the checkpoint has an optimizer",
     mend="Choose another path, or take the bare state alone: `root 'model' -> ''`.",
@@ -85,10 +87,10 @@ JOINED_TWICE = declare(
     "SX608",
     "two entries that join to one key",
     exit=3,
-    meaning="Dicts and lists inside a state join their keys and places with dots, and here two entries get the same "
-    "name that way.",
-    example="{'a': {'b': tensor}, 'a.b': tensor}",
-    mend="Name an inner dict as the root.",
+    meaning="Dicts and lists inside a state join their keys and places with dots, ints as text, and here two entries "
+    "get the same name that way.",
+    example="torch.save({'a': {'b': tensor}, 'a.b': tensor}, 'a.pth')   # or {0: tensor, '0': tensor}",
+    mend="Name an inner dict as the root, `root 'a'`, or save it again with another key for one of the two.",
 )
 CHANGED = declare(
     "SX609",
@@ -151,9 +153,10 @@ NO_SPACE = declare(
 )
 NO_MEMORY = declare(
     "SX616",
-    "more memory than allowed",
+    "more memory than allowed, or than there is",
     exit=3,
-    meaning="The plan says that more memory would be used than `--max-memory` allows; nothing was done.",
+    meaning="The plan says that more memory would be used than `--max-memory` allows, or without it than the machine "
+    "has, and nothing was done; or the system had no more memory for a tensor, and there is no output.",
     example="statex apply rules.sx in.pth out.pth --max-memory 100MiB",
     mend="Allow more, or compute with smaller tensors: `statex plan` says what is used.",
 )
@@ -210,7 +213,7 @@ OUTPUT_AWAY = declare(
     meaning="A run with several outputs was interrupted while they got their names, and the folder of one of them is "
     "not there now: whether the run has to be finished or undone cannot be told.",
     example="statex show out.pth   # its run also wrote to a disk that is not mounted",
-    mend="Mount the disk and run the command again. Where it is gone for good, look at the output that is left, and "
+    mend="Mount the disk and run the command again. If it is gone for good, look at the output that is left, and "
     "remove the journal beside it.",
 )
 BUSY = declare(
@@ -242,7 +245,7 @@ OUTPUTS_MEET = declare(
 KEY_NOWHERE = declare(
     "SX632",
     "a key that no output holds",
-    meaning="Every output has a `keep`, and a key of the result is kept by none: it would be lost in silence.",
+    meaning="Every output has a `keep`, and a key of the result is kept by none: it would be silently lost.",
     example="outputs: {head: {path: head.pth, keep: 'head.**'}}   # and the result has a body, too",
     mend="If the key is not needed, let the rules drop it, or end them with a `keep` of what is; else add an output "
     "that keeps it.",

@@ -22,7 +22,7 @@ EXISTS = declare(
     "SX303",
     "the key exists already",
     meaning="A statement writes a new key under a name that is in use. There is no overwriting: what is there would be "
-    "lost in silence.",
+    "lost silently.",
     example="add a.weight = zeros([2, 2])   # a.weight exists",
     mend="`set` gives an existing key a new value; `drop` it first to put another tensor there.",
 )
@@ -136,9 +136,9 @@ LOST_SOURCE = declare(
     "SX323",
     "a source reaches no result",
     meaning="`split` and `merge` consume their sources, and no result of the statement is made of the data of this "
-    "one (its shape and dtype alone do not count): it would be lost in silence. What shall go is named by `drop`.",
+    "one (its shape and dtype alone do not count): it would be silently lost. Name what should go in a `drop`.",
     example="merge bn.weight as x, bn.bias as y -> bn.both = x",
-    mend="Use it in the expression; or leave it out of the statement and, if it shall go, `drop` it. What is made of "
+    mend="Use it in the expression; or leave it out of the statement and, if it should go, `drop` it. What is made of "
     "other tensors is no piece of this one: `add` makes new keys.",
 )
 EXPECTATION = declare(

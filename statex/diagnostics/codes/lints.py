@@ -25,7 +25,7 @@ INPUT_UNREAD = declare(
     "tensors of a further input that nothing reads",
     exit=0,
     meaning="A further input holds tensors that no statement makes anything of, and that no pattern of one names. What "
-    "was overlooked would be lost in silence.",
+    "was overlooked would be silently lost.",
     example="input lora   # and only some of its tensors are used",
     mend="Read them, or say that they are left out on purpose: `drop lora::PATTERN`.",
 )
@@ -37,7 +37,7 @@ SHARED_IN_FULL = declare(
     "bytes of its own, and whoever loads them has separate tensors. Slices of one storage that do not overlap lose "
     "nothing, and are not reported.",
     example="statex apply rules.sx tied.pth out.safetensors",
-    mend="Where keys are one tensor and the model ties them itself, drop all but one; or write a .pth.",
+    mend="If keys are one tensor and the model ties them itself, drop all but one; or write a .pth.",
 )
 NOTES_LOST = declare(
     "SX905",
@@ -62,16 +62,16 @@ REGEX_INSIDE = declare(
     "a regular expression that matches no whole key",
     exit=0,
     meaning="A pattern matches whole keys, a regular expression too. This one matches none, and would if it were "
-    "searched for inside of keys; and where it stands (in `exists` or `count`, after `drop?` or `rename?`, in a row "
-    "with `->?`) nothing to match is no error.",
+    "searched for inside keys; and where it is used (in `exists` or `count`, after `drop?` or `rename?`, in a row "
+    "with `->?`) matching nothing is not an error.",
     example="drop? /weig/   # a.weight",
     mend="Write what is around it: `/.*weig.*/`. In conditions, `key matches /weig/` searches.",
 )
 NOT_FOLLOWED = declare(
     "SX916",
-    "what stands beside the state does not follow it",
+    "an optimizer or average that no longer fits the state",
     exit=0,
-    meaning="An optimizer or a moving average stands in the file beside the state, stays in the output, and knows the "
+    meaning="An optimizer or a moving average is in the file beside the state, stays in the output, and knows the "
     "parameters by their positions or their names. The program changes what these mean: which parameters there are, "
     "their order, names, shapes or values. Loaded with the result, the moments of one parameter would be taken for "
     "those of another, or not be found.",
@@ -83,27 +83,28 @@ RECOVERED = declare(
     "an interrupted run was finished or undone",
     exit=0,
     meaning="An earlier run with several outputs was killed, or lost its power, before all of them had their names. "
-    "Where all were written and nobody has changed them since, they have got their names now; else what they were to "
-    "replace is back, and what the run had written is removed.",
+    "If all were written and nobody has changed them since, they have got their names now; otherwise the files that "
+    "they replaced are back, and what the run had written is removed.",
     example="statex show out.pth   # after a run that was killed",
-    mend="Where it was undone, run it again.",
+    mend="If it was undone, run it again.",
 )
 NOT_COPIED = declare(
     "SX908",
-    "files that are not copied along",
+    "links that are not copied",
     exit=0,
-    meaning="`--copy-files` (or `copy_files`) copies the files beside the weights, and some of these are links to "
-    "outside of the folder, which a stranger may have made of anything. The output goes without them. In a snapshot of "
-    "the Hugging Face cache, links to the blobs of its own model are followed.",
+    meaning="`--copy-files` (or `copy_files`) copies files of the input's folder, and some of these are links out of "
+    "it, which a stranger could have pointed at any private file, or links to nothing. They are left out. In a "
+    "snapshot of the Hugging Face cache, links to the blobs of its own model are followed. Hidden files, folders, and "
+    "files named like weights (`training_args.bin`, `optimizer.pt`) are never copied; the summary names them.",
     example="statex apply rules.sx model/ out/ --copy-files   # model/config.json is a link to elsewhere",
-    mend="Copy the folder with its links followed (`cp -rL model/ real/`), and convert that.",
+    mend="Copy what a link leads to yourself if you trust it: `cp -rL model/config.json out/`.",
 )
 FOREIGN_KEPT = declare(
     "SX912",
     "foreign objects that are kept",
     exit=0,
-    meaning="The output holds objects that statex does not load, written as they were read. Who loads them with "
-    "`torch.load(weights_only=False)` runs their authors' code, as with the input. `statex plan` says it of those that "
+    meaning="The output holds objects that statex does not load, written as they were read. Anyone who loads them with "
+    "`torch.load(weights_only=False)` runs their authors' code, as with the input. `statex plan` warns of those that "
     "`statex apply` would stop at (SX640).",
     example="statex apply rules.sx a.pth b.pth --keep-foreign   # a.pth holds {'config': MyConfig()}",
     mend="Leave them out if they are not needed: `drop value('config')`.",
@@ -144,11 +145,12 @@ CONFIG_KEPT = declare(
     "a config.json that states another dtype",
     exit=0,
     meaning="A `config.json` that is copied along states a dtype (`torch_dtype`, `dtype`), and dtypes of tensors have "
-    "changed. It is brought up to date if all floats had the dtype that it states and all have one other now. Where "
-    "dtypes are mixed, parts of it state some of their own, or the model is quantized, it is left as it is.",
+    "changed. It is brought up to date if all floats had the dtype that it states and all have one other now. If "
+    "dtypes are mixed, parts of it state their own, it cannot be read as JSON, or the model is quantized, it is left "
+    "as it is.",
     example="statex apply -e 'set **.norm.weight = cast(f32)' model/ out/ --copy-files   # a model in bf16",
-    mend="Change the copy by hand if the model shall be made in another dtype; `--no-update-config` (in a recipe "
-    "`update_config: false`) copies it without a word.",
+    mend="Change the copy by hand if the model is to be created in another dtype; `--no-update-config` (in a recipe "
+    "`update_config: false`) copies it unchanged without a warning.",
 )
 LAYOUT_UNKNOWN = declare(
     "SX920",

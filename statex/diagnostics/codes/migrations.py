@@ -71,7 +71,7 @@ ANOTHER_HISTORY = declare(
     meaning="The steps that made this state are not those of the chain: one of them has been edited since, or the "
     "state belongs to another chain. Comments and formatting do not count.",
     example="statex.attach(model, chain)   # 0001_a.sx was edited after a state had been through it",
-    mend="Restore the step as it was, and write what shall be different into a new step.",
+    mend="Restore the step as it was, and put the changes into a new step.",
 )
 UNKNOWN_STAMP = declare(
     "SX809",
@@ -131,8 +131,8 @@ NO_WAY_DOWN = declare(
     "SX822",
     "a step that nothing undoes",
     exit=2,
-    meaning="A checkpoint shall go to an earlier layout than it has, and for one of the steps between there is no file "
-    "that says how it is undone.",
+    meaning="A checkpoint is to go back to an earlier layout than it has, and for one of the steps between there is no "
+    "file that says how it is undone.",
     example="statex migrate new.pth old.pth --to 1   # there is no 0002_fuse_qk.down.sx",
     mend="Write the file that the message names: rules that make the layout before the step of that after it.",
 )

@@ -39,7 +39,7 @@ UNKNOWN_PARAM = declare(
     "a value for a parameter that is not declared",
     exit=2,
     meaning="A value was given by `-D`, by a keyword argument or by `with`, and the program declares no such "
-    "parameter. It is most often misspelt, and would otherwise be ignored in silence.",
+    "parameter. It is most often misspelt, and would otherwise be silently ignored.",
     example="statex apply rules.sx in.pth out.pth -D haeds=32",
     mend="Use the name the program declares, or declare it with `param`.",
 )

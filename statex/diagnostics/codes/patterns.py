@@ -26,7 +26,7 @@ FIELD_IN_PATTERN = declare(
 BAD_REGEX = declare(
     "SX153",
     "an invalid regular expression",
-    meaning="What stands between the slashes is no regular expression.",
+    meaning="The text between the slashes is not a valid regular expression.",
     example="drop /a(/",
     mend="Correct it; the syntax is that of Python's `re`.",
 )
@@ -100,6 +100,6 @@ LITERAL_CAPTURE = declare(
     meaning="Between single quotes every character stands for itself, on the right of `->` too. This text holds what "
     "would be filled in elsewhere: a capture of the statement's own pattern, a parameter, the current key.",
     example="rename a.{i} -> 'b-{i}'",
-    mend='Write it in double quotes: `"b-{i}"`. Where the characters themselves are meant, they are escaped there: '
+    mend='Write it in double quotes: `"b-{i}"`. If the characters themselves are meant, they are escaped there: '
     '`"b-\\\\{i}"`.',
 )

@@ -18,7 +18,7 @@ UNKNOWN_KEY = declare(
     "an unknown key in a recipe",
     exit=2,
     meaning="A mapping has a key that recipes do not have there. It is most often misspelt, and would otherwise be "
-    "ignored in silence.",
+    "ignored silently.",
     example="statex: 1\ninputs: {main: in.pth}\noutput: out.pth\noutputs: out.pth",
     mend="Use the key the message names, or leave it out. `statex schema` prints a JSON Schema, with which editors "
     "complete keys.",
@@ -27,7 +27,7 @@ DUPLICATE_KEY = declare(
     "SX703",
     "a key that is given twice in a recipe",
     exit=2,
-    meaning="A mapping has two equal keys. Readers of YAML take the last one in silence; which one was meant could not "
+    meaning="A mapping has two equal keys. Readers of YAML take the last one silently; which one was meant could not "
     "be told.",
     example="statex: 1\ninputs: {main: in.pth, main: other.pth}\noutputs: out.pth",
     mend="Leave one of them, or give the second another name.",

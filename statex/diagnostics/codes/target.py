@@ -6,10 +6,10 @@ MISMATCH = declare(
     "SX501",
     "the result does not fit the target",
     meaning="Keys, shapes or dtypes of the result differ from what the target's `load_state_dict(strict=True)` needs. "
-    "torch would refuse some of it, and cast dtypes without a word.",
+    "torch would refuse some of it, and cast dtypes silently.",
     example="statex apply rename-all.sx in.pth out.pth --target models:Net   # Net has the old names",
-    mend="The table says of each key what is wrong and, where a near one is known, the line that mends it. What is "
-    "meant to be missing or left over is written down: `allow missing PATTERN`, `allow unexpected PATTERN`.",
+    mend="The table says what is wrong with each key and, if a similar one is known, the line that fixes it. Declare "
+    "keys that are meant to be missing or left over: `allow missing PATTERN`, `allow unexpected PATTERN`.",
 )
 NOT_IMPORTED = declare(
     "SX502",
@@ -28,7 +28,7 @@ NOT_BUILT = declare(
     meaning="The callable of `--target` raised an error, or did not give a `torch.nn.Module`. It is called without "
     "data, on the meta device.",
     example="statex verify out.pth --target models:Net   # Net needs an argument",
-    mend="Give its arguments with `--target-arg name=value`, or name a function that builds the model. Where the "
+    mend="Give its arguments with `--target-arg name=value`, or name a function that builds the model. If the "
     "constructor needs real data, compare with a checkpoint instead: `--like reference.pth`.",
 )
 REFUSED = declare(
@@ -62,7 +62,7 @@ VALUES = declare(
     meaning="`verify --like FILE --values` found tensors whose values differ, in one bit or, with `--rtol` and "
     "`--atol`, by more than these allow. Keys, shapes and dtypes agree.",
     example="statex verify out.pth --like reference.pth --values",
-    mend="The table shows the largest differences; `statex diff out.pth reference.pth` shows all. Where results of "
+    mend="The table shows the largest differences; `statex diff out.pth reference.pth` shows all. If results of "
     "arithmetic may differ by rounding: `--rtol 1e-5 --atol 1e-8`.",
 )
 NOT_ALLOWED = declare(

@@ -13,10 +13,10 @@ SHAPE = declare(
 MIXED = declare(
     "SX402",
     "mixed dtypes",
-    meaning="Two tensors of different dtypes meet in one operation. torch would convert one of them in silence; here a "
+    meaning="Two tensors of different dtypes meet in one operation. torch would convert one of them silently; here a "
     "dtype changes only through `cast`, so that it is written down where rounding happens.",
     example="set a.weight = it + b.weight   # f32 and bf16",
-    mend="Cast the narrower one: `cast(b.weight, f32)`. Where the key itself is the narrower one, compute wider and "
+    mend="Cast the narrower one: `cast(b.weight, f32)`. If the key itself is the narrower one, compute wider and "
     "round once: `set a.weight in f32 = …`.",
 )
 DTYPE = declare(
@@ -53,7 +53,7 @@ UNEVEN = declare(
     "SX407",
     "pieces of unequal size",
     meaning="A tensor does not divide evenly. torch's `chunk` would give a smaller last piece, or fewer pieces, "
-    "without a word.",
+    "without a warning.",
     example="split a.qkv -> a.{p:q|k|v} = chunk(3)   # of 10 rows",
     mend="Give the sizes: `sections([4, 4, 2])`.",
 )

@@ -24,9 +24,18 @@ _ALL: tuple[type[Operation], ...] = (
 
 OPERATIONS: Mapping[str, type[Operation]] = {operation.name: operation for operation in _ALL}
 
+OPERATORS: Mapping[str, type[Operation]] = {one.operator: one for one in _ALL if one.operator is not None}
+"""The operation that each operator stands for when one of its operands is a tensor."""
+(CASTING,) = [operation for operation in _ALL if operation.changes_dtype]
+(TURNING,) = [operation for operation in _ALL if operation.turns_matrices]
+UNSTACKING: type[Operation] = combining.Unstack
+"""What `split … over e` takes a tensor apart with, in help."""
+
 WORDS: frozenset[str] = frozenset(
     choice for operation in _ALL for parameter in operation.parameters for choice in parameter.choices
 )
 """The bare words that are arguments: `bicubic`, `reflect`."""
 
-__all__ = ["OPERATIONS", "QUERIES", "WORDS", "Operation", "Query", "bind"]
+__all__ = [
+    "CASTING", "OPERATIONS", "OPERATORS", "QUERIES", "TURNING", "UNSTACKING", "WORDS", "Operation", "Query", "bind",
+]  # fmt: skip

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 from statex.diagnostics.codes import types as codes
-from statex.dsl.ops.base import ArgKind, Fault, Inverse, Operation, Parameter
+from statex.dsl.ops.base import Aliasing, ArgKind, Fault, Inverse, Operation, Parameter, no_scratch
 from statex.dsl.ops.typing import broadcast, computable, fillable, one_dtype, sized
 from statex.dtypes import BOOL, DType, Kind
 from statex.header import TensorType
@@ -39,7 +42,7 @@ def _check_scalar(value: float, dtype: DType, argument: str) -> None:
     whole = dtype.kind in (Kind.INT, Kind.BOOL)
     if whole and isinstance(value, float):
         raise Fault(
-            codes.DTYPE, f"{value} with {dtype} would make floats of it", argument, help="cast first: `cast(f32) | …`"
+            codes.DTYPE, f"{value} would turn {dtype} into floats", argument, help="cast first: `cast(f32) | …`"
         )
     if whole and dtype.kind is not Kind.INT:
         raise Fault(codes.DTYPE, f"{value} with bool would make ints of it", argument, help="cast first: `cast(i64)`")
@@ -72,6 +75,11 @@ def _elementwise(
             extra(x, y, result)
         return result
 
+    def scratch(result: TensorType, plain: bool, x: Operand, y: Operand) -> int:
+        if name == "div" and not isinstance(x, TensorType):
+            return result.nbytes  # the reciprocal
+        return y.numel if name in _ROUNDED_DOWN and isinstance(y, TensorType) else 0  # where there are zeros
+
     def run(torch: Any, x: Any, y: Any) -> Any:
         if name in _ROUNDED_DOWN and isinstance(y, torch.Tensor):
             _check_divisors(y)
@@ -90,12 +98,15 @@ def _elementwise(
         "category": "arithmetic",
         "parameters": (_X, _Y),
         "example": f"set a.weight = it {sign} 2",
+        "operator": sign,
+        "aliasing": Aliasing.COPY,
         "lays_out": True,
         "exact": numpy is not None,
         "commutes": commutes,
         "rounds_numbers": rounds_numbers,
         "numpy": _by_numpy(numpy, "x", "y"),
         "infer": staticmethod(infer),
+        "scratch": staticmethod(scratch),
         "run": staticmethod(run),
     }
     return type(name.title().replace("_", ""), (Operation,), members)
@@ -116,7 +127,7 @@ def _no_int_division(x: Operand, y: Operand, result: TensorType) -> None:
     if result.dtype.kind is Kind.INT:
         raise Fault(
             codes.DTYPE,
-            f"a division of {result.dtype} would make floats of it",
+            f"division would turn {result.dtype} into floats",
             "x",
             help="`//` stays with ints; or cast first: `cast(f32) | …`",
         )
@@ -153,7 +164,7 @@ ELEMENTWISE: tuple[type[Operation], ...] = (
         kinds="floats, ints", extra=_no_int_zero,
     ),
     _elementwise(
-        "remainder", "%", "What is left of a division rounded down, with the sign of `y`: `x % y`.",
+        "remainder", "%", "The remainder of a division rounded down, with the sign of `y`: `x % y`.",
         kinds="floats, ints", extra=_no_int_zero,
     ),
     _elementwise(
@@ -181,9 +192,12 @@ def _comparison(name: str, sign: str, doc: str, *, kinds: str) -> type[Operation
         "category": "comparison",
         "parameters": (_X, _Y),
         "example": f"add mask = attn.bias {sign} 0",
+        "operator": sign,
+        "aliasing": Aliasing.COPY,
         "lays_out": True,
         "exact": True,
         "infer": staticmethod(infer),
+        "scratch": staticmethod(no_scratch),
         "run": staticmethod(run),
     }
     return type(name.title(), (Operation,), members)
@@ -207,6 +221,8 @@ def _pointwise(
     invert: Callable[..., Inverse] | None = None,
     exact: bool = False,
     numpy: str | None = None,
+    operator: str | None = None,
+    of_number: Callable[[float], float] | None = None,
 ) -> type[Operation]:
     def infer(x: TensorType) -> TensorType:
         computable(x, name, kinds=kinds, argument="x")
@@ -222,21 +238,38 @@ def _pointwise(
         "category": "pointwise",
         "parameters": (_T,),
         "example": f"set a.weight = {name}",
+        "operator": operator,
+        "of_number": of_number and staticmethod(of_number),
+        "aliasing": Aliasing.COPY,
         "lays_out": True,
         "exact": exact or numpy is not None,
         "numpy": _by_numpy(numpy, "x"),
         "infer": staticmethod(infer),
+        "scratch": staticmethod(no_scratch),
         "run": staticmethod(run),
         "invert": staticmethod(invert) if invert is not None else None,
     }
     return type(name.title(), (Operation,), members)
 
 
+def _root(number: float) -> float:
+    if number < 0:
+        raise ValueError("has no real square root")
+    return math.sqrt(number)
+
+
 _FLOATS = "floats, complex"
 POINTWISE: tuple[type[Operation], ...] = (
-    _pointwise("neg", "Change the sign: `-x`.", kinds=_ALL, invert=lambda x: Inverse("neg", {}), numpy="negative"),
+    _pointwise(
+        "neg",
+        "Change the sign: `-x`.",
+        kinds=_ALL,
+        invert=lambda x: Inverse("neg", {}),
+        numpy="negative",
+        operator="-x",
+    ),
     _pointwise("abs", "Take absolute values.", kinds="floats, ints", numpy="absolute"),
-    _pointwise("sqrt", "Take square roots.", kinds=_FLOATS, exact=True),
+    _pointwise("sqrt", "Take square roots.", kinds=_FLOATS, exact=True, of_number=_root),
     _pointwise("rsqrt", "Take 1 over the square root.", kinds=_FLOATS),
     _pointwise("exp", "Raise e to the elements.", kinds=_FLOATS),
     _pointwise("log", "Take natural logarithms.", kinds=_FLOATS),
@@ -258,6 +291,8 @@ class Clamp(Operation):
     category = "pointwise"
     lays_out = True
     exact = True
+    aliasing = Aliasing.COPY
+    scratch = no_scratch
     parameters = (_T, Parameter("min", ArgKind.NUMBER, None), Parameter("max", ArgKind.NUMBER, None))
     example = "set a.weight = clamp(-1, 1)"
 
@@ -277,14 +312,25 @@ class Clamp(Operation):
         return torch.clamp(x, min, max)
 
 
+_PACKED = 8 << 20
+
+
+def _packed(nbytes: int) -> int:
+    """Return the bytes that libraries of linear algebra copy parts of matrices to, each of their threads its own."""
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return threads * min(nbytes, _PACKED)
+
+
 class MatMul(Operation):
     """Multiply matrices, with torch.matmul's rules for vectors and batches: `x @ y`."""
 
     name = "matmul"
     category = "linear algebra"
     lays_out = True
+    aliasing = Aliasing.COPY
     parameters = (Parameter("x", ArgKind.TENSOR), Parameter("y", ArgKind.TENSOR))
     example = "set a.weight = it + lora.B @ lora.A"
+    operator = "@"
 
     @staticmethod
     def infer(x: TensorType, y: TensorType) -> TensorType:
@@ -305,6 +351,18 @@ class MatMul(Operation):
         return sized(dtype, shape)
 
     @staticmethod
+    def scratch(result: TensorType, plain: bool, x: TensorType, y: TensorType) -> int:
+        packed = _packed(x.nbytes + y.nbytes)
+        if plain and y.ndim <= 2:
+            return packed
+        # One matrix for many is many where a library takes no strides, and all are where some dims broadcast only.
+        batch = prod(broadcast(x.shape[:-2], y.shape[:-2]))
+        copies = [batch * prod(one.shape[-2:]) * one.dtype.itemsize for one in (x, y)]
+        if plain:
+            copies = [copy for copy, one in zip(copies, (x, y), strict=True) if copy != one.nbytes]
+        return packed + sum(copies)
+
+    @staticmethod
     def run(torch: Any, x: Any, y: Any) -> Any:
         return torch.matmul(x, y)
 
@@ -321,6 +379,9 @@ class Cast(Operation):
     lays_out = True
     exact = True
     unpacks = True
+    changes_dtype = True
+    aliasing = Aliasing.MAYBE
+    scratch = no_scratch
     parameters = (_T, Parameter("dtype", ArgKind.DTYPE))
     example = "set ** = cast(bf16) where is_floating_point(it)"
 

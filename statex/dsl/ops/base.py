@@ -82,6 +82,17 @@ class Inverse:
     arguments: Mapping[str, Any]
 
 
+class Aliasing(Enum):
+    """Whether results of an operation share the memory of its tensors."""
+
+    COPY = "copy"
+    """Never, not even with a tensor that stays as it is."""
+    VIEW = "view"
+    """Always, and whatever the size of the result is, all that memory is kept."""
+    MAYBE = "maybe"
+    """Where a view can be had; else it is a copy."""
+
+
 Result = TensorType | tuple[TensorType, ...]
 """What a type rule gives: one tensor, or the pieces of a `split`."""
 Moved = Tiling | tuple[Tiling | None, ...] | None
@@ -121,6 +132,20 @@ class Operation:
     """True where torch rounds a number to the tensor's dtype; false where it keeps the precision it computes with."""
     unpacks: ClassVar[bool] = False
     """True where it takes quantized blocks as well, as the float32 that they stand for."""
+    aliasing: ClassVar[Aliasing]
+    scratch: ClassVar[Callable[..., int]]
+    """The bytes that `run` has in memory at most, besides its tensors and its result. It gets the names of `infer`,
+    and `result` and `plain`: the type of the result, and whether all tensors are known to lie plainly, as in a file."""
+    operator: ClassVar[str | None] = None
+    """How it is written without its name: `+` between two operands, `-x` before one, `x[]` behind one."""
+    over_several: ClassVar[str | None] = None
+    """The operation that is meant where several tensors are given."""
+    of_number: ClassVar[Callable[[float], float] | None] = None
+    """What it makes of a number that is no tensor; raises `ValueError` with what is wrong with it."""
+    changes_dtype: ClassVar[bool] = False
+    """True for the one operation that makes tensors of another dtype of tensors: `x`, `dtype`."""
+    turns_matrices: ClassVar[bool] = False
+    """True for the one operation that exchanges rows and columns when called without arguments."""
     takes_data: ClassVar[bool] = True
     """False where the types and devices of its tensors matter alone."""
     lays_out: ClassVar[bool] = False
@@ -142,6 +167,11 @@ class Operation:
     def signature(cls) -> str:
         """The call as it would be written, with defaults."""
         return f"{cls.name}({', '.join(_show_parameter(p) for p in cls.parameters)})"
+
+
+def no_scratch(result: Result, plain: bool, **arguments: Any) -> int:
+    """The `scratch` of operations that need no memory besides their tensors and their result."""
+    return 0
 
 
 def _show_parameter(parameter: Parameter) -> str:

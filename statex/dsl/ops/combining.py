@@ -8,8 +8,8 @@ from itertools import accumulate
 from typing import Any
 
 from statex.diagnostics.codes import types as codes
-from statex.dsl.ops.base import ArgKind, Fault, Inverse, Operation, Parameter
-from statex.dsl.ops.typing import computable, dim_of, not_empty_dim, one_dtype, sized
+from statex.dsl.ops.base import Aliasing, ArgKind, Fault, Inverse, Operation, Parameter, no_scratch
+from statex.dsl.ops.typing import computable, dim_of, flat_pieces, not_empty_dim, one_dtype, sized
 from statex.header import TensorType
 from statex.strides import Tiling, joined, stacked
 
@@ -25,6 +25,8 @@ class Chunk(Operation):
 
     name = "chunk"
     category = _PIECES
+    aliasing = Aliasing.VIEW
+    scratch = no_scratch
     parameters = (_X, Parameter("chunks", ArgKind.INT), _DIM)
     example = "split attn.qkv.weight -> attn.{p:q|k|v}.weight = chunk(3)"
 
@@ -36,7 +38,7 @@ class Chunk(Operation):
         if x.shape[at] % chunks or (not x.shape[at] and chunks > 1):
             raise Fault(
                 codes.UNEVEN,
-                f"dim {dim} has length {x.shape[at]}, which {chunks} chunks do not divide evenly",
+                f"cannot split dim {dim} (length {x.shape[at]}) into {chunks} equal chunks",
                 "chunks",
                 help="give the sizes: `sections([a, b, …])`",
             )
@@ -61,6 +63,8 @@ class Sections(Operation):
 
     name = "sections"
     category = _PIECES
+    aliasing = Aliasing.VIEW
+    scratch = no_scratch
     parameters = (_X, Parameter("sizes", ArgKind.INTS), _DIM)
     example = "split attn.qkv.weight -> attn.{p:q|k|v}.weight = sections([4096, 1024, 1024])"
 
@@ -89,6 +93,8 @@ class Unstack(Operation):
 
     name = "unstack"
     category = _PIECES
+    aliasing = Aliasing.VIEW
+    scratch = no_scratch
     parameters = (_X, _DIM)
     example = "split experts.weight over e -> experts.{e}.weight = unstack"
 
@@ -124,6 +130,8 @@ class Cat(Operation):
     name = "cat"
     category = _CATEGORY
     lays_out = True
+    aliasing = Aliasing.COPY
+    scratch = no_scratch
     parameters = (_XS, _DIM)
     example = "merge a.q.weight, a.k.weight, a.v.weight -> a.qkv.weight = cat(dim=0)"
 
@@ -160,6 +168,8 @@ class Stack(Operation):
     name = "stack"
     category = _CATEGORY
     lays_out = True
+    aliasing = Aliasing.COPY
+    scratch = no_scratch
     parameters = (_XS, _DIM)
     example = "merge experts.{e:int}.weight over e -> experts.weight = stack(dim=0)"
 
@@ -192,6 +202,7 @@ class Average(Operation):
     name = "average"
     category = _CATEGORY
     lays_out = True
+    aliasing = Aliasing.COPY
     parameters = (_XS,)
     example = "set ** = average(it, ft::{key}) where is_floating_point(it)"
 
@@ -205,8 +216,22 @@ class Average(Operation):
         return TensorType(dtype, tensors[0].shape)
 
     @staticmethod
+    def scratch(result: TensorType, plain: bool, tensors: tuple[TensorType, ...]) -> int:
+        itemsize = _averaged(result.dtype.itemsize, len(tensors))
+        parts = flat_pieces(result.numel, itemsize) if plain else [slice(0, result.numel)]
+        return max(part.stop - part.start for part in parts) * itemsize
+
+    @staticmethod
     def run(torch: Any, tensors: tuple[Any, ...]) -> Any:
-        return torch.stack(tensors).mean(0)
+        first = tensors[0]
+        parts = flat_pieces(first.numel(), _averaged(first.element_size(), len(tensors)))
+        if len(parts) == 1 or first.device.type != "cpu" or not all(tensor.is_contiguous() for tensor in tensors):
+            return torch.stack(tensors).mean(0)
+        result = torch.empty(first.shape, dtype=first.dtype)
+        for part in parts:
+            taken = [tensor.reshape(-1)[part] for tensor in tensors]
+            result.view(-1)[part] = torch.stack(taken).mean(0)
+        return result
 
     @classmethod
     def in_parts(cls, arguments: Mapping[str, Any]) -> bool:
@@ -216,3 +241,8 @@ class Average(Operation):
     @staticmethod
     def numpy(numpy: Any, tensors: tuple[Any, ...]) -> Any:
         return reduce(numpy.add, tensors, 0.0) / len(tensors)  # from 0 on, which makes a zero of -0.0
+
+
+def _averaged(itemsize: int, count: int) -> int:
+    """Return the bytes that torch needs for each element: all are stacked, and short ones made float32."""
+    return itemsize * (count + 1) + (4 * (count + 1) if itemsize < 4 else 0)

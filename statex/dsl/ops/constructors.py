@@ -6,7 +6,7 @@ from math import ceil, isfinite
 from typing import Any
 
 from statex.diagnostics.codes import types as codes
-from statex.dsl.ops.base import ArgKind, Fault, Operation, Parameter
+from statex.dsl.ops.base import Aliasing, ArgKind, Fault, Operation, Parameter, no_scratch
 from statex.dsl.ops.typing import FLOAT8, fillable, sized
 from statex.dtypes import FLOAT32, DType, Kind
 from statex.header import TensorType
@@ -27,6 +27,8 @@ class Zeros(Operation):
     name = "zeros"
     category = _CATEGORY
     lays_out = True
+    aliasing = Aliasing.COPY
+    scratch = no_scratch
     parameters = (_SIZE, _DTYPE)
     example = "add head.bias = zeros([size(head.weight, 0)])"
 
@@ -50,6 +52,8 @@ class Ones(Operation):
     name = "ones"
     category = _CATEGORY
     lays_out = True
+    aliasing = Aliasing.COPY
+    scratch = no_scratch
     parameters = (_SIZE, _DTYPE)
     example = "add norm.weight = ones([4096], dtype=bf16)"
 
@@ -73,6 +77,8 @@ class Full(Operation):
     name = "full"
     category = _CATEGORY
     lays_out = True
+    aliasing = Aliasing.COPY
+    scratch = no_scratch
     parameters = (_SIZE, _FILL, _DTYPE)
     example = "add scale = full([1], 0.5)"
 
@@ -97,6 +103,8 @@ class ZerosLike(Operation):
     category = _CATEGORY
     lays_out = True
     takes_data = False
+    aliasing = Aliasing.COPY
+    scratch = no_scratch
     parameters = (_X, _SAME)
     example = "set **.bias = zeros_like"
 
@@ -123,6 +131,8 @@ class OnesLike(Operation):
     category = _CATEGORY
     lays_out = True
     takes_data = False
+    aliasing = Aliasing.COPY
+    scratch = no_scratch
     parameters = (_X, _SAME)
     example = "set linear.weight = ones_like"
 
@@ -147,6 +157,8 @@ class FullLike(Operation):
     category = _CATEGORY
     lays_out = True
     takes_data = False
+    aliasing = Aliasing.COPY
+    scratch = no_scratch
     parameters = (_X, _FILL, _SAME)
     example = "set bn.running_var = full_like(1.0)"
 
@@ -174,6 +186,8 @@ class Arange(Operation):
     name = "arange"
     category = _CATEGORY
     lays_out = True
+    aliasing = Aliasing.COPY
+    scratch = no_scratch
     parameters = (
         Parameter("start", ArgKind.NUMBER, doc="the first number, or the end if it is given alone"),
         Parameter("end", ArgKind.NUMBER, None),
@@ -188,7 +202,7 @@ class Arange(Operation):
         if dtype.kind not in (Kind.FLOAT, Kind.INT) or dtype.name.startswith((FLOAT8, "uint16", "uint32", "uint64")):
             raise Fault(codes.DTYPE, f"`arange` makes no {dtype}", "dtype", help="cast it: `arange(…) | cast(…)`")
         if not all(isfinite(number) for number in (first, last, step)):
-            raise Fault(codes.VALUE, f"{first} to {last} by {step} is no row of numbers", "start")
+            raise Fault(codes.VALUE, f"{first} to {last} by {step} is not a valid range", "start")
         if step == 0 or (last - first) / step < 0:
             raise Fault(codes.VALUE, f"no step of {step} leads from {first} to {last}", "step")
         if dtype.kind is Kind.INT:
@@ -220,6 +234,8 @@ class Eye(Operation):
     name = "eye"
     category = _CATEGORY
     lays_out = True
+    aliasing = Aliasing.COPY
+    scratch = no_scratch
     parameters = (Parameter("n", ArgKind.INT), Parameter("m", ArgKind.INT, None), _DTYPE)
     example = "add proj.weight = eye(64)"
 

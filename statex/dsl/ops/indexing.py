@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from statex.diagnostics.codes import types as codes
-from statex.dsl.ops.base import ArgKind, Fault, Index, Operation, Parameter
+from statex.dsl.ops.base import Aliasing, ArgKind, Fault, Index, Operation, Parameter, no_scratch
 from statex.dsl.ops.typing import move, not_empty_dim
+from statex.dtypes import INT64
 from statex.header import TensorType
 from statex.strides import Tiling
 
@@ -19,8 +20,10 @@ class GetItem(Operation):
 
     name = "getitem"
     category = _CATEGORY
+    aliasing = Aliasing.MAYBE
     parameters = (_X, Parameter("index", ArgKind.INDEX))
     example = "set embed.weight = it[:32000, :]"
+    operator = "x[]"
 
     @staticmethod
     def infer(x: TensorType, index: tuple[Any, ...]) -> TensorType:
@@ -38,6 +41,10 @@ class GetItem(Operation):
         if taken > x.ndim:
             raise Fault(codes.VALUE, f"{taken} indices, and {x} has {x.ndim} dimensions", "index")
         return TensorType(x.dtype, tuple(_shape(x, index, taken)))
+
+    @staticmethod
+    def scratch(result: TensorType, plain: bool, x: TensorType, index: tuple[Any, ...]) -> int:
+        return sum(len(item) * INT64.itemsize for item in index if isinstance(item, tuple))
 
     @staticmethod
     def run(torch: Any, x: Any, index: tuple[Any, ...]) -> Any:
@@ -114,6 +121,7 @@ class IndexSelect(Operation):
     name = "index_select"
     category = _CATEGORY
     lays_out = True
+    aliasing = Aliasing.COPY
     parameters = (_X, Parameter("dim", ArgKind.INT), Parameter("index", ArgKind.INTS))
     example = "set classifier.weight = index_select(0, [0, 2, 5])"
 
@@ -124,6 +132,10 @@ class IndexSelect(Operation):
             if not 0 <= one < x.shape[at]:
                 raise Fault(codes.VALUE, f"there is no index {one} in dim {dim}: its length is {x.shape[at]}", "index")
         return TensorType(x.dtype, (*x.shape[:at], len(index), *x.shape[at + 1 :]))
+
+    @staticmethod
+    def scratch(result: TensorType, plain: bool, x: TensorType, dim: int, index: tuple[int, ...]) -> int:
+        return len(index) * INT64.itemsize
 
     @staticmethod
     def run(torch: Any, x: Any, dim: int, index: tuple[int, ...]) -> Any:
@@ -140,6 +152,8 @@ class Narrow(Operation):
 
     name = "narrow"
     category = _CATEGORY
+    aliasing = Aliasing.VIEW
+    scratch = no_scratch
     parameters = (
         _X,
         Parameter("dim", ArgKind.INT),

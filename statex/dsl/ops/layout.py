@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 from statex.diagnostics.codes import types as codes
-from statex.dsl.ops.base import ArgKind, Fault, Inverse, Operation, Parameter
+from statex.dsl.ops.base import Aliasing, ArgKind, Fault, Inverse, Operation, Parameter, no_scratch
 from statex.dsl.ops.typing import dim_of, dims_of, move, not_empty_dim, sized
 from statex.header import TensorType
 from statex.strides import Tiling, joined
@@ -23,8 +23,11 @@ class Transpose(Operation):
 
     name = "transpose"
     category = _CATEGORY
+    aliasing = Aliasing.VIEW
+    scratch = no_scratch
     parameters = (_X, Parameter("dim0", ArgKind.INT, None), Parameter("dim1", ArgKind.INT, None))
     example = "set **.c_attn.weight = transpose"
+    turns_matrices = True
 
     @staticmethod
     def infer(x: TensorType, dim0: int | None, dim1: int | None) -> TensorType:
@@ -67,6 +70,8 @@ class Permute(Operation):
 
     name = "permute"
     category = _CATEGORY
+    aliasing = Aliasing.VIEW
+    scratch = no_scratch
     parameters = (_X, Parameter("dims", ArgKind.INTS, doc="all dims, in their new order"))
     example = "set conv.weight = permute(2, 3, 1, 0)"
 
@@ -96,6 +101,8 @@ class Reshape(Operation):
     name = "reshape"
     category = _CATEGORY
     lays_out = True
+    aliasing = Aliasing.MAYBE
+    scratch = no_scratch
     parameters = (_X, Parameter("shape", ArgKind.INTS))
     example = "set conv.weight = reshape(768, -1)"
 
@@ -119,7 +126,7 @@ class Reshape(Operation):
 def _filled(numel: int, shape: tuple[int, ...], argument: str, what: str) -> tuple[int, ...]:
     """Return a shape with its -1 filled in."""
     if any(length < -1 for length in shape) or shape.count(-1) > 1:
-        raise Fault(codes.VALUE, f"{list(shape)} is no shape: one length may be -1", argument)
+        raise Fault(codes.VALUE, f"{list(shape)} is not a shape: one length may be -1", argument)
     rest = prod(length for length in shape if length != -1)
     if -1 in shape:
         if rest == 0 or numel % rest:
@@ -136,6 +143,8 @@ class Flatten(Operation):
     name = "flatten"
     category = _CATEGORY
     lays_out = True
+    aliasing = Aliasing.MAYBE
+    scratch = no_scratch
     parameters = (_X, Parameter("start_dim", ArgKind.INT, 0), Parameter("end_dim", ArgKind.INT, -1))
     example = "set patch.weight = flatten(1)"
 
@@ -170,6 +179,8 @@ class Unflatten(Operation):
     name = "unflatten"
     category = _CATEGORY
     lays_out = True
+    aliasing = Aliasing.VIEW
+    scratch = no_scratch
     parameters = (_X, Parameter("dim", ArgKind.INT), Parameter("sizes", ArgKind.INTS))
     example = "set q.weight = unflatten(0, [heads, -1])"
 
@@ -201,6 +212,8 @@ class Squeeze(Operation):
     name = "squeeze"
     category = _CATEGORY
     lays_out = True
+    aliasing = Aliasing.VIEW
+    scratch = no_scratch
     parameters = (_X, Parameter("dim", ArgKind.INTS, None))
     example = "set conv.weight = squeeze(-1)"
 
@@ -234,6 +247,8 @@ class Unsqueeze(Operation):
     name = "unsqueeze"
     category = _CATEGORY
     lays_out = True
+    aliasing = Aliasing.VIEW
+    scratch = no_scratch
     parameters = (_X, Parameter("dim", ArgKind.INT))
     example = "set conv.weight = unsqueeze(-1)"
 
@@ -260,6 +275,8 @@ class Expand(Operation):
 
     name = "expand"
     category = _CATEGORY
+    aliasing = Aliasing.VIEW
+    scratch = no_scratch
     parameters = (_X, Parameter("size", ArgKind.INTS))
     example = "set cls_token = expand(4, -1, -1)"
 
@@ -296,6 +313,8 @@ class Flip(Operation):
     name = "flip"
     category = _CATEGORY
     lays_out = True
+    aliasing = Aliasing.COPY
+    scratch = no_scratch
     parameters = (_X, Parameter("dims", ArgKind.INTS))
     example = "set embed.weight = flip(0)"
 
@@ -325,6 +344,7 @@ class Roll(Operation):
     name = "roll"
     category = _CATEGORY
     lays_out = True
+    aliasing = Aliasing.COPY
     parameters = (_X, Parameter("shifts", ArgKind.INTS), Parameter("dims", ArgKind.INTS, None))
     example = "set table.weight = roll(1, dims=0)"
 
@@ -340,6 +360,15 @@ class Roll(Operation):
         if any(abs(shift) >= 2**62 for shift in shifts):
             raise Fault(codes.VALUE, "a shift has at most 62 bits", "shifts")
         return TensorType(x.dtype, x.shape)
+
+    @staticmethod
+    def scratch(
+        result: TensorType, plain: bool, x: TensorType, shifts: tuple[int, ...], dims: tuple[int, ...] | None
+    ) -> int:
+        if dims is None:
+            return 0 if plain else x.nbytes
+        # Each dim is rolled by itself: before the last, there is what was rolled, and what it was rolled from.
+        return x.nbytes * min(max(len(dims) - 1, 0), 2)
 
     @staticmethod
     def run(torch: Any, x: Any, shifts: tuple[int, ...], dims: tuple[int, ...] | None) -> Any:
@@ -374,6 +403,8 @@ class Clone(Operation):
     name = "clone"
     category = _CATEGORY
     lays_out = True
+    aliasing = Aliasing.COPY
+    scratch = no_scratch
     parameters = (_X,)
     example = "add head.weight = clone(embed.weight)"
 

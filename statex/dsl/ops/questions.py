@@ -33,7 +33,7 @@ QUERIES: tuple[Query, ...] = (
     ),
     Query("is_complex", "is_complex(x)", "True for tensors of complex dtypes.", "drop ** where is_complex(it)"),
     Query(
-        "exists", "exists(PATTERN)", "True where a pattern matches a key.",
+        "exists", "exists(PATTERN)", "True if a pattern matches some key.",
         "if exists(lm_head.weight) { drop lm_head.weight }",
     ),
     Query(

@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 from statex.diagnostics.codes import types as codes
-from statex.dsl.ops.base import ArgKind, Fault, Inverse, Operation, Parameter
+from statex.dsl.ops.base import Aliasing, ArgKind, Fault, Inverse, Operation, Parameter, no_scratch
 from statex.dtypes import FLOAT32
 from statex.header import TensorType
 from statex.strides import Tiling
@@ -27,6 +27,8 @@ class Rearrange(Operation):
 
     name = "rearrange"
     category = "layout"
+    aliasing = Aliasing.MAYBE
+    scratch = no_scratch
     parameters = (
         Parameter("tensor", ArgKind.TENSOR),
         Parameter("pattern", ArgKind.TEXT),
@@ -97,12 +99,12 @@ def parse(pattern: str) -> tuple[Groups, Groups]:
         left, right = (ParsedExpression(side) for side in sides)
     except (EinopsError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise Fault(codes.NOTATION, f"this is no rearrangement: {reason}", "pattern") from None
+        raise Fault(codes.NOTATION, f"this is not a rearrangement: {reason}", "pattern") from None
     for side in (left, right):
         if side.has_non_unitary_anonymous_axes:
             raise Fault(codes.NOTATION, "a number in a rearrangement can only be 1", "pattern", help="name the axis")
     if left.has_ellipsis_parenthesized:
-        raise Fault(codes.NOTATION, "`...` cannot stand in parentheses on the left", "pattern")
+        raise Fault(codes.NOTATION, "`...` cannot be in parentheses on the left", "pattern")
     groups = _groups(left), _groups(right)
     names = [{a for g in side for a in g if not a.startswith(" ")} for side in groups]
     if names[0] != names[1]:
@@ -148,7 +150,7 @@ def _lengths(x: TensorType, left: Groups, axes: Mapping[str, int], pattern: str)
     known = {name for group in left for name in group}
     for name in axes:
         if name not in known:
-            raise Fault(codes.NOTATION, f"`{name}` is no axis of `{pattern}`", name)
+            raise Fault(codes.NOTATION, f"`{name}` is not an axis of `{pattern}`", name)
     lengths: dict[str, int] = dict(axes)
     lengths |= {name: 1 for group in left for name in group if name.startswith(" ")}
     for group, length in dims:

@@ -6,9 +6,9 @@ from math import inf
 from typing import Any
 
 from statex.diagnostics.codes import types as codes
-from statex.dsl.ops.base import ArgKind, Fault, Operation, Parameter
-from statex.dsl.ops.typing import computable, dims_of, not_empty_dim, one_dtype
-from statex.dtypes import INT64, DType, Kind
+from statex.dsl.ops.base import Aliasing, ArgKind, Fault, Operation, Parameter, no_scratch
+from statex.dsl.ops.typing import computable, dims_of, not_empty_dim, one_dtype, piece_size, pieces
+from statex.dtypes import FLOAT32, INT64, DType, Kind
 from statex.header import TensorType
 
 _X = Parameter("x", ArgKind.TENSOR)
@@ -29,6 +29,7 @@ class Sum(Operation):
     name = "sum"
     category = _CATEGORY
     lays_out = True
+    aliasing = Aliasing.COPY
     parameters = (_X, _DIM, _KEEP)
     example = "set bias = sum(it, dim=0)"
 
@@ -38,8 +39,34 @@ class Sum(Operation):
         return _reduced(x, INT64 if x.dtype.kind in (Kind.INT, Kind.BOOL) else x.dtype, dim, keepdim)
 
     @staticmethod
+    def scratch(result: TensorType, plain: bool, x: TensorType, dim: tuple[int, ...] | None, keepdim: bool) -> int:
+        return piece_size(x.shape, INT64.itemsize) + result.nbytes if x.dtype != result.dtype else 0
+
+    @staticmethod
     def run(torch: Any, x: Any, dim: tuple[int, ...] | None, keepdim: bool) -> Any:
-        return torch.sum(x, dim or tuple(range(x.ndim)), keepdim)
+        dims = tuple(one % x.ndim for one in dim) if dim and x.ndim else tuple(range(x.ndim))
+        if x.is_floating_point() or x.is_complex() or x.device.type != "cpu" or x.dtype == torch.int64:
+            return torch.sum(x, dims, keepdim)
+        return _sum_of_ints(torch, x, dims, keepdim)
+
+
+def _sum_of_ints(torch: Any, x: Any, dims: tuple[int, ...], keepdim: bool) -> Any:
+    """Add up ints in pieces: torch makes all of them 64 bits wide beforehand. Their order changes nothing."""
+    parts = pieces(x.shape, INT64.itemsize)
+    if len(parts) == 1:
+        return torch.sum(x, dims, keepdim)
+    result = torch.zeros([1 if at in dims else length for at, length in enumerate(x.shape)], dtype=torch.int64)
+    # One for all pieces: what is allocated and freed again and again leaves holes.
+    wide = torch.empty([max(part[2] for part in parts) if at == parts[0][0] else length
+                        for at, length in enumerate(x.shape)], dtype=torch.int64)  # fmt: skip
+    for at, start, length in parts:
+        piece = wide.narrow(at, 0, length).copy_(x.narrow(at, start, length))
+        part = torch.sum(piece, dims, keepdim=True)
+        if at in dims:
+            result += part
+        else:
+            result.narrow(at, start, length).copy_(part)
+    return result if keepdim else result.squeeze(dims)
 
 
 class Mean(Operation):
@@ -48,13 +75,19 @@ class Mean(Operation):
     name = "mean"
     category = _CATEGORY
     lays_out = True
+    aliasing = Aliasing.COPY
     parameters = (_X, _DIM, _KEEP)
     example = "set token_type.weight = mean(dim=0, keepdim=true)"
+    over_several = "average"
 
     @staticmethod
     def infer(x: TensorType, dim: tuple[int, ...] | None, keepdim: bool) -> TensorType:
         computable(x, "mean", kinds="floats, complex", argument="x")
         return _reduced(x, x.dtype, dim, keepdim)
+
+    @staticmethod
+    def scratch(result: TensorType, plain: bool, x: TensorType, dim: tuple[int, ...] | None, keepdim: bool) -> int:
+        return x.numel * FLOAT32.itemsize if x.dtype.itemsize < FLOAT32.itemsize else 0
 
     @staticmethod
     def run(torch: Any, x: Any, dim: tuple[int, ...] | None, keepdim: bool) -> Any:
@@ -76,6 +109,8 @@ class Min(Operation):
     name = "min"
     category = _CATEGORY
     lays_out = True
+    aliasing = Aliasing.COPY
+    scratch = no_scratch
     parameters = (_X, _DIM, _KEEP)
     example = "set scale = min(it, dim=1)"
 
@@ -94,6 +129,8 @@ class Max(Operation):
     name = "max"
     category = _CATEGORY
     lays_out = True
+    aliasing = Aliasing.COPY
+    scratch = no_scratch
     parameters = (_X, _DIM, _KEEP)
     example = "set scale = max(abs(it), dim=1)"
 
@@ -112,6 +149,8 @@ class Norm(Operation):
     name = "norm"
     category = _CATEGORY
     lays_out = True
+    aliasing = Aliasing.COPY
+    scratch = no_scratch
     parameters = (_X, Parameter("p", ArgKind.NUMBER, 2), _DIM, _KEEP)
     example = "add weight_g = norm(linear.weight, dim=1, keepdim=true)"
 
@@ -136,6 +175,7 @@ class WeightNorm(Operation):
     name = "weight_norm"
     category = "fusions"
     lays_out = True
+    aliasing = Aliasing.COPY
     parameters = (
         Parameter("v", ArgKind.TENSOR),
         Parameter("g", ArgKind.TENSOR),
@@ -157,6 +197,10 @@ class WeightNorm(Operation):
         if not v.numel:
             raise Fault(codes.SHAPE, f"{v} has no elements", "v")
         return TensorType(v.dtype, v.shape)
+
+    @staticmethod
+    def scratch(result: TensorType, plain: bool, v: TensorType, g: TensorType, dim: int) -> int:
+        return 0 if plain else v.nbytes + g.nbytes
 
     @staticmethod
     def run(torch: Any, v: Any, g: Any, dim: int) -> Any:

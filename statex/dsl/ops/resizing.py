@@ -6,7 +6,7 @@ from math import floor, isfinite
 from typing import Any
 
 from statex.diagnostics.codes import types as codes
-from statex.dsl.ops.base import ArgKind, Fault, Operation, Parameter
+from statex.dsl.ops.base import Aliasing, ArgKind, Fault, Operation, Parameter, no_scratch
 from statex.dsl.ops.typing import FLOAT8, fillable, sized
 from statex.dtypes import Kind
 from statex.header import TensorType
@@ -17,6 +17,8 @@ _CATEGORY = "resizing"
 _SAMPLED = {"nearest": (3, 5), "nearest-exact": (3, 5), "linear": (3, 3), "bilinear": (4, 4), "bicubic": (4, 4),
             "trilinear": (5, 5), "area": (3, 5)}  # fmt: skip
 """For each mode of interpolation, how many dimensions a tensor has at least and at most."""
+_CHANNELS_STAY = ("linear", "bicubic", "area")
+"""Modes for which torch computes with tensors as they lie."""
 
 
 class Pad(Operation):
@@ -28,6 +30,7 @@ class Pad(Operation):
 
     name = "pad"
     category = _CATEGORY
+    aliasing = Aliasing.COPY
     parameters = (
         _X,
         Parameter("pad", ArgKind.INTS),
@@ -51,6 +54,10 @@ class Pad(Operation):
         if mode != "constant":
             _check_mode(x, pad, mode)
         return sized(x.dtype, shape)
+
+    @staticmethod
+    def scratch(result: TensorType, plain: bool, x: TensorType, pad: tuple[int, ...], mode: str, value: float) -> int:
+        return 0 if plain or mode in ("constant", "circular") else x.nbytes
 
     @staticmethod
     def run(torch: Any, x: Any, pad: tuple[int, ...], mode: str, value: float) -> Any:
@@ -101,6 +108,9 @@ class Resize(Operation):
 
     name = "resize"
     category = _CATEGORY
+    aliasing = Aliasing.COPY
+    scratch = no_scratch
+    lays_out = True
     parameters = (_X, Parameter("size", ArgKind.INTS), Parameter("value", ArgKind.NUMBER, 0))
     example = "set embed.weight = resize([32064, -1])"
 
@@ -135,6 +145,7 @@ class Interpolate(Operation):
 
     name = "interpolate"
     category = _CATEGORY
+    aliasing = Aliasing.COPY
     parameters = (
         _X,
         Parameter("size", ArgKind.INTS, None),
@@ -173,6 +184,15 @@ class Interpolate(Operation):
         return sized(x.dtype, (*x.shape[:2], *_new_size(x, size, scale_factor)))
 
     @staticmethod
+    def scratch(result: TensorType, plain: bool, x: TensorType, mode: str, antialias: bool, **arguments: Any) -> int:
+        copied = 0 if plain else x.nbytes
+        if antialias:
+            # One dim after the other, the last one first.
+            return copied + x.nbytes // x.shape[-1] * result.shape[-1]
+        # Some sizes are computed with the channels last, from a copy, and copied back.
+        return copied if mode in _CHANNELS_STAY else x.nbytes + result.nbytes
+
+    @staticmethod
     def run(
         torch: Any,
         x: Any,
@@ -208,7 +228,7 @@ def _new_size(x: TensorType, size: tuple[int, ...] | None, scale_factor: float |
     else:
         assert scale_factor is not None
         if not isfinite(scale_factor):
-            raise Fault(codes.VALUE, f"{scale_factor} is no factor", "scale_factor")
+            raise Fault(codes.VALUE, f"{scale_factor} is not a scale factor", "scale_factor")
         lengths = [floor(float(length) * scale_factor) for length in x.shape[2:]]
     if any(length < 1 for length in lengths):
         raise Fault(codes.VALUE, f"a dim cannot become {min(lengths)} long", "size")

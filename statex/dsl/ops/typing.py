@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from math import inf, isfinite, isnan, prod
 from typing import Any
@@ -109,9 +110,9 @@ def fillable(dtype: DType, value: float, argument: str = "dtype") -> None:
         Fault: SX403, SX406.
     """
     if dtype.kind is Kind.QUANTIZED:
-        raise Fault(codes.DTYPE, f"the elements of {dtype} are no plain numbers", argument)
+        raise Fault(codes.DTYPE, f"the elements of {dtype} are not plain numbers", argument)
     if dtype.kind is Kind.BOOL and value not in (0, 1):
-        raise Fault(codes.VALUE, f"{value} is no bool", argument)
+        raise Fault(codes.VALUE, f"{value} is not a bool", argument)
     if dtype.kind is Kind.INT:
         bits = dtype.itemsize * 8
         low, high = (0, 2**bits - 1) if dtype.name.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
@@ -164,3 +165,42 @@ def move(torch: Any, x: Any, function: Callable[[Any], Any]) -> Any:
         return function(x)
     bits = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()]
     return function(x.view(bits)).view(x.dtype)
+
+
+_PIECE = 8 << 20
+"""Bytes of memory that is needed at a time where an operation is carried out in pieces."""
+
+
+def pieces(shape: Sequence[int], itemsize: int) -> list[tuple[int, int, int]]:
+    """Return dim, start and length of pieces of a shape along its longest dim, one of each no larger than another.
+
+    `itemsize` is how many bytes are needed for each element of a piece. A piece of several has more than one element,
+    as torch adds up in another order where there is one.
+    """
+    at = max(range(len(shape)), key=lambda dim: shape[dim], default=0)
+    length = shape[at] if shape else 1
+    count = min(-(-prod(shape) * itemsize // _PIECE), max(length // 2, 1)) or 1
+    bounds = [number * length // count for number in range(count + 1)]
+    return [(at, start, end - start) for start, end in itertools.pairwise(bounds)]
+
+
+def piece_size(shape: Sequence[int], itemsize: int) -> int:
+    """Return the bytes that are needed for the largest of the pieces of a shape."""
+    at, _, _ = pieces(shape, itemsize)[0]
+    length = max(length for _, _, length in pieces(shape, itemsize))
+    return prod(shape) // max(shape[at] if shape else 1, 1) * length * itemsize
+
+
+_TOGETHER = 1024
+"""Elements that torch sums up in the same order as their neighbours, where so many stand from a multiple of it on."""
+
+
+def flat_pieces(numel: int, itemsize: int) -> list[slice]:
+    """Return pieces of elements in which torch adds up several tensors in the order it has for all of them at once.
+
+    `itemsize` is how many bytes are needed for each element of a piece.
+    """
+    step = max(_PIECE // itemsize // _TOGETHER, 1) * _TOGETHER
+    # The last elements are added up in another order, as many as are left over: they stay with a piece.
+    bounds = [*range(0, max(numel - _TOGETHER, 1), step), numel]
+    return [slice(start, stop) for start, stop in itertools.pairwise(bounds)]

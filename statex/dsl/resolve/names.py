@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 
 from statex.diagnostics import diagnostic
 from statex.diagnostics.codes import names as codes
-from statex.dsl.inputs import TARGET
 from statex.dsl.resolve.definitions import Definition, Kind
 from statex.dsl.resolve.findings import Findings
-from statex.dsl.scope import taken_by_language
+from statex.dsl.scope import TARGET, taken_by_language
 from statex.grammar import tree
 from statex.source import Span
 

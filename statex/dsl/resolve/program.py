@@ -130,7 +130,7 @@ class _Resolver:
                 self.findings.found.add(
                     diagnostic(
                         codes.MISPLACED,
-                        f"`{verb}` speaks of the whole program and cannot stand in {block}",
+                        f"`{verb}` is about the whole program and cannot be used inside {block}",
                         node.span,
                         help="put it at the top of the file, outside of any block"
                         if block != INCLUDED

@@ -10,15 +10,14 @@ from statex.diagnostics.codes import names as codes
 from statex.diagnostics.suggest import did_you_mean
 from statex.dsl import questions
 from statex.dsl.captures import CaptureKind, CaptureType
-from statex.dsl.evaluate import no_current
 from statex.dsl.ops import OPERATIONS, WORDS
 from statex.dsl.patterns import compile_pattern
 from statex.dsl.resolve.calls import check_call
 from statex.dsl.resolve.definitions import Definition, Kind
 from statex.dsl.resolve.names import Names
-from statex.dsl.scope import CONSTANTS, CURRENT, QUERY_NAMES, unknown_input
+from statex.dsl.scope import CONSTANTS, CURRENT, QUERY_NAMES, unknown_input, unknown_parameter
 from statex.dsl.suggestions import unknown_name
-from statex.dsl.templates import compile_template
+from statex.dsl.templates import compile_template, no_current
 from statex.dtypes import BY_NAME
 from statex.grammar import tree
 from statex.grammar.walk import nodes
@@ -188,7 +187,7 @@ class Terms:
                     codes.UNKNOWN_NAME,
                     f"there is no parameter `{piece.name}`",
                     piece.span,
-                    help=f"did you mean `{{${near[0]}}}`?" if near else f"declare it: param {piece.name}: str",
+                    help=unknown_parameter(piece.name, near),
                 )
             )
         return "_"

@@ -19,8 +19,9 @@ from statex.dsl.plan import Change
 from statex.dsl.scope import Scope
 from statex.dsl.state import Outcome
 from statex.dsl.values import PatternValue, Value, has_tensor, is_unknown, kind_of
-from statex.dsl.written import show_key, show_text
+from statex.dsl.written import show_rules, show_text
 from statex.dtypes import DType
+from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.header import STAMP, KeyPath
 from statex.paths import as_list, has, in_rules, is_below, joined, number
@@ -85,7 +86,7 @@ def _check_apart(path: KeyPath, edits: Sequence[Edit], span: Span) -> None:
     for one in edits:
         if is_below(path, one.path) or is_below(one.path, path):
             inner, outer = sorted((joined(path), one.address), key=len, reverse=True)
-            fail(codes.COLLISION, f"`{inner}` is inside of `{outer}`, and both are set at once", span)
+            fail(codes.COLLISION, f"`{inner}` is inside `{outer}`, and both are set at once", span)
 
 
 def _once(edits: Sequence[Edit]) -> list[Edit]:
@@ -174,14 +175,14 @@ def _to_set(compiler: Compiler, place: tree.Around) -> KeyPath:
     if isinstance(place, tree.MetadataOf):
         name = _own_name(place)
         if name not in compiler.around.notes:
-            _no_text(compiler, place, (f"`add metadata({show_text(name)}) = …` makes a new one",))
+            _no_text(compiler, place, (f"`{show_rules(make.add_value(place, make.gap()))}` makes a new one",))
         return (name,)
     _check_bare(compiler, place.span)
     path = _only(compiler, place)
     if path is None and compiler.around.is_all:
         _is_all(compiler, _text(place.path), place.path.span, "set")
     if path is None:
-        _missing(compiler, place, "set", f"`add value({in_rules(_text(place.path))}) = …` makes a new one")
+        _missing(compiler, place, "set", f"`{show_rules(make.add_value(place, make.gap()))}` makes a new one")
     _check_outside(compiler, path, place.path.span, "set")
     return path
 
@@ -234,7 +235,7 @@ def _no_text(compiler: Compiler, place: tree.MetadataOf, hints: Sequence[str]) -
     names = [name for name in compiler.around.notes if name not in _OWN]
     is_regex = place.pattern.kind is tree.PatternKind.REGEX
     near = [] if is_regex else [show_text(one) for one in did_you_mean(place.pattern.text, names)]
-    what = f"no text of the metadata matches {place.pattern.span.text}"
+    what = f"no text in the metadata matches {place.pattern.span.text}"
     fail(
         name_codes.VALUE_MISSING,
         what if is_regex else f"the metadata has no text `{place.pattern.text}`",
@@ -262,18 +263,19 @@ def _only(compiler: Compiler, place: tree.ValueOf) -> KeyPath | None:
     for count in range(1, len(path)):
         inner = value_in(around.tree, path[:count])
         if not has(inner, path[count]):
+            rule = show_rules(make.drop_value(make.value_of(around.address(path[:count]))))
             fail(
                 codes.NOT_AROUND,
                 f"what {kind_at(inner)} holds can be asked for, and not be changed",
                 given.span,
-                help=f"`drop value({in_rules(around.address(path[:count]))})` leaves it out as a whole",
+                help=f"`{rule}` leaves it out as a whole",
             )
     return path
 
 
 def _check_bare(compiler: Compiler, span: Span) -> None:
     if compiler.around.bare:
-        fail(codes.NOT_AROUND, "`root … -> ''` writes the bare state, and nothing stands around it", span)
+        fail(codes.NOT_AROUND, "`root … -> ''` writes the bare state, with nothing around it", span)
 
 
 def _check_outside(compiler: Compiler, path: KeyPath, span: Span, verb: str) -> None:
@@ -291,7 +293,7 @@ def _check_outside(compiler: Compiler, path: KeyPath, span: Span, verb: str) -> 
     if is_below(path, taken):
         fail(
             codes.NOT_AROUND,
-            f"`{text}` is inside of the state",
+            f"`{text}` is inside the state",
             span,
             help=_by_key(compiler, joined(path[len(taken) :]), verb),
         )
@@ -306,7 +308,7 @@ def _is_all(compiler: Compiler, text: str, span: Span, verb: str) -> NoReturn:
         codes.NOT_AROUND,
         f"{what}, which is all of the checkpoint",
         span,
-        help=_by_key(compiler, text, verb) or "`root '' -> 'model'` puts it into a dict",
+        help=_by_key(compiler, text, verb) or f"`{show_rules(make.root('', 'model'))}` puts it into a dict",
     )
 
 
@@ -315,7 +317,10 @@ def _by_key(compiler: Compiler, key: str, verb: str) -> tuple[str, ...]:
     entry = compiler.state.entries.get(key)
     if entry is None or (verb != "drop" and not entry.is_tensor):
         return ()
-    return (f"drop {show_key(key)}" if verb == "drop" else f"`set {show_key(key)} = …` gives it a new value",)
+    pattern = make.key(key)
+    if verb == "drop":
+        return (show_rules(make.drop(pattern)),)
+    return (f"`{show_rules(make.assign(pattern, make.gap()))}` gives it a new value",)
 
 
 def _check_list(compiler: Compiler, path: KeyPath, span: Span) -> None:
@@ -323,11 +328,12 @@ def _check_list(compiler: Compiler, path: KeyPath, span: Span) -> None:
     around = compiler.around
     outer = path[:-1]
     if is_below(around.taken, outer) and not isinstance(value_in(around.tree, outer), Mapping):
+        rule = show_rules(make.assign_value(make.value_of(around.address(path)), make.name("none")))
         fail(
             codes.NOT_AROUND,
             f"the state stands in the list `{joined(outer)}`, and what follows `{joined(path)}` there would move up",
             span,
-            help=f"`set value({in_rules(around.address(path))}) = none` keeps the places",
+            help=f"`{rule}` keeps the places",
         )
 
 
@@ -338,7 +344,7 @@ def _missing(compiler: Compiler, place: tree.ValueOf, verb: str, hint: str) -> N
     hints = [f"did you mean `value({in_rules(near[0])})`?"] if near else []
     fail(
         name_codes.VALUE_MISSING,
-        f"nothing stands at `{text}` around the state",
+        f"there is no value at `{text}` around the state",
         place.span,
         notes=[f"around it are {join_words(outer, limit=6)}"] if outer else (),
         help=_by_key(compiler, text, verb) or [*hints, hint],
@@ -353,7 +359,7 @@ def _to_add(compiler: Compiler, place: tree.Around) -> KeyPath:
     if isinstance(place, tree.MetadataOf):
         name = _own_name(place)
         if name in around.notes:
-            _exists(f"the metadata has a text `{name}` already", place.span, f"metadata({show_text(name)})")
+            _exists(f"the metadata already has a text `{name}`", place.span, place)
         return (name,)
     _check_bare(compiler, place.span)
     span = place.path.span
@@ -365,13 +371,14 @@ def _to_add(compiler: Compiler, place: tree.Around) -> KeyPath:
     if there is not None:
         name = around.address(there)
         what = kind_at(value_in(around.tree, there))
-        _exists(f"`{name}` exists already: it is {what}", span, f"value({in_rules(name)})")
+        _exists(f"`{name}` already exists: it is {what}", span, make.value_of(name))
     _check_room(compiler, path, span)
     return path
 
 
-def _exists(headline: str, span: Span, name: str) -> NoReturn:
-    fail(codes.VALUE_EXISTS, headline, span, help=f"`set {name} = …` gives it a new value")
+def _exists(headline: str, span: Span, place: tree.Around) -> NoReturn:
+    rule = show_rules(make.assign_value(place, make.gap()))
+    fail(codes.VALUE_EXISTS, headline, span, help=f"`{rule}` gives it a new value")
 
 
 def _new_path(compiler: Compiler, given: tree.PathNode) -> KeyPath:
@@ -424,6 +431,6 @@ def _check_room(compiler: Compiler, path: KeyPath, span: Span) -> None:
                 codes.NOT_AROUND,
                 f"`{name}` has {counted(len(here), 'item')}, and a new one goes at the end",
                 span,
-                help=f"add value({in_rules(end)}) = …",
+                help=show_rules(make.add_value(make.value_of(end), make.gap())),
             )
         return

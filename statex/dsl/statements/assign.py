@@ -15,12 +15,15 @@ from statex.dsl.computing import check_own, rounded
 from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.graph import SourceKey
 from statex.dsl.matches import Clause, Match
+from statex.dsl.ops import OPERATIONS
 from statex.dsl.plan import Change
 from statex.dsl.scope import Scope
 from statex.dsl.state import Entry, Made, Outcome, computed
 from statex.dsl.statements.select import check_new
 from statex.dsl.values import TensorValue
+from statex.dsl.written import show_rules
 from statex.dtypes import DType, Kind
+from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.grammar.walk import nodes
 from statex.source import Span
@@ -90,10 +93,10 @@ def _lint_cast(compiler: Compiler, node: tree.Set, match: Match, value: TensorVa
         compiler.found.add(
             diagnostic(
                 lints.DTYPE_CHANGED,
-                f"this makes {value.dtype} of {before}, and names no dtype",
+                f"this changes {before} to {value.dtype} without naming a dtype",
                 node.value.span,
                 values=[f"{match.visible}: {match.entry.type} -> {value}"],
-                help=f"`… | cast({before})` keeps the dtype, `… | cast({value.dtype})` says that it shall change",
+                help=f"`… | cast({before})` keeps the dtype, `… | cast({value.dtype})` says that the change is meant",
                 cases=[match.visible],
             )
         )
@@ -102,17 +105,21 @@ def _lint_cast(compiler: Compiler, node: tree.Set, match: Match, value: TensorVa
 def _instead_of_floats(node: tree.Set, before: DType) -> str:
     """Return what leaves integer tensors as they are: a condition, but for a statement about single keys."""
     single = all(isinstance(piece, tree.Text) for pattern in node.targets for piece in pattern.pieces)
-    return f"if it shall stay {before}: `… | cast({before})`" if single else "add `where is_floating_point(it)`"
+    return f"to keep it {before}: `… | cast({before})`" if single else "add `where is_floating_point(it)`"
 
 
 def _names_dtype(value: tree.Expr) -> bool:
     """Say whether an expression casts, or says the dtype of what it makes."""
     for node in nodes(value):
-        if isinstance(node, tree.Name) and node.name == "cast":
+        if isinstance(node, tree.Name) and _casts(node.name):
             return True
-        if isinstance(node, tree.Call) and (node.function == "cast" or any(a.name == "dtype" for a in node.arguments)):
+        if isinstance(node, tree.Call) and (_casts(node.function) or any(a.name == "dtype" for a in node.arguments)):
             return True
     return False
+
+
+def _casts(name: str) -> bool:
+    return name in OPERATIONS and OPERATIONS[name].changes_dtype
 
 
 def _targets(compiler: Compiler, node: tree.Set, scope: Scope) -> Iterable[Match]:
@@ -194,7 +201,7 @@ def _check_bound(node: tree.Add, known: dict[str, CaptureType]) -> None:
             codes.UNBOUND,
             f"nothing says what `{{{unbound[0]}}}` is",
             node.target.span,
-            help=f"bind it: `add {node.target.span.text} = … for PATTERN`",
+            help=f"bind it: `{show_rules(make.add(node.target, make.gap(), make.key('PATTERN')))}`",
         )
 
 

@@ -20,7 +20,7 @@ def instead(node: tree.Rename | None, row: Span, old: str, new: str) -> str:
         return ""
     text = found.source.text
     longer = _with_dots(node.mode, text, old)
-    return f"take the dot along: write `{show_text(longer)} -> ''`" if longer not in ("", text) else ""
+    return f"include the dot: write `{show_text(longer)} -> ''`" if longer not in ("", text) else ""
 
 
 def _with_dots(mode: tree.RenameMode, text: str, key: str) -> str:

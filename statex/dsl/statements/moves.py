@@ -20,7 +20,8 @@ from statex.dsl.rewrite import AffixMode, AffixTable, Holds, PartTable, TextTabl
 from statex.dsl.scope import Scope
 from statex.dsl.state import Made, Outcome
 from statex.dsl.statements.empty_keys import instead
-from statex.dsl.written import show_key
+from statex.dsl.written import show_rules
+from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.source import Span
 
@@ -80,7 +81,7 @@ def _without_collisions(compiler: Compiler, moves: Moves, node: tree.Rename | No
                     f"`{old}` becomes `{new}`, and that key exists",
                     span,
                     values=_operands(compiler, old, new),
-                    help=f"if it is not needed, drop it first: `drop {show_key(new)}`",
+                    help=f"if it is not needed, drop it first: `{show_rules(make.drop(make.key(new)))}`",
                     cases=[old],
                 )
             )
@@ -413,7 +414,7 @@ def renumber(compiler: Compiler, node: tree.Renumber, scope: Scope) -> Outcome |
                 codes.RENUMBER,
                 "`renumber` takes the keys up to the number, and this goes on after it",
                 node.pattern.span,
-                help=f"renumber {node.pattern.text.removesuffix('.**')}",
+                help=_up_to_rest(node.pattern),
             )
         outer = _outer_types(compiler, node.span, scope)
         ints = [n for n, t in pattern.captures.items() if t.is_int and n not in outer and n[0] != "%"]
@@ -485,3 +486,11 @@ def _followed(node: tree.PatternNode) -> tree.PatternNode:
     """Return the pattern of the keys below a pattern: `PATTERN.**`."""
     pieces = (*node.pieces, tree.Text(node.span, "."), tree.DoubleStar(node.span))
     return replace(node, kind=tree.PatternKind.QUOTED, pieces=pieces)
+
+
+def _up_to_rest(pattern: tree.PatternNode) -> str | tuple[str, ...]:
+    """Return the `renumber` of a pattern that ends in `**` without that."""
+    *kept, last = pattern.pieces[:-1] or [None]
+    if not isinstance(last, tree.Text):
+        return ()
+    return show_rules(make.renumber(make.pattern([*kept, last.text.removesuffix(".")])))

@@ -12,14 +12,16 @@ from statex.diagnostics.suggest import did_you_mean, join_words
 from statex.dsl.compiler import Compiler
 from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.given import check_names
-from statex.dsl.inputs import TARGET, InputState
+from statex.dsl.inputs import InputState
 from statex.dsl.matches import main_only
 from statex.dsl.parameters import Given, check_default, checked, from_documents, known_type, paths_in
 from statex.dsl.parts import stem_of
 from statex.dsl.patterns import below, spliced
 from statex.dsl.plan import Allowed
-from statex.dsl.scope import Definition, MacroDefinition, Scope, taken_by_language
+from statex.dsl.scope import TARGET, Definition, MacroDefinition, Scope, taken_by_language
 from statex.dsl.values import UNKNOWN, PatternValue, Value, is_unknown
+from statex.dsl.written import show_rules
+from statex.grammar import factory as make
 from statex.grammar import tree
 
 Run = Callable[[Compiler, Sequence[tree.Statement], Scope], None]
@@ -120,7 +122,7 @@ def _input_count(name: str, count: int, node: tree.Input, in_recipe: bool) -> Di
             codes.INPUT_NOT_GIVEN,
             f"the input `{name}` takes one checkpoint, and {count} were given",
             node.span,
-            help=f"write `input {name}[]`, which takes several",
+            help=f"write `{show_rules(make.input_(name, family=True))}`, which takes several",
         )
     return diagnostic(
         codes.INPUT_NOT_GIVEN,

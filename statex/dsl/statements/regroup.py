@@ -15,14 +15,16 @@ from statex.dsl.compiler import Compiler
 from statex.dsl.computing import check_own, rounded
 from statex.dsl.evaluate import Context, Evaluator
 from statex.dsl.matches import Clause, Match
+from statex.dsl.ops import UNSTACKING
 from statex.dsl.plan import Change
 from statex.dsl.scope import Scope
 from statex.dsl.state import Made, Outcome, computed
 from statex.dsl.statements.select import check_new
 from statex.dsl.templates import Template
 from statex.dsl.values import TensorValue, Value, describe, is_tensors, is_unknown
-from statex.dsl.written import show_key
+from statex.dsl.written import show_rules
 from statex.dtypes import DType
+from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.header import common_attributes
 from statex.record import record
@@ -63,7 +65,7 @@ def _check_reached(
         if found:
             one = len(found) == 1
             every = len(found) == len(matches) and node.where is None
-            keys = ", ".join([show_key(match.visible) for match in found[:_DROPPED]])
+            dropped = [pattern] if every else [make.key(match.visible) for match in found[:_DROPPED]]
             compiler.found.add(
                 diagnostic(
                     codes.LOST_SOURCE,
@@ -72,7 +74,7 @@ def _check_reached(
                     else f"sources of this `{verb}` reach none of its results, and would be lost",
                     pattern.span,
                     help=f"if {'it is' if one else 'they are'} meant to go, drop {'it' if one else 'them'} first: "
-                    f"`drop {pattern.span.text if every else keys}`",
+                    f"`{show_rules(make.drop(*dropped))}`",
                     cases=[match.key for match in found],
                 )
             )
@@ -163,11 +165,12 @@ def _slots(compiler: Compiler, node: tree.Split, clause: Clause) -> list[_Slot]:
 
 def _counted_slot(compiler: Compiler, node: tree.Split, over: tree.Name, clause: Clause) -> list[_Slot]:
     if len(node.targets) != 1 or over.name in clause.known:
+        target = make.pattern(["experts.", make.capture(over.name), ".weight"])
         fail(
             codes.OVER_CAPTURE,
             f"`over {over.name}` counts the pieces into one template with `{{{over.name}}}`, a new name",
             over.span,
-            help=f"split … over {over.name} -> experts.{{{over.name}}}.weight = unstack",
+            help=show_rules(make.split(make.gap_pattern(), target, make.name(UNSTACKING.name), over.name)),
         )
     counted = {over.name: CaptureType(CaptureKind.INT)}
     template = compiler.checked_template(node.targets[0], clause, counted)
@@ -355,7 +358,7 @@ def _check_over(node: tree.Merge, source: tree.MergeSource, over: str, captures:
         assert node.over is not None
         fail(
             codes.OVER_CAPTURE,
-            f"`over {over}` needs `{{{over}:int}}` in this source" if kind is None else f"`{over}` is no int here",
+            f"`over {over}` needs `{{{over}:int}}` in this source" if kind is None else f"`{over}` is not an int here",
             source.pattern.span,
             also=[(node.over.span, "gathered over this")],
             help=f"write `{{{over}:int}}`, or `{{{over}:a|b|c}}` to gather named pieces in that order",
@@ -443,7 +446,7 @@ def _in_order(node: tree.Merge, group: _Group, number: int) -> list[Match]:
     if missing:
         fail(
             codes.GAP,
-            f"`over {node.over.name}` misses {join_words([str(m) for m in missing], limit=4)}",
+            f"`over {node.over.name}` is missing {join_words([str(m) for m in missing], limit=4)}",
             source.span,
             values=[f"present: {join_words([str(p) for p in _sorted(found)], limit=12)}"],
             help="`renumber` closes gaps in the numbers" if _is_gap(node, group, missing) else (),

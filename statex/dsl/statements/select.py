@@ -9,13 +9,13 @@ from statex.diagnostics.codes import keys as codes
 from statex.dsl.captures import is_digits
 from statex.dsl.compiler import Compiler
 from statex.dsl.graph import SourceKey
-from statex.dsl.inputs import TARGET
 from statex.dsl.matches import Clause, Match
 from statex.dsl.plan import Change
 from statex.dsl.reports import LONGEST_KEY, long_key
-from statex.dsl.scope import Scope
+from statex.dsl.scope import TARGET, Scope
 from statex.dsl.state import Made, Outcome
-from statex.dsl.written import show_key
+from statex.dsl.written import show_rules
+from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.source import Span
 
@@ -79,11 +79,12 @@ def copy(compiler: Compiler, node: tree.Copy, scope: Scope) -> Outcome | None:
 
 def _check_single(compiler: Compiler, source: tree.PatternNode) -> None:
     if source.input is not None and compiler.inputs[source.input].family:
+        first = make.subscript(make.tensor("KEY", source.input), make.number(0))
         fail(
             codes.FAMILY,
-            f"`{source.input}` is a family of checkpoints: which one is to be copied?",
+            f"`{source.input}` is a family of checkpoints: which one should be copied?",
             source.span,
-            help=f"`add KEY = {source.input}::KEY[0]`, or `cat`, `stack` or `mean` of all",
+            help=f"`{show_rules(make.add(make.key('KEY'), first))}`, or `cat`, `stack` or `mean` of all",
         )
 
 
@@ -105,12 +106,12 @@ def check_new(compiler: Compiler, key: str, span: Span, other: str | None, apart
         there = compiler.state.entries[key]
         fail(
             codes.EXISTS,
-            f"`{key}` exists already",
+            f"`{key}` already exists",
             span,
             values=[f"{key}: {there.type}"] if there.type else (),
             help=[
-                f"`set {show_key(key)} = …` gives it a new value",
-                f"if it is not needed, drop it first: `drop {show_key(key)}`",
+                f"`{show_rules(make.assign(make.key(key), make.gap()))}` gives it a new value",
+                f"if it is not needed, drop it first: `{show_rules(make.drop(make.key(key)))}`",
             ],
         )
 

@@ -1,0 +1,30 @@
+"""The memory that a call needs while it works, as its operation declares it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from statex.dsl.graph import Call, Ref
+from statex.dsl.ops import OPERATIONS
+from statex.dsl.ops.base import ArgKind, Result
+
+TypeOf = Callable[[int], Result]
+
+
+def scratch(call: Call, result: Result, type_of: TypeOf, *, plain: bool) -> int:
+    """Return the bytes that a call needs at most besides its tensors and its result.
+
+    `type_of` gives the types of its tensors, `plain` says that they are known to lie as a file would hold them.
+    """
+    operation = OPERATIONS[call.operation]
+    axes = {p.name for p in operation.parameters if p.kind is ArgKind.AXES}
+    arguments = {name: dict(value) if name in axes else _types(value, type_of) for name, value in call.arguments}
+    return operation.scratch(result=result, plain=plain, **arguments)
+
+
+def _types(argument: Any, type_of: TypeOf) -> Any:
+    """Return an argument of a call with the types of tensors in their places."""
+    if isinstance(argument, Ref):
+        return type_of(argument.id)
+    return tuple(_types(one, type_of) for one in argument) if isinstance(argument, tuple) else argument

@@ -1,0 +1,51 @@
+"""The tree of a rule text with all that a tree leaves out: tokens, blanks, comments and the author's parentheses."""
+
+from __future__ import annotations
+
+from statex.diagnostics import Diagnostic
+from statex.grammar.comments import Comment, Token, comments
+from statex.grammar.holes import with_holes
+from statex.grammar.parser import Failed, attempt, once, readable
+from statex.grammar.postlex import Seen
+from statex.grammar.tree import Program
+from statex.record import record
+from statex.source import Source, Span
+
+
+@record
+class Lossless:
+    """A program with its tokens; where the text has syntax errors, `Bad` statements stand for what they are in."""
+
+    program: Program
+    tokens: tuple[Token, ...]
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+    @property
+    def comments(self) -> list[Comment]:
+        """The comments of the text."""
+        return list(comments(self.tokens))
+
+
+def parse_lossless(source: Source) -> Lossless:
+    """Parse a rule text, as `statex.grammar.parse_lossless` says."""
+    text = readable(source)
+    seen = Seen()
+    try:
+        return Lossless(once(source, text, seen=seen), _tokens(source, seen))
+    except Failed:
+        _, found = attempt(source)
+        program, seen = with_holes(source, text)
+        return Lossless(program, _tokens(source, seen), tuple(found))
+
+
+def _tokens(source: Source, seen: Seen) -> tuple[Token, ...]:
+    found: list[Token] = []
+    end = 0
+    for token in seen.tokens:
+        start = token.start_pos
+        assert start is not None
+        span = Span(source, start, start + len(token))
+        found.append(Token(token.type, span, Span(source, end, start)))
+        end = span.end
+    last = len(source.text)
+    return (*found, Token("$END", Span(source, last, last), Span(source, end, last)))
