@@ -117,6 +117,8 @@ class Rules:
     def check(self) -> None:
         """Check everything that does not need a checkpoint: names, captures, operations, in every branch.
 
+        Names that nothing uses are no errors: they are among the warnings of a plan (SX925, SX926).
+
         Raises:
             StatexError: every such error at once.
         """
