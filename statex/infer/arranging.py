@@ -263,7 +263,7 @@ def _lines(lines: Any, source: tuple[int, ...], rest: bool) -> Iterator[tuple[Mo
         yield part
     found = factored(lines, source)
     if found is not None:
-        move = rearranging(found, source, lines.ndim, rest)
+        move = rearranging(found, source, lines.ndim, rest or len(source) == 1)
         yield (move, *(Move("item", (0, one)) for one in found.fixed))
     if len(source) == 1 and lines.ndim == 1 and len(lines) <= _MOST_INDICES:
         yield (Move("index_select", (0, tuple(lines.tolist()))),)

@@ -31,6 +31,19 @@ def family(keys: Sequence[str], name: str = "e") -> Family | None:
     return _numbered(keys, name) or _chosen(keys)
 
 
+def marked(key: str, one: Family) -> list[str]:
+    """Return the ways in which a key may be read as one of a family's kind, with a mark where those differ."""
+    segments = key.split(".")
+    if one.counts:
+        places = [at for at, segment in enumerate(segments) if segment.isdecimal()]
+        words = {segments[at]: MARK for at in places}
+    else:
+        form = next(segment for segment in one.key.split(".") if MARK in segment)
+        words = {form.replace(MARK, choice.text): form for choice in one.capture.choices}
+        places = [at for at, segment in enumerate(segments) if segment in words]
+    return [".".join([*segments[:at], words[segments[at]], *segments[at + 1 :]]) for at in places]
+
+
 def _numbered(keys: Sequence[str], name: str) -> Family | None:
     splits = [split_key(key, False) for key in keys]
     if len({len(one) for one in splits}) > 1:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from statex.core.header import TensorType
 from statex.core.record import record
 from statex.grammar import factory as make
 from statex.grammar import tree
-from statex.infer.gathering import Family
+from statex.infer.gathering import Family, marked
 from statex.infer.names.covering import Item, cover
-from statex.infer.names.renaming import renames
+from statex.infer.names.renaming import changed, renames
 from statex.infer.names.rows import MARK, Capture, Row
 from statex.infer.relations import Constant, Relations
 from statex.infer.statements import Merging, Sorted, Splitting, by_value, sorted_out
@@ -31,13 +32,32 @@ def written(relations: Relations, types: Mapping[str, TensorType]) -> list[Rule]
 
     Relations may come from wherever: nothing but what they say is looked at. The rules are not proved by this.
     """
-    return _Writer(relations, sorted_out(relations, types)).rules()
+    return _Writer(relations, sorted_out(relations, types), types).rules()
+
+
+_WORTH = 80
+"""What patterns may cost before a condition in place of them is looked for."""
+_IT = make.name("it")
+_CONDITIONS: list[tuple[tree.Expr, Callable[[TensorType], bool]]] = [
+    (make.call("is_floating_point", _IT), lambda kind: kind.dtype.is_floating_point),
+    (make.binary(make.name("ndim"), ">", make.number(1)), lambda kind: kind.ndim > 1),
+    (make.binary(make.name("ndim"), "==", make.number(2)), lambda kind: kind.ndim == 2),
+    (make.binary(make.name("ndim"), "==", make.number(1)), lambda kind: kind.ndim == 1),
+]
+"""Conditions on a type as they are written, and what they say."""
+
+
+def _set_all(value: Value, where: tree.Expr) -> tree.Set:
+    written = expression(value, lambda _: None)
+    assert written is not None
+    return make.assign(make.glob("**"), written, where)
 
 
 class _Writer:
-    def __init__(self, relations: Relations, found: Sorted) -> None:
+    def __init__(self, relations: Relations, found: Sorted, types: Mapping[str, TensorType]) -> None:
         self.relations = relations
         self.found = found
+        self.types = types
         self.state = dict.fromkeys(relations.old)
         """The keys of the state, as the statements so far leave them."""
 
@@ -58,17 +78,24 @@ class _Writer:
         gone = dict.fromkeys(self.found.dropped)
         if gone:
             rest = [key for key in self.state if key not in gone]
-            rows = cover([(key,) for key in gone], rest)
-            patterns = [_wild(row) for row in rows]
-            yield Rule(make.drop(*patterns), (_note(len(gone)),))
+            away, stay = cover([(key,) for key in gone], rest), cover([(key,) for key in rest], list(gone))
+            if stay and _cost(stay) < _cost(away):
+                yield Rule(make.keep(*_wild(stay)), (_note(len(rest)),))
+            else:
+                yield Rule(make.drop(*_wild(away)), (_note(len(gone)) + _seen(away),))
             self.state = dict.fromkeys(rest)
 
     def _renamed(self) -> Iterator[Rule]:
         pairs = self.found.renamed
-        others = [key for key in self.state if key not in pairs]
-        for statement, notes in renames([(a, b) for a, b in pairs.items() if a in self.state], others):
+        consumed = {*(one.source for one in self.found.split), *(key for one in self.found.merged for key in one.keys)}
+        free = [key for key in self.state if key in consumed and key not in pairs]
+        others = [key for key in self.state if key not in pairs and key not in consumed]
+        found, prefix = renames([(a, b) for a, b in pairs.items() if a in self.state], others, free)
+        for statement, notes in found:
             yield Rule(statement, notes)
-        self.state = {pairs.get(key, key): None for key in self.state}
+        moved = {key: pairs.get(key, changed(key, prefix)) for key in self.state}
+        self.found.rename_sources(prefix)
+        self.state = dict.fromkeys(moved.values())
 
     # --- one into several, several into one ------------------------------------------------------------------------
 
@@ -86,8 +113,9 @@ class _Writer:
             )
 
     def _splitting(self, row: Row, one: Splitting, note: str) -> Rule:
-        source, *targets = _patterns(row, one.family)
-        over = make.name(one.family.capture.name) if one.family is not None and one.family.counts else None
+        family = replace(one.family, capture=_free(one.family.capture, row)) if one.family is not None else None
+        source, *targets = _patterns(row, family)
+        over = make.name(family.capture.name) if family is not None and family.counts else None
         return Rule(tree.Split(make.NOWHERE, source, over, tuple(targets), one.value), (note,))
 
     def _merged(self) -> Iterator[Rule]:
@@ -97,18 +125,26 @@ class _Writer:
         for members in groups.values():
             items: list[Item] = [(*one.sources, one.target) for one in members]
             gone = {key for one in members for key in one.keys}
-            for row in cover(items, [key for key in self.state if key not in gone]):
+            for row in cover(items, self._others(gone, members[0])):
                 yield self._merging(row, members[0], _count(row, items))
             self.state = dict.fromkeys([*(k for k in self.state if k not in gone), *(one.target for one in members)])
 
+    def _others(self, gone: set[str], one: Merging) -> list[str]:
+        """Return the keys that sources of a merge may not match, also as what they would be gathered as."""
+        rest = [key for key in self.state if key not in gone]
+        if one.capture is None:
+            return rest
+        kind = Family(one.sources[0], one.capture)
+        return [*rest, *dict.fromkeys(form for key in rest for form in marked(key, kind))]
+
     def _merging(self, row: Row, one: Merging, note: str) -> Rule:
-        marked = Family("", one.capture) if one.capture is not None else None
-        *given, target = _patterns(row, marked)
+        family = Family("", _free(one.capture, row)) if one.capture is not None else None
+        *given, target = _patterns(row, family)
         named = [
             tree.MergeSource(make.NOWHERE, pattern, make.name(name) if name is not None else None)
             for pattern, name in zip(given, one.names, strict=True)
         ]
-        over = make.name(one.capture.name) if one.capture is not None else None
+        over = make.name(family.capture.name) if family is not None else None
         return Rule(tree.Merge(make.NOWHERE, tuple(named), over, target, one.value), (note,))
 
     # --- values ----------------------------------------------------------------------------------------------------
@@ -117,12 +153,27 @@ class _Writer:
         for value, keys in by_value(self.found.set).items():
             own = set(keys)
             rows = cover([(key,) for key in keys], [key for key in self.state if key not in own])
+            where = self._where(own) if _cost(rows) > _WORTH else None
+            if where is not None:
+                yield Rule(_set_all(value, where), (_note(len(keys)),))
+                continue
             for part in _together(rows):
-                patterns = tuple(_wild(row) for row in part)
+                patterns = tuple(_wild(part))
                 written = expression(value, lambda _: None)
                 assert written is not None
                 count = sum(1 for key in keys if any(row.regex.fullmatch(key) for row in part))
                 yield Rule(tree.Set(make.NOWHERE, patterns, written), (_note(count),))
+
+    def _where(self, own: set[str]) -> tree.Expr | None:
+        """Return a condition that is true for these keys of the state, and for no others, by their types."""
+        before = {new: old for old, new in self.found.renamed.items()}
+        types = {key: self.types.get(before.get(key, key)) for key in self.state}
+        if any(kind is None for kind in types.values()):
+            return None
+        for condition, holds in _CONDITIONS:
+            if all(kind is not None and holds(kind) == (key in own) for key, kind in types.items()):
+                return condition
+        return None
 
     def _copied(self) -> Iterator[Rule]:
         yield from self._further(
@@ -209,9 +260,14 @@ def _rounds(items: Sequence[Item]) -> Iterator[list[Item]]:
         left = later
 
 
-def _wild(row: Row) -> tree.PatternNode:
-    """Return the pattern of a row that makes no keys, with stars in place of captures."""
+def _wild(rows: Sequence[Row]) -> list[tree.PatternNode]:
+    """Return the patterns of rows that make no keys, with stars in place of captures."""
+    return [_without_names(row, "p" if len(rows) == 1 else "_") for row in rows]
+
+
+def _without_names(row: Row, name: str) -> tree.PatternNode:
     pieces: list[tree.Piece | str] = []
+    choices = sum(one.kind == "choice" for one in row.captures.values())
     for number, segment in enumerate(row.keys[0]):
         if number:
             pieces.append(".")
@@ -221,11 +277,26 @@ def _wild(row: Row) -> tree.PatternNode:
                 continue
             assert isinstance(piece, Capture)
             if piece.kind == "choice":
-                choices = tuple(tree.Choice(text, text) for text, _ in piece.choices)
-                pieces.append(tree.Capture(make.NOWHERE, piece.name, tree.CaptureKind.CHOICE, choices))
+                own = tuple(tree.Choice(text, text) for text, _ in piece.choices)
+                called = name if choices == 1 else "_"
+                pieces.append(tree.Capture(make.NOWHERE, called, tree.CaptureKind.CHOICE, own))
             else:
                 pieces.append(tree.DoubleStar(make.NOWHERE) if piece.kind == "many" else tree.Star(make.NOWHERE))
     return make.pattern(pieces)
+
+
+def _cost(rows: Sequence[Row]) -> int:
+    return sum(row.cost for row in rows)
+
+
+def _seen(rows: Sequence[Row]) -> str:
+    return ", only seen here" if any(row.is_overfit for row in rows) else ""
+
+
+def _free(capture: tree.Capture, row: Row) -> tree.Capture:
+    """Return a capture under a name that a row does not have."""
+    name = next(one for one in (capture.name, "p", "c", "s", "h", "y") if one not in row.captures)
+    return replace(capture, name=name)
 
 
 def _constant(one: Constant) -> tree.Expr:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from statex.core.header import TensorType
@@ -12,6 +12,7 @@ from statex.core.record import record
 from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.infer.gathering import Family, family, names_for
+from statex.infer.names.renaming import changed
 from statex.infer.relations import Constant, Made, Relations
 from statex.infer.values import Joined, Move, Moved, Source, Value, computed, expression, moved, piped, sources
 
@@ -55,6 +56,18 @@ class Sorted:
     joined: list[Made] = field(default_factory=list)
     constants: list[Constant] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
+
+    def rename_sources(self, prefix: tuple[str, str] | None) -> None:
+        """Give what is split and merged the names that a prefix which was renamed gave it."""
+        self.split = [replace(one, source=changed(one.source, prefix)) for one in self.split]
+        self.merged = [
+            replace(
+                one,
+                sources=tuple(changed(key, prefix) for key in one.sources),
+                keys=tuple(changed(key, prefix) for key in one.keys),
+            )
+            for one in self.merged
+        ]
 
 
 def sorted_out(relations: Relations, shapes: Mapping[str, TensorType]) -> Sorted:
@@ -167,7 +180,7 @@ def _moves(value: Value) -> tuple[Value, tuple[Move, ...]]:
     return (value.value, value.moves) if isinstance(value, Moved) else (value, ())
 
 
-def _cut(moves: Sequence[Move], shape: tuple[int, ...]) -> tree.Call | None:
+def _cut(moves: Sequence[Move], shape: tuple[int, ...]) -> tree.Call | tree.Name | None:
     """Return `chunk`, `sections` or `unstack` for slices, or items, that are all there is along a dim."""
     name: str = moves[0].name
     dim: Any = moves[0].arguments[0] if moves[0].arguments else None
@@ -176,7 +189,9 @@ def _cut(moves: Sequence[Move], shape: tuple[int, ...]) -> tree.Call | None:
     named = {"dim": make.number(dim)} if dim else {}
     if name == "item":
         whole = [one.arguments[1] for one in moves] == list(range(shape[dim]))
-        return make.call("unstack", **named) if whole else None
+        if not whole:
+            return None
+        return make.call("unstack", **named) if named else make.name("unstack")
     if name != "getitem":
         return None
     at = 0
@@ -213,7 +228,7 @@ def _one_family(made: Made) -> Merging | None:
         return None
     inner = expression(_moved_alike(base.values[0]), lambda _: None)
     written = expression(Joined(base.name, (), base.dim), lambda _: None)
-    assert isinstance(written, tree.Call)
+    assert isinstance(written, tree.Call | tree.Name)
     value = _after(piped(inner, written), after)
     return Merging((found.key,), (None,), found.capture, made.target, value, made.keys)
 
@@ -246,9 +261,8 @@ def _families(made: Made) -> Merging | None:
             return None
         found.append(own)
         each = expression(_moved_alike(inner.values[0]), lambda _, name=name: make.name(name))  # type: ignore[misc]
-        written = expression(Joined(inner.name, (), inner.dim), lambda _: None)
-        assert isinstance(written, tree.Call)
-        joined = tree.Call(make.NOWHERE, inner.name, make.NOWHERE, (*_arguments(each), *written.arguments))
+        named = {"dim": make.number(inner.dim)} if inner.dim else {}
+        joined = make.call(inner.name, *([each] if each is not None else []), **named)
         parts.append(_after(joined, moves))
     if len(found) < len(base.values) or not found:
         return None
@@ -256,10 +270,6 @@ def _families(made: Made) -> Merging | None:
     value = _after(make.call(base.name, *parts, **named), after)
     keys = tuple(one.key for one in found)
     return Merging(keys, tuple(names[: len(keys)]), found[0].capture, made.target, value, made.keys)
-
-
-def _arguments(value: tree.Expr | None) -> tuple[tree.Argument, ...]:
-    return () if value is None else (tree.Argument(make.NOWHERE, None, value),)
 
 
 def _after(value: tree.Expr, moves: Sequence[Move]) -> tree.Expr:

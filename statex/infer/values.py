@@ -200,8 +200,8 @@ def expression(value: Value, names: Callable[[Source], tree.Expr | None]) -> tre
         case Joined():
             parts = [expression(one, names) for one in value.values]
             given = [one for one in parts if one is not None]
-            named = {} if value.dim == 0 and value.name == "cat" else {"dim": make.number(value.dim)}
-            return make.call(value.name, *given, **named)
+            named = {"dim": make.number(value.dim)} if value.dim else {}
+            return make.call(value.name, *given, **named) if given or named else make.name(value.name)
 
 
 def piped(value: tree.Expr | None, stage: tree.Call | tree.Name) -> tree.Expr:

@@ -318,13 +318,14 @@ def _wider(row: Row) -> Iterator[Row]:
     while leading < least and len({key[leading] for key in row.keys}) == 1:
         leading += 1
     trailing = 0
-    while trailing < least - leading and len({key[-1 - trailing] for key in row.keys}) == 1:
+    while trailing < least and len({key[-1 - trailing] for key in row.keys}) == 1:
         trailing += 1
     for start in range(leading + 1):
         for end in range(trailing + 1):
-            if start + end == 0 or (start + end >= len(row.keys[0]) and len(row.keys) > 1):
-                continue
-            yield from _widened(row, start, end)
+            if 0 < start + end < len(row.keys[0]) and start + end <= least:
+                yield from _widened(row, start, end)
+    if len(row.keys) == 1:
+        yield Row([((Capture("m", "many"),),)])
 
 
 def _widened(row: Row, start: int, end: int) -> Iterator[Row]:

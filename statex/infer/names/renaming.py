@@ -14,11 +14,21 @@ Pair = tuple[str, str]
 Noted = tuple[tree.Statement, tuple[str, ...]]
 
 
-def renames(pairs: Sequence[Pair], others: Sequence[str]) -> list[Noted]:
-    """Return statements that rename keys, and leave others as they are; the shortest of several ways."""
+def renames(pairs: Sequence[Pair], others: Sequence[str], free: Sequence[str] = ()) -> tuple[list[Noted], Pair | None]:
+    """Return statements that rename keys, and leave others as they are; the shortest of several ways.
+
+    Keys that are `free` may get other names by a prefix that is renamed, which is returned then.
+    """
     if all(old == new for old, new in pairs):
-        return []
-    return min(_ways(pairs, others), key=_length)
+        return [], None
+    return min(_ways(pairs, others, free), key=lambda way: _length(way[0]))
+
+
+def changed(key: str, prefix: Pair | None) -> str:
+    """Return a key after a prefix was renamed."""
+    if prefix is None or not key.startswith(prefix[0]):
+        return key
+    return prefix[1] + key[len(prefix[0]) :]
 
 
 def _length(found: Sequence[Noted]) -> int:
@@ -27,9 +37,11 @@ def _length(found: Sequence[Noted]) -> int:
     return sum(12 + len(line) for line in lines)
 
 
-def _ways(pairs: Sequence[Pair], others: Sequence[str]) -> Iterator[list[Noted]]:
-    yield table(pairs, others)
-    yield from _by_prefix(pairs, others)
+def _ways(
+    pairs: Sequence[Pair], others: Sequence[str], free: Sequence[str]
+) -> Iterator[tuple[list[Noted], Pair | None]]:
+    yield table(pairs, [*others, *free]), None
+    yield from _by_prefix(pairs, others, free)
 
 
 def table(pairs: Sequence[Pair], others: Sequence[str]) -> list[Noted]:
@@ -46,22 +58,21 @@ def _sources(row: Row) -> tuple[tree.PatternNode, tree.PatternNode]:
     return source, target
 
 
-def _by_prefix(pairs: Sequence[Pair], others: Sequence[str]) -> Iterator[list[Noted]]:
+def _by_prefix(pairs: Sequence[Pair], others: Sequence[str], free: Sequence[str]) -> Iterator[tuple[list[Noted], Pair]]:
     """Yield a prefix that most keys get, lose or change, with a table for what else there is."""
-    seen: set[Pair] = set()
-    for old, new in _some(pairs):
-        before, after = _apart(old, new)
-        if (before, after) in seen or before == after:
+    for prefix in dict.fromkeys(_apart(old, new) for old, new in _some(pairs)):
+        before, after = prefix
+        count = sum(key.startswith(before) for key in (*(a for a, _ in pairs), *free))
+        if before == after or 2 * count < len(pairs) or any(key.startswith(before) for key in others):
             continue
-        seen.add((before, after))
-        if any(key.startswith(before) for key in others):
+        moved = [(changed(a, prefix), b) for a, b in pairs]
+        now = [changed(key, prefix) for key in free]
+        everything = [*(a for a, _ in moved), *now, *others]
+        if len(set(everything)) < len(everything):
             continue
-        moved = [(after + a[len(before) :] if a.startswith(before) else a, b) for a, b in pairs]
-        if len(dict(moved)) < len(moved) or any(key in dict(moved) for key in others):
-            continue
-        count = sum(a.startswith(before) for a, _ in pairs)
-        statement = make.rename(make.row(make.literal(before), make.literal(after)), mode=tree.RenameMode.PREFIX)
-        yield [(statement, (_keys(count),)), *table(moved, others)]
+        row = make.row(make.literal(before), make.literal(after))
+        statement = make.rename(row, mode=tree.RenameMode.PREFIX)
+        yield [(statement, (_keys(count),)), *table(moved, [*others, *now])], prefix
 
 
 def _some(pairs: Sequence[Pair]) -> Iterator[Pair]:

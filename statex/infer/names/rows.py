@@ -119,7 +119,8 @@ class Row:
     @property
     def is_overfit(self) -> bool:
         """True where it holds for numbers that were seen, and no others."""
-        return any(c.kind == "choice" and c.choices and c.choices[0][0].isdigit() for c in self.captures.values())
+        alone = (segment[0] for segment in self.keys[0] if len(segment) == 1)
+        return any(isinstance(c, Capture) and c.kind == "choice" and c.choices[0][0].isdigit() for c in alone)
 
     def patterns(self, typed: bool = False, marks: Mapping[str, tree.Capture] | None = None) -> list[tree.PatternNode]:
         """Return the pattern and the templates; with `typed` every number is an int, else those computed with."""
