@@ -17,7 +17,7 @@ from statex.dsl.resolve import resolve
 from statex.grammar import parse, tree
 from statex.grammar.printer import show
 from statex.grammar.rulefiles import read_include
-from statex.infer.program import written
+from statex.infer.program import Rule, written
 from statex.infer.relations import Relations
 from statex.infer.sides import Side
 
@@ -25,7 +25,7 @@ _LEAST = 3
 """So many layers there have to be, for the others to say something of the last one."""
 
 
-def carries_over(relations: Relations, old: Side) -> bool | None:
+def carries_over(relations: Relations, old: Side, whole: Sequence[Rule]) -> bool | None:
     """Say whether what is learned without the last layer makes it, too; `None` where there are no layers."""
     last_old, last_new = _last(relations.old), _last(relations.new)
     if not last_old or not last_new:
@@ -33,7 +33,6 @@ def carries_over(relations: Relations, old: Side) -> bool | None:
     known = relations.without(last_old, last_new)
     rest = {key: kind for key, kind in old.kinds.items() if key not in last_old}
     rules = written(known, rest)
-    whole = written(relations, old.kinds)
     try:
         return _made(old, [rule.statement for rule in rules]) == _made(old, [rule.statement for rule in whole])
     except StatexError:

@@ -34,7 +34,7 @@ class Digit:
 class Factored:
     """Digits by falling strides, the outer ones of each dim of the result first; fixed axes have the dim -1.
 
-    `fixed` are the places on the fixed axes, in their order. `cuts` says of each digit which dim of the source it is of.
+    `fixed` are the places on the fixed axes, in their order. `cuts` are the dims of the source that the digits are of.
     """
 
     digits: tuple[Digit, ...]

@@ -31,8 +31,8 @@ class Inferred:
 
     `rules` is its text. `proof` is what applying it has shown, `None` where that ended with the `errors`. `unexplained`
     are new keys that it does not make, each with the old key that is most like it; `ambiguous` those whose contents
-    several old keys have, so that names alone told them apart. `carries_over` is false where what the last layer is made
-    by does not follow from the others, `None` where there are no layers to tell by.
+    several old keys have, so that names alone told them apart. `carries_over` is false where the rules for the last
+    layer do not follow from the others, `None` where there are no layers to tell by.
     """
 
     rules: str
@@ -73,7 +73,7 @@ def infer(
             proof = proved(part, InputSpec(old, root), other, tell)
         except StatexError as error:
             errors = error.diagnostics
-        over = carries_over(relations, one) if proof is not None and proof.holds else None
+        over = carries_over(relations, one, rules) if proof is not None and proof.holds else None
     unexplained = dict(relations.unexplained)
     for key in proof.different if proof is not None else ():
         unexplained.setdefault(key, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 _WORDS = re.compile(r"[A-Za-z]+|\d+")
 _NUMBERS = re.compile(r"\d+")
@@ -21,6 +21,7 @@ class Likeness:
         self._old: Counter[str] = Counter()
         self._new: Counter[str] = Counter()
         self._modules: defaultdict[Pair, int] = defaultdict(int)
+        self._stems: defaultdict[str, Counter[str]] = defaultdict(Counter)
         for old, new in pairs:
             self.learn(old, new)
         self._words = cache(self._of_words)
@@ -32,15 +33,23 @@ class Likeness:
         self._new.update(other)
         self._together.update((a, b) for a in one for b in other)
         self._modules[_module(old), _module(new)] += 1
+        self._stems[_stem(new)][_stem(old)] += 1
+
+    def stem(self, new: str) -> str:
+        """Return what the old keys for those beside a new one begin with, up to their last number."""
+        known = self._stems.get(_stem(new))
+        return known.most_common(1)[0][0] if known else _stem(new)
 
     def score(self, old: str, new: str) -> float:
         """Return how alike two keys are."""
         found = self._words(_classed(old), _classed(new))
-        a, b = _NUMBERS.findall(old), _NUMBERS.findall(new)
-        if a == b:
+        if _stem(old) == self.stem(new):
             found += 3.0
-        elif set(a) & set(b):
+        a, b = _numbers(old), _numbers(new)
+        if a == b:
             found += 1.0
+        elif set(a) & set(b):
+            found += 0.5
         return found + (2.0 if old == new else 0.0)
 
     def _of_words(self, old: str, new: str) -> float:
@@ -58,6 +67,21 @@ class Likeness:
         return max(0.8 * learned, similar)
 
 
+@lru_cache(1 << 16)
+def _numbers(key: str) -> tuple[str, ...]:
+    return tuple(_NUMBERS.findall(key))
+
+
+@lru_cache(1 << 16)
+def _stem(key: str) -> str:
+    """Return a key up to its last number that is a whole segment."""
+    segments = key.split(".")
+    while segments and not segments[-1].isdecimal():
+        segments.pop()
+    return ".".join(segments)
+
+
+@lru_cache(1 << 16)
 def _classed(key: str) -> str:
     return _NUMBERS.sub("#", key)
 
@@ -70,11 +94,35 @@ def _words(key: str) -> list[str]:
     return [word.lower() for word in _WORDS.findall(key)]
 
 
+_MOST = 100_000
+"""Pairs of keys that are compared by their names; of more, those are taken that stand in the same places."""
+
+
 def assigned(old: Sequence[str], new: Sequence[str], likeness: Likeness, places: dict[str, float]) -> dict[str, str]:
     """Return an old key for each new one, as far as there are any: the most alike first, then by their places.
 
-    `places` are where keys stand among those of their numbers, from 0 to 1.
+    `places` are where keys stand among those of their numbers, from 0 to 1. Those whose neighbours are known to belong
+    together are looked at by themselves first.
     """
+    by_old: defaultdict[str, list[str]] = defaultdict(list)
+    by_new: defaultdict[str, list[str]] = defaultdict(list)
+    for key in old:
+        by_old[_stem(key)].append(key)
+    for key in new:
+        by_new[likeness.stem(key)].append(key)
+    found: dict[str, str] = {}
+    for stem, keys in by_new.items():
+        if stem in by_old:
+            found |= _matched(by_old[stem], keys, likeness, places)
+    taken = set(found.values())
+    rest_old = [key for key in old if key not in taken]
+    rest_new = [key for key in new if key not in found]
+    if len(rest_old) * len(rest_new) > _MOST:
+        return found | dict(zip(rest_new, rest_old, strict=False))
+    return found | _matched(rest_old, rest_new, likeness, places)
+
+
+def _matched(old: Sequence[str], new: Sequence[str], likeness: Likeness, places: dict[str, float]) -> dict[str, str]:
     scored = sorted(
         (
             (likeness.score(a, b) - 0.5 * abs(places.get(f"old {a}", 0.0) - places.get(f"new {b}", 0.0)), -i, -j, a, b)
@@ -98,7 +146,7 @@ def places(old: Sequence[str], new: Sequence[str]) -> dict[str, float]:
     for side, keys in (("old", old), ("new", new)):
         groups: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
         for key in keys:
-            groups[tuple(_NUMBERS.findall(key)[:1])].append(key)
+            groups[_stem(key)].append(key)
         for group in groups.values():
             for number, key in enumerate(group):
                 found[f"{side} {key}"] = number / max(1, len(group) - 1)

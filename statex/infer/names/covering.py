@@ -6,6 +6,7 @@ Every row is tried on one key of each class before it is on all: classes are few
 from __future__ import annotations
 
 import heapq
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -21,6 +22,10 @@ Item = tuple[str, ...]
 _NUMBER_NAMES = "ijklnuvw"
 _FREE_INNER = 3
 """So many keys that differ in one number inside of a segment make it a number, and not part of a name."""
+
+
+_WHOLE = re.compile(r"(?<![^.])(?:0|[1-9][0-9]*)(?![^.])")
+"""A number that is a whole segment."""
 
 
 @record
@@ -68,6 +73,7 @@ class _Table:
 
     def __init__(self, items: Sequence[Item], others: Sequence[str], inner: frozenset[str]) -> None:
         self.inner = inner
+        self._kinds: dict[str, str] = {}
         self.expected: dict[str, tuple[str, ...]] = {item[0]: item[1:] for item in items}
         self.due = dict.fromkeys(item[0] for item in items if not _stays(item))
         self.others = frozenset(others)
@@ -96,14 +102,17 @@ class _Table:
 
     def kind(self, key: str) -> str:
         """Return the class of a key."""
-        return class_of(self.split(key))
+        found = self._kinds.get(key)
+        if found is None:
+            found = self._kinds[key] = class_of(self.split(key)) if self.inner else _WHOLE.sub("#", key)
+        return found
 
     def _grouped(self, items: Sequence[Item]) -> list[Group]:
         found: defaultdict[tuple[str, ...], list[Item]] = defaultdict(list)
         splits: dict[Item, tuple[list[list[str | int]], ...]] = {}
         for item in items:
             splits[item] = tuple(map(self.split, item))
-            found[tuple(map(class_of, splits[item]))].append(item)
+            found[tuple(map(self.kind, item))].append(item)
         return [Group(tuple(members), tuple(splits[one] for one in members)) for members in found.values()]
 
     def covered(self, row: Row) -> set[int] | None:

@@ -252,7 +252,7 @@ def split_key(key: str, inner: bool) -> list[list[str | int]]:
 
 def class_of(split: list[list[str | int]]) -> str:
     """Return a key that was split with `#` for its numbers."""
-    return ".".join("".join("#" if isinstance(p, int) else p for p in segment) for segment in split)
+    return ".".join(["".join(["#" if isinstance(p, int) else p for p in segment]) for segment in split])
 
 
 def numbers_of(split: list[list[str | int]]) -> list[int]:
