@@ -276,7 +276,7 @@ def _straight(lines: Any, length: int) -> Iterator[tuple[Move, ...]]:
     count = len(lines)
     start = int(lines[0])
     if (lines == numpy.arange(start, start + count)).all():
-        yield (Move("getitem", (0, start, start + count)),)
+        yield (Move("getitem", (0, start, None if start + count == length else start + count)),)
     if count == length and count > 1 and (lines == numpy.arange(count)[::-1]).all():
         yield (Move("flip", (0,)),)
     elif count == length and (lines == numpy.roll(numpy.arange(count), -start)).all():

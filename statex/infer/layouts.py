@@ -22,13 +22,8 @@ def layouts(old: Sequence[int], new: Sequence[int]) -> Iterator[Moves]:
     yield from _ones(old, new)
     yield from _turned(old, new)
     yield from _permuted(old, new)
-    yield (Move("reshape", (_with_free(new),)),)
-    yield from ((*moves, Move("reshape", (tuple(new),))) for moves in _orders(old))
-
-
-def _with_free(new: Sequence[int]) -> tuple[int, ...]:
-    """Return a shape with -1 for all of a tensor that is flattened."""
-    return (-1,) if len(new) == 1 else tuple(new)
+    yield from _regrouped(old, new)
+    yield (Move("reshape", (tuple(new),)),)
 
 
 def _ones(old: Sequence[int], new: Sequence[int]) -> Iterator[Moves]:
@@ -65,10 +60,57 @@ def _permuted(old: Sequence[int], new: Sequence[int]) -> Iterator[Moves]:
             yield (Move("rearrange", (f"{' '.join(left)} -> {' '.join(right)}",)),)
 
 
-def _orders(old: Sequence[int]) -> Iterator[Moves]:
-    if not 1 < len(old) <= _MOST_DIMS:
+def _regrouped(old: Sequence[int], new: Sequence[int]) -> Iterator[Moves]:
+    """Yield dims that are split or joined, perhaps after they were put into another order."""
+    if max(len(old), len(new)) > _MOST_DIMS or 1 in (*old, *new) or len(old) == len(new):
         return
-    if len(old) == 2:
-        yield (Move("transpose"),)
-        return
-    yield from ((Move("permute", (dims,)),) for dims in permutations(range(len(old))) if dims != tuple(range(len(old))))
+    for order in permutations(range(len(old))):
+        groups = _groups([old[d] for d in order], new)
+        if groups is None:
+            continue
+        left = [""] * len(old)
+        right: list[str] = []
+        sizes: list[tuple[str, int]] = []
+        letters = iter(_LETTERS)
+        at = 0
+        for many, parts in groups:
+            names = [next(letters, "") for _ in range(max(many, len(parts)))]
+            own = order[at : at + many]
+            if many == 1:
+                left[own[0]] = _joined(names)
+                right += names
+                sizes += list(zip(names[1:], parts[1:], strict=True))
+            else:
+                for d, name in zip(own, names, strict=True):
+                    left[d] = name
+                right.append(_joined(names))
+            at += many
+        if all(right):
+            yield (Move("rearrange", (f"{' '.join(left)} -> {' '.join(right)}",), tuple(sizes)),)
+
+
+def _joined(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"({' '.join(names)})"
+
+
+def _groups(old: Sequence[int], new: Sequence[int]) -> list[tuple[int, list[int]]] | None:
+    """Return dims that belong together: how many of the old, and the lengths of the new; one of these is alone."""
+    found: list[tuple[int, list[int]]] = []
+    i = j = 0
+    while i < len(old) and j < len(new):
+        many, parts = 1, [new[j]]
+        one, other = old[i], new[j]
+        i, j = i + 1, j + 1
+        while one != other:
+            if one < other and i < len(old):
+                one, many, i = one * old[i], many + 1, i + 1
+            elif other < one and j < len(new):
+                other *= new[j]
+                parts.append(new[j])
+                j += 1
+            else:
+                return None
+        if many > 1 and len(parts) > 1:
+            return None
+        found.append((many, parts))
+    return found if i == len(old) and j == len(new) else None

@@ -144,7 +144,7 @@ def places(old: Sequence[str], new: Sequence[str]) -> dict[str, float]:
     """Return where each of these keys stands among those of equal numbers, from 0 to 1."""
     found: dict[str, float] = {}
     for side, keys in (("old", old), ("new", new)):
-        groups: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+        groups: defaultdict[str, list[str]] = defaultdict(list)
         for key in keys:
             groups[_stem(key)].append(key)
         for group in groups.values():

@@ -101,8 +101,10 @@ class _Writer:
 
     def _split(self) -> Iterator[Rule]:
         groups: defaultdict[object, list[Splitting]] = defaultdict(list)
+        values = {one.value for one in self.found.split if one.other is None}
         for one in self.found.split:
-            groups[one.value, one.family.capture if one.family else len(one.targets)].append(one)
+            value = one.other if one.other in values else one.value
+            groups[value, one.family.capture if one.family else len(one.targets)].append(replace(one, value=value))
         for members in groups.values():
             items = [_split_item(one) for one in members]
             gone = {one.source for one in members}

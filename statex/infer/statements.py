@@ -25,6 +25,8 @@ class Splitting:
     targets: tuple[str, ...]
     family: Family | None
     value: tree.Expr
+    other: tree.Expr | None = None
+    """The same for a vector, written as it is for matrices whose last dim is cut."""
 
 
 @record
@@ -156,18 +158,35 @@ def splitting(key: str, made: Sequence[Made], shape: tuple[int, ...]) -> Splitti
     before, after = moves[0][:start], moves[0][start + 1 :]
     shape = computed(moved(Source(), *before), lambda _: _dummy(shape)).shape
     ordered = sorted(zip([own[start] for own in moves], made, strict=True), key=lambda pair: pair[0].arguments[1:])
-    cut = _cut([move for move, _ in ordered], shape)
-    if cut is None:
+    own = [move for move, _ in ordered]
+    dim = own[0].arguments[0] if own[0].arguments else 0
+    cut = _cut(own, shape, -1 if dim and dim == len(shape) - 1 else dim)
+    stages = [expression(Moved(Source(), (move,)), lambda _: None) for move in after]
+    if cut is None or not all(isinstance(one, tree.Call | tree.Name) for one in stages):
         return None
     targets = tuple(one.target for _, one in ordered)
-    value = expression(moved(runs[0][0], *before), lambda _: None)
-    value = piped(value, cut)
-    for move in after:
-        written = expression(Moved(Source(), (move,)), lambda _: None)
-        if not isinstance(written, tree.Call | tree.Name):
-            return None
-        value = piped(value, written)
-    return Splitting(key, targets, family(targets), value)
+    first = expression(moved(runs[0][0], *before), lambda _: None)
+    last = _cut(own, shape, -1) if len(shape) == 1 else None
+    other = _staged(first, last, stages) if last is not None else None
+    return Splitting(key, targets, family(targets), _staged(first, cut, stages), other)
+
+
+def _staged(first: tree.Expr | None, cut: tree.Call | tree.Name, stages: Sequence[tree.Expr | None]) -> tree.Expr:
+    value = piped(first, cut)
+    for stage in stages:
+        assert isinstance(stage, tree.Call | tree.Name)
+        value = piped(value, stage)
+    return value
+
+
+def _end(move: Move, shape: tuple[int, ...]) -> int:
+    """Return where a slice ends."""
+    dim, _, stop = move.arguments
+    return int(shape[dim] if stop is None else stop)
+
+
+def _integer(value: int) -> tree.Expr:
+    return make.number(value) if value >= 0 else tree.Unary(make.NOWHERE, "-", make.number(-value))
 
 
 def _dummy(shape: tuple[int, ...]) -> Any:
@@ -180,13 +199,16 @@ def _moves(value: Value) -> tuple[Value, tuple[Move, ...]]:
     return (value.value, value.moves) if isinstance(value, Moved) else (value, ())
 
 
-def _cut(moves: Sequence[Move], shape: tuple[int, ...]) -> tree.Call | tree.Name | None:
-    """Return `chunk`, `sections` or `unstack` for slices, or items, that are all there is along a dim."""
+def _cut(moves: Sequence[Move], shape: tuple[int, ...], written: int) -> tree.Call | tree.Name | None:
+    """Return `chunk`, `sections` or `unstack` for slices, or items, that are all there is along a dim.
+
+    `written` is how the dim is called.
+    """
     name: str = moves[0].name
     dim: Any = moves[0].arguments[0] if moves[0].arguments else None
     if any(one.name != name or not one.arguments or one.arguments[0] != dim for one in moves):
         return None
-    named = {"dim": make.number(dim)} if dim else {}
+    named = {"dim": _integer(written)} if written else {}
     if name == "item":
         whole = [one.arguments[1] for one in moves] == list(range(shape[dim]))
         if not whole:
@@ -198,10 +220,10 @@ def _cut(moves: Sequence[Move], shape: tuple[int, ...]) -> tree.Call | tree.Name
     for one in moves:
         if one.arguments[1] != at:
             return None
-        at = one.arguments[2]
+        at = _end(one, shape)
     if at != shape[dim]:
         return None
-    sizes = [one.arguments[2] - one.arguments[1] for one in moves]
+    sizes = [_end(one, shape) - one.arguments[1] for one in moves]
     if len(set(sizes)) == 1:
         return make.call("chunk", make.number(len(sizes)), **named)
     listed = tree.ListExpr(make.NOWHERE, tuple(map(make.number, sizes)))

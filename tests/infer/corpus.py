@@ -218,9 +218,15 @@ case(
     "layers in another order", random("Phi"),
     "rename model.layers.{i:0=2|1=0|2=3|3=1}.{x:**} -> model.layers.{i}.{x}",
 )  # fmt: skip
-case("stages", random("Phi"), "rename model.layers.{i:int}.{x:**} -> stages.{i // 2}.blocks.{i % 2}.{x}")
-case("stages joined", lambda: dict(statex.compile("rename model.layers.{i:int}.{x:**} -> stages.{i // 2}.blocks.{i % 2}.{x}").apply(random("Phi")())),
-     "rename stages.{i:int}.blocks.{j:int}.{x:**} -> layers.{i * 2 + j}.{x}")  # fmt: skip
+STAGES = "rename model.layers.{i:int}.{x:**} -> stages.{i // 2}.blocks.{i % 2}.{x}"
+
+
+def stages() -> State:
+    return dict(statex.compile(STAGES).apply(random("Phi")()))
+
+
+case("stages", random("Phi"), STAGES)
+case("stages joined", stages, "rename stages.{i:int}.blocks.{j:int}.{x:**} -> layers.{i * 2 + j}.{x}")
 case(
     "encoder and decoder",
     random("T5"),

@@ -27,6 +27,11 @@ class Capture:
     kind: Kind
     choices: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def counts(self) -> bool:
+        """True for numbers, be it a choice of them."""
+        return self.kind == "number" or (self.kind == "choice" and self.choices[0][0].isdigit())
+
 
 @record
 class Computed:
@@ -57,6 +62,12 @@ class Computed:
 Piece = str | Capture | Computed
 Segment = tuple[Piece, ...]
 Key = tuple[Segment, ...]
+
+_OPEN = 8
+"""What it costs that a row does not say how keys end: a person writes that, where it is one word."""
+
+_BARE = 20
+"""What it costs that a number stands after whatever there is, as in `{m:**}.{i}`, and not after a word such as `layers`."""
 
 _REGEX = {"number": r"\d+", "segment": r"[^.]+"}
 
@@ -89,7 +100,16 @@ class Row:
     @cached_property
     def cost(self) -> int:
         """How much there is to read."""
-        return 16 + sum(len(show_flat(one)) for one in self.patterns())
+        open_ends = sum(one.kind in ("segment", "many") and one.name != "m" for one in self.captures.values())
+        return 16 + _OPEN * open_ends + self._bare + sum(len(show_flat(one)) for one in self.patterns())
+
+    @property
+    def _bare(self) -> int:
+        """Return what it costs that nothing says what a number counts."""
+        first, *rest = self.keys[0]
+        is_open = isinstance(first[0], Capture) and first[0].kind == "many"
+        piece = rest[0][0] if rest and len(rest[0]) == 1 else None
+        return _BARE if is_open and isinstance(piece, Capture) and piece.counts else 0
 
     def apply(self, key: str) -> tuple[str, ...] | None:
         """Return the other keys for one that the pattern matches."""
@@ -120,7 +140,7 @@ class Row:
     def is_overfit(self) -> bool:
         """True where it holds for numbers that were seen, and no others."""
         alone = (segment[0] for segment in self.keys[0] if len(segment) == 1)
-        return any(isinstance(c, Capture) and c.kind == "choice" and c.choices[0][0].isdigit() for c in alone)
+        return any(isinstance(c, Capture) and c.kind == "choice" and c.counts for c in alone)
 
     def patterns(self, typed: bool = False, marks: Mapping[str, tree.Capture] | None = None) -> list[tree.PatternNode]:
         """Return the pattern and the templates; with `typed` every number is an int, else those computed with."""
