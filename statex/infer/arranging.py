@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -215,6 +216,30 @@ def _piece(found: Found, box: Box, kept: tuple[int, ...], number: int) -> Iterat
     last = () if order == tuple(range(ndim)) else (_permuting(tuple(order.index(d) for d in range(ndim))),)
     for moves in _lines(lines, source, bool(rest)):
         yield _simple(moved(base, *moves, *last))
+    if len(source) == 1 and lines.ndim == 1:
+        runs = _runs(lines, source[0])
+        if 1 < len(runs) <= _MOST_RUNS:
+            dim = front[0] if first == last or not last else 0
+            if first == last:
+                yield Joined("cat", tuple(moved(Source(number), _along(run, dim)) for run in runs), dim)
+            yield moved(Joined("cat", tuple(moved(base, run) for run in runs), 0), *last)
+
+
+_MOST_RUNS = 8
+
+
+def _runs(lines: Any, length: int) -> list[Move]:
+    """Return the slices that lines are, one after the other."""
+    import numpy
+
+    starts = [0, *(numpy.flatnonzero(numpy.diff(lines) != 1) + 1).tolist(), len(lines)]
+    if len(starts) > _MOST_RUNS + 2:
+        return []
+    found = []
+    for a, b in pairwise(starts):
+        start, stop = int(lines[a]), int(lines[b - 1]) + 1
+        found.append(Move("getitem", (0, start, None if stop == length else stop)))
+    return found
 
 
 def _permuting(dims: Dims) -> Move:
@@ -229,11 +254,26 @@ def _simple(value: Value) -> Value:
     for move in value.moves:
         if found and found[-1] == move == Move("transpose"):
             found.pop()
-        elif len(found) > 1 and move == found[-2] == Move("transpose") and found[-1].name in _ALONG:
-            found[-2:] = [_along(found[-1], 1)]
+        elif len(found) > 1 and found[-1].name in _ALONG and _undone(found[-2], move):
+            found[-2:] = [_along(found[-1], _first(found[-2]))]
         else:
             found.append(move)
     return moved(value.value, *found)
+
+
+def _undone(one: Move, other: Move) -> bool:
+    """Say whether one order of dims is put back by another."""
+    if one.name == other.name == "transpose":
+        return one == other == Move("transpose")
+    if one.name == other.name == "permute":
+        dims, back = one.arguments[0], other.arguments[0]
+        return len(dims) == len(back) and all(dims[d] == n for n, d in enumerate(back))
+    return False
+
+
+def _first(move: Move) -> int:
+    """Return the dim that an order of dims puts first."""
+    return 1 if move.name == "transpose" else int(move.arguments[0][0])
 
 
 _ALONG = {"getitem": 0, "flip": 0, "index_select": 0, "roll": 1}

@@ -18,7 +18,7 @@ from statex.grammar import parse, tree
 from statex.grammar.printer import show
 from statex.grammar.rulefiles import read_include
 from statex.infer.program import Rule, written
-from statex.infer.relations import Relations
+from statex.infer.relations import Made, Relations
 from statex.infer.sides import Side
 
 _LEAST = 3
@@ -27,8 +27,11 @@ _LEAST = 3
 
 def carries_over(relations: Relations, old: Side, whole: Sequence[Rule]) -> bool | None:
     """Say whether what is learned without the last layer makes it, too; `None` where there are no layers."""
-    last_old, last_new = _last(relations.old), _last(relations.new)
-    if not last_old or not last_new:
+    last_old = _last(relations.old)
+    made = [one for one in relations.made.values() if isinstance(one, Made)]
+    last_new = frozenset(one.target for one in made if last_old.issuperset(one.keys))
+    both = any(not last_old.isdisjoint(one.keys) for one in made if one.target not in last_new)
+    if not last_old or both:
         return None
     known = relations.without(last_old, last_new)
     rest = {key: kind for key, kind in old.kinds.items() if key not in last_old}

@@ -12,7 +12,7 @@ from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.infer.gathering import Family, marked
 from statex.infer.names.covering import Item, cover
-from statex.infer.names.renaming import changed, renames
+from statex.infer.names.renaming import renames
 from statex.infer.names.rows import MARK, Capture, Row
 from statex.infer.relations import Constant, Relations
 from statex.infer.statements import Merging, Sorted, Splitting, by_value, sorted_out
@@ -90,11 +90,12 @@ class _Writer:
         consumed = {*(one.source for one in self.found.split), *(key for one in self.found.merged for key in one.keys)}
         free = [key for key in self.state if key in consumed and key not in pairs]
         others = [key for key in self.state if key not in pairs and key not in consumed]
-        found, prefix = renames([(a, b) for a, b in pairs.items() if a in self.state], others, free)
+        found, change = renames([(a, b) for a, b in pairs.items() if a in self.state], others, free)
         for statement, notes in found:
             yield Rule(statement, notes)
-        moved = {key: pairs.get(key, changed(key, prefix)) for key in self.state}
-        self.found.rename_sources(prefix)
+        moved = {key: pairs.get(key, change.of(key) if change is not None else key) for key in self.state}
+        if change is not None:
+            self.found.rename_sources(change)
         self.state = dict.fromkeys(moved.values())
 
     # --- one into several, several into one ------------------------------------------------------------------------

@@ -56,6 +56,8 @@ class _Search:
         self._beside()
         for old, keys in self.plain:
             self._assign(old, [key for key in keys if key not in self.made])
+        if any(isinstance(one.value, Source) and one.value.cast for one in self.made.values() if isinstance(one, Made)):
+            self._cast(plain=True)
         self._constants()
         self._no_tensors()
         left = [key for key in self.new.header.entries if key not in self.made]
@@ -139,23 +141,25 @@ class _Search:
 
     # --- casts -----------------------------------------------------------------------------------------------------
 
-    def _left(self) -> list[str]:
+    def _left(self, plain: bool = False) -> list[str]:
+        """Return the new keys that are not explained; those of one number all over are left out, or they alone."""
         return [
             key
             for key, kind in self.new.kinds.items()
-            if key not in self.made and is_computable(kind.dtype) and kind.numel and not self._is_plain(key)
+            if key not in self.made and is_computable(kind.dtype) and kind.numel and self._is_plain(key) == plain
         ]
 
     def _unused(self) -> list[str]:
         used = {key for one in self.made.values() if isinstance(one, Made) for key in one.keys}
         return [key for key, kind in self.old.kinds.items() if key not in used and is_computable(kind.dtype)]
 
-    def _cast(self) -> None:
+    def _cast(self, plain: bool = False) -> None:
         """Find tensors that are others in another dtype; numbers that were rounded are not found in another way."""
         from statex.checkpoint.io.crc import crc32
 
         wanted: defaultdict[tuple[int, ...], set[DType]] = defaultdict(set)
-        for key in self._left():
+        left = self._left(plain)
+        for key in left:
             wanted[self.new.kinds[key].shape].add(self.new.kinds[key].dtype)
         by_cast: defaultdict[tuple[tuple[int, ...], DType, int], list[tuple[str, DType]]] = defaultdict(list)
         for key, kind in self.old.kinds.items() if wanted else ():
@@ -164,11 +168,12 @@ class _Search:
                     crc = crc32(memoryview(self._bits(key, dtype).reshape(-1)).cast("B"))
                     by_cast[kind.shape, dtype, crc].append((key, dtype))
         buckets: defaultdict[tuple[tuple[int, ...], DType, int], list[str]] = defaultdict(list)
-        for key in self._left():
+        for key in left:
             kind, crc = self.new_ids[key]
             buckets[kind.shape, kind.dtype, crc].append(key)
+        used = {key for one in self.made.values() if isinstance(one, Made) for key in one.keys}
         for place, keys in buckets.items():
-            olds = [key for key, _ in by_cast.get(place, ())]
+            olds = [key for key, _ in by_cast.get(place, ()) if key not in used]
             found = assigned(olds, keys, self.likeness, places(olds, keys))
             for key, near in found.items():
                 self.made[key] = Made(key, (near,), Source(0, place[1]))

@@ -12,7 +12,7 @@ from statex.core.record import record
 from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.infer.gathering import Family, family, names_for
-from statex.infer.names.renaming import changed
+from statex.infer.names.changes import Change
 from statex.infer.relations import Constant, Made, Relations
 from statex.infer.values import Joined, Move, Moved, Source, Value, computed, expression, moved, piped, sources
 
@@ -59,15 +59,11 @@ class Sorted:
     constants: list[Constant] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
 
-    def rename_sources(self, prefix: tuple[str, str] | None) -> None:
-        """Give what is split and merged the names that a prefix which was renamed gave it."""
-        self.split = [replace(one, source=changed(one.source, prefix)) for one in self.split]
+    def rename_sources(self, change: Change) -> None:
+        """Give what is split and merged the names that a change of all keys gave it."""
+        self.split = [replace(one, source=change.of(one.source)) for one in self.split]
         self.merged = [
-            replace(
-                one,
-                sources=tuple(changed(key, prefix) for key in one.sources),
-                keys=tuple(changed(key, prefix) for key in one.keys),
-            )
+            replace(one, sources=tuple(map(change.of, one.sources)), keys=tuple(map(change.of, one.keys)))
             for one in self.merged
         ]
 

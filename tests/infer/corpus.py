@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 import statex
-from tests.infer.models import State, initial, random
+from tests.infer.models import State, adapter, autoencoder, encoder, initial, random, recurrent, unet
 
 
 @dataclass(frozen=True)
@@ -322,4 +322,77 @@ def _(state: State) -> State:
     return {
         "base_model.model." + key.replace("q_proj.", "q_proj.base_layer.").replace("v_proj.", "v_proj.base_layer."): t
         for key, t in state.items()
+    }
+
+
+case("adapter as it is saved", adapter, "keep **.lora_{p:A|B}.default.weight\nrename part default -> ''")
+case(
+    "adapter away",
+    adapter,
+    "drop **.lora_{p:A|B}.**\nrename part base_layer -> ''\nrename prefix 'base_model.model.' -> ''",
+)
+case(
+    "vae to compvis", autoencoder,
+    """
+rename {
+  encoder.down_blocks.{i}.resnets.{j}.{x:**} -> encoder.down.{i}.block.{j}.{x}
+  encoder.down_blocks.{i}.downsamplers.0.{x:**} -> encoder.down.{i}.downsample.{x}
+  {s:encoder|decoder}.mid_block.resnets.{j:int}.{x:**} -> {s}.mid.block_{j + 1}.{x}
+  {s:encoder|decoder}.conv_norm_out.{x:**} -> {s}.norm_out.{x}
+  decoder.up_blocks.{i:int}.resnets.{j}.{x:**} -> decoder.up.{1 - i}.block.{j}.{x}
+  decoder.up_blocks.{i:int}.upsamplers.0.{x:**} -> decoder.up.{1 - i}.upsample.{x}
+  {s:encoder|decoder}.mid_block.attentions.0.{p:to_q=q|to_k=k|to_v=v|group_norm=norm}.{x:**} -> {s}.mid.attn_1.{p}.{x}
+  {s:encoder|decoder}.mid_block.attentions.0.to_out.0.{x:**} -> {s}.mid.attn_1.proj_out.{x}
+}
+rename part conv_shortcut -> nin_shortcut
+set **.attn_1.{p:q|k|v|proj_out}.weight = rearrange('a b -> a b 1 1')
+""",
+)  # fmt: skip
+case(
+    "unet, renamed parts",
+    unet,
+    "rename part attn1 -> self_attn\nrename part attn2 -> cross_attn\nrename part ff.net -> mlp",
+)
+case("unet, to half", unet, "set ** = cast(f16)")
+case("unet, k and v merged", unet, "merge {m:**}.attn2.to_{p:k|v}.weight over p -> {m}.attn2.to_kv.weight = cat(dim=0)")
+case("encoder of torch split", encoder,
+     "split {m:**}.in_proj_{t} -> {m}.{p:q|k|v}_proj.{t} = chunk(3)")  # fmt: skip
+case(
+    "encoder of torch to bert", encoder,
+    """
+split layers.{i}.self_attn.in_proj_{t} -> encoder.layer.{i}.attention.self.{p:query|key|value}.{t} = chunk(3)
+rename {
+  layers.{i}.self_attn.out_proj.{t} -> encoder.layer.{i}.attention.output.dense.{t}
+  layers.{i}.norm1.{t}              -> encoder.layer.{i}.attention.output.LayerNorm.{t}
+  layers.{i}.norm2.{t}              -> encoder.layer.{i}.output.LayerNorm.{t}
+  layers.{i}.linear1.{t}            -> encoder.layer.{i}.intermediate.dense.{t}
+  layers.{i}.linear2.{t}            -> encoder.layer.{i}.output.dense.{t}
+}
+""",
+)  # fmt: skip
+case("gates apart", recurrent, "split {w:weight|bias}_{x} -> {p:i|f|g|o}.{w}_{x} = chunk(4)")
+
+
+@code("gates in another order", recurrent, "set …")
+def _(state: State) -> State:
+    """Return the gates of an LSTM in the order i, o, f, g."""
+    return {key: torch.cat([tensor.chunk(4)[n] for n in (0, 3, 1, 2)]) for key, tensor in state.items()}
+
+
+@code("swiglu halves exchanged", random("Mixtral"), "set …")
+def _(state: State) -> State:
+    """Return up before gate."""
+    return {key: torch.cat(t.chunk(2, 1)[::-1], 1) if "gate_up" in key else t for key, t in state.items()}
+
+
+@code("rope of llama by hand", random("Llama"), "set …")
+def _(state: State) -> State:
+    """Return q and k as transformers' conversion of Llama permutes them."""
+
+    def permuted(w: torch.Tensor, heads: int) -> torch.Tensor:
+        return w.view(heads, w.shape[0] // heads // 2, 2, w.shape[1]).transpose(1, 2).reshape(w.shape)
+
+    heads = {"q_proj": 4, "k_proj": 2}
+    return {
+        key: permuted(t, heads[key.split(".")[-2]]) if key.split(".")[-2] in heads else t for key, t in state.items()
     }

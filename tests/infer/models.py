@@ -82,3 +82,50 @@ def random(name: str) -> Callable[[], State]:
 def initial(name: str) -> Callable[[], State]:
     """Return what gives the state of a model as it was initialised: with zeros and ones."""
     return lambda: kept(model(name))
+
+
+def adapter() -> State:
+    """Return the state of a model of peft with LoRA adapters, as it is in memory."""
+    import peft
+
+    torch.manual_seed(2)
+    config = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    with_adapters = peft.get_peft_model(_causal("Llama", **_SMALL, num_key_value_heads=2), config)
+    return {key: tensor.clone() for key, tensor in with_adapters.state_dict().items()}
+
+
+def autoencoder() -> State:
+    """Return the state of a tiny autoencoder of diffusers."""
+    import diffusers
+
+    torch.manual_seed(3)
+    vae = diffusers.AutoencoderKL(
+        block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=8,
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+    )  # fmt: skip
+    return randomised(vae.state_dict(), 4)
+
+
+def unet() -> State:
+    """Return the state of a tiny network of diffusers."""
+    import diffusers
+
+    torch.manual_seed(5)
+    network = diffusers.UNet2DConditionModel(
+        sample_size=8, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=8, cross_attention_dim=16,
+        attention_head_dim=4, down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+    )  # fmt: skip
+    return {key: tensor.clone() for key, tensor in network.state_dict().items()}
+
+
+def encoder() -> State:
+    """Return the state of torch's own transformer encoder."""
+    torch.manual_seed(6)
+    layer = torch.nn.TransformerEncoderLayer(32, 4, 48, batch_first=True)
+    return randomised(torch.nn.TransformerEncoder(layer, 4).state_dict(), 7)
+
+
+def recurrent() -> State:
+    """Return the state of an LSTM of torch."""
+    return randomised(torch.nn.LSTM(16, 24, num_layers=3, bidirectional=True).state_dict(), 8)

@@ -39,12 +39,13 @@ def _best(
                 buckets[signature].append((row, holes))
     for bucket in sorted(buckets.values(), key=len, reverse=True):
         members = [row for row, _ in bucket]
-        if len(bucket) < 2 or tuple(members) in refused:
-            continue
-        one = _join(members, bucket[0][1])
-        if one is not None and _is_shorter(one, members) and is_right(one):
-            return one, members
-        refused.add(tuple(members))
+        while len(members) > 1 and tuple(members) not in refused:
+            one = _join(members, bucket[0][1])
+            if one is not None and _is_shorter(one, members) and is_right(one):
+                return one, members
+            refused.add(tuple(members))
+            # What makes it long, or is of another kind, may stand by itself.
+            members.remove(max(members, key=lambda row: (row.cost, rows.index(row))))
     return None
 
 

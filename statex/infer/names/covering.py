@@ -65,7 +65,7 @@ def _inner(items: Iterable[Item]) -> frozenset[str]:
             for segment in key.split("."):
                 if not segment.isdecimal() and any(c.isdigit() for c in segment):
                     found[class_of(split_key(segment, True))].add(segment)
-    return frozenset(kind for kind, segments in found.items() if len(segments) >= _FREE_INNER)
+    return frozenset(kind for kind, segments in found.items() if len(segments) >= (2 if "_#" in kind else _FREE_INNER))
 
 
 class _Table:
@@ -173,6 +173,8 @@ class _Table:
         for row in good:
             for key in list(self.keys_of(row)):
                 left.pop(key, None)
+        for row in good:
+            row.typed = list(self.keys_of(row)) != list(self.keys_of(row.relaxed()))
         literal = [Row([((one,),) if one else () for one in (key, *self.expected[key])]) for key in left]
         return [*good, *literal]
 

@@ -7,28 +7,32 @@ from collections.abc import Iterator, Sequence
 from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.grammar.printer import show
+from statex.infer.names.changes import Change, part_changes
 from statex.infer.names.covering import cover
 from statex.infer.names.rows import Row, numbers_of, split_key
+from statex.infer.names.trial import makes
 
 Pair = tuple[str, str]
 Noted = tuple[tree.Statement, tuple[str, ...]]
 
 
-def renames(pairs: Sequence[Pair], others: Sequence[str], free: Sequence[str] = ()) -> tuple[list[Noted], Pair | None]:
+def renames(
+    pairs: Sequence[Pair], others: Sequence[str], free: Sequence[str] = ()
+) -> tuple[list[Noted], Change | None]:
     """Return statements that rename keys, and leave others as they are; the shortest of several ways.
 
-    Keys that are `free` may get other names by a prefix that is renamed, which is returned then.
+    Keys that are `free` may get other names by a change of all keys, which is returned then.
     """
     if all(old == new for old, new in pairs):
         return [], None
-    return min(_ways(pairs, others, free), key=lambda way: _length(way[0]))
-
-
-def changed(key: str, prefix: Pair | None) -> str:
-    """Return a key after a prefix was renamed."""
-    if prefix is None or not key.startswith(prefix[0]):
-        return key
-    return prefix[1] + key[len(prefix[0]) :]
+    found = sorted(_ways(pairs, others, free), key=lambda way: _length(way[0]))
+    for statements, change in found:
+        expected = dict(pairs) | {key: key for key in others}
+        expected |= {key: change.of(key) if change is not None else key for key in free}
+        if makes([statement for statement, _ in statements], expected):
+            return statements, change
+    rows = [make.row(make.key(old), make.key(new)) for old, new in pairs if old != new]
+    return [(make.rename(*rows), tuple("1 key, only seen here" for _ in rows))], None
 
 
 def _length(found: Sequence[Noted]) -> int:
@@ -39,9 +43,38 @@ def _length(found: Sequence[Noted]) -> int:
 
 def _ways(
     pairs: Sequence[Pair], others: Sequence[str], free: Sequence[str]
-) -> Iterator[tuple[list[Noted], Pair | None]]:
+) -> Iterator[tuple[list[Noted], Change | None]]:
     yield table(pairs, [*others, *free]), None
-    yield from _by_prefix(pairs, others, free)
+    for prefix in dict.fromkeys(_apart(old, new) for old, new in _some(pairs)):
+        count = sum(key.startswith(prefix[0]) for key in (*(a for a, _ in pairs), *free))
+        if prefix[0] != prefix[1] and 2 * count >= len(pairs):
+            yield from _after(Change(tree.RenameMode.PREFIX, (prefix,)), pairs, others, free)
+    for change in part_changes(pairs, [*others]):
+        yield from _after(change, pairs, others, free)
+    found = _renumbered(pairs, [*others, *free])
+    if found is not None:
+        yield found, None
+
+
+def _after(
+    change: Change, pairs: Sequence[Pair], others: Sequence[str], free: Sequence[str]
+) -> Iterator[tuple[list[Noted], Change]]:
+    """Yield a change of all keys, with a table for what else there is."""
+    if any(change.of(key) != key for key in others):
+        return
+    moved = [(change.of(a), b) for a, b in pairs]
+    now = [change.of(key) for key in free]
+    everything = [*(a for a, _ in moved), *now, *others]
+    count = sum(a != b for (a, _), (b, _) in zip(pairs, moved, strict=True))
+    if count and len(set(everything)) == len(everything):
+        counts = tuple(_keys(_met(row, change, [*(a for a, _ in pairs), *free])) for row in change.rows)
+        yield [(change.statement(), counts), *table(moved, [*others, *now])], change
+
+
+def _met(row: Pair, change: Change, keys: Sequence[str]) -> int:
+    """Return how many keys a row of a change is for."""
+    one = Change(change.mode, (row,))
+    return sum(one.of(key) != key for key in keys)
 
 
 def table(pairs: Sequence[Pair], others: Sequence[str]) -> list[Noted]:
@@ -58,21 +91,32 @@ def _sources(row: Row) -> tuple[tree.PatternNode, tree.PatternNode]:
     return source, target
 
 
-def _by_prefix(pairs: Sequence[Pair], others: Sequence[str], free: Sequence[str]) -> Iterator[tuple[list[Noted], Pair]]:
-    """Yield a prefix that most keys get, lose or change, with a table for what else there is."""
-    for prefix in dict.fromkeys(_apart(old, new) for old, new in _some(pairs)):
-        before, after = prefix
-        count = sum(key.startswith(before) for key in (*(a for a, _ in pairs), *free))
-        if before == after or 2 * count < len(pairs) or any(key.startswith(before) for key in others):
-            continue
-        moved = [(changed(a, prefix), b) for a, b in pairs]
-        now = [changed(key, prefix) for key in free]
-        everything = [*(a for a, _ in moved), *now, *others]
-        if len(set(everything)) < len(everything):
-            continue
-        row = make.row(make.literal(before), make.literal(after))
-        statement = make.rename(row, mode=tree.RenameMode.PREFIX)
-        yield [(statement, (_keys(count),)), *table(moved, [*others, *now])], prefix
+def _renumbered(pairs: Sequence[Pair], others: Sequence[str]) -> list[Noted] | None:
+    """Return a closing of gaps, with a table for what else there is; `None` where no number goes that way."""
+    old, new = next((pair for pair in pairs if pair[0] != pair[1]), ("", ""))
+    one, other = old.split("."), new.split(".")
+    at = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
+    if at is None or not (one[at].isdecimal() and other[at].isdecimal()):
+        return None
+    before = "".join(f"{segment}." for segment in one[:at])
+    numbers = sorted({int(n) for key in (*(a for a, _ in pairs), *others) if (n := _number_after(key, before))})
+    ranks = {str(number): str(rank) for rank, number in enumerate(numbers)}
+    if any(key.startswith(before) for key in others) or all(number == rank for number, rank in ranks.items()):
+        return None
+
+    def closed(key: str) -> str:
+        number = _number_after(key, before)
+        return before + ranks[number] + key[len(before) + len(number) :] if number in ranks else key
+
+    pattern = make.pattern([before, make.capture("i", tree.CaptureKind.INT)])
+    rest = table([(closed(a), b) for a, b in pairs], others)
+    return [(make.renumber(pattern), (f"{len(numbers)} {one[at - 1] if at else 'numbers'}",)), *rest]
+
+
+def _number_after(key: str, before: str) -> str:
+    """Return the number that stands behind what a key begins with, or nothing."""
+    number = key[len(before) :].partition(".")[0] if key.startswith(before) else ""
+    return number if number.isdecimal() and str(int(number)) == number else ""
 
 
 def _some(pairs: Sequence[Pair]) -> Iterator[Pair]:

@@ -67,7 +67,7 @@ _OPEN = 8
 """What it costs that a row does not say how keys end: a person writes that, where it is one word."""
 
 _BARE = 20
-"""What it costs that a number stands after whatever there is, as in `{m:**}.{i}`, and not after a word such as `layers`."""
+"""What it costs that a number stands after whatever there is, as in `{m:**}.{i}`, and not after what it counts."""
 
 _REGEX = {"number": r"\d+", "segment": r"[^.]+"}
 
@@ -77,6 +77,12 @@ class Row:
 
     def __init__(self, keys: Sequence[Key]) -> None:
         self.keys = tuple(keys)
+        self.typed = False
+        """Whether its numbers have to be written as such, as texts in their place would match too much."""
+
+    def relaxed(self) -> Row:
+        """Return what the row is when its numbers may be any text."""
+        return Row([tuple(tuple(_as_text(piece) for piece in segment) for segment in key) for key in self.keys])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Row) and self.keys == other.keys
@@ -142,14 +148,12 @@ class Row:
         alone = (segment[0] for segment in self.keys[0] if len(segment) == 1)
         return any(isinstance(c, Capture) and c.kind == "choice" and c.counts for c in alone)
 
-    def patterns(self, typed: bool = False, marks: Mapping[str, tree.Capture] | None = None) -> list[tree.PatternNode]:
-        """Return the pattern and the templates; with `typed` every number is an int, else those computed with."""
+    def patterns(self, marks: Mapping[str, tree.Capture] | None = None) -> list[tree.PatternNode]:
+        """Return the pattern and the templates; `marks` has what is written for the marks in them."""
         seen: set[str] = set()
-        return [make.pattern(list(self._pieces(key, seen, typed, marks or {}))) for key in self.keys]
+        return [make.pattern(list(self._pieces(key, seen, marks or {}))) for key in self.keys]
 
-    def _pieces(
-        self, key: Key, seen: set[str], typed: bool, marks: Mapping[str, tree.Capture]
-    ) -> Iterator[tree.Piece | str]:
+    def _pieces(self, key: Key, seen: set[str], marks: Mapping[str, tree.Capture]) -> Iterator[tree.Piece | str]:
         for number, segment in enumerate(key):
             if number:
                 yield "."
@@ -159,10 +163,10 @@ class Row:
                 elif isinstance(piece, Computed):
                     yield _field(piece)
                 else:
-                    yield self._capture(piece, piece.name in seen, typed)
+                    yield self._capture(piece, piece.name in seen)
                     seen.add(piece.name)
 
-    def _capture(self, piece: Capture, seen: bool, typed: bool) -> tree.Capture:
+    def _capture(self, piece: Capture, seen: bool) -> tree.Capture:
         if seen:
             return make.capture(piece.name)
         if piece.kind == "choice":
@@ -170,8 +174,12 @@ class Row:
             return tree.Capture(make.NOWHERE, piece.name, tree.CaptureKind.CHOICE, choices)
         if piece.kind == "many":
             return make.capture(piece.name, tree.CaptureKind.SEGMENTS)
-        is_int = piece.kind == "number" and (typed or piece.name in self.computes)
+        is_int = piece.kind == "number" and (self.typed or piece.name in self.computes)
         return make.capture(piece.name, tree.CaptureKind.INT if is_int else tree.CaptureKind.PLAIN)
+
+
+def _as_text(piece: Piece) -> Piece:
+    return replace(piece, kind="segment") if isinstance(piece, Capture) and piece.kind == "number" else piece
 
 
 def _marked(text: str, seen: set[str], marks: Mapping[str, tree.Capture]) -> Iterator[tree.Piece | str]:
