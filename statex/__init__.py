@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from statex.dsl.plan.plan import Plan
     from statex.embedding import attach, detach, migrate, migrate_state, migrations
     from statex.execute.verify.verification import Comparison
-    from statex.infer.inferring import Inferred
+    from statex.inferring.infer import Inferred
     from statex.migrating.chain import Chain
     from statex.migrating.hooks import StatexWarning
     from statex.session.compared import Compared
@@ -71,7 +71,7 @@ _OWNERS = {
     "Conversion": "session.conversion",
     "Diagnostic": "diagnostics",
     "Foreign": "core.foreign",
-    "Inferred": "infer.inferring",
+    "Inferred": "inferring.infer",
     "StatexError": "diagnostics",
     "Plan": "dsl.plan.plan",
     "Progress": "core.progress",

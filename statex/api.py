@@ -35,7 +35,7 @@ from statex.session.session import Session, check
 if TYPE_CHECKING:
     from statex.diagnostics import Diagnostic
     from statex.execute.verify.verification import Comparison
-    from statex.infer.inferring import Inferred
+    from statex.inferring.infer import Inferred
     from statex.session.compared import Compared
 
 
@@ -385,7 +385,7 @@ def infer(old: State, new: State, *, root: Address | None = None, new_root: Addr
     Raises:
         StatexError: 6xx for files.
     """
-    from statex.infer.inferring import infer as inferred
+    from statex.inferring.infer import infer as inferred
 
     return inferred(old, new, root=root, new_root=new_root)
 

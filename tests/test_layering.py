@@ -37,12 +37,13 @@ ALLOWED = {
     "checkpoint": room("core diagnostics", "torch numpy isal"),
     "execute": room("core diagnostics trees grammar dsl checkpoint", "torch numpy"),
     "session": room("core diagnostics trees grammar dsl checkpoint execute", "torch yaml msgspec"),
-    "infer": room("core diagnostics grammar dsl checkpoint execute session", "torch numpy einops"),
+    "inferring": room("core diagnostics grammar dsl checkpoint execute session", "torch numpy einops"),
     "recipe": room("core diagnostics grammar dsl session", "msgspec yaml"),
     "migrating": room("core diagnostics trees grammar dsl checkpoint execute session", "torch"),
-    "api": room("core diagnostics grammar dsl checkpoint execute session migrating infer", "torch"),
+    "api": room("core diagnostics grammar dsl checkpoint execute session migrating inferring", "torch"),
     "cli": room(
-        "core diagnostics trees grammar dsl checkpoint execute session recipe migrating infer api", "typer yaml torch"
+        "core diagnostics trees grammar dsl checkpoint execute session recipe migrating inferring api",
+        "typer yaml torch",
     ),
     "main": room("cli"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -90,7 +91,8 @@ def adapter() -> State:
 
     torch.manual_seed(2)
     config = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
-    with_adapters = peft.get_peft_model(_causal("Llama", **_SMALL, num_key_value_heads=2), config)
+    with warnings.catch_warnings(action="ignore"):  # peft asks what transformers will not have for long
+        with_adapters = peft.get_peft_model(_causal("Llama", **_SMALL, num_key_value_heads=2), config)
     return {key: tensor.clone() for key, tensor in with_adapters.state_dict().items()}
 
 

@@ -20,7 +20,7 @@ from statex.diagnostics.codes import files as codes
 from statex.diagnostics.render import to_json
 
 if TYPE_CHECKING:
-    from statex.infer.inferring import Inferred
+    from statex.inferring.infer import Inferred
 
 
 @grouped
@@ -47,7 +47,7 @@ def infer(
     statex infer old.pth new.pth -o convert.sx
     """
     from statex.cli import requests
-    from statex.infer.inferring import infer as inferred
+    from statex.inferring.infer import infer as inferred
 
     if output is not None and output.exists() and not force:
         fail(codes.EXISTS, f"`{output}` exists already", help="--force replaces it")

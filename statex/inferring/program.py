@@ -10,13 +10,13 @@ from statex.core.header import TensorType
 from statex.core.record import record
 from statex.grammar import factory as make
 from statex.grammar import tree
-from statex.infer.gathering import Family, marked
-from statex.infer.names.covering import Item, cover
-from statex.infer.names.renaming import renames
-from statex.infer.names.rows import MARK, Capture, Row
-from statex.infer.relations import Constant, Relations
-from statex.infer.statements import Merging, Sorted, Splitting, by_value, sorted_out
-from statex.infer.values import Source, Value, expression
+from statex.inferring.gathering import Family, marked
+from statex.inferring.names.covering import Item, cover
+from statex.inferring.names.renaming import renames
+from statex.inferring.names.rows import MARK, Capture, Row
+from statex.inferring.relations import Constant, Relations
+from statex.inferring.statements import Merging, Sorted, Splitting, by_value, sorted_out
+from statex.inferring.values import Source, Value, expression
 
 
 @record

@@ -12,7 +12,7 @@ from math import prod
 from typing import Any
 
 from statex.core.record import record
-from statex.infer.values import Move
+from statex.inferring.values import Move
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 

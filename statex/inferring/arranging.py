@@ -8,9 +8,9 @@ from itertools import pairwise
 from math import prod
 from typing import Any
 
-from statex.infer.factoring import factored, rearranging
-from statex.infer.lines import Dims
-from statex.infer.values import Joined, Move, Moved, Source, Value, moved
+from statex.inferring.factoring import factored, rearranging
+from statex.inferring.lines import Dims
+from statex.inferring.values import Joined, Move, Moved, Source, Value, moved
 
 ZEROS = -1
 """The number of the source of lines of zeros that are nowhere else."""

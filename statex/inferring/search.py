@@ -10,13 +10,13 @@ from typing import Any
 from statex.core.dtypes import DType, Kind
 from statex.core.progress import READING, Phases, Tell
 from statex.diagnostics.torch_dtypes import torch_dtype
-from statex.infer.arranging import ZEROS, Found, values_of
-from statex.infer.layouts import layouts
-from statex.infer.likeness import Likeness, assigned, places
-from statex.infer.lines import Dims, Hit, Index, dims_of, hash_of_zeros, line_hashes
-from statex.infer.relations import Constant, Made, Relation, Relations
-from statex.infer.sides import Identity, Side, is_computable, unsigned
-from statex.infer.values import Joined, Moved, Source, Value, computed, moved, sources, variants
+from statex.inferring.arranging import ZEROS, Found, values_of
+from statex.inferring.layouts import layouts
+from statex.inferring.likeness import Likeness, assigned, places
+from statex.inferring.lines import Dims, Hit, Index, dims_of, hash_of_zeros, line_hashes
+from statex.inferring.relations import Constant, Made, Relation, Relations
+from statex.inferring.sides import Identity, Side, is_computable, unsigned
+from statex.inferring.values import Joined, Moved, Source, Value, computed, moved, sources, variants
 
 _HELD = 8
 """Tensors that are held in memory while what is made of them is looked for."""

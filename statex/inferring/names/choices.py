@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
-from statex.infer.names.rows import Capture, Row, Segment
+from statex.inferring.names.rows import Capture, Row, Segment
 
 _NAMES = ("p", "c", "s", "r", "w")
 _HOLE: Segment = ("\ue001",)

@@ -17,9 +17,9 @@ from statex.dsl.resolve import resolve
 from statex.grammar import parse, tree
 from statex.grammar.printer import show
 from statex.grammar.rulefiles import read_include
-from statex.infer.program import Rule, written
-from statex.infer.relations import Made, Relations
-from statex.infer.sides import Side
+from statex.inferring.program import Rule, written
+from statex.inferring.relations import Made, Relations
+from statex.inferring.sides import Side
 
 _LEAST = 3
 """So many layers there have to be, for the others to say something of the last one."""

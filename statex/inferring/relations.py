@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from statex.core.header import TensorType
 from statex.core.record import record
-from statex.infer.values import Source, Value
+from statex.inferring.values import Source, Value
 
 
 @record

@@ -11,10 +11,10 @@ from statex.core.header import TensorType
 from statex.core.record import record
 from statex.grammar import factory as make
 from statex.grammar import tree
-from statex.infer.gathering import Family, family, names_for
-from statex.infer.names.changes import Change
-from statex.infer.relations import Constant, Made, Relations
-from statex.infer.values import Joined, Move, Moved, Source, Value, computed, expression, moved, piped, sources
+from statex.inferring.gathering import Family, family, names_for
+from statex.inferring.names.changes import Change
+from statex.inferring.relations import Constant, Made, Relations
+from statex.inferring.values import Joined, Move, Moved, Source, Value, computed, expression, moved, piped, sources
 
 
 @record

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from statex.core.record import record
-from statex.infer.names.choices import joined
-from statex.infer.names.fitting import fitted
-from statex.infer.names.rows import Capture, Computed, Key, Piece, Row, class_of, numbers_of, split_key
+from statex.inferring.names.choices import joined
+from statex.inferring.names.fitting import fitted
+from statex.inferring.names.rows import Capture, Computed, Key, Piece, Row, class_of, numbers_of, split_key
 
 Item = tuple[str, ...]
 """A key that a pattern shall match, and the keys that its templates shall give for it."""

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.grammar.printer import show
-from statex.infer.names.changes import Change, part_changes
-from statex.infer.names.covering import cover
-from statex.infer.names.rows import Row, numbers_of, split_key
-from statex.infer.names.trial import makes
+from statex.inferring.names.changes import Change, part_changes
+from statex.inferring.names.covering import cover
+from statex.inferring.names.rows import Row, numbers_of, split_key
+from statex.inferring.names.trial import makes
 
 Pair = tuple[str, str]
 Noted = tuple[tree.Statement, tuple[str, ...]]
@@ -38,7 +38,9 @@ def renames(
 def _length(found: Sequence[Noted]) -> int:
     """Return how much there is to read: lines count more than what is in them."""
     lines = [line for statement, _ in found for line in show(statement).splitlines()]
-    return sum(12 + len(line) for line in lines)
+    # A part is looked for everywhere: where a prefix does as well, that says more.
+    parts = sum(isinstance(one, tree.Rename) and one.mode is tree.RenameMode.PART for one, _ in found)
+    return sum(12 + len(line) for line in lines) + 16 * parts
 
 
 def _ways(

@@ -13,12 +13,12 @@ from statex.dsl.parts import Part
 from statex.grammar import parse, tree
 from statex.grammar.formatter import format_text
 from statex.grammar.printer import show
-from statex.infer.carrying import carries_over
-from statex.infer.program import Rule, written
-from statex.infer.proof import Proof, proved
-from statex.infer.relations import Relations
-from statex.infer.search import searched
-from statex.infer.sides import Side
+from statex.inferring.carrying import carries_over
+from statex.inferring.program import Rule, written
+from statex.inferring.proof import Proof, proved
+from statex.inferring.relations import Relations
+from statex.inferring.search import searched
+from statex.inferring.sides import Side
 from statex.session.request import InputSpec, State
 
 NAME = "<inferred>"

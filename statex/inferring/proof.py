@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from statex.core.header import OpaqueInfo
+from statex.core.header import Header, OpaqueInfo
 from statex.core.progress import Tell
 from statex.dsl.parts import Part
 from statex.dsl.plan.plan import Plan
-from statex.infer.sides import Side
+from statex.inferring.sides import Side
 from statex.session.compared import compared
 from statex.session.request import InputSpec, Request
 from statex.session.session import Session
@@ -60,6 +60,8 @@ def _also(plan: Plan, new: Side) -> dict[str, bool]:
     )
     if new.header.metadata is not None:
         found["_metadata"] = plan.metadata == new.header.metadata
+    if new.header.around or plan.header.around:
+        found["what stands around the state"] = _around(plan.header) == _around(new.header) is not None
     found["parameters"] = all(
         key in plan.outputs
         and not isinstance(info, OpaqueInfo)
@@ -68,6 +70,11 @@ def _also(plan: Plan, new: Side) -> dict[str, bool]:
         if not isinstance(info, OpaqueInfo)
     )
     return found
+
+
+def _around(header: Header) -> object:
+    """Return the plain values around a state; `None` where there is more around it, which nobody compares."""
+    return header.values if all(path in header.values for path in header.around) else None
 
 
 def _ties(keys: Sequence[tuple[str, object]]) -> set[frozenset[str]]:
