@@ -64,7 +64,9 @@ RULES = st.one_of(
 @given(states(), st.lists(RULES, min_size=1, max_size=3), st.data())
 def test_random_programs(state: dict[str, torch.Tensor], rules: list[str], data: Any) -> None:
     new = state
-    for rule in rules:
+    # Of numbers that were rounded twice, nobody can tell to what they were rounded first.
+    casts = [rule for rule in rules if "cast" in rule]
+    for rule in (rule for rule in rules if rule not in casts[1:]):
         try:
             new = dict(statex.compile(rule).apply(new))
         except statex.StatexError:

@@ -38,9 +38,10 @@ def renames(
 def _length(found: Sequence[Noted]) -> int:
     """Return how much there is to read: lines count more than what is in them."""
     lines = [line for statement, _ in found for line in show(statement).splitlines()]
+    kinds = [one.mode for one, _ in found if isinstance(one, tree.Rename)]
     # A part is looked for everywhere: where a prefix does as well, that says more.
-    parts = sum(isinstance(one, tree.Rename) and one.mode is tree.RenameMode.PART for one, _ in found)
-    return sum(12 + len(line) for line in lines) + 16 * parts
+    plain = 16 * kinds.count(tree.RenameMode.PART) - 8 * kinds.count(tree.RenameMode.PREFIX)
+    return sum(12 + len(line) for line in lines) + plain
 
 
 def _ways(
