@@ -6,17 +6,12 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
-from statex.core.source import Source
 from statex.diagnostics import StatexError
-from statex.dsl.parts import Outside, Part
 from statex.dsl.plan.graph import Call, Graph, Piece
 from statex.dsl.plan.graph import Source as SourceNode
-from statex.dsl.plan.plan import Plan
-from statex.dsl.planner import compile_plan
-from statex.dsl.resolve import resolve
-from statex.grammar import parse, tree
+from statex.grammar import tree
 from statex.grammar.printer import show
-from statex.grammar.rulefiles import read_include
+from statex.inferring.planning import planned
 from statex.inferring.program import Rule, written
 from statex.inferring.relations import Made, Relations
 from statex.inferring.sides import Side
@@ -60,7 +55,7 @@ def _last(keys: tuple[str, ...]) -> frozenset[str]:
 
 def _made(old: Side, statements: Sequence[tree.Statement]) -> dict[str, object]:
     """Return what each key of the result is made of, told alike whatever the program."""
-    plan = _planned(old, statements)
+    plan = planned("".join(f"{show(one)}\n" for one in statements), old.header)
     known: dict[int, int] = {}
     return {
         key: (one.type, one.origin or (_told(plan.graph, one.value, known) if one.value is not None else None))
@@ -84,9 +79,3 @@ def _told(graph: Graph, value: int, known: dict[int, int]) -> int:
             case _:
                 (known[value],) = below
     return known[value]
-
-
-def _planned(old: Side, statements: Sequence[tree.Statement]) -> Plan:
-    text = "".join(f"{show(one)}\n" for one in statements)
-    resolved = resolve((Part(parse(Source("<inferred>", text))),), read_include, Outside())
-    return compile_plan(resolved, old.header, inputs={}, target=None, outside=Outside())

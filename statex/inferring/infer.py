@@ -14,6 +14,7 @@ from statex.grammar import parse, tree
 from statex.grammar.formatter import format_text
 from statex.grammar.printer import show
 from statex.inferring.carrying import carries_over
+from statex.inferring.ordering import ordered
 from statex.inferring.program import Rule, written
 from statex.inferring.proof import Proof, proved
 from statex.inferring.relations import Relations
@@ -65,7 +66,7 @@ def infer(
     with Side(old, "the old checkpoint", root) as one, Side(new, "the new checkpoint", new_root) as other:
         relations = searched(one, other, tell)
         rules = written(relations, one.kinds)
-        text = text_of(rules)
+        text = ordered(text_of(rules), one, other)
         part = part_of(text)
         errors: Sequence[Diagnostic] = ()
         proof: Proof | None = None

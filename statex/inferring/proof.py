@@ -52,23 +52,23 @@ def proved(part: Part, state: InputSpec, new: Side, tell: Tell | None = None) ->
 
 
 def _also(plan: Plan, new: Side) -> dict[str, bool]:
-    """Say of what else a state is whether it is that of the new checkpoint."""
-    entries = new.header.entries
-    found = {"order": list(plan.outputs) == list(entries)}
-    found["ties"] = _ties([(key, one.tie) for key, one in plan.outputs.items()]) == _ties(
-        [(key, new.tie(key) or key) for key in entries]
-    )
+    """Say of what else the new checkpoint's format holds whether it is the same."""
+    entries, format = new.header.entries, new.opened.format
+    found: dict[str, bool] = {}
+    if format.keeps_metadata:
+        found["order"] = list(plan.outputs) == list(entries)
+        found["parameters"] = all(
+            (plan.outputs[key].is_parameter, plan.outputs[key].requires_grad) == (info.is_parameter, info.requires_grad)
+            for key, info in entries.items()
+            if not isinstance(info, OpaqueInfo) and key in plan.outputs
+        )
+    if format.shares:
+        ties = _ties([(key, new.tie(key) or key) for key in entries])
+        found["ties"] = _ties([(key, one.tie) for key, one in plan.outputs.items()]) == ties
     if new.header.metadata is not None:
         found["_metadata"] = plan.metadata == new.header.metadata
     if new.header.around or plan.header.around:
         found["what stands around the state"] = _around(plan.header) == _around(new.header) is not None
-    found["parameters"] = all(
-        key in plan.outputs
-        and not isinstance(info, OpaqueInfo)
-        and (plan.outputs[key].is_parameter, plan.outputs[key].requires_grad) == (info.is_parameter, info.requires_grad)
-        for key, info in entries.items()
-        if not isinstance(info, OpaqueInfo)
-    )
     return found
 
 

@@ -83,6 +83,19 @@ def test_modules_and_their_metadata(tmp_path: Path) -> None:
     assert "_metadata" in found.proof.also
 
 
+def test_the_order_of_keys(tmp_path: Path) -> None:
+    old = {f"h.{i}.{name}.weight": torch.randn(3) for name in ("norm", "fc") for i in range(11)}
+    keys = [f"h.{i}.{name}.weight" for i in range(11) for name in ("fc", "norm")]
+    found = statex.infer(old, {key: old[key] for key in keys})
+    assert (found.proved, found.rules) == (True, "order natural\n")
+    assert found.proof is not None
+    assert found.proof.also["order"]
+    other = statex.infer(old, {key: old[key] for key in reversed(keys)})
+    assert (other.proved, other.rules) == (True, "")
+    assert other.proof is not None
+    assert not other.proof.also["order"]
+
+
 def test_nested_checkpoints(run: Run, tmp_path: Path) -> None:
     state = {"fc.weight": torch.randn(3, 4)}
     torch.save({"a": state, "b": {"fc.weight": torch.randn(3, 4)}, "epoch": 3}, tmp_path / "old.pth")
