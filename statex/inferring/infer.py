@@ -97,6 +97,9 @@ def _lines(rule: Rule) -> list[str]:
     is_table = isinstance(rule.statement, tree.Rename) and rule.statement.is_table
     if not is_table:
         return [f"# {rule.notes[0]}", *lines] if len(lines) > 1 else [f"{lines[0]}  # {rule.notes[0]}"]
-    if len(lines) != len(rule.notes) + 2:
-        return lines
-    return [lines[0], *(f"{a}  # {b}" for a, b in zip(lines[1:-1], rule.notes, strict=True)), lines[-1]]
+    # A row that is broken has its note at its end; what goes on is indented more than rows are.
+    starts = [at for at, line in enumerate(lines) if line.startswith("  ") and line[2] != " "]
+    ends = [*(at - 1 for at in starts[1:]), len(lines) - 2]
+    for at, note in zip(ends, rule.notes, strict=True):
+        lines[at] += f"  # {note}"
+    return lines

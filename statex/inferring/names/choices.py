@@ -10,7 +10,7 @@ from statex.inferring.names.rows import Capture, Row, Segment
 
 _NAMES = ("p", "c", "s", "r", "w")
 _HOLE: Segment = ("\ue001",)
-_LONG = 106
+_LONG = 110
 """What a row may cost that several are joined to: more does not fit on a line."""
 _MOST_KEYS = 3
 """Rows of more keys than that are not joined: there are too many places to look at."""

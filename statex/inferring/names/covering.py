@@ -6,7 +6,6 @@ Every row is tried on one key of each class before it is on all: classes are few
 from __future__ import annotations
 
 import heapq
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -22,10 +21,6 @@ Item = tuple[str, ...]
 _NUMBER_NAMES = "ijklnuvw"
 _FREE_INNER = 3
 """So many keys that differ in one number inside of a segment make it a number, and not part of a name."""
-
-
-_WHOLE = re.compile(r"(?<![^.])(?:0|[1-9][0-9]*)(?![^.])")
-"""A number that is a whole segment."""
 
 
 @record
@@ -60,11 +55,9 @@ def cover(items: Sequence[Item], others: Iterable[str] = ()) -> list[Row]:
 def _inner(items: Iterable[Item]) -> frozenset[str]:
     """Return the classes of segments in which numbers count, as there are several that differ in them alone."""
     found: defaultdict[str, set[str]] = defaultdict(set)
-    for item in items:
-        for key in item:
-            for segment in key.split("."):
-                if not segment.isdecimal() and any(c.isdigit() for c in segment):
-                    found[class_of(split_key(segment, True))].add(segment)
+    for segment in {segment for item in items for key in item for segment in key.split(".")}:
+        if not segment.isdecimal() and any(c.isdigit() for c in segment):
+            found[class_of(split_key(segment, True))].add(segment)
     return frozenset(kind for kind, segments in found.items() if len(segments) >= (2 if "_#" in kind else _FREE_INNER))
 
 
@@ -74,6 +67,7 @@ class _Table:
     def __init__(self, items: Sequence[Item], others: Sequence[str], inner: frozenset[str]) -> None:
         self.inner = inner
         self._kinds: dict[str, str] = {}
+        self._segments: dict[str, tuple[list[str | int], str]] = {}
         self.expected: dict[str, tuple[str, ...]] = {item[0]: item[1:] for item in items}
         self.due = dict.fromkeys(item[0] for item in items if not _stays(item))
         self.others = frozenset(others)
@@ -92,19 +86,24 @@ class _Table:
 
     def split(self, key: str) -> list[list[str | int]]:
         """Return a key with its numbers apart."""
-        plain = split_key(key, False)
-        if not self.inner:
-            return plain
-        return [
-            part if isinstance(segment[0], str) and class_of([part]) in self.inner else segment
-            for segment, part in zip(plain, split_key(key, True), strict=True)
-        ]
+        return [self._segment(segment)[0] for segment in key.split(".")]
 
     def kind(self, key: str) -> str:
         """Return the class of a key."""
         found = self._kinds.get(key)
         if found is None:
-            found = self._kinds[key] = class_of(self.split(key)) if self.inner else _WHOLE.sub("#", key)
+            found = self._kinds[key] = ".".join([self._segment(segment)[1] for segment in key.split(".")])
+        return found
+
+    def _segment(self, segment: str) -> tuple[list[str | int], str]:
+        """Return the parts of a segment, and its class; there are fewer segments than keys."""
+        found = self._segments.get(segment)
+        if found is None:
+            (own,) = split_key(segment, False)
+            (inner,) = split_key(segment, True)
+            if own and isinstance(own[0], str) and class_of([inner]) in self.inner:
+                own = inner
+            found = self._segments[segment] = own, class_of([own])
         return found
 
     def _grouped(self, items: Sequence[Item]) -> list[Group]:
