@@ -10,31 +10,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from statex.checkpoint import known_format
+from statex.core.header import Header
+from statex.core.paths import Address
+from statex.core.progress import Progress, teller
+from statex.core.source import Source
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import lints
 from statex.diagnostics.codes import target as target_codes
-from statex.dsl.given import params
-from statex.dsl.parameters import Given
+from statex.dsl.compile.given import params
+from statex.dsl.expressions.parameters import Given
+from statex.dsl.keys.quoting import show_key
 from statex.dsl.parts import Outside, Part, stem_of
-from statex.dsl.plan import Plan
-from statex.dsl.written import show_key
+from statex.dsl.plan.plan import Plan
 from statex.grammar import parse, tree
-from statex.header import Header
-from statex.paths import Address
-from statex.progress import Progress, teller
-from statex.rulefiles import read_rules
+from statex.grammar.rulefiles import read_rules
 from statex.session.conversion import Conversion, carry_out
 from statex.session.format_warnings import texts_in_memory
 from statex.session.lazy import Checkpoint
 from statex.session.opened import header_of
 from statex.session.request import InputSpec, OutputSpec, PathLike, Policy, Request, State, TargetSpec, as_members
 from statex.session.session import Session, check
-from statex.source import Source
 
 if TYPE_CHECKING:
     from statex.diagnostics import Diagnostic
-    from statex.execute.verify import Comparison
+    from statex.execute.verify.verification import Comparison
     from statex.session.compared import Compared
 
 
@@ -116,6 +116,8 @@ class Rules:
 
     def check(self) -> None:
         """Check everything that does not need a checkpoint: names, captures, operations, in every branch.
+
+        Names that nothing uses are no errors: they are among the warnings of a plan (SX925, SX926).
 
         Raises:
             StatexError: every such error at once.
@@ -336,8 +338,8 @@ def compare(state: State, target: Any = None, *, like: State | None = None, root
     Raises:
         StatexError: SX502 and SX503 for a target that cannot be had, 6xx for files.
     """
-    from statex.execute.verify import compare as compare_types
-    from statex.execute.verify import types_of
+    from statex.execute.verify.verification import compare as compare_types
+    from statex.execute.verify.verification import types_of
 
     if target is None and like is None:
         fail(target_codes.NO_TARGET, "there is nothing to compare with")

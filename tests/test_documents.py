@@ -19,14 +19,14 @@ from jsonschema import Draft202012Validator
 
 import statex
 from statex import StatexError
+from statex.core.source import Source
 from statex.dsl.ops import OPERATIONS, QUERIES
 from statex.dsl.parts import Outside
 from statex.dsl.resolve import resolve
 from statex.grammar.messages import VERBS
+from statex.grammar.rulefiles import read_include
 from statex.recipe.read import parse_recipe
 from statex.recipe.schema import schema_text
-from statex.rulefiles import read_include
-from statex.source import Source
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from statex.checkpoint.atomic.renames import sync
 from statex.checkpoint.filenames import is_weights
-from statex.checkpoint.sharded import entries
+from statex.checkpoint.formats.sharded import entries
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 

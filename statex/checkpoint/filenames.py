@@ -13,8 +13,8 @@ from dataclasses import replace
 
 from statex.checkpoint.formats.base import Format
 from statex.checkpoint.formats.registry import FORMATS
-from statex.checkpoint.strict_json import is_text
-from statex.record import record
+from statex.checkpoint.formats.strict_json import is_text
+from statex.core.record import record
 
 INDEX = ".index.json"
 OF_SETS = tuple([one for one in FORMATS if one.has_sets])

@@ -7,16 +7,16 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-from statex.checkpoint.crc import crc32
-from statex.checkpoint.input_file import Stored
+from statex.checkpoint.blobs.walks import holds_foreign
+from statex.checkpoint.formats.packed import of_torch
+from statex.checkpoint.io.crc import crc32
+from statex.checkpoint.io.input_file import Stored
 from statex.checkpoint.objects import FUNCTIONS, SPARSE, STORAGES, Call, Global, Storage
-from statex.checkpoint.packed import of_torch
-from statex.checkpoint.walks import holds_foreign
+from statex.core.foreign import Foreign
+from statex.core.header import OpaqueInfo, TensorInfo
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import files as codes
-from statex.foreign import Foreign
-from statex.header import OpaqueInfo, TensorInfo
-from statex.torch_dtypes import torch_dtype
+from statex.diagnostics.torch_dtypes import torch_dtype
 
 
 class Materializer:

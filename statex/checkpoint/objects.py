@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from statex.dtypes import ALL, BY_NAME, FLOAT4X2, DType
-from statex.record import record
+from statex.core.dtypes import ALL, BY_NAME, FLOAT4X2, DType
+from statex.core.record import record
 
 
 class Global:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from statex.checkpoint.contents import Moved, OutTensor
+from statex.checkpoint.blobs.contents import Moved, OutTensor
+from statex.checkpoint.blobs.walks import bare_tensors, parts
 from statex.checkpoint.objects import SPARSE, Call, Global
-from statex.checkpoint.walks import bare_tensors, parts
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from statex.checkpoint.atomic.renames import create
 from statex.checkpoint.beside import OtherFile, copied_into
-from statex.checkpoint.contents import OutTensor
-from statex.checkpoint.earlier import Earlier
+from statex.checkpoint.blobs.contents import OutTensor
+from statex.checkpoint.blobs.earlier import Earlier
+from statex.checkpoint.blobs.output_file import OutputFile, put
+from statex.checkpoint.blobs.walks import leaves
+from statex.checkpoint.blobs.write_plan import FilePlan, WritePlan
 from statex.checkpoint.filenames import Names
 from statex.checkpoint.formats.base import Format
-from statex.checkpoint.output_file import OutputFile, put
 from statex.checkpoint.sparse import check_sparse
 from statex.checkpoint.unread import refuse_unread
-from statex.checkpoint.walks import leaves
-from statex.checkpoint.write_plan import FilePlan, WritePlan
-from statex.header import TensorInfo
-from statex.progress import Watch
+from statex.core.header import TensorInfo
+from statex.core.progress import Watch
 
 if TYPE_CHECKING:
     from statex.checkpoint.atomic.staging import Staged

@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         try:
             install()
-            from statex import garbage
+            from statex.core import garbage
 
             garbage.leave()  # what is imported is kept as well
             from statex.cli.app import run

@@ -76,10 +76,10 @@ def _continued(path: str, prefix: str, root: str | None) -> list[str]:
 def _keys(path: str, root: str | None) -> list[str]:
     """Return the keys of a checkpoint that can be written without quotes."""
     from statex.checkpoint import open_checkpoint
-    from statex.dsl.written import is_plain
-    from statex.nesting import state_header
-    from statex.paths import path_from_text
-    from statex.roots import find_roots, root_at
+    from statex.core.paths import path_from_text
+    from statex.dsl.keys.quoting import is_plain
+    from statex.trees.envelope import state_header
+    from statex.trees.roots import find_roots, root_at
 
     with open_checkpoint(path) as reader:
         tree = reader.tree

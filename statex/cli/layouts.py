@@ -12,7 +12,7 @@ from statex.diagnostics.suggest import join_words
 from statex.diagnostics.tables import columns
 
 if TYPE_CHECKING:
-    from statex.checkpoint.write_plan import FilePlan, Part, WritePlan
+    from statex.checkpoint.blobs.write_plan import FilePlan, Part, WritePlan
 
 _FEW = 3
 """So many things that stand beside one another are named."""

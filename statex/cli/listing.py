@@ -8,10 +8,10 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from statex.cli.output import escape
+from statex.core.header import Header, OpaqueInfo, TensorInfo
+from statex.core.paths import as_option
 from statex.diagnostics.amounts import counted, show_bytes
 from statex.diagnostics.folding import Folded, alone, folded, natural, together, without_numbers
-from statex.header import Header, OpaqueInfo, TensorInfo
-from statex.paths import as_option
 
 if TYPE_CHECKING:
     from statex.execute.statistics import Statistics
@@ -172,7 +172,7 @@ def totals(entries: Mapping[str, TensorInfo | OpaqueInfo]) -> str:
 
 def versions(header: Header, *, fold: bool) -> Iterator[str]:
     """Yield lines for the versions of their layouts that modules with chains of migrations have noted."""
-    from statex.checkpoint.stamps import noted, said
+    from statex.checkpoint.formats.stamps import noted, said
 
     stamps = [(path, said(one)) for path, one in noted(header.metadata).items()]
     groups = folded(stamps, itemgetter(0), itemgetter(1)) if fold else alone(stamps, itemgetter(0))

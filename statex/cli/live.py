@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from statex.cli import signals
 from statex.cli.pace import Clock, Pace
-from statex.progress import Progress
+from statex.core.progress import Progress
 
 
 class Live:

@@ -35,7 +35,7 @@ import typer
 from statex.cli import signals
 from statex.cli.live import Line, Plain
 from statex.cli.options import Saying
-from statex.progress import PLANNING, READING, WRITING, Progress, Tell
+from statex.core.progress import PLANNING, READING, WRITING, Progress, Tell
 
 _PAUSE = 0.2
 """Seconds between two events, and between two looks at the clock where nothing is heard."""

@@ -15,10 +15,10 @@ from statex.cli.output import columns, escape, print_diagnostics, print_json, ro
 from statex.cli.results import as_json, outcome
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.render import to_json
-from statex.dsl.plan_text import plan_lines
+from statex.dsl.plan.text import plan_lines
+from statex.grammar.rulefiles import includes_from
 from statex.recipe.read import read_recipe
 from statex.recipe.request import Overrides, to_request
-from statex.rulefiles import includes_from
 from statex.session.conversion import Conversion, preview
 from statex.session.request import Request
 from statex.session.unchanged import module_file

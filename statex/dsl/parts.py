@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from statex.dsl.parameters import Given
+from statex.core.source import Span
+from statex.dsl.expressions.parameters import Given
 from statex.grammar import tree
-from statex.source import Span
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from statex.core.dtypes import DType
+from statex.core.header import RawType, TensorType
+from statex.core.record import record
 from statex.dsl.ops.base import show_value
-from statex.dtypes import DType
 from statex.grammar.tree import PatternNode
-from statex.header import RawType, TensorType
-from statex.record import record
 
 
 @record

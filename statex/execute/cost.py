@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from statex.checkpoint.contents import Again, Blob, Made, Moved
-from statex.checkpoint.input_file import Stored
-from statex.dsl.graph import Call, Graph, Node, Piece, Settled, Source
+from statex.checkpoint.blobs.contents import Again, Blob, Made, Moved
+from statex.checkpoint.io.input_file import Stored
+from statex.core.header import TensorType
 from statex.dsl.ops import OPERATIONS
 from statex.dsl.ops.base import Aliasing
-from statex.dsl.plan import Cost
+from statex.dsl.plan.graph import Call, Graph, Node, Piece, Settled, Source
+from statex.dsl.plan.plan import Cost
+from statex.execute.kernels.by_torch import count_uses
 from statex.execute.scratch import scratch
-from statex.execute.values import count_uses
-from statex.header import TensorType
 
 _MB = 1 << 20
 _BASE, _NUMPY, _TORCH, _DISTRIBUTED = 52 * _MB, 32 * _MB, 270 * _MB, 128 * _MB

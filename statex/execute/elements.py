@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from typing import Any
 
-from statex.checkpoint.contents import Blob, Made, Moved, Run
-from statex.checkpoint.input_file import Buffer
-from statex.dtypes import DType
-from statex.execute.kernels import NUMPY
-from statex.torch_dtypes import torch_dtype
+from statex.checkpoint.blobs.contents import Blob, Made, Moved, Run
+from statex.checkpoint.io.input_file import Buffer
+from statex.core.dtypes import DType
+from statex.diagnostics.torch_dtypes import torch_dtype
+from statex.execute.kernels.by_numpy import NUMPY
 
 PIECE = 1 << 18
 """Elements that are read at a time."""

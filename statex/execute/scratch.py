@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from statex.dsl.graph import Call, Ref
 from statex.dsl.ops import OPERATIONS
 from statex.dsl.ops.base import ArgKind, Result
+from statex.dsl.plan.graph import Call, Ref
 
 TypeOf = Callable[[int], Result]
 

@@ -6,22 +6,22 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from statex.checkpoint.contents import Again, Blob, Made, Moved, OutTensor, Run
-from statex.checkpoint.gather import Gather
-from statex.checkpoint.input_file import Buffer, Stored
-from statex.checkpoint.write_plan import WritePlan
-from statex.dsl.graph import Source, SourceKey
-from statex.dsl.plan import Cost, Output, Plan
-from statex.dtypes import FLOAT32
-from statex.execute.chunks import Chunks
+from statex.checkpoint.blobs.contents import Again, Blob, Made, Moved, OutTensor, Run
+from statex.checkpoint.blobs.gather import Gather
+from statex.checkpoint.blobs.write_plan import WritePlan
+from statex.checkpoint.io.input_file import Buffer, Stored
+from statex.core.dtypes import FLOAT32
+from statex.core.header import OpaqueInfo, TensorInfo, TensorType, contiguous
+from statex.dsl.plan.graph import Source, SourceKey
+from statex.dsl.plan.plan import Cost, Output, Plan
 from statex.execute.cost import cost, live_set
 from statex.execute.heap import Heap
-from statex.execute.movement import Movement
+from statex.execute.kernels.by_torch import Values
+from statex.execute.kernels.elementwise import Chunks
+from statex.execute.kernels.movement import Movement
+from statex.execute.kernels.unpacking import is_packed, loaded
 from statex.execute.readable import readable, readable_attributes, tensor_bytes
 from statex.execute.stretched import computed_of_stretched
-from statex.execute.unpacking import is_packed, loaded
-from statex.execute.values import Values
-from statex.header import OpaqueInfo, TensorInfo, TensorType, contiguous
 
 InfoOf = Callable[[SourceKey], TensorInfo | OpaqueInfo]
 

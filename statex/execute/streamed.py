@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from statex.core.header import TensorInfo
 from statex.diagnostics import StatexError, diagnostic, fail
 from statex.diagnostics.codes import keys as codes
 from statex.diagnostics.suggest import did_you_mean, join_words
-from statex.dsl.graph import Source, SourceKey
-from statex.dsl.plan import Output, Plan
+from statex.dsl.plan.graph import Source, SourceKey
+from statex.dsl.plan.plan import Output, Plan
+from statex.execute.in_memory import Run
 from statex.execute.live import tensor_info
-from statex.execute.memory import Run
-from statex.header import TensorInfo
 
 Item = tuple[str, Any]
 

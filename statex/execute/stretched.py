@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from statex.checkpoint.input_file import Stored
-from statex.dsl.graph import Graph, Source, SourceKey
-from statex.dsl.plan import Plan
-from statex.execute.movement import Movement
-from statex.header import OpaqueInfo, TensorInfo, TensorType
+from statex.checkpoint.io.input_file import Stored
+from statex.core.header import OpaqueInfo, TensorInfo, TensorType
+from statex.dsl.plan.graph import Graph, Source, SourceKey
+from statex.dsl.plan.plan import Plan
+from statex.execute.kernels.movement import Movement
 
 InfoOf = Callable[[SourceKey], TensorInfo | OpaqueInfo]
 

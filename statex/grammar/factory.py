@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from statex.diagnostics.quoting import is_plain
+from statex.core.paths import path_from_text
+from statex.core.quoting import is_plain
+from statex.core.source import Source, Span
 from statex.grammar import tree
-from statex.paths import path_from_text
-from statex.source import Source, Span
 
 NOWHERE = Span(Source("<made>", ""), 0, 0)
 """The place of a node that stands in no text."""

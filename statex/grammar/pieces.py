@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from statex.core.source import Span
 from statex.diagnostics import fail
 from statex.diagnostics.codes import syntax as codes
 from statex.diagnostics.codes.names import NUMBER_RANGE
@@ -22,7 +23,6 @@ from statex.grammar.tree import (
     Star,
     Text,
 )
-from statex.source import Span
 
 ParseField = Callable[[Span], Field]
 """Parses the inside of braces as an expression with an optional format."""

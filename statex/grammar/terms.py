@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import field
 from enum import Enum
 
-from statex.record import node
-from statex.source import Span
+from statex.core.record import node
+from statex.core.source import Span
 
 # --- patterns and templates -------------------------------------------------------------------------------------
 

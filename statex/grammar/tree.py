@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from statex.core.record import node
+from statex.core.source import Source, Span
 from statex.grammar.terms import (
     Argument,
     Binary,
@@ -38,8 +40,6 @@ from statex.grammar.terms import (
     Text,
     Unary,
 )
-from statex.record import node
-from statex.source import Source, Span
 
 __all__ = [
     "Add",

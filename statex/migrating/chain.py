@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from statex.core.source import Source
 from statex.diagnostics import StatexError, diagnostic
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import migrations as codes
 from statex.dsl.parts import Outside, Part
 from statex.dsl.resolve import Resolved, resolve
 from statex.grammar import parse, tree
+from statex.grammar.rulefiles import read_include
 from statex.migrating.digest import digest
-from statex.rulefiles import read_include
-from statex.source import Source
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from typing import Any
 
+from statex.core.source import Source, Span
 from statex.dsl.parts import Part
 from statex.grammar import parse, tree
-from statex.source import Source, Span
 
 SCHEME = 1
 """The version of what is digested; a change of it makes other digests of the same rules."""

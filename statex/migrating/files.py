@@ -6,22 +6,22 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
-from statex import garbage
 from statex.checkpoint import Format
+from statex.core import garbage
+from statex.core.header import Header
+from statex.core.progress import Tell
 from statex.diagnostics import Diagnostic, StatexError, diagnostic
 from statex.diagnostics.codes import migrations as codes
-from statex.dsl.embedded import inside
-from statex.dsl.given import check_outside
-from statex.execute.target import Target
-from statex.header import Header
+from statex.dsl.compile.embedded import inside
+from statex.dsl.compile.given import check_outside
+from statex.execute.verify.target import Target
+from statex.grammar.rulefiles import ENDING
 from statex.migrating.chain import Chain, Step
 from statex.migrating.folder import down_of
 from statex.migrating.layouts import check_layout
 from statex.migrating.stamp import stamp
 from statex.migrating.standing import Standing, Subject, standing, standing_or_why, subject
 from statex.migrating.values import outside, plain_values
-from statex.progress import Tell
-from statex.rulefiles import ENDING
 from statex.session import conversion
 from statex.session.conversion import Conversion
 from statex.session.opened import Opened

@@ -11,9 +11,9 @@ from statex.diagnostics import StatexError, diagnostic, fail
 from statex.diagnostics.codes import migrations as codes
 from statex.dsl.parts import Part, stem_of
 from statex.grammar import parse
+from statex.grammar.rulefiles import ENDING, read_rules
 from statex.migrating.chain import Chain, Kept, Step, check_steps
 from statex.migrating.digest import digest
-from statex.rulefiles import ENDING, read_rules
 
 DOWN = f".down{ENDING}"
 _NAME = re.compile(r"(\d{4})_(\w+)(\.down)?\.sx", re.ASCII)

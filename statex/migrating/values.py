@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from statex.dsl.given import params
-from statex.dsl.parameters import Given, checked, known_type
+from statex.core.dtypes import DType
+from statex.dsl.compile.given import params
+from statex.dsl.expressions.parameters import Given, checked, known_type
 from statex.dsl.parts import Outside, addresses, split_name, stem_of
 from statex.dsl.values import Value
-from statex.dtypes import DType
 from statex.grammar import tree
 from statex.migrating.chain import Chain
 

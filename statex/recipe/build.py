@@ -7,13 +7,13 @@ from typing import Any, TypedDict, TypeVar
 
 from msgspec import UnsetType
 
+from statex.core.sizes import parse_size
+from statex.core.source import Source, Span
+from statex.core.yaml_places import places
+from statex.core.yaml_text import Entry, Fields, Items, Node, Scalar
 from statex.recipe import declaration as declared
 from statex.recipe import model
 from statex.recipe.check import span_of
-from statex.sizes import parse_size
-from statex.source import Source, Span
-from statex.yaml_places import places
-from statex.yaml_text import Entry, Fields, Items, Node, Scalar
 
 ONLY = "main"
 """The name of an output that the recipe gives none."""

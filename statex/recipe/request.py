@@ -9,20 +9,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from statex.core.source import Span
 from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail, pointing_at
 from statex.diagnostics.codes import recipes as codes
 from statex.diagnostics.suggest import did_you_mean, join_words
-from statex.dsl.parameters import Given, overridden, paths_in, reach, to_python
+from statex.dsl.expressions.parameters import Given, overridden, paths_in, reach, to_python
 from statex.dsl.parts import Outside, Part, stem_of
 from statex.dsl.values import Value
 from statex.grammar import parse
-from statex.paramfiles import read_params
+from statex.grammar.rulefiles import LIBRARY, Load, read_include, read_rules
 from statex.recipe import model
-from statex.rulefiles import LIBRARY, Load, read_include, read_rules
+from statex.session.paramfiles import read_params
 from statex.session.request import InputSpec, OutputSpec, Policy, Request, TargetSpec
 from statex.session.sources import all_read, copied_along
 from statex.session.warnings import ALL
-from statex.source import Span
 
 _SPLICED = re.compile(r"\{\$(\w+)\}")
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from statex.header import Header, OpaqueInfo, TensorInfo
-from statex.nesting import Tree
-from statex.paths import is_container, items
-from statex.record import record
+from statex.core.header import Header, OpaqueInfo, TensorInfo
+from statex.core.paths import is_container, items
+from statex.core.record import record
+from statex.trees.envelope import Tree
 
 Path = tuple[object, ...]
 """The keys of dicts and the places in lists that lead to something in a tree."""

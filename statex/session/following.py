@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from statex.core.header import KeyPath
+from statex.core.paths import joined
+from statex.core.source import Span
+from statex.core.surroundings import address_of
 from statex.diagnostics import Diagnostic, diagnostic
 from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
-from statex.dsl.plan import Output, Plan
-from statex.dsl.written import show_rules
+from statex.dsl.keys.quoting import show_rules
+from statex.dsl.plan.plan import Output, Plan
 from statex.grammar import factory as make
-from statex.header import KeyPath
-from statex.nesting import Tree
-from statex.paths import joined
 from statex.session.beside import BY_NAME, BY_POSITION, Beside, is_parameter, things_beside
-from statex.source import Span
-from statex.surroundings import address_of
+from statex.trees.envelope import Tree
 
 _CHANGES: Mapping[str, str] = {
     "which": "which parameters there are",

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from statex.dsl.parameters import Given
+from statex.dsl.expressions.parameters import Given
 from statex.dsl.parts import Part
 from statex.session.request import InputSpec, OutputSpec, PathLike, Request, TargetSpec
 from statex.version import VERSION

@@ -9,28 +9,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from statex.checkpoint import Format, Reader, open_checkpoint
-from statex.checkpoint.formats.torch import TORCH
-from statex.checkpoint.input_file import Stored
-from statex.checkpoint.walks import leaves
+from statex.checkpoint.blobs.walks import leaves
+from statex.checkpoint.formats.torch.format import TORCH
+from statex.checkpoint.io.input_file import Stored
+from statex.core.header import Header, KeyPath, OpaqueInfo, TensorInfo
+from statex.core.paths import Address, joined, written
+from statex.core.progress import READING, Phases
+from statex.core.quoting import IN_MEMORY, show_label
 from statex.diagnostics import StatexError, diagnostic, fail, pointing_at
 from statex.diagnostics.codes import files as file_codes
 from statex.diagnostics.codes import names as name_codes
-from statex.diagnostics.quoting import IN_MEMORY, show_label
-from statex.header import Header, KeyPath, OpaqueInfo, TensorInfo
-from statex.nesting import state_header
-from statex.paths import Address, joined, written
-from statex.progress import READING, Phases
-from statex.rebuilding import list_on_the_way, occupied, target_at, tree_of
-from statex.roots import find_root, root_at
 from statex.session.sources import links_of
+from statex.trees.envelope import state_header
+from statex.trees.rebuilding import list_on_the_way, occupied, target_at, tree_of
+from statex.trees.roots import find_root, root_at
 
 if TYPE_CHECKING:
-    from statex.dsl.graph import SourceKey
+    from statex.core.source import Span
     from statex.dsl.parts import Part
+    from statex.dsl.plan.graph import SourceKey
     from statex.dsl.resolve import Resolved
     from statex.grammar import tree
     from statex.session.request import InputSpec, Request, State
-    from statex.source import Span
 
 
 class Opened:
@@ -184,7 +184,7 @@ class Inputs:
     def written_flat(self) -> str:
         """Return the statement that writes the state without dicts in it."""
         # What has no rules, such as `statex show`, has no need of the language.
-        from statex.dsl.written import show_rules
+        from statex.dsl.keys.quoting import show_rules
         from statex.grammar import factory as make
 
         return show_rules(make.root(written(self.main.tree, self.root), flat=True))

@@ -23,12 +23,12 @@ from statex.checkpoint import (
     never_copied,
     other_files,
 )
+from statex.core.source import Span
 from statex.diagnostics import Diagnostic, Note, StatexError, diagnostic, fail
 from statex.diagnostics.codes import files as codes
 from statex.session.report import is_report
 from statex.session.request import OutputSpec, Request
 from statex.session.sources import folder_of, is_set, names_read
-from statex.source import Span
 
 _SHARD = 5_000_000_000
 

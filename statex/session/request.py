@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from statex.core.header import Header
+from statex.core.paths import Address
+from statex.core.source import Source, Span
 from statex.dsl.parts import Outside, Part
-from statex.header import Header
-from statex.paths import Address
-from statex.rulefiles import Load, read_include
-from statex.source import Source, Span
+from statex.grammar.rulefiles import Load, read_include
 
 if TYPE_CHECKING:
-    from statex.execute.target import Target
+    from statex.execute.verify.target import Target
 
 PathLike = str | os.PathLike[str]
 State = Mapping[str, Any] | Header | PathLike

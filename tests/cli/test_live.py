@@ -11,7 +11,7 @@ import pytest
 
 from statex.cli.live import Line, Plain
 from statex.cli.pace import Pace, show_time
-from statex.progress import Progress
+from statex.core.progress import Progress
 
 GIB = 1 << 30
 

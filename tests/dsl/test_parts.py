@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 import statex
 from statex import StatexError
+from statex.core.source import Source
 from statex.diagnostics import Diagnostic
-from statex.dsl.parameters import Given
+from statex.dsl.expressions.parameters import Given
 from statex.dsl.parts import Outside, Part, addresses, short_names, stem_of
 from statex.dsl.resolve import resolve
 from statex.grammar import parse
-from statex.rulefiles import includes_from, read_include, read_rules
-from statex.source import Source
+from statex.grammar.rulefiles import includes_from, read_include, read_rules
 
 STATE = {"a.w": torch.full((2,), 3.0), "b.w": torch.full((2,), 5.0)}
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 import statex
-from statex.dsl.parameters import Given
+from statex.core.source import Source
+from statex.dsl.expressions.parameters import Given
 from statex.dsl.parts import Outside, Part, stem_of
 from statex.dsl.resolve import Kind, Resolved, resolve
 from statex.grammar import parse
-from statex.source import Source
 
 STATE = {"a.w": torch.ones(2, 2), "a.0.q": torch.ones(2), "a.1.q": torch.ones(2)}
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from statex.core.source import Source
 from statex.grammar import factory as make
 from statex.grammar import parse_lossless, parse_text, tree
 from statex.grammar.factory import NOWHERE
 from statex.grammar.formatter import same_tree
-from statex.source import Source
 
 words = st.sampled_from(["a", "b1", "_x", "heads", "w", "layers", "set", "part", "where", "first", "in_"])
 names = st.builds(make.name, words)

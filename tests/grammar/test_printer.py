@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from statex import StatexError
+from statex.core.source import Source, Span
 from statex.grammar import factory as make
 from statex.grammar import parse_lossless, parse_text, tree
 from statex.grammar.factory import NOWHERE
@@ -20,7 +21,6 @@ from statex.grammar.formatter import format_text, same_tree
 from statex.grammar.messages import VERBS
 from statex.grammar.printer import show, show_flat
 from statex.grammar.terminals import grammar_text
-from statex.source import Source, Span
 from tests.grammar.random_trees import programs, typed_in
 from tests.grammar.trees import plain, plain_text, walk
 from tests.test_documents import ROOT, blocks

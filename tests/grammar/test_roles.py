@@ -8,9 +8,9 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import pytest
 
+from statex.core.source import Source, Span
 from statex.grammar import parse, terms, tree
 from statex.grammar.roles import FIELDS, Role, has_current, of
-from statex.source import Source, Span
 
 NODES: set[type] = {
     one for module in (tree, terms) for one in vars(module).values() if isinstance(one, type) and is_dataclass(one)

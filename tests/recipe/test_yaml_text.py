@@ -10,8 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from statex.yaml_places import places
-from statex.yaml_text import BadYaml, Entry, Fields, Items, Limits, Node, Scalar, parse_yaml, plain, resolve
+from statex.core.yaml_places import places
+from statex.core.yaml_text import BadYaml, Entry, Fields, Items, Limits, Node, Scalar, parse_yaml, plain, resolve
 
 LIMITS = Limits(1 << 20, 20_000)
 

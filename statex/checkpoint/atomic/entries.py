@@ -18,10 +18,10 @@ from typing import Any, NoReturn
 from statex.checkpoint.atomic.moves import Identity, Move
 from statex.checkpoint.atomic.names import journal_of
 from statex.checkpoint.atomic.renames import is_beside
-from statex.checkpoint.strict_json import parse
+from statex.checkpoint.formats.strict_json import parse
+from statex.core.record import record
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
-from statex.record import record
 
 LARGEST = 4 << 20
 """Bytes that a journal may have."""

@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 
 from statex.checkpoint.atomic.renames import aside, remove, rename_new, swap
-from statex.record import record
+from statex.core.record import record
 
 
 @record

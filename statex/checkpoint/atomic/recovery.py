@@ -14,10 +14,10 @@ from statex.checkpoint.atomic.moves import Move, Standing
 from statex.checkpoint.atomic.names import journal_of, journals_beside
 from statex.checkpoint.atomic.renames import remove, sync
 from statex.checkpoint.atomic.signals import held_signals
+from statex.core.record import record
 from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.codes import lints
-from statex.record import record
 
 
 @record

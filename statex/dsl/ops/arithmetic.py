@@ -8,13 +8,13 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
+from statex.core.dtypes import BOOL, DType, Kind
+from statex.core.header import TensorType
+from statex.core.strides import Tiling
 from statex.diagnostics.codes import types as codes
+from statex.diagnostics.torch_dtypes import torch_dtype
 from statex.dsl.ops.base import Aliasing, ArgKind, Fault, Inverse, Operation, Parameter, no_scratch
 from statex.dsl.ops.typing import broadcast, computable, fillable, one_dtype, sized
-from statex.dtypes import BOOL, DType, Kind
-from statex.header import TensorType
-from statex.strides import Tiling
-from statex.torch_dtypes import torch_dtype
 
 Operand = TensorType | int | float
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any, ClassVar, Final
 
+from statex.core.header import TensorType
+from statex.core.record import record
+from statex.core.strides import Tiling
 from statex.diagnostics.codes import Code
-from statex.header import TensorType
-from statex.record import record
-from statex.strides import Tiling
 
 
 class ArgKind(Enum):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from statex.core.dtypes import BY_NAME, DType
+from statex.core.header import TensorType
 from statex.diagnostics.codes import types as codes
 from statex.diagnostics.suggest import did_you_mean
 from statex.dsl.ops.base import REQUIRED, ArgKind, Fault, Operation, Parameter, show_value, whole
-from statex.dtypes import BY_NAME, DType
-from statex.header import TensorType
 
 _KIND_NAMES = {
     ArgKind.TENSOR: "a tensor",

@@ -7,11 +7,11 @@ from functools import reduce
 from itertools import accumulate
 from typing import Any
 
+from statex.core.header import TensorType
+from statex.core.strides import Tiling, joined, stacked
 from statex.diagnostics.codes import types as codes
 from statex.dsl.ops.base import Aliasing, ArgKind, Fault, Inverse, Operation, Parameter, no_scratch
 from statex.dsl.ops.typing import computable, dim_of, flat_pieces, not_empty_dim, one_dtype, sized
-from statex.header import TensorType
-from statex.strides import Tiling, joined, stacked
 
 _X = Parameter("x", ArgKind.TENSOR)
 _XS = Parameter("tensors", ArgKind.TENSORS)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from math import ceil, isfinite
 from typing import Any
 
+from statex.core.dtypes import FLOAT32, DType, Kind
+from statex.core.header import TensorType
+from statex.core.strides import Fill, Tiling
 from statex.diagnostics.codes import types as codes
+from statex.diagnostics.torch_dtypes import torch_dtype
 from statex.dsl.ops.base import Aliasing, ArgKind, Fault, Operation, Parameter, no_scratch
 from statex.dsl.ops.typing import FLOAT8, fillable, sized
-from statex.dtypes import FLOAT32, DType, Kind
-from statex.header import TensorType
-from statex.strides import Fill, Tiling
-from statex.torch_dtypes import torch_dtype
 
 _SIZE = Parameter("size", ArgKind.INTS, doc="the shape")
 _DTYPE = Parameter("dtype", ArgKind.DTYPE, FLOAT32, doc="the dtype, f32 unless given", keyword_only=True)

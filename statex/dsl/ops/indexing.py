@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from statex.core.dtypes import INT64
+from statex.core.header import TensorType
+from statex.core.strides import Tiling
 from statex.diagnostics.codes import types as codes
 from statex.dsl.ops.base import Aliasing, ArgKind, Fault, Index, Operation, Parameter, no_scratch
 from statex.dsl.ops.typing import move, not_empty_dim
-from statex.dtypes import INT64
-from statex.header import TensorType
-from statex.strides import Tiling
 
 _X = Parameter("x", ArgKind.TENSOR)
 _CATEGORY = "indexing"

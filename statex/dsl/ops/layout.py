@@ -5,11 +5,11 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+from statex.core.header import TensorType
+from statex.core.strides import Tiling, joined
 from statex.diagnostics.codes import types as codes
 from statex.dsl.ops.base import Aliasing, ArgKind, Fault, Inverse, Operation, Parameter, no_scratch
 from statex.dsl.ops.typing import dim_of, dims_of, move, not_empty_dim, sized
-from statex.header import TensorType
-from statex.strides import Tiling, joined
 
 _X = Parameter("x", ArgKind.TENSOR)
 _CATEGORY = "layout"

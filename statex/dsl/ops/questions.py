@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from statex.record import record
+from statex.core.record import record
 
 
 @record

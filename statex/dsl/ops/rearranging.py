@@ -7,11 +7,11 @@ from functools import lru_cache
 from math import prod
 from typing import Any
 
+from statex.core.dtypes import FLOAT32
+from statex.core.header import TensorType
+from statex.core.strides import Tiling
 from statex.diagnostics.codes import types as codes
 from statex.dsl.ops.base import Aliasing, ArgKind, Fault, Inverse, Operation, Parameter, no_scratch
-from statex.dtypes import FLOAT32
-from statex.header import TensorType
-from statex.strides import Tiling
 
 _ELLIPSIS = "…"
 Groups = tuple[tuple[str, ...], ...]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
+from statex.core.dtypes import FLOAT32, INT64, DType, Kind
+from statex.core.header import TensorType
 from statex.diagnostics.codes import types as codes
 from statex.dsl.ops.base import Aliasing, ArgKind, Fault, Operation, Parameter, no_scratch
 from statex.dsl.ops.typing import computable, dims_of, not_empty_dim, one_dtype, piece_size, pieces
-from statex.dtypes import FLOAT32, INT64, DType, Kind
-from statex.header import TensorType
 
 _X = Parameter("x", ArgKind.TENSOR)
 _DIM = Parameter("dim", ArgKind.INTS, None, doc="the dims that go away, all unless given")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from math import floor, isfinite
 from typing import Any
 
+from statex.core.dtypes import Kind
+from statex.core.header import TensorType
+from statex.core.strides import Fill, Tiling, joined
 from statex.diagnostics.codes import types as codes
 from statex.dsl.ops.base import Aliasing, ArgKind, Fault, Operation, Parameter, no_scratch
 from statex.dsl.ops.typing import FLOAT8, fillable, sized
-from statex.dtypes import Kind
-from statex.header import TensorType
-from statex.strides import Fill, Tiling, joined
 
 _X = Parameter("x", ArgKind.TENSOR)
 _CATEGORY = "resizing"

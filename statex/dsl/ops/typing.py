@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from math import inf, isfinite, isnan, prod
 from typing import Any
 
+from statex.core.dtypes import DType, Kind
+from statex.core.header import TensorType
 from statex.diagnostics.codes import types as codes
 from statex.dsl.ops.base import Fault
-from statex.dtypes import DType, Kind
-from statex.header import TensorType
 
 _LARGEST = 2**62
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from statex.core.source import Source, Span
 from statex.diagnostics import Diagnostic
+from statex.dsl.keys.patterns import Pattern
+from statex.dsl.keys.templates import Template
 from statex.dsl.parts import Part
-from statex.dsl.patterns import Pattern
-from statex.dsl.templates import Template
 from statex.grammar import tree
-from statex.source import Source, Span
 
 
 class Kind(Enum):

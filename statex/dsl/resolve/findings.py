@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from statex.core.source import Source, Span
 from statex.diagnostics import Collector, Label, StatexError
 from statex.dsl.bounds import Bounds
-from statex.dsl.patterns import Pattern
+from statex.dsl.keys.patterns import Pattern
+from statex.dsl.keys.templates import Template
 from statex.dsl.resolve.definitions import Definition, Kind
-from statex.dsl.templates import Template
 from statex.grammar import parse, tree
-from statex.source import Source, Span
 
 Load = Callable[[str, str], Source]
 """Reads the rule file that a path in a folder names."""

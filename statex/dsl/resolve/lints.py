@@ -6,7 +6,7 @@ from collections.abc import Container
 
 from statex.diagnostics import Diagnostic, diagnostic
 from statex.diagnostics.codes import lints
-from statex.dsl import questions
+from statex.dsl.expressions import questions
 from statex.dsl.resolve.definitions import Definition, Kind
 from statex.dsl.resolve.findings import Findings
 from statex.dsl.resolve.terms import Terms

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass, field
 
+from statex.core.source import Span
 from statex.diagnostics import diagnostic
 from statex.diagnostics.codes import names as codes
+from statex.dsl.expressions.scope import TARGET, taken_by_language
 from statex.dsl.resolve.definitions import Definition, Kind
 from statex.dsl.resolve.findings import Findings
-from statex.dsl.scope import TARGET, taken_by_language
 from statex.grammar import tree
-from statex.source import Span
 
 MACRO = "a macro"
 INCLUDED = "an included file"

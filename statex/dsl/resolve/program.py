@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from statex import garbage
+from statex.core import garbage
 from statex.diagnostics import StatexError, diagnostic
 from statex.diagnostics.codes import names as codes
 from statex.diagnostics.suggest import did_you_mean
-from statex.dsl.parameters import known_type
+from statex.dsl.expressions.parameters import known_type
+from statex.dsl.keys.patterns import compile_pattern
 from statex.dsl.parts import Outside, Part, stem_of
-from statex.dsl.patterns import compile_pattern
 from statex.dsl.resolve.definitions import Definition, Kind, Resolved
 from statex.dsl.resolve.findings import Findings, Load
 from statex.dsl.resolve.lints import lint_captures, lint_names

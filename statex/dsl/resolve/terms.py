@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from statex.core.dtypes import BY_NAME
+from statex.core.source import Span
 from statex.diagnostics import StatexError, diagnostic
 from statex.diagnostics.codes import names as codes
 from statex.diagnostics.suggest import did_you_mean
-from statex.dsl import questions
-from statex.dsl.captures import CaptureKind, CaptureType
+from statex.dsl.expressions import questions
+from statex.dsl.expressions.scope import CONSTANTS, CURRENT, QUERY_NAMES, unknown_input, unknown_parameter
+from statex.dsl.keys.captures import CaptureKind, CaptureType
+from statex.dsl.keys.patterns import compile_pattern
+from statex.dsl.keys.templates import compile_template, no_current
 from statex.dsl.ops import OPERATIONS, WORDS
-from statex.dsl.patterns import compile_pattern
 from statex.dsl.resolve.calls import check_call
 from statex.dsl.resolve.definitions import Definition, Kind
 from statex.dsl.resolve.names import Names
-from statex.dsl.scope import CONSTANTS, CURRENT, QUERY_NAMES, unknown_input, unknown_parameter
 from statex.dsl.suggestions import unknown_name
-from statex.dsl.templates import compile_template, no_current
-from statex.dtypes import BY_NAME
 from statex.grammar import tree
 from statex.grammar.walk import nodes
-from statex.source import Span
 
 
 @dataclass(slots=True)

@@ -7,14 +7,14 @@ from itertools import product
 
 from statex.diagnostics import StatexError, diagnostic, fail
 from statex.diagnostics.codes import keys as codes
-from statex.dsl import operators
-from statex.dsl.compiler import Compiler
-from statex.dsl.evaluate import Context, Evaluator
-from statex.dsl.graph import SourceKey
-from statex.dsl.matches import Clause, Match
-from statex.dsl.plan import Change, Same
-from statex.dsl.scope import Scope
-from statex.dsl.state import Entry, Outcome, output_of
+from statex.dsl.compile.compiler import Compiler
+from statex.dsl.compile.match import Clause, Match
+from statex.dsl.compile.state import Entry, Outcome, output_of
+from statex.dsl.expressions import scalars
+from statex.dsl.expressions.evaluate import Context, Evaluator
+from statex.dsl.expressions.scope import Scope
+from statex.dsl.plan.graph import SourceKey
+from statex.dsl.plan.plan import Change, Same
 from statex.dsl.values import describe, is_unknown
 from statex.grammar import tree
 
@@ -118,7 +118,7 @@ def expect_each(compiler: Compiler, node: tree.ExpectEach, scope: Scope) -> None
             if match.entry.value is None or is_unknown(wanted):
                 continue
             actual = match.entry.value.shape if node.subject == "shape" else match.entry.value.dtype
-            if operators.binary(node.operator, actual, wanted, node.value.span):
+            if scalars.binary(node.operator, actual, wanted, node.value.span):
                 continue
         except StatexError as error:
             compiler.report(error, match.case)

@@ -10,6 +10,8 @@ from enum import IntEnum
 from functools import partial
 from typing import Any
 
+from statex.core.record import record
+from statex.core.source import Span
 from statex.grammar import tree
 from statex.grammar.comments import Comments
 from statex.grammar.printing.layout import (
@@ -26,8 +28,6 @@ from statex.grammar.printing.layout import (
     indent,
 )
 from statex.grammar.printing.spelling import show_number, show_pattern, show_reference, show_string
-from statex.record import record
-from statex.source import Span
 
 
 class Level(IntEnum):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from statex.record import record
+from statex.core.record import record
 
 CONTINUED = 4
 """Columns by which a line that goes on is indented."""

@@ -6,8 +6,9 @@ import math
 import re
 from collections.abc import Callable
 
+from statex.core.quoting import show_text
+from statex.core.source import Span
 from statex.diagnostics import StatexError
-from statex.diagnostics.quoting import show_text
 from statex.grammar.quoted import MARKS, in_double_quotes, unquoted
 from statex.grammar.terminals import terminal
 from statex.grammar.tree import (
@@ -27,7 +28,6 @@ from statex.grammar.tree import (
     String,
     Text,
 )
-from statex.source import Span
 
 ShowField = Callable[[Field], str]
 """Writes what stands in the braces of an integer expression."""

@@ -7,11 +7,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from statex.core.source import Span
 from statex.grammar import tree
 from statex.grammar.printing.expressions import Expressions, Level, Shown
 from statex.grammar.printing.layout import Clause, Comment, Doc, clauses, concat, flat, group, indent
 from statex.grammar.printing.spelling import is_main, show_choice, show_path, show_piece, show_string
-from statex.source import Span
 
 Part = tuple[Span, str, Callable[[], Shown]]
 """A part of a statement that may begin a line: its place, the word it begins with, and what makes the rest."""

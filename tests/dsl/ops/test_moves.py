@@ -11,13 +11,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 
+from statex.core.dtypes import BY_NAME, DType
+from statex.core.header import TensorType, contiguous
+from statex.core.strides import Tiling
 from statex.dsl.ops import OPERATIONS
 from statex.dsl.ops.base import Fault
-from statex.dtypes import BY_NAME, DType
-from statex.header import TensorType, contiguous
-from statex.strides import Tiling
+from tests.core.tilings import filled
 from tests.dsl.ops.strategies import CALLS
-from tests.tilings import filled
 
 INT64 = BY_NAME["i64"]
 MOVING = sorted(name for name, operation in OPERATIONS.items() if operation.moves is not None)

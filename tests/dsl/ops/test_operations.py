@@ -14,12 +14,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from statex.core.dtypes import BY_NAME, DType
+from statex.core.header import TensorType
+from statex.core.source import Source
 from statex.dsl.ops import OPERATIONS, QUERIES
 from statex.dsl.ops.base import ArgKind, Fault, Operation
-from statex.dtypes import BY_NAME, DType
 from statex.grammar.parser import parse
-from statex.header import TensorType
-from statex.source import Source
 from tests.dsl.ops.strategies import CALLS, DTYPES, as_tensors
 
 pytestmark = pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")

@@ -12,7 +12,7 @@ import torch
 import statex
 from statex.dsl.ops import OPERATIONS, Operation
 from statex.dsl.ops.base import Aliasing
-from statex.execute.values import Values
+from statex.execute.kernels.by_torch import Values
 
 PACKAGE = Path(statex.__file__).parent
 ROOMS = ("dsl", "execute", "session", "checkpoint")
@@ -74,9 +74,9 @@ def test_results_share_memory_where_an_operation_says_so(name: str, value: str) 
 ALLOWED: Mapping[tuple[str, str], str] = {
     ("dsl/statements/around.py", "add"): "the statement `add`",
     ("dsl/statements/assign.py", "add"): "the statement `add`",
-    ("checkpoint/pickle_machine.py", "add"): "what a pickle does to a set",
-    ("checkpoint/pickle_reader.py", "add"): "what a pickle does to a set",
-    ("checkpoint/pickle_writer.py", "add"): "what a pickle does to a set",
+    ("checkpoint/formats/torch/pickle_machine.py", "add"): "what a pickle does to a set",
+    ("checkpoint/formats/torch/pickle_reader.py", "add"): "what a pickle does to a set",
+    ("checkpoint/formats/torch/pickle_writer.py", "add"): "what a pickle does to a set",
 }
 """Strings that are no operations, though one has the name."""
 
