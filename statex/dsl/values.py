@@ -70,10 +70,10 @@ def has_tensor(value: Value) -> bool:
 
 
 def flatten_tensors(value: Value) -> Iterator[TensorValue]:
-    """Yield the tensors of a tensor or of tuples of them, in order."""
+    """Yield the tensors among a value and, of a tuple, its items, in order."""
     if isinstance(value, TensorValue):
         yield value
-    else:
+    elif isinstance(value, tuple):
         for item in value:
             yield from flatten_tensors(item)
 

@@ -175,8 +175,7 @@ def _bound(operation: type[Operation], site: CallSite) -> dict[str, Any]:
     leading = operation.leading()
     positional = [_as_plain(value) for value, _ in site.positional]
     if leading is not None and leading.kind is ArgKind.TENSORS and leading.name not in site.named:
-        tensors = [t for value in positional if has_tensor(value) for t in flatten_tensors(value)]
-        positional = [*tensors, *(value for value in positional if not has_tensor(value))]
+        positional.sort(key=lambda value: not has_tensor(value))
     return bind(operation, positional, {name: _as_plain(value) for name, (value, _) in site.named.items()})
 
 
