@@ -15,7 +15,6 @@ from statex.diagnostics.codes import recipes as codes
 from statex.diagnostics.suggest import did_you_mean, join_words
 from statex.dsl.expressions.parameters import Given, overridden, paths_in, reach, to_python
 from statex.dsl.parts import Outside, Part, stem_of
-from statex.dsl.values import Value
 from statex.grammar import parse
 from statex.grammar.rulefiles import LIBRARY, Load, read_include, read_rules
 from statex.recipe import model
@@ -300,7 +299,7 @@ def _unknown(kind: str, option: str, given: Mapping[str, object], known: Mapping
             )
 
 
-def _in_file(content: Mapping[str, Any], one: model.FromFile, path: Path) -> Value:
+def _in_file(content: Mapping[str, Any], one: model.FromFile, path: Path) -> object:
     """Return the value at a dotted path of a file of parameters; messages name the path, never what is there."""
     try:
         return reach(content, one.key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from statex.core.dtypes import DType, Kind
 from statex.core.record import record
@@ -14,11 +14,12 @@ from statex.diagnostics.codes import names as codes
 from statex.diagnostics.codes import types as type_codes
 from statex.dsl.expressions.operand_help import Operand, mend
 from statex.dsl.ops import OPERATIONS, bind
-from statex.dsl.ops.base import REQUIRED, ArgKind, Fault, Operation
+from statex.dsl.ops.base import REQUIRED, ArgKind, Fault, IndexItem, Operation
 from statex.dsl.plan.graph import Graph
 from statex.dsl.values import (
     UNKNOWN,
     PatternValue,
+    Tensors,
     TensorValue,
     Value,
     describe,
@@ -28,8 +29,8 @@ from statex.dsl.values import (
     is_unknown,
 )
 
-Given = tuple[Value, Span]
-"""An argument and where it was written."""
+Given: TypeAlias = "tuple[Value | tuple[IndexItem, ...], Span]"
+"""An argument (of a subscript, its indices) and where it was written."""
 
 _TENSOR_KINDS = (ArgKind.TENSOR, ArgKind.OPERAND)
 
@@ -71,7 +72,8 @@ def call_operation(operation: type[Operation], site: CallSite, graph: Graph) -> 
     operation = _for_several(operation, site)
     leading = operation.leading()
     if leading is not None and leading.kind is not ArgKind.TENSORS:
-        tuples = [given for given in (*site.positional, *site.named.values()) if is_tensors(given[0])]
+        given = (*site.positional, *site.named.values())
+        tuples = [(value, span) for value, span in given if is_tensors(value)]
         if tuples:
             count = _common_length(tuples)
             return tuple(call_operation(operation, _item(site, number), graph) for number in range(count))
@@ -120,7 +122,7 @@ def _for_several(operation: type[Operation], site: CallSite) -> type[Operation]:
     return OPERATIONS[other] if other is not None and several else operation
 
 
-def _common_length(tuples: Sequence[Given]) -> int:
+def _common_length(tuples: Sequence[tuple[Tensors, Span]]) -> int:
     first = len(tuples[0][0])
     for value, span in tuples[1:]:
         if len(value) != first:
@@ -179,7 +181,7 @@ def _bound(operation: type[Operation], site: CallSite) -> dict[str, Any]:
     return bind(operation, positional, {name: _as_plain(value) for name, (value, _) in site.named.items()})
 
 
-def _as_plain(value: Value) -> Any:
+def _as_plain(value: object) -> Any:
     return value.text if isinstance(value, PatternValue) else value
 
 

@@ -12,7 +12,7 @@ from statex.core.source import Span
 from statex.diagnostics.codes import types as codes
 from statex.dsl.ops import TURNING
 from statex.dsl.ops.base import Fault
-from statex.dsl.values import TensorValue, Value, flatten_tensors, has_tensor
+from statex.dsl.values import TensorValue, flatten_tensors, has_tensor
 
 _WIDE = (BY_NAME["float32"], BY_NAME["float64"])
 _KINDS = (Kind.BOOL, Kind.INT, Kind.FLOAT, Kind.COMPLEX)
@@ -23,7 +23,7 @@ _KINDS = (Kind.BOOL, Kind.INT, Kind.FLOAT, Kind.COMPLEX)
 class Operand:
     """A tensor, or several, that a call was given; `stage` is the name of the operation where none is written."""
 
-    value: Value
+    value: object
     span: Span
     stage: str = ""
 
@@ -109,7 +109,7 @@ def _cast(operands: Sequence[Operand], fits: Fits, own: DType | None) -> tuple[S
     return one.span, [f"write `{written}`" if written is not None else f"cast it first: `cast(it, {wide})`"]
 
 
-def _tensors(value: Value) -> list[TensorValue]:
+def _tensors(value: object) -> list[TensorValue]:
     return list(flatten_tensors(value)) if has_tensor(value) else []
 
 
@@ -129,6 +129,6 @@ def _turnable(operands: Sequence[Operand]) -> list[int]:
     return sorted(matrices, key=lambda n: (bool(operands[n].stage) or operands[n].span.text == "it", -n))
 
 
-def _turned(value: Value) -> TensorValue:
+def _turned(value: object) -> TensorValue:
     assert isinstance(value, TensorValue)
     return replace(value, shape=value.shape[::-1])

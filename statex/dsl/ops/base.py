@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import Any, ClassVar, Final
+from types import EllipsisType
+from typing import Any, ClassVar, Final, TypeAlias
 
 from statex.core.header import TensorType
 from statex.core.record import record
@@ -67,11 +68,15 @@ class Fault(Exception):
 
 @record
 class Index:
-    """A slice in a subscript; the other indices are ints, tuples of ints, `None` and `Ellipsis`."""
+    """A slice in a subscript."""
 
     start: int | None
     stop: int | None
     step: int | None
+
+
+IndexItem: TypeAlias = int | tuple[int, ...] | Index | EllipsisType | None
+"""What stands between the commas of a subscript."""
 
 
 @record

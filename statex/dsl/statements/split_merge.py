@@ -26,7 +26,7 @@ from statex.dsl.keys.templates import Template
 from statex.dsl.ops import UNSTACKING
 from statex.dsl.plan.plan import Change
 from statex.dsl.statements.select import check_new
-from statex.dsl.values import TensorValue, Value, describe, is_tensors, is_unknown
+from statex.dsl.values import TensorValue, Value, describe, is_unknown
 from statex.grammar import factory as make
 from statex.grammar import tree
 
@@ -235,7 +235,10 @@ def _split_one(
 def _pieces(node: tree.Split, value: Value, slots: int, counted: bool) -> list[TensorValue | None] | None:
     if is_unknown(value):
         return None
-    if not is_tensors(value) or not all(isinstance(piece, TensorValue) for piece in value):
+    pieces: list[TensorValue | None] = []
+    if isinstance(value, tuple):
+        pieces += [piece for piece in value if isinstance(piece, TensorValue)]
+    if not isinstance(value, tuple) or not pieces or len(pieces) < len(value):
         fail(
             codes.PIECES,
             f"a `split` needs pieces, and this gives {describe(value)}",
@@ -250,7 +253,7 @@ def _pieces(node: tree.Split, value: Value, slots: int, counted: bool) -> list[T
             also=[(node.targets[0].span.to(node.targets[-1].span), f"{slots} to fill")],
             values=[f"{node.value.span.text} = {describe(value)}"],
         )
-    return list(value)
+    return pieces
 
 
 # --- merge ------------------------------------------------------------------------------------------------------
