@@ -18,7 +18,7 @@ from statex.session.warnings import ALL, WAYS
 
 if TYPE_CHECKING:
     from statex.dsl.expressions.parameters import Given
-    from statex.dsl.parts import Outside, Part
+    from statex.dsl.parts import Outside, ProgramPart
     from statex.session.request import OutputSpec, Policy, Request, TargetSpec
 
 
@@ -85,22 +85,22 @@ def written(destination: str, writing: options.Writing, saying: options.Saying) 
     return output, policy
 
 
-def parts(rules: Sequence[Argument]) -> tuple[Part, ...]:
+def parts(rules: Sequence[Argument]) -> tuple[ProgramPart, ...]:
     """Return the parts of a program: each rule file is one, and so is each single rule."""
     from statex.core.source import Source
-    from statex.dsl.parts import Part, stem_of
+    from statex.dsl.parts import ProgramPart, stem_of
     from statex.grammar import parse
     from statex.grammar.rulefiles import read_rules
 
-    found: list[Part] = []
+    found: list[ProgramPart] = []
     several = sum(one.is_rule for one in rules) > 1
     for one in rules:
         if one.is_rule:
             name = f"<-e {1 + sum(part.shared for part in found)}>" if several else "<-e>"
-            found.append(Part(parse(Source(name, one.text)), shared=True))
+            found.append(ProgramPart(parse(Source(name, one.text)), shared=True))
         else:
             source = read_rules(one.text)
-            found.append(Part(parse(source), Path(one.text).parent.as_posix(), stem_of(source.name)))
+            found.append(ProgramPart(parse(source), Path(one.text).parent.as_posix(), stem_of(source.name)))
     return tuple(found)
 
 

@@ -22,7 +22,7 @@ from statex.dsl.compile.nested_result import nested_result
 from statex.dsl.compile.state import Entry, initial_state, output_of
 from statex.dsl.expressions.scope import Scope
 from statex.dsl.keys.quoting import is_plain, show_rules
-from statex.dsl.parts import Outside, Part, short_names
+from statex.dsl.parts import Outside, ProgramPart, short_names
 from statex.dsl.plan.ledger import unread
 from statex.dsl.plan.metadata import Metadata, exchanged, follow
 from statex.dsl.plan.plan import Plan
@@ -85,7 +85,7 @@ def compile_plan(
     return replace(plan, warnings=compiler.found.warnings)
 
 
-def _parameters(shared: Scope, scopes: Sequence[tuple[Part, Scope]]) -> dict[str, object]:
+def _parameters(shared: Scope, scopes: Sequence[tuple[ProgramPart, Scope]]) -> dict[str, object]:
     """Return the values of the program's names; one that has another value in a later file is `file.name` there."""
     found: dict[str, object] = {**shared.names()}
     short = short_names(part.stem for part, _ in scopes)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from statex.diagnostics import StatexError, diagnostic, fail
 from statex.diagnostics.codes import migrations as codes
-from statex.dsl.parts import Part, stem_of
+from statex.dsl.parts import ProgramPart, stem_of
 from statex.grammar import parse
 from statex.grammar.rulefiles import ENDING, read_rules
 from statex.migrating.chain import Chain, Kept, Step, check_steps
@@ -131,8 +131,8 @@ def _check_downs(folder: Path, ups: Mapping[str, int], found: Mapping[str, int])
             fail(codes.STEP_NAME, f"`{(folder / name).as_posix()}` undoes `{up}`, and there is no such step")
 
 
-def _read(path: Path) -> tuple[Part, ...]:
+def _read(path: Path) -> tuple[ProgramPart, ...]:
     source = read_rules(path)
     # Values that are for the file of a step alone are for what undoes it as well.
     stem = stem_of(source.name.removesuffix(DOWN))
-    return (Part(parse(source), path.parent.as_posix(), stem),)
+    return (ProgramPart(parse(source), path.parent.as_posix(), stem),)

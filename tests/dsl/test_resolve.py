@@ -11,7 +11,7 @@ import torch
 import statex
 from statex.core.source import Source
 from statex.dsl.expressions.parameters import Given
-from statex.dsl.parts import Outside, Part, stem_of
+from statex.dsl.parts import Outside, ProgramPart, stem_of
 from statex.dsl.resolve import Kind, Resolved, resolve
 from statex.grammar import parse
 
@@ -31,7 +31,7 @@ class Files:
 
 
 def resolved(text: str, outside: Outside | None = None, /, **files: str) -> Resolved:
-    found = resolve([Part(parse(Source("r.sx", text)))], Files(**files), outside or Outside())
+    found = resolve([ProgramPart(parse(Source("r.sx", text)))], Files(**files), outside or Outside())
     assert found.diagnostics == ()
     return found
 
@@ -106,7 +106,7 @@ def test_a_group_of_a_regular_expression_is_defined_where_it_is_named() -> None:
 
 def test_a_parameter_from_outside_is_defined_nowhere_in_the_rules() -> None:
     program = parse(Source("r.sx", "set a.w = it * scale"))
-    found = resolve([Part(program, shared=True)], Files(), Outside(params={"scale": Given(2)}))
+    found = resolve([ProgramPart(program, shared=True)], Files(), Outside(params={"scale": Given(2)}))
     assert found.definitions == ()
     assert [(span.text, one.kind) for span, one in found.uses.items()] == [("scale", Kind.PARAM)]
 
@@ -125,7 +125,7 @@ def test_the_other_tensor_of_expect_same_is_resolved() -> None:
 def test_a_file_is_read_and_parsed_once() -> None:
     files = Files(lib="include 'base.sx'", base="macro m() { drop a.w }")
     texts = ["include 'lib.sx'\ninclude 'base.sx'\nuse m()", "include 'lib.sx'\nuse m()"]
-    parts = [Part(parse(Source(f"{n}.sx", text)), stem=stem_of(f"{n}.sx")) for n, text in enumerate(texts)]
+    parts = [ProgramPart(parse(Source(f"{n}.sx", text)), stem=stem_of(f"{n}.sx")) for n, text in enumerate(texts)]
     found = resolve(parts, files, Outside())
     assert (found.diagnostics, sorted(files.read)) == ((), ["base.sx", "lib.sx"])
     assert {path: program.source.name for (_, path), program in found.programs.items()} == {

@@ -17,7 +17,7 @@ from statex.dsl.keys.quoting import show_rules
 from statex.dsl.plan.metadata import Metadata, follow
 from statex.dsl.plan.plan import Plan, Step
 from statex.grammar import factory as make
-from statex.grammar.tree import CaptureKind
+from statex.grammar.tree import CaptureForm
 
 
 def nested_result(
@@ -202,7 +202,7 @@ def _said(path: KeyPath, odd: str | int) -> str:
 def _odd_list(path: KeyPath, odd: str | int, steps: Sequence[Step], root: str, found: Collector) -> None:
     place = joined((*path, odd))
     taken = [step.span for step in steps for change in step.changes if _touches(change.before, change.after, place)]
-    numbered = make.pattern([f"{joined(path)}." if path else "", make.capture("i", CaptureKind.INT)])
+    numbered = make.pattern([f"{joined(path)}." if path else "", make.capture("i", CaptureForm.INT)])
     closing = f"close the gap after this: {show_rules(make.renumber(numbered))}"
     found.add(
         diagnostic(

@@ -20,7 +20,7 @@ from statex.dsl.ops.base import whole
 from statex.dsl.values import UNKNOWN, TensorValue, Value, describe, is_tensors, kind_of
 
 
-class Values(Protocol):
+class PlainValues(Protocol):
     """Where plain values of a nested checkpoint come from, and the texts beside its tensors."""
 
     def value_at(self, path: Address, span: Span) -> Value:
@@ -34,7 +34,7 @@ OF_PLAIN = frozenset(["value", "metadata", "lookup", "lookup_regex", "isqrt"])
 """The questions that are asked of plain values, and not of a tensor."""
 
 
-def ask(name: str, arguments: Sequence[Value], span: Span, values: Values, asked: Span | None = None) -> Value:
+def ask(name: str, arguments: Sequence[Value], span: Span, values: PlainValues, asked: Span | None = None) -> Value:
     """Return the answer to a question; its first argument is what is asked about, and `asked` where it is written.
 
     Raises:
@@ -138,7 +138,7 @@ def _matching(table: Mapping[str, Value], text: str, span: Span) -> str | None:
     return None
 
 
-def _value(arguments: Sequence[Value], span: Span, values: Values) -> Value:
+def _value(arguments: Sequence[Value], span: Span, values: PlainValues) -> Value:
     path = arguments[0] if 1 <= len(arguments) <= 2 else None
     if not _is_path(path):
         fail(
@@ -167,7 +167,7 @@ def _is_path(value: Value) -> TypeGuard[str | tuple[str | int, ...]]:
     )
 
 
-def _text(arguments: Sequence[Value], span: Span, values: Values) -> Value:
+def _text(arguments: Sequence[Value], span: Span, values: PlainValues) -> Value:
     if not 1 <= len(arguments) <= 2 or not isinstance(arguments[0], str):
         fail(codes.WRONG_KIND, "`metadata` takes the name of a text, and perhaps a default", span)
     try:

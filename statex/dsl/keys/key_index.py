@@ -14,7 +14,7 @@ from statex.grammar.tree import PatternKind
 
 
 @record
-class Found:
+class KeyMatch:
     """A key that a pattern matches, its captures, and a second reading where there is one."""
 
     key: str
@@ -158,12 +158,12 @@ class KeyIndex:
                 _put(self._trie, key)
         return self._trie
 
-    def find(self, pattern: Pattern, *, ambiguous_stars: bool = False) -> list[Found]:
+    def find(self, pattern: Pattern, *, ambiguous_stars: bool = False) -> list[KeyMatch]:
         """Return what a pattern matches; `other` is a second reading of a key (in its `*`s too, if asked)."""
         one = self._expression(pattern)
         if one is not None:
             texts = [(key, one.read(key)) for key in self._ranks]
-            return [Found(key, pattern.bound(read), None) for key, read in texts if read is not None]
+            return [KeyMatch(key, pattern.bound(read), None) for key, read in texts if read is not None]
         found = []
         candidates = self._candidates(pattern)
         # The ranks are a dict in the order of the ranks.
@@ -171,7 +171,7 @@ class KeyIndex:
         for key in ordered:
             read = pattern.readings(key, stars=ambiguous_stars)
             if read:
-                found.append(Found(key, read[0], read[1] if len(read) > 1 else None))
+                found.append(KeyMatch(key, read[0], read[1] if len(read) > 1 else None))
         return found
 
     def _expression(self, pattern: Pattern) -> OneWay | None:

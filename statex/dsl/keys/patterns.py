@@ -33,9 +33,9 @@ REGEX_SECONDS = 1.0
 _VARIANTS = 1000
 
 _KINDS = {
-    tree.CaptureKind.SEGMENTS: CaptureKind.SEGMENTS,
-    tree.CaptureKind.INT: CaptureKind.INT,
-    tree.CaptureKind.CHOICE: CaptureKind.CHOICE,
+    tree.CaptureForm.SEGMENTS: CaptureKind.SEGMENTS,
+    tree.CaptureForm.INT: CaptureKind.INT,
+    tree.CaptureForm.CHOICE: CaptureKind.CHOICE,
 }
 
 
@@ -268,7 +268,7 @@ def _dotted_choices(pieces: list[tree.Piece], captures: Mapping[str, CaptureType
 
 
 def _capture_type(piece: tree.Capture, first: CaptureType | None) -> CaptureType:
-    if piece.kind is tree.CaptureKind.PLAIN:
+    if piece.kind is tree.CaptureForm.PLAIN:
         return first or CaptureType(CaptureKind.SEGMENT)
     own = CaptureType(_KINDS[piece.kind], piece.choices)
     if first is not None and first != own:
@@ -448,7 +448,7 @@ def _hidden(pieces: tuple[tree.Piece, ...]) -> list[tree.Piece]:
         if isinstance(piece, tree.Star):
             result.append(tree.Capture(piece.span, f"%{number}"))
         elif isinstance(piece, tree.DoubleStar):
-            result.append(tree.Capture(piece.span, f"%{number}", tree.CaptureKind.SEGMENTS))
+            result.append(tree.Capture(piece.span, f"%{number}", tree.CaptureForm.SEGMENTS))
         else:
             result.append(_told(piece, f"%{number}"))
     return result

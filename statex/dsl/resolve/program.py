@@ -13,7 +13,7 @@ from statex.diagnostics.codes import names as codes
 from statex.diagnostics.suggest import did_you_mean
 from statex.dsl.expressions.parameters import known_type
 from statex.dsl.keys.patterns import compile_pattern
-from statex.dsl.parts import Outside, Part, stem_of
+from statex.dsl.parts import Outside, ProgramPart, stem_of
 from statex.dsl.resolve.definitions import Definition, Kind, Resolved
 from statex.dsl.resolve.findings import Findings, Load
 from statex.dsl.resolve.lints import lint_captures, lint_names
@@ -23,7 +23,7 @@ from statex.grammar import tree
 from statex.grammar.roles import Role, has_current, of
 
 
-def resolve(parts: Sequence[Part], load: Load, outside: Outside) -> Resolved:
+def resolve(parts: Sequence[ProgramPart], load: Load, outside: Outside) -> Resolved:
     """Return what a program means whatever the checkpoint: its names and patterns, and everything that is wrong.
 
     `load` reads the rule file a path in a folder names; each is read and parsed once.
@@ -32,7 +32,7 @@ def resolve(parts: Sequence[Part], load: Load, outside: Outside) -> Resolved:
         return _resolved(parts, Findings(load), outside)
 
 
-def _resolved(parts: Sequence[Part], findings: Findings, outside: Outside) -> Resolved:
+def _resolved(parts: Sequence[ProgramPart], findings: Findings, outside: Outside) -> Resolved:
     shared = Names(findings)
     shared.values.update((n, Definition(Kind.PARAM, n, v.span)) for n, v in outside.params.items())
     shared.inputs.update((n, Definition(Kind.INPUT, n, outside.places.get(n))) for n in outside.inputs)

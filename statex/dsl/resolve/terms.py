@@ -102,7 +102,7 @@ class Terms:
         try:
             compile_pattern(node, splice=self.splice)
             for capture in (piece for piece in node.pieces if isinstance(piece, tree.Capture)):
-                if capture.name == questions.KEY and capture.kind is tree.CaptureKind.PLAIN:
+                if capture.name == questions.KEY and capture.kind is tree.CaptureForm.PLAIN:
                     self.read.add(questions.KEY)
                     if not self.current:
                         no_current(capture.name, capture.span)

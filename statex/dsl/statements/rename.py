@@ -449,7 +449,7 @@ def renumber(compiler: Compiler, node: tree.Renumber, scope: Scope) -> Outcome |
 def _declared_last(node: tree.PatternNode) -> str:
     """Return the help for a pattern without an int: its last capture, declared as one."""
     last = next((p for p in reversed(node.pieces) if isinstance(p, tree.Capture)), None)
-    if last is None or last.span.source is not node.span.source or last.kind is not tree.CaptureKind.PLAIN:
+    if last is None or last.span.source is not node.span.source or last.kind is not tree.CaptureForm.PLAIN:
         return "declare the number: `renumber layers.{i:int}`"
     text, at = node.span.text, last.span.start - node.span.start
     return f"write `{text[:at]}{{{last.name}:int}}{text[at + len(last.span.text) :]}`"
