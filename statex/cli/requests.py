@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from statex.cli import options
-from statex.cli.arguments import ORDER, Argument, Divided, divided
+from statex.cli.arguments import ORDER, CommandArgument, Divided, divided
 from statex.core.paths import Address, path_from_text
 from statex.core.sizes import parse_size
 from statex.diagnostics.codes import all_codes, find_code
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 def arguments(ctx: typer.Context, names: Sequence[str], *, recipes: bool = False, optional: int = 0) -> Divided:
     """Return the arguments of a command by what they are; the arguments are those of `divided`."""
-    given: list[Argument] = ctx.meta[ORDER]
+    given: list[CommandArgument] = ctx.meta[ORDER]
     return divided(given, names, recipes=recipes, optional=optional)
 
 
 def request(
-    rules: Sequence[Argument],
+    rules: Sequence[CommandArgument],
     source: str | None,
-    program: options.Program,
+    program: options.ProgramOptions,
     aim: options.Aim,
     outputs: Sequence[OutputSpec] = (),
     policy: Policy | None = None,
@@ -85,7 +85,7 @@ def written(destination: str, writing: options.Writing, saying: options.Saying) 
     return output, policy
 
 
-def parts(rules: Sequence[Argument]) -> tuple[ProgramPart, ...]:
+def parts(rules: Sequence[CommandArgument]) -> tuple[ProgramPart, ...]:
     """Return the parts of a program: each rule file is one, and so is each single rule."""
     from statex.core.source import Source
     from statex.dsl.parts import ProgramPart, stem_of
@@ -117,7 +117,7 @@ def pairs(given: Sequence[str] | None, option: str, form: str = "NAME=VALUE") ->
     return found
 
 
-def outside(program: options.Program) -> Outside:
+def outside(program: options.ProgramOptions) -> Outside:
     """Return the values of parameters: of files, in order, and of `-D`, which wins."""
     from statex.dsl.expressions.parameters import Given
     from statex.dsl.parts import Outside

@@ -36,7 +36,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Step:
+class MigrationStep:
     """One migration: it makes layout `number` of the layout before; `down`, if it is there, undoes it.
 
     `digest` is that of its rules, whatever their comments and formatting.
@@ -57,7 +57,7 @@ class Chain:
     """
 
     label: str
-    steps: tuple[Step, ...]
+    steps: tuple[MigrationStep, ...]
     load: Kept
 
     @property
@@ -136,7 +136,9 @@ def _from_texts(
 ) -> Chain:
     kept = Kept(dict(files))
     steps = [(number, name, _parsed(up), _parsed(down)) for number, name, up, down in written]
-    return Chain(label, tuple(Step(number, name, up, digest(up, kept), down) for number, name, up, down in steps), kept)
+    return Chain(
+        label, tuple(MigrationStep(number, name, up, digest(up, kept), down) for number, name, up, down in steps), kept
+    )
 
 
 def _parsed(written: _Written) -> tuple[ProgramPart, ...]:
@@ -152,7 +154,7 @@ def chain_of(parts: Sequence[ProgramPart], label: str = "") -> Chain:
     name = label or " + ".join(part.program.source.name for part in parts)
     kept = Kept()
     check_steps(parts, kept)
-    return Chain(name, (Step(1, name, tuple(parts), digest(parts, kept)),), kept)
+    return Chain(name, (MigrationStep(1, name, tuple(parts), digest(parts, kept)),), kept)
 
 
 def check_steps(parts: Sequence[ProgramPart], load: Kept) -> None:

@@ -12,7 +12,7 @@ from statex.diagnostics.codes import migrations as codes
 from statex.dsl.parts import ProgramPart, stem_of
 from statex.grammar import parse
 from statex.grammar.rulefiles import ENDING, read_rules
-from statex.migrating.chain import Chain, Kept, Step, check_steps
+from statex.migrating.chain import Chain, Kept, MigrationStep, check_steps
 from statex.migrating.digest import digest
 
 DOWN = f".down{ENDING}"
@@ -48,7 +48,7 @@ def read_chain(folder: str | os.PathLike[str]) -> Chain:
         check_steps(down_parts, kept)
     return Chain(
         path.as_posix(),
-        tuple(Step(number, name, up, digest(up, kept), down) for number, name, up, down in steps),
+        tuple(MigrationStep(number, name, up, digest(up, kept), down) for number, name, up, down in steps),
         kept,
     )
 

@@ -14,7 +14,7 @@ from statex.dsl.parts import ProgramPart
 from statex.grammar import tree
 
 
-class Kind(Enum):
+class NameKind(Enum):
     """What a name stands for."""
 
     PARAM = "param"
@@ -37,7 +37,7 @@ class Definition:
     A definition is equal to itself alone.
     """
 
-    kind: Kind
+    kind: NameKind
     name: str
     span: Span | None
 
