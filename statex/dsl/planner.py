@@ -144,8 +144,10 @@ def _metadata(compiler: Compiler, entries: Sequence[tuple[str, Entry]]) -> Metad
     own, whole, prefix = compiler.header, compiler.whole.metadata, compiler.prefix
     if own.metadata is None or whole is None:
         return None
-    born = [(key, entry.born[len(prefix) :]) for key, entry in entries if entry.born is not None]
-    followed = follow(own.metadata, own.entries, born)
+    module_sources = [
+        (key, entry.module_source[len(prefix) :]) for key, entry in entries if entry.module_source is not None
+    ]
+    followed = follow(own.metadata, own.entries, module_sources)
     return exchanged(whole, prefix, followed) if prefix else followed
 
 
@@ -165,7 +167,7 @@ def _lint_ties(compiler: Compiler, entries: Mapping[str, Entry]) -> None:
         return
     results: dict[object, dict[object, str]] = {}
     for key, entry in entries.items():
-        results.setdefault(entry.roots, {}).setdefault(entry.tie, key)
+        results.setdefault(entry.input_tie, {}).setdefault(entry.tie, key)
     for memory, keys in tied.items():
         ties = results.get(("source", "", 0, memory), {})
         if len(ties) > 1:

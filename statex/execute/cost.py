@@ -73,7 +73,7 @@ def _read_again(blobs: Iterable[Moved], records: bool) -> int:
     """
     reach: dict[Stored, int] = {}
     for run in [run for blob in blobs for run in blob.runs]:
-        if not run.is_whole and run.stored.due:
+        if not run.is_whole and run.stored.unverified:
             before = reach.setdefault(run.stored, 0)
             reach[run.stored] = before + run.nbytes if run.start == before else before
     return sum(stored.nbytes for stored, end in reach.items() if not records or end < stored.nbytes)

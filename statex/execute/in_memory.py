@@ -80,14 +80,14 @@ class InMemoryRun:
             tensor = torch.nn.Parameter(tensor, requires_grad=output.requires_grad)
         elif output.requires_grad:
             tensor.requires_grad_()
-        if isinstance(output.attributes, dict) and output.born is not None:
-            before = vars(self.load(SourceKey("", 0, output.born)))
+        if isinstance(output.attributes, dict) and output.module_source is not None:
+            before = vars(self.load(SourceKey("", 0, output.module_source)))
             vars(tensor).update({name: before[name] for name in output.attributes if name in before})
         return tensor
 
     def _device(self, output: Output) -> Any:
-        if output.born is not None:
-            return self._device_of(SourceKey("", 0, output.born))
+        if output.module_source is not None:
+            return self._device_of(SourceKey("", 0, output.module_source))
         assert output.value is not None
         if self.plan.graph.has_source(output.value):
             return None

@@ -157,7 +157,7 @@ class Stream:
                 size = info.type.dtype.itemsize
                 runs.append(ByteRun(info.handle, info.offset * size, info.span * size))
         gathers = self._gathers(moved)
-        checked = {run.stored for run in runs if run.stored.due and not run.is_whole}
+        checked = {run.stored for run in runs if run.stored.unverified and not run.is_whole}
         checked |= {stored for gather in gathers for stored in gather.checked_apart}
         read = sum([run.nbytes for run in runs]) + sum([gather.read for gather in gathers])
         return read + sum(stored.nbytes for stored in checked)

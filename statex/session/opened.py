@@ -244,7 +244,7 @@ class Inputs:
             StatexError: SX604.
         """
         handles = (getattr(leaf, "handle", None) for reader in self.readers for leaf in leaves(reader.tree))
-        due = {id(one): one for one in handles if isinstance(one, Stored) and one.due}.values()
+        due = {id(one): one for one in handles if isinstance(one, Stored) and one.unverified}.values()
         added = phases.phase(READING, sum(one.nbytes for one in due))
         for one in due:
             one.check(added)

@@ -89,7 +89,7 @@ class Gather:
     @property
     def checked_apart(self) -> list[Stored]:
         """The storages that are read once more, for checksums that are due: of others, all bytes come by together."""
-        due = [stored for stored in self.stored if stored.due]
+        due = [stored for stored in self.stored if stored.unverified]
         blocks = self._blocks() if due else []
         whole = {id(read.source) for block in blocks[:1] for read in _reads(block) if self._is_whole(read)}
         return [stored for stored in due if len(blocks) != 1 or id(stored) not in whole]
@@ -132,7 +132,7 @@ class Gather:
         step = read.row * size
         for number, start in enumerate(read.starts()):
             file.read_into(base + start * size, data[number * step : (number + 1) * step])
-        if stored.due and self._is_whole(read):
+        if stored.unverified and self._is_whole(read):
             stored.compare(crc32(data))
         array = self._array(data)
         if read.is_dense:

@@ -118,7 +118,7 @@ class OutputFile:
         if self._earlier is not None:
             extent = self._earlier.extent(run)
             self._earlier.note(run, self.path, self.position)
-        due = check and stored.due
+        due = check and stored.unverified
         if not due and not compute:
             self._copy(extent)
             return 0

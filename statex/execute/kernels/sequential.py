@@ -74,7 +74,7 @@ class SequentialBytes:
     def _due(self) -> dict[int, int]:
         sums = {}
         for number, run in enumerate(self._runs):
-            if run.stored.due and run.is_whole:
+            if run.stored.unverified and run.is_whole:
                 sums[number] = 0
             else:
                 run.stored.check()
