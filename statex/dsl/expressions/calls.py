@@ -14,7 +14,7 @@ from statex.diagnostics.codes import names as codes
 from statex.diagnostics.codes import types as type_codes
 from statex.dsl.expressions.operand_help import Operand, mend
 from statex.dsl.ops import OPERATIONS, bind
-from statex.dsl.ops.base import REQUIRED, ArgKind, Fault, IndexItem, Operation
+from statex.dsl.ops.base import REQUIRED, ArgKind, IndexItem, Operation, OperationError
 from statex.dsl.plan.graph import Graph
 from statex.dsl.values import (
     UNKNOWN,
@@ -147,8 +147,8 @@ def _typed_call(operation: type[Operation], site: CallSite, graph: Graph) -> Val
         bound = _bound(operation, site)
         _check_known(operation, bound)
         result = operation.infer(**bound)
-    except Fault as fault:
-        _report(operation, site, fault)
+    except OperationError as error:
+        _report(operation, site, error)
     return graph.call(operation.name, bound, result)
 
 
@@ -156,7 +156,7 @@ def _check_known(operation: type[Operation], bound: Mapping[str, Any]) -> None:
     """Refuse tensors whose elements nobody knows here, and dtypes of such results.
 
     Raises:
-        Fault: SX403.
+        OperationError: SX403.
     """
     for name, value in bound.items():
         dtypes = [one.dtype for one in flatten_tensors(value)] if has_tensor(value) else [value]
@@ -165,14 +165,14 @@ def _check_known(operation: type[Operation], bound: Mapping[str, Any]) -> None:
         raw = next((one for one in dtypes if isinstance(one, DType) and one.kind is Kind.RAW), None)
         if raw is not None:
             headline = f"`{operation.name}` is not defined for {raw}, whose tensors are only moved, as bytes"
-            raise Fault(type_codes.DTYPE, headline, name)
+            raise OperationError(type_codes.DTYPE, headline, name)
 
 
 def _bound(operation: type[Operation], site: CallSite) -> dict[str, Any]:
     """Return a value for every parameter of an operation.
 
     Raises:
-        Fault: SX404, SX405.
+        OperationError: SX404, SX405.
     """
     leading = operation.leading()
     positional = [_as_plain(value) for value, _ in site.positional]
@@ -185,14 +185,14 @@ def _as_plain(value: object) -> Any:
     return value.text if isinstance(value, PatternValue) else value
 
 
-def _report(operation: type[Operation], site: CallSite, fault: Fault) -> NoReturn:
+def _report(operation: type[Operation], site: CallSite, error: OperationError) -> NoReturn:
     given = [*site.positional, *site.named.values()]
     operands = [Operand(value, span, operation.name if span == site.name_span else "") for value, span in given]
-    argument = _argument_span(operation, site, fault.argument)
-    place, helps = mend(fault, argument, operands, lambda changed: _has_type(operation, site, changed), site.own)
+    argument = _argument_span(operation, site, error.argument)
+    place, helps = mend(error, argument, operands, lambda changed: _has_type(operation, site, changed), site.own)
     values = dict.fromkeys(f"{_label(span, site)} = {describe(value)}" for value, span in given if has_tensor(value))
     shown = [*values][:_SHOWN] + ([f"and {len(values) - _SHOWN} more"] if len(values) > _SHOWN else [])
-    fail(fault.code, fault.headline, place, values=["   ".join(shown)] if shown else (), help=helps)
+    fail(error.code, error.headline, place, values=["   ".join(shown)] if shown else (), help=helps)
 
 
 def _has_type(operation: type[Operation], site: CallSite, changed: Mapping[int, TensorValue]) -> bool:
@@ -202,7 +202,7 @@ def _has_type(operation: type[Operation], site: CallSite, changed: Mapping[int, 
     named = {name: (changed.get(count + n, v), span) for n, (name, (v, span)) in enumerate(site.named.items())}
     try:
         operation.infer(**_bound(operation, replace(site, positional=positional, named=named)))
-    except Fault:
+    except OperationError:
         return False
     return True
 

@@ -10,7 +10,7 @@ from statex.core.header import TensorType
 from statex.diagnostics import fail
 from statex.diagnostics.codes import types as codes
 from statex.dsl.ops import OPERATIONS
-from statex.dsl.ops.base import ArgKind, Fault
+from statex.dsl.ops.base import ArgKind, OperationError
 from statex.dsl.plan.graph import Graph, InputTensor, OperationCall, Ref, ResultPiece, Settled, SourceKey
 from statex.execute.kernels.laying_out import laid_out
 from statex.execute.shortage import told
@@ -91,8 +91,8 @@ def run_call(node: OperationCall, argument: Callable[[Any], Any]) -> Any:
         try:
             with told(f"`{operation.name}`", nbytes):
                 return operation.run(torch, **_on_one_device(arguments, torch))
-        except Fault as fault:
-            fail(fault.code, f"`{operation.name}`: {fault.headline}", help=fault.help or ())
+        except OperationError as error:
+            fail(error.code, f"`{operation.name}`: {error.headline}", help=error.help or ())
         except RuntimeError as error:
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             fail(codes.TORCH_REFUSES, f"torch cannot compute `{operation.name}`: {reason}")
