@@ -95,11 +95,16 @@ def _how_far(index: KeyIndex, pattern: Pattern, gone: Mapping[str, Change]) -> I
     if count and text:
         verb = "matches" if count == 1 else "match"
         segments = "segment there is" if len(following) == 1 else "segments there are"
-        then = f"; the next {segments} {join_words(following, limit=6)}" if following else ", and nothing follows there"
+        then = f"; the next {segments} {_segments(following)}" if following else ", and nothing follows there"
         yield f"{counted(count, 'key')} {verb} up to `{text}`{then}"
     elif len(index):
         whose = "the keys" if pattern.node.input is None else f"the keys of `{pattern.node.input}`"
-        yield f"{whose} begin with {join_words(following, limit=6)}"
+        yield f"{whose} begin with {_segments(following)}"
+
+
+def _segments(segments: Iterable[str]) -> str:
+    """List segments; an empty one is shown as the text it is."""
+    return join_words([segment or "''" for segment in segments], limit=6)
 
 
 def _seen(match: Match) -> str:
