@@ -15,7 +15,7 @@ from statex.checkpoint.blobs.earlier import Earlier
 from statex.checkpoint.blobs.output_file import OutputFile, put
 from statex.checkpoint.blobs.walks import leaves
 from statex.checkpoint.blobs.write_plan import FilePlan, WritePlan
-from statex.checkpoint.filenames import Names
+from statex.checkpoint.filenames import FileNames
 from statex.checkpoint.formats.base import Format
 from statex.checkpoint.sparse import check_sparse
 from statex.checkpoint.unread import refuse_unread
@@ -45,7 +45,7 @@ class Options:
     force: bool = False
     folder: bool = False
     shard_size: int | None = None
-    names: Names | None = None
+    names: FileNames | None = None
     check: bool = False
     keep_crc: bool = False
     notes: Mapping[str, str] = field(default_factory=dict)

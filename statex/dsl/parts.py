@@ -12,7 +12,7 @@ from statex.grammar import tree
 
 
 @dataclass(frozen=True)
-class Part:
+class ProgramPart:
     """A stretch of a program in one text.
 
     A rule file is a scope of its own; what is `shared` (single rules, blocks of a recipe) is one scope together, in

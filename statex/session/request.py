@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from statex.core.header import Header
 from statex.core.paths import Address
 from statex.core.source import Source, Span
-from statex.dsl.parts import Outside, Part
+from statex.dsl.parts import Outside, ProgramPart
 from statex.grammar.rulefiles import Load, read_include
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class Request:
     """
 
     state: InputSpec
-    parts: tuple[Part, ...] = ()
+    parts: tuple[ProgramPart, ...] = ()
     inputs: Mapping[str, tuple[InputSpec, ...]] = field(default_factory=dict)
     outside: Outside = field(default_factory=Outside)
     target: TargetSpec | Target | None = None
