@@ -47,7 +47,7 @@ def _values(names: list[str]) -> Callable[[Any], Any]:
 def _equality(values: Callable[[Any], Any]) -> Callable[[Any, object], bool]:
     def equal(self: Any, other: object) -> bool:
         if other.__class__ is not self.__class__:
-            return NotImplemented
+            return NotImplemented  # type: ignore[no-any-return]
         return bool(values(self) == values(other))
 
     return equal

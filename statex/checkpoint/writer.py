@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +22,14 @@ from statex.checkpoint.walks import leaves
 from statex.checkpoint.write_plan import Derived, FilePlan, WritePlan
 from statex.header import TensorInfo
 from statex.progress import Watch
+from statex.record import node
 
 if TYPE_CHECKING:
     from statex.checkpoint.atomic.staging import Staged
     from statex.checkpoint.atomic.transaction import Transaction
 
 
-@dataclass(frozen=True)
+@node
 class Options:
     """How an output is written.
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from statex.dsl.parameters import Given
 from statex.grammar import tree
+from statex.record import node
 from statex.source import Span
 
 
-@dataclass(frozen=True)
+@node
 class Part:
     """A stretch of a program in one text.
 
@@ -27,7 +28,7 @@ class Part:
     shared: bool = False
 
 
-@dataclass(frozen=True)
+@node
 class Outside:
     """What a program is given from outside.
 
