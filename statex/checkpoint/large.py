@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+_SHARE = 5
+"""An output is large from this part of the available memory on: so much, and no more, Linux lets stand unwritten before
+it makes writers wait for the disk (vm.dirty_ratio)."""
 _FILE_SYSTEMS = ("ext4",)
 """Where this is known to pay. Others may share the blocks of two files, which is faster than any copy."""
 
 
 def is_large(folder: Path, nbytes: int) -> bool:
-    """Say whether an output of so many bytes in a folder is to be written past the page cache.
-
-    It is if it does not fit: what fits is written sooner through the page cache (benchmarks/ablation.py).
-    """
+    """Say whether an output of so many bytes in a folder is to be written past the page cache."""
     memory = _available()
-    return memory is not None and nbytes > memory and _file_system(folder) in _FILE_SYSTEMS
+    return memory is not None and nbytes > memory // _SHARE and _file_system(folder) in _FILE_SYSTEMS
 
 
 def memory_there_is() -> int | None:
