@@ -32,21 +32,21 @@ HERE = Path(__file__)
 
 def no_writeback() -> None:
     """Leave all writing to the sync at the end."""
-    from statex.checkpoint import writeback
+    from statex.checkpoint.io import writeback
 
     writeback.Writeback.add = lambda self, count: None  # type: ignore[method-assign]
 
 
 def no_reserve() -> None:
     """Let files grow as bytes come."""
-    from statex.checkpoint import output_file
+    from statex.checkpoint.blobs import output_file
 
     output_file.reserve = lambda fd, nbytes: None
 
 
 def no_ahead() -> None:
     """Compute and write in turn."""
-    from statex.checkpoint import output_file
+    from statex.checkpoint.blobs import output_file
 
     @contextmanager
     def in_turn(items: Iterator[Any]) -> Iterator[Iterator[Any]]:

@@ -16,14 +16,14 @@ from statex.version import VERSION
 
 if TYPE_CHECKING:
     from statex.api import Rules, compare, compile, convert, diff, load, open, quote, read_header, verify
+    from statex.core.foreign import Foreign
+    from statex.core.progress import Progress
     from statex.diagnostics import Diagnostic, StatexError
-    from statex.dsl.plan import Plan
+    from statex.dsl.plan.plan import Plan
     from statex.embedding import attach, detach, migrate, migrate_state, migrations
-    from statex.execute.verify import Comparison
-    from statex.foreign import Foreign
+    from statex.execute.verify.verification import Comparison
     from statex.migrating.chain import Chain
     from statex.migrating.hooks import StatexWarning
-    from statex.progress import Progress
     from statex.session.compared import Compared
     from statex.session.conversion import Conversion
     from statex.session.lazy import Checkpoint
@@ -64,13 +64,13 @@ _OWNERS = {
     "Chain": "migrating.chain",
     "Checkpoint": "session.lazy",
     "Compared": "session.compared",
-    "Comparison": "execute.verify",
+    "Comparison": "execute.verify.verification",
     "Conversion": "session.conversion",
     "Diagnostic": "diagnostics",
-    "Foreign": "foreign",
+    "Foreign": "core.foreign",
     "StatexError": "diagnostics",
-    "Plan": "dsl.plan",
-    "Progress": "progress",
+    "Plan": "dsl.plan.plan",
+    "Progress": "core.progress",
     "StatexWarning": "migrating.hooks",
     "attach": "embedding",
     "detach": "embedding",

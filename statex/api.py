@@ -10,30 +10,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from statex.checkpoint import known_format
+from statex.core.header import Header
+from statex.core.paths import Address
+from statex.core.progress import Progress, teller
+from statex.core.source import Source
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import lints
 from statex.diagnostics.codes import target as target_codes
-from statex.dsl.given import params
-from statex.dsl.parameters import Given
-from statex.dsl.parts import Outside, Part, stem_of
-from statex.dsl.plan import Plan
-from statex.dsl.written import show_key
+from statex.dsl.compile.given import params
+from statex.dsl.expressions.parameters import Given
+from statex.dsl.keys.quoting import show_key
+from statex.dsl.parts import Outside, ProgramPart, stem_of
+from statex.dsl.plan.plan import Plan
 from statex.grammar import parse, tree
-from statex.header import Header
-from statex.paths import Address
-from statex.progress import Progress, teller
-from statex.rulefiles import read_rules
+from statex.grammar.rulefiles import read_rules
 from statex.session.format_warnings import texts_in_memory
 from statex.session.lazy import Checkpoint
 from statex.session.opened import header_of
 from statex.session.request import InputSpec, OutputSpec, PathLike, Policy, Request, State, TargetSpec, as_members
 from statex.session.session import Session, check
-from statex.source import Source
 
 if TYPE_CHECKING:
     from statex.diagnostics import Diagnostic
-    from statex.execute.verify import Comparison
+    from statex.execute.verify.verification import Comparison
     from statex.session.compared import Compared
     from statex.session.conversion import Conversion
 
@@ -45,7 +45,7 @@ def load(path: PathLike) -> Rules:
         StatexError: 1xx with every syntax error, SX222 where the file cannot be read.
     """
     source = read_rules(path)
-    return Rules([Part(parse(source), Path(path).parent.as_posix(), stem_of(source.name))])
+    return Rules([ProgramPart(parse(source), Path(path).parent.as_posix(), stem_of(source.name))])
 
 
 def compile(rules: Any, *, name: str = "<rules>", folder: PathLike = ".") -> Rules:
@@ -60,7 +60,7 @@ def compile(rules: Any, *, name: str = "<rules>", folder: PathLike = ".") -> Rul
     if isinstance(rules, Rules):
         return rules
     if isinstance(rules, str) and not (rules.endswith(".sx") and len(rules.split()) == 1):
-        return Rules([Part(_parsed(name, rules), os.fspath(folder))])
+        return Rules([ProgramPart(_parsed(name, rules), os.fspath(folder))])
     if isinstance(rules, str | os.PathLike):
         return load(rules)
     if not isinstance(rules, Sequence):
@@ -94,7 +94,7 @@ def quote(key: str) -> str:
 class Rules:
     """A parsed program: one text, or several that follow one another; it knows no checkpoint yet."""
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[ProgramPart]) -> None:
         self.parts = tuple(parts)
 
     def __repr__(self) -> str:
@@ -116,6 +116,8 @@ class Rules:
 
     def check(self) -> None:
         """Check everything that does not need a checkpoint: names, captures, operations, in every branch.
+
+        Names that nothing uses are no errors: they are among the warnings of a plan (SX925, SX926).
 
         Raises:
             StatexError: every such error at once.
@@ -338,8 +340,8 @@ def compare(state: State, target: Any = None, *, like: State | None = None, root
     Raises:
         StatexError: SX502 and SX503 for a target that cannot be had, 6xx for files.
     """
-    from statex.execute.verify import compare as compare_types
-    from statex.execute.verify import types_of
+    from statex.execute.verify.verification import compare as compare_types
+    from statex.execute.verify.verification import types_of
 
     if target is None and like is None:
         fail(target_codes.NO_TARGET, "there is nothing to compare with")

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import statex
+from statex.core.source import Source
 from statex.diagnostics.codes.registry import all_codes
 from statex.recipe.read import parse_recipe
-from statex.source import Source
 
 BY_ID = {code.id: code for code in all_codes()}
 COMMANDS = {code.id for code in all_codes() if re.match(r"statex[ .]|torch\.save|\{'a'|\w+: \{", code.example)}

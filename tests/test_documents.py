@@ -19,11 +19,14 @@ from jsonschema import Draft202012Validator
 
 import statex
 from statex import StatexError
+from statex.core.source import Source
 from statex.dsl.ops import OPERATIONS, QUERIES
+from statex.dsl.parts import Outside
+from statex.dsl.resolve import resolve
 from statex.grammar.messages import VERBS
+from statex.grammar.rulefiles import read_include
 from statex.recipe.read import parse_recipe
 from statex.recipe.schema import schema_text
-from statex.source import Source
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -49,6 +52,21 @@ RECIPES = {
 @pytest.mark.parametrize("rules", blocks(README, "sx") + blocks(LANGUAGE, "sx"))
 def test_rules_are_right(rules: str) -> None:
     statex.compile(rules).check()
+
+
+@pytest.mark.parametrize("rules", blocks(README, "sx") + blocks(LANGUAGE, "sx"))
+def test_rules_use_what_they_name(rules: str) -> None:
+    assert check(statex.compile(rules)) == ()
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.glob("examples/**/*.sx")), ids=lambda file: file.name)
+def test_examples_use_what_they_name(file: Path) -> None:
+    assert check(statex.load(file)) == ()
+
+
+def check(rules: statex.Rules) -> tuple[statex.Diagnostic, ...]:
+    """Return the warnings of rules without a checkpoint."""
+    return resolve(rules.parts, read_include, Outside()).warnings
 
 
 def test_the_blocks_are_found() -> None:

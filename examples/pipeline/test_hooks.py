@@ -20,7 +20,8 @@ RULES = sorted((ROOT / "examples").rglob("*.sx"))
 # Parameters, inputs, `let`s and macros of the same names as in other files, and errors of their own.
 FURTHER = {
     "family.sx": "input head[]\nparam heads: float = 1.5\nlet k = 3\nset ** = it * heads * k + mean(head::{key})",
-    "single.sx": "input head root 'model'\nparam heads: list\nlet k = 'a'\ncopy head::{n} -> {n}.{$k}",
+    "single.sx": "input head root 'model'\nparam heads: list\nlet k = 'a'\n"
+    "copy head::{n} -> {n}.{$k}\nexpect 2 in heads",
     "macro.sx": "macro f(a) { drop {$a} }\nuse f('x')",
     "other_macro.sx": "root 'a'\nmacro f(a, b) { rename {$a} -> {$b} }\nuse f('x', 'y')",
     "undefined.sx": "set ** = it * k",

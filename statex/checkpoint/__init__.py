@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from statex.checkpoint.beside import OtherFile, copied_into, is_never_copied, never_copied, other_files, read_whole
-    from statex.checkpoint.filenames import KNOWN, OF_SETS, Names, is_index, is_stem, names_in, names_of, names_with
+    from statex.checkpoint.filenames import KNOWN, OF_SETS, FileNames, is_index, is_stem, names_in, names_of, names_with
     from statex.checkpoint.formats.base import Format
     from statex.checkpoint.formats.registry import format_for, format_of_name, known_format
-    from statex.checkpoint.large import is_large, memory_there_is
+    from statex.checkpoint.formats.sharded import entries, holds_just, shards_in
+    from statex.checkpoint.io.large import is_large, memory_there_is
     from statex.checkpoint.opening import entry_of, open_checkpoint
     from statex.checkpoint.output import check_output, check_space
     from statex.checkpoint.reader import Reader
-    from statex.checkpoint.sharded import entries, holds_just, shards_in
     from statex.checkpoint.writer import Options, arrange, stage_checkpoint, write_checkpoint
 
 __all__ = [
     "KNOWN",
     "OF_SETS",
+    "FileNames",
     "Format",
-    "Names",
     "Options",
     "OtherFile",
     "Reader",
@@ -57,7 +57,7 @@ _OWNERS = {
     "KNOWN": "filenames",
     "Format": "formats.base",
     "OF_SETS": "filenames",
-    "Names": "filenames",
+    "FileNames": "filenames",
     "Options": "writer",
     "OtherFile": "beside",
     "Reader": "reader",
@@ -65,14 +65,14 @@ _OWNERS = {
     "check_output": "output",
     "check_space": "output",
     "copied_into": "beside",
-    "entries": "sharded",
+    "entries": "formats.sharded",
     "entry_of": "opening",
     "format_for": "formats.registry",
     "format_of_name": "formats.registry",
-    "holds_just": "sharded",
+    "holds_just": "formats.sharded",
     "is_index": "filenames",
-    "is_large": "large",
-    "memory_there_is": "large",
+    "is_large": "io.large",
+    "memory_there_is": "io.large",
     "is_stem": "filenames",
     "known_format": "formats.registry",
     "names_in": "filenames",
@@ -83,7 +83,7 @@ _OWNERS = {
     "never_copied": "beside",
     "other_files": "beside",
     "read_whole": "beside",
-    "shards_in": "sharded",
+    "shards_in": "formats.sharded",
     "stage_checkpoint": "writer",
     "write_checkpoint": "writer",
 }

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from statex.checkpoint.atomic.renames import sync
 from statex.checkpoint.filenames import is_weights
-from statex.checkpoint.sharded import entries
+from statex.checkpoint.formats.sharded import entries
+from statex.core.record import node
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
-from statex.record import node
 
 _OPEN = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
 _DIGEST = re.compile(r"[0-9a-f]{64}")

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from statex.dtypes import ALL, BY_NAME, FLOAT4X2, DType
-from statex.record import record
+from statex.core.dtypes import ALL, BY_NAME, FLOAT4X2, DType
+from statex.core.record import record
 
 
 class Global:
@@ -47,7 +47,7 @@ class Global:
 
 
 @dataclass(slots=True, eq=False)
-class Call:
+class ForeignCall:
     """A call that torch makes when it loads the file: a function of the table below, its arguments, its state."""
 
     function: Global

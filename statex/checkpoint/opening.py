@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from statex.checkpoint.filenames import is_index
-from statex.checkpoint.formats.base import Format, Found
+from statex.checkpoint.formats.base import Format, ProbedFile
 from statex.checkpoint.formats.registry import FORMATS
-from statex.checkpoint.formats.safetensors import SAFETENSORS
-from statex.checkpoint.input_file import InputFile
+from statex.checkpoint.formats.safetensors.format import SAFETENSORS
+from statex.checkpoint.io.input_file import InputFile
 from statex.checkpoint.reader import Reader
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
@@ -57,7 +57,7 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Reader:
         assert format is not None, "any other folder is read through a file in it"
         return format.open_folder(path).of(format)
     if is_index(path.name):
-        from statex.checkpoint.sharded import ShardedReader
+        from statex.checkpoint.formats.sharded import ShardedReader
 
         reader = ShardedReader(path, _open_file)
         return reader.of(next((shard.format for shard in reader.shards.values()), SAFETENSORS))
@@ -73,7 +73,7 @@ def entry_of(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     if not os.path.isdir(path) or _of_folder(path) is not None:
         return path
-    from statex.checkpoint.sharded import in_folder
+    from statex.checkpoint.formats.sharded import in_folder
 
     return in_folder(path)
 
@@ -87,7 +87,7 @@ def _open_file(path: Path) -> Reader:
     try:
         if not file.size:
             fail(codes.NOT_A_CHECKPOINT, f"`{path}` is empty")
-        found = Found(path, file)
+        found = ProbedFile(path, file)
         format = next((one for one in FORMATS if one.sniff(found)), None)
         if format is None:
             _refuse(path, found.head)

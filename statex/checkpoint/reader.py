@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from statex.checkpoint.input_file import InputFile
+from statex.checkpoint.io.input_file import InputFile
 
 if TYPE_CHECKING:
     from statex.checkpoint.formats.base import Format
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Reader(ABC):
     """An opened checkpoint; a context manager.
 
-    `tree` is what the file holds with each tensor replaced by its `TensorInfo` (see `statex.nesting`), whose `handle`
-    is the `Stored` bytes that its offset and strides are over.
+    `tree` is what the file holds with each tensor replaced by its `TensorInfo` (see `statex.trees.envelope`), whose
+    `handle` is the `Stored` bytes that its offset and strides are over.
     """
 
     format: Format

@@ -7,10 +7,10 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from statex.checkpoint.contents import OutTensor
+from statex.checkpoint.blobs.contents import OutTensor
+from statex.checkpoint.blobs.write_plan import FileLayout, FilePlan
 from statex.checkpoint.filenames import usual_names
 from statex.checkpoint.formats.base import Format
-from statex.checkpoint.write_plan import FileLayout, FilePlan
 
 if TYPE_CHECKING:
     from statex.checkpoint.writer import Options

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from statex.core.record import record
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.suggest import join_words
-from statex.record import record
 
 
 @record

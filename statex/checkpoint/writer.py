@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from statex.checkpoint.atomic.renames import create
 from statex.checkpoint.beside import OtherFile, copied_into
-from statex.checkpoint.contents import Blob, OutTensor
-from statex.checkpoint.crc import crc32
-from statex.checkpoint.earlier import Earlier
-from statex.checkpoint.filenames import Names
+from statex.checkpoint.blobs.contents import OutTensor
+from statex.checkpoint.blobs.earlier import Earlier
+from statex.checkpoint.blobs.output_file import OutputFile, put
+from statex.checkpoint.blobs.walks import leaves
+from statex.checkpoint.blobs.write_plan import FilePlan, WritePlan
+from statex.checkpoint.filenames import FileNames
 from statex.checkpoint.formats.base import Format
-from statex.checkpoint.output_file import OutputFile
 from statex.checkpoint.sparse import check_sparse
 from statex.checkpoint.unread import refuse_unread
-from statex.checkpoint.walks import leaves
-from statex.checkpoint.write_plan import Derived, FilePlan, WritePlan
-from statex.header import TensorInfo
-from statex.progress import Watch
-from statex.record import node
+from statex.core.header import TensorInfo
+from statex.core.progress import Watch
+from statex.core.record import node
 
 if TYPE_CHECKING:
     from statex.checkpoint.atomic.staging import Staged
@@ -47,7 +46,7 @@ class Options:
     force: bool = False
     folder: bool = False
     shard_size: int | None = None
-    names: Names | None = None
+    names: FileNames | None = None
     check: bool = False
     keep_crc: bool = False
     notes: Mapping[str, str] = field(default_factory=dict)
@@ -150,23 +149,3 @@ def write_file(path: Path, plan: FilePlan, options: Options) -> None:
         file.finish()
     finally:
         file.close()
-
-
-def put(file: OutputFile, plan: FilePlan, *, check: bool = False) -> None:
-    """Write the parts of a file; `check` compares every input byte that has a checksum with it."""
-    file.reserve(plan.nbytes)
-    sums: dict[Blob | Derived, int] = {}
-    for part in plan.parts:
-        content = part.content
-        if file.position != part.offset:
-            raise AssertionError(f"{part.what} is at {file.position}, and was planned at {part.offset}")
-        if isinstance(content, bytes):
-            file.write(content)
-        elif isinstance(content, Derived):
-            data = content.make(sums)
-            sums[content] = crc32(data)
-            file.write(data)
-        else:
-            # A value without elements is not even computed.
-            found = file.write_blob(content, crc=plan.checksums, check=check) if content.nbytes else 0
-            sums[content] = found or 0

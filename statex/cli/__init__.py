@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         try:
             install()
-            from statex import garbage
+            from statex.core import garbage
 
             garbage.leave()  # what is imported is kept as well
             # torch's threads would keep their cores busy between two computations, and those are needed to write.

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import typer
 
-from statex.cli.arguments import ORDER, Argument
+from statex.cli.arguments import ORDER, CommandArgument
 
 _WORD = re.compile(r"[\w.:]*\Z")
 
@@ -39,7 +39,7 @@ def in_rule(ctx: typer.Context, incomplete: str) -> list[str]:
     return [before + name + scope + one for one in _continued(path, key, root)] if path is not None else []
 
 
-def _paths(given: Sequence[Argument]) -> Iterator[str]:
+def _paths(given: Sequence[CommandArgument]) -> Iterator[str]:
     return (one.text for one in given if not (one.is_rule or one.names_rules or one.names_recipe))
 
 
@@ -76,10 +76,10 @@ def _continued(path: str, prefix: str, root: str | None) -> list[str]:
 def _keys(path: str, root: str | None) -> list[str]:
     """Return the keys of a checkpoint that can be written without quotes."""
     from statex.checkpoint import open_checkpoint
-    from statex.dsl.written import is_plain
-    from statex.nesting import state_header
-    from statex.paths import path_from_text
-    from statex.roots import find_roots, root_at
+    from statex.core.paths import path_from_text
+    from statex.dsl.keys.quoting import is_plain
+    from statex.trees.envelope import state_header
+    from statex.trees.roots import find_roots, root_at
 
     with open_checkpoint(path) as reader:
         tree = reader.tree

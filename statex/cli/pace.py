@@ -6,8 +6,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from statex.core.progress import PLANNING, Progress
 from statex.diagnostics.amounts import show_bytes
-from statex.progress import PLANNING, Progress
 
 Clock = Callable[[], float]
 _SURE = 1.0

@@ -15,9 +15,9 @@ from statex.cli.output import escape, print_diagnostics, print_json
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.render import to_json
 from statex.diagnostics.suggest import join_words
-from statex.dsl.plan_around import around_lines
-from statex.dsl.plan_data import plan_data
-from statex.dsl.plan_text import plan_lines, totals
+from statex.dsl.plan.around import around_lines
+from statex.dsl.plan.data import plan_data
+from statex.dsl.plan.text import plan_lines, totals
 from statex.session.conversion import Conversion, Written
 from statex.session.request import OutputSpec, Request
 

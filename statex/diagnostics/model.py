@@ -8,9 +8,9 @@ from dataclasses import replace
 from enum import Enum
 from typing import NoReturn
 
+from statex.core.record import record
+from statex.core.source import Span
 from statex.diagnostics.codes import Code
-from statex.record import record
-from statex.source import Span
 
 
 class Severity(Enum):

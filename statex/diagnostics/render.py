@@ -12,10 +12,10 @@ from dataclasses import replace
 from math import isfinite
 from typing import Any
 
+from statex.core.source import Source
 from statex.diagnostics.escape import escape
 from statex.diagnostics.model import Diagnostic, Label
 from statex.diagnostics.snippet import Snippet, display_width
-from statex.source import Source
 
 _COLOURS = {"error": "\x1b[1;31m", "warning": "\x1b[1;33m", "bold": "\x1b[1m", "blue": "\x1b[1;34m"}
 _RESET = "\x1b[0m"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 
+from statex.core.record import record
+from statex.core.source import Span
 from statex.diagnostics.escape import escape
-from statex.record import record
-from statex.source import Span
 
 _TAB = " " * 4
 _ELLIPSIS = "…"

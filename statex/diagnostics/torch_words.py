@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from statex.dtypes import BY_NAME
+from statex.core.dtypes import BY_NAME
 
 _DTYPES: Mapping[str, str] = {
     "fp64": "f64", "double": "f64", "fp32": "f32", "float": "f32", "single": "f32", "fp16": "f16", "half": "f16",

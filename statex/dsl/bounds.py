@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from statex.core.source import Span
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import names as codes
-from statex.source import Span
 
 STATEMENTS = 1_000_000
 """So many statements are carried out, those in macros and included files each time."""

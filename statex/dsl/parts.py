@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Any
 
-from statex.dsl.parameters import Given
+from statex.core.record import node
+from statex.core.source import Span
+from statex.dsl.expressions.parameters import Given
 from statex.grammar import tree
-from statex.record import node
-from statex.source import Span
 
 
 @node
-class Part:
+class ProgramPart:
     """A stretch of a program in one text.
 
     A rule file is a scope of its own; what is `shared` (single rules, blocks of a recipe) is one scope together, in

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterable
 
+from statex.core.dtypes import BY_NAME
+from statex.core.source import Span
 from statex.diagnostics import Diagnostic, diagnostic
 from statex.diagnostics.codes import names as codes
 from statex.diagnostics.suggest import did_you_mean
 from statex.diagnostics.torch_words import RANDOM, dtype_word, method_call, operation_word
+from statex.dsl.keys.quoting import show_tensor
 from statex.dsl.ops import OPERATIONS, QUERIES, WORDS
-from statex.dsl.written import show_tensor
-from statex.dtypes import BY_NAME
 from statex.grammar import tree
-from statex.source import Span
 
 _BY_INDEX = frozenset(("select", "slice", "item", "take"))
 """What indices are for here."""

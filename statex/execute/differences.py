@@ -11,12 +11,12 @@ from functools import partial
 from math import inf, isfinite, isnan, nan
 from typing import Any
 
-from statex.checkpoint.contents import Blob, Moved, OutTensor
+from statex.checkpoint.blobs.contents import Blob, Moved, OutTensor
+from statex.core.dtypes import DType, Kind
+from statex.core.record import record
 from statex.diagnostics.amounts import counted
-from statex.dtypes import DType, Kind
 from statex.execute.elements import Elements, cached, numbers, part_of
-from statex.execute.kernels import NUMPY
-from statex.record import record
+from statex.execute.kernels.by_numpy import NUMPY
 
 _PART = 1 << 24
 """Bytes that one thread compares at a time, of a large tensor or of several small ones."""

@@ -7,12 +7,12 @@ from collections.abc import Hashable, Mapping
 from operator import is_
 from typing import Any
 
+from statex.core.dtypes import BY_NAME
+from statex.core.header import OpaqueInfo, TensorInfo, TensorType
+from statex.core.paths import is_container
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
-from statex.dtypes import BY_NAME
-from statex.header import OpaqueInfo, TensorInfo, TensorType
-from statex.nesting import is_extra_state
-from statex.paths import is_container
+from statex.trees.envelope import is_extra_state
 
 
 def describe(value: Any) -> Any:

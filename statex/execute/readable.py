@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from statex.checkpoint.contents import Buffer, Made, OutTensor
-from statex.checkpoint.input_file import Stored
-from statex.checkpoint.walks import mapped
+from statex.checkpoint.blobs.contents import Made, OutTensor
+from statex.checkpoint.blobs.walks import mapped
+from statex.checkpoint.io.input_file import Buffer, Stored
+from statex.core.header import TensorInfo, TensorType, contiguous
 from statex.execute.heap import Heap
-from statex.header import TensorInfo, TensorType, contiguous
 
 
 def readable(info: TensorInfo, load: Callable[[], Any], heap: Heap) -> TensorInfo | OutTensor:

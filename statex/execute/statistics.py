@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from math import inf, sqrt
 from typing import Any
 
-from statex.checkpoint.contents import OutTensor
-from statex.dtypes import DType, Kind
+from statex.checkpoint.blobs.contents import OutTensor
+from statex.core.dtypes import DType, Kind
+from statex.core.progress import Add, unheard
 from statex.execute.elements import PIECE, Elements, cached, numbers
-from statex.execute.kernels import NUMPY
-from statex.progress import Add, unheard
+from statex.execute.kernels.by_numpy import NUMPY
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from statex.source import Source
+from statex.core.source import Source
 
 if TYPE_CHECKING:
     from statex.grammar.lossless import Lossless

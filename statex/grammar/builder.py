@@ -9,12 +9,12 @@ from typing import Any, Protocol
 from lark import Token, Transformer_NonRecursive, v_args
 from lark.tree import Meta
 
+from statex.core.source import Source, Span
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import syntax as codes
 from statex.grammar import tree
 from statex.grammar.pieces import parse_pieces, read_int
 from statex.grammar.quoted import unquoted
-from statex.source import Source, Span
 
 
 class ParseField(Protocol):

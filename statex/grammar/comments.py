@@ -6,8 +6,8 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
-from statex.record import record
-from statex.source import Span
+from statex.core.record import record
+from statex.core.source import Span
 
 _COMMENT = re.compile(r"#[^\n]*")
 _BLANK = " \t\f\r\n;"

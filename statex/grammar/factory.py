@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from statex.diagnostics.quoting import is_plain
+from statex.core.paths import path_from_text
+from statex.core.quoting import is_plain
+from statex.core.source import Source, Span
 from statex.grammar import tree
-from statex.paths import path_from_text
-from statex.source import Source, Span
 
 NOWHERE = Span(Source("<made>", ""), 0, 0)
 """The place of a node that stands in no text."""
@@ -46,7 +46,7 @@ def glob(text: str, input: str | None = None) -> tree.PatternNode:
     return pattern([stars.get(part, part) for part in re.split(r"(\*+)", text) if part], input)
 
 
-def capture(name: str, kind: tree.CaptureKind = tree.CaptureKind.PLAIN) -> tree.Capture:
+def capture(name: str, kind: tree.CaptureForm = tree.CaptureForm.PLAIN) -> tree.Capture:
     """Return `{name}`, or `{name:**}` or `{name:int}`."""
     return tree.Capture(NOWHERE, name, kind)
 

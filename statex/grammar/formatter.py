@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from statex.core.source import Source, Span
 from statex.diagnostics import StatexError
 from statex.grammar import parse_lossless
 from statex.grammar.lossless import Lossless
 from statex.grammar.printer import WIDTH, show_program
-from statex.source import Source, Span
 
 
 def format_text(source: Source, *, width: int = WIDTH) -> str:

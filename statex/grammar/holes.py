@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from statex.core.source import Source, Span
 from statex.grammar.parser import ATTEMPTS, Failed, next_statement, once
 from statex.grammar.postlex import Seen
 from statex.grammar.tree import Bad, If, Program
-from statex.source import Source, Span
 
 _TEXT = r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|\#[^\n]*"""
 _PARTS = re.compile(rf"(?P<text>{_TEXT})|(?P<open>\{{(?=[ \t\f\r\n]))|(?P<close>(?<=[\s;])\}})")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from statex.core.record import record
+from statex.core.source import Source, Span
 from statex.diagnostics import Diagnostic
 from statex.grammar.comments import Comment, Token, comments
 from statex.grammar.holes import with_holes
 from statex.grammar.parser import Failed, attempt, once, readable
 from statex.grammar.postlex import Seen
 from statex.grammar.tree import Program
-from statex.record import record
-from statex.source import Source, Span
 
 
 @record

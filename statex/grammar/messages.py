@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
+from statex.core.source import Source, Span
 from statex.diagnostics import Diagnostic, diagnostic
 from statex.diagnostics.codes import syntax as codes
 from statex.diagnostics.suggest import did_you_mean, join_words
 from statex.grammar import habits, row_habits
 from statex.grammar.regexes import as_regex
 from statex.grammar.slip import Slip
-from statex.source import Source, Span
 
 VERBS = (
     "add", "allow", "copy", "drop", "expect", "if", "include", "input", "keep", "let", "macro", "merge", "order",

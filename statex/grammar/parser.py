@@ -12,15 +12,15 @@ from typing import Any, cast
 from lark import TextSlice, Token, UnexpectedEOF, UnexpectedInput, UnexpectedToken
 from lark.exceptions import VisitError
 
+from statex.core.source import Source, Span
 from statex.diagnostics import Diagnostic, Label, StatexError, diagnostic, fail
 from statex.diagnostics.codes import syntax as codes
 from statex.grammar import lalr
 from statex.grammar.builder import Builder
 from statex.grammar.messages import VERBS, explain
 from statex.grammar.postlex import Newlines, Seen, closing
+from statex.grammar.rulefiles import LARGEST
 from statex.grammar.tree import Field, Program
-from statex.rulefiles import LARGEST
-from statex.source import Source, Span
 
 ERRORS = 20
 """So many syntax errors are looked for in one text."""

@@ -8,10 +8,10 @@ from typing import Any
 
 from lark import Token
 
+from statex.core.source import Source, Span
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import syntax as codes
 from statex.grammar.messages import VERBS, unknown_verb
-from statex.source import Source, Span
 
 LIMIT = 100
 """How deep brackets may be nested."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+from statex.core.record import record
+from statex.core.source import Span
 from statex.diagnostics import fail
 from statex.diagnostics.codes import syntax as codes
 from statex.grammar.regexes import with_groups
-from statex.record import record
-from statex.source import Span
 
 _ESCAPES = {"'": "'", '"': '"', "\\": "\\", "n": "\n", "t": "\t"}
 MARKS = "{}*"

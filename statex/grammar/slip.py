@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from statex.record import record
-from statex.source import Source, Span
+from statex.core.record import record
+from statex.core.source import Source, Span
 
 _TOKENISH = re.compile(r"[\w.:$*{}]+|->\??|[=!<>]=|&&|\|\||\*\*|//|\S")
 

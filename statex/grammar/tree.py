@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from enum import Enum
 
+from statex.core.record import node
+from statex.core.source import Source, Span
 from statex.grammar.terms import (
     Argument,
     Binary,
     Call,
     Capture,
-    CaptureKind,
+    CaptureForm,
     Choice,
     Conditional,
     DoubleStar,
@@ -38,8 +40,6 @@ from statex.grammar.terms import (
     Text,
     Unary,
 )
-from statex.record import node
-from statex.source import Source, Span
 
 __all__ = [
     "Add",
@@ -52,7 +52,7 @@ __all__ = [
     "Binding",
     "Call",
     "Capture",
-    "CaptureKind",
+    "CaptureForm",
     "Choice",
     "Conditional",
     "Copy",

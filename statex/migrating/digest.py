@@ -9,9 +9,9 @@ from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from typing import Any
 
-from statex.dsl.parts import Part
+from statex.core.source import Source, Span
+from statex.dsl.parts import ProgramPart
 from statex.grammar import parse, tree
-from statex.source import Source, Span
 
 SCHEME = 1
 """The version of what is digested; a change of it makes other digests of the same rules."""
@@ -23,7 +23,7 @@ _WITHOUT_MEANING = {("Rename", "is_table")}
 Load = Callable[[str, str], Source]
 
 
-def digest(parts: Iterable[Part], load: Load) -> str:
+def digest(parts: Iterable[ProgramPart], load: Load) -> str:
     """Return the digest of the rules of one step, included files with them; `load` reads these.
 
     Comments, blanks, line ends, the kind of quotes and the names of files do not count.

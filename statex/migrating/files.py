@@ -6,22 +6,22 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
-from statex import garbage
 from statex.checkpoint import Format
+from statex.core import garbage
+from statex.core.header import Header
+from statex.core.progress import Tell
+from statex.core.source import ENDING
 from statex.diagnostics import Diagnostic, StatexError, diagnostic
 from statex.diagnostics.codes import migrations as codes
-from statex.dsl.embedded import inside
-from statex.dsl.given import check_outside
-from statex.execute.target import Target
-from statex.header import Header
-from statex.migrating.chain import Chain, Step
+from statex.dsl.compile.embedded import inside
+from statex.dsl.compile.given import check_outside
+from statex.execute.verify.target import Target
+from statex.migrating.chain import Chain, MigrationStep
 from statex.migrating.folder import down_of
 from statex.migrating.layouts import check_layout
 from statex.migrating.stamp import stamp
 from statex.migrating.standing import Standing, Subject, standing, standing_or_why, subject
 from statex.migrating.values import outside, plain_values
-from statex.progress import Tell
-from statex.rulefiles import ENDING
 from statex.session import conversion
 from statex.session.conversion import Conversion
 from statex.session.opened import Opened
@@ -166,7 +166,7 @@ def _check_downs(chain: Chain, before: int, after: int) -> None:
         raise StatexError([_no_way_down(chain, step) for step in reversed(lacking)])
 
 
-def _no_way_down(chain: Chain, step: Step) -> Diagnostic:
+def _no_way_down(chain: Chain, step: MigrationStep) -> Diagnostic:
     path = f"{chain.label}/{down_of(step.name)}"
     is_file = step.name.endswith(ENDING)
     return diagnostic(

@@ -12,8 +12,8 @@ from statex.diagnostics.codes import migrations as codes
 from statex.diagnostics.model import worded
 from statex.diagnostics.python_words import in_python
 from statex.diagnostics.render import render_full
-from statex.dsl.embedded import spliced
-from statex.dsl.metadata import STAMP, Metadata, below, copied, exchanged
+from statex.dsl.compile.embedded import spliced
+from statex.dsl.plan.metadata import STAMP, Metadata, below, copied, exchanged
 from statex.migrating.migrate import Past
 from statex.migrating.noted import Load, end_loads, end_stale_loads, load_at, noted_below
 

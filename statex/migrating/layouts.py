@@ -8,19 +8,19 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, NoReturn
 
+from statex.core.header import Header, TensorInfo
 from statex.diagnostics import Diagnostic, StatexError, fail
 from statex.diagnostics.codes import Code
 from statex.diagnostics.codes import migrations as codes
 from statex.diagnostics.codes import names as name_codes
 from statex.diagnostics.folding import without_numbers
 from statex.diagnostics.suggest import join_words
-from statex.dsl.compile import compile_plan
-from statex.dsl.given import check_outside
-from statex.dsl.leaving import leaving
-from statex.dsl.plan import Plan
-from statex.execute.target import Target
-from statex.execute.verify import Comparison, compare
-from statex.header import Header, TensorInfo
+from statex.dsl.compile.given import check_outside
+from statex.dsl.plan.leaving import leaving
+from statex.dsl.plan.plan import Plan
+from statex.dsl.planner import compile_plan
+from statex.execute.verify.target import Target
+from statex.execute.verify.verification import Comparison, compare
 from statex.migrating.chain import Chain
 from statex.migrating.values import outside
 

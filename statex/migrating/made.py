@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from statex.dsl.parts import Part
-from statex.grammar import parse, tree
-from statex.rulefiles import Load
+from statex.dsl.resolve import Resolved
+from statex.grammar import tree
 
 _AROUND = {
     tree.RenameMode.KEY: "{}",
@@ -19,17 +18,17 @@ _AROUND = {
 """What of a key the right side of a rename is."""
 
 
-def made_keys(parts: Iterable[Part], load: Load) -> Iterator[re.Pattern[str]]:
-    """Yield a pattern for the keys that each template of a program makes; `load` reads the files it includes.
+def made_keys(resolved: Resolved) -> Iterator[re.Pattern[str]]:
+    """Yield a pattern for the keys that each template of a program makes, of included files too.
 
     A template without text of its own (`{m}.weight` has some, `{rest}` has none) says nothing and is left out.
     """
-    for part in parts:
-        for text in _of_statements(part.program.statements, part.folder, load):
+    for part in resolved.parts:
+        for text in _of_statements(part.program.statements, part.folder, resolved):
             yield re.compile(text, re.DOTALL)
 
 
-def _of_statements(statements: Iterable[tree.Statement], folder: str, load: Load) -> Iterator[str]:
+def _of_statements(statements: Iterable[tree.Statement], folder: str, resolved: Resolved) -> Iterator[str]:
     for node in statements:
         match node:
             case tree.Rename():
@@ -39,13 +38,13 @@ def _of_statements(statements: Iterable[tree.Statement], folder: str, load: Load
             case tree.Split():
                 yield from (text for target in node.targets for text in _of_template(target))
             case tree.Include():
-                source = load(folder, node.path.value)
-                yield from _of_statements(parse(source).statements, source.name.rpartition("/")[0] or ".", load)
+                program = resolved.programs[folder, node.path.value]
+                yield from _of_statements(program.statements, program.source.name.rpartition("/")[0] or ".", resolved)
             case tree.If():
-                yield from _of_statements((*node.then, *node.otherwise), folder, load)
+                yield from _of_statements((*node.then, *node.otherwise), folder, resolved)
             case tree.Within():
                 below = rf"{_text(node.pattern)}\."
-                yield from (below + text for text in _of_statements(node.body, folder, load))
+                yield from (below + text for text in _of_statements(node.body, folder, resolved))
 
 
 def _of_template(node: tree.PatternNode) -> Iterator[str]:

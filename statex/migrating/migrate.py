@@ -7,20 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from statex import garbage
+from statex.core import garbage
+from statex.core.header import Header
 from statex.diagnostics import Diagnostic, diagnostic
 from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
-from statex.dsl.metadata import Metadata, unstamped
+from statex.dsl.plan.metadata import Metadata, unstamped
+from statex.execute.in_memory import execute
 from statex.execute.live import describe
-from statex.execute.memory import execute
-from statex.execute.target import described
-from statex.header import Header
+from statex.execute.verify.target import described
 from statex.migrating.chain import Chain
 from statex.migrating.layouts import Layouts, check_given, check_layout
 from statex.migrating.stamp import Stamp, carried, noted_stamp, stamp
-from statex.nesting import state_header
 from statex.session.stamps import stamped
+from statex.trees.envelope import state_header
 
 
 @dataclass(frozen=True)

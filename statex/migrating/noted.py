@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
-from statex.dsl.metadata import Metadata, below, exchanged
+from statex.dsl.plan.metadata import Metadata, below, exchanged
 
 _METHOD = "_load_from_state_dict"
 _ASSIGN = "assign_to_params_buffers"

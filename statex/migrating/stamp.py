@@ -9,8 +9,8 @@ from typing import Any
 
 from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
 from statex.diagnostics.codes import migrations as codes
-from statex.dsl.metadata import STAMP, Metadata
 from statex.dsl.parts import split_name
+from statex.dsl.plan.metadata import STAMP, Metadata
 from statex.migrating.chain import Chain
 from statex.migrating.digest import SCHEME
 from statex.migrating.values import plain_values

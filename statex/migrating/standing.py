@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from statex.core.header import Header
 from statex.diagnostics import Diagnostic, StatexError, fail
 from statex.diagnostics.codes import migrations as codes
 from statex.diagnostics.suggest import did_you_mean, join_words
-from statex.dsl.embedded import inside, prefix_of
-from statex.execute.target import Target
-from statex.header import Header
+from statex.dsl.compile.embedded import inside, prefix_of
+from statex.execute.verify.target import Target
 from statex.migrating.chain import Chain
 from statex.migrating.layouts import OF_PARAMETERS, Layouts
 from statex.migrating.stamp import Stamp, carried, noted_stamp, stamped_paths

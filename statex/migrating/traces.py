@@ -14,13 +14,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from statex.core.header import Header, OpaqueInfo, TensorInfo
 from statex.diagnostics import Diagnostic, StatexError, fail
 from statex.diagnostics.codes import migrations as codes
 from statex.diagnostics.folding import without_numbers
 from statex.diagnostics.suggest import join_words
-from statex.dsl.embedded import inside, prefix_of
-from statex.dsl.plan import Plan
-from statex.header import Header, OpaqueInfo, TensorInfo
+from statex.dsl.compile.embedded import inside, prefix_of
+from statex.dsl.plan.plan import Plan
 from statex.migrating.chain import Chain
 from statex.migrating.layouts import OF_PARAMETERS, cannot_be_carried_out, planned
 from statex.migrating.made import made_keys
@@ -193,7 +193,7 @@ class Traces:
     @cached_property
     def made(self) -> str | None:
         """A key that steps of the chain make, if the state has one."""
-        patterns = list(made_keys(self.chain.parts, self.chain.load))
+        patterns = list(made_keys(self.chain.resolved(0, self.chain.version)))
         return next((key for key in self.header.entries if any(one.fullmatch(key) for one in patterns)), None)
 
     def _steps(self, before: int, after: int) -> str:

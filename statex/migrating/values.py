@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from statex.dsl.given import params
-from statex.dsl.parameters import Given, checked, known_type
+from statex.core.dtypes import DType
+from statex.dsl.compile.given import params
+from statex.dsl.expressions.parameters import Given, checked, known_type
 from statex.dsl.parts import Outside, addresses, split_name, stem_of
 from statex.dsl.values import Value
-from statex.dtypes import DType
-from statex.grammar import parse, tree
+from statex.grammar import tree
 from statex.migrating.chain import Chain
 
 
@@ -47,8 +47,9 @@ def _declared(chain: Chain) -> Iterator[tuple[str, tree.Param]]:
     for way in ways:
         for part in chain.between(*way):
             yield from ((part.stem, node) for node in params(part.program.statements))
-        for source in chain.resolved(*way).included:
-            yield from ((stem_of(source.name), node) for node in params(parse(source).statements))
+        programs = {one.source.name: one for one in chain.resolved(*way).programs.values()}
+        for name, program in programs.items():
+            yield from ((stem_of(name), node) for node in params(program.statements))
 
 
 def _typed(node: tree.Param, given: Given) -> Value:

@@ -10,14 +10,14 @@ from typing import Any
 
 from msgspec import inspect
 
+from statex.core.source import Source, Span
+from statex.core.yaml_text import Fields, Items, Node, Scalar, describe, shortened
 from statex.diagnostics import Diagnostic, diagnostic
 from statex.diagnostics.codes import Code
 from statex.diagnostics.codes import recipes as codes
 from statex.diagnostics.suggest import did_you_mean, join_words
 from statex.recipe.declaration import OutputFile, ParamRef, Recipe, is_one_output
-from statex.recipe.mending import Mend
-from statex.source import Source, Span
-from statex.yaml_text import Fields, Items, Node, Scalar, describe, shortened
+from statex.recipe.hints import Mend
 
 ERRORS = 20
 """The most errors of a recipe that are told: those that stand first."""

@@ -11,11 +11,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from statex.recipe import mending
-from statex.recipe.mending import Mend
+from statex.core.sizes import LARGEST, PATTERN, is_size
+from statex.core.yaml_text import Node
+from statex.recipe import hints
+from statex.recipe.hints import Mend
 from statex.recipe.relations import LINT, Relation, has, known_lints, needs, one_of, quoted_rule, reserved, single
-from statex.sizes import LARGEST, PATTERN, is_size
-from statex.yaml_text import Node
 
 
 def said(
@@ -45,7 +45,7 @@ def doc(description: str, *examples: Any) -> Meta:
 Path = Annotated[str, Meta(min_length=1), said("a path", pattern="^[^\\u0000]+$")]
 Text = Annotated[str, Meta(min_length=1)]
 Name = Annotated[str, said("a name made of letters, digits and `_`", pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
-Digits = Annotated[str, said("64 hexadecimal digits", pattern="^[0-9a-fA-F]{64}$", mend=mending.digits)]
+Digits = Annotated[str, said("64 hexadecimal digits", pattern="^[0-9a-fA-F]{64}$", mend=hints.digits)]
 Format = Annotated[Literal["torch", "safetensors", "dcp", "npz"], said("torch, safetensors, dcp or npz")]
 InputFormat = Annotated[
     Literal["torch", "safetensors", "dcp", "npz", "gguf"], said("torch, safetensors, dcp, npz or gguf")
@@ -222,7 +222,7 @@ class OutputFile(Declared):
     ) = UNSET
     target: (
         Annotated[
-            Target, said("a mapping with `model` or `like`", mend=mending.target), doc("What this output must fit.")
+            Target, said("a mapping with `model` or `like`", mend=hints.target), doc("What this output must fit.")
         ]
         | UnsetType
     ) = UNSET
@@ -302,7 +302,7 @@ class Recipe(Declared, kw_only=True):
             has("main", "the checkpoint that the rules change"),
             single("main", "the rules change one checkpoint"),
             reserved(["target"], "which rules use for the target"),
-            mend=mending.inputs,
+            mend=hints.inputs,
         ),
         doc("The checkpoints to read, by name: `main`, which the rules change, and further ones.", {"main": "base/"}),
     ]
@@ -321,11 +321,11 @@ class Recipe(Declared, kw_only=True):
         Annotated[
             list[
                 Annotated[
-                    Annotated[str, said("", passes=mending.is_rule, mend=mending.rule)] | RuleEntry,
+                    Annotated[str, said("", passes=hints.is_rule, mend=hints.rule)] | RuleEntry,
                     said("a rule as text, `{file: PATH}` or `{inline: TEXT}`"),
                 ]
             ],
-            said("a list of rules", mend=mending.rules),
+            said("a list of rules", mend=hints.rules),
             doc("The rules, in this order: statements, rule files and blocks of text.", ["drop **.inv_freq"]),
         ]
         | UnsetType
@@ -333,7 +333,7 @@ class Recipe(Declared, kw_only=True):
     target: (
         Annotated[
             Target,
-            said("a mapping with `model` or `like`", mend=mending.target),
+            said("a mapping with `model` or `like`", mend=hints.target),
             doc("What the state after all rules must fit."),
         ]
         | UnsetType

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from statex.paths import Address
-from statex.source import Source, Span
+from statex.core.paths import Address
+from statex.core.source import Source, Span
 
 Plain = bool | int | float | str | None
 ParamValue = Plain | tuple["ParamValue", ...]

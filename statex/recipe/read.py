@@ -8,15 +8,15 @@ from typing import Any
 
 from msgspec import ValidationError, convert
 
+from statex.core.source import Source, Span
+from statex.core.text_file import Unreadable, read_text_file
+from statex.core.yaml_text import BadYaml, Fields, Limits, Node, parse_yaml, plain
 from statex.diagnostics import StatexError, diagnostic, fail
 from statex.diagnostics.codes import recipes as codes
 from statex.recipe import declaration
-from statex.recipe.build import ONLY, Builder
+from statex.recipe.build import ONLY, RecipeBuilder
 from statex.recipe.check import check
 from statex.recipe.model import Recipe
-from statex.source import Source, Span
-from statex.text_file import Unreadable, read_text_file
-from statex.yaml_text import BadYaml, Fields, Limits, Node, parse_yaml, plain
 
 LARGEST = 1 << 20
 """Bytes; larger recipes are not read."""
@@ -50,7 +50,7 @@ def parse_recipe(source: Source) -> Recipe:
         raise StatexError(problems)
     assert isinstance(node, Fields), "a recipe that is right is a mapping"
     value = _converted(node, source)
-    return Builder(source).recipe(value, node)
+    return RecipeBuilder(source).recipe(value, node)
 
 
 def _parsed(source: Source) -> Node:

@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from statex.core.record import record
+from statex.core.yaml_text import Fields, Items, Node, Scalar, shortened
 from statex.diagnostics.codes import Code
 from statex.diagnostics.codes import recipes as codes
 from statex.diagnostics.suggest import did_you_mean, join_words
-from statex.record import record
-from statex.yaml_text import Fields, Items, Node, Scalar, shortened
 
 
 @record

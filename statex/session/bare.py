@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from statex import garbage
-from statex.checkpoint.contents import OutTensor
-from statex.checkpoint.layout import dense
+from statex.checkpoint.blobs.contents import OutTensor
+from statex.checkpoint.blobs.layout import dense
+from statex.core import garbage
+from statex.core.header import TensorInfo, TensorType
+from statex.core.paths import Address
 from statex.diagnostics import Diagnostic
 from statex.execute.heap import Heap
 from statex.execute.readable import readable
-from statex.header import TensorInfo, TensorType
-from statex.paths import Address
 from statex.session.opened import Opened
 from statex.session.settling import Telling, settle, telling
 

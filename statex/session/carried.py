@@ -6,21 +6,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from statex.checkpoint.harmless import harms
+from statex.checkpoint.formats.torch.harmless import harms
+from statex.core.foreign import Foreign
+from statex.core.header import Header, KeyPath, OpaqueInfo, TensorInfo
+from statex.core.paths import beside
+from statex.core.quoting import show_label
+from statex.core.surroundings import address_of
 from statex.diagnostics import Diagnostic, diagnostic, fail
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.codes import lints
-from statex.diagnostics.quoting import show_label
 from statex.diagnostics.suggest import join_words
-from statex.dsl.plan import Plan
-from statex.dsl.written import show_rules
-from statex.foreign import Foreign
+from statex.dsl.keys.quoting import show_rules
+from statex.dsl.plan.plan import Plan
 from statex.grammar import factory as make
-from statex.header import Header, KeyPath, OpaqueInfo, TensorInfo
-from statex.paths import beside
-from statex.rebuilding import edited_around
 from statex.session.opened import Inputs
-from statex.surroundings import address_of
+from statex.trees.rebuilding import edited_around
 
 _FEW = 3
 """So many are named one by one in help."""

@@ -7,14 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from statex.checkpoint.contents import OutTensor
+from statex.checkpoint.blobs.contents import OutTensor
+from statex.core.dtypes import Kind
+from statex.core.header import TensorType
+from statex.core.progress import READING, Add, Phases, Tell
 from statex.diagnostics import Diagnostic, diagnostic
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import target as codes
-from statex.dtypes import Kind
 from statex.execute.differences import Difference, compare_values
-from statex.header import TensorType
-from statex.progress import READING, Add, Phases, Tell
 
 _THREADS = 2
 """One reads while another compares; more wait for the memory."""

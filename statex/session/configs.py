@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from statex.checkpoint import OtherFile, read_whole
+from statex.core.dtypes import DType
+from statex.core.header import TensorInfo, TensorType
+from statex.core.source import Span
 from statex.diagnostics import Diagnostic, diagnostic
 from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
-from statex.dsl.plan import Plan
-from statex.dtypes import DType
-from statex.header import TensorInfo, TensorType
-from statex.source import Span
+from statex.dsl.plan.plan import Plan
 
 _NAME = "config.json"
 _KEYS = ("torch_dtype", "dtype")

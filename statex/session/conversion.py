@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from statex.checkpoint import check_space, is_large, open_checkpoint, stage_checkpoint
 from statex.checkpoint.atomic.transaction import Transaction
-from statex.checkpoint.earlier import Earlier
-from statex.checkpoint.write_plan import WritePlan
+from statex.checkpoint.blobs.earlier import Earlier
+from statex.checkpoint.blobs.write_plan import WritePlan
+from statex.core.progress import PLANNING, READING, READING_BACK, SYNCING, WRITING, Add, Phases, Tell, Watch
+from statex.core.source import Span
 from statex.diagnostics import Diagnostic, StatexError, pointing_at
-from statex.dsl.plan import Plan
-from statex.progress import PLANNING, READING, READING_BACK, SYNCING, WRITING, Add, Phases, Tell, Watch
+from statex.dsl.plan.plan import Plan
 from statex.session.configs import ConfigChange
 from statex.session.digests import Digests
 from statex.session.folders import MadeFolders
@@ -28,10 +29,9 @@ from statex.session.settling import telling
 from statex.session.shipping import Shipment, check_held_back, check_memory, in_order, priced, shipments
 from statex.session.unchanged import changes, is_own, was_there
 from statex.session.warnings import judged
-from statex.source import Span
 
 if TYPE_CHECKING:
-    from statex.execute.verify import Comparison
+    from statex.execute.verify.verification import Comparison
 
 
 @dataclass(frozen=True)
@@ -260,7 +260,7 @@ def _verifier(session: Session, found: Sequence[Shipment], phases: Phases) -> Ca
     """Return what looks at an output before it gets its name."""
     policy = session.request.policy
     if policy.verify_written:
-        from statex.checkpoint.written import bytes_compared, compare_written
+        from statex.checkpoint.verify_written import bytes_compared, compare_written
 
         added = phases.phase(READING_BACK, sum(bytes_compared(one.layout) for one in found))
 

@@ -7,34 +7,35 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from statex.checkpoint import Format, layout
-from statex.checkpoint.contents import Made
-from statex.checkpoint.formats.torch import TORCH
-from statex.checkpoint.packed import torch_type
-from statex.checkpoint.walks import leaves
-from statex.checkpoint.write_plan import WritePlan
+from statex.checkpoint import Format
+from statex.checkpoint.blobs import layout
+from statex.checkpoint.blobs.contents import Made
+from statex.checkpoint.blobs.walks import leaves
+from statex.checkpoint.blobs.write_plan import WritePlan
+from statex.checkpoint.formats.packed import torch_type
+from statex.checkpoint.formats.torch.format import TORCH
+from statex.core.dtypes import BY_NAME
+from statex.core.foreign import Foreign
+from statex.core.header import KeyPath, OpaqueInfo, TensorInfo, TensorType
+from statex.core.paths import at, written
+from statex.core.quoting import IN_MEMORY, show_label
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
-from statex.diagnostics.quoting import IN_MEMORY, show_label
-from statex.dsl.graph import SourceKey
-from statex.dsl.metadata import Metadata, copied
-from statex.dsl.nested_result import nested_metadata
-from statex.dsl.plan import Cost, Plan
-from statex.dsl.written import show_rules
-from statex.dtypes import BY_NAME
-from statex.foreign import Foreign
+from statex.diagnostics.torch_dtypes import torch_dtype
+from statex.dsl.compile.nested_result import nested_metadata
+from statex.dsl.keys.quoting import show_rules
+from statex.dsl.plan.graph import SourceKey
+from statex.dsl.plan.metadata import Metadata, copied
+from statex.dsl.plan.plan import Cost, Plan
 from statex.grammar import factory as make
-from statex.header import KeyPath, OpaqueInfo, TensorInfo, TensorType
-from statex.paths import at, written
-from statex.pickled_modules import is_module
-from statex.rebuilding import rebuild
 from statex.session.opened import Inputs
-from statex.torch_dtypes import torch_dtype
+from statex.trees.pickled_modules import is_module
+from statex.trees.rebuilding import rebuild
 
 if TYPE_CHECKING:
     from statex.execute.stream import Stream
-    from statex.execute.target import Target
-    from statex.execute.verify import Comparison
+    from statex.execute.verify.target import Target
+    from statex.execute.verify.verification import Comparison
 
 
 class Delivery:
@@ -62,7 +63,7 @@ class Delivery:
         if self.target is None:
             return None
         if self._comparison is None:
-            from statex.execute.verify import verify_types
+            from statex.execute.verify.verification import verify_types
 
             types = {key: output.type for key, output in self.plan.outputs.items()}
             self._comparison = verify_types(
@@ -81,7 +82,7 @@ class Delivery:
         Raises:
             StatexError: SX501, SX504.
         """
-        from statex.execute.verify import types_of, verify_types
+        from statex.execute.verify.verification import types_of, verify_types
 
         assert self.target is not None
         label = self.inputs.main.label
@@ -115,7 +116,7 @@ class Delivery:
 
     def state(self) -> OrderedDict[str, Any]:
         """Return the result as a flat state_dict."""
-        from statex.execute.memory import execute
+        from statex.execute.in_memory import execute
 
         return execute(self.plan, self.inputs.load)
 
@@ -125,7 +126,7 @@ class Delivery:
         Raises:
             StatexError: SX504, SX642.
         """
-        from statex.progress import Phases
+        from statex.core.progress import Phases
         from statex.session.sameness import check_same
 
         check_same(self.plan, self.inputs, Phases(None))
@@ -169,7 +170,7 @@ class Delivery:
         comparison = self.check_target()
         if self.target is None or comparison is None:
             return
-        from statex.execute.verify import load_for_real
+        from statex.execute.verify.verification import load_for_real
 
         # What is foreign is nobody's to load: the module's own code would get it.
         foreign = {key: None for key, value in state.items() if isinstance(value, Foreign)}

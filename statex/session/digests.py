@@ -13,9 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from statex.core.progress import READING, Add, Phases, unheard
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import files as codes
-from statex.progress import READING, Add, Phases, unheard
 
 _SLICE = 1 << 20
 _PAUSE = 0.1

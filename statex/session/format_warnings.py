@@ -6,18 +6,18 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from statex.checkpoint import Format
-from statex.checkpoint.stamps import as_text, left_out
+from statex.checkpoint.formats.stamps import as_text, left_out
+from statex.core.header import STAMP, TensorInfo
+from statex.core.quoting import show_label
 from statex.diagnostics import diagnostic
 from statex.diagnostics.amounts import show_bytes
 from statex.diagnostics.codes import lints
 from statex.diagnostics.model import Diagnostic
-from statex.diagnostics.quoting import show_label
 from statex.diagnostics.suggest import join_words
-from statex.dsl.plan import Output, Plan
-from statex.dsl.plan_around import net
-from statex.dsl.written import show_rules
+from statex.dsl.keys.quoting import show_rules
+from statex.dsl.plan.around import net
+from statex.dsl.plan.plan import Output, Plan
 from statex.grammar import factory as make
-from statex.header import STAMP, TensorInfo
 from statex.session.overlaps import Named, overlapping
 
 

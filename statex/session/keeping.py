@@ -6,17 +6,17 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from statex.core.source import Source, Span
 from statex.diagnostics import fail, pointing_at
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.suggest import join_words
-from statex.dsl.metadata import follow
-from statex.dsl.nested_result import check_lists
+from statex.dsl.compile.nested_result import check_lists
+from statex.dsl.keys.quoting import is_plain, show_rules
 from statex.dsl.parts import Outside
-from statex.dsl.plan import Plan
-from statex.dsl.written import is_plain, show_rules
+from statex.dsl.plan.metadata import follow
+from statex.dsl.plan.plan import Plan
 from statex.grammar import factory as make
 from statex.session.selection import selected
-from statex.source import Source, Span
 
 
 def plans_of(plan: Plan, keeps: Sequence[Sequence[Source]], outside: Outside) -> list[Plan]:
@@ -61,7 +61,9 @@ def _check_all_kept(plan: Plan, plans: Sequence[Plan], patterns: Sequence[str]) 
 
 def _only(plan: Plan, keys: Mapping[str, object]) -> Plan:
     outputs = OrderedDict((key, output) for key, output in plan.outputs.items() if key in keys)
-    born = [(key, output.born) for key, output in outputs.items() if output.born is not None]
+    module_sources = [
+        (key, output.module_source) for key, output in outputs.items() if output.module_source is not None
+    ]
     metadata = plan.header.metadata
-    kept = None if metadata is None else follow(metadata, plan.header.entries, born)
+    kept = None if metadata is None else follow(metadata, plan.header.entries, module_sources)
     return replace(plan, outputs=outputs, metadata=kept)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from statex.diagnostics.quoting import show_label
+from statex.core.header import Header, OpaqueInfo, TensorInfo
+from statex.core.paths import Address
+from statex.core.quoting import show_label
 from statex.diagnostics.suggest import did_you_mean
-from statex.dsl.metadata import Metadata, copied
-from statex.header import Header, OpaqueInfo, TensorInfo
-from statex.paths import Address
+from statex.dsl.plan.metadata import Metadata, copied
 from statex.session.opened import Opened
 from statex.session.request import InputSpec, PathLike, Request
 from statex.session.session import settled
@@ -49,7 +49,7 @@ class Checkpoint(Mapping[str, Any]):
         return self._load(info)
 
     def _load(self, info: TensorInfo | OpaqueInfo) -> Any:
-        from statex.checkpoint.input_file import Stored
+        from statex.checkpoint.io.input_file import Stored
 
         if isinstance(info, TensorInfo) and isinstance(info.handle, Stored):
             from statex.checkpoint.materialize import Materializer

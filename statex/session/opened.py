@@ -9,28 +9,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from statex.checkpoint import Format, Reader, open_checkpoint
-from statex.checkpoint.formats.torch import TORCH
-from statex.checkpoint.input_file import Stored
-from statex.checkpoint.walks import leaves
+from statex.checkpoint.blobs.walks import leaves
+from statex.checkpoint.formats.torch.format import TORCH
+from statex.checkpoint.io.input_file import Stored
+from statex.core.header import Header, KeyPath, OpaqueInfo, TensorInfo
+from statex.core.paths import Address, joined, written
+from statex.core.progress import READING, Phases
+from statex.core.quoting import IN_MEMORY, show_label
 from statex.diagnostics import StatexError, diagnostic, fail, pointing_at
 from statex.diagnostics.codes import files as file_codes
 from statex.diagnostics.codes import names as name_codes
-from statex.diagnostics.quoting import IN_MEMORY, show_label
-from statex.header import Header, KeyPath, OpaqueInfo, TensorInfo
-from statex.nesting import state_header
-from statex.paths import Address, joined, written
-from statex.progress import READING, Phases
-from statex.rebuilding import list_on_the_way, occupied, target_at, tree_of
-from statex.roots import find_root, root_at
 from statex.session.sources import links_of
+from statex.trees.envelope import state_header
+from statex.trees.rebuilding import list_on_the_way, occupied, target_at, tree_of
+from statex.trees.roots import find_root, root_at
 
 if TYPE_CHECKING:
-    from statex.dsl.graph import SourceKey
-    from statex.dsl.parts import Part
+    from statex.core.source import Span
+    from statex.dsl.parts import ProgramPart
+    from statex.dsl.plan.graph import SourceKey
     from statex.dsl.resolve import Resolved
     from statex.grammar import tree
     from statex.session.request import InputSpec, Request, State
-    from statex.source import Span
 
 
 class Opened:
@@ -137,7 +137,7 @@ class Inputs:
             self.close()
             raise
 
-    def _find_state(self, parts: Sequence[Part], given: InputSpec) -> None:
+    def _find_state(self, parts: Sequence[ProgramPart], given: InputSpec) -> None:
         self.main = self._open(given, IN_MEMORY)
         held, label = self.main.tree, self.main.label
         stated = _root_statement(parts)
@@ -184,7 +184,7 @@ class Inputs:
     def written_flat(self) -> str:
         """Return the statement that writes the state without dicts in it."""
         # What has no rules, such as `statex show`, has no need of the language.
-        from statex.dsl.written import show_rules
+        from statex.dsl.keys.quoting import show_rules
         from statex.grammar import factory as make
 
         return show_rules(make.root(written(self.main.tree, self.root), flat=True))
@@ -244,7 +244,7 @@ class Inputs:
             StatexError: SX604.
         """
         handles = (getattr(leaf, "handle", None) for reader in self.readers for leaf in leaves(reader.tree))
-        due = {id(one): one for one in handles if isinstance(one, Stored) and one.due}.values()
+        due = {id(one): one for one in handles if isinstance(one, Stored) and one.unverified}.values()
         added = phases.phase(READING, sum(one.nbytes for one in due))
         for one in due:
             one.check(added)
@@ -279,7 +279,7 @@ def _put_at(held: Any, root: KeyPath, stated: tree.Root, label: str) -> KeyPath 
     return target
 
 
-def _root_statement(parts: Sequence[Part]) -> tree.Root | None:
+def _root_statement(parts: Sequence[ProgramPart]) -> tree.Root | None:
     from statex.grammar import tree
 
     found = [s for part in parts for s in part.program.statements if isinstance(s, tree.Root)]

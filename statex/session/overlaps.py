@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from statex.header import TensorInfo
+from statex.core.header import TensorInfo
 
 _STEPS = 10_000
 """So much is tried of two tensors; strides that need more were made to need it."""

@@ -7,15 +7,15 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from statex import garbage
-from statex.checkpoint.walks import leaves
-from statex.foreign import Foreign, kind_of
-from statex.header import Header, KeyPath, TensorInfo
-from statex.nesting import state_header
-from statex.paths import Address, at, beside, written
-from statex.roots import candidates, find_roots, must_be_named
+from statex.checkpoint.blobs.walks import leaves
+from statex.core import garbage
+from statex.core.foreign import Foreign, kind_of
+from statex.core.header import Header, KeyPath, TensorInfo
+from statex.core.paths import Address, at, beside, written
+from statex.core.surroundings import address_of
 from statex.session.opened import Opened
-from statex.surroundings import address_of
+from statex.trees.envelope import state_header
+from statex.trees.roots import candidates, find_roots, must_be_named
 
 if TYPE_CHECKING:
     from statex.session.request import State

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from statex.checkpoint import (
     OF_SETS,
+    FileNames,
     Format,
-    Names,
     OtherFile,
     check_output,
     format_for,
@@ -23,12 +23,12 @@ from statex.checkpoint import (
     never_copied,
     other_files,
 )
+from statex.core.source import Span
 from statex.diagnostics import Diagnostic, Note, StatexError, diagnostic, fail
 from statex.diagnostics.codes import files as codes
 from statex.session.report import is_report
 from statex.session.request import OutputSpec, Request
 from statex.session.sources import folder_of, is_set, names_read
-from statex.source import Span
 
 _SHARD = 5_000_000_000
 
@@ -49,11 +49,11 @@ class Placed:
     shard_size: int | None
     copy: tuple[OtherFile, ...]
     left: tuple[str, ...]
-    read: Names | None = None
+    read: FileNames | None = None
     force: bool = False
     own: frozenset[str] = frozenset()
 
-    def names(self, input_format: Format) -> Names | None:
+    def names(self, input_format: Format) -> FileNames | None:
         """Return how its files are called, if it is a folder that has such names, for the format that the input has."""
         format = self.format or input_format.successor
         if not self.folder or not format.has_sets:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from statex.diagnostics.render import json_text, to_json
-from statex.dsl.plan import Plan
-from statex.dsl.plan_around import around_data
-from statex.dsl.plan_data import account_data, step_data
+from statex.dsl.plan.around import around_data
+from statex.dsl.plan.data import account_data, step_data
+from statex.dsl.plan.plan import Plan
 from statex.session.digests import FilePrint
 from statex.session.identity import described, versions
 from statex.session.request import Request

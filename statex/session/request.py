@@ -8,15 +8,15 @@ from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from statex.dsl.parts import Outside, Part
-from statex.header import Header
-from statex.paths import Address
-from statex.record import node
-from statex.rulefiles import Load, read_include
-from statex.source import Source, Span
+from statex.core.header import Header
+from statex.core.paths import Address
+from statex.core.record import node
+from statex.core.source import Source, Span
+from statex.dsl.parts import Outside, ProgramPart
+from statex.grammar.rulefiles import Load, read_include
 
 if TYPE_CHECKING:
-    from statex.execute.target import Target
+    from statex.execute.verify.target import Target
 
 PathLike = str | os.PathLike[str]
 State = Mapping[str, Any] | Header | PathLike
@@ -137,7 +137,7 @@ class Request:
     """
 
     state: InputSpec
-    parts: tuple[Part, ...] = ()
+    parts: tuple[ProgramPart, ...] = ()
     inputs: Mapping[str, tuple[InputSpec, ...]] = field(default_factory=dict)
     outside: Outside = field(default_factory=Outside)
     target: TargetSpec | Target | None = None

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from statex.checkpoint.formats.safetensors import SAFETENSORS
-from statex.checkpoint.layout import dense
+from statex.checkpoint.blobs.layout import dense
+from statex.checkpoint.formats.safetensors.format import SAFETENSORS
+from statex.core.progress import READING, Phases
 from statex.diagnostics import Collector, diagnostic, fail
 from statex.diagnostics.codes import keys as codes
-from statex.dsl.plan import Plan, Same
+from statex.dsl.plan.plan import Plan, Same
 from statex.execute.differences import Difference, compare_values
-from statex.progress import READING, Phases
 from statex.session.delivery import Delivery
 from statex.session.opened import Inputs
 
@@ -78,9 +78,9 @@ def _streamed(plan: Plan, inputs: Inputs, phases: Phases) -> Iterator[tuple[Same
 
 
 def _in_memory(plan: Plan, inputs: Inputs) -> Iterator[tuple[Same, Difference]]:
-    from statex.execute.memory import Run
+    from statex.execute.in_memory import InMemoryRun
 
-    left, right = (Run(side, inputs.load) for side in _sides(plan))
+    left, right = (InMemoryRun(side, inputs.load) for side in _sides(plan))
     for same in plan.same:
         yield same, _difference(left.output(same.one), right.output(same.other))
 

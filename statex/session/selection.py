@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NoReturn
 
+from statex.core.source import Source, Span
 from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import keys as codes
 from statex.diagnostics.codes import recipes as recipe_codes
-from statex.dsl.given import shared_scope
-from statex.dsl.index import KeyIndex
-from statex.dsl.near import near_pattern
+from statex.dsl.compile.given import shared_scope
+from statex.dsl.keys.key_index import KeyIndex
+from statex.dsl.keys.near import near_pattern
+from statex.dsl.keys.patterns import compile_pattern
+from statex.dsl.keys.regex_help import inside_help
 from statex.dsl.parts import Outside
-from statex.dsl.patterns import compile_pattern
-from statex.dsl.regex_help import inside_help
 from statex.grammar import parse, tree
-from statex.source import Source, Span
 
 
 def selected(

@@ -7,23 +7,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from statex import garbage
 from statex.checkpoint import Format, Options, arrange
-from statex.checkpoint.contents import OutTensor
-from statex.checkpoint.formats.safetensors import SAFETENSORS
-from statex.checkpoint.layout import dense
-from statex.checkpoint.write_plan import WritePlan, unplaced
+from statex.checkpoint.blobs.contents import OutTensor
+from statex.checkpoint.blobs.layout import dense
+from statex.checkpoint.blobs.write_plan import WritePlan, unplaced
+from statex.checkpoint.formats.safetensors.format import SAFETENSORS
+from statex.core import garbage
+from statex.core.header import TensorType
+from statex.core.paths import at, joined, written
 from statex.diagnostics import Diagnostic, StatexError
 from statex.diagnostics.codes import lints
-from statex.dsl.compile import compile_plan
-from statex.dsl.plan import Plan
-from statex.dsl.plan_around import left_out
+from statex.dsl.plan.around import left_out
+from statex.dsl.plan.plan import Plan
+from statex.dsl.planner import compile_plan
 from statex.dsl.resolve import Resolved
 from statex.dsl.resolve import resolve as resolve_rules
-from statex.header import TensorType
-from statex.paths import at, joined, written
-from statex.rebuilding import edited_around
-from statex.roots import dropped_by
 from statex.session.carried import carried, foreign_warnings, module_warnings
 from statex.session.delivery import Delivery, alone
 from statex.session.following import unfollowed
@@ -33,6 +31,8 @@ from statex.session.request import Request
 from statex.session.settling import Telling, settle, telling
 from statex.session.stamps import kept_stamps, stamped, unread_stamps, with_stamps, without_stamp
 from statex.session.targets import resolve
+from statex.trees.rebuilding import edited_around
+from statex.trees.roots import dropped_by
 
 
 def check(request: Request) -> Resolved:

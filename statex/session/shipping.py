@@ -8,18 +8,17 @@ from dataclasses import dataclass, replace
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from statex import garbage
 from statex.checkpoint import Format, Options, arrange, memory_there_is
-from statex.checkpoint.contents import Made
-from statex.checkpoint.write_plan import WritePlan
+from statex.checkpoint.blobs.contents import Made
+from statex.checkpoint.blobs.write_plan import WritePlan
+from statex.core import garbage
+from statex.core.paths import joined
 from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail, pointing_at
 from statex.diagnostics.amounts import show_bytes
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
-from statex.dsl.plan import Cost, Plan
-from statex.paths import joined
-from statex.rebuilding import edited_around
+from statex.dsl.plan.plan import Cost, Plan
 from statex.session.carried import carried, foreign_warnings, refuse_foreign
 from statex.session.configs import Upkeep, kept_up
 from statex.session.delivery import Delivery
@@ -32,9 +31,10 @@ from statex.session.session import Session
 from statex.session.sources import folder_of
 from statex.session.stamps import with_stamps
 from statex.session.targets import resolve
+from statex.trees.rebuilding import edited_around
 
 if TYPE_CHECKING:
-    from statex.execute.verify import Comparison
+    from statex.execute.verify.verification import Comparison
 
 
 _FEW = 3

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from statex.checkpoint.stamps import as_text, noted, states
+from statex.checkpoint.formats.stamps import as_text, noted, states
+from statex.core.header import Header
+from statex.core.quoting import show_label
 from statex.diagnostics import Diagnostic, diagnostic
 from statex.diagnostics.codes import lints
-from statex.diagnostics.quoting import show_label
 from statex.diagnostics.suggest import join_words
-from statex.dsl.metadata import STAMP, Metadata
-from statex.dsl.plan import Plan
-from statex.header import Header
+from statex.dsl.plan.metadata import STAMP, Metadata
+from statex.dsl.plan.plan import Plan
 
 
 def without_stamp(header: Header, path: str) -> Header:

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from statex.checkpoint.walks import leaves
+from statex.checkpoint.blobs.walks import leaves
+from statex.core.header import TensorInfo
+from statex.core.quoting import show_label
 from statex.diagnostics import fail
 from statex.diagnostics.amounts import counted, show_bytes
 from statex.diagnostics.codes import files as codes
-from statex.diagnostics.quoting import show_label
-from statex.dsl.written import show_rules
+from statex.dsl.keys.quoting import show_rules
 from statex.execute.stretched import is_stretched
 from statex.grammar import factory as make
-from statex.header import TensorInfo
 from statex.session.opened import Inputs
 
 _ALWAYS, _TIMES = 1 << 30, 1000

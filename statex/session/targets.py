@@ -8,15 +8,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from statex.core.header import KeyPath
 from statex.diagnostics import fail, pointing_at
 from statex.diagnostics.codes import target as codes
-from statex.header import KeyPath
-from statex.roots import is_state_at
 from statex.session.opened import Opened
 from statex.session.request import State, TargetSpec
+from statex.trees.roots import is_state_at
 
 if TYPE_CHECKING:
-    from statex.execute.target import Target
+    from statex.execute.verify.target import Target
 
 
 def resolve(target: TargetSpec | Target | None, nested_at: KeyPath | None = None) -> Target | None:
@@ -41,7 +41,7 @@ def resolve(target: TargetSpec | Target | None, nested_at: KeyPath | None = None
 
 
 def _of_state(state: State, nested_at: KeyPath | None) -> Target:
-    from statex.execute.target import Target
+    from statex.execute.verify.target import Target
 
     label = Path(state).name if isinstance(state, str | os.PathLike) else "the other state"
     with closing(Opened(state, label)) as opened:
@@ -51,7 +51,7 @@ def _of_state(state: State, nested_at: KeyPath | None) -> Target:
 
 
 def _of_model(target: TargetSpec, nested_at: KeyPath | None) -> Target:
-    from statex.execute.target import Target, build_target, module_target
+    from statex.execute.verify.target import Target, build_target, module_target
 
     model: Any = target.model
     if isinstance(model, Target):

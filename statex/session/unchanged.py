@@ -9,8 +9,8 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from statex.checkpoint import entry_of, holds_just
+from statex.core.progress import Add
 from statex.diagnostics import StatexError
-from statex.progress import Add
 from statex.session.identity import fingerprint, located, relative
 from statex.session.report import LastRun, Listed, outputs_named
 from statex.session.request import InputSpec, OutputSpec, Request

@@ -31,16 +31,17 @@ from hypothesis import strategies as st
 from torch import nn
 
 import statex
-from statex import StatexError, roots
+from statex import StatexError
 from statex.checkpoint import Options, arrange, open_checkpoint
-from statex.checkpoint.contents import Moved
-from statex.checkpoint.formats.torch import TORCH
-from statex.checkpoint.pickle_writer import PickleWriter
+from statex.checkpoint.blobs.contents import Moved
+from statex.checkpoint.formats.torch.format import TORCH
+from statex.checkpoint.formats.torch.pickle_writer import PickleWriter
 from statex.cli.listing import Listing, beside, totals
 from statex.session.carried import carried
 from statex.session.overview import overview
 from statex.session.request import InputSpec, Request
 from statex.session.session import Session
+from statex.trees import roots
 from tests.checkpoint.archives import Record, archive
 from tests.checkpoint.symbolic import symbols
 

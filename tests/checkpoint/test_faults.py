@@ -22,9 +22,11 @@ from safetensors.torch import load_file, save_file
 
 import statex
 from statex import StatexError
-from statex.checkpoint import output_file, reserve, writeback, writer
+from statex.checkpoint import writer
 from statex.checkpoint.atomic import renames
 from statex.checkpoint.atomic.transaction import Transaction
+from statex.checkpoint.blobs import output_file
+from statex.checkpoint.io import reserve, writeback
 
 RENAME = "rename prefix '' -> 'x.'"
 STATEX = [sys.executable, "-m", "statex"]

@@ -17,7 +17,7 @@ from torch import nn
 
 import statex
 from statex import StatexError
-from statex.pickled_modules import version_of
+from statex.trees.pickled_modules import version_of
 from tests.checkpoint.states import same, ties
 
 MODULES: dict[str, Any] = {

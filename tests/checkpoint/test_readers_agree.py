@@ -248,7 +248,7 @@ def header_file(path: Path, header: str, data: bytes) -> Path:
 )
 def test_halves_of_characters_are_no_text(tmp_path: Path, start: str) -> None:
     header = "{" + start + '{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
-    refused(header_file(tmp_path / "bad.safetensors", header, b"\0" * 4), "SX604", "no JSON")
+    refused(header_file(tmp_path / "bad.safetensors", header, b"\0" * 4), "SX604", "not JSON")
 
 
 def test_escaped_characters_are_text(tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_a_key_that_is_no_text_is_not_written_to_safetensors(tmp_path: Path) -> 
     refused(tmp_path / "bad.pth", "SX614", "cannot hold", "out.safetensors")
     with pytest.raises(StatexError) as caught:
         statex.convert(tmp_path / "bad.pth", f"{tmp_path}/set/", NOTHING, format="torch")
-    assert "is no text" in str(caught.value)
+    assert "is not text" in str(caught.value)
 
 
 # --- sharded sets -----------------------------------------------------------------------------------------------
@@ -273,7 +273,7 @@ def test_a_key_that_is_no_text_is_not_written_to_safetensors(tmp_path: Path) -> 
     [
         ("model.safetensors.index.json", "SX602", "JSON"),
         ("other.index.json", "SX602", "JSON"),
-        ("inner", "SX602", "no regular file"),
+        ("inner", "SX602", "is not a regular file"),
         ("x" * 5000, "SX604", "missing"),
         ("a\0b", "SX604", "missing"),
     ],

@@ -85,7 +85,7 @@ RULES = [
         "0, p = k; i = 1, p =",
     ),
     ("renumber to the end", "renumber layers.{i:int}.**", 1, "SX315", "help: renumber layers.{i:int}\n"),
-    ("a prefix without its dot", "rename prefix 'emb' -> ''", 1, "SX316", "take the dot along"),
+    ("a prefix without its dot", "rename prefix 'emb' -> ''", 1, "SX316", "include the dot"),
     ("a list of numbers in a key", "drop layers.[0, 1].**", 1, "SX106", "`[` cannot be part of a bare key"),
     ("a key that ends in a dot", "drop layers.", 1, "SX106", "help: quote it: 'layers.'"),
     ("a name with a dot", "param a.b: int", 1, "SX106", "`.` cannot be part of a name"),

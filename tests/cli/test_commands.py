@@ -161,7 +161,7 @@ class TestApply:
         ended = run("apply", "-e", "", *arguments)
         meant = "drop linear.tied; allow missing linear.tied"
         assert ended.exit_code == 0
-        assert f"help: where the model ties them itself: {meant}\n" in ended.err
+        assert f"help: if the model ties them itself: {meant}\n" in ended.err
         ended = run("apply", "--force", "-e", meant, *arguments)
         assert (ended.exit_code, ended.err) == (0, "")
 
@@ -438,6 +438,19 @@ class TestCheck:
         Path("rules.sx").write_text("drop x.y\ndrop a.b\n")
         ended = run("check", "rules.sx")
         assert (ended.exit_code, ended.out) == (0, "2 statements: no errors\n")
+
+    def test_what_nothing_uses(self, run: Run) -> None:
+        rules = ["-e", "param scale = 2", "-e", "rename a.{i}.{p} -> b.{p}"]
+        ended = run("check", *rules)
+        assert (ended.exit_code, ended.out) == (0, "2 statements: no errors\n")
+        assert re.findall(r"warning\[(\w+)\]: (.*)", ended.err) == [
+            ("SX926", "the capture `{i}` is never used"),
+            ("SX925", "the parameter `scale` is never used"),
+        ]
+        assert [one["code"] for one in run("check", *rules, "--json").json["warnings"]] == ["SX926", "SX925"]
+        ended = run("check", *rules, "-W", "error", "-W", "SX925=ignore")
+        assert (ended.exit_code, ended.out) == (1, "")
+        assert re.findall(r"error\[(\w+)\]", ended.err) == ["SX926"]
 
     def test_with_a_checkpoint_and_a_target(self, run: Run, net: Net) -> None:
         assert run("check", "-e", "", "net.pth", "--target", "models:Net").exit_code == 0

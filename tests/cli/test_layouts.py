@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from tests.checkpoint.test_write_plan import RULES, STATE
+from tests.checkpoint.blobs.test_write_plan import RULES, STATE
 from tests.cli.conftest import Run
 
 

@@ -18,7 +18,7 @@ import torch
 
 from statex.cli import progress
 from statex.cli.options import Saying
-from statex.progress import Progress
+from statex.core.progress import Progress
 from statex.session import digests
 from tests.cli.conftest import Run
 

@@ -7,10 +7,10 @@ import pickle
 
 import pytest
 
+from statex.core.source import Source, Span
 from statex.diagnostics import StatexError, diagnostic
 from statex.diagnostics.codes import Code
 from statex.diagnostics.render import render_concise, render_full, to_json
-from statex.source import Source, Span
 
 CODE = Code("SX301", "a title", 1, "A meaning.", "an example", "A mend.")
 YAML = 'rules:\n- |\n  drop a\n  drop b\n- "keep \\x63 #"\n'

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from statex.core.source import Source, Span
 from statex.diagnostics import Diagnostic, StatexError, diagnostic
 from statex.diagnostics.codes import Code
 from statex.diagnostics.render import render_concise, render_full, render_json, to_json
-from statex.source import Source, Span
 
 
 def code(id: str) -> Code:

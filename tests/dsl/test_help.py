@@ -43,7 +43,7 @@ def test_keys_are_quoted_where_they_have_to_be(rules: str, help: str) -> None:
 
 @pytest.mark.parametrize("key", STATE)
 def test_tensors_read_back(key: str) -> None:
-    from statex.dsl.written import show_key, show_tensor
+    from statex.dsl.keys.quoting import show_key, show_tensor
 
     done = statex.compile(
         f"input a\nadd one = {show_tensor(key)}\nadd two = {show_tensor(key, 'a')}\ndrop {show_key(key)}"

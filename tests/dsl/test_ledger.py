@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import statex
 from statex import Plan, StatexError
-from statex.dsl.graph import SourceKey
-from statex.dsl.ledger import Totals, label, unread
+from statex.dsl.plan.graph import SourceKey
+from statex.dsl.plan.ledger import Totals, label, unread
 from tests.dsl.test_programs import KEYS, filled, over, states
 
 State = Mapping[str, Any]

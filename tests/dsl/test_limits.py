@@ -13,7 +13,7 @@ import torch
 import statex
 from statex import StatexError
 from statex.dsl import bounds
-from statex.rulefiles import LARGEST
+from statex.grammar.rulefiles import LARGEST
 
 STATE = {"l.0.w": torch.zeros(1), "l.1.w": torch.ones(1)}
 
@@ -167,7 +167,7 @@ def test_a_file_is_not_read_however_large_it_is(tmp_path: Path) -> None:
 MEMORY = """
 import resource, sys
 from statex.grammar import parse
-from statex.source import Source
+from statex.core.source import Source
 parse(Source("warm", "drop a"))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 first, again, last = sys.argv[1:]

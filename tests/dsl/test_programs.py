@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import statex
 from statex import StatexError
-from statex.dtypes import BY_NAME
+from statex.core.dtypes import BY_NAME
 
 KEYS = ["a.w", "a.b", "l.0.w", "l.0.b", "l.1.w", "l.1.b", "l.10.w", "head.w", "n"]
 PATTERNS = ["a.w", "**", "*.w", "l.{i:int}.w", "l.{i}.{x}", "{m:**}.w", "{m:**}.b", "{x:w|b}", "a.*", "**.b", "head.w",

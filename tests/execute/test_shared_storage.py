@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 import statex
-from statex.dtypes import BY_NAME
-from statex.header import TensorInfo, TensorType
+from statex.core.dtypes import BY_NAME
+from statex.core.header import TensorInfo, TensorType
 from statex.session.overlaps import overlap
 
 State = dict[str, torch.Tensor]

@@ -35,7 +35,8 @@ def test_only_one_statement_keeps_a_tie(tmp_path: Path, statements: list[str]) -
     state = {"a": shared, "b": shared, "m.w": torch.ones(2, 2)}
     rules = statex.compile(MACROS + "\n".join(statements))
     keeps = all(STATEMENTS[one] for one in statements)
-    assert [one.code.id for one in rules.plan(state).warnings] == ([] if keeps else ["SX901"])
+    said = [one.code.id for one in rules.plan(state).warnings if one.code.id != "SX925"]  # macros that are not used
+    assert said == ([] if keeps else ["SX901"])
     assert tied(rules.apply(state)) is keeps
     torch.save(state, tmp_path / "in.pth")
     statex.convert(tmp_path / "in.pth", tmp_path / "out.pth", rules, force=True)

@@ -7,11 +7,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from statex.core.source import Source
 from statex.grammar import factory as make
 from statex.grammar import parse_lossless, parse_text, tree
 from statex.grammar.factory import NOWHERE
 from statex.grammar.formatter import same_tree
-from statex.source import Source
 
 words = st.sampled_from(["a", "b1", "_x", "heads", "w", "layers", "set", "part", "where", "first", "in_"])
 names = st.builds(make.name, words)
@@ -37,8 +37,8 @@ choices = st.lists(
 ).map(tuple)
 captures = st.one_of(
     st.builds(make.capture, words),
-    st.builds(make.capture, words, st.just(tree.CaptureKind.INT)),
-    st.builds(lambda name, found: tree.Capture(NOWHERE, name, tree.CaptureKind.CHOICE, found), words, choices),
+    st.builds(make.capture, words, st.just(tree.CaptureForm.INT)),
+    st.builds(lambda name, found: tree.Capture(NOWHERE, name, tree.CaptureForm.CHOICE, found), words, choices),
 )
 sums = st.builds(make.binary, names, st.sampled_from(["+", "-", "*", "//", "%"]), st.builds(make.number, st.just(3)))
 fields = st.one_of(
@@ -49,7 +49,7 @@ fields = st.one_of(
 pieces = st.one_of(
     segments, st.just(tree.Star(NOWHERE)), captures, fields, st.builds(tree.Splice, st.just(NOWHERE), words)
 )
-whole = st.just([tree.DoubleStar(NOWHERE)]) | st.builds(lambda n: [make.capture(n, tree.CaptureKind.SEGMENTS)], words)
+whole = st.just([tree.DoubleStar(NOWHERE)]) | st.builds(lambda n: [make.capture(n, tree.CaptureForm.SEGMENTS)], words)
 
 
 def _apart(parts: list[Any]) -> list[Any]:

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from statex import StatexError
+from statex.core.source import Source
 from statex.grammar import parse, parse_lossless, parse_text, tree
 from statex.grammar.lossless import Lossless
 from statex.grammar.printer import show
-from statex.source import Source
 from tests.grammar.random_trees import programs
 from tests.grammar.test_printer import IDENTITY
 from tests.grammar.trees import walk

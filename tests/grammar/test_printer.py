@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from statex import StatexError
+from statex.core.source import Source, Span
 from statex.grammar import factory as make
 from statex.grammar import parse_lossless, parse_text, tree
 from statex.grammar.factory import NOWHERE
@@ -20,7 +21,6 @@ from statex.grammar.formatter import format_text, same_tree
 from statex.grammar.messages import VERBS
 from statex.grammar.printer import show, show_flat
 from statex.grammar.terminals import grammar_text
-from statex.source import Source, Span
 from tests.grammar.random_trees import programs, typed_in
 from tests.grammar.trees import plain, plain_text, walk
 from tests.test_documents import ROOT, blocks
@@ -51,7 +51,7 @@ def test_every_construct_is_in_the_file_that_stays_as_it_is() -> None:
     assert {type(node).__name__ for node in nodes} == kinds - {"Bad"}
     assert {node.mode for node in nodes if isinstance(node, tree.Rename)} == set(tree.RenameMode)
     assert {node.kind for node in nodes if isinstance(node, tree.PatternNode)} == set(tree.PatternKind)
-    assert {node.kind for node in nodes if isinstance(node, tree.Capture)} == set(tree.CaptureKind)
+    assert {node.kind for node in nodes if isinstance(node, tree.Capture)} == set(tree.CaptureForm)
 
 
 def test_every_node_is_printed_by_itself() -> None:
@@ -163,7 +163,7 @@ def test_form(before: str, after: str) -> None:
         (make.string("it's\n"), "'it\\'s\\n'"),
         (make.key("it's"), "'it\\'s'"),
         (make.pattern(["a b.", make.capture("i")]), '"a b.{i}"'),
-        (make.pattern(["a.", make.capture("m", tree.CaptureKind.SEGMENTS)], "ft"), "ft::a.{m:**}"),
+        (make.pattern(["a.", make.capture("m", tree.CaptureForm.SEGMENTS)], "ft"), "ft::a.{m:**}"),
         (make.pattern(["{x}*"]), '"\\{x\\}\\*"'),
         (make.rename(make.row(make.key("a"), make.key("b"), optional=True)), "rename a ->? b"),
         (make.rename(make.row(make.literal(""), make.key("m")), mode=tree.RenameMode.PREFIX), "rename prefix '' -> m"),

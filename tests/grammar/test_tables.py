@@ -19,12 +19,12 @@ import lark
 import pytest
 from lark import TextSlice, Tree, UnexpectedInput, lexer
 
+from statex.core.source import Source, Span
 from statex.diagnostics import StatexError
 from statex.grammar import lalr, parse_text, tables
 from statex.grammar.parser import parse_field
 from statex.grammar.postlex import Newlines
 from statex.grammar.terminals import grammar_text
-from statex.source import Source, Span
 from tests.grammar.test_strict import BLOCKS, FORMS, Kept
 from tests.messages.corpus import cases
 

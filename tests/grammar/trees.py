@@ -7,8 +7,8 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
 
+from statex.core.source import Source, Span
 from statex.grammar import parse_text
-from statex.source import Source, Span
 
 
 def plain(node: Any) -> Any:

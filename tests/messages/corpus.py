@@ -27,9 +27,9 @@ from typing import Any
 import torch
 
 import statex
+from statex.core.dtypes import BY_NAME
 from statex.diagnostics import Diagnostic
 from statex.diagnostics.render import render_full
-from statex.dtypes import BY_NAME
 
 HERE = Path(__file__).parent
 NAME = "r.sx"

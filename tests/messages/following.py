@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+from statex.core.source import Span
 from statex.diagnostics import Diagnostic
 from statex.grammar.messages import VERBS
-from statex.source import Span
 from tests.messages.corpus import NAME
 
 CODE = "`([^`]+)`"

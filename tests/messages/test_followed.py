@@ -9,10 +9,10 @@ import pytest
 
 import statex
 from statex.diagnostics import Diagnostic
-from statex.dsl.ledger import account
+from statex.dsl.plan.ledger import account
 from tests.cli.test_bad_input import RULES as BAD_RULES
-from tests.dsl.test_no_match import CASES as NO_MATCH
-from tests.dsl.test_no_match import KEYS
+from tests.dsl.keys.test_no_match import CASES as NO_MATCH
+from tests.dsl.keys.test_no_match import KEYS
 from tests.messages.corpus import Case, cases, tensors
 from tests.messages.following import ADVICE, WAYS, proposals, used
 from tests.test_codes import BY_ID, COMMANDS, INPUTS, PROLOGUE, RECIPES, STATES

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import statex
-from statex.dsl.plan_text import plan_lines
+from statex.dsl.plan.text import plan_lines
 from statex.migrating.files import status
 from statex.session.request import InputSpec, Request
 from tests.migrating.nets import Net, Outer, Unchanged, same_forward, trained, unstamped

@@ -23,8 +23,8 @@ from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 from torch.distributed.checkpoint.state_dict import set_model_state_dict
 
 import statex
-from statex.checkpoint import stamps
-from statex.checkpoint.formats.safetensors import SAFETENSORS
+from statex.checkpoint.formats import stamps
+from statex.checkpoint.formats.safetensors.format import SAFETENSORS
 from statex.session.format_warnings import format_warnings
 from statex.session.stamps import with_stamps
 from tests.cli.conftest import Run

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 
 import statex
 from statex import StatexError
-from statex.dsl import reports
-from statex.dsl.leaving import leaving
+from statex.core.header import Header
+from statex.dsl.compile import reports
+from statex.dsl.plan.leaving import leaving
 from statex.execute.live import describe
-from statex.execute.target import Target
-from statex.header import Header
+from statex.execute.verify.target import Target
 from statex.migrating import layouts as recognition
 from statex.migrating.chain import Chain, chain_of
 from statex.migrating.layouts import Layouts, planned
-from statex.nesting import state_header
+from statex.trees.envelope import state_header
 from tests.dsl.test_programs import programs, states
 
 

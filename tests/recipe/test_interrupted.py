@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from statex.cli import main
-from tests.checkpoint.steps import System, kill_at
+from tests.checkpoint.atomic.steps import System, kill_at
 from tests.recipe.conftest import Bench
 
 RECIPE = """statex: 1

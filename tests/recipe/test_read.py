@@ -17,13 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statex import StatexError
+from statex.core.source import Source, Span
 from statex.diagnostics import Diagnostic
 from statex.diagnostics.render import render_concise
 from statex.grammar.parser import parse
 from statex.recipe.check import ERRORS
 from statex.recipe.model import FromFile, Recipe, Reference, RuleFile, RuleText, Value
 from statex.recipe.read import LARGEST, parse_recipe, read_recipe
-from statex.source import Source, Span
 
 DATA = Path(__file__).parent / "data"
 HEAD = "statex: 1\ninputs: {main: in.pth}\noutputs: out.pth\n"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from statex.progress import Phases
+from statex.core.progress import Phases
 from statex.session import conversion, records
 from statex.session.digests import Digests
 from tests.recipe.conftest import RECIPE, STATE, Bench

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from statex import StatexError
+from statex.core.source import Source
+from statex.core.yaml_text import Limits, parse_yaml, plain
 from statex.recipe import declaration
 from statex.recipe.check import check
 from statex.recipe.read import parse_recipe
 from statex.recipe.schema import schema_text
-from statex.source import Source
-from statex.yaml_text import Limits, parse_yaml, plain
 
 DATA = sorted((Path(__file__).parent / "data").glob("*.yaml"))
 SCHEMA = json.loads(schema_text())

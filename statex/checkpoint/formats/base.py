@@ -6,18 +6,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from statex.checkpoint.input_file import InputFile
+from statex.checkpoint.io.input_file import InputFile
 
 if TYPE_CHECKING:
+    from statex.checkpoint.blobs.write_plan import FilePlan, WritePlan
+    from statex.checkpoint.formats.zip_directory import ZipDirectory
     from statex.checkpoint.reader import Reader
-    from statex.checkpoint.write_plan import FilePlan, WritePlan
     from statex.checkpoint.writer import Options
-    from statex.checkpoint.zip_directory import ZipDirectory
 
 _HEAD = 512
 
 
-class Found:
+class ProbedFile:
     """A file whose format is to be told: its first bytes, and its directory if it is an archive."""
 
     def __init__(self, path: Path, file: InputFile) -> None:
@@ -32,7 +32,7 @@ class Found:
         Raises:
             StatexError: SX604 for an archive that is damaged.
         """
-        from statex.checkpoint.zip_directory import LOCAL, ZipDirectory
+        from statex.checkpoint.formats.zip_directory import LOCAL, ZipDirectory
 
         return ZipDirectory(self.file) if self.head.startswith(LOCAL) else None
 
@@ -85,7 +85,7 @@ class Format:
         """True where a folder can hold a set of its files."""
         return bool(self.stem)
 
-    def sniff(self, found: Found) -> bool:
+    def sniff(self, found: ProbedFile) -> bool:
         """Say whether the content of a file is of this format."""
         return False
 
@@ -93,7 +93,7 @@ class Format:
         """Say whether a folder is a checkpoint of this format."""
         return False
 
-    def open(self, found: Found) -> Reader:
+    def open(self, found: ProbedFile) -> Reader:
         """Return the reader of a file of this format.
 
         Raises:
@@ -119,7 +119,7 @@ class Format:
         Raises:
             StatexError: SX614 for what it cannot hold.
         """
-        from statex.checkpoint.write_plan import WritePlan
+        from statex.checkpoint.blobs.write_plan import WritePlan
 
         if options.folder:
             from statex.checkpoint.sets import files_of_set

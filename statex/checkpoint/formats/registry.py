@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from statex.checkpoint.formats.base import Format
-from statex.checkpoint.formats.dcp import DCP
-from statex.checkpoint.formats.gguf import GGUF
-from statex.checkpoint.formats.npz import NPZ
-from statex.checkpoint.formats.safetensors import SAFETENSORS
-from statex.checkpoint.formats.torch import TORCH
+from statex.checkpoint.formats.dcp.format import DCP
+from statex.checkpoint.formats.gguf.format import GGUF
+from statex.checkpoint.formats.npz.format import NPZ
+from statex.checkpoint.formats.safetensors.format import SAFETENSORS
+from statex.checkpoint.formats.torch.format import TORCH
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 

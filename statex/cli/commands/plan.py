@@ -14,8 +14,8 @@ from statex.cli.groups import grouped
 from statex.cli.output import print_diagnostics, print_json, room
 
 if TYPE_CHECKING:
-    from statex.checkpoint.write_plan import WritePlan
-    from statex.dsl.plan import Plan
+    from statex.checkpoint.blobs.write_plan import WritePlan
+    from statex.dsl.plan.plan import Plan
 
 
 @grouped
@@ -25,7 +25,7 @@ def plan(
         list[str] | None, typer.Argument(metavar="[RULES…] IN | RECIPE", help="Rule files and checkpoint, or a recipe.")
     ] = None,
     *,
-    program: options.Program,
+    program: options.ProgramOptions,
     aim: options.Aim,
     format: options.Format = None,
     keys: Annotated[
@@ -84,8 +84,8 @@ def plan(
 
 def say_plan(planned: Plan, saying: options.Saying, *, keys: bool, fold: bool, layout: WritePlan | None = None) -> None:
     """Print a plan, and what its output will be."""
-    from statex.dsl.plan_data import plan_data
-    from statex.dsl.plan_text import plan_lines
+    from statex.dsl.plan.data import plan_data
+    from statex.dsl.plan.text import plan_lines
 
     if saying.json:
         print_json(plan_data(planned) | ({"layout": layout.to_data()} if layout is not None else {}))

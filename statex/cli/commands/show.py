@@ -15,12 +15,12 @@ from statex.cli import completion, options, progress
 from statex.cli.groups import grouped
 from statex.cli.listing import SORTS, Listing, beside, dtypes, further, totals, versions
 from statex.cli.output import columns, escape, print_diagnostics, print_json, room
+from statex.core.header import Header, OpaqueInfo, TensorInfo
+from statex.core.paths import as_option
+from statex.core.progress import READING, Phases
+from statex.core.source import Source
 from statex.diagnostics.folding import natural
 from statex.diagnostics.render import to_json
-from statex.header import Header, OpaqueInfo, TensorInfo
-from statex.paths import as_option
-from statex.progress import READING, Phases
-from statex.source import Source
 
 if TYPE_CHECKING:
     from statex.diagnostics import Diagnostic
@@ -207,7 +207,7 @@ def _state_json(header: Header, listing: Listing, known: Mapping[str, Statistics
         entries[key]["statistics"] = _statistics_json(one)
     tensors = [info for info in header.entries.values() if isinstance(info, TensorInfo)]
     kinds = {name: {"tensors": count, "bytes": nbytes} for name, (count, nbytes) in dtypes(tensors).items()}
-    from statex.checkpoint.stamps import readable
+    from statex.checkpoint.formats.stamps import readable
 
     return {"entries": entries, "dtypes": kinds, "versions": readable(header.metadata)}
 

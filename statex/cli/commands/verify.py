@@ -17,8 +17,8 @@ from statex.diagnostics.amounts import counted
 from statex.diagnostics.render import to_json
 
 if TYPE_CHECKING:
-    from statex.execute.verify import Comparison
-    from statex.header import KeyPath
+    from statex.core.header import KeyPath
+    from statex.execute.verify.verification import Comparison
     from statex.session.compared import Compared
     from statex.session.session import Session
 

@@ -125,7 +125,7 @@ UNUSED_NAME = declare(
     exit=0,
     meaning="A parameter, a `let`, a macro, an argument of a macro or an input is defined and never used: what was "
     "meant to use it may be missing, or be spelled like something else. Macros of included files are not reported, nor "
-    "those of a file that only defines names: they are there for other files.",
+    "macros and inputs of a file that only defines names: they are there for other files.",
     example="let factor = 2\nset a.weight = it * 3",
     mend="Remove it. A name that begins with `_` is never reported.",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from statex.record import record
+from statex.core.record import record
 
 FAMILIES = ("syntax", "patterns", "names", "keys", "types", "target", "files", "recipes", "migrations", "lints")
 """The modules that declare codes, in the order of their numbers."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from statex.dsl.ops import arithmetic, combining, constructors, indexing, layout, rearranging, reducing, resizing
 from statex.dsl.ops.base import Operation
 from statex.dsl.ops.binding import bind
-from statex.dsl.ops.questions import QUERIES, Query
+from statex.dsl.ops.questions import QUERIES, Question
 
 _ALL: tuple[type[Operation], ...] = (
     constructors.Zeros, constructors.Ones, constructors.Full, constructors.ZerosLike, constructors.OnesLike,
@@ -28,10 +28,14 @@ OPERATORS: Mapping[str, type[Operation]] = {one.operator: one for one in _ALL if
 """The operation that each operator stands for when one of its operands is a tensor."""
 (CASTING,) = [operation for operation in _ALL if operation.changes_dtype]
 (TURNING,) = [operation for operation in _ALL if operation.turns_matrices]
+UNSTACKING: type[Operation] = combining.Unstack
+"""What `split … over e` takes a tensor apart with, in help."""
 
 WORDS: frozenset[str] = frozenset(
     choice for operation in _ALL for parameter in operation.parameters for choice in parameter.choices
 )
 """The bare words that are arguments: `bicubic`, `reflect`."""
 
-__all__ = ["CASTING", "OPERATIONS", "OPERATORS", "QUERIES", "TURNING", "WORDS", "Operation", "Query", "bind"]
+__all__ = [
+    "CASTING", "OPERATIONS", "OPERATORS", "QUERIES", "TURNING", "UNSTACKING", "WORDS", "Operation", "Question", "bind",
+]  # fmt: skip

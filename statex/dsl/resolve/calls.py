@@ -7,9 +7,9 @@ from statex.diagnostics.codes import names as codes
 from statex.diagnostics.codes import types as type_codes
 from statex.diagnostics.suggest import did_you_mean
 from statex.diagnostics.torch_words import ARGUMENTS
+from statex.dsl.expressions.scope import QUERY_NAMES
 from statex.dsl.ops import OPERATIONS
 from statex.dsl.ops.base import ArgKind
-from statex.dsl.scope import QUERY_NAMES
 from statex.dsl.suggestions import unknown_operation
 from statex.grammar import tree
 

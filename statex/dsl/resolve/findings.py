@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from statex.core.source import Source, Span
 from statex.diagnostics import Collector, Label, StatexError
 from statex.dsl.bounds import Bounds
-from statex.dsl.patterns import Pattern
-from statex.dsl.resolve.definitions import Definition, Kind
-from statex.dsl.templates import Template
+from statex.dsl.keys.patterns import Pattern
+from statex.dsl.keys.templates import Template
+from statex.dsl.resolve.definitions import Definition, NameKind
 from statex.grammar import parse, tree
-from statex.source import Source, Span
 
 Load = Callable[[str, str], Source]
 """Reads the rule file that a path in a folder names."""
@@ -39,9 +39,9 @@ class Findings:
     )
     """The macros and inputs known after an included file, by its name, its blocks and the inputs known before."""
     left_open: set[Definition] = field(default_factory=set)
-    """Names that others may use, such as the macros of an included file."""
+    """Names that other files may use, such as the macros of an included one."""
 
-    def define(self, kind: Kind, name: str, span: Span) -> Definition:
+    def define(self, kind: NameKind, name: str, span: Span) -> Definition:
         """Return the definition of a name at a place; a file that is included again defines nothing new."""
         return self.definitions.setdefault(span, Definition(kind, name, span))
 

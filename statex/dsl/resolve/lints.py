@@ -6,18 +6,18 @@ from collections.abc import Container
 
 from statex.diagnostics import Diagnostic, diagnostic
 from statex.diagnostics.codes import lints
-from statex.dsl import questions
-from statex.dsl.resolve.definitions import Definition, Kind
+from statex.dsl.expressions import questions
+from statex.dsl.resolve.definitions import Definition, NameKind
 from statex.dsl.resolve.findings import Findings
 from statex.dsl.resolve.terms import Terms
 from statex.grammar import tree
 
 _CALLED = {
-    Kind.PARAM: "the parameter `{}`",
-    Kind.LET: "`{}`",
-    Kind.MACRO: "the macro `{}`",
-    Kind.ARGUMENT: "the argument `{}` of this macro",
-    Kind.INPUT: "the input `{}`",
+    NameKind.PARAM: "the parameter `{}`",
+    NameKind.LET: "`{}`",
+    NameKind.MACRO: "the macro `{}`",
+    NameKind.ARGUMENT: "the argument `{}` of this macro",
+    NameKind.INPUT: "the input `{}`",
 }
 """The kinds of names that are reported, with how messages call them."""
 
@@ -25,29 +25,27 @@ _CALLED = {
 def lint_names(findings: Findings, used_outside: Container[str]) -> None:
     """Report the names that are defined and that nothing uses, but for those that begin with `_`.
 
-    Macros of included files, and of files that define names and do nothing, are there for others. `used_outside` are
-    names that something beside the rules uses.
+    Macros of included files, and macros and inputs of files that define names and do nothing, are there for others.
+    `used_outside` are names that something beside the rules uses.
     """
     used = set(findings.uses.values())
     for definition in findings.definitions.values():
         is_free = definition.name[0] == "_" or definition in findings.left_open
         if definition in used or is_free or definition.kind not in _CALLED or definition.name in used_outside:
             continue
-        if definition.kind is Kind.INPUT and definition.name in findings.read:
+        if definition.kind is NameKind.INPUT and definition.name in findings.read:
             continue  # another declaration of it is read
         findings.lints.add(_unused(definition))
 
 
 def _unused(definition: Definition) -> Diagnostic:
     called = _CALLED[definition.kind].format(definition.name)
-    verb = "read" if definition.kind is Kind.INPUT else "used"
+    verb = "read" if definition.kind is NameKind.INPUT else "used"
     return diagnostic(
         lints.UNUSED_NAME,
         f"{called} is never {verb}",
         definition.span,
-        help="remove it"
-        if definition.kind in (Kind.INPUT, Kind.ARGUMENT)
-        else f"remove it, or call it `_{definition.name}`",
+        help=f"write `_{definition.name}` if this is meant, or remove it",
     )
 
 
@@ -65,7 +63,7 @@ def lint_captures(terms: Terms) -> None:
                     lints.UNUSED_CAPTURE,
                     f"the capture `{{{name}}}` is never used",
                     piece.span,
-                    help=f"put `{{{name}}}` into the new key; if any text will do: `{_without_name(piece)}`",
+                    help=f"write `{_without_name(piece)}` if it is not needed, or put `{{{name}}}` into the new key",
                 )
             )
 

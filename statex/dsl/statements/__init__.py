@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from statex.diagnostics import StatexError
-from statex.dsl.compiler import Compiler
-from statex.dsl.parameters import Given
-from statex.dsl.scope import Scope
-from statex.dsl.state import Outcome
-from statex.dsl.statements import around, assign, expect, moves, program, regroup, select
+from statex.dsl.compile.compiler import Compiler
+from statex.dsl.compile.state import Outcome
+from statex.dsl.expressions.parameters import Given
+from statex.dsl.expressions.scope import Scope
+from statex.dsl.statements import around, assign, declarations, expect, rename, select, split_merge
 from statex.grammar import tree
 
 _ON_STATE: Mapping[type, Callable[[Compiler, Any, Scope], Outcome | None]] = {
-    tree.Rename: moves.rename,
-    tree.Renumber: moves.renumber,
+    tree.Rename: rename.rename,
+    tree.Renumber: rename.renumber,
     tree.Set: assign.set_,
     tree.Add: assign.add,
     tree.Copy: select.copy,
@@ -24,8 +24,8 @@ _ON_STATE: Mapping[type, Callable[[Compiler, Any, Scope], Outcome | None]] = {
     tree.AddValue: around.add_value,
     tree.DropValue: around.drop_value,
     tree.Order: select.order,
-    tree.Split: regroup.split,
-    tree.Merge: regroup.merge,
+    tree.Split: split_merge.split,
+    tree.Merge: split_merge.merge,
     tree.ExpectSame: expect.expect_same,
 }
 
@@ -33,21 +33,21 @@ _ON_PROGRAM: Mapping[type, Callable[[Compiler, Any, Scope], None]] = {
     tree.Expect: expect.expect,
     tree.ExpectKeys: expect.expect_keys,
     tree.ExpectEach: expect.expect_each,
-    tree.Let: program.let,
-    tree.Input: program.input_,
-    tree.Macro: program.macro,
-    tree.Allow: program.allow,
+    tree.Let: declarations.let,
+    tree.Input: declarations.input_,
+    tree.Macro: declarations.macro,
+    tree.Allow: declarations.allow,
 }
 
-_WITH_BODY: Mapping[type, Callable[[Compiler, Any, Scope, program.Run], None]] = {
-    tree.Include: program.include,
-    tree.Use: program.use,
-    tree.Within: program.within,
-    tree.If: program.if_,
+_WITH_BODY: Mapping[type, Callable[[Compiler, Any, Scope, declarations.Run], None]] = {
+    tree.Include: declarations.include,
+    tree.Use: declarations.use,
+    tree.Within: declarations.within,
+    tree.If: declarations.if_,
 }
 
 
-def runner(given: dict[str, Given]) -> program.Run:
+def runner(given: dict[str, Given]) -> declarations.Run:
     """Return what carries out statements whose parameters have these values from outside."""
 
     def run(compiler: Compiler, statements: Sequence[tree.Statement], scope: Scope) -> None:
@@ -65,7 +65,7 @@ def runner(given: dict[str, Given]) -> program.Run:
 
 
 def _one(
-    compiler: Compiler, statement: tree.Statement, scope: Scope, given: dict[str, Given], run: program.Run
+    compiler: Compiler, statement: tree.Statement, scope: Scope, given: dict[str, Given], run: declarations.Run
 ) -> None:
     kind = type(statement)
     if kind in _ON_STATE:
@@ -77,5 +77,5 @@ def _one(
     elif kind in _WITH_BODY:
         _WITH_BODY[kind](compiler, statement, scope, run)
     elif isinstance(statement, tree.Param):
-        program.param(compiler, statement, scope, given)
+        declarations.param(compiler, statement, scope, given)
     # `root` speaks of the file around the state and has been heeded before the state was opened.

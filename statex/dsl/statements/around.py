@@ -6,29 +6,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
+from statex.core.dtypes import DType
+from statex.core.header import STAMP, KeyPath
+from statex.core.paths import as_list, has, in_rules, is_below, joined, number
+from statex.core.source import Span
+from statex.core.surroundings import DEPTH, Edit, address_of, found_at, value_in
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import keys as codes
 from statex.diagnostics.codes import names as name_codes
 from statex.diagnostics.suggest import did_you_mean, join_words
-from statex.dsl.around import kind_at
-from statex.dsl.compiler import Compiler
-from statex.dsl.evaluate import Context, Evaluator
+from statex.dsl.compile.around import kind_at
+from statex.dsl.compile.compiler import Compiler
+from statex.dsl.compile.state import Outcome
+from statex.dsl.expressions.evaluate import Context, Evaluator
+from statex.dsl.expressions.scope import Scope
+from statex.dsl.keys.quoting import show_rules, show_text
+from statex.dsl.keys.regex_help import inside_help
 from statex.dsl.ops.base import show_value
-from statex.dsl.plan import Change
-from statex.dsl.scope import Scope
-from statex.dsl.state import Outcome
+from statex.dsl.plan.plan import Change
 from statex.dsl.values import PatternValue, Value, has_tensor, is_unknown, kind_of
-from statex.dsl.written import show_rules, show_text
-from statex.dtypes import DType
 from statex.grammar import factory as make
 from statex.grammar import tree
-from statex.header import STAMP, KeyPath
-from statex.paths import as_list, has, in_rules, is_below, joined, number
-from statex.rebuilding import edited, known_heads
-from statex.roots import two_readings
-from statex.source import Span
-from statex.surroundings import DEPTH, Edit, address_of, found_at, value_in
+from statex.trees.rebuilding import edited, known_heads
+from statex.trees.roots import two_readings
 
 _OWN = ("format", STAMP)
 """Texts of the metadata that statex writes by itself."""
@@ -212,7 +213,9 @@ def _texts(compiler: Compiler, place: tree.MetadataOf, scope: Scope, optional: b
         if name == "format":
             _own_name(place)
     if not found and not optional:
-        _no_text(compiler, place, ("if it may be absent: `drop?`",))
+        regex = place.pattern.kind is tree.PatternKind.REGEX
+        inside = inside_help(compiler.pattern(place.pattern, scope, placed=False), notes, "name") if regex else ()
+        _no_text(compiler, place, (*inside, "if it may be absent: `drop?`"))
     return [(name,) for name in found]
 
 
@@ -298,7 +301,8 @@ def _check_outside(compiler: Compiler, path: KeyPath, span: Span, verb: str) -> 
             help=_by_key(compiler, joined(path[len(taken) :]), verb),
         )
     if is_below(taken, path):
-        fail(codes.NOT_AROUND, f"the state stands in `{text}`", span)
+        what = f"the state stands in `{text}`" if text else "this is all of the checkpoint, which the state stands in"
+        fail(codes.NOT_AROUND, what, span)
 
 
 def _is_all(compiler: Compiler, text: str, span: Span, verb: str) -> NoReturn:

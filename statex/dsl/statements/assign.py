@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from statex.core.dtypes import DType, Kind
+from statex.core.source import Span
 from statex.diagnostics import StatexError, diagnostic, fail
 from statex.diagnostics.codes import keys as codes
 from statex.diagnostics.codes import lints
-from statex.dsl.calls import expect_tensor
-from statex.dsl.captures import CaptureType
-from statex.dsl.compiler import Compiler
-from statex.dsl.computing import check_own, rounded
-from statex.dsl.evaluate import Context, Evaluator
-from statex.dsl.graph import SourceKey
-from statex.dsl.matches import Clause, Match
+from statex.dsl.compile.compiler import Compiler
+from statex.dsl.compile.match import Clause, Match
+from statex.dsl.compile.state import Entry, Made, Outcome, computed
+from statex.dsl.expressions.calls import expect_tensor
+from statex.dsl.expressions.computing import check_own, rounded
+from statex.dsl.expressions.evaluate import Context, Evaluator
+from statex.dsl.expressions.scope import Scope
+from statex.dsl.keys.captures import CaptureType
+from statex.dsl.keys.quoting import show_rules
 from statex.dsl.ops import OPERATIONS
-from statex.dsl.plan import Change
-from statex.dsl.scope import Scope
-from statex.dsl.state import Entry, Made, Outcome, computed
+from statex.dsl.plan.graph import SourceKey
+from statex.dsl.plan.plan import Change
 from statex.dsl.statements.select import check_new
 from statex.dsl.values import TensorValue
-from statex.dsl.written import show_rules
-from statex.dtypes import DType, Kind
 from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.grammar.walk import nodes
-from statex.source import Span
 
 
 def set_(compiler: Compiler, node: tree.Set, scope: Scope) -> Outcome:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from statex.dsl.written import show_text
+from statex.core.source import Span
+from statex.dsl.keys.quoting import show_text
 from statex.grammar import tree
-from statex.source import Span
 
 
 def instead(node: tree.Rename | None, row: Span, old: str, new: str) -> str:

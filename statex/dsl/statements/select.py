@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import re
 
+from statex.core.source import Span
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import keys as codes
-from statex.dsl.captures import is_digits
-from statex.dsl.compiler import Compiler
-from statex.dsl.graph import SourceKey
-from statex.dsl.inputs import TARGET
-from statex.dsl.matches import Clause, Match
-from statex.dsl.plan import Change
-from statex.dsl.reports import LONGEST_KEY, long_key
-from statex.dsl.scope import Scope
-from statex.dsl.state import Made, Outcome
-from statex.dsl.written import show_rules
+from statex.dsl.compile.compiler import Compiler
+from statex.dsl.compile.match import Clause, Match
+from statex.dsl.compile.reports import LONGEST_KEY, long_key
+from statex.dsl.compile.state import Made, Outcome
+from statex.dsl.expressions.scope import TARGET, Scope
+from statex.dsl.keys.captures import is_digits
+from statex.dsl.keys.quoting import show_rules
+from statex.dsl.plan.graph import SourceKey
+from statex.dsl.plan.plan import Change
 from statex.grammar import factory as make
 from statex.grammar import tree
-from statex.source import Span
 
 
 def drop(compiler: Compiler, node: tree.Drop, scope: Scope) -> Outcome:
@@ -74,7 +73,8 @@ def copy(compiler: Compiler, node: tree.Copy, scope: Scope) -> Outcome | None:
         new: (m.entry.at_step(compiler.step), None, change.before)
         for (new, m), change in zip(added.items(), changes, strict=True)
     }
-    return Outcome("copy", node.span, changes, produced=produced)
+    rules = tuple(compiler.rules((node.source,), (node.target,), clause))
+    return Outcome("copy", node.span, changes, produced=produced, rules=rules)
 
 
 def _check_single(compiler: Compiler, source: tree.PatternNode) -> None:

@@ -6,13 +6,14 @@ import math
 import re
 from collections.abc import Callable
 
+from statex.core.quoting import show_text
+from statex.core.source import Span
 from statex.diagnostics import StatexError
-from statex.diagnostics.quoting import show_text
 from statex.grammar.quoted import MARKS, in_double_quotes, unquoted
 from statex.grammar.terminals import terminal
 from statex.grammar.tree import (
     Capture,
-    CaptureKind,
+    CaptureForm,
     Choice,
     DoubleStar,
     Field,
@@ -27,7 +28,6 @@ from statex.grammar.tree import (
     String,
     Text,
 )
-from statex.source import Span
 
 ShowField = Callable[[Field], str]
 """Writes what stands in the braces of an integer expression."""
@@ -143,11 +143,11 @@ def show_choice(choice: Choice) -> str:
 
 
 def _type_of(capture: Capture) -> str:
-    if capture.kind is CaptureKind.CHOICE:
+    if capture.kind is CaptureForm.CHOICE:
         choices = [*map(show_choice, capture.choices)]
         # A choice alone reads as the name of a type.
         return ":" + "|".join(choices if len(choices) > 1 else [f"{c.text}={c.value}" for c in capture.choices])
-    return {CaptureKind.PLAIN: "", CaptureKind.INT: ":int", CaptureKind.SEGMENTS: ":**"}[capture.kind]
+    return {CaptureForm.PLAIN: "", CaptureForm.INT: ":int", CaptureForm.SEGMENTS: ":**"}[capture.kind]
 
 
 # --- is the text at a span still what a node says? --------------------------------------------------------------

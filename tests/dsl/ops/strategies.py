@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
+from statex.core.dtypes import ALL, BY_NAME, DType, Kind
+from statex.core.header import TensorType
 from statex.dsl.ops.base import Index
-from statex.dtypes import ALL, BY_NAME, DType, Kind
-from statex.header import TensorType
 
 Arguments = dict[str, Any]
 

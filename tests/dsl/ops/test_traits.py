@@ -12,7 +12,7 @@ import torch
 import statex
 from statex.dsl.ops import OPERATIONS, Operation
 from statex.dsl.ops.base import Aliasing
-from statex.execute.values import Values
+from statex.execute.kernels.by_torch import TorchValues
 
 PACKAGE = Path(statex.__file__).parent
 ROOMS = ("dsl", "execute", "session", "checkpoint")
@@ -66,7 +66,7 @@ def test_results_share_memory_where_an_operation_says_so(name: str, value: str) 
     id = plan.outputs["x"].value
     assert id is not None
     id = plan.graph.inner(id)  # as the operation gives it, before it is laid out
-    made = Values(plan.graph, [id], lambda key: x).take(id)
+    made = TorchValues(plan.graph, [id], lambda key: x).take(id)
     shares = made.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
     assert OPERATIONS[name].aliasing is (Aliasing.VIEW if shares else Aliasing.COPY)
 
@@ -74,9 +74,9 @@ def test_results_share_memory_where_an_operation_says_so(name: str, value: str) 
 ALLOWED: Mapping[tuple[str, str], str] = {
     ("dsl/statements/around.py", "add"): "the statement `add`",
     ("dsl/statements/assign.py", "add"): "the statement `add`",
-    ("checkpoint/pickle_machine.py", "add"): "what a pickle does to a set",
-    ("checkpoint/pickle_reader.py", "add"): "what a pickle does to a set",
-    ("checkpoint/pickle_writer.py", "add"): "what a pickle does to a set",
+    ("checkpoint/formats/torch/pickle_machine.py", "add"): "what a pickle does to a set",
+    ("checkpoint/formats/torch/pickle_reader.py", "add"): "what a pickle does to a set",
+    ("checkpoint/formats/torch/pickle_writer.py", "add"): "what a pickle does to a set",
 }
 """Strings that are no operations, though one has the name."""
 

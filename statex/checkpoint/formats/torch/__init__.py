@@ -1,0 +1,1 @@
+"""Files of torch.save: archives of today, files of old, and the pickles in both."""

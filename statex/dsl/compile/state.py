@@ -1,0 +1,220 @@
+"""The state while a program runs over headers: an ordered mapping from key to value."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from statex.core.header import Header, OpaqueInfo, TensorInfo, TensorType
+from statex.core.record import record
+from statex.core.source import Span
+from statex.dsl.keys.key_index import KeyIndex
+from statex.dsl.plan.graph import Graph, SourceKey
+from statex.dsl.plan.plan import Change, Output, Rule, Stood
+from statex.dsl.values import UNKNOWN, TensorValue, Value
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """What stands under a key; nobody assigns to its fields.
+
+    `info` is the header's for an entry that is of an input, moved or not; its value is put into `graph` when somebody
+    asks for it, which renames never do. `known` is the value of a tensor that was computed, as it was computed, and
+    `None` where an error made it unknown. `opaque` is set for an entry that is no tensor.
+
+    Two entries with an equal `tie` are one tensor in the result. `origin` is the tensor that this entry still
+    is, moved or not; `None` once it is computed. `module_source` is the source whose module it follows in `_metadata`,
+    `input_tie` the tie it had in the input. `step` is the number of the statement that made or moved it, -1 for none.
+    """
+
+    tie: Hashable
+    input_tie: Hashable
+    origin: SourceKey | None = None
+    info: TensorInfo | None = None
+    graph: Graph | None = None
+    known: TensorValue | None = None
+    module_source: str | None = None
+    opaque: OpaqueInfo | None = None
+    is_parameter: bool = False
+    requires_grad: bool = False
+    attributes: object = None
+    step: int = -1
+
+    @property
+    def value(self) -> TensorValue | None:
+        """The value of a tensor as statements find it.
+
+        It is `None` for what is no tensor and for one that an error made unknown.
+        """
+        if self.known is None and self.info is not None:
+            assert self.graph is not None
+            assert self.origin is not None
+            self.known = self.graph.source(self.origin, self.info)
+        if self.known is None or self.origin is not None:
+            return self.known
+        assert self.graph is not None
+        return self.graph.settled(self.known)
+
+    @property
+    def type(self) -> TensorType | None:
+        """Dtype and shape of a tensor."""
+        if self.info is not None:
+            return self.info.type
+        return self.known.type if self.known is not None else None
+
+    @property
+    def current(self) -> Value:
+        """What expressions know of it: `None` where it is no tensor, `UNKNOWN` after an error."""
+        value = self.value
+        return UNKNOWN if value is None and self.opaque is None else value
+
+    @property
+    def stood(self) -> Stood | None:
+        """What a plan says of it: the source it still is or the id of its value; `None` where that is unknown."""
+        if self.origin is not None:
+            return self.origin
+        return self.known.id if self.known is not None else None
+
+    def at_step(self, step: int) -> Entry:
+        """Return the entry as moved by a statement."""
+        # Spelled out, as `dataclasses.replace` costs several times as much, and renames do this for every key.
+        return Entry(
+            self.tie, self.input_tie, self.origin, self.info, self.graph, self.known, self.module_source, self.opaque,
+            self.is_parameter, self.requires_grad, self.attributes, step,
+        )  # fmt: skip
+
+    @property
+    def is_tensor(self) -> bool:
+        """True for tensors, known or unknown."""
+        return self.opaque is None
+
+
+Rank = tuple[int, ...]
+
+Made = tuple[Entry, Rank | None, tuple[str, ...]]
+"""What a statement puts under a key: the entry, its place (`None` for the end of the state), and what it is made of."""
+
+
+@record
+class Outcome:
+    """What a statement does to the state, all at once; the state is changed by it and by nothing else.
+
+    `consumed` are the keys it takes, `produced` is what stands under which key afterwards (a key may be both). With
+    `goes_on`, what stood under each of the consumed keys stands as it was under one of the produced ones. `named` are
+    the tensors of further inputs that its patterns name. `order`, where it is set, has all keys in their new order.
+    `rules` are those by which whole keys became others.
+    """
+
+    verb: str
+    span: Span
+    changes: tuple[Change, ...] = ()
+    consumed: Collection[str] = ()
+    produced: Mapping[str, Made] = field(default_factory=dict)
+    goes_on: bool = False
+    named: tuple[SourceKey, ...] = ()
+    order: Sequence[str] | None = None
+    rules: tuple[Rule, ...] = ()
+
+
+class State:
+    """Keys, their entries and their order.
+
+    The order is kept as a rank for each key, so that a statement costs what it changes and not the whole state.
+    """
+
+    def __init__(self, entries: Mapping[str, Entry]) -> None:
+        self.entries: dict[str, Entry] = dict(entries)
+        self.index = KeyIndex(self.entries)
+        self._ranks: dict[str, Rank] = {key: (i,) for i, key in enumerate(self.entries)}
+        self._next = len(self.entries)
+        self._order: list[str] | None = list(self.entries)
+        """The keys in their order, once that is known."""
+
+    def rank(self, key: str) -> Rank:
+        """Return what orders the key among the others."""
+        return self._ranks[key]
+
+    def in_order(self) -> Sequence[str]:
+        """Return all keys in the order of the state."""
+        if self._order is None:
+            self._order = self.sort(self.entries)
+        return self._order
+
+    def sort(self, keys: Iterable[str]) -> list[str]:
+        """Return the keys in the order of the state."""
+        return sorted(keys, key=self._ranks.__getitem__)
+
+    def apply(self, outcome: Outcome) -> tuple[Stood, ...]:
+        """Carry out what a statement came to, and return what its consumed keys held that does not go on as it was."""
+        entries = self.entries
+        ended = () if outcome.goes_on else tuple([entries[key].stood for key in outcome.consumed])
+        if outcome.order is not None:
+            self._ranks = {key: (i,) for i, key in enumerate(outcome.order)}
+            self._next = len(self._ranks)
+            self._order = None
+        elif len(outcome.consumed) == len(outcome.produced) and all(k in outcome.produced for k in outcome.consumed):
+            self._update(outcome.produced)
+        else:
+            self._change(outcome.consumed, outcome.produced)
+        return tuple([stood for stood in ended if stood is not None])
+
+    def _update(self, produced: Mapping[str, Made]) -> None:
+        """Give keys that exist other entries; the index stays as it is."""
+        for key, (entry, rank, _) in produced.items():
+            self.entries[key] = entry
+            if rank is not None and rank != self._ranks[key]:
+                self._ranks[key] = rank
+                self._order = None
+
+    def _change(self, consumed: Collection[str], produced: Mapping[str, Made]) -> None:
+        """Remove keys and put others in at once."""
+        self._order = None
+        if len(consumed) == len(self.entries):
+            # As a rename of everything does: look-ups in large dicts are slow.
+            self.entries, self._ranks = {}, {}
+        else:
+            for key in consumed:
+                del self.entries[key], self._ranks[key]
+        for key, (entry, rank, _) in produced.items():
+            if rank is None:
+                rank = (self._next,)
+                self._next += 1
+            self.entries[key] = entry
+            self._ranks[key] = rank
+        self.index.change(consumed, produced.keys())
+
+
+def output_of(entry: Entry, graph: Graph) -> Output:
+    """Return what a plan says of an entry."""
+    # By position, as there may be hundreds of thousands. What is written is laid out by whoever writes it.
+    return Output(
+        graph.inner(entry.known.id) if entry.origin is None and entry.known is not None else None,
+        entry.type, entry.tie, entry.origin, entry.opaque, entry.is_parameter, entry.requires_grad, entry.step,
+        entry.module_source, entry.attributes,
+    )  # fmt: skip
+
+
+def initial_state(header: Header, graph: Graph, prefix: str = "") -> State:
+    """Return the state a checkpoint starts with; `prefix` is what its keys in the checkpoint begin with besides."""
+    sources = ((key, SourceKey("", 0, f"{prefix}{key}"), info) for key, info in header.entries.items())
+    return State({key: source_entry(source, info, graph) for key, source, info in sources})
+
+
+def source_entry(key: SourceKey, info: TensorInfo | OpaqueInfo, graph: Graph) -> Entry:
+    """Return the entry of an input's tensor as it is."""
+    module_source = key.key if not key.input else None
+    if isinstance(info, OpaqueInfo):
+        tie: Hashable = ("opaque", key)
+        return Entry(tie, tie, key, module_source=module_source, opaque=info)
+    memory = info.identity
+    tie = ("source", key.input, key.member, memory) if memory is not None else key
+    return Entry(
+        tie, tie, key, info, graph, None, module_source, None, info.is_parameter, info.requires_grad, info.attributes
+    )
+
+
+def computed(entry: Entry, value: TensorValue | None, tie: Hashable, step: int) -> Entry:
+    """Return the entry with another value: it stays a Parameter, unless its new dtype cannot have a gradient."""
+    floating = value is None or value.dtype.is_floating_point or value.dtype.is_complex
+    grad = entry.requires_grad and floating
+    return replace(entry, origin=None, info=None, known=value, tie=tie, step=step, requires_grad=grad)

@@ -1,0 +1,1 @@
+"""Expressions: plain values are computed, tensors become values of the graph with their types."""
