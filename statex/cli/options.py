@@ -122,7 +122,7 @@ ProgressEvents = Annotated[
 
 
 @dataclass(frozen=True)
-class Program:
+class ProgramOptions:
     """What a program is made of and given."""
 
     expressions: Expressions = None

@@ -51,7 +51,8 @@ def things_beside(tree: Tree, root: str, header: Header) -> list[Beside]:
 
     With the root of the whole tree (`''`), what stands in the state itself counts as beside it.
     """
-    return list(_found(tree, (), root, _shapes(header)))
+    found = list(_found(tree, (), root, _shapes(header)))
+    return found if root else [*found, *_joined_optimizers(tree)]
 
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -95,6 +96,14 @@ def _optimizer(tree: Tree, path: Path) -> Beside | None:
     return None
 
 
+def _joined_optimizers(tree: Tree) -> Iterator[Beside]:
+    """Yield the optimizers whose names all stand in one dict beside those of the model."""
+    names = [key for key in tree if isinstance(key, str)] if isinstance(tree, Mapping) else []
+    with_state = dict.fromkeys(key.partition(".state.")[0] for key in names if ".state." in key)
+    with_groups = {key.partition(".param_groups.")[0] for key in names if ".param_groups." in key}
+    yield from (Beside((path,), "optimizer", BY_NAME) for path in with_state if path in with_groups)
+
+
 def _minded(groups: Sequence[Mapping[str, Any]]) -> frozenset[str]:
     if any(isinstance(one, str) for group in groups for one in group["params"]):
         return BY_NAME
@@ -122,7 +131,7 @@ def _averaged(tree: Tree, path: Path, state: Shapes) -> Beside | None:
     Either of them may have one segment before all of its names, as wrappers put it there.
     """
     own = dict(_joined(tree))
-    if not own:
+    if not own or not isinstance(tree, Mapping):
         return None
     # What is a dict in a dict is found there by itself.
     forms = (own, _unwrapped(own)) if any(isinstance(value, TensorInfo) for value in tree.values()) else (own,)

@@ -45,7 +45,7 @@ def check_own(own: DType, compute: DType, span: Span, case: str) -> None:
         f"`in {compute}` cannot hold the values of {own} keys",
         span,
         values=[f"{case}: {own}"] if case else (),
-        help=f"write `{WIDE[-1]}`" if wide else "add `where is_floating_point(it)`",
+        help=f"write `in {WIDE[-1]}` instead of `in {compute}`" if wide else "add `where is_floating_point(it)`",
         cases=[case] if case else (),
     )
 
@@ -84,5 +84,6 @@ def _fits(dtype: DType, compute: DType) -> bool:
 
 def _cast(value: TensorValue, dtype: DType, span: Span, graph: Graph) -> TensorValue:
     site = CallSite(span, span, [(value, span), (dtype, span)], {}, None, None)
-    found: TensorValue = call_operation(CASTING, site, graph)
+    found = call_operation(CASTING, site, graph)
+    assert isinstance(found, TensorValue), "the cast of a tensor is a tensor"
     return found
