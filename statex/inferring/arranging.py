@@ -10,7 +10,7 @@ from typing import Any
 
 from statex.inferring.factoring import factored, rearranging
 from statex.inferring.lines import Dims
-from statex.inferring.values import Joined, Move, Moved, Source, Value, moved
+from statex.inferring.values import Joined, OldTensor, Piped, TensorMove, Value, moved
 
 ZEROS = -1
 """The number of the source of lines of zeros that are nowhere else."""
@@ -18,7 +18,7 @@ _MOST_INDICES = 64
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundLines:
     """Where the lines of a new tensor along some `dims` were found.
 
     `sources` and `lines` have the number of a source and of a line in it for each. `shapes` are those of the sources,
@@ -35,21 +35,21 @@ class Found:
     """Whether the other dims of sources stand the other way round."""
 
 
-def values_of(found: Found) -> Iterator[Value]:
+def values_of(found: FoundLines) -> Iterator[Value]:
     """Yield the values that a new tensor may be, the likeliest first."""
     yield from _straight_or_turned(found)
     if any(len(found.shapes[one]) - len(dims) > 1 for one, dims in found.along.items()):
         yield from _straight_or_turned(replace(found, turned=True))
 
 
-def _straight_or_turned(found: Found) -> Iterator[Value]:
+def _straight_or_turned(found: FoundLines) -> Iterator[Value]:
     box = _box(found)
     if box is None:
         return
     for value in _built(found, box, tuple(range(len(found.dims)))):
         size = _boxed_shape(found, box)
         if size != found.shape:
-            yield moved(value, Move("resize", (found.shape,)))
+            yield moved(value, TensorMove("resize", (found.shape,)))
         else:
             yield value
 
@@ -57,7 +57,7 @@ def _straight_or_turned(found: Found) -> Iterator[Value]:
 Box = tuple[slice, ...]
 
 
-def _box(found: Found) -> Box | None:
+def _box(found: FoundLines) -> Box | None:
     """Return the part of the table that is not zeros at the ends of its dims."""
     import numpy
 
@@ -74,14 +74,14 @@ def _box(found: Found) -> Box | None:
     return box if held[box].all() else None
 
 
-def _boxed_shape(found: Found, box: Box) -> tuple[int, ...]:
+def _boxed_shape(found: FoundLines, box: Box) -> tuple[int, ...]:
     size = list(found.shape)
     for dim, part in zip(found.dims, box, strict=True):
         size[dim] = part.stop - part.start
     return tuple(size)
 
 
-def _built(found: Found, box: Box, kept: tuple[int, ...]) -> Iterator[Value]:
+def _built(found: FoundLines, box: Box, kept: tuple[int, ...]) -> Iterator[Value]:
     """Yield the values of a box of the table; `kept` are the dims of the table that the value has."""
     import numpy
 
@@ -111,7 +111,7 @@ def _built(found: Found, box: Box, kept: tuple[int, ...]) -> Iterator[Value]:
         yield Joined("cat", tuple(part for part in parts if part is not None), place)
 
 
-def _place(found: Found, kept: Sequence[int], dim: int) -> int:
+def _place(found: FoundLines, kept: Sequence[int], dim: int) -> int:
     """Return the dim of the value that a dim of the table is."""
     gone = {found.dims[d] for d in range(len(found.dims)) if d not in kept}
     own = found.dims[dim]
@@ -145,7 +145,7 @@ def _borders(sources: Any, dim: int) -> list[int]:
     return borders
 
 
-def _interleaved(found: Found, box: Box, kept: tuple[int, ...]) -> Iterator[Value]:
+def _interleaved(found: FoundLines, box: Box, kept: tuple[int, ...]) -> Iterator[Value]:
     """Yield a value in which sources alternate along a dim: it is that dim in two, joined at the end."""
     for dim in kept:
         sources = found.sources[box]
@@ -165,14 +165,14 @@ def _interleaved(found: Found, box: Box, kept: tuple[int, ...]) -> Iterator[Valu
             return
 
 
-def _split(found: Found, box: Box, dim: int, outer: int, inner: int) -> Found:
+def _split(found: FoundLines, box: Box, dim: int, outer: int, inner: int) -> FoundLines:
     at = found.dims[dim]
     boxed = _boxed_shape(found, box)
     shape = (*boxed[:at], outer, inner, *boxed[at + 1 :])
     dims = (*found.dims[: dim + 1], *(d + 1 for d in found.dims[dim:]))
     table = [len(range(*part.indices(10**18))) for part in box]
     split = (*table[:dim], outer, inner, *table[dim + 1 :])
-    return Found(
+    return FoundLines(
         shape,
         dims,
         found.sources[box].reshape(split),
@@ -183,16 +183,16 @@ def _split(found: Found, box: Box, dim: int, outer: int, inner: int) -> Found:
     )
 
 
-def _joining(place: int, own: Found, inner: Sequence[int]) -> Move:
+def _joining(place: int, own: FoundLines, inner: Sequence[int]) -> TensorMove:
     names = [chr(ord("a") + n) for n in range(len(own.shape) - (len(own.dims) - len(inner)))]
     right = [*names[:place], f"({names[place]} {names[place + 1]})", *names[place + 2 :]]
-    return Move("rearrange", (f"{' '.join(names)} -> {' '.join(right)}",))
+    return TensorMove("rearrange", (f"{' '.join(names)} -> {' '.join(right)}",))
 
 
 # --- a piece of one source ---------------------------------------------------------------------------------------
 
 
-def _piece(found: Found, box: Box, kept: tuple[int, ...], number: int) -> Iterator[Value]:
+def _piece(found: FoundLines, box: Box, kept: tuple[int, ...], number: int) -> Iterator[Value]:
     """Yield the values that a box of the table may be, all of whose lines are of one source.
 
     Its own dims are moved to the front, its lines are taken and put in order, and the dims go to their places.
@@ -208,7 +208,7 @@ def _piece(found: Found, box: Box, kept: tuple[int, ...], number: int) -> Iterat
     front = (*along, *rest)
     first = () if front == tuple(range(len(shape))) else (_permuting(front),)
     source = tuple(shape[d] for d in along)
-    base: Value = moved(Source(number), *first)
+    base: Value = moved(OldTensor(number), *first)
     places = [_place(found, kept, d) for d in kept]
     ndim = len(found.shape) - (len(found.dims) - len(kept))
     behind = [d for d in range(ndim) if d not in places]
@@ -221,14 +221,14 @@ def _piece(found: Found, box: Box, kept: tuple[int, ...], number: int) -> Iterat
         if 1 < len(runs) <= _MOST_RUNS:
             dim = front[0] if first == last or not last else 0
             if first == last:
-                yield Joined("cat", tuple(moved(Source(number), _along(run, dim)) for run in runs), dim)
+                yield Joined("cat", tuple(moved(OldTensor(number), _along(run, dim)) for run in runs), dim)
             yield moved(Joined("cat", tuple(moved(base, run) for run in runs), 0), *last)
 
 
 _MOST_RUNS = 8
 
 
-def _runs(lines: Any, length: int) -> list[Move]:
+def _runs(lines: Any, length: int) -> list[TensorMove]:
     """Return the slices that lines are, one after the other."""
     import numpy
 
@@ -238,21 +238,21 @@ def _runs(lines: Any, length: int) -> list[Move]:
     found = []
     for a, b in pairwise(starts):
         start, stop = int(lines[a]), int(lines[b - 1]) + 1
-        found.append(Move("getitem", (0, start, None if stop == length else stop)))
+        found.append(TensorMove("getitem", (0, start, None if stop == length else stop)))
     return found
 
 
-def _permuting(dims: Dims) -> Move:
-    return Move("transpose") if dims == (1, 0) else Move("permute", (dims,))
+def _permuting(dims: Dims) -> TensorMove:
+    return TensorMove("transpose") if dims == (1, 0) else TensorMove("permute", (dims,))
 
 
 def _simple(value: Value) -> Value:
     """Return a value without moves that undo one another."""
-    if not isinstance(value, Moved):
+    if not isinstance(value, Piped):
         return value
-    found: list[Move] = []
+    found: list[TensorMove] = []
     for move in value.moves:
-        if found and found[-1] == move == Move("transpose"):
+        if found and found[-1] == move == TensorMove("transpose"):
             found.pop()
         elif len(found) > 1 and found[-1].name in _ALONG and _undone(found[-2], move):
             found[-2:] = [_along(found[-1], _first(found[-2]))]
@@ -261,17 +261,17 @@ def _simple(value: Value) -> Value:
     return moved(value.value, *found)
 
 
-def _undone(one: Move, other: Move) -> bool:
+def _undone(one: TensorMove, other: TensorMove) -> bool:
     """Say whether one order of dims is put back by another."""
     if one.name == other.name == "transpose":
-        return one == other == Move("transpose")
+        return one == other == TensorMove("transpose")
     if one.name == other.name == "permute":
         dims, back = one.arguments[0], other.arguments[0]
         return len(dims) == len(back) and all(dims[d] == n for n, d in enumerate(back))
     return False
 
 
-def _first(move: Move) -> int:
+def _first(move: TensorMove) -> int:
     """Return the dim that an order of dims puts first."""
     return 1 if move.name == "transpose" else int(move.arguments[0][0])
 
@@ -280,12 +280,12 @@ _ALONG = {"getitem": 0, "flip": 0, "index_select": 0, "roll": 1}
 """Moves along one dim, and which of their arguments that is."""
 
 
-def _along(move: Move, dim: int) -> Move:
+def _along(move: TensorMove, dim: int) -> TensorMove:
     at = _ALONG[move.name]
     return replace(move, arguments=(*move.arguments[:at], dim, *move.arguments[at + 1 :]))
 
 
-def _lines(lines: Any, source: tuple[int, ...], rest: bool) -> Iterator[tuple[Move, ...]]:
+def _lines(lines: Any, source: tuple[int, ...], rest: bool) -> Iterator[tuple[TensorMove, ...]]:
     """Yield the moves that take lines, by their numbers, of a source; its dims of lines stand in front."""
     import numpy
 
@@ -295,7 +295,7 @@ def _lines(lines: Any, source: tuple[int, ...], rest: bool) -> Iterator[tuple[Mo
         return
     if not lines.ndim:
         at = numpy.unravel_index(int(lines), source) if source else ()
-        yield tuple(Move("item", (0, int(one))) for one in at)
+        yield tuple(TensorMove("item", (0, int(one))) for one in at)
         return
     if len(source) == 1 and lines.ndim == 1:
         yield from _straight(lines, source[0])
@@ -304,26 +304,26 @@ def _lines(lines: Any, source: tuple[int, ...], rest: bool) -> Iterator[tuple[Mo
     found = factored(lines, source)
     if found is not None:
         move = rearranging(found, source, lines.ndim, rest or len(source) == 1)
-        yield (move, *(Move("item", (0, one)) for one in found.fixed))
+        yield (move, *(TensorMove("item", (0, one)) for one in found.fixed))
     if len(source) == 1 and lines.ndim == 1 and len(lines) <= _MOST_INDICES:
-        yield (Move("index_select", (0, tuple(lines.tolist()))),)
+        yield (TensorMove("index_select", (0, tuple(lines.tolist()))),)
 
 
-def _straight(lines: Any, length: int) -> Iterator[tuple[Move, ...]]:
+def _straight(lines: Any, length: int) -> Iterator[tuple[TensorMove, ...]]:
     """Yield a slice, the lines backwards, or turned round."""
     import numpy
 
     count = len(lines)
     start = int(lines[0])
     if (lines == numpy.arange(start, start + count)).all():
-        yield (Move("getitem", (0, start, None if start + count == length else start + count)),)
+        yield (TensorMove("getitem", (0, start, None if start + count == length else start + count)),)
     if count == length and count > 1 and (lines == numpy.arange(count)[::-1]).all():
-        yield (Move("flip", (0,)),)
+        yield (TensorMove("flip", (0,)),)
     elif count == length and (lines == numpy.roll(numpy.arange(count), -start)).all():
-        yield (Move("roll", (count - start if start > count // 2 else -start, 0)),)
+        yield (TensorMove("roll", (count - start if start > count // 2 else -start, 0)),)
 
 
-def _slices(lines: Any, source: tuple[int, ...]) -> tuple[Move, ...] | None:
+def _slices(lines: Any, source: tuple[int, ...]) -> tuple[TensorMove, ...] | None:
     """Return slices along several dims."""
     import numpy
 
@@ -334,7 +334,7 @@ def _slices(lines: Any, source: tuple[int, ...]) -> tuple[Move, ...] | None:
     if (numpy.arange(prod(source)).reshape(source)[part] != lines).any():
         return None
     return tuple(
-        Move("getitem", (d, one.start, one.stop))
+        TensorMove("getitem", (d, one.start, one.stop))
         for d, (one, length) in enumerate(zip(part, source, strict=True))
         if one.stop - one.start < length
     )

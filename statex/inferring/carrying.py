@@ -7,23 +7,22 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from statex.diagnostics import StatexError
-from statex.dsl.plan.graph import Call, Graph, Piece
-from statex.dsl.plan.graph import Source as SourceNode
+from statex.dsl.plan.graph import Graph, InputTensor, OperationCall, ResultPiece
 from statex.grammar import tree
 from statex.grammar.printer import show
 from statex.inferring.planning import planned
-from statex.inferring.program import Rule, written
-from statex.inferring.relations import Made, Relations
-from statex.inferring.sides import Side
+from statex.inferring.program import WrittenRule, written
+from statex.inferring.relations import MadeOf, Relations
+from statex.inferring.sides import OpenedSide
 
 _LEAST = 3
 """So many layers there have to be, for the others to say something of the last one."""
 
 
-def carries_over(relations: Relations, old: Side, whole: Sequence[Rule]) -> bool | None:
+def carries_over(relations: Relations, old: OpenedSide, whole: Sequence[WrittenRule]) -> bool | None:
     """Say whether what is learned without the last layer makes it, too; `None` where there are no layers."""
     last_old = _last(relations.old)
-    made = [one for one in relations.made.values() if isinstance(one, Made)]
+    made = [one for one in relations.made.values() if isinstance(one, MadeOf)]
     last_new = frozenset(one.target for one in made if last_old.issuperset(one.keys))
     both = any(not last_old.isdisjoint(one.keys) for one in made if one.target not in last_new)
     if not last_old or both:
@@ -53,7 +52,7 @@ def _last(keys: tuple[str, ...]) -> frozenset[str]:
     return frozenset(layers[max(layers)]) if len(layers) >= _LEAST else frozenset()
 
 
-def _made(old: Side, statements: Sequence[tree.Statement]) -> dict[str, object]:
+def _made(old: OpenedSide, statements: Sequence[tree.Statement]) -> dict[str, object]:
     """Return what each key of the result is made of, told alike whatever the program."""
     plan = planned("".join(f"{show(one)}\n" for one in statements), old.header)
     known: dict[int, int] = {}
@@ -69,12 +68,12 @@ def _told(graph: Graph, value: int, known: dict[int, int]) -> int:
         node = graph[value]
         below = tuple(_told(graph, one, known) for one in graph.operands(value))
         match node:
-            case SourceNode():
+            case InputTensor():
                 known[value] = hash(node.key)
-            case Call():
+            case OperationCall():
                 plain = tuple((name, repr(one)) for name, one in node.arguments if "Ref(" not in repr(one))
                 known[value] = hash((node.operation, plain, below))
-            case Piece():
+            case ResultPiece():
                 known[value] = hash((node.index, below))
             case _:
                 (known[value],) = below

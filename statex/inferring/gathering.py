@@ -21,7 +21,7 @@ class Family:
     @property
     def counts(self) -> bool:
         """True where the keys are numbered from 0."""
-        return self.capture.kind is tree.CaptureKind.INT
+        return self.capture.kind is tree.CaptureForm.INT
 
 
 def family(keys: Sequence[str], name: str = "e") -> Family | None:
@@ -52,7 +52,7 @@ def _numbered(keys: Sequence[str], name: str) -> Family | None:
         if isinstance(part[0], int) and [one[at][0] for one in splits] == list(range(len(keys))):
             marked = {".".join([*key.split(".")[:at], MARK, *key.split(".")[at + 1 :]]) for key in keys}
             if len(marked) == 1:
-                return Family(marked.pop(), make.capture(name, tree.CaptureKind.INT))
+                return Family(marked.pop(), make.capture(name, tree.CaptureForm.INT))
     return None
 
 
@@ -73,7 +73,7 @@ def _chosen(keys: Sequence[str]) -> Family | None:
     choices = tuple(tree.Choice(word, word) for word in between)
     first = segments[0]
     marked = ".".join([*first[:at], f"{before}{MARK}{after}", *first[at + 1 :]])
-    return Family(marked, tree.Capture(make.NOWHERE, "p", tree.CaptureKind.CHOICE, choices))
+    return Family(marked, tree.Capture(make.NOWHERE, "p", tree.CaptureForm.CHOICE, choices))
 
 
 def names_for(keys: Sequence[object]) -> list[str]:

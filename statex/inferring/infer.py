@@ -9,17 +9,17 @@ from statex.core.paths import Address
 from statex.core.progress import Tell
 from statex.core.source import Source
 from statex.diagnostics import Diagnostic, StatexError
-from statex.dsl.parts import Part
+from statex.dsl.parts import ProgramPart
 from statex.grammar import parse, tree
 from statex.grammar.formatter import format_text
 from statex.grammar.printer import show
 from statex.inferring.carrying import carries_over
 from statex.inferring.ordering import ordered
-from statex.inferring.program import Rule, written
+from statex.inferring.program import WrittenRule, written
 from statex.inferring.proof import Proof, proved
 from statex.inferring.relations import Relations
 from statex.inferring.search import searched
-from statex.inferring.sides import Side
+from statex.inferring.sides import OpenedSide
 from statex.session.request import InputSpec, State
 
 NAME = "<inferred>"
@@ -63,7 +63,7 @@ def infer(
     Raises:
         StatexError: 6xx for files.
     """
-    with Side(old, "the old checkpoint", root) as one, Side(new, "the new checkpoint", new_root) as other:
+    with OpenedSide(old, "the old checkpoint", root) as one, OpenedSide(new, "the new checkpoint", new_root) as other:
         relations = searched(one, other, tell)
         rules = written(relations, one.kinds)
         text = ordered(text_of(rules), one, other)
@@ -81,18 +81,18 @@ def infer(
     return Inferred(text, proof, unexplained, relations.ambiguous, over, tuple(errors), relations)
 
 
-def part_of(text: str) -> Part:
+def part_of(text: str) -> ProgramPart:
     """Return a text as a program."""
-    return Part(parse(Source(NAME, text)))
+    return ProgramPart(parse(Source(NAME, text)))
 
 
-def text_of(rules: Sequence[Rule]) -> str:
+def text_of(rules: Sequence[WrittenRule]) -> str:
     """Return rules as `statex fmt` writes them, each with its note."""
     lines = [line for rule in rules for line in _lines(rule)]
     return format_text(Source(NAME, "".join(f"{line}\n" for line in lines))) if lines else ""
 
 
-def _lines(rule: Rule) -> list[str]:
+def _lines(rule: WrittenRule) -> list[str]:
     lines = show(rule.statement, width=_WIDTH).splitlines()
     is_table = isinstance(rule.statement, tree.Rename) and rule.statement.is_table
     if not is_table:

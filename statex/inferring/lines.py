@@ -93,7 +93,7 @@ def _mixed_one(number: int) -> Any:
 
 
 @record
-class Hit:
+class LinePlace:
     """Where a line was found: the number of a tensor, its dims, and the number of the line along them."""
 
     tensor: int
@@ -101,7 +101,7 @@ class Hit:
     line: int
 
 
-class Index:
+class LineIndex:
     """The lines of many tensors, looked up by their hashes."""
 
     def __init__(self) -> None:
@@ -132,11 +132,11 @@ class Index:
             self._sorted = hashes[order], owners[order], lines[order]
         return self._sorted
 
-    def _hit(self, owner: int, line: int) -> Hit:
+    def _hit(self, owner: int, line: int) -> LinePlace:
         tensor, dims = self._owners[owner]
-        return Hit(tensor, dims, line)
+        return LinePlace(tensor, dims, line)
 
-    def found(self, hashes: Any, zeros: Any, limit: int = 64) -> list[list[Hit]] | None:
+    def found(self, hashes: Any, zeros: Any, limit: int = 64) -> list[list[LinePlace]] | None:
         """Return where lines are, each with up to `limit` places; `None` where one is nowhere.
 
         Lines of zeros, whose hash is `zeros`, may be nowhere.

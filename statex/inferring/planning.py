@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statex.core.header import Header
 from statex.core.source import Source
-from statex.dsl.parts import Outside, Part
+from statex.dsl.parts import Outside, ProgramPart
 from statex.dsl.plan.plan import Plan
 from statex.dsl.planner import compile_plan
 from statex.dsl.resolve import resolve
@@ -18,5 +18,5 @@ def planned(text: str, header: Header, *, brief: bool = False) -> Plan:
     Raises:
         StatexError: what is wrong with it.
     """
-    resolved = resolve((Part(parse(Source("<inferred>", text))),), read_include, Outside())
+    resolved = resolve((ProgramPart(parse(Source("<inferred>", text))),), read_include, Outside())
     return compile_plan(resolved, header, inputs={}, target=None, outside=Outside(), brief=brief)

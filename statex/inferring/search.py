@@ -10,13 +10,13 @@ from typing import Any
 from statex.core.dtypes import DType, Kind
 from statex.core.progress import READING, Phases, Tell
 from statex.diagnostics.torch_dtypes import torch_dtype
-from statex.inferring.arranging import ZEROS, Found, values_of
+from statex.inferring.arranging import ZEROS, FoundLines, values_of
 from statex.inferring.layouts import layouts
 from statex.inferring.likeness import Likeness, assigned, places
-from statex.inferring.lines import Dims, Hit, Index, dims_of, hash_of_zeros, line_hashes
-from statex.inferring.relations import Constant, Made, Relation, Relations
-from statex.inferring.sides import Identity, Side, is_computable, unsigned
-from statex.inferring.values import Joined, Moved, Source, Value, computed, moved, sources, variants
+from statex.inferring.lines import Dims, LineIndex, LinePlace, dims_of, hash_of_zeros, line_hashes
+from statex.inferring.relations import ConstantTensor, MadeOf, Relation, Relations
+from statex.inferring.sides import Identity, OpenedSide, is_computable, unsigned
+from statex.inferring.values import Joined, OldTensor, Piped, Value, computed, moved, sources, variants
 
 _HELD = 8
 """Tensors that are held in memory while what is made of them is looked for."""
@@ -24,7 +24,11 @@ _VALUES = 24
 """So many values are computed and compared for one way in which the lines of a tensor were found."""
 
 
-def searched(old: Side, new: Side, tell: Tell | None = None) -> Relations:
+Pool = Sequence[tuple[str, DType | None]]
+"""Old keys that lines are looked for in, each with the dtype that it is cast to."""
+
+
+def searched(old: OpenedSide, new: OpenedSide, tell: Tell | None = None) -> Relations:
     """Return what became of what.
 
     Raises:
@@ -34,7 +38,7 @@ def searched(old: Side, new: Side, tell: Tell | None = None) -> Relations:
 
 
 class _Search:
-    def __init__(self, old: Side, new: Side, tell: Tell | None) -> None:
+    def __init__(self, old: OpenedSide, new: OpenedSide, tell: Tell | None) -> None:
         self.old, self.new = old, new
         total = sum(kind.nbytes for side in (old, new) for kind in side.kinds.values())
         added = Phases(tell).begin(READING, total)
@@ -56,7 +60,9 @@ class _Search:
         self._beside()
         for old, keys in self.plain:
             self._assign(old, [key for key in keys if key not in self.made])
-        if any(isinstance(one.value, Source) and one.value.cast for one in self.made.values() if isinstance(one, Made)):
+        if any(
+            isinstance(one.value, OldTensor) and one.value.cast for one in self.made.values() if isinstance(one, MadeOf)
+        ):
             self._cast(plain=True)
         self._constants()
         self._no_tensors()
@@ -94,7 +100,7 @@ class _Search:
             self._assign(old, keys)
 
     def _is(self, key: str, old: str) -> None:
-        self.made[key] = Made(key, (old,), Source())
+        self.made[key] = MadeOf(key, (old,), OldTensor())
         self.likeness.learn(old, key)
 
     def _assign(self, old: Sequence[str], keys: Sequence[str]) -> None:
@@ -102,7 +108,7 @@ class _Search:
         if not keys:
             return
         plain = self._is_plain(keys[0])
-        used = {key for one in self.made.values() if isinstance(one, Made) for key in one.keys}
+        used = {key for one in self.made.values() if isinstance(one, MadeOf) for key in one.keys}
         old = [key for key in old if key not in used] or old
         found = assigned(old, keys, self.likeness, places(old, keys))
         distinct = {self.old.tie(key) or key for key in old}
@@ -111,7 +117,7 @@ class _Search:
             if near is None and not plain:
                 near = max(old, key=lambda one: self.likeness.score(one, key))
             if near is not None:
-                self.made[key] = Made(key, (near,), Source())
+                self.made[key] = MadeOf(key, (near,), OldTensor())
         if len(distinct) > 1:
             self.ambiguous += [key for key in keys if key in self.made]
 
@@ -150,7 +156,7 @@ class _Search:
         ]
 
     def _unused(self) -> list[str]:
-        used = {key for one in self.made.values() if isinstance(one, Made) for key in one.keys}
+        used = {key for one in self.made.values() if isinstance(one, MadeOf) for key in one.keys}
         return [key for key, kind in self.old.kinds.items() if key not in used and is_computable(kind.dtype)]
 
     def _cast(self, plain: bool = False) -> None:
@@ -171,12 +177,12 @@ class _Search:
         for key in left:
             kind, crc = self.new_ids[key]
             buckets[kind.shape, kind.dtype, crc].append(key)
-        used = {key for one in self.made.values() if isinstance(one, Made) for key in one.keys}
+        used = {key for one in self.made.values() if isinstance(one, MadeOf) for key in one.keys}
         for place, keys in buckets.items():
             olds = [key for key, _ in by_cast.get(place, ()) if key not in used]
             found = assigned(olds, keys, self.likeness, places(olds, keys))
             for key, near in found.items():
-                self.made[key] = Made(key, (near,), Source(0, place[1]))
+                self.made[key] = MadeOf(key, (near,), OldTensor(0, place[1]))
                 self.likeness.learn(near, key)
 
     def _bits(self, key: str, cast: DType | None = None) -> Any:
@@ -211,10 +217,10 @@ class _Search:
     def _may_be(old: DType, new: DType) -> bool:
         return old is new or (old.kind is Kind.FLOAT and new.kind is Kind.FLOAT and old.itemsize > 1 < new.itemsize)
 
-    def _by_lines(self, keys: Sequence[str], pool: Sequence[tuple[str, DType | None]]) -> None:
+    def _by_lines(self, keys: Sequence[str], pool: Pool) -> None:
         if not keys or not pool:
             return
-        index = Index()
+        index = LineIndex()
         for number, (key, cast) in enumerate(pool):
             index.add(number, self._bits(key, cast))
         for key in keys:
@@ -224,7 +230,7 @@ class _Search:
                 for one in value.keys:
                     self.likeness.learn(one, key)
 
-    def _looked_up(self, key: str, pool: Sequence[tuple[str, DType | None]], index: Index) -> Made | None:
+    def _looked_up(self, key: str, pool: Pool, index: LineIndex) -> MadeOf | None:
         bits = self.new_bits(key)
         kept = list(dims_of(bits.shape))
         for dims, hashes in line_hashes(bits, kept).items():
@@ -241,9 +247,9 @@ class _Search:
         self,
         shape: tuple[int, ...],
         dims: Dims,
-        hits: list[list[Hit]],
+        hits: list[list[LinePlace]],
         table: tuple[int, ...],
-        pool: Sequence[tuple[str, DType | None]],
+        pool: Pool,
         key: str,
     ) -> Iterator[tuple[Value, Sequence[int]]]:
         """Yield values that a tensor may be, with the numbers of their sources in the pool."""
@@ -252,7 +258,7 @@ class _Search:
             for hit in self._by_likeness(hits[0], pool, key):
                 if not hit.dims:
                     for moves in layouts(self.old.kinds[pool[hit.tensor][0]].shape, shape):
-                        yield moved(Source(0, pool[hit.tensor][1]), *moves), (hit.tensor,)
+                        yield moved(OldTensor(0, pool[hit.tensor][1]), *moves), (hit.tensor,)
         for found in self._tables(shape, dims, hits, table, pool, key):
             for value in values_of(found):
                 numbers = [one.number for one in dict.fromkeys(sources(value))]
@@ -261,18 +267,18 @@ class _Search:
                 if count >= _VALUES:
                     return
 
-    def _by_likeness(self, hits: Sequence[Hit], pool: Sequence[tuple[str, DType | None]], key: str) -> list[Hit]:
+    def _by_likeness(self, hits: Sequence[LinePlace], pool: Pool, key: str) -> list[LinePlace]:
         return sorted(hits, key=lambda hit: -self.likeness.score(pool[hit.tensor][0], key))[:8]
 
     def _tables(
         self,
         shape: tuple[int, ...],
         dims: Dims,
-        hits: list[list[Hit]],
+        hits: list[list[LinePlace]],
         table: tuple[int, ...],
-        pool: Sequence[tuple[str, DType | None]],
+        pool: Pool,
         key: str,
-    ) -> Iterator[Found]:
+    ) -> Iterator[FoundLines]:
         """Yield which line of which source each is: of several that are equal, the one that most others agree on."""
         import numpy
 
@@ -282,7 +288,7 @@ class _Search:
         found = numpy.full(len(hits), ZEROS, numpy.int64)
         lines = numpy.zeros(len(hits), numpy.int64)
         along: dict[int, Dims] = {}
-        before: Hit | None = None
+        before: LinePlace | None = None
         for number, own in enumerate(hits):
             if not own:
                 before = None
@@ -295,9 +301,9 @@ class _Search:
             found[number], lines[number] = best.tensor, best.line
             before = best
         shapes = {tensor: self.old.kinds[pool[tensor][0]].shape for tensor in along}
-        yield Found(shape, dims, found.reshape(table), lines.reshape(table), shapes, along)
+        yield FoundLines(shape, dims, found.reshape(table), lines.reshape(table), shapes, along)
 
-    def _holds(self, value: Value, numbers: Sequence[int], pool: Sequence[tuple[str, DType | None]], bits: Any) -> bool:
+    def _holds(self, value: Value, numbers: Sequence[int], pool: Pool, bits: Any) -> bool:
         """Say whether a tensor is a value, in all bits."""
         return _is(value, lambda one: self.bits(pool[numbers[one.number]][0], one.cast), bits)
 
@@ -305,9 +311,9 @@ class _Search:
 
     def _beside(self) -> None:
         """Try, for what is left and for numbers all over, what the keys beside them are made by."""
-        by_module: defaultdict[str, list[Made]] = defaultdict(list)
+        by_module: defaultdict[str, list[MadeOf]] = defaultdict(list)
         for key, one in self.made.items():
-            if isinstance(one, Made) and not one.is_whole:
+            if isinstance(one, MadeOf) and not one.is_whole:
                 by_module[key.rpartition(".")[0]].append(one)
         for key in self.new.kinds:
             if key in self.made or not is_computable(self.new.kinds[key].dtype):
@@ -318,7 +324,7 @@ class _Search:
                     self.made[key] = made
                     break
 
-    def _like(self, key: str, one: Made) -> Made | None:
+    def _like(self, key: str, one: MadeOf) -> MadeOf | None:
         """Return a new tensor as made like the one beside it, of the sources beside those of that one."""
         last = key.rpartition(".")[2]
         keys = tuple(".".join([*old.split(".")[:-1], last]) for old in one.keys)
@@ -328,20 +334,20 @@ class _Search:
             return None
         for value in variants(one.value):
             if _is(value, lambda source: self.bits(keys[source.number], source.cast), self.new_bits(key)):
-                return Made(key, keys, value)
+                return MadeOf(key, keys, value)
         return None
 
     def _constants(self) -> None:
         for key, kind in self.new.kinds.items():
             number = self._number(key) if key not in self.made else None
             if number is not None:
-                self.made[key] = Constant(key, kind, number)
+                self.made[key] = ConstantTensor(key, kind, number)
 
     def _no_tensors(self) -> None:
         """Let entries that are no tensors stay where they are."""
         for key in self.new.header.entries:
             if key not in self.new.kinds and key in self.old.header.entries and key not in self.old.kinds:
-                self.made[key] = Made(key, (key,), Source())
+                self.made[key] = MadeOf(key, (key,), OldTensor())
 
     # --- the account ---------------------------------------------------------------------------------------------
 
@@ -360,7 +366,7 @@ class _Search:
         return max(near, key=lambda one: self.likeness.score(one, key), default=None)
 
 
-def _is(value: Value, load: Callable[[Source], Any], bits: Any) -> bool:
+def _is(value: Value, load: Callable[[OldTensor], Any], bits: Any) -> bool:
     try:
         found = computed(value, load)
     except (ValueError, IndexError):
@@ -369,26 +375,26 @@ def _is(value: Value, load: Callable[[Source], Any], bits: Any) -> bool:
     return bool(found.shape == bits.shape and found.dtype == bits.dtype and (found == bits).all())
 
 
-def _next(before: Hit | None, own: Sequence[Hit]) -> Hit | None:
+def _next(before: LinePlace | None, own: Sequence[LinePlace]) -> LinePlace | None:
     """Return the line that follows the one before, where it is among the places."""
     if before is None:
         return None
     return next((hit for hit in own if (hit.tensor, hit.line) == (before.tensor, before.line + 1)), None)
 
 
-def _renumbered(value: Value, numbers: Sequence[int], pool: Sequence[tuple[str, DType | None]]) -> Value:
+def _renumbered(value: Value, numbers: Sequence[int], pool: Pool) -> Value:
     """Return a value whose sources are numbered by their places among `numbers`, cast as the pool has them."""
     match value:
-        case Source():
-            return Source(numbers.index(value.number), pool[value.number][1])
-        case Moved():
-            return Moved(_renumbered(value.value, numbers, pool), value.moves)
+        case OldTensor():
+            return OldTensor(numbers.index(value.number), pool[value.number][1])
+        case Piped():
+            return Piped(_renumbered(value.value, numbers, pool), value.moves)
         case Joined():
             return Joined(value.name, tuple(_renumbered(one, numbers, pool) for one in value.values), value.dim)
 
 
-def _named(key: str, value: Value, numbers: Sequence[int], pool: Sequence[tuple[str, DType | None]]) -> Made:
-    return Made(key, tuple(pool[number][0] for number in numbers), value)
+def _named(key: str, value: Value, numbers: Sequence[int], pool: Pool) -> MadeOf:
+    return MadeOf(key, tuple(pool[number][0] for number in numbers), value)
 
 
 __all__ = ["searched"]

@@ -11,9 +11,9 @@ from typing import TypeVar
 from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.grammar.printer import show
-from statex.inferring.names.changes import Change, part_changes
+from statex.inferring.names.changes import NameChange, part_changes
 from statex.inferring.names.covering import cover
-from statex.inferring.names.rows import Row, numbers_of, split_key
+from statex.inferring.names.rows import KeyRow, numbers_of, split_key
 from statex.inferring.names.trial import makes
 
 Pair = tuple[str, str]
@@ -29,7 +29,7 @@ _FEW = 12
 
 def renames(
     pairs: Sequence[Pair], others: Sequence[str], free: Sequence[str] = ()
-) -> tuple[list[Noted], Change | None]:
+) -> tuple[list[Noted], NameChange | None]:
     """Return statements that rename keys, and leave others as they are; the shortest of several ways.
 
     Keys that are `free` may get other names by a change of all keys, which is returned then.
@@ -72,12 +72,12 @@ def _length(found: Way) -> int:
     return sum(12 + len(line) for line in lines) + plain
 
 
-def _ways(pairs: Sequence[Pair], others: Sequence[str], free: Sequence[str]) -> Iterator[tuple[Way, Change | None]]:
+def _ways(pairs: Sequence[Pair], others: Sequence[str], free: Sequence[str]) -> Iterator[tuple[Way, NameChange | None]]:
     yield table(pairs, [*others, *free]), None
     for prefix in dict.fromkeys(_apart(old, new) for old, new in _some(pairs)):
         count = sum(key.startswith(prefix[0]) for key in (*(a for a, _ in pairs), *free))
         if prefix[0] != prefix[1] and 2 * count >= len(pairs):
-            yield from _after(Change(tree.RenameMode.PREFIX, (prefix,)), pairs, others, free)
+            yield from _after(NameChange(tree.RenameMode.PREFIX, (prefix,)), pairs, others, free)
     for change in part_changes(pairs, [*others]):
         yield from _after(change, pairs, others, free)
     found = _renumbered(pairs, [*others, *free])
@@ -86,8 +86,8 @@ def _ways(pairs: Sequence[Pair], others: Sequence[str], free: Sequence[str]) -> 
 
 
 def _after(
-    change: Change, pairs: Sequence[Pair], others: Sequence[str], free: Sequence[str]
-) -> Iterator[tuple[Way, Change]]:
+    change: NameChange, pairs: Sequence[Pair], others: Sequence[str], free: Sequence[str]
+) -> Iterator[tuple[Way, NameChange]]:
     """Yield a change of all keys, with a table for what else there is."""
     if any(change.of(key) != key for key in others):
         return
@@ -96,11 +96,11 @@ def _after(
     everything = [*(a for a, _ in moved), *now, *others]
     count = sum(a != b for (a, _), (b, _) in zip(pairs, moved, strict=True))
     if count and len(set(everything)) == len(everything):
-        notes = tuple(partial(_met, Change(change.mode, (row,))) for row in change.rows)
+        notes = tuple(partial(_met, NameChange(change.mode, (row,))) for row in change.rows)
         yield [(change.statement(), notes), *_noted_later(table(moved, [*others, *now]), change.of)], change
 
 
-def _met(change: Change, keys: Sequence[str]) -> str:
+def _met(change: NameChange, keys: Sequence[str]) -> str:
     """Say how many keys a row of a change is for."""
     return _keys(sum(change.of(key) != key for key in keys))
 
@@ -123,7 +123,7 @@ def table(pairs: Sequence[Pair], others: Sequence[str]) -> Way:
     return [(make.rename(*made), tuple(partial(_noted, row) for row in rows))]
 
 
-def _sources(row: Row) -> tuple[tree.PatternNode, tree.PatternNode]:
+def _sources(row: KeyRow) -> tuple[tree.PatternNode, tree.PatternNode]:
     source, target = row.patterns()
     return source, target
 
@@ -145,7 +145,7 @@ def _renumbered(pairs: Sequence[Pair], others: Sequence[str]) -> Way | None:
         number = _number_after(key, before)
         return before + ranks[number] + key[len(before) + len(number) :] if number in ranks else key
 
-    pattern = make.pattern([before, make.capture("i", tree.CaptureKind.INT)])
+    pattern = make.pattern([before, make.capture("i", tree.CaptureForm.INT)])
     note = f"{len(numbers)} {one[at - 1] if at else 'numbers'}"
     rest = table([(closed(a), b) for a, b in pairs], others)
     return [(make.renumber(pattern), (lambda _: note,)), *_noted_later(rest, closed)]
@@ -174,7 +174,7 @@ def _apart(old: str, new: str) -> Pair:
     return before, after
 
 
-def _noted(row: Row, keys: Sequence[str]) -> str:
+def _noted(row: KeyRow, keys: Sequence[str]) -> str:
     own = [key for key in keys if row.regex.fullmatch(key) is not None]
     note = _keys(len(own))
     if row.captures and (numbers := _numbered(row, own)):
@@ -182,7 +182,7 @@ def _noted(row: Row, keys: Sequence[str]) -> str:
     return note + (", only seen here" if row.is_overfit else "")
 
 
-def _numbered(row: Row, keys: Sequence[str]) -> str | None:
+def _numbered(row: KeyRow, keys: Sequence[str]) -> str | None:
     """Return how many of what a row's number counts, where the segment before it says what that is."""
     for at, segment in enumerate(row.keys[0]):
         piece = segment[0]

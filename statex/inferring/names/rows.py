@@ -20,7 +20,7 @@ MARK = "\ue000"
 
 
 @record
-class Capture:
+class RowCapture:
     """A capture of a row; `choices` are pairs of what it matches and what it stands for."""
 
     name: str
@@ -34,7 +34,7 @@ class Capture:
 
 
 @record
-class Computed:
+class ComputedNumber:
     """What a template makes of numbers: `factor * x + offset`, perhaps divided, with `plus` another number on top."""
 
     name: str
@@ -59,7 +59,7 @@ class Computed:
             yield self.plus
 
 
-Piece = str | Capture | Computed
+Piece = str | RowCapture | ComputedNumber
 Segment = tuple[Piece, ...]
 Key = tuple[Segment, ...]
 
@@ -72,7 +72,7 @@ _BARE = 20
 _REGEX = {"number": r"\d+", "segment": r"[^.]+"}
 
 
-class Row:
+class KeyRow:
     """A pattern over the first of several keys, and the others as they follow from it."""
 
     def __init__(self, keys: Sequence[Key]) -> None:
@@ -80,12 +80,12 @@ class Row:
         self.typed = False
         """Whether its numbers have to be written as such, as texts in their place would match too much."""
 
-    def relaxed(self) -> Row:
+    def relaxed(self) -> KeyRow:
         """Return what the row is when its numbers may be any text."""
-        return Row([tuple(tuple(_as_text(piece) for piece in segment) for segment in key) for key in self.keys])
+        return KeyRow([tuple(tuple(_as_text(piece) for piece in segment) for segment in key) for key in self.keys])
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Row) and self.keys == other.keys
+        return isinstance(other, KeyRow) and self.keys == other.keys
 
     def __hash__(self) -> int:
         return hash(self.keys)
@@ -113,9 +113,9 @@ class Row:
     def _bare(self) -> int:
         """Return what it costs that nothing says what a number counts."""
         first, *rest = self.keys[0]
-        is_open = isinstance(first[0], Capture) and first[0].kind == "many"
+        is_open = isinstance(first[0], RowCapture) and first[0].kind == "many"
         piece = rest[0][0] if rest and len(rest[0]) == 1 else None
-        return _BARE if is_open and isinstance(piece, Capture) and piece.counts else 0
+        return _BARE if is_open and isinstance(piece, RowCapture) and piece.counts else 0
 
     def apply(self, key: str) -> tuple[str, ...] | None:
         """Return the other keys for one that the pattern matches."""
@@ -127,15 +127,15 @@ class Row:
         return _filled(self.keys[0], texts)
 
     @cached_property
-    def captures(self) -> dict[str, Capture]:
+    def captures(self) -> dict[str, RowCapture]:
         """The captures of the pattern by name."""
-        return {p.name: p for segment in self.keys[0] for p in segment if isinstance(p, Capture)}
+        return {p.name: p for segment in self.keys[0] for p in segment if isinstance(p, RowCapture)}
 
     @cached_property
     def computes(self) -> frozenset[str]:
         """The captures that are computed with, which have to be ints."""
         pieces = (p for key in self.keys[1:] for segment in key for p in segment)
-        return frozenset(name for p in pieces if isinstance(p, Computed) for name in p.names)
+        return frozenset(name for p in pieces if isinstance(p, ComputedNumber) for name in p.names)
 
     @property
     def is_literal(self) -> bool:
@@ -146,7 +146,7 @@ class Row:
     def is_overfit(self) -> bool:
         """True where it holds for numbers that were seen, and no others."""
         alone = (segment[0] for segment in self.keys[0] if len(segment) == 1)
-        return any(isinstance(c, Capture) and c.kind == "choice" and c.counts for c in alone)
+        return any(isinstance(c, RowCapture) and c.kind == "choice" and c.counts for c in alone)
 
     def patterns(self, marks: Mapping[str, tree.Capture] | None = None) -> list[tree.PatternNode]:
         """Return the pattern and the templates; `marks` has what is written for the marks in them."""
@@ -160,26 +160,26 @@ class Row:
             for piece in segment:
                 if isinstance(piece, str):
                     yield from _marked(piece, seen, marks)
-                elif isinstance(piece, Computed):
+                elif isinstance(piece, ComputedNumber):
                     yield _field(piece)
                 else:
                     yield self._capture(piece, piece.name in seen)
                     seen.add(piece.name)
 
-    def _capture(self, piece: Capture, seen: bool) -> tree.Capture:
+    def _capture(self, piece: RowCapture, seen: bool) -> tree.Capture:
         if seen:
             return make.capture(piece.name)
         if piece.kind == "choice":
             choices = tuple(tree.Choice(text, value) for text, value in piece.choices)
-            return tree.Capture(make.NOWHERE, piece.name, tree.CaptureKind.CHOICE, choices)
+            return tree.Capture(make.NOWHERE, piece.name, tree.CaptureForm.CHOICE, choices)
         if piece.kind == "many":
-            return make.capture(piece.name, tree.CaptureKind.SEGMENTS)
+            return make.capture(piece.name, tree.CaptureForm.SEGMENTS)
         is_int = piece.kind == "number" and (self.typed or piece.name in self.computes)
-        return make.capture(piece.name, tree.CaptureKind.INT if is_int else tree.CaptureKind.PLAIN)
+        return make.capture(piece.name, tree.CaptureForm.INT if is_int else tree.CaptureForm.PLAIN)
 
 
 def _as_text(piece: Piece) -> Piece:
-    return replace(piece, kind="segment") if isinstance(piece, Capture) and piece.kind == "number" else piece
+    return replace(piece, kind="segment") if isinstance(piece, RowCapture) and piece.kind == "number" else piece
 
 
 def _marked(text: str, seen: set[str], marks: Mapping[str, tree.Capture]) -> Iterator[tree.Piece | str]:
@@ -197,7 +197,7 @@ def _marked(text: str, seen: set[str], marks: Mapping[str, tree.Capture]) -> Ite
             yield part
 
 
-def _field(piece: Computed) -> tree.Field:
+def _field(piece: ComputedNumber) -> tree.Field:
     value: tree.Expr = make.name(piece.name)
     if piece.factor == -1:
         value = make.binary(make.number(piece.offset), "-", value)
@@ -221,7 +221,7 @@ def _regex(key: Key) -> str:
     for number, segment in enumerate(key):
         inner = "".join(_piece_regex(piece, seen) for piece in segment)
         first = segment[0]
-        if isinstance(first, Capture) and first.kind == "many":
+        if isinstance(first, RowCapture) and first.kind == "many":
             own = f"(?P<{first.name}>[^.]+(?:\\.[^.]+)*)"
             text += own if number == last else f"(?:{own}\\.)?"
         else:
@@ -232,7 +232,7 @@ def _regex(key: Key) -> str:
 def _piece_regex(piece: Piece, seen: set[str]) -> str:
     if isinstance(piece, str):
         return re.escape(piece)
-    assert isinstance(piece, Capture)
+    assert isinstance(piece, RowCapture)
     if piece.name in seen:
         return f"(?P={piece.name})"
     seen.add(piece.name)
@@ -248,7 +248,7 @@ def _filled(key: Key, texts: Mapping[str, str | None]) -> str:
         for piece in segment:
             if isinstance(piece, str):
                 parts.append(piece)
-            elif isinstance(piece, Computed):
+            elif isinstance(piece, ComputedNumber):
                 value = piece.of({name: int(texts[name] or 0) for name in piece.names})
                 parts.append(str(value))
             else:
@@ -288,9 +288,20 @@ def numbers_of(split: list[list[str | int]]) -> list[int]:
     return [p for segment in split for p in segment if isinstance(p, int)]
 
 
-def replaced(row: Row, at: int, key: Key) -> Row:
+def replaced(row: KeyRow, at: int, key: Key) -> KeyRow:
     """Return a row with another key at a place."""
-    return Row((*row.keys[:at], key, *row.keys[at + 1 :]))
+    return KeyRow((*row.keys[:at], key, *row.keys[at + 1 :]))
 
 
-__all__ = ["MARK", "Capture", "Computed", "Key", "Piece", "Row", "Segment", "class_of", "numbers_of", "replace"]
+__all__ = [
+    "MARK",
+    "ComputedNumber",
+    "Key",
+    "KeyRow",
+    "Piece",
+    "RowCapture",
+    "Segment",
+    "class_of",
+    "numbers_of",
+    "replace",
+]
