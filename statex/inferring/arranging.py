@@ -42,6 +42,19 @@ def values_of(found: FoundLines) -> Iterator[Value]:
         yield from _straight_or_turned(replace(found, turned=True))
 
 
+def with_ones(found: FoundLines) -> Iterator[FoundLines]:
+    """Yield the table with a dim of length 1 among its own, which a slice of one line leaves."""
+    for dim in (d for d, length in enumerate(found.shape) if length == 1 and d not in found.dims):
+        dims = tuple(sorted((*found.dims, dim)))
+        table = _with_one(found, dims, dim)
+        yield replace(found, dims=dims, sources=found.sources.reshape(table), lines=found.lines.reshape(table))
+
+
+def _with_one(found: FoundLines, dims: Dims, dim: int) -> list[int]:
+    lengths = iter(found.sources.shape)
+    return [1 if d == dim else next(lengths) for d in dims]
+
+
 def _straight_or_turned(found: FoundLines) -> Iterator[Value]:
     box = _box(found)
     if box is None:

@@ -66,11 +66,13 @@ def infer(
     with OpenedSide(old, "the old checkpoint", root) as one, OpenedSide(new, "the new checkpoint", new_root) as other:
         relations = searched(one, other, tell)
         rules = written(relations, one.kinds)
-        text = ordered(text_of(rules), one, other)
-        part = part_of(text)
+        text = ""
         errors: Sequence[Diagnostic] = ()
         proof: Proof | None = None
         try:
+            text = text_of(rules)
+            text = ordered(text, one, other)
+            part = part_of(text)
             proof = proved(part, InputSpec(old, root), other, tell)
         except StatexError as error:
             errors = error.diagnostics

@@ -203,7 +203,14 @@ class _Writer:
 
     def _joined_first(self) -> Iterator[WrittenRule]:
         """Yield what is made of keys that are also used otherwise: read before any of these goes."""
+        alone: defaultdict[Value, list[Item]] = defaultdict(list)
         for made in self.found.joined:
+            if len(made.keys) == 1:
+                alone[made.value].append((made.keys[0], made.target))
+        for given, items in alone.items():
+            written = expression(given, lambda _: None) or make.name("it")
+            yield from self._further(items, lambda a, b, written=written: make.add(b, written, a))  # type: ignore[misc]
+        for made in (one for one in self.found.joined if len(one.keys) > 1):
             value = expression(made.value, lambda source, made=made: make.tensor(made.keys[source.number]))  # type: ignore[misc]
             assert value is not None
             yield WrittenRule(make.add(make.key(made.target), value), ("only seen here",))

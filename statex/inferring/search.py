@@ -10,7 +10,7 @@ from typing import Any
 from statex.core.dtypes import DType, Kind
 from statex.core.progress import READING, Phases, Tell
 from statex.diagnostics.torch_dtypes import torch_dtype
-from statex.inferring.arranging import ZEROS, FoundLines, values_of
+from statex.inferring.arranging import ZEROS, FoundLines, values_of, with_ones
 from statex.inferring.layouts import layouts
 from statex.inferring.likeness import Likeness, assigned, places
 from statex.inferring.lines import Dims, LineIndex, LinePlace, dims_of, hash_of_zeros, line_hashes
@@ -20,6 +20,8 @@ from statex.inferring.values import Joined, OldTensor, Piped, Value, computed, m
 
 _HELD = 8
 """Tensors that are held in memory while what is made of them is looked for."""
+_HELD_BYTES = 8 << 20
+"""Bytes of the largest tensor that is held."""
 _VALUES = 24
 """So many values are computed and compared for one way in which the lines of a tensor were found."""
 
@@ -49,7 +51,7 @@ class _Search:
         self.plain: list[tuple[list[str], list[str]]] = []
         """Old and new keys of equal contents that are one number all over, which says little."""
         self.likeness = Likeness()
-        self.bits = lru_cache(_HELD)(self._bits)
+        self._held = lru_cache(_HELD)(self._bits)
         self.new_bits = lru_cache(2)(new.bits)
 
     def run(self) -> Relations:
@@ -185,6 +187,11 @@ class _Search:
                 self.made[key] = MadeOf(key, (near,), OldTensor(0, place[1]))
                 self.likeness.learn(near, key)
 
+    def bits(self, key: str, cast: DType | None = None) -> Any:
+        """Return an old tensor as bits; small ones are held for the next that asks."""
+        small = self.old.kinds[key].nbytes <= _HELD_BYTES
+        return self._held(key, cast) if small else self._bits(key, cast)
+
     def _bits(self, key: str, cast: DType | None = None) -> Any:
         """Return an old tensor as bits, cast if that is wanted."""
         found = self.old.bits(key)
@@ -259,7 +266,8 @@ class _Search:
                 if not hit.dims:
                     for moves in layouts(self.old.kinds[pool[hit.tensor][0]].shape, shape):
                         yield moved(OldTensor(0, pool[hit.tensor][1]), *moves), (hit.tensor,)
-        for found in self._tables(shape, dims, hits, table, pool, key):
+        found_tables = list(self._tables(shape, dims, hits, table, pool, key))
+        for found in [*found_tables, *(one for table in found_tables for one in with_ones(table))]:
             for value in values_of(found):
                 numbers = [one.number for one in dict.fromkeys(sources(value))]
                 yield _renumbered(value, numbers, pool), numbers

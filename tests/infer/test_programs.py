@@ -53,6 +53,12 @@ RULES = st.one_of(
             "set? embed.weight = it[:20]",
             "split? {m:**}.up.{t} -> {m}.gate_half.{t}, {m}.up_half.{t} = chunk(2)",
             "split? {m:**}.up.weight over e -> {m}.up_rows.{e}.weight = unstack",
+            "merge? layers.{e:int}.attn.{p:q|k}.{t} over e -> stacked.{p}.{t} = stack",
+            "merge? {m:**}.attn.{p:q|k|v}.weight over p -> {m}.attn.qkv.weight = cat(dim=0)",
+            "merge? {m:**}.q.weight as q, {m}.k.weight as k -> {m}.qk.weight = cat(transpose(q), k, dim=1)",
+            "merge? {m:**}.q.{t} as q, {m}.k.{t} as k -> {m}.qk.{t} = stack(q, k, dim=-1)",
+            "split? {m:**}.out.weight -> {m}.out.{p:a|b|c}.weight = sections([3, 1, 4], dim=1)",
+            "set? **.{p:out|down}.weight = it[1:5]",
             "copy? embed.weight -> head.weight",
             "add extra.scale = ones([3])",
         )
