@@ -312,6 +312,13 @@ def _free(capture: tree.Capture, row: KeyRow) -> tree.Capture:
 def _constant(one: ConstantTensor) -> tree.Expr:
     shape = tree.ListExpr(make.NOWHERE, tuple(map(make.number, one.type.shape)))
     named = {} if one.type.dtype.short == "f32" else {"dtype": make.name(one.type.dtype.short)}
+    if one.number is None:
+        counted = make.call("arange", make.number(one.type.numel), **named)
+        if one.type.ndim == 1:
+            return counted
+        if one.type.shape[:-1] == (1,):
+            return make.pipe(counted, make.call("unsqueeze", make.number(0)))
+        return make.pipe(counted, make.call("reshape", shape))
     if one.number == 0 and str(one.number) != "-0.0":
         return make.call("zeros", shape, **named)
     if one.number == 1:

@@ -27,11 +27,11 @@ class MadeOf:
 
 @record
 class ConstantTensor:
-    """A new tensor is one number all over; `None` stands for one that is written as it is."""
+    """A new tensor is one number all over, or with `None` the numbers from 0 on."""
 
     target: str
     type: TensorType
-    number: int | float | bool
+    number: int | float | bool | None
 
 
 Relation = MadeOf | ConstantTensor

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from math import inf
 from typing import Any
 
 from statex.core.dtypes import DType, Kind
@@ -144,6 +145,8 @@ class _Search:
 
         bits = torch.frombuffer(bytearray(numpy.array([first]).tobytes()), dtype=torch_dtype(torch, kind.dtype.name))
         number: int | float | bool = bits[0].item()
+        if number != number or number in (inf, -inf):
+            return None  # there is no word for these in rules
         again = torch.full((1,), number, dtype=bits.dtype)
         return number if again.view(torch.uint8).tolist() == bits.view(torch.uint8).tolist() else None
 
@@ -347,9 +350,20 @@ class _Search:
 
     def _constants(self) -> None:
         for key, kind in self.new.kinds.items():
-            number = self._number(key) if key not in self.made else None
-            if number is not None:
+            if key in self.made:
+                continue
+            number = self._number(key)
+            if number is not None or self._counts(key):
                 self.made[key] = ConstantTensor(key, kind, number)
+
+    def _counts(self, key: str) -> bool:
+        """Say whether a new tensor has the numbers from 0 on, as position ids do."""
+        import numpy
+
+        kind = self.new.kinds[key]
+        if kind.dtype.kind is not Kind.INT or kind.numel < 2:
+            return False
+        return bool((self.new_bits(key).reshape(-1) == numpy.arange(kind.numel, dtype=numpy.uint64)).all())
 
     def _no_tensors(self) -> None:
         """Let entries that are no tensors stay where they are."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import torch
 
 import statex
@@ -132,6 +134,38 @@ def test_scalars_empty_tensors_and_other_dtypes() -> None:
     found = statex.infer(old, {key.replace("bn", "norm"): tensor for key, tensor in old.items()})
     assert found.proved
     assert found.rules == "rename prefix 'bn.' -> 'norm.'  # 5 keys\n"
+
+
+def test_numbers_all_over() -> None:
+    old = {"fc.weight": torch.randn(3, 3)}
+    for made in (
+        torch.zeros(4), torch.ones(2, 3, dtype=torch.float16), torch.full((2,), 0.1), torch.full((2,), -3.5),
+        torch.full((3,), -0.0), torch.full((2,), 1e-30), torch.tensor(5), torch.full((2, 2), -7, dtype=torch.int8),
+        torch.ones(3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool), torch.arange(9)[None], torch.arange(6),
+        torch.arange(6).reshape(2, 3), torch.full((2,), 1e30, dtype=torch.float64),
+        torch.zeros(2, dtype=torch.bfloat16),
+    ):  # fmt: skip
+        found = statex.infer(old, old | {"new.buffer": made})
+        assert found.proved, (made, found.rules, found.errors)
+    for made in (torch.full((2,), torch.nan), torch.full((2,), torch.inf)):
+        assert not statex.infer(old, old | {"new.buffer": made}).proved
+
+
+def test_a_thousand_keys_take_few_seconds() -> None:
+    names = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.up", "mlp.down", "norm1", "norm2")
+    generator = torch.Generator().manual_seed(0)
+    old = {f"layers.{i}.{name}.weight": torch.randn(4, 4, generator=generator) for i in range(125) for name in names}
+    words = {"attn.out": "self_attn.o_proj", "mlp.up": "fc1", "mlp.down": "fc2", "norm1": "ln_1", "norm2": "ln_2"}
+    new = {}
+    for key, tensor in old.items():
+        _, layer, *name, last = key.split(".")
+        word = words.get(".".join(name), f"self_attn.{name[-1]}_proj")
+        new[f"model.decoder.layers.{layer}.{word}.{last}"] = tensor
+    start = time.process_time()
+    found = statex.infer(old, new)
+    assert found.proved
+    assert len(found.rules.splitlines()) <= 8
+    assert time.process_time() - start <= 5
 
 
 def test_odd_keys() -> None:
