@@ -10,7 +10,7 @@ from typing import Any
 
 from statex.inferring.factoring import factored, rearranging
 from statex.inferring.lines import Dims
-from statex.inferring.values import Joined, OldTensor, Piped, TensorMove, Value, moved
+from statex.inferring.values import ElementMove, Joined, MovedValue, SourceTensor, Value, moved
 
 ZEROS = -1
 """The number of the source of lines of zeros that are nowhere else."""
@@ -18,7 +18,7 @@ _MOST_INDICES = 64
 
 
 @dataclass(frozen=True)
-class FoundLines:
+class Found:
     """Where the lines of a new tensor along some `dims` were found.
 
     `sources` and `lines` have the number of a source and of a line in it for each. `shapes` are those of the sources,
@@ -35,14 +35,14 @@ class FoundLines:
     """Whether the other dims of sources stand the other way round."""
 
 
-def values_of(found: FoundLines) -> Iterator[Value]:
+def values_of(found: Found) -> Iterator[Value]:
     """Yield the values that a new tensor may be, the likeliest first."""
     yield from _straight_or_turned(found)
     if any(len(found.shapes[one]) - len(dims) > 1 for one, dims in found.along.items()):
         yield from _straight_or_turned(replace(found, turned=True))
 
 
-def with_ones(found: FoundLines) -> Iterator[FoundLines]:
+def with_ones(found: Found) -> Iterator[Found]:
     """Yield the table with a dim of length 1 among its own, which a slice of one line leaves."""
     for dim in (d for d, length in enumerate(found.shape) if length == 1 and d not in found.dims):
         dims = tuple(sorted((*found.dims, dim)))
@@ -50,19 +50,19 @@ def with_ones(found: FoundLines) -> Iterator[FoundLines]:
         yield replace(found, dims=dims, sources=found.sources.reshape(table), lines=found.lines.reshape(table))
 
 
-def _with_one(found: FoundLines, dims: Dims, dim: int) -> list[int]:
+def _with_one(found: Found, dims: Dims, dim: int) -> list[int]:
     lengths = iter(found.sources.shape)
     return [1 if d == dim else next(lengths) for d in dims]
 
 
-def _straight_or_turned(found: FoundLines) -> Iterator[Value]:
+def _straight_or_turned(found: Found) -> Iterator[Value]:
     box = _box(found)
     if box is None:
         return
     for value in _built(found, box, tuple(range(len(found.dims)))):
         size = _boxed_shape(found, box)
         if size != found.shape:
-            yield moved(value, TensorMove("resize", (found.shape,)))
+            yield moved(value, ElementMove("resize", (found.shape,)))
         else:
             yield value
 
@@ -70,7 +70,7 @@ def _straight_or_turned(found: FoundLines) -> Iterator[Value]:
 Box = tuple[slice, ...]
 
 
-def _box(found: FoundLines) -> Box | None:
+def _box(found: Found) -> Box | None:
     """Return the part of the table that is not zeros at the ends of its dims."""
     import numpy
 
@@ -87,14 +87,14 @@ def _box(found: FoundLines) -> Box | None:
     return box if held[box].all() else None
 
 
-def _boxed_shape(found: FoundLines, box: Box) -> tuple[int, ...]:
+def _boxed_shape(found: Found, box: Box) -> tuple[int, ...]:
     size = list(found.shape)
     for dim, part in zip(found.dims, box, strict=True):
         size[dim] = part.stop - part.start
     return tuple(size)
 
 
-def _built(found: FoundLines, box: Box, kept: tuple[int, ...]) -> Iterator[Value]:
+def _built(found: Found, box: Box, kept: tuple[int, ...]) -> Iterator[Value]:
     """Yield the values of a box of the table; `kept` are the dims of the table that the value has."""
     import numpy
 
@@ -124,7 +124,7 @@ def _built(found: FoundLines, box: Box, kept: tuple[int, ...]) -> Iterator[Value
         yield Joined("cat", tuple(part for part in parts if part is not None), place)
 
 
-def _place(found: FoundLines, kept: Sequence[int], dim: int) -> int:
+def _place(found: Found, kept: Sequence[int], dim: int) -> int:
     """Return the dim of the value that a dim of the table is."""
     gone = {found.dims[d] for d in range(len(found.dims)) if d not in kept}
     own = found.dims[dim]
@@ -158,7 +158,7 @@ def _borders(sources: Any, dim: int) -> list[int]:
     return borders
 
 
-def _interleaved(found: FoundLines, box: Box, kept: tuple[int, ...]) -> Iterator[Value]:
+def _interleaved(found: Found, box: Box, kept: tuple[int, ...]) -> Iterator[Value]:
     """Yield a value in which sources alternate along a dim: it is that dim in two, joined at the end."""
     for dim in kept:
         sources = found.sources[box]
@@ -178,14 +178,14 @@ def _interleaved(found: FoundLines, box: Box, kept: tuple[int, ...]) -> Iterator
             return
 
 
-def _split(found: FoundLines, box: Box, dim: int, outer: int, inner: int) -> FoundLines:
+def _split(found: Found, box: Box, dim: int, outer: int, inner: int) -> Found:
     at = found.dims[dim]
     boxed = _boxed_shape(found, box)
     shape = (*boxed[:at], outer, inner, *boxed[at + 1 :])
     dims = (*found.dims[: dim + 1], *(d + 1 for d in found.dims[dim:]))
     table = [len(range(*part.indices(10**18))) for part in box]
     split = (*table[:dim], outer, inner, *table[dim + 1 :])
-    return FoundLines(
+    return Found(
         shape,
         dims,
         found.sources[box].reshape(split),
@@ -196,16 +196,16 @@ def _split(found: FoundLines, box: Box, dim: int, outer: int, inner: int) -> Fou
     )
 
 
-def _joining(place: int, own: FoundLines, inner: Sequence[int]) -> TensorMove:
+def _joining(place: int, own: Found, inner: Sequence[int]) -> ElementMove:
     names = [chr(ord("a") + n) for n in range(len(own.shape) - (len(own.dims) - len(inner)))]
     right = [*names[:place], f"({names[place]} {names[place + 1]})", *names[place + 2 :]]
-    return TensorMove("rearrange", (f"{' '.join(names)} -> {' '.join(right)}",))
+    return ElementMove("rearrange", (f"{' '.join(names)} -> {' '.join(right)}",))
 
 
 # --- a piece of one source ---------------------------------------------------------------------------------------
 
 
-def _piece(found: FoundLines, box: Box, kept: tuple[int, ...], number: int) -> Iterator[Value]:
+def _piece(found: Found, box: Box, kept: tuple[int, ...], number: int) -> Iterator[Value]:
     """Yield the values that a box of the table may be, all of whose lines are of one source.
 
     Its own dims are moved to the front, its lines are taken and put in order, and the dims go to their places.
@@ -221,7 +221,7 @@ def _piece(found: FoundLines, box: Box, kept: tuple[int, ...], number: int) -> I
     front = (*along, *rest)
     first = () if front == tuple(range(len(shape))) else (_permuting(front),)
     source = tuple(shape[d] for d in along)
-    base: Value = moved(OldTensor(number), *first)
+    base: Value = moved(SourceTensor(number), *first)
     places = [_place(found, kept, d) for d in kept]
     ndim = len(found.shape) - (len(found.dims) - len(kept))
     behind = [d for d in range(ndim) if d not in places]
@@ -234,14 +234,14 @@ def _piece(found: FoundLines, box: Box, kept: tuple[int, ...], number: int) -> I
         if 1 < len(runs) <= _MOST_RUNS:
             dim = front[0] if first == last or not last else 0
             if first == last:
-                yield Joined("cat", tuple(moved(OldTensor(number), _along(run, dim)) for run in runs), dim)
+                yield Joined("cat", tuple(moved(SourceTensor(number), _along(run, dim)) for run in runs), dim)
             yield moved(Joined("cat", tuple(moved(base, run) for run in runs), 0), *last)
 
 
 _MOST_RUNS = 8
 
 
-def _runs(lines: Any, length: int) -> list[TensorMove]:
+def _runs(lines: Any, length: int) -> list[ElementMove]:
     """Return the slices that lines are, one after the other."""
     import numpy
 
@@ -251,21 +251,21 @@ def _runs(lines: Any, length: int) -> list[TensorMove]:
     found = []
     for a, b in pairwise(starts):
         start, stop = int(lines[a]), int(lines[b - 1]) + 1
-        found.append(TensorMove("getitem", (0, start, None if stop == length else stop)))
+        found.append(ElementMove("getitem", (0, start, None if stop == length else stop)))
     return found
 
 
-def _permuting(dims: Dims) -> TensorMove:
-    return TensorMove("transpose") if dims == (1, 0) else TensorMove("permute", (dims,))
+def _permuting(dims: Dims) -> ElementMove:
+    return ElementMove("transpose") if dims == (1, 0) else ElementMove("permute", (dims,))
 
 
 def _simple(value: Value) -> Value:
     """Return a value without moves that undo one another."""
-    if not isinstance(value, Piped):
+    if not isinstance(value, MovedValue):
         return value
-    found: list[TensorMove] = []
+    found: list[ElementMove] = []
     for move in value.moves:
-        if found and found[-1] == move == TensorMove("transpose"):
+        if found and found[-1] == move == ElementMove("transpose"):
             found.pop()
         elif len(found) > 1 and found[-1].name in _ALONG and _undone(found[-2], move):
             found[-2:] = [_along(found[-1], _first(found[-2]))]
@@ -274,17 +274,17 @@ def _simple(value: Value) -> Value:
     return moved(value.value, *found)
 
 
-def _undone(one: TensorMove, other: TensorMove) -> bool:
+def _undone(one: ElementMove, other: ElementMove) -> bool:
     """Say whether one order of dims is put back by another."""
     if one.name == other.name == "transpose":
-        return one == other == TensorMove("transpose")
+        return one == other == ElementMove("transpose")
     if one.name == other.name == "permute":
         dims, back = one.arguments[0], other.arguments[0]
         return len(dims) == len(back) and all(dims[d] == n for n, d in enumerate(back))
     return False
 
 
-def _first(move: TensorMove) -> int:
+def _first(move: ElementMove) -> int:
     """Return the dim that an order of dims puts first."""
     return 1 if move.name == "transpose" else int(move.arguments[0][0])
 
@@ -293,12 +293,12 @@ _ALONG = {"getitem": 0, "flip": 0, "index_select": 0, "roll": 1}
 """Moves along one dim, and which of their arguments that is."""
 
 
-def _along(move: TensorMove, dim: int) -> TensorMove:
+def _along(move: ElementMove, dim: int) -> ElementMove:
     at = _ALONG[move.name]
     return replace(move, arguments=(*move.arguments[:at], dim, *move.arguments[at + 1 :]))
 
 
-def _lines(lines: Any, source: tuple[int, ...], rest: bool) -> Iterator[tuple[TensorMove, ...]]:
+def _lines(lines: Any, source: tuple[int, ...], rest: bool) -> Iterator[tuple[ElementMove, ...]]:
     """Yield the moves that take lines, by their numbers, of a source; its dims of lines stand in front."""
     import numpy
 
@@ -308,7 +308,7 @@ def _lines(lines: Any, source: tuple[int, ...], rest: bool) -> Iterator[tuple[Te
         return
     if not lines.ndim:
         at = numpy.unravel_index(int(lines), source) if source else ()
-        yield tuple(TensorMove("item", (0, int(one))) for one in at)
+        yield tuple(ElementMove("item", (0, int(one))) for one in at)
         return
     if len(source) == 1 and lines.ndim == 1:
         yield from _straight(lines, source[0])
@@ -317,26 +317,26 @@ def _lines(lines: Any, source: tuple[int, ...], rest: bool) -> Iterator[tuple[Te
     found = factored(lines, source)
     if found is not None:
         move = rearranging(found, source, lines.ndim, rest or len(source) == 1)
-        yield (move, *(TensorMove("item", (0, one)) for one in found.fixed))
+        yield (move, *(ElementMove("item", (0, one)) for one in found.fixed))
     if len(source) == 1 and lines.ndim == 1 and len(lines) <= _MOST_INDICES:
-        yield (TensorMove("index_select", (0, tuple(lines.tolist()))),)
+        yield (ElementMove("index_select", (0, tuple(lines.tolist()))),)
 
 
-def _straight(lines: Any, length: int) -> Iterator[tuple[TensorMove, ...]]:
+def _straight(lines: Any, length: int) -> Iterator[tuple[ElementMove, ...]]:
     """Yield a slice, the lines backwards, or turned round."""
     import numpy
 
     count = len(lines)
     start = int(lines[0])
     if (lines == numpy.arange(start, start + count)).all():
-        yield (TensorMove("getitem", (0, start, None if start + count == length else start + count)),)
+        yield (ElementMove("getitem", (0, start, None if start + count == length else start + count)),)
     if count == length and count > 1 and (lines == numpy.arange(count)[::-1]).all():
-        yield (TensorMove("flip", (0,)),)
+        yield (ElementMove("flip", (0,)),)
     elif count == length and (lines == numpy.roll(numpy.arange(count), -start)).all():
-        yield (TensorMove("roll", (count - start if start > count // 2 else -start, 0)),)
+        yield (ElementMove("roll", (count - start if start > count // 2 else -start, 0)),)
 
 
-def _slices(lines: Any, source: tuple[int, ...]) -> tuple[TensorMove, ...] | None:
+def _slices(lines: Any, source: tuple[int, ...]) -> tuple[ElementMove, ...] | None:
     """Return slices along several dims."""
     import numpy
 
@@ -347,7 +347,7 @@ def _slices(lines: Any, source: tuple[int, ...]) -> tuple[TensorMove, ...] | Non
     if (numpy.arange(prod(source)).reshape(source)[part] != lines).any():
         return None
     return tuple(
-        TensorMove("getitem", (d, one.start, one.stop))
+        ElementMove("getitem", (d, one.start, one.stop))
         for d, (one, length) in enumerate(zip(part, source, strict=True))
         if one.stop - one.start < length
     )

@@ -15,11 +15,11 @@ from statex.grammar.formatter import format_text
 from statex.grammar.printer import show
 from statex.inferring.carrying import carries_over
 from statex.inferring.ordering import ordered
-from statex.inferring.program import WrittenRule, written
+from statex.inferring.program import NotedRule, written
 from statex.inferring.proof import Proof, proved
 from statex.inferring.relations import Relations
 from statex.inferring.search import searched
-from statex.inferring.sides import OpenedSide
+from statex.inferring.sides import CheckpointSide
 from statex.session.request import InputSpec, State
 
 NAME = "<inferred>"
@@ -63,7 +63,10 @@ def infer(
     Raises:
         StatexError: 6xx for files.
     """
-    with OpenedSide(old, "the old checkpoint", root) as one, OpenedSide(new, "the new checkpoint", new_root) as other:
+    with (
+        CheckpointSide(old, "the old checkpoint", root) as one,
+        CheckpointSide(new, "the new checkpoint", new_root) as other,
+    ):
         relations = searched(one, other, tell)
         rules = written(relations, one.kinds)
         text = ""
@@ -88,13 +91,13 @@ def part_of(text: str) -> ProgramPart:
     return ProgramPart(parse(Source(NAME, text)))
 
 
-def text_of(rules: Sequence[WrittenRule]) -> str:
+def text_of(rules: Sequence[NotedRule]) -> str:
     """Return rules as `statex fmt` writes them, each with its note."""
     lines = [line for rule in rules for line in _lines(rule)]
     return format_text(Source(NAME, "".join(f"{line}\n" for line in lines))) if lines else ""
 
 
-def _lines(rule: WrittenRule) -> list[str]:
+def _lines(rule: NotedRule) -> list[str]:
     lines = show(rule.statement, width=_WIDTH).splitlines()
     is_table = isinstance(rule.statement, tree.Rename) and rule.statement.is_table
     if not is_table:

@@ -93,7 +93,7 @@ def _mixed_one(number: int) -> Any:
 
 
 @record
-class LinePlace:
+class Hit:
     """Where a line was found: the number of a tensor, its dims, and the number of the line along them."""
 
     tensor: int
@@ -132,11 +132,11 @@ class LineIndex:
             self._sorted = hashes[order], owners[order], lines[order]
         return self._sorted
 
-    def _hit(self, owner: int, line: int) -> LinePlace:
+    def _hit(self, owner: int, line: int) -> Hit:
         tensor, dims = self._owners[owner]
-        return LinePlace(tensor, dims, line)
+        return Hit(tensor, dims, line)
 
-    def found(self, hashes: Any, zeros: Any, limit: int = 64) -> list[list[LinePlace]] | None:
+    def found(self, hashes: Any, zeros: Any, limit: int = 64) -> list[list[Hit]] | None:
         """Return where lines are, each with up to `limit` places; `None` where one is nowhere.
 
         Lines of zeros, whose hash is `zeros`, may be nowhere.

@@ -11,13 +11,13 @@ from typing import Any
 from statex.core.dtypes import DType, Kind
 from statex.core.progress import READING, Phases, Tell
 from statex.diagnostics.torch_dtypes import torch_dtype
-from statex.inferring.arranging import ZEROS, FoundLines, values_of, with_ones
+from statex.inferring.arranging import ZEROS, Found, values_of, with_ones
 from statex.inferring.layouts import layouts
 from statex.inferring.likeness import Likeness, assigned, places
-from statex.inferring.lines import Dims, LineIndex, LinePlace, dims_of, hash_of_zeros, line_hashes
-from statex.inferring.relations import ConstantTensor, MadeOf, Relation, Relations
-from statex.inferring.sides import Identity, OpenedSide, is_computable, unsigned
-from statex.inferring.values import Joined, OldTensor, Piped, Value, computed, moved, sources, variants
+from statex.inferring.lines import Dims, Hit, LineIndex, dims_of, hash_of_zeros, line_hashes
+from statex.inferring.relations import Constant, MadeTensor, Relation, Relations
+from statex.inferring.sides import CheckpointSide, Identity, is_computable, unsigned
+from statex.inferring.values import Joined, MovedValue, SourceTensor, Value, computed, moved, sources, variants
 
 _HELD = 8
 """Tensors that are held in memory while what is made of them is looked for."""
@@ -31,7 +31,7 @@ Pool = Sequence[tuple[str, DType | None]]
 """Old keys that lines are looked for in, each with the dtype that it is cast to."""
 
 
-def searched(old: OpenedSide, new: OpenedSide, tell: Tell | None = None) -> Relations:
+def searched(old: CheckpointSide, new: CheckpointSide, tell: Tell | None = None) -> Relations:
     """Return what became of what.
 
     Raises:
@@ -41,7 +41,7 @@ def searched(old: OpenedSide, new: OpenedSide, tell: Tell | None = None) -> Rela
 
 
 class _Search:
-    def __init__(self, old: OpenedSide, new: OpenedSide, tell: Tell | None) -> None:
+    def __init__(self, old: CheckpointSide, new: CheckpointSide, tell: Tell | None) -> None:
         self.old, self.new = old, new
         total = sum(kind.nbytes for side in (old, new) for kind in side.kinds.values())
         added = Phases(tell).begin(READING, total)
@@ -64,7 +64,9 @@ class _Search:
         for old, keys in self.plain:
             self._assign(old, [key for key in keys if key not in self.made])
         if any(
-            isinstance(one.value, OldTensor) and one.value.cast for one in self.made.values() if isinstance(one, MadeOf)
+            isinstance(one.value, SourceTensor) and one.value.cast
+            for one in self.made.values()
+            if isinstance(one, MadeTensor)
         ):
             self._cast(plain=True)
         self._constants()
@@ -103,7 +105,7 @@ class _Search:
             self._assign(old, keys)
 
     def _is(self, key: str, old: str) -> None:
-        self.made[key] = MadeOf(key, (old,), OldTensor())
+        self.made[key] = MadeTensor(key, (old,), SourceTensor())
         self.likeness.learn(old, key)
 
     def _assign(self, old: Sequence[str], keys: Sequence[str]) -> None:
@@ -111,7 +113,7 @@ class _Search:
         if not keys:
             return
         plain = self._is_plain(keys[0])
-        used = {key for one in self.made.values() if isinstance(one, MadeOf) for key in one.keys}
+        used = {key for one in self.made.values() if isinstance(one, MadeTensor) for key in one.keys}
         old = [key for key in old if key not in used] or old
         found = assigned(old, keys, self.likeness, places(old, keys))
         distinct = {self.old.tie(key) or key for key in old}
@@ -120,7 +122,7 @@ class _Search:
             if near is None and not plain:
                 near = max(old, key=lambda one: self.likeness.score(one, key))
             if near is not None:
-                self.made[key] = MadeOf(key, (near,), OldTensor())
+                self.made[key] = MadeTensor(key, (near,), SourceTensor())
         if len(distinct) > 1:
             self.ambiguous += [key for key in keys if key in self.made]
 
@@ -161,7 +163,7 @@ class _Search:
         ]
 
     def _unused(self) -> list[str]:
-        used = {key for one in self.made.values() if isinstance(one, MadeOf) for key in one.keys}
+        used = {key for one in self.made.values() if isinstance(one, MadeTensor) for key in one.keys}
         return [key for key, kind in self.old.kinds.items() if key not in used and is_computable(kind.dtype)]
 
     def _cast(self, plain: bool = False) -> None:
@@ -182,12 +184,12 @@ class _Search:
         for key in left:
             kind, crc = self.new_ids[key]
             buckets[kind.shape, kind.dtype, crc].append(key)
-        used = {key for one in self.made.values() if isinstance(one, MadeOf) for key in one.keys}
+        used = {key for one in self.made.values() if isinstance(one, MadeTensor) for key in one.keys}
         for place, keys in buckets.items():
             olds = [key for key, _ in by_cast.get(place, ()) if key not in used]
             found = assigned(olds, keys, self.likeness, places(olds, keys))
             for key, near in found.items():
-                self.made[key] = MadeOf(key, (near,), OldTensor(0, place[1]))
+                self.made[key] = MadeTensor(key, (near,), SourceTensor(0, place[1]))
                 self.likeness.learn(near, key)
 
     def bits(self, key: str, cast: DType | None = None) -> Any:
@@ -240,7 +242,7 @@ class _Search:
                 for one in value.keys:
                     self.likeness.learn(one, key)
 
-    def _looked_up(self, key: str, pool: Pool, index: LineIndex) -> MadeOf | None:
+    def _looked_up(self, key: str, pool: Pool, index: LineIndex) -> MadeTensor | None:
         bits = self.new_bits(key)
         kept = list(dims_of(bits.shape))
         for dims, hashes in line_hashes(bits, kept).items():
@@ -257,7 +259,7 @@ class _Search:
         self,
         shape: tuple[int, ...],
         dims: Dims,
-        hits: list[list[LinePlace]],
+        hits: list[list[Hit]],
         table: tuple[int, ...],
         pool: Pool,
         key: str,
@@ -268,7 +270,7 @@ class _Search:
             for hit in self._by_likeness(hits[0], pool, key):
                 if not hit.dims:
                     for moves in layouts(self.old.kinds[pool[hit.tensor][0]].shape, shape):
-                        yield moved(OldTensor(0, pool[hit.tensor][1]), *moves), (hit.tensor,)
+                        yield moved(SourceTensor(0, pool[hit.tensor][1]), *moves), (hit.tensor,)
         found_tables = list(self._tables(shape, dims, hits, table, pool, key))
         for found in [*found_tables, *(one for table in found_tables for one in with_ones(table))]:
             for value in values_of(found):
@@ -278,18 +280,18 @@ class _Search:
                 if count >= _VALUES:
                     return
 
-    def _by_likeness(self, hits: Sequence[LinePlace], pool: Pool, key: str) -> list[LinePlace]:
+    def _by_likeness(self, hits: Sequence[Hit], pool: Pool, key: str) -> list[Hit]:
         return sorted(hits, key=lambda hit: -self.likeness.score(pool[hit.tensor][0], key))[:8]
 
     def _tables(
         self,
         shape: tuple[int, ...],
         dims: Dims,
-        hits: list[list[LinePlace]],
+        hits: list[list[Hit]],
         table: tuple[int, ...],
         pool: Pool,
         key: str,
-    ) -> Iterator[FoundLines]:
+    ) -> Iterator[Found]:
         """Yield which line of which source each is: of several that are equal, the one that most others agree on."""
         import numpy
 
@@ -299,7 +301,7 @@ class _Search:
         found = numpy.full(len(hits), ZEROS, numpy.int64)
         lines = numpy.zeros(len(hits), numpy.int64)
         along: dict[int, Dims] = {}
-        before: LinePlace | None = None
+        before: Hit | None = None
         for number, own in enumerate(hits):
             if not own:
                 before = None
@@ -312,7 +314,7 @@ class _Search:
             found[number], lines[number] = best.tensor, best.line
             before = best
         shapes = {tensor: self.old.kinds[pool[tensor][0]].shape for tensor in along}
-        yield FoundLines(shape, dims, found.reshape(table), lines.reshape(table), shapes, along)
+        yield Found(shape, dims, found.reshape(table), lines.reshape(table), shapes, along)
 
     def _holds(self, value: Value, numbers: Sequence[int], pool: Pool, bits: Any) -> bool:
         """Say whether a tensor is a value, in all bits."""
@@ -322,9 +324,9 @@ class _Search:
 
     def _beside(self) -> None:
         """Try, for what is left and for numbers all over, what the keys beside them are made by."""
-        by_module: defaultdict[str, list[MadeOf]] = defaultdict(list)
+        by_module: defaultdict[str, list[MadeTensor]] = defaultdict(list)
         for key, one in self.made.items():
-            if isinstance(one, MadeOf) and not one.is_whole:
+            if isinstance(one, MadeTensor) and not one.is_whole:
                 by_module[key.rpartition(".")[0]].append(one)
         for key in self.new.kinds:
             if key in self.made or not is_computable(self.new.kinds[key].dtype):
@@ -335,7 +337,7 @@ class _Search:
                     self.made[key] = made
                     break
 
-    def _like(self, key: str, one: MadeOf) -> MadeOf | None:
+    def _like(self, key: str, one: MadeTensor) -> MadeTensor | None:
         """Return a new tensor as made like the one beside it, of the sources beside those of that one."""
         last = key.rpartition(".")[2]
         keys = tuple(".".join([*old.split(".")[:-1], last]) for old in one.keys)
@@ -345,7 +347,7 @@ class _Search:
             return None
         for value in variants(one.value):
             if _is(value, lambda source: self.bits(keys[source.number], source.cast), self.new_bits(key)):
-                return MadeOf(key, keys, value)
+                return MadeTensor(key, keys, value)
         return None
 
     def _constants(self) -> None:
@@ -354,7 +356,7 @@ class _Search:
                 continue
             number = self._number(key)
             if number is not None or self._counts(key):
-                self.made[key] = ConstantTensor(key, kind, number)
+                self.made[key] = Constant(key, kind, number)
 
     def _counts(self, key: str) -> bool:
         """Say whether a new tensor has the numbers from 0 on, as position ids do."""
@@ -369,7 +371,7 @@ class _Search:
         """Let entries that are no tensors stay where they are."""
         for key in self.new.header.entries:
             if key not in self.new.kinds and key in self.old.header.entries and key not in self.old.kinds:
-                self.made[key] = MadeOf(key, (key,), OldTensor())
+                self.made[key] = MadeTensor(key, (key,), SourceTensor())
 
     # --- the account ---------------------------------------------------------------------------------------------
 
@@ -388,7 +390,7 @@ class _Search:
         return max(near, key=lambda one: self.likeness.score(one, key), default=None)
 
 
-def _is(value: Value, load: Callable[[OldTensor], Any], bits: Any) -> bool:
+def _is(value: Value, load: Callable[[SourceTensor], Any], bits: Any) -> bool:
     try:
         found = computed(value, load)
     except (ValueError, IndexError):
@@ -397,7 +399,7 @@ def _is(value: Value, load: Callable[[OldTensor], Any], bits: Any) -> bool:
     return bool(found.shape == bits.shape and found.dtype == bits.dtype and (found == bits).all())
 
 
-def _next(before: LinePlace | None, own: Sequence[LinePlace]) -> LinePlace | None:
+def _next(before: Hit | None, own: Sequence[Hit]) -> Hit | None:
     """Return the line that follows the one before, where it is among the places."""
     if before is None:
         return None
@@ -407,16 +409,16 @@ def _next(before: LinePlace | None, own: Sequence[LinePlace]) -> LinePlace | Non
 def _renumbered(value: Value, numbers: Sequence[int], pool: Pool) -> Value:
     """Return a value whose sources are numbered by their places among `numbers`, cast as the pool has them."""
     match value:
-        case OldTensor():
-            return OldTensor(numbers.index(value.number), pool[value.number][1])
-        case Piped():
-            return Piped(_renumbered(value.value, numbers, pool), value.moves)
+        case SourceTensor():
+            return SourceTensor(numbers.index(value.number), pool[value.number][1])
+        case MovedValue():
+            return MovedValue(_renumbered(value.value, numbers, pool), value.moves)
         case Joined():
             return Joined(value.name, tuple(_renumbered(one, numbers, pool) for one in value.values), value.dim)
 
 
-def _named(key: str, value: Value, numbers: Sequence[int], pool: Pool) -> MadeOf:
-    return MadeOf(key, tuple(pool[number][0] for number in numbers), value)
+def _named(key: str, value: Value, numbers: Sequence[int], pool: Pool) -> MadeTensor:
+    return MadeTensor(key, tuple(pool[number][0] for number in numbers), value)
 
 
 __all__ = ["searched"]

@@ -13,12 +13,12 @@ from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.inferring.gathering import Family, family, names_for
 from statex.inferring.names.changes import NameChange
-from statex.inferring.relations import ConstantTensor, MadeOf, Relations
+from statex.inferring.relations import Constant, MadeTensor, Relations
 from statex.inferring.values import (
+    ElementMove,
     Joined,
-    OldTensor,
-    Piped,
-    TensorMove,
+    MovedValue,
+    SourceTensor,
     Value,
     computed,
     expression,
@@ -66,8 +66,8 @@ class Sorted:
     merged: list[Merging] = field(default_factory=list)
     copied: list[tuple[str, str]] = field(default_factory=list)
     added: list[tuple[str, str, Value]] = field(default_factory=list)
-    joined: list[MadeOf] = field(default_factory=list)
-    constants: list[ConstantTensor] = field(default_factory=list)
+    joined: list[MadeTensor] = field(default_factory=list)
+    constants: list[Constant] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
 
     def rename_sources(self, change: NameChange) -> None:
@@ -96,12 +96,12 @@ def sorted_out(relations: Relations, shapes: Mapping[str, TensorType]) -> Sorted
             _single(found, key, single, shapes, tied)
             done.update(one.target for one in single)
     _several(found, relations, uses, done)
-    found.constants = [one for one in relations.made.values() if isinstance(one, ConstantTensor)]
+    found.constants = [one for one in relations.made.values() if isinstance(one, Constant)]
     return found
 
 
 def _single(
-    found: Sorted, key: str, made: Sequence[MadeOf], shapes: Mapping[str, TensorType], tied: Mapping[str, int]
+    found: Sorted, key: str, made: Sequence[MadeTensor], shapes: Mapping[str, TensorType], tied: Mapping[str, int]
 ) -> None:
     """Sort out what is made of one old key alone."""
     if len(made) > 1 and key in shapes and (split := splitting(key, made, shapes[key].shape)) is not None:
@@ -118,18 +118,18 @@ def _single(
         if one.value == first.value and tied.get(one.target, -1) == tied.get(first.target, -2):
             found.copied.append((first.target, one.target))
         elif one.value == first.value:
-            found.added.append((first.target, one.target, OldTensor()))
+            found.added.append((first.target, one.target, SourceTensor()))
         elif first.is_whole:
             found.added.append((first.target, one.target, one.value))
         else:
             found.joined.append(one)
 
 
-def _several(found: Sorted, relations: Relations, uses: Mapping[str, list[MadeOf]], done: set[str]) -> None:
+def _several(found: Sorted, relations: Relations, uses: Mapping[str, list[MadeTensor]], done: set[str]) -> None:
     """Sort out what is made of several old keys: a merge where they are used for nothing else."""
     consumed: set[str] = set()
     for made in relations.made.values():
-        if not isinstance(made, MadeOf) or made.target in done:
+        if not isinstance(made, MadeTensor) or made.target in done:
             continue
         alone = all(len(uses[key]) == 1 for key in made.keys)
         if len(made.keys) > 1 and alone:
@@ -151,7 +151,7 @@ def _several(found: Sorted, relations: Relations, uses: Mapping[str, list[MadeOf
 # --- one into several --------------------------------------------------------------------------------------------
 
 
-def splitting(key: str, made: Sequence[MadeOf], shape: tuple[int, ...]) -> Splitting | None:
+def splitting(key: str, made: Sequence[MadeTensor], shape: tuple[int, ...]) -> Splitting | None:
     """Return how an old key is cut into several, `None` where its pieces are not all of it."""
     runs = [_moves(one.value) for one in made]
     if any(base != runs[0][0] for base, _ in runs):
@@ -163,12 +163,12 @@ def splitting(key: str, made: Sequence[MadeOf], shape: tuple[int, ...]) -> Split
     if any(len(own) <= start for own in moves) or len({own[start + 1 :] for own in moves}) > 1:
         return None
     before, after = moves[0][:start], moves[0][start + 1 :]
-    shape = computed(moved(OldTensor(), *before), lambda _: _dummy(shape)).shape
+    shape = computed(moved(SourceTensor(), *before), lambda _: _dummy(shape)).shape
     ordered = sorted(zip([own[start] for own in moves], made, strict=True), key=lambda pair: pair[0].arguments[1:])
     own = [move for move, _ in ordered]
     dim = own[0].arguments[0] if own[0].arguments else 0
     cut = _cut(own, shape, -1 if dim and dim == len(shape) - 1 else dim)
-    stages = [expression(Piped(OldTensor(), (move,)), lambda _: None) for move in after]
+    stages = [expression(MovedValue(SourceTensor(), (move,)), lambda _: None) for move in after]
     if cut is None or not all(isinstance(one, tree.Call | tree.Name) for one in stages):
         return None
     targets = tuple(one.target for _, one in ordered)
@@ -186,7 +186,7 @@ def _staged(first: tree.Expr | None, cut: tree.Call | tree.Name, stages: Sequenc
     return value
 
 
-def _end(move: TensorMove, shape: tuple[int, ...]) -> int:
+def _end(move: ElementMove, shape: tuple[int, ...]) -> int:
     """Return where a slice ends."""
     dim, _, stop = move.arguments
     return int(shape[dim] if stop is None else stop)
@@ -202,11 +202,11 @@ def _dummy(shape: tuple[int, ...]) -> Any:
     return numpy.broadcast_to(numpy.uint8(0), shape)
 
 
-def _moves(value: Value) -> tuple[Value, tuple[TensorMove, ...]]:
-    return (value.value, value.moves) if isinstance(value, Piped) else (value, ())
+def _moves(value: Value) -> tuple[Value, tuple[ElementMove, ...]]:
+    return (value.value, value.moves) if isinstance(value, MovedValue) else (value, ())
 
 
-def _cut(moves: Sequence[TensorMove], shape: tuple[int, ...], written: int) -> tree.Call | tree.Name | None:
+def _cut(moves: Sequence[ElementMove], shape: tuple[int, ...], written: int) -> tree.Call | tree.Name | None:
     """Return `chunk`, `sections` or `unstack` for slices, or items, that are all there is along a dim.
 
     `written` is how the dim is called.
@@ -240,12 +240,12 @@ def _cut(moves: Sequence[TensorMove], shape: tuple[int, ...], written: int) -> t
 # --- several into one --------------------------------------------------------------------------------------------
 
 
-def merging(made: MadeOf) -> Merging:
+def merging(made: MadeTensor) -> Merging:
     """Return how old keys become one: as families, where their values are alike, else each under a name."""
     return _one_family(made) or _families(made) or _named(made)
 
 
-def _one_family(made: MadeOf) -> Merging | None:
+def _one_family(made: MadeTensor) -> Merging | None:
     """Return a merge in which `it` is all sources: of each the same is made, and they are joined once."""
     base, after = _moves(made.value)
     if not isinstance(base, Joined) or len({_moved_alike(one) for one in base.values}) > 1:
@@ -265,15 +265,15 @@ def _one_family(made: MadeOf) -> Merging | None:
 def _moved_alike(value: Value) -> Value:
     """Return a value of one source with that as the only one."""
     match value:
-        case OldTensor():
-            return OldTensor(0, value.cast)
-        case Piped():
-            return Piped(_moved_alike(value.value), value.moves)
+        case SourceTensor():
+            return SourceTensor(0, value.cast)
+        case MovedValue():
+            return MovedValue(_moved_alike(value.value), value.moves)
         case Joined():
             return value
 
 
-def _families(made: MadeOf) -> Merging | None:
+def _families(made: MadeTensor) -> Merging | None:
     """Return a merge of several families, each joined by itself: `cat(stack(a), stack(b), dim=1)`."""
     base, after = _moves(made.value)
     if not isinstance(base, Joined):
@@ -301,13 +301,13 @@ def _families(made: MadeOf) -> Merging | None:
     return Merging(keys, tuple(names[: len(keys)]), found[0].capture, made.target, value, made.keys)
 
 
-def _after(value: tree.Expr, moves: Sequence[TensorMove]) -> tree.Expr:
-    found = expression(moved(OldTensor(), *moves), lambda _: value)
+def _after(value: tree.Expr, moves: Sequence[ElementMove]) -> tree.Expr:
+    found = expression(moved(SourceTensor(), *moves), lambda _: value)
     assert found is not None
     return found
 
 
-def _named(made: MadeOf) -> Merging:
+def _named(made: MadeTensor) -> Merging:
     names = names_for(made.keys)
     if len(names) < len(made.keys):
         names = [f"s{number}" for number in range(len(made.keys))]

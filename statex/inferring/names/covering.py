@@ -13,7 +13,7 @@ from functools import cached_property
 from statex.core.record import record
 from statex.inferring.names.choices import joined
 from statex.inferring.names.fitting import fitted
-from statex.inferring.names.rows import ComputedNumber, Key, KeyRow, Piece, RowCapture, class_of, numbers_of, split_key
+from statex.inferring.names.rows import Computed, Key, KeyRow, Piece, RowCapture, class_of, numbers_of, split_key
 
 Item = tuple[str, ...]
 """A key that a pattern shall match, and the keys that its templates shall give for it."""
@@ -24,7 +24,7 @@ _FREE_INNER = 3
 
 
 @record
-class KeyGroup:
+class CoveredGroup:
     """Items whose keys are of one class each; `splits` are their keys, split."""
 
     items: tuple[Item, ...]
@@ -106,13 +106,13 @@ class _Table:
             found = self._segments[segment] = own, class_of([own])
         return found
 
-    def _grouped(self, items: Sequence[Item]) -> list[KeyGroup]:
+    def _grouped(self, items: Sequence[Item]) -> list[CoveredGroup]:
         found: defaultdict[tuple[str, ...], list[Item]] = defaultdict(list)
         splits: dict[Item, tuple[list[list[str | int]], ...]] = {}
         for item in items:
             splits[item] = tuple(map(self.split, item))
             found[tuple(map(self.kind, item))].append(item)
-        return [KeyGroup(tuple(members), tuple(splits[one] for one in members)) for members in found.values()]
+        return [CoveredGroup(tuple(members), tuple(splits[one] for one in members)) for members in found.values()]
 
     def covered(self, row: KeyRow) -> set[int] | None:
         """Return the classes that a row is right for, by one or two keys of each; `None` where it is wrong for one."""
@@ -189,7 +189,7 @@ def _some(keys: Sequence[str], expected: Mapping[str, object]) -> tuple[str, ...
 # --- rows of one class ------------------------------------------------------------------------------------------
 
 
-def _base_rows(group: KeyGroup, table: _Table) -> list[KeyRow]:
+def _base_rows(group: CoveredGroup, table: _Table) -> list[KeyRow]:
     """Return a row for a group of items; several where one does not tell its keys from others."""
     row = _general(group)
     if row is not None and table.is_right(row):
@@ -203,26 +203,26 @@ def _base_rows(group: KeyGroup, table: _Table) -> list[KeyRow]:
     return [KeyRow([((key,),) if key else () for key in item]) for item in group.items]
 
 
-def _columns(group: KeyGroup, at: int) -> list[list[int]]:
+def _columns(group: CoveredGroup, at: int) -> list[list[int]]:
     return [list(column) for column in zip(*(numbers_of(split[at]) for split in group.splits), strict=True)]
 
 
-def _general(group: KeyGroup) -> KeyRow | None:
+def _general(group: CoveredGroup) -> KeyRow | None:
     """Return a row with captures for the numbers, where those of the other keys follow from them."""
     columns = _columns(group, 0)
     names = list(_NUMBER_NAMES[: len(columns)])
     if len(names) < len(columns):
         return None
-    found: list[list[ComputedNumber | int]] = []
+    found: list[list[Computed | int]] = []
     for at in range(1, len(group.items[0])):
-        own: list[ComputedNumber | int] = []
+        own: list[Computed | int] = []
         for place, column in enumerate(_columns(group, at)):
             one = fitted(column, columns, names, place)
             if one is None:
                 return None
             own.append(one)
         found.append(own)
-    used = {name for own in found for one in own if isinstance(one, ComputedNumber) for name in one.names}
+    used = {name for own in found for one in own if isinstance(one, Computed) for name in one.names}
     # What is the same in all keys, and nothing is made of it, is part of the name.
     fixed = {
         name: column[0]
@@ -236,8 +236,8 @@ def _general(group: KeyGroup) -> KeyRow | None:
     return KeyRow(keys)
 
 
-def _plain(one: ComputedNumber | int) -> Piece | int:
-    if isinstance(one, ComputedNumber) and one == ComputedNumber(one.name):
+def _plain(one: Computed | int) -> Piece | int:
+    if isinstance(one, Computed) and one == Computed(one.name):
         return RowCapture(one.name, "number")
     return one
 
@@ -262,7 +262,7 @@ def _key(split: list[list[str | int]], numbers: Sequence[Piece | int]) -> Key:
 _MOST_CHOICES = 24
 
 
-def _by_choice(group: KeyGroup) -> KeyRow | None:
+def _by_choice(group: CoveredGroup) -> KeyRow | None:
     """Return a row that names the values of one number, each with what it becomes: what nothing else explains."""
     columns = _columns(group, 0)
     for at, column in enumerate(columns):
@@ -288,13 +288,13 @@ def _by_choice(group: KeyGroup) -> KeyRow | None:
 
 
 def _with_choice(
-    group: KeyGroup, rest: Sequence[list[int]], names: Sequence[str], column: Sequence[int]
-) -> tuple[list[list[ComputedNumber | int | None]] | None, dict[int, int]]:
+    group: CoveredGroup, rest: Sequence[list[int]], names: Sequence[str], column: Sequence[int]
+) -> tuple[list[list[Computed | int | None]] | None, dict[int, int]]:
     """Return the numbers of the other keys, `None` for what a value of the column is mapped to, and that mapping."""
     mapping: dict[int, int] = {}
-    keys: list[list[ComputedNumber | int | None]] = []
+    keys: list[list[Computed | int | None]] = []
     for at in range(1, len(group.items[0])):
-        own: list[ComputedNumber | int | None] = []
+        own: list[Computed | int | None] = []
         for place, target in enumerate(_columns(group, at)):
             one = fitted(target, rest, names, place) if rest or len(set(target)) == 1 else None
             if one is None:
@@ -306,7 +306,7 @@ def _with_choice(
     return keys, mapping
 
 
-def _by_value(group: KeyGroup) -> list[KeyGroup] | None:
+def _by_value(group: CoveredGroup) -> list[CoveredGroup] | None:
     """Return the parts of a group by the values of the number that has fewest of them, if more than one."""
     columns = [column for column in _columns(group, 0) if len(set(column)) > 1]
     if not columns:
@@ -315,7 +315,7 @@ def _by_value(group: KeyGroup) -> list[KeyGroup] | None:
     found: defaultdict[int, list[int]] = defaultdict(list)
     for number, value in enumerate(column):
         found[value].append(number)
-    return [KeyGroup(tuple(group.items[i] for i in m), tuple(group.splits[i] for i in m)) for m in found.values()]
+    return [CoveredGroup(tuple(group.items[i] for i in m), tuple(group.splits[i] for i in m)) for m in found.values()]
 
 
 # --- wider rows -------------------------------------------------------------------------------------------------
@@ -359,7 +359,7 @@ def _is_sound(keys: Sequence[Key]) -> bool:
     for key in keys[1:]:
         for piece in (p for segment in key for p in segment):
             names = [piece.name] if isinstance(piece, RowCapture) else []
-            names += list(piece.names) if isinstance(piece, ComputedNumber) else []
+            names += list(piece.names) if isinstance(piece, Computed) else []
             if any(name not in own for name in names):
                 return False
     return True

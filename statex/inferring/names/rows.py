@@ -34,7 +34,7 @@ class RowCapture:
 
 
 @record
-class ComputedNumber:
+class Computed:
     """What a template makes of numbers: `factor * x + offset`, perhaps divided, with `plus` another number on top."""
 
     name: str
@@ -59,7 +59,7 @@ class ComputedNumber:
             yield self.plus
 
 
-Piece = str | RowCapture | ComputedNumber
+Piece = str | RowCapture | Computed
 Segment = tuple[Piece, ...]
 Key = tuple[Segment, ...]
 
@@ -135,7 +135,7 @@ class KeyRow:
     def computes(self) -> frozenset[str]:
         """The captures that are computed with, which have to be ints."""
         pieces = (p for key in self.keys[1:] for segment in key for p in segment)
-        return frozenset(name for p in pieces if isinstance(p, ComputedNumber) for name in p.names)
+        return frozenset(name for p in pieces if isinstance(p, Computed) for name in p.names)
 
     @property
     def is_literal(self) -> bool:
@@ -160,7 +160,7 @@ class KeyRow:
             for piece in segment:
                 if isinstance(piece, str):
                     yield from _marked(piece, seen, marks)
-                elif isinstance(piece, ComputedNumber):
+                elif isinstance(piece, Computed):
                     yield _field(piece)
                 else:
                     yield self._capture(piece, piece.name in seen)
@@ -197,7 +197,7 @@ def _marked(text: str, seen: set[str], marks: Mapping[str, tree.Capture]) -> Ite
             yield part
 
 
-def _field(piece: ComputedNumber) -> tree.Field:
+def _field(piece: Computed) -> tree.Field:
     value: tree.Expr = make.name(piece.name)
     if piece.factor == -1:
         value = make.binary(make.number(piece.offset), "-", value)
@@ -248,7 +248,7 @@ def _filled(key: Key, texts: Mapping[str, str | None]) -> str:
         for piece in segment:
             if isinstance(piece, str):
                 parts.append(piece)
-            elif isinstance(piece, ComputedNumber):
+            elif isinstance(piece, Computed):
                 value = piece.of({name: int(texts[name] or 0) for name in piece.names})
                 parts.append(str(value))
             else:
@@ -295,7 +295,7 @@ def replaced(row: KeyRow, at: int, key: Key) -> KeyRow:
 
 __all__ = [
     "MARK",
-    "ComputedNumber",
+    "Computed",
     "Key",
     "KeyRow",
     "Piece",

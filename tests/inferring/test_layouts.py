@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 
 import statex
-from tests.infer.test_corpus import same_bits
+from tests.inferring.test_corpus import same_bits
 
 
 @st.composite

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 import statex
 from tests.cli.conftest import Run
-from tests.infer.models import random, randomised
+from tests.inferring.models import random, randomised
 
 
 def test_rules_go_to_standard_output(run: Run, tmp_path: Path) -> None:
