@@ -8,7 +8,7 @@ UNREADABLE = declare(
     exit=3,
     meaning="The file does not exist, or the system does not let it be read.",
     example="statex show missing.pth",
-    mend="Check the path and the permissions.",
+    fix="Check the path and the permissions.",
 )
 NOT_A_CHECKPOINT = declare(
     "SX602",
@@ -16,7 +16,7 @@ NOT_A_CHECKPOINT = declare(
     exit=3,
     meaning="The content of the file is that of no format statex reads, whatever its name ends in.",
     example="statex show README.md",
-    mend="The message says what the file looks like. A git-lfs pointer is fetched with `git lfs pull`; an archive is "
+    fix="The message says what the file looks like. A git-lfs pointer is fetched with `git lfs pull`; an archive is "
     "unpacked first.",
 )
 UNSAFE = declare(
@@ -27,7 +27,7 @@ UNSAFE = declare(
     "of a class, or tensors inside one. Objects beside a state are no reason: they are carried along, unless the "
     "file makes one and throws it away, or names it by a number.",
     example="torch.save(trainer, 'trainer.pth')   # an object of a class, and not its state",
-    mend="If you trust the source, load it there and save the state alone: "
+    fix="If you trust the source, load it there and save the state alone: "
     "`torch.save(model.state_dict(), 'state.pth')`.",
 )
 DAMAGED = declare(
@@ -36,7 +36,7 @@ DAMAGED = declare(
     exit=3,
     meaning="The file is of a known format and breaks its rules: it is truncated, or its parts contradict each other.",
     example="statex show half-downloaded.safetensors",
-    mend="Fetch the file again, and compare its size or checksum with the original.",
+    fix="Fetch the file again, and compare its size or checksum with the original.",
 )
 NO_STATE = declare(
     "SX605",
@@ -45,7 +45,7 @@ NO_STATE = declare(
     meaning="The checkpoint holds no dict of tensors, nor a list of them. A single tensor is not a state, as it has no "
     "key, nor is a dict whose keys are neither text nor ints.",
     example="torch.save({'epoch': 3}, 'a.pth')   # or torch.save(tensor, 'a.pth')",
-    mend="Name the file that holds the weights. Save a single tensor with a key, `{'weight': tensor}`, and odd keys as "
+    fix="Name the file that holds the weights. Save a single tensor with a key, `{'weight': tensor}`, and odd keys as "
     "text.",
 )
 AMBIGUOUS_ROOT = declare(
@@ -55,7 +55,7 @@ AMBIGUOUS_ROOT = declare(
     meaning="The checkpoint holds more than one dict of tensors, such as `model` and `ema`, and which one is meant "
     "cannot be told.",
     example="torch.save({'model': state, 'ema': other}, 'a.pth')",
-    mend="Name it: `--root model`, or in the rules `root 'model'`. `root ''` is the whole file.",
+    fix="Name it: `--root model`, or in the rules `root 'model'`. `root ''` is the whole file.",
 )
 NO_ROOT = declare(
     "SX607",
@@ -63,7 +63,7 @@ NO_ROOT = declare(
     exit=2,
     meaning="The path given as the root leads to no dict in this checkpoint, nor to a list that holds tensors.",
     example="statex show a.pth --root state_dict",
-    mend="`statex show` without a root lists the candidates.",
+    fix="`statex show` without a root lists the candidates.",
 )
 ROOT_TAKEN = declare(
     "SX619",
@@ -71,7 +71,7 @@ ROOT_TAKEN = declare(
     meaning="`root … -> …` puts the state where the checkpoint holds something else, which would be silently lost, "
     "or takes it out of a list, where what follows it would get other places.",
     example="root 'model' -> 'optimizer'   # the checkpoint has an optimizer",
-    mend="Choose another path, or take the bare state alone: `root 'model' -> ''`.",
+    fix="Choose another path, or take the bare state alone: `root 'model' -> ''`.",
 )
 TWO_READINGS = declare(
     "SX626",
@@ -80,7 +80,7 @@ TWO_READINGS = declare(
     meaning="A path is a sequence of dict keys and places in lists. A dotted text stands for one, and here for "
     "several, as keys of the checkpoint have dots of their own.",
     example="statex show a.pth --root a.b   # torch.save({'a': {'b': state}, 'a.b': other}, 'a.pth')",
-    mend="Name each key by itself: `root ['a', 'b']` or `value(['a', 'b'])` in the rules, `--root \"['a', 'b']\"` on "
+    fix="Name each key by itself: `root ['a', 'b']` or `value(['a', 'b'])` in the rules, `--root \"['a', 'b']\"` on "
     "the command line.",
 )
 JOINED_TWICE = declare(
@@ -90,7 +90,7 @@ JOINED_TWICE = declare(
     meaning="Dicts and lists inside a state join their keys and places with dots, ints as text, and here two entries "
     "get the same name that way.",
     example="torch.save({'a': {'b': tensor}, 'a.b': tensor}, 'a.pth')   # or {0: tensor, '0': tensor}",
-    mend="Name an inner dict as the root, `root 'a'`, or save it again with another key for one of the two.",
+    fix="Name an inner dict as the root, `root 'a'`, or save it again with another key for one of the two.",
 )
 CHANGED = declare(
     "SX609",
@@ -98,7 +98,7 @@ CHANGED = declare(
     exit=3,
     meaning="The file was written to or cut while it was read: what was read does not belong together.",
     example="statex apply rules.sx in.pth out.pth   # while in.pth is still being written",
-    mend="Run again when the file is complete.",
+    fix="Run again when the file is complete.",
 )
 EXISTS = declare(
     "SX610",
@@ -106,7 +106,7 @@ EXISTS = declare(
     exit=3,
     meaning="A file of that name is there, and is not replaced unless you say so.",
     example="statex apply rules.sx in.pth out.pth   # twice",
-    mend="Add `--force`, or choose another name.",
+    fix="Add `--force`, or choose another name.",
 )
 SAME_FILE = declare(
     "SX611",
@@ -115,7 +115,7 @@ SAME_FILE = declare(
     meaning="The output names the same file as an input, by its name or through a link; the only copy would be "
     "replaced.",
     example="statex apply rules.sx model.pth model.pth",
-    mend="Choose another name, or add `--force`: the new file is complete before it takes the old one's place.",
+    fix="Choose another name, or add `--force`: the new file is complete before it takes the old one's place.",
 )
 UNWRITABLE = declare(
     "SX612",
@@ -124,7 +124,7 @@ UNWRITABLE = declare(
     meaning="The folder does not exist or is read-only, the name is a folder's, or the disk is full. What was there "
     "before is untouched.",
     example="statex apply rules.sx in.pth no/such/folder/out.pth",
-    mend="The message has the system's reason.",
+    fix="The message has the system's reason.",
 )
 NO_STEM = declare(
     "SX645",
@@ -133,7 +133,7 @@ NO_STEM = declare(
     meaning="`--stem` (or `stem`) is what the names of the files in a folder begin with: `NAME.safetensors`, "
     "`NAME-00001-of-00002.safetensors`. It is neither a path nor hidden, and has no ending and no number of its own.",
     example="statex apply rules.sx in/ out/ --stem model.safetensors",
-    mend="Leave the ending away: `--stem model`, or with a variant `--stem model.fp16`.",
+    fix="Leave the ending away: `--stem model`, or with a variant `--stem model.fp16`.",
 )
 UNKNOWN_FORMAT = declare(
     "SX613",
@@ -141,7 +141,7 @@ UNKNOWN_FORMAT = declare(
     exit=2,
     meaning="The ending of the output's name is none that statex knows, and no `--format` was given.",
     example="statex apply rules.sx in.pth out.weights",
-    mend="End the name in .pth, .pt, .bin, .ckpt, .safetensors or .npz, or give `--format`.",
+    fix="End the name in .pth, .pt, .bin, .ckpt, .safetensors or .npz, or give `--format`.",
 )
 NO_SPACE = declare(
     "SX615",
@@ -149,7 +149,7 @@ NO_SPACE = declare(
     exit=3,
     meaning="The output would not fit on its disk, which is seen before anything is written.",
     example="statex apply rules.sx in.pth /small-disk/out.pth",
-    mend="Free some space, or write elsewhere. Even with `--force` the old output stays until the new one is whole.",
+    fix="Free some space, or write elsewhere. Even with `--force` the old output stays until the new one is whole.",
 )
 NO_MEMORY = declare(
     "SX616",
@@ -158,7 +158,7 @@ NO_MEMORY = declare(
     meaning="The plan says that more memory would be used than `--max-memory` allows, or without it than the machine "
     "has, and nothing was done; or the system had no more memory for a tensor, and there is no output.",
     example="statex apply rules.sx in.pth out.pth --max-memory 100MiB",
-    mend="Allow more, or compute with smaller tensors: `statex plan` says what is used.",
+    fix="Allow more, or compute with smaller tensors: `statex plan` says what is used.",
 )
 WRITTEN_DIFFERS = declare(
     "SX617",
@@ -166,7 +166,7 @@ WRITTEN_DIFFERS = declare(
     exit=3,
     meaning="With `--verify-written` the output was read again before it got its name, and its bytes had changed.",
     example="statex apply rules.sx in.pth out.pth --verify-written   # on a failing disk",
-    mend="Look for errors of the disk in the system's log, and write to another one.",
+    fix="Look for errors of the disk in the system's log, and write to another one.",
 )
 CANNOT_HOLD = declare(
     "SX614",
@@ -176,7 +176,7 @@ CANNOT_HOLD = declare(
     "tensors. A .npz holds named arrays of numpy's own dtypes; bfloat16 is not one of them. No format that is written "
     "holds quantized blocks of GGUF. What an output cannot hold would be lost.",
     example="statex apply rules.sx lightning.ckpt out.safetensors",
-    mend="Take the bare state (`root 'state_dict' -> ''`), `drop` the entries named, or write a .pth.",
+    fix="Take the bare state (`root 'state_dict' -> ''`), `drop` the entries named, or write a .pth.",
 )
 NO_FOLDER = declare(
     "SX618",
@@ -185,7 +185,7 @@ NO_FOLDER = declare(
     meaning="`--copy-files` copies what is not weights (configuration, tokenizer) into the folder that is written, "
     "`--stem` names the files in it, and the output is a single file.",
     example="statex apply rules.sx model/ out.pth --copy-files",
-    mend="End the output's name in `/`, or leave the option out.",
+    fix="End the output's name in `/`, or leave the option out.",
 )
 NO_SUCH_DTYPE = declare(
     "SX621",
@@ -194,7 +194,7 @@ NO_SUCH_DTYPE = declare(
     meaning="A tensor of this dtype has to be computed or loaded, and torch got the dtype only later: float8_e8m0fnu, "
     "for one, in 2.7. Some dtypes of safetensors torch does not have at all. Tensors that only move do not need torch.",
     example="statex apply -e 'set ** = cast(f8_e8m0fnu)' in.safetensors out.safetensors   # with torch 2.6",
-    mend="Install a newer torch, or name the keys such that these tensors only move.",
+    fix="Install a newer torch, or name the keys such that these tensors only move.",
 )
 BAD_JOURNAL = declare(
     "SX622",
@@ -204,7 +204,7 @@ BAD_JOURNAL = declare(
     "command finishes or undoes it where it was interrupted. This one is damaged, was moved or copied, belongs to "
     "another user, or the system refuses the renames; nothing it names is touched.",
     example="statex show out.pth   # beside it a .out.pth.statex-journal from another machine",
-    mend="Look at the outputs, and remove the journal if they are as you want them.",
+    fix="Look at the outputs, and remove the journal if they are as you want them.",
 )
 OUTPUT_AWAY = declare(
     "SX623",
@@ -213,7 +213,7 @@ OUTPUT_AWAY = declare(
     meaning="A run with several outputs was interrupted while they got their names, and the folder of one of them is "
     "not there now: whether the run has to be finished or undone cannot be told.",
     example="statex show out.pth   # its run also wrote to a disk that is not mounted",
-    mend="Mount the disk and run the command again. If it is gone for good, look at the output that is left, and "
+    fix="Mount the disk and run the command again. If it is gone for good, look at the output that is left, and "
     "remove the journal beside it.",
 )
 BUSY = declare(
@@ -223,7 +223,7 @@ BUSY = declare(
     meaning="Another run of statex is writing an output of this name, or has left a journal for it that nobody has "
     "settled yet.",
     example="statex apply rules.sx in.pth out/ --force   # twice at the same time",
-    mend="Wait for the other run to end, or choose another name.",
+    fix="Wait for the other run to end, or choose another name.",
 )
 OTHER_FORMAT = declare(
     "SX630",
@@ -231,7 +231,7 @@ OTHER_FORMAT = declare(
     exit=3,
     meaning="A recipe says which format an input has, and its content is of another one.",
     example="inputs: {main: {path: in.pth, format: safetensors}}",
-    mend="Name the right file, or correct `format`.",
+    fix="Name the right file, or correct `format`.",
 )
 OUTPUTS_MEET = declare(
     "SX631",
@@ -240,14 +240,14 @@ OUTPUTS_MEET = declare(
     meaning="Two outputs are one file, or one lies inside another or inside an input: writing one "
     "would change what the other is, or what the next run reads.",
     example="outputs: {a: out/, b: out/b.pth}",
-    mend="Give each output a place of its own, outside of the folders that are read.",
+    fix="Give each output a place of its own, outside of the folders that are read.",
 )
 KEY_NOWHERE = declare(
     "SX632",
     "a key that no output holds",
     meaning="Every output has a `keep`, and a key of the result is kept by none: it would be silently lost.",
     example="outputs: {head: {path: head.pth, keep: 'head.**'}}   # and the result has a body, too",
-    mend="If the key is not needed, let the rules drop it, or end them with a `keep` of what is; else add an output "
+    fix="If the key is not needed, let the rules drop it, or end them with a `keep` of what is; else add an output "
     "that keeps it.",
 )
 WRONG_DIGEST = declare(
@@ -257,7 +257,7 @@ WRONG_DIGEST = declare(
     meaning="A recipe says which SHA-256 an input has, and its bytes have another one: it is another file, or damaged. "
     "Of a folder, every file that it is read from needs a digest, its index too, by its name.",
     example="inputs: {main: {path: in.pth, sha256: 0000…}}",
-    mend="Fetch the right file, or correct the digest if the new file is meant. `sha256sum FILE` prints it.",
+    fix="Fetch the right file, or correct the digest if the new file is meant. `sha256sum FILE` prints it.",
 )
 NOT_A_STATE = declare(
     "SX634",
@@ -266,7 +266,7 @@ NOT_A_STATE = declare(
     meaning="A state is a mapping of keys to tensors (what `Module.state_dict()` returns) or the path of a checkpoint, "
     "and something else was given, such as the module itself.",
     example="statex from Python: rules.apply(model)",
-    mend="Give `model.state_dict()`.",
+    fix="Give `model.state_dict()`.",
 )
 FOREIGN = declare(
     "SX640",
@@ -277,7 +277,7 @@ FOREIGN = declare(
     "torch file as they were read: whoever then loads that with `weights_only=False` runs their code, as with the "
     "input. It does neither unless told.",
     example="torch.save({'model': state, 'config': MyConfig()}, 'a.pth')   # then: statex apply rules.sx a.pth b.pth",
-    mend="`drop value('config')` leaves one out, `root 'model' -> ''` all that is around the state, and "
+    fix="`drop value('config')` leaves one out, `root 'model' -> ''` all that is around the state, and "
     "`--keep-foreign` keeps them: do that if you trust the file as its readers have to.",
 )
 MODULE_STAYS = declare(
@@ -287,7 +287,7 @@ MODULE_STAYS = declare(
     meaning="The checkpoint holds a whole module (`torch.save(model, …)`). Its state can be read without its class, as "
     "it is made of parameters, buffers and child modules. To put another state into it takes its code.",
     example="torch.save({'model': model}, 'a.pth')   # then: statex apply rules.sx a.pth b.pth",
-    mend="Take the bare state: `root 'model' -> ''` as the first rule, `root '' -> ''` where the module is all of the "
+    fix="Take the bare state: `root 'model' -> ''` as the first rule, `root '' -> ''` where the module is all of the "
     "file.",
 )
 STRETCHED = declare(
@@ -298,5 +298,5 @@ STRETCHED = declare(
     "a tensor of many gigabytes. To compute with such a view, or to write it in a format without views, makes every "
     "element of it. That is refused where it takes more than 1 GiB and more than 1000 times the bytes of the inputs.",
     example="torch.save({'a': torch.ones(1).expand(70_000, 70_000)}, 'a.pth')   # then: a.pth to a.safetensors",
-    mend="Drop it, take a part of it (`set a = it[:1]`), or keep it as it is in a torch file.",
+    fix="Drop it, take a part of it (`set a = it[:1]`), or keep it as it is in a torch file.",
 )

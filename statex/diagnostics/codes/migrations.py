@@ -8,7 +8,7 @@ CHAIN_UNREADABLE = declare(
     exit=3,
     meaning="The folder of a chain does not exist, cannot be read, or holds no migrations.",
     example="statex.migrations('migratoins/')",
-    mend="Correct the path; `statex migrate` takes it by `--chain`. A chain begins with a file such as "
+    fix="Correct the path; `statex migrate` takes it by `--chain`. A chain begins with a file such as "
     "`0001_rename_head.sx`, which `statex migrate new` makes.",
 )
 STEP_NAME = declare(
@@ -18,7 +18,7 @@ STEP_NAME = declare(
     meaning="A rule file in the folder of a chain has a name from which its place in the chain cannot be told. Such a "
     "file would be skipped silently.",
     example="statex.migrations('migrations/')   # migrations/fuse_qkv.sx",
-    mend="Call it by four digits, an underscore and a name: `0002_fuse_qkv.sx`; what undoes it is "
+    fix="Call it by four digits, an underscore and a name: `0002_fuse_qkv.sx`; what undoes it is "
     "`0002_fuse_qkv.down.sx`. Files that steps include stand in a folder below.",
 )
 CHAIN_GAP = declare(
@@ -27,7 +27,7 @@ CHAIN_GAP = declare(
     exit=2,
     meaning="The numbers of a chain are not 1, 2, 3, …: a file is missing or has a wrong number.",
     example="statex.migrations('migrations/')   # 0001_a.sx, 0003_c.sx",
-    mend="Restore the missing file, or renumber a step that no state has been through yet.",
+    fix="Restore the missing file, or renumber a step that no state has been through yet.",
 )
 CHAIN_FORK = declare(
     "SX804",
@@ -35,7 +35,7 @@ CHAIN_FORK = declare(
     exit=2,
     meaning="Two files claim the same place in the chain, as happens when two branches each add a step.",
     example="statex.migrations('migrations/')   # 0002_fuse_qkv.sx, 0002_drop_bias.sx",
-    mend="Give the step that was merged later the next number, and see that it fits what the other step makes.",
+    fix="Give the step that was merged later the next number, and see that it fits what the other step makes.",
 )
 STEP_NEEDS_MORE = declare(
     "SX805",
@@ -44,7 +44,7 @@ STEP_NEEDS_MORE = declare(
     meaning="A step of a chain is carried out while a module loads a state: there are no further checkpoints then, and "
     "no file around the state.",
     example="statex.attach(model, 'input ft')",
-    mend="Leave `input` and `root` to rule files that `statex apply` carries out.",
+    fix="Leave `input` and `root` to rule files that `statex apply` carries out.",
 )
 AMBIGUOUS_LAYOUT = declare(
     "SX806",
@@ -53,7 +53,7 @@ AMBIGUOUS_LAYOUT = declare(
     "be that a step keeps the header as it was, as the transpose of a square matrix does: whether it has been carried "
     "out already cannot be seen.",
     example="statex.attach(model, 'set weight = transpose')   # and weight is square",
-    mend="Say which layout states without a version have: `statex.attach(module, chain, assume=1)`, or `--from 1` for "
+    fix="Say which layout states without a version have: `statex.attach(module, chain, assume=1)`, or `--from 1` for "
     "`statex migrate`. States that an attached module or `statex migrate` has saved carry their version.",
 )
 STAMP_CONTRADICTED = declare(
@@ -63,7 +63,7 @@ STAMP_CONTRADICTED = declare(
     "not those: the steps that follow cannot be carried out on it, or it fits another layout. It has been changed "
     "since its version was noted, or another layout was assumed than it has.",
     example="statex.attach(model, chain, assume=0)   # and the state has layout 2",
-    mend="Correct `assume` or `--from`, or remove the version from the state: `state._metadata[''].pop('statex')`.",
+    fix="Correct `assume` or `--from`, or remove the version from the state: `state._metadata[''].pop('statex')`.",
 )
 ANOTHER_HISTORY = declare(
     "SX808",
@@ -71,7 +71,7 @@ ANOTHER_HISTORY = declare(
     meaning="The steps that made this state are not those of the chain: one of them has been edited since, or the "
     "state belongs to another chain. Comments and formatting do not count.",
     example="statex.attach(model, chain)   # 0001_a.sx was edited after a state had been through it",
-    mend="Restore the step as it was, and put the changes into a new step.",
+    fix="Restore the step as it was, and put the changes into a new step.",
 )
 UNKNOWN_STAMP = declare(
     "SX809",
@@ -79,7 +79,7 @@ UNKNOWN_STAMP = declare(
     meaning="The state is of a later layout than the chain has steps, or its version is noted in a form that this "
     "version of statex does not know.",
     example="statex.attach(model, chain)   # the state has layout 5, and the chain ends with step 3",
-    mend="Load it with the version of the package that saved it, or a later one.",
+    fix="Load it with the version of the package that saved it, or a later one.",
 )
 ATTACHED_TWICE = declare(
     "SX810",
@@ -88,7 +88,7 @@ ATTACHED_TWICE = declare(
     meaning="A module has one past: a second chain, or the same with other parameters, would be carried out on what "
     "the first has made.",
     example="statex.attach(model, chain); statex.attach(model, other)",
-    mend="`statex.detach(module)` first, or attach the chain of a part to the module of that part.",
+    fix="`statex.detach(module)` first, or attach the chain of a part to the module of that part.",
 )
 NOT_ATTACHED = declare(
     "SX811",
@@ -97,7 +97,7 @@ NOT_ATTACHED = declare(
     meaning="`statex.migrate_state` uses the chains that are attached to a module and to the modules in it, and there "
     "are none.",
     example="statex.migrate_state(model, state)   # nothing was attached",
-    mend="`statex.attach(module, chain)` first.",
+    fix="`statex.attach(module, chain)` first.",
 )
 SHARDS_DISAGREE = declare(
     "SX820",
@@ -107,7 +107,7 @@ SHARDS_DISAGREE = declare(
     "else (or one says nothing): they come from different checkpoints, or one of them was replaced or written anew by "
     "other means. What the state is cannot be told.",
     example="statex show model/   # one shard was saved before a migration, the other after it",
-    mend="Fetch or write the whole set again. A shard by itself can be read as a file.",
+    fix="Fetch or write the whole set again. A shard by itself can be read as a file.",
 )
 NO_LAYOUT = declare(
     "SX812",
@@ -115,7 +115,7 @@ NO_LAYOUT = declare(
     exit=2,
     meaning="A chain of n steps has the layouts 0 (before the first step) to n (after the last).",
     example="statex.attach(model, chain, assume=7)   # a chain of 3 steps",
-    mend="Use a number that the message names.",
+    fix="Use a number that the message names.",
 )
 LAYOUT_NOT_TOLD = declare(
     "SX821",
@@ -124,7 +124,7 @@ LAYOUT_NOT_TOLD = declare(
     "steps of the chain do not fit it, and it has none of the keys that they make. It may be of another model, or have "
     "keys with a prefix.",
     example="statex migrate other.pth out.pth",
-    mend="Say which layout it has: `--from 0`. If the module that the chain is for is at a path of the state, name it: "
+    fix="Say which layout it has: `--from 0`. If the module that the chain is for is at a path of the state, name it: "
     "`--at encoder`. With `--target` or `--like` the layout is told by what the result has to be.",
 )
 NO_WAY_DOWN = declare(
@@ -134,7 +134,7 @@ NO_WAY_DOWN = declare(
     meaning="A checkpoint is to go back to an earlier layout than it has, and for one of the steps between there is no "
     "file that says how it is undone.",
     example="statex migrate new.pth old.pth --to 1   # there is no 0002_fuse_qk.down.sx",
-    mend="Write the file that the message names: rules that make the layout before the step of that after it.",
+    fix="Write the file that the message names: rules that make the layout before the step of that after it.",
 )
 OTHER_VALUE = declare(
     "SX823",
@@ -142,7 +142,7 @@ OTHER_VALUE = declare(
     meaning="The values that steps are given are noted with the version of a state. A step that has been carried out "
     "keeps the value it had then, and another one is given now.",
     example="statex migrate old.pth out.pth -D heads=16   # it has been through its steps with heads=8",
-    mend="Leave the value out: what is noted holds for further steps, too. If the other value is right, go back "
+    fix="Leave the value out: what is noted holds for further steps, too. If the other value is right, go back "
     "to the checkpoint that was there before, and migrate that.",
 )
 SEVERAL_PLACES = declare(
@@ -151,12 +151,12 @@ SEVERAL_PLACES = declare(
     exit=2,
     meaning="Versions of a chain are noted for several modules of a state, and one of them is migrated at a time.",
     example="statex migrate pair.pth out.pth   # versions are noted for `left` and `right`",
-    mend="Say which module is meant: `--at left`, and `--at right` in a second run.",
+    fix="Say which module is meant: `--at left`, and `--at right` in a second run.",
 )
 NOTHING_THERE = declare(
     "SX825",
     "a path without keys",
     meaning="`--at` names the module that a chain is for by its path in the state, and no key is below that path.",
     example="statex migrate old.pth out.pth --at enocder",
-    mend="Correct the path; `statex show --depth 1` lists the modules of a checkpoint.",
+    fix="Correct the path; `statex show --depth 1` lists the modules of a checkpoint.",
 )

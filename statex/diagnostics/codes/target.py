@@ -8,7 +8,7 @@ MISMATCH = declare(
     meaning="Keys, shapes or dtypes of the result differ from what the target's `load_state_dict(strict=True)` needs. "
     "torch would refuse some of it, and cast dtypes silently.",
     example="statex apply rename-all.sx in.pth out.pth --target models:Net   # Net has the old names",
-    mend="The table says what is wrong with each key and, if a similar one is known, the line that fixes it. Declare "
+    fix="The table says what is wrong with each key and, if a similar one is known, the line that fixes it. Declare "
     "keys that are meant to be missing or left over: `allow missing PATTERN`, `allow unexpected PATTERN`.",
 )
 NOT_IMPORTED = declare(
@@ -18,7 +18,7 @@ NOT_IMPORTED = declare(
     meaning="`--target module:callable` or `--target file.py:callable` names a module that cannot be imported, or "
     "something the module does not have.",
     example="statex apply rules.sx in.pth out.pth --target models:Nett",
-    mend="Write `package.module:Class`, for which the working directory is searched first, or `path/file.py:Class`. A "
+    fix="Write `package.module:Class`, for which the working directory is searched first, or `path/file.py:Class`. A "
     "file with relative imports is part of a package, and is named as a module.",
 )
 NOT_BUILT = declare(
@@ -28,7 +28,7 @@ NOT_BUILT = declare(
     meaning="The callable of `--target` raised an error, or did not give a `torch.nn.Module`. It is called without "
     "data, on the meta device.",
     example="statex verify out.pth --target models:Net   # Net needs an argument",
-    mend="Give its arguments with `--target-arg name=value`, or name a function that builds the model. If the "
+    fix="Give its arguments with `--target-arg name=value`, or name a function that builds the model. If the "
     "constructor needs real data, compare with a checkpoint instead: `--like reference.pth`.",
 )
 REFUSED = declare(
@@ -37,7 +37,7 @@ REFUSED = declare(
     meaning="Keys, shapes and dtypes agree, and still `load_state_dict` of the target raised an error, most often from "
     "a hook of its own.",
     example="statex verify out.pth --target models:NetWithHook",
-    mend="The message of torch is shown; the target's own loading code decides.",
+    fix="The message of torch is shown; the target's own loading code decides.",
 )
 TARGET_KEYS = declare(
     "SX505",
@@ -45,7 +45,7 @@ TARGET_KEYS = declare(
     exit=2,
     meaning="A result is verified against one target: a model (`--target`) or another checkpoint (`--like`).",
     example="statex apply rules.sx in.pth out.pth --target models:Net --like other.pth",
-    mend="Leave one of the two out.",
+    fix="Leave one of the two out.",
 )
 NO_TARGET = declare(
     "SX506",
@@ -54,7 +54,7 @@ NO_TARGET = declare(
     meaning="The program asks something of the target (`exists(target::KEY)`, `shape(target::KEY)`, `order like "
     "target`), and no target was named.",
     example="if exists(target::lm_head.weight) { drop lm_head.weight }",
-    mend="Name it: `--target package.module:Model` or `--like other.safetensors`.",
+    fix="Name it: `--target package.module:Model` or `--like other.safetensors`.",
 )
 VALUES = declare(
     "SX508",
@@ -62,7 +62,7 @@ VALUES = declare(
     meaning="`verify --like FILE --values` found tensors whose values differ, in one bit or, with `--rtol` and "
     "`--atol`, by more than these allow. Keys, shapes and dtypes agree.",
     example="statex verify out.pth --like reference.pth --values",
-    mend="The table shows the largest differences; `statex diff out.pth reference.pth` shows all. If results of "
+    fix="The table shows the largest differences; `statex diff out.pth reference.pth` shows all. If results of "
     "arithmetic may differ by rounding: `--rtol 1e-5 --atol 1e-8`.",
 )
 NOT_ALLOWED = declare(
@@ -72,5 +72,5 @@ NOT_ALLOWED = declare(
     meaning="A recipe names a model as its target. Importing that runs its code, which whoever runs the recipe has to "
     "allow; a recipe may come from someone else.",
     example="statex run recipe.yaml   # with target: {model: 'models:Net'}",
-    mend="Add `--allow-import` if you trust the code, or compare with a checkpoint: `target: {like: FILE}`.",
+    fix="Add `--allow-import` if you trust the code, or compare with a checkpoint: `target: {like: FILE}`.",
 )

@@ -8,7 +8,7 @@ SHAPE = declare(
     meaning="An operation cannot take tensors of these shapes: other axes differ in a concatenation, sizes do not "
     "broadcast, a matrix product has no common length, a new shape has another number of elements.",
     example="set a.weight = cat(it, b.weight, dim=0)   # of 3 and 4 columns",
-    mend="The values at the message show the shapes. `transpose`, `reshape`, `pad` and slices change them.",
+    fix="The values at the message show the shapes. `transpose`, `reshape`, `pad` and slices change them.",
 )
 MIXED = declare(
     "SX402",
@@ -16,7 +16,7 @@ MIXED = declare(
     meaning="Two tensors of different dtypes meet in one operation. torch would convert one of them silently; here a "
     "dtype changes only through `cast`, so that it is written down where rounding happens.",
     example="set a.weight = it + b.weight   # f32 and bf16",
-    mend="Cast the narrower one: `cast(b.weight, f32)`. If the key itself is the narrower one, compute wider and "
+    fix="Cast the narrower one: `cast(b.weight, f32)`. If the key itself is the narrower one, compute wider and "
     "round once: `set a.weight in f32 = …`.",
 )
 DTYPE = declare(
@@ -25,21 +25,21 @@ DTYPE = declare(
     meaning="The operation is not defined for tensors of this dtype, or its result would have another one: torch turns "
     "ints into floats in a division, a root or a mean.",
     example="set bn.num_batches_tracked = it / 2",
-    mend="Cast first: `cast(f32) | …`, and back at the end if the model needs it.",
+    fix="Cast first: `cast(f32) | …`, and back at the end if the model needs it.",
 )
 UNKNOWN_ARGUMENT = declare(
     "SX404",
     "an argument the operation does not have",
     meaning="A named argument is none of the operation's.",
     example="set a.weight = cat(it, it, axis=0)",
-    mend="`statex ops cat` shows the arguments; their names are torch's.",
+    fix="`statex ops cat` shows the arguments; their names are torch's.",
 )
 ARGUMENTS = declare(
     "SX405",
     "arguments that do not fit",
     meaning="An argument is missing, there are too many, or one is of the wrong kind.",
     example="set a.weight = permute('rows')",
-    mend="`statex ops NAME` shows what the operation takes.",
+    fix="`statex ops NAME` shows what the operation takes.",
 )
 VALUE = declare(
     "SX406",
@@ -47,7 +47,7 @@ VALUE = declare(
     meaning="An argument is of the right kind and names something the tensor does not have: a dim beyond its last, an "
     "index beyond its size, a negative length.",
     example="set a.weight = flip(7)",
-    mend="The values at the message show the tensor.",
+    fix="The values at the message show the tensor.",
 )
 UNEVEN = declare(
     "SX407",
@@ -55,21 +55,21 @@ UNEVEN = declare(
     meaning="A tensor does not divide evenly. torch's `chunk` would give a smaller last piece, or fewer pieces, "
     "without a warning.",
     example="split a.qkv -> a.{p:q|k|v} = chunk(3)   # of 10 rows",
-    mend="Give the sizes: `sections([4, 4, 2])`.",
+    fix="Give the sizes: `sections([4, 4, 2])`.",
 )
 NOTATION = declare(
     "SX408",
     "a rearrangement that does not fit",
     meaning="The notation of `rearrange` is not well formed, or the tensor is not what its left side says.",
     example="set a.weight = rearrange('(h d) c -> h d c')   # h or d is needed",
-    mend="Give the lengths that do not follow from the shape: `rearrange('(h d) c -> h d c', h=8)`.",
+    fix="Give the lengths that do not follow from the shape: `rearrange('(h d) c -> h d c', h=8)`.",
 )
 TOO_LARGE = declare(
     "SX409",
     "a tensor that is too large",
     meaning="The result would have more elements than any machine can hold, most often by a slip in an argument.",
     example="add a = zeros([1000000000000, 1000000000000])",
-    mend="Check the sizes.",
+    fix="Check the sizes.",
 )
 TORCH_REFUSES = declare(
     "SX410",
@@ -78,7 +78,7 @@ TORCH_REFUSES = declare(
     "operation for a dtype, there is too little memory, or a tensor on the meta device meets one with data. Nothing is "
     "written then.",
     example="statex apply -e 'set ** = exp(it)' in.pth out.pth   # larger than the memory there is",
-    mend="The message has torch's reason; where a dtype is at fault, compute by way of another: "
+    fix="The message has torch's reason; where a dtype is at fault, compute by way of another: "
     "`cast(f32) | … | cast(f8_e5m2)`.",
 )
 COMPUTE_DTYPE = declare(
@@ -87,5 +87,5 @@ COMPUTE_DTYPE = declare(
     meaning="`in f32` widens the narrower floats that a statement reads, computes in f32, and rounds once to the dtype "
     "of the key. That dtype has to hold every value that is read: f64, complex and integer keys do not fit.",
     example="set ** in f32 = it * 2   # also of integer buffers",
-    mend="Choose the keys: `where is_floating_point(it)`. `in f64` holds every float.",
+    fix="Choose the keys: `where is_floating_point(it)`. `in f64` holds every float.",
 )
