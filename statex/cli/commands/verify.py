@@ -28,7 +28,7 @@ def verify(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="The checkpoint.")],
     *,
     aim: options.Aim,
-    values: Annotated[bool, typer.Option("--values", help="Compare the values with those of --like, too.")] = False,
+    values: Annotated[bool, typer.Option("--values", help="Also compare the values with those of --like.")] = False,
     tolerance: options.Tolerance,
     root: options.Root = None,
     events: options.ProgressEvents = None,

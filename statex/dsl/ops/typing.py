@@ -1,4 +1,4 @@
-"""What operations have in common: dims, broadcasting, dtypes, moving elements as bits."""
+"""Helpers that operations share: dims, broadcasting, dtypes, moving elements as bits."""
 
 from __future__ import annotations
 
