@@ -38,10 +38,10 @@ def plan(
     running: options.Running,
     saying: options.Saying,
 ) -> None:
-    """Say what rules or a recipe would do, and read no tensor.
+    """Show what rules or a recipe would do, without reading any tensor.
 
-    Of a recipe, all files that it reads and writes are listed as well. The layout is that of its outputs; of rules, it
-    is that of one file, named after IN.
+    For a recipe, this also lists all files that it reads and writes. --layout shows its outputs; for rules, it shows a
+    single file named after IN.
 
     \b
     statex plan rules.sx in.safetensors

@@ -65,8 +65,8 @@ def show(
 ) -> None:
     """Show the keys, dtypes, shapes and sizes of a checkpoint.
 
-    Keys that differ in numbers alone are one line, with the size of all of them. Where a file holds several states, all
-    are shown, each with its root. What stands around them is shown as well, and which keys share a tensor.
+    Keys that differ only in numbers are one line, with their total size. If a file holds several states, all are shown,
+    each with its root. The values around them are shown as well, and keys that share a tensor.
 
     \b
     statex show model.safetensors
