@@ -38,7 +38,7 @@ def plan(
     running: options.Running,
     saying: options.Saying,
 ) -> None:
-    """Show what rules or a recipe would do, without reading any tensor.
+    """Show what rules or a recipe would do. No tensor is read.
 
     For a recipe, this also lists all files that it reads and writes. --layout shows its outputs; for rules, it shows a
     single file named after IN.
