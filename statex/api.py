@@ -21,11 +21,10 @@ from statex.diagnostics.codes import target as target_codes
 from statex.dsl.compile.given import params
 from statex.dsl.expressions.parameters import Given
 from statex.dsl.keys.quoting import show_key
-from statex.dsl.parts import Outside, Part, stem_of
+from statex.dsl.parts import Outside, ProgramPart, stem_of
 from statex.dsl.plan.plan import Plan
 from statex.grammar import parse, tree
 from statex.grammar.rulefiles import read_rules
-from statex.session.conversion import Conversion, carry_out
 from statex.session.format_warnings import texts_in_memory
 from statex.session.lazy import Checkpoint
 from statex.session.opened import header_of
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from statex.diagnostics import Diagnostic
     from statex.execute.verify.verification import Comparison
     from statex.session.compared import Compared
+    from statex.session.conversion import Conversion
 
 
 def load(path: PathLike) -> Rules:
@@ -45,7 +45,7 @@ def load(path: PathLike) -> Rules:
         StatexError: 1xx with every syntax error, SX222 if the file cannot be read.
     """
     source = read_rules(path)
-    return Rules([Part(parse(source), Path(path).parent.as_posix(), stem_of(source.name))])
+    return Rules([ProgramPart(parse(source), Path(path).parent.as_posix(), stem_of(source.name))])
 
 
 def compile(rules: Any, *, name: str = "<rules>", folder: PathLike = ".") -> Rules:
@@ -60,7 +60,7 @@ def compile(rules: Any, *, name: str = "<rules>", folder: PathLike = ".") -> Rul
     if isinstance(rules, Rules):
         return rules
     if isinstance(rules, str) and not (rules.endswith(".sx") and len(rules.split()) == 1):
-        return Rules([Part(_parsed(name, rules), os.fspath(folder))])
+        return Rules([ProgramPart(_parsed(name, rules), os.fspath(folder))])
     if isinstance(rules, str | os.PathLike):
         return load(rules)
     if not isinstance(rules, Sequence):
@@ -94,7 +94,7 @@ def quote(key: str) -> str:
 class Rules:
     """A parsed program: one text, or several in a row; it is not bound to a checkpoint yet."""
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[ProgramPart]) -> None:
         self.parts = tuple(parts)
 
     def __repr__(self) -> str:
@@ -255,6 +255,8 @@ def convert(
     Raises:
         StatexError: as `Rules.apply`, and 6xx for files.
     """
+    from statex.session.conversion import carry_out
+
     request = to_file(
         requested(compile(rules), source, inputs, target, like, root, params or {}), destination, format=format,
         force=force, dry_run=dry_run, shard_size=shard_size, copy_files=copy_files, max_memory=max_memory,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -223,6 +223,31 @@ def test_a_wrong_import_is_found(name: str, source: str) -> None:
 )
 def test_a_right_import_is_let_pass(name: str, source: str) -> None:
     assert violations(name, source) == []
+
+
+AS_DECLARED = ("statex.recipe.model", "statex.recipe.declaration")
+"""A recipe's parts are named by its JSON Schema, in the words of those who write recipes: what is declared and what is
+read of it share these names with one another and with what they come to; they are written `declared.` and `model.`."""
+
+
+def homonyms(modules: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Return the names that public classes of several modules have, each with these modules."""
+    found: dict[str, list[str]] = {}
+    for name, source in modules:
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and name not in AS_DECLARED:
+                found.setdefault(node.name, []).append(name)
+    return {name: places for name, places in found.items() if len(places) > 1}
+
+
+def test_a_name_is_of_one_class() -> None:
+    assert homonyms((name, path.read_text()) for name, path in FILES.items()) == {}
+
+
+def test_two_classes_of_one_name_are_found() -> None:
+    assert homonyms([("a", "class C: ..."), ("b", "class C: ...\nclass _D: ..."), ("c", "class _D: ...")]) == {
+        "C": ["a", "b"]
+    }
 
 
 @pytest.mark.parametrize("module", ["statex", "statex.cli"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from statex.checkpoint.beside import OtherFile, copied_into, is_never_copied, never_copied, other_files, read_whole
-    from statex.checkpoint.filenames import KNOWN, OF_SETS, Names, is_index, is_stem, names_in, names_of, names_with
+    from statex.checkpoint.filenames import KNOWN, OF_SETS, FileNames, is_index, is_stem, names_in, names_of, names_with
     from statex.checkpoint.formats.base import Format
     from statex.checkpoint.formats.registry import format_for, format_of_name, known_format
     from statex.checkpoint.formats.sharded import entries, holds_just, shards_in
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 __all__ = [
     "KNOWN",
     "OF_SETS",
+    "FileNames",
     "Format",
-    "Names",
     "Options",
     "OtherFile",
     "Reader",
@@ -57,7 +57,7 @@ _OWNERS = {
     "KNOWN": "filenames",
     "Format": "formats.base",
     "OF_SETS": "filenames",
-    "Names": "filenames",
+    "FileNames": "filenames",
     "Options": "writer",
     "OtherFile": "beside",
     "Reader": "reader",

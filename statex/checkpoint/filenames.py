@@ -31,7 +31,7 @@ _SHARD = re.compile(r".+-\d+-of-\d+", re.DOTALL)
 
 
 @record
-class Names:
+class FileNames:
     """The names of the files of a checkpoint: what their stem and its variant are, and what they end in."""
 
     stem: str
@@ -64,17 +64,17 @@ class Names:
         return f"{self.stem}.{self.variant}" if self.variant else self.stem
 
 
-def usual_names(format: Format) -> Names:
+def usual_names(format: Format) -> FileNames:
     """Return the names that files of a format have if nothing says otherwise."""
-    return Names(format.stem, "", format.set_suffixes[0])
+    return FileNames(format.stem, "", format.set_suffixes[0])
 
 
-def names_with(stem: str, format: Format) -> Names:
+def names_with(stem: str, format: Format) -> FileNames:
     """Return the names with a stem that somebody asks for, such as `model.fp16`."""
-    return _split(Names(stem, "", format.set_suffixes[0]))
+    return _split(FileNames(stem, "", format.set_suffixes[0]))
 
 
-def names_in(format: Format, read: Names | None, changed: bool) -> Names:
+def names_in(format: Format, read: FileNames | None, changed: bool) -> FileNames:
     """Return the names that files of a format get, after those that were read; `changed` says if in another format."""
     if read is None:
         return usual_names(format)
@@ -84,16 +84,16 @@ def names_in(format: Format, read: Names | None, changed: bool) -> Names:
     return replace(read, stem=stem, ending=ending)
 
 
-def names_of(name: str) -> Names | None:
+def names_of(name: str) -> FileNames | None:
     """Return the names that go with that of a file or an index; `None` if it is neither."""
     found = _INDEX.fullmatch(name) if is_index(name) else _FILE.fullmatch(name)
     if found is None:
         return None
     parts = found.groupdict()
-    return _split(Names(parts["stem"], parts.get("variant") or "", parts["ending"] or ""))
+    return _split(FileNames(parts["stem"], parts.get("variant") or "", parts["ending"] or ""))
 
 
-def _split(names: Names) -> Names:
+def _split(names: FileNames) -> FileNames:
     """Return names with the variant apart from a known stem."""
     stem, dot, variant = names.stem.partition(".")
     return replace(names, stem=stem, variant=variant) if dot and stem in KNOWN and variant else names
@@ -146,7 +146,7 @@ def of_sets(names: Iterable[str], fresh: Iterable[str]) -> set[str]:
     return {name for name, its in sets.items() if its in there}
 
 
-def _set_of(name: str, names: Iterable[str]) -> tuple[Names | None, str]:
+def _set_of(name: str, names: Iterable[str]) -> tuple[FileNames | None, str]:
     """Return what the files of one set have in common: their names, and of how many parts it is, as text.
 
     An index goes with the shards that are there, whose number it does not say.

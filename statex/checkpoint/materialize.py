@@ -11,7 +11,7 @@ from statex.checkpoint.blobs.walks import holds_foreign
 from statex.checkpoint.formats.packed import of_torch
 from statex.checkpoint.io.crc import crc32
 from statex.checkpoint.io.input_file import Stored
-from statex.checkpoint.objects import FUNCTIONS, SPARSE, STORAGES, Call, Global, Storage
+from statex.checkpoint.objects import FUNCTIONS, SPARSE, STORAGES, ForeignCall, Global, Storage
 from statex.core.foreign import Foreign
 from statex.core.header import OpaqueInfo, TensorInfo
 from statex.diagnostics import StatexError, fail
@@ -33,7 +33,7 @@ class Materializer:
             return self._once(value, self.tensor)
         if isinstance(value, OpaqueInfo):
             return self.value(value.handle)
-        if isinstance(value, Call):
+        if isinstance(value, ForeignCall):
             return self._once(value, self._call)
         if isinstance(value, Foreign):
             return value
@@ -91,7 +91,7 @@ class Materializer:
         if len(data) != stored.nbytes:
             stored.check()
         stored.extent.file.read_into(stored.extent.offset + info.offset * size, data)
-        if stored.due:
+        if stored.unverified:
             stored.compare(crc32(data))
         return torch.as_strided(torch.frombuffer(data, dtype=dtype), info.type.shape, info.strides)
 
@@ -123,7 +123,7 @@ class Materializer:
         typed: Any = torch.storage.TypedStorage
         return typed(wrap_storage=untyped, dtype=torch_dtype(torch, name), _internal=True)
 
-    def _call(self, call: Call) -> Any:
+    def _call(self, call: ForeignCall) -> Any:
         import torch
 
         if call.function not in FUNCTIONS:

@@ -47,7 +47,7 @@ class Global:
 
 
 @dataclass(slots=True, eq=False)
-class Call:
+class ForeignCall:
     """A call that torch makes when it loads the file: a function of the table below, its arguments, its state."""
 
     function: Global

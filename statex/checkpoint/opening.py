@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from statex.checkpoint.filenames import is_index
-from statex.checkpoint.formats.base import Format, Found
+from statex.checkpoint.formats.base import Format, ProbedFile
 from statex.checkpoint.formats.registry import FORMATS
 from statex.checkpoint.formats.safetensors.format import SAFETENSORS
 from statex.checkpoint.io.input_file import InputFile
@@ -87,7 +87,7 @@ def _open_file(path: Path) -> Reader:
     try:
         if not file.size:
             fail(codes.NOT_A_CHECKPOINT, f"`{path}` is empty")
-        found = Found(path, file)
+        found = ProbedFile(path, file)
         format = next((one for one in FORMATS if one.sniff(found)), None)
         if format is None:
             _refuse(path, found.head)

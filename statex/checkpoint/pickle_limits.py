@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from statex.checkpoint.objects import Call, Global
+from statex.checkpoint.objects import ForeignCall, Global
 from statex.core.foreign import Foreign
 from statex.core.header import OpaqueInfo, TensorInfo
 
@@ -23,7 +23,7 @@ _ODD_KEYS = 10_000
 _PLAIN_BITS = 60
 """Numbers of so many bits are their own hash."""
 
-_NESTED = (dict, list, tuple, set, Call, OpaqueInfo)
+_NESTED = (dict, list, tuple, set, ForeignCall, OpaqueInfo)
 
 Damaged = Callable[[str], NoReturn]
 
@@ -58,7 +58,7 @@ def check_key(key: Any, budget: Budget) -> None:
         if type(part) is tuple and count + len(part) <= _KEY_PARTS:
             budget.spend(len(part))
             pending.extend(part)
-        elif not isinstance(part, str | int | float | complex | bytes | Global | Call | Foreign | None):
+        elif not isinstance(part, str | int | float | complex | bytes | Global | ForeignCall | Foreign | None):
             budget.damaged(f"a key is a {type(part).__name__}")
         elif isinstance(part, complex) or (isinstance(part, int) and part.bit_length() > _PLAIN_BITS):
             budget.spend_odd()
@@ -115,14 +115,14 @@ def _count(value: Any) -> int:
         return len(value) + len(vars(value))
     if isinstance(value, dict | list | tuple | set):
         return len(value)
-    return 1 + len(value.arguments) if isinstance(value, Call) else 1
+    return 1 + len(value.arguments) if isinstance(value, ForeignCall) else 1
 
 
 def _parts(value: Any) -> Iterator[Any]:
     if isinstance(value, dict):
         yield from value.values()
         yield from vars(value).values() if isinstance(value, OrderedDict) else ()
-    elif isinstance(value, Call):
+    elif isinstance(value, ForeignCall):
         yield from (*value.arguments, value.state)
     elif isinstance(value, OpaqueInfo):
         yield value.handle

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from statex.checkpoint.blobs.contents import Moved, OutTensor
 from statex.checkpoint.blobs.walks import bare_tensors, parts
-from statex.checkpoint.objects import SPARSE, Call, Global
+from statex.checkpoint.objects import SPARSE, ForeignCall, Global
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 
@@ -38,12 +38,12 @@ def check_sparse(tree: Any) -> None:
 
 def _layout(value: Any) -> str:
     """Return the name of a layout, which files give as itself or as text for a function."""
-    if isinstance(value, Call) and len(value.arguments) == 1 and isinstance(value.arguments[0], str):
+    if isinstance(value, ForeignCall) and len(value.arguments) == 1 and isinstance(value.arguments[0], str):
         return value.arguments[0].removeprefix("torch.")
     return value.name if isinstance(value, Global) else ""
 
 
-def _sparse_in(tree: Any) -> Iterator[Call]:
+def _sparse_in(tree: Any) -> Iterator[ForeignCall]:
     pending, seen = [tree], set()
     while pending:
         value = pending.pop()
@@ -51,7 +51,7 @@ def _sparse_in(tree: Any) -> Iterator[Call]:
         if not inner or id(value) in seen:
             continue
         seen.add(id(value))
-        if isinstance(value, Call) and value.function == SPARSE:
+        if isinstance(value, ForeignCall) and value.function == SPARSE:
             yield value
         pending.extend(inner)
 
@@ -134,7 +134,7 @@ def _numbers(tensor: Any) -> Any:
 
 
 def _sizes(value: Any) -> tuple[int, ...]:
-    if isinstance(value, Call) and len(value.arguments) == 1:
+    if isinstance(value, ForeignCall) and len(value.arguments) == 1:
         value = value.arguments[0]
     if not isinstance(value, tuple) or not all(type(n) is int and n >= 0 for n in value):
         _damaged("has no proper sizes")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,19 +15,20 @@ from statex.checkpoint.blobs.earlier import Earlier
 from statex.checkpoint.blobs.output_file import OutputFile, put
 from statex.checkpoint.blobs.walks import leaves
 from statex.checkpoint.blobs.write_plan import FilePlan, WritePlan
-from statex.checkpoint.filenames import Names
+from statex.checkpoint.filenames import FileNames
 from statex.checkpoint.formats.base import Format
 from statex.checkpoint.sparse import check_sparse
 from statex.checkpoint.unread import refuse_unread
 from statex.core.header import TensorInfo
 from statex.core.progress import Watch
+from statex.core.record import node
 
 if TYPE_CHECKING:
     from statex.checkpoint.atomic.staging import Staged
     from statex.checkpoint.atomic.transaction import Transaction
 
 
-@dataclass(frozen=True)
+@node
 class Options:
     """How an output is written.
 
@@ -45,7 +46,7 @@ class Options:
     force: bool = False
     folder: bool = False
     shard_size: int | None = None
-    names: Names | None = None
+    names: FileNames | None = None
     check: bool = False
     keep_crc: bool = False
     notes: Mapping[str, str] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from statex.cli import completes
-from statex.cli.command import Commands, Group, Load
+from statex.cli.command import CommandGroup, Commands, Load
 from statex.cli.output import report_error, report_usage
 from statex.cli.signals import heard
 from statex.diagnostics import StatexError, fail
@@ -22,7 +22,7 @@ from statex.diagnostics.codes import files as codes
 
 app = typer.Typer(
     name="statex",
-    cls=Group,
+    cls=CommandGroup,
     help="Change PyTorch checkpoints by rules that are checked before any data is read and verified afterwards.",
     no_args_is_help=True,
     add_completion=True,
@@ -59,7 +59,7 @@ def _from_module(name: str) -> Load:
     return lambda: _printing(getattr(import_module(f"statex.cli.commands.{name}"), name))
 
 
-Group.summaries = {
+CommandGroup.summaries = {
     "apply": "Convert a checkpoint.",
     "run": "Carry out a recipe.",
     "plan": "Show what rules or a recipe would do.",
@@ -74,7 +74,7 @@ Group.summaries = {
     "ops": "List the operations of the language, or explain one.",
     "explain": "Explain the code of a message, or list all codes.",
 }
-Commands.names = {name: _from_module(name.replace(" ", "_")) for name in Group.summaries}
+Commands.names = {name: _from_module(name.replace(" ", "_")) for name in CommandGroup.summaries}
 
 
 def _version(wanted: bool) -> None:

@@ -17,7 +17,7 @@ ORDER = "statex.order"
 
 
 @dataclass(frozen=True)
-class Argument:
+class CommandArgument:
     """An argument: a rule given by `-e`, or a path; `after_dashes` is true for those after `--`."""
 
     text: str
@@ -48,18 +48,18 @@ class _Token:
     after_dashes: bool = False
 
 
-def in_order(arguments: Sequence[str], parameters: Sequence[Any]) -> list[Argument]:
+def in_order(arguments: Sequence[str], parameters: Sequence[Any]) -> list[CommandArgument]:
     """Return the paths and the rules of a command line, in their order; `parameters` are those of the command."""
     found = []
     for token in _tokens(arguments, _takes(parameters)):
         if not token.option:
-            found.append(Argument(token.texts[0], after_dashes=token.after_dashes))
+            found.append(CommandArgument(token.texts[0], after_dashes=token.after_dashes))
         elif token.option == RULE_OPTION and token.value is not None:
-            found.append(Argument(token.value, is_rule=True))
+            found.append(CommandArgument(token.value, is_rule=True))
     return found
 
 
-def check_filled(found: Sequence[Argument]) -> None:
+def check_filled(found: Sequence[CommandArgument]) -> None:
     """Refuse empty arguments, which as paths would be the current folder.
 
     Raises:
@@ -128,12 +128,14 @@ def _option(text: str, takes: Mapping[str, bool]) -> tuple[str, str | None]:
 class Divided:
     """The arguments of a command by what they are: rules in their order, a recipe, and the paths after them."""
 
-    rules: tuple[Argument, ...]
+    rules: tuple[CommandArgument, ...]
     recipe: str | None
     paths: tuple[str, ...]
 
 
-def divided(found: Sequence[Argument], names: Sequence[str], *, recipes: bool = False, optional: int = 0) -> Divided:
+def divided(
+    found: Sequence[CommandArgument], names: Sequence[str], *, recipes: bool = False, optional: int = 0
+) -> Divided:
     """Return the arguments by what they are; `names` are what paths are called in usage errors.
 
     The last `optional` of these may be missing. If there are neither rule files nor single rules, the first path is
@@ -156,7 +158,7 @@ def divided(found: Sequence[Argument], names: Sequence[str], *, recipes: bool = 
 
 
 def _with_recipe(
-    found: Sequence[Argument], files: Sequence[Argument], rest: Sequence[Argument], recipes: bool
+    found: Sequence[CommandArgument], files: Sequence[CommandArgument], rest: Sequence[CommandArgument], recipes: bool
 ) -> Divided:
     name = rest[0].text
     if not recipes:
@@ -166,7 +168,7 @@ def _with_recipe(
     return Divided((), name, ())
 
 
-def _wrong_number(paths: Sequence[Argument], takes: str, *, files: bool, single: bool) -> None:
+def _wrong_number(paths: Sequence[CommandArgument], takes: str, *, files: bool, single: bool) -> None:
     were = "1 path was" if len(paths) == 1 else f"{len(paths)} paths were"
     if files:
         said = f"{were} given; after the rule files this takes {takes}"

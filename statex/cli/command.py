@@ -72,7 +72,7 @@ def _called(argument: Any) -> str:
     return str(argument.metavar or argument.name.upper())
 
 
-class Group(_TakesAsGiven, TyperGroup):
+class CommandGroup(_TakesAsGiven, TyperGroup):
     """The program; the module of a command is imported when that is wanted."""
 
     summaries: ClassVar[Mapping[str, str]] = {}

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import typer
 
-from statex.cli.arguments import ORDER, Argument
+from statex.cli.arguments import ORDER, CommandArgument
 
 _WORD = re.compile(r"[\w.:]*\Z")
 
@@ -39,7 +39,7 @@ def in_rule(ctx: typer.Context, incomplete: str) -> list[str]:
     return [before + name + scope + one for one in _continued(path, key, root)] if path is not None else []
 
 
-def _paths(given: Sequence[Argument]) -> Iterator[str]:
+def _paths(given: Sequence[CommandArgument]) -> Iterator[str]:
     return (one.text for one in given if not (one.is_rule or one.names_rules or one.names_recipe))
 
 

@@ -12,7 +12,7 @@ from statex.diagnostics.suggest import join_words
 from statex.diagnostics.tables import columns
 
 if TYPE_CHECKING:
-    from statex.checkpoint.blobs.write_plan import FilePlan, Part, WritePlan
+    from statex.checkpoint.blobs.write_plan import FilePart, FilePlan, WritePlan
 
 _FEW = 3
 """So many things that stand beside one another are named."""
@@ -30,7 +30,7 @@ def layout_lines(label: str, plan: WritePlan, room: int | None) -> Iterator[str]
         yield from columns([_row(list(parts)) for parts in _rows(file)], room=room)
 
 
-def _rows(file: FilePlan) -> Iterator[Iterable[Part]]:
+def _rows(file: FilePlan) -> Iterator[Iterable[FilePart]]:
     """Yield the parts that are one row: those of a tensor, or all up to the next one."""
     for of_tensors, parts in groupby(file.parts, key=lambda part: bool(part.keys)):
         if of_tensors:
@@ -39,7 +39,7 @@ def _rows(file: FilePlan) -> Iterator[Iterable[Part]]:
             yield parts
 
 
-def _row(parts: list[Part]) -> tuple[str, ...]:
+def _row(parts: list[FilePart]) -> tuple[str, ...]:
     first = parts[0]
     offset = f"{first.offset:>12}" if first.offset is not None else f"{'?':>12}"
     nbytes = f"{sum([part.nbytes for part in parts]):>12}"

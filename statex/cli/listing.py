@@ -27,7 +27,7 @@ _NARROW = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ListedEntry:
     """An entry of a state, or all those below a module."""
 
     key: str
@@ -65,28 +65,28 @@ class Listing:
         head = ("", *(() if brief else ("", "")), "min", "max", "mean", "std")
         return [head, *(_with_statistics(group, brief) for group in groups)] if groups else []
 
-    def _rows(self, entries: Mapping[str, TensorInfo | OpaqueInfo]) -> list[Row]:
+    def _rows(self, entries: Mapping[str, TensorInfo | OpaqueInfo]) -> list[ListedEntry]:
         rows = []
         first: dict[object, str] = {}
         known = self.statistics or {}
         for key, info in entries.items():
             if isinstance(info, OpaqueInfo):
-                rows.append(Row(key, info.kind, 0, self.roles.get(key, "")))
+                rows.append(ListedEntry(key, info.kind, 0, self.roles.get(key, "")))
                 continue
             role = self.roles.get(key, "parameter" if info.is_parameter else "")
             other = first.setdefault(info.identity, key) if info.identity is not None else key
             tied = other if other != key else ""
-            rows.append(Row(key, str(info.type), info.type.nbytes, role, tied, 1, known.get(key)))
+            rows.append(ListedEntry(key, str(info.type), info.type.nbytes, role, tied, 1, known.get(key)))
         return rows
 
 
-def _alike(row: Row) -> tuple[str, str, str, int]:
+def _alike(row: ListedEntry) -> tuple[str, str, str, int]:
     return row.kind, row.role, without_numbers(row.tied), row.members
 
 
-def _summed(rows: Sequence[Row], depth: int) -> list[Row]:
+def _summed(rows: Sequence[ListedEntry], depth: int) -> list[ListedEntry]:
     """Return one row for all that is below a module at a depth."""
-    modules: dict[str, list[Row]] = {}
+    modules: dict[str, list[ListedEntry]] = {}
     for row in rows:
         segments = row.key.split(".")
         deep = len(segments) > depth
@@ -94,15 +94,15 @@ def _summed(rows: Sequence[Row], depth: int) -> list[Row]:
     return [members[0] if members[0].key == key else _sum(key, members) for key, members in modules.items()]
 
 
-def _sum(key: str, members: Sequence[Row]) -> Row:
+def _sum(key: str, members: Sequence[ListedEntry]) -> ListedEntry:
     kinds = ", ".join(dict.fromkeys(row.kind.partition("[")[0] for row in members))
-    return Row(
+    return ListedEntry(
         key, kinds, sum(row.nbytes for row in members), members=len(members), statistics=_joined(members),
         role=counted(len(members), "key"),
     )  # fmt: skip
 
 
-def _joined(rows: Sequence[Row]) -> Statistics | None:
+def _joined(rows: Sequence[ListedEntry]) -> Statistics | None:
     found = None
     for row in rows:
         if row.statistics is not None:
@@ -110,14 +110,14 @@ def _joined(rows: Sequence[Row]) -> Statistics | None:
     return found
 
 
-def _cells(group: Folded[Row]) -> tuple[str, ...]:
+def _cells(group: Folded[ListedEntry]) -> tuple[str, ...]:
     size = sum(row.nbytes for row in group.rows)
     kind = group.rows[0].kind
     is_tensor = size or "[" in kind
     return group.key, kind, show_bytes(size) if is_tensor else "", _remarks(group)
 
 
-def _remarks(group: Folded[Row], *further: str) -> str:
+def _remarks(group: Folded[ListedEntry], *further: str) -> str:
     first, several = group.rows[0], len(group.rows) > 1
     remarks = [
         f"x {len(group.rows)}" if several else "",
@@ -128,7 +128,7 @@ def _remarks(group: Folded[Row], *further: str) -> str:
     return ", ".join(remark for remark in remarks if remark)
 
 
-def _with_statistics(group: Folded[Row], brief: bool) -> tuple[str, ...]:
+def _with_statistics(group: Folded[ListedEntry], brief: bool) -> tuple[str, ...]:
     found = _joined(group.rows)
     key, kind, size, _ = _cells(group)
     lead = (key,) if brief else (key, kind, size)

@@ -79,7 +79,7 @@ class Live:
             self.end()
 
 
-class Line(Live):
+class LiveLine(Live):
     """One line of a terminal that is rewritten; what else is printed there meanwhile comes above it."""
 
     _shown = 0
@@ -126,7 +126,7 @@ class Line(Live):
 class _Above:
     """A stream on which a line is rewritten, for those who print other things to it."""
 
-    def __init__(self, line: Line, stream: TextIO) -> None:
+    def __init__(self, line: LiveLine, stream: TextIO) -> None:
         self._line = line
         self._stream = stream
 

@@ -121,7 +121,7 @@ ProgressEvents = Annotated[
 
 
 @dataclass(frozen=True)
-class Program:
+class ProgramOptions:
     """The rules of a program, and the values and inputs it is given."""
 
     expressions: Expressions = None

@@ -33,7 +33,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 import typer
 
 from statex.cli import signals
-from statex.cli.live import Line, Plain
+from statex.cli.live import LiveLine, Plain
 from statex.cli.options import Saying
 from statex.core.progress import PLANNING, READING, WRITING, Progress, Tell
 
@@ -76,7 +76,7 @@ def _plain(delay: float = 0.0) -> Iterator[Tell]:
 
 @contextmanager
 def _line() -> Iterator[Tell]:
-    line = Line(sys.stderr, _PAUSE, _MOMENT)
+    line = LiveLine(sys.stderr, _PAUSE, _MOMENT)
     with line.above(), line.ticking(_PAUSE):
         yield line
 

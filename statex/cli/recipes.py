@@ -26,7 +26,7 @@ from statex.session.unchanged import module_file
 
 def recipe_request(
     path: str,
-    program: options.Program,
+    program: options.ProgramOptions,
     running: options.Running,
     saying: options.Saying,
     *,
@@ -66,7 +66,7 @@ def _outputs(given: list[str] | None) -> dict[str, str]:
 
 def plan_recipe(
     path: str,
-    program: options.Program,
+    program: options.ProgramOptions,
     aim: options.Aim,
     running: options.Running,
     saying: options.Saying,
@@ -108,7 +108,7 @@ def _layouts(wanted: Request, done: Conversion) -> Iterator[str]:
 
 
 def check_recipe(
-    path: str, program: options.Program, aim: options.Aim, running: options.Running, saying: options.Saying
+    path: str, program: options.ProgramOptions, aim: options.Aim, running: options.Running, saying: options.Saying
 ) -> None:
     """Check a recipe against its checkpoints and targets."""
     wanted, done = _previewed(path, program, aim, running, saying)
@@ -125,7 +125,7 @@ def check_recipe(
 
 def _previewed(
     path: str,
-    program: options.Program,
+    program: options.ProgramOptions,
     aim: options.Aim,
     running: options.Running,
     saying: options.Saying,
@@ -137,7 +137,7 @@ def _previewed(
         return wanted, preview(wanted)
 
 
-def refuse_rules_options(program: options.Program, aim: options.Aim, format: str | None) -> None:
+def refuse_rules_options(program: options.ProgramOptions, aim: options.Aim, format: str | None) -> None:
     """Refuse options that a recipe says itself."""
     named = {"--root": program.root, "--target": aim.target, "--target-arg": aim.target_arg, "--like": aim.like,
              "--format": format}  # fmt: skip

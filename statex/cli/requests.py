@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from statex.cli import options
-from statex.cli.arguments import ORDER, Argument, Divided, divided
+from statex.cli.arguments import ORDER, CommandArgument, Divided, divided
 from statex.core.paths import Address, path_from_text
 from statex.core.sizes import parse_size
 from statex.diagnostics.codes import all_codes, find_code
@@ -18,20 +18,20 @@ from statex.session.warnings import ALL, WAYS
 
 if TYPE_CHECKING:
     from statex.dsl.expressions.parameters import Given
-    from statex.dsl.parts import Outside, Part
+    from statex.dsl.parts import Outside, ProgramPart
     from statex.session.request import OutputSpec, Policy, Request, TargetSpec
 
 
 def arguments(ctx: typer.Context, names: Sequence[str], *, recipes: bool = False, optional: int = 0) -> Divided:
     """Return the arguments of a command by what they are; the arguments are those of `divided`."""
-    given: list[Argument] = ctx.meta[ORDER]
+    given: list[CommandArgument] = ctx.meta[ORDER]
     return divided(given, names, recipes=recipes, optional=optional)
 
 
 def request(
-    rules: Sequence[Argument],
+    rules: Sequence[CommandArgument],
     source: str | None,
-    program: options.Program,
+    program: options.ProgramOptions,
     aim: options.Aim,
     outputs: Sequence[OutputSpec] = (),
     policy: Policy | None = None,
@@ -85,22 +85,22 @@ def written(destination: str, writing: options.Writing, saying: options.Saying) 
     return output, policy
 
 
-def parts(rules: Sequence[Argument]) -> tuple[Part, ...]:
+def parts(rules: Sequence[CommandArgument]) -> tuple[ProgramPart, ...]:
     """Return the parts of a program: each rule file is one, and so is each single rule."""
     from statex.core.source import Source
-    from statex.dsl.parts import Part, stem_of
+    from statex.dsl.parts import ProgramPart, stem_of
     from statex.grammar import parse
     from statex.grammar.rulefiles import read_rules
 
-    found: list[Part] = []
+    found: list[ProgramPart] = []
     several = sum(one.is_rule for one in rules) > 1
     for one in rules:
         if one.is_rule:
             name = f"<-e {1 + sum(part.shared for part in found)}>" if several else "<-e>"
-            found.append(Part(parse(Source(name, one.text)), shared=True))
+            found.append(ProgramPart(parse(Source(name, one.text)), shared=True))
         else:
             source = read_rules(one.text)
-            found.append(Part(parse(source), Path(one.text).parent.as_posix(), stem_of(source.name)))
+            found.append(ProgramPart(parse(source), Path(one.text).parent.as_posix(), stem_of(source.name)))
     return tuple(found)
 
 
@@ -117,7 +117,7 @@ def pairs(given: Sequence[str] | None, option: str, form: str = "NAME=VALUE") ->
     return found
 
 
-def outside(program: options.Program) -> Outside:
+def outside(program: options.ProgramOptions) -> Outside:
     """Return the values of parameters: of files, in order, and of `-D`, which wins."""
     from statex.dsl.expressions.parameters import Given
     from statex.dsl.parts import Outside

@@ -31,7 +31,7 @@ class Fill:
 
 
 @record
-class Part:
+class Tile:
     """A box of a tensor: where it starts, and the view that fills it; `source` is whatever holds the elements."""
 
     start: Dims
@@ -56,9 +56,9 @@ class Part:
         low = self.offset + sum(stride for stride in strides if stride < 0)
         return low, self.offset + sum(stride for stride in strides if stride > 0) + 1
 
-    def placed(self, start: Dims, offset: int, dims: tuple[Atoms, ...]) -> Part:
+    def placed(self, start: Dims, offset: int, dims: tuple[Atoms, ...]) -> Tile:
         """Return another box from the same source, which begins `offset` elements after this one."""
-        return Part(start, self.source, self.offset + offset, dims)
+        return Tile(start, self.source, self.offset + offset, dims)
 
 
 @record
@@ -70,13 +70,13 @@ class Tiling:
     """
 
     shape: Dims
-    parts: tuple[Part, ...]
+    parts: tuple[Tile, ...]
 
     @classmethod
     def of(cls, source: object, offset: int, shape: Dims, strides: Dims) -> Tiling:
         """Return the tiling of a strided view."""
         dims = tuple([simplified([atom]) for atom in zip(shape, strides, strict=True)])
-        return cls(shape, (Part((0,) * len(shape), source, offset, dims),) if prod(shape) else ())
+        return cls(shape, (Tile((0,) * len(shape), source, offset, dims),) if prod(shape) else ())
 
     @classmethod
     def filled(cls, source: Fill, shape: Dims) -> Tiling:
@@ -96,7 +96,7 @@ class Tiling:
         if step < 0:
             found = self.sliced(dim, start + (count - 1) * step, count, -step)
             return None if found is None else found.flipped(dim)
-        parts: list[Part] = []
+        parts: list[Tile] = []
         for part in self.parts:
             before = part.start[dim] - start
             first, last = max(0, -(-before // step)), min(count, -(-(before + length_of(part.dims[dim])) // step))
@@ -173,7 +173,7 @@ class Tiling:
             if dims is not None:
                 return Tiling(shape, (self.parts[0].placed((0,) * len(shape), 0, dims),))
         groups = list(_groups(self.shape, shape))
-        parts: list[Part] = []
+        parts: list[Tile] = []
         for part in self.parts:
             found = _regrouped(part, self.shape, shape, groups)
             if found is None:
@@ -205,7 +205,7 @@ class Tiling:
 
 def joined(tilings: Sequence[Tiling | None], dim: int) -> Tiling | None:
     """Join tensors along a dim that they have."""
-    parts: list[Part] = []
+    parts: list[Tile] = []
     at = 0
     for one in tilings:
         if one is None or len(parts) + len(one.parts) > MOST_PARTS:
@@ -247,7 +247,7 @@ def _and(values: tuple, dim: int, value: object) -> tuple:  # type: ignore[type-
     return (*values[:dim], value, *values[dim:])
 
 
-def _tiling(shape: Dims, parts: list[Part]) -> Tiling | None:
+def _tiling(shape: Dims, parts: list[Tile]) -> Tiling | None:
     return Tiling(shape, tuple(parts) if prod(shape) else ()) if len(parts) <= MOST_PARTS else None
 
 
@@ -337,7 +337,7 @@ _Box = tuple[Dims, int, tuple[Atoms, ...]]
 """Where a box starts in some of the dims, its offset, and its view."""
 
 
-def _regrouped(part: Part, old: Dims, new: Dims, groups: Sequence[_Group]) -> list[Part] | None:
+def _regrouped(part: Tile, old: Dims, new: Dims, groups: Sequence[_Group]) -> list[Tile] | None:
     choices: list[list[_Box]] = []
     for before, after in groups:
         boxes: list[_Box] = []
@@ -411,9 +411,9 @@ def _unflattened(shape: Dims, at: int, atoms: Atoms) -> list[_Box] | None:
 # --- the order of the elements --------------------------------------------------------------------------------------
 
 
-def _bands(parts: Sequence[Part]) -> Iterator[list[Part]]:
+def _bands(parts: Sequence[Tile]) -> Iterator[list[Tile]]:
     """Yield the parts that lie beside each other, band after band along the first dim."""
-    band: list[Part] = []
+    band: list[Tile] = []
     end = 0
     for part in sorted(parts, key=lambda part: part.start):
         if band and part.start[0] >= end:
@@ -425,7 +425,7 @@ def _bands(parts: Sequence[Part]) -> Iterator[list[Part]]:
         yield band
 
 
-def _runs_of(part: Part) -> Iterator[tuple[object, int, int]]:
+def _runs_of(part: Tile) -> Iterator[tuple[object, int, int]]:
     atoms = part.atoms
     count = 1
     if atoms and atoms[-1][1] == 1:
@@ -436,7 +436,7 @@ def _runs_of(part: Part) -> Iterator[tuple[object, int, int]]:
         yield part.source, part.offset + sum(places), count
 
 
-def _together(part: Part, shape: Dims) -> int:
+def _together(part: Tile, shape: Dims) -> int:
     """Return how many elements of a part follow one another, in it and in its source."""
     atoms = part.atoms
     count = atoms[-1][0] if atoms and atoms[-1][1] == 1 else 1

@@ -51,7 +51,7 @@ class Items:
 
 
 @record
-class Entry:
+class MappingEntry:
     """A key of a mapping and its value."""
 
     key: Scalar
@@ -64,7 +64,7 @@ class Fields:
 
     start: int
     end: int
-    entries: dict[str, Entry]
+    entries: dict[str, MappingEntry]
 
 
 Node = Scalar | Items | Fields
@@ -241,7 +241,7 @@ class _Reader:
         return Items(self._place(event)[0], self._place(inner)[1], tuple(items))
 
     def _mapping(self, event: Any, depth: int) -> Fields:
-        entries: dict[str, Entry] = {}
+        entries: dict[str, MappingEntry] = {}
         while _kind(inner := next(self._events)) != "MappingEnd":
             key = self._key(inner, depth)
             name = str(key.value)
@@ -251,7 +251,7 @@ class _Reader:
                     f"the key `{shortened(name, 60)}` is given twice", key.start, key.end,
                     duplicate=(first.start, first.end),
                 )  # fmt: skip
-            entries[name] = Entry(key, self._node(next(self._events), depth + 1))
+            entries[name] = MappingEntry(key, self._node(next(self._events), depth + 1))
         return Fields(self._place(event)[0], self._place(inner)[1], entries)
 
     def _key(self, event: Any, depth: int) -> Scalar:

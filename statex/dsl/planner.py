@@ -22,7 +22,7 @@ from statex.dsl.compile.nested_result import nested_result
 from statex.dsl.compile.state import Entry, initial_state, output_of
 from statex.dsl.expressions.scope import Scope
 from statex.dsl.keys.quoting import is_plain, show_rules
-from statex.dsl.parts import Outside, Part, short_names
+from statex.dsl.parts import Outside, ProgramPart, short_names
 from statex.dsl.plan.ledger import unread
 from statex.dsl.plan.metadata import Metadata, exchanged, follow
 from statex.dsl.plan.plan import Plan
@@ -85,7 +85,7 @@ def compile_plan(
     return replace(plan, warnings=compiler.found.warnings)
 
 
-def _parameters(shared: Scope, scopes: Sequence[tuple[Part, Scope]]) -> dict[str, object]:
+def _parameters(shared: Scope, scopes: Sequence[tuple[ProgramPart, Scope]]) -> dict[str, object]:
     """Return the values of the program's names; one that has another value in a later file is `file.name` there."""
     found: dict[str, object] = {**shared.names()}
     short = short_names(part.stem for part, _ in scopes)
@@ -144,8 +144,10 @@ def _metadata(compiler: Compiler, entries: Sequence[tuple[str, Entry]]) -> Metad
     own, whole, prefix = compiler.header, compiler.whole.metadata, compiler.prefix
     if own.metadata is None or whole is None:
         return None
-    born = [(key, entry.born[len(prefix) :]) for key, entry in entries if entry.born is not None]
-    followed = follow(own.metadata, own.entries, born)
+    module_sources = [
+        (key, entry.module_source[len(prefix) :]) for key, entry in entries if entry.module_source is not None
+    ]
+    followed = follow(own.metadata, own.entries, module_sources)
     return exchanged(whole, prefix, followed) if prefix else followed
 
 
@@ -165,7 +167,7 @@ def _lint_ties(compiler: Compiler, entries: Mapping[str, Entry]) -> None:
         return
     results: dict[object, dict[object, str]] = {}
     for key, entry in entries.items():
-        results.setdefault(entry.roots, {}).setdefault(entry.tie, key)
+        results.setdefault(entry.input_tie, {}).setdefault(entry.tie, key)
     for memory, keys in tied.items():
         ties = results.get(("source", "", 0, memory), {})
         if len(ties) > 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final, TypeAlias, TypeGuard
 
 from statex.core.dtypes import DType
 from statex.core.header import RawType, TensorType
@@ -49,36 +49,41 @@ class Unknown:
 
 UNKNOWN: Final = Unknown()
 
-Value = Any
-"""`int`, `float`, `bool`, `str`, `None`, `DType`, `TensorValue`, `PatternValue`, `UNKNOWN`, a tuple of these,
-or a mapping of texts to these."""
+Value: TypeAlias = (
+    "bool | int | float | str | DType | TensorValue | PatternValue | Unknown | tuple[Value, ...] "
+    "| Mapping[str, Value] | None"
+)
+"""What an expression gives; lists are tuples here."""
+
+Tensors: TypeAlias = "tuple[TensorValue | Tensors, ...]"
+"""Several tensors, perhaps in groups."""
 
 
-def is_unknown(value: Value) -> bool:
+def is_unknown(value: object) -> bool:
     """True if the value, or an item of it, is unknown."""
     return value is UNKNOWN or (isinstance(value, tuple) and any(is_unknown(v) for v in value))
 
 
-def is_tensors(value: Value) -> bool:
+def is_tensors(value: object) -> TypeGuard[Tensors]:
     """True for a tuple (even nested) of tensors, of at least one."""
     return isinstance(value, tuple) and bool(value) and all(isinstance(v, TensorValue) or is_tensors(v) for v in value)
 
 
-def has_tensor(value: Value) -> bool:
+def has_tensor(value: object) -> bool:
     """True for a tensor and for a tuple that holds one."""
     return isinstance(value, TensorValue) or (isinstance(value, tuple) and any(has_tensor(v) for v in value))
 
 
-def flatten_tensors(value: Value) -> Iterator[TensorValue]:
-    """Yield the tensors of a tensor or of tuples of them, in order."""
+def flatten_tensors(value: object) -> Iterator[TensorValue]:
+    """Yield the tensors among a value and, of a tuple, its items, in order."""
     if isinstance(value, TensorValue):
         yield value
-    else:
+    elif isinstance(value, tuple):
         for item in value:
             yield from flatten_tensors(item)
 
 
-def describe(value: Value) -> str:
+def describe(value: object) -> str:
     """Say what a value is, as an operand is shown: `bf16[4, 4]`, `3`, `'text'`, `2 tensors f32[3], f32[3]`."""
     if isinstance(value, TensorValue):
         return str(value)
@@ -91,7 +96,7 @@ def describe(value: Value) -> str:
     return show_value(value)
 
 
-def kind_of(value: Value) -> str:
+def kind_of(value: object) -> str:
     """Name the kind of a value for a message: `an int`, `a tensor`, `text`."""
     if value is None:
         return "none"

@@ -12,7 +12,7 @@ from statex.checkpoint.io.input_file import Stored
 from statex.core.header import TensorType
 from statex.dsl.ops import OPERATIONS
 from statex.dsl.ops.base import Aliasing
-from statex.dsl.plan.graph import Call, Graph, Node, Piece, Settled, Source
+from statex.dsl.plan.graph import Graph, InputTensor, Node, OperationCall, ResultPiece, Settled
 from statex.dsl.plan.plan import Cost
 from statex.execute.kernels.by_torch import count_uses
 from statex.execute.scratch import scratch
@@ -73,7 +73,7 @@ def _read_again(blobs: Iterable[Moved], records: bool) -> int:
     """
     reach: dict[Stored, int] = {}
     for run in [run for blob in blobs for run in blob.runs]:
-        if not run.is_whole and run.stored.due:
+        if not run.is_whole and run.stored.unverified:
             before = reach.setdefault(run.stored, 0)
             reach[run.stored] = before + run.nbytes if run.start == before else before
     return sum(stored.nbytes for stored, end in reach.items() if not records or end < stored.nbytes)
@@ -88,8 +88,8 @@ def live_set(
     graph: Graph,
     groups: Sequence[Sequence[int]],
     held: Sequence[int],
-    loaded: Callable[[Source], int],
-    plain: Callable[[Source], bool],
+    loaded: Callable[[InputTensor], int],
+    plain: Callable[[InputTensor], bool],
 ) -> int:
     """Return the bytes that are alive at once, at most, while values are computed one after the other.
 
@@ -133,7 +133,9 @@ def live_set(
 class _Buffers:
     """The memory that values keep: each its own, and that of what it is a view of."""
 
-    def __init__(self, graph: Graph, loaded: Callable[[Source], int], plain: Callable[[Source], bool]) -> None:
+    def __init__(
+        self, graph: Graph, loaded: Callable[[InputTensor], int], plain: Callable[[InputTensor], bool]
+    ) -> None:
         self._graph = graph
         self._loaded = loaded
         self._plain = plain
@@ -155,7 +157,7 @@ class _Buffers:
             kept = kept.union(*(self._kept[operand] for operand in self._graph.operands(id)))
         if not is_view:
             kept |= {id}
-            self._sizes[id] = self._loaded(node) if isinstance(node, Source) else _size(node.type)
+            self._sizes[id] = self._loaded(node) if isinstance(node, InputTensor) else _size(node.type)
         if self._lies_plainly(node, id):
             self._laid_out.add(id)
         self._kept[id] = kept
@@ -168,14 +170,14 @@ class _Buffers:
         if isinstance(node, Settled):
             # What lies as it shall is not copied.
             return Aliasing.VIEW if node.value in self._laid_out else Aliasing.MAYBE
-        if isinstance(node, Call):
+        if isinstance(node, OperationCall):
             return OPERATIONS[node.operation].aliasing
-        return Aliasing.VIEW if isinstance(node, Piece) else Aliasing.COPY
+        return Aliasing.VIEW if isinstance(node, ResultPiece) else Aliasing.COPY
 
     def scratch(self, id: int) -> int:
         """Return the bytes that an operation needs while it works, at most."""
         node = self._graph[id]
-        if not isinstance(node, Call):
+        if not isinstance(node, OperationCall):
             return 0
         plain = self.are_plain(self._graph.operands(id))
         return scratch(node, node.type, lambda one: self._graph[one].type, plain=plain)
@@ -186,9 +188,9 @@ class _Buffers:
 
     def _lies_plainly(self, node: Node, id: int) -> bool:
         """Say whether it is known that the elements of a value lie as a file would hold them."""
-        if isinstance(node, Call):
+        if isinstance(node, OperationCall):
             return OPERATIONS[node.operation].lays_out and self.are_plain(self._graph.operands(id))
-        return isinstance(node, Settled) or (isinstance(node, Source) and self._plain(node))
+        return isinstance(node, Settled) or (isinstance(node, InputTensor) and self._plain(node))
 
     def free(self, id: int) -> None:
         for buffer in self._kept.pop(id, ()):

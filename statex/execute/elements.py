@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from typing import Any
 
-from statex.checkpoint.blobs.contents import Blob, Made, Moved, Run
+from statex.checkpoint.blobs.contents import Blob, ByteRun, Made, Moved
 from statex.checkpoint.io.input_file import Buffer
 from statex.core.dtypes import DType
 from statex.diagnostics.torch_dtypes import torch_dtype
@@ -74,12 +74,12 @@ def _plain(buffers: Iterator[Buffer]) -> Iterator[memoryview]:
 
 def part_of(blob: Moved, start: int, nbytes: int) -> Moved:
     """Return a part of a blob, `start` counted from its beginning, in bytes."""
-    runs: list[Run] = []
+    runs: list[ByteRun] = []
     at = 0
     for run in blob.runs:
         low, high = max(start, at), min(start + nbytes, at + run.nbytes)
         if low < high:
-            runs.append(Run(run.stored, run.start + low - at, high - low))
+            runs.append(ByteRun(run.stored, run.start + low - at, high - low))
         at += run.nbytes
     return Moved(runs, blob.location)
 

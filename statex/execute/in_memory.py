@@ -8,7 +8,7 @@ from typing import Any
 
 from statex.dsl.plan.graph import SourceKey
 from statex.dsl.plan.plan import Output, Plan
-from statex.execute.kernels.by_torch import Values
+from statex.execute.kernels.by_torch import TorchValues
 from statex.execute.kernels.laying_out import laid_out
 from statex.execute.kernels.unpacking import is_packed, loaded
 from statex.execute.shortage import told
@@ -23,14 +23,14 @@ def execute(plan: Plan, load: Load) -> OrderedDict[str, Any]:
     What only moved is what `load` gives, the same object. What is computed owns compact, contiguous storage, on the
     device of the tensor it replaces, shared only between outputs that are tied; it is a Parameter where that one was.
     """
-    run = Run(plan, load)
+    run = InMemoryRun(plan, load)
     result: OrderedDict[str, Any] = OrderedDict((key, run.output(output)) for key, output in plan.outputs.items())
     if plan.metadata is not None:
         result._metadata = plan.metadata  # type: ignore[attr-defined]
     return result
 
 
-class Run:
+class InMemoryRun:
     """The outputs of one execution, made once for each tie.
 
     `load` gives the tensors of inputs, `device_of` the devices that they are or were on.
@@ -43,7 +43,7 @@ class Run:
         self.made: dict[object, Any] = {}
         self.storages: set[int] = set()
         roots = {o.tie: o.value for o in plan.outputs.values() if o.origin is None and o.value is not None}
-        self.values = Values(plan.graph, roots.values(), self._source)
+        self.values = TorchValues(plan.graph, roots.values(), self._source)
         self._default_device: Any = None
 
     def _source(self, key: SourceKey) -> Any:
@@ -80,14 +80,14 @@ class Run:
             tensor = torch.nn.Parameter(tensor, requires_grad=output.requires_grad)
         elif output.requires_grad:
             tensor.requires_grad_()
-        if isinstance(output.attributes, dict) and output.born is not None:
-            before = vars(self.load(SourceKey("", 0, output.born)))
+        if isinstance(output.attributes, dict) and output.module_source is not None:
+            before = vars(self.load(SourceKey("", 0, output.module_source)))
             vars(tensor).update({name: before[name] for name in output.attributes if name in before})
         return tensor
 
     def _device(self, output: Output) -> Any:
-        if output.born is not None:
-            return self._device_of(SourceKey("", 0, output.born))
+        if output.module_source is not None:
+            return self._device_of(SourceKey("", 0, output.module_source))
         assert output.value is not None
         if self.plan.graph.has_source(output.value):
             return None

@@ -7,12 +7,12 @@ from typing import Any
 
 from statex.dsl.ops import OPERATIONS
 from statex.dsl.ops.base import ArgKind, Result
-from statex.dsl.plan.graph import Call, Ref
+from statex.dsl.plan.graph import OperationCall, Ref
 
 TypeOf = Callable[[int], Result]
 
 
-def scratch(call: Call, result: Result, type_of: TypeOf, *, plain: bool) -> int:
+def scratch(call: OperationCall, result: Result, type_of: TypeOf, *, plain: bool) -> int:
     """Return the bytes that a call needs at most besides its tensors and its result.
 
     `type_of` gives the types of its tensors, `plain` says that they are known to lie as a file would hold them.

@@ -6,17 +6,17 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from statex.checkpoint.blobs.contents import Again, Blob, Made, Moved, OutTensor, Run
+from statex.checkpoint.blobs.contents import Again, Blob, ByteRun, Made, Moved, OutTensor
 from statex.checkpoint.blobs.gather import Gather
 from statex.checkpoint.blobs.write_plan import WritePlan
 from statex.checkpoint.io.input_file import Buffer, Stored
 from statex.core.dtypes import FLOAT32
 from statex.core.header import OpaqueInfo, TensorInfo, TensorType, contiguous
-from statex.dsl.plan.graph import Source, SourceKey
+from statex.dsl.plan.graph import InputTensor, SourceKey
 from statex.dsl.plan.plan import Cost, Output, Plan
 from statex.execute.cost import cost, live_set
 from statex.execute.heap import Heap
-from statex.execute.kernels.by_torch import Values
+from statex.execute.kernels.by_torch import TorchValues
 from statex.execute.kernels.elementwise import Chunks
 from statex.execute.kernels.movement import Movement
 from statex.execute.kernels.unpacking import is_packed, loaded
@@ -54,7 +54,7 @@ class Stream:
         self._groups = self._whole()
         """The values that are written, each with those that are computed as whole tensors for it."""
         roots = [id for _, group in self._groups for id in group]
-        self._values = Values(plan.graph, roots, lambda key: loaded(info_of(key), lambda: load(key)))
+        self._values = TorchValues(plan.graph, roots, lambda key: loaded(info_of(key), lambda: load(key)))
         self._heap = Heap()
 
     def state(self) -> OrderedDict[str, Any]:
@@ -132,14 +132,14 @@ class Stream:
             return 0
         return self._chunks.held(id) + sum([gather.held for gather in self._gathers(self._chunks.moved(id))])
 
-    def _needed(self, source: Source) -> int:
+    def _needed(self, source: InputTensor) -> int:
         info = self._info_of(source.key)
         assert isinstance(info, TensorInfo)
         if is_packed(info):
             return info.type.numel * FLOAT32.itemsize
         return max(info.type.nbytes, info.span * info.type.dtype.itemsize)
 
-    def _is_plain(self, source: Source) -> bool:
+    def _is_plain(self, source: InputTensor) -> bool:
         info = self._info_of(source.key)
         return isinstance(info, TensorInfo) and info.is_contiguous
 
@@ -152,12 +152,12 @@ class Stream:
             info = self._info_of(key)
             if isinstance(info, TensorInfo) and isinstance(info.handle, Stored):
                 if is_packed(info):
-                    runs.append(Run(info.handle, 0, info.type.nbytes))
+                    runs.append(ByteRun(info.handle, 0, info.type.nbytes))
                     continue
                 size = info.type.dtype.itemsize
-                runs.append(Run(info.handle, info.offset * size, info.span * size))
+                runs.append(ByteRun(info.handle, info.offset * size, info.span * size))
         gathers = self._gathers(moved)
-        checked = {run.stored for run in runs if run.stored.due and not run.is_whole}
+        checked = {run.stored for run in runs if run.stored.unverified and not run.is_whole}
         checked |= {stored for gather in gathers for stored in gather.checked_apart}
         read = sum([run.nbytes for run in runs]) + sum([gather.read for gather in gathers])
         return read + sum(stored.nbytes for stored in checked)

@@ -10,9 +10,9 @@ from statex.core.header import TensorInfo
 from statex.diagnostics import StatexError, diagnostic, fail
 from statex.diagnostics.codes import keys as codes
 from statex.diagnostics.suggest import did_you_mean, join_words
-from statex.dsl.plan.graph import Source, SourceKey
+from statex.dsl.plan.graph import InputTensor, SourceKey
 from statex.dsl.plan.plan import Output, Plan
-from statex.execute.in_memory import Run
+from statex.execute.in_memory import InMemoryRun
 from statex.execute.live import tensor_info
 
 Item = tuple[str, Any]
@@ -43,7 +43,7 @@ class _Stream:
         self._arrived: dict[str, Any] = {}
         self._devices: dict[str, Any] = {}
         self._seen: set[str] = set()
-        self._run = Run(plan, self._tensor, self._device)
+        self._run = InMemoryRun(plan, self._tensor, self._device)
         self._waits: dict[str, int] = {}
         """How many sources each result still waits for."""
         self._wanted: dict[str, list[str]] = {}
@@ -66,7 +66,7 @@ class _Stream:
         assert output.value is not None
         for id in self._plan.graph.sources(output.value):
             node = self._plan.graph[id]
-            assert isinstance(node, Source)
+            assert isinstance(node, InputTensor)
             if not node.key.input:
                 yield node.key.key
 

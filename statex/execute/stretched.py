@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from statex.checkpoint.io.input_file import Stored
 from statex.core.header import OpaqueInfo, TensorInfo, TensorType
-from statex.dsl.plan.graph import Graph, Source, SourceKey
+from statex.dsl.plan.graph import Graph, InputTensor, SourceKey
 from statex.dsl.plan.plan import Plan
 from statex.execute.kernels.movement import Movement
 
@@ -32,14 +32,14 @@ def computed_of_stretched(plan: Plan, movement: Movement, info_of: InfoOf) -> Ma
             kind = graph[id].type
             for source in graph.sources(id) & sources:
                 node = graph[source]
-                assert isinstance(node, Source)
+                assert isinstance(node, InputTensor)
                 found[node.key] = found.get(node.key, 0) + (kind.nbytes if isinstance(kind, TensorType) else 0)
     return found
 
 
 def _is_one(graph: Graph, id: int, info_of: InfoOf) -> bool:
     node = graph[id]
-    return isinstance(node, Source) and is_stretched(info_of(node.key))
+    return isinstance(node, InputTensor) and is_stretched(info_of(node.key))
 
 
 def _first_moved(graph: Graph, roots: set[int], movement: Movement) -> Iterator[int]:

@@ -46,7 +46,7 @@ def glob(text: str, input: str | None = None) -> tree.PatternNode:
     return pattern([stars.get(part, part) for part in re.split(r"(\*+)", text) if part], input)
 
 
-def capture(name: str, kind: tree.CaptureKind = tree.CaptureKind.PLAIN) -> tree.Capture:
+def capture(name: str, kind: tree.CaptureForm = tree.CaptureForm.PLAIN) -> tree.Capture:
     """Return `{name}`, or `{name:**}` or `{name:int}`."""
     return tree.Capture(NOWHERE, name, kind)
 

@@ -12,7 +12,7 @@ from statex.diagnostics.codes.names import NUMBER_RANGE
 from statex.diagnostics.suggest import did_you_mean
 from statex.grammar.tree import (
     Capture,
-    CaptureKind,
+    CaptureForm,
     Choice,
     DoubleStar,
     Field,
@@ -133,7 +133,7 @@ def _check_alone(pieces: tuple[Piece, ...]) -> None:
 
 
 def _is_segments(piece: Piece) -> bool:
-    return isinstance(piece, DoubleStar) or (isinstance(piece, Capture) and piece.kind is CaptureKind.SEGMENTS)
+    return isinstance(piece, DoubleStar) or (isinstance(piece, Capture) and piece.kind is CaptureForm.SEGMENTS)
 
 
 def read_int(text: str, at: Span) -> int:
@@ -159,12 +159,12 @@ def _braces(inside: str, at: Span, inner: Span, field: ParseField) -> Piece:
     if typed is not None:
         name, type_ = typed.groups()
         if type_ == "**":
-            return Capture(at, name, CaptureKind.SEGMENTS)
+            return Capture(at, name, CaptureForm.SEGMENTS)
         if type_ == "int":
-            return Capture(at, name, CaptureKind.INT)
+            return Capture(at, name, CaptureForm.INT)
         if _FORMAT.match(type_):
             return Field(at, Name(inner.at(0, len(name)), name), type_)
-        return Capture(at, name, CaptureKind.CHOICE, _choices(name, type_, at))
+        return Capture(at, name, CaptureForm.CHOICE, _choices(name, type_, at))
     parsed = field(inner)
     return Field(at, parsed.value, parsed.format)
 

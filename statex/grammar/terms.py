@@ -36,7 +36,7 @@ class DoubleStar:
     span: Span
 
 
-class CaptureKind(Enum):
+class CaptureForm(Enum):
     """What a capture was declared to match; `PLAIN` is `{i}`: the type of its first mention, or one segment's text."""
 
     PLAIN = "plain"
@@ -59,7 +59,7 @@ class Capture:
 
     span: Span
     name: str
-    kind: CaptureKind = CaptureKind.PLAIN
+    kind: CaptureForm = CaptureForm.PLAIN
     choices: tuple[Choice, ...] = ()
 
 

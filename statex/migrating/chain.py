@@ -11,7 +11,7 @@ from statex.core.source import Source
 from statex.diagnostics import StatexError, diagnostic
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import migrations as codes
-from statex.dsl.parts import Outside, Part
+from statex.dsl.parts import Outside, ProgramPart
 from statex.dsl.resolve import Resolved, resolve
 from statex.grammar import parse, tree
 from statex.grammar.rulefiles import read_include
@@ -36,7 +36,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Step:
+class MigrationStep:
     """One migration: it makes layout `number` of the layout before; `down`, if it is there, undoes it.
 
     `digest` is that of its rules, whatever their comments and formatting.
@@ -44,9 +44,9 @@ class Step:
 
     number: int
     name: str
-    parts: tuple[Part, ...]
+    parts: tuple[ProgramPart, ...]
     digest: str
-    down: tuple[Part, ...] = ()
+    down: tuple[ProgramPart, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -57,7 +57,7 @@ class Chain:
     """
 
     label: str
-    steps: tuple[Step, ...]
+    steps: tuple[MigrationStep, ...]
     load: Kept
 
     @property
@@ -71,11 +71,11 @@ class Chain:
         return tuple(step.digest for step in self.steps)
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[ProgramPart, ...]:
         """The rules of all steps, in order."""
         return self.between(0, self.version)
 
-    def between(self, before: int, after: int) -> tuple[Part, ...]:
+    def between(self, before: int, after: int) -> tuple[ProgramPart, ...]:
         """Return the rules that make one layout of another: of the steps between, or of what undoes them."""
         if after < before:
             return tuple(part for step in reversed(self.steps[after:before]) for part in step.down)
@@ -124,7 +124,7 @@ class Chain:
 _Written = Sequence[tuple[Source, Mapping[str, Any]]]
 
 
-def _written(parts: Iterable[Part]) -> _Written:
+def _written(parts: Iterable[ProgramPart]) -> _Written:
     return [
         (one.program.source, {"folder": one.folder, "stem": one.stem, "given": one.given, "shared": one.shared})
         for one in parts
@@ -136,14 +136,16 @@ def _from_texts(
 ) -> Chain:
     kept = Kept(dict(files))
     steps = [(number, name, _parsed(up), _parsed(down)) for number, name, up, down in written]
-    return Chain(label, tuple(Step(number, name, up, digest(up, kept), down) for number, name, up, down in steps), kept)
+    return Chain(
+        label, tuple(MigrationStep(number, name, up, digest(up, kept), down) for number, name, up, down in steps), kept
+    )
 
 
-def _parsed(written: _Written) -> tuple[Part, ...]:
-    return tuple(Part(parse(source), **rest) for source, rest in written)
+def _parsed(written: _Written) -> tuple[ProgramPart, ...]:
+    return tuple(ProgramPart(parse(source), **rest) for source, rest in written)
 
 
-def chain_of(parts: Sequence[Part], label: str = "") -> Chain:
+def chain_of(parts: Sequence[ProgramPart], label: str = "") -> Chain:
     """Return the chain of one step that carries out these rules.
 
     Raises:
@@ -152,10 +154,10 @@ def chain_of(parts: Sequence[Part], label: str = "") -> Chain:
     name = label or " + ".join(part.program.source.name for part in parts)
     kept = Kept()
     check_steps(parts, kept)
-    return Chain(name, (Step(1, name, tuple(parts), digest(parts, kept)),), kept)
+    return Chain(name, (MigrationStep(1, name, tuple(parts), digest(parts, kept)),), kept)
 
 
-def check_steps(parts: Sequence[Part], load: Kept) -> None:
+def check_steps(parts: Sequence[ProgramPart], load: Kept) -> None:
     """Refuse rules that are wrong whatever the state, and rules that need more than it."""
     found = resolve(parts, load, Outside())
     roots = [one for part in parts for one in part.program.statements if isinstance(one, tree.Root)]

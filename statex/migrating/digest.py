@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any
 
 from statex.core.source import Source, Span
-from statex.dsl.parts import Part
+from statex.dsl.parts import ProgramPart
 from statex.grammar import parse, tree
 
 SCHEME = 1
@@ -23,7 +23,7 @@ _WITHOUT_MEANING = {("Rename", "is_table")}
 Load = Callable[[str, str], Source]
 
 
-def digest(parts: Iterable[Part], load: Load) -> str:
+def digest(parts: Iterable[ProgramPart], load: Load) -> str:
     """Return the digest of the rules of one step, included files with them; `load` reads these.
 
     Comments, blanks, line ends, the kind of quotes and the names of files do not count.

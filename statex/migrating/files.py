@@ -16,7 +16,7 @@ from statex.diagnostics.codes import migrations as codes
 from statex.dsl.compile.embedded import inside
 from statex.dsl.compile.given import check_outside
 from statex.execute.verify.target import Target
-from statex.migrating.chain import Chain, Step
+from statex.migrating.chain import Chain, MigrationStep
 from statex.migrating.folder import down_of
 from statex.migrating.layouts import check_layout
 from statex.migrating.stamp import stamp
@@ -166,7 +166,7 @@ def _check_downs(chain: Chain, before: int, after: int) -> None:
         raise StatexError([_no_way_down(chain, step) for step in reversed(lacking)])
 
 
-def _no_way_down(chain: Chain, step: Step) -> Diagnostic:
+def _no_way_down(chain: Chain, step: MigrationStep) -> Diagnostic:
     path = f"{chain.label}/{down_of(step.name)}"
     is_file = step.name.endswith(ENDING)
     return diagnostic(

@@ -10,10 +10,10 @@ from pathlib import Path
 from statex.core.source import ENDING
 from statex.diagnostics import StatexError, diagnostic, fail
 from statex.diagnostics.codes import migrations as codes
-from statex.dsl.parts import Part, stem_of
+from statex.dsl.parts import ProgramPart, stem_of
 from statex.grammar import parse
 from statex.grammar.rulefiles import read_rules
-from statex.migrating.chain import Chain, Kept, Step, check_steps
+from statex.migrating.chain import Chain, Kept, MigrationStep, check_steps
 from statex.migrating.digest import digest
 
 DOWN = f".down{ENDING}"
@@ -49,7 +49,7 @@ def read_chain(folder: str | os.PathLike[str]) -> Chain:
         check_steps(down_parts, kept)
     return Chain(
         path.as_posix(),
-        tuple(Step(number, name, up, digest(up, kept), down) for number, name, up, down in steps),
+        tuple(MigrationStep(number, name, up, digest(up, kept), down) for number, name, up, down in steps),
         kept,
     )
 
@@ -132,8 +132,8 @@ def _check_downs(folder: Path, ups: Mapping[str, int], found: Mapping[str, int])
             fail(codes.STEP_NAME, f"`{(folder / name).as_posix()}` undoes `{up}`, and there is no such step")
 
 
-def _read(path: Path) -> tuple[Part, ...]:
+def _read(path: Path) -> tuple[ProgramPart, ...]:
     source = read_rules(path)
     # Values that are for the file of a step alone are for what undoes it as well.
     stem = stem_of(source.name.removesuffix(DOWN))
-    return (Part(parse(source), path.parent.as_posix(), stem),)
+    return (ProgramPart(parse(source), path.parent.as_posix(), stem),)

@@ -10,7 +10,7 @@ from msgspec import UnsetType
 from statex.core.sizes import parse_size
 from statex.core.source import Source, Span
 from statex.core.yaml_places import places
-from statex.core.yaml_text import Entry, Fields, Items, Node, Scalar
+from statex.core.yaml_text import Fields, Items, MappingEntry, Node, Scalar
 from statex.recipe import declaration as declared
 from statex.recipe import model
 from statex.recipe.check import span_of
@@ -27,7 +27,7 @@ class _Place(TypedDict):
     places: Mapping[str, Span]
 
 
-class Builder:
+class RecipeBuilder:
     """The values of one recipe; declared values and the nodes they come from have the same form."""
 
     def __init__(self, source: Source) -> None:
@@ -48,7 +48,9 @@ class Builder:
             **self._place(node),
         )
 
-    def _input(self, value: str | declared.InputFile | list[str | declared.InputFile], entry: Entry) -> model.Input:
+    def _input(
+        self, value: str | declared.InputFile | list[str | declared.InputFile], entry: MappingEntry
+    ) -> model.Input:
         several = isinstance(value, list)
         nodes = _items(entry.value) if several else (entry.value,)
         files = tuple(map(self._input_file, value if isinstance(value, list) else [value], nodes))
@@ -91,14 +93,14 @@ class Builder:
             **self._place(node),
         )
 
-    def _outputs(self, value: Any, entry: Entry) -> Mapping[str, model.Output]:
+    def _outputs(self, value: Any, entry: MappingEntry) -> Mapping[str, model.Output]:
         if isinstance(value, str):
             return {ONLY: self._output(ONLY, value, entry)}
         if isinstance(entry.value, Fields) and declared.is_one_output(entry.value.entries):
             return {ONLY: self._output(ONLY, value[ONLY], entry)}
         return {name: self._output(name, value[name], e) for name, e in _entries(entry.value)}
 
-    def _output(self, name: str, value: str | declared.OutputFile, entry: Entry) -> model.Output:
+    def _output(self, name: str, value: str | declared.OutputFile, entry: MappingEntry) -> model.Output:
         given = declared.OutputFile(path=value) if isinstance(value, str) else value
         keep = _part(entry.value, "keep")
         return model.Output(
@@ -160,7 +162,7 @@ def _part(node: Node | None, name: str) -> Node | None:
     return entry.value if entry is not None else None
 
 
-def _entries(node: Node | None) -> Iterable[tuple[str, Entry]]:
+def _entries(node: Node | None) -> Iterable[tuple[str, MappingEntry]]:
     return node.entries.items() if isinstance(node, Fields) else ()
 
 

@@ -14,7 +14,7 @@ from statex.core.yaml_text import BadYaml, Fields, Limits, Node, parse_yaml, pla
 from statex.diagnostics import StatexError, diagnostic, fail
 from statex.diagnostics.codes import recipes as codes
 from statex.recipe import declaration
-from statex.recipe.build import ONLY, Builder
+from statex.recipe.build import ONLY, RecipeBuilder
 from statex.recipe.check import check
 from statex.recipe.model import Recipe
 
@@ -50,7 +50,7 @@ def parse_recipe(source: Source) -> Recipe:
         raise StatexError(problems)
     assert isinstance(node, Fields), "a recipe that is right is a mapping"
     value = _converted(node, source)
-    return Builder(source).recipe(value, node)
+    return RecipeBuilder(source).recipe(value, node)
 
 
 def _parsed(source: Source) -> Node:

@@ -14,8 +14,7 @@ from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail, pointi
 from statex.diagnostics.codes import recipes as codes
 from statex.diagnostics.suggest import did_you_mean, join_words
 from statex.dsl.expressions.parameters import Given, overridden, paths_in, reach, to_python
-from statex.dsl.parts import Outside, Part, stem_of
-from statex.dsl.values import Value
+from statex.dsl.parts import Outside, ProgramPart, stem_of
 from statex.grammar import parse
 from statex.grammar.rulefiles import Load, read_include, read_rules
 from statex.recipe import model
@@ -245,14 +244,14 @@ class _Request:
         origin = declared.origin if given is None else ""
         return Given(overridden(one.name, declared, given), one.span, typed=True, origin=origin)
 
-    def _part(self, rule: model.Rule) -> Part:
+    def _part(self, rule: model.Rule) -> ProgramPart:
         if isinstance(rule, model.RuleText):
-            return Part(parse(rule.source), self._recipe.folder, shared=True)
+            return ProgramPart(parse(rule.source), self._recipe.folder, shared=True)
         path = rule.path if rule.path.startswith(LIBRARY) else self._recipe.resolve(rule.path)
         with pointing_at(rule.at("file")):
             source = read_rules(path, special=False)
         given = {name: self._argument(one) for name, one in rule.values.items()}
-        return Part(parse(source), Path(path).parent.as_posix(), stem_of(source.name), given)
+        return ProgramPart(parse(source), Path(path).parent.as_posix(), stem_of(source.name), given)
 
     # --- policy ------------------------------------------------------------------------------------------------
 
@@ -300,7 +299,7 @@ def _unknown(kind: str, option: str, given: Mapping[str, object], known: Mapping
             )
 
 
-def _in_file(content: Mapping[str, Any], one: model.FromFile, path: Path) -> Value:
+def _in_file(content: Mapping[str, Any], one: model.FromFile, path: Path) -> object:
     """Return the value at a dotted path of a file of parameters; messages name the path, never what is there."""
     try:
         return reach(content, one.key)

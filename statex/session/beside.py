@@ -131,7 +131,7 @@ def _averaged(tree: Tree, path: Path, state: Shapes) -> Beside | None:
     Either of them may have one segment before all of its names, as wrappers put it there.
     """
     own = dict(_joined(tree))
-    if not own:
+    if not own or not isinstance(tree, Mapping):
         return None
     # What is a dict in a dict is found there by itself.
     forms = (own, _unwrapped(own)) if any(isinstance(value, TensorInfo) for value in tree.values()) else (own,)

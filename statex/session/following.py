@@ -63,16 +63,16 @@ def _changed(plan: Plan, things: Sequence[Beside]) -> set[str]:
         return not any(thing.holds(key) for thing in things)
 
     before = {key: None for key, info in plan.header.entries.items() if is_parameter(info) and counts(key)}
-    after = [(key, output) for key, output in plan.outputs.items() if output.born in before]
+    after = [(key, output) for key, output in plan.outputs.items() if output.module_source in before]
     new = [key for key, output in plan.outputs.items() if _is_new(output) and counts(key)]
-    born = dict.fromkeys(output.born for _, output in after)
+    module_sources = dict.fromkeys(output.module_source for _, output in after)
     found = set()
-    if new or len(after) != len(before) or len(born) != len(before):
+    if new or len(after) != len(before) or len(module_sources) != len(before):
         found.add("which")
-    renamed = [key for key, output in after if key != output.born]
+    renamed = [key for key, output in after if key != output.module_source]
     # Where the names are those of before, the model is, and has its parameters in the order of before.
     permuted = bool(renamed) and {key for key, _ in after} == before.keys()
-    if permuted or list(born) != [key for key in before if key in born]:
+    if permuted or list(module_sources) != [key for key in before if key in module_sources]:
         found.add("order")
     if renamed:
         found.add("names")
@@ -83,7 +83,7 @@ def _changed(plan: Plan, things: Sequence[Beside]) -> set[str]:
 
 def _is_new(output: Output) -> bool:
     kind = output.type
-    return output.born is None and kind is not None and (kind.dtype.is_floating_point or kind.dtype.is_complex)
+    return output.module_source is None and kind is not None and (kind.dtype.is_floating_point or kind.dtype.is_complex)
 
 
 def _warning(plan: Plan, thing: Beside, found: Sequence[str], help: str) -> Diagnostic:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from statex.dsl.expressions.parameters import Given
-from statex.dsl.parts import Part
+from statex.dsl.parts import ProgramPart
 from statex.session.request import InputSpec, OutputSpec, PathLike, Request, TargetSpec
 from statex.version import VERSION
 
@@ -81,7 +81,7 @@ def located(name: str, base: Path) -> Path:
 _WRITTEN = re.compile(r"\\(?:u(dc[89a-f][0-9a-f])|\\)")
 
 
-def _rules(part: Part, base: Path) -> dict[str, Any]:
+def _rules(part: ProgramPart, base: Path) -> dict[str, Any]:
     source = part.program.source
     digest = text_digest(source.text)
     if part.shared:

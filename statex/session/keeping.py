@@ -61,7 +61,9 @@ def _check_all_kept(plan: Plan, plans: Sequence[Plan], patterns: Sequence[str]) 
 
 def _only(plan: Plan, keys: Mapping[str, object]) -> Plan:
     outputs = OrderedDict((key, output) for key, output in plan.outputs.items() if key in keys)
-    born = [(key, output.born) for key, output in outputs.items() if output.born is not None]
+    module_sources = [
+        (key, output.module_source) for key, output in outputs.items() if output.module_source is not None
+    ]
     metadata = plan.header.metadata
-    kept = None if metadata is None else follow(metadata, plan.header.entries, born)
+    kept = None if metadata is None else follow(metadata, plan.header.entries, module_sources)
     return replace(plan, outputs=outputs, metadata=kept)

@@ -26,7 +26,7 @@ from statex.trees.roots import find_root, root_at
 
 if TYPE_CHECKING:
     from statex.core.source import Span
-    from statex.dsl.parts import Part
+    from statex.dsl.parts import ProgramPart
     from statex.dsl.plan.graph import SourceKey
     from statex.dsl.resolve import Resolved
     from statex.grammar import tree
@@ -137,7 +137,7 @@ class Inputs:
             self.close()
             raise
 
-    def _find_state(self, parts: Sequence[Part], given: InputSpec) -> None:
+    def _find_state(self, parts: Sequence[ProgramPart], given: InputSpec) -> None:
         self.main = self._open(given, IN_MEMORY)
         held, label = self.main.tree, self.main.label
         stated = _root_statement(parts)
@@ -244,7 +244,7 @@ class Inputs:
             StatexError: SX604.
         """
         handles = (getattr(leaf, "handle", None) for reader in self.readers for leaf in leaves(reader.tree))
-        due = {id(one): one for one in handles if isinstance(one, Stored) and one.due}.values()
+        due = {id(one): one for one in handles if isinstance(one, Stored) and one.unverified}.values()
         added = phases.phase(READING, sum(one.nbytes for one in due))
         for one in due:
             one.check(added)
@@ -279,7 +279,7 @@ def _put_at(held: Any, root: KeyPath, stated: tree.Root, label: str) -> KeyPath 
     return target
 
 
-def _root_statement(parts: Sequence[Part]) -> tree.Root | None:
+def _root_statement(parts: Sequence[ProgramPart]) -> tree.Root | None:
     from statex.grammar import tree
 
     found = [s for part in parts for s in part.program.statements if isinstance(s, tree.Root)]

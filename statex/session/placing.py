@@ -9,8 +9,8 @@ from pathlib import Path
 
 from statex.checkpoint import (
     OF_SETS,
+    FileNames,
     Format,
-    Names,
     OtherFile,
     check_output,
     format_for,
@@ -49,11 +49,11 @@ class Placed:
     shard_size: int | None
     copy: tuple[OtherFile, ...]
     left: tuple[str, ...]
-    read: Names | None = None
+    read: FileNames | None = None
     force: bool = False
     own: frozenset[str] = frozenset()
 
-    def names(self, input_format: Format) -> Names | None:
+    def names(self, input_format: Format) -> FileNames | None:
         """Return how its files are called, if it is a folder that has such names, for the format that the input has."""
         format = self.format or input_format.successor
         if not self.folder or not format.has_sets:

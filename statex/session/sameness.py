@@ -78,9 +78,9 @@ def _streamed(plan: Plan, inputs: Inputs, phases: Phases) -> Iterator[tuple[Same
 
 
 def _in_memory(plan: Plan, inputs: Inputs) -> Iterator[tuple[Same, Difference]]:
-    from statex.execute.in_memory import Run
+    from statex.execute.in_memory import InMemoryRun
 
-    left, right = (Run(side, inputs.load) for side in _sides(plan))
+    left, right = (InMemoryRun(side, inputs.load) for side in _sides(plan))
     for same in plan.same:
         yield same, _difference(left.output(same.one), right.output(same.other))
 

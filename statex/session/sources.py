@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from statex.checkpoint import KNOWN, Names, entries, entry_of, is_index, names_of, other_files, shards_in
+from statex.checkpoint import KNOWN, FileNames, entries, entry_of, is_index, names_of, other_files, shards_in
 from statex.diagnostics import StatexError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def all_read(path: str) -> list[str]:
     return [path, os.fspath(entry), *map(os.fspath, shards)]
 
 
-def names_read(source: Path | None) -> Names | None:
+def names_read(source: Path | None) -> FileNames | None:
     """Return how the files of a checkpoint are called, which those of the output follow.
 
     A file by itself says nothing of a folder, unless it has a name that libraries look for.

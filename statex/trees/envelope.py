@@ -7,7 +7,7 @@ A *tree* is what a file holds with each tensor replaced by its `TensorInfo`: dic
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from statex.core.foreign import kind_of
 from statex.core.header import Header, KeyPath, OpaqueInfo, TensorInfo
@@ -18,7 +18,7 @@ from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.trees.pickled_modules import is_module, state_of
 
-Tree = Any
+Tree: TypeAlias = object
 """Nested dicts, lists and plain values, with `TensorInfo` (or `OpaqueInfo`) for tensors."""
 
 _EXTRA = "_extra_state"

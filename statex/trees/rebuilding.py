@@ -109,6 +109,7 @@ def _replaced(tree: Tree, path: KeyPath, renewed: Any, load: Load) -> Any:
     pairs = [(k, _replaced(v, rest, renewed, load) if k == first else with_data(v, load)) for k, v in items(tree)]
     if isinstance(tree, Mapping):
         return like(tree, dict(pairs))
+    assert isinstance(tree, list | tuple), "a path leads through containers"
     return type(tree)([value for _, value in pairs])
 
 
@@ -116,6 +117,7 @@ def _without(tree: Tree, path: KeyPath, load: Load) -> Any:
     """Return the tree with data and without the state; dicts that held nothing else go too."""
     if not path:
         return {}
+    assert isinstance(tree, Mapping), "a state is taken out of dicts alone"
     left: dict[Any, Any] = {}
     for name, value in tree.items():
         if name != path[0]:
@@ -278,5 +280,5 @@ def occupied(tree: Tree, root: KeyPath, target: KeyPath | None) -> KeyPath | Non
             return target[:count]
         if not has(around, part):
             return None
-        around = around[part]
+        around = at(around, (part,))
     return target

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from typer import BadParameter
 
 from statex.cli.app import Commands
-from statex.cli.arguments import ORDER, Argument, divided, in_order
+from statex.cli.arguments import ORDER, CommandArgument, divided, in_order
 from tests.cli.conftest import Run
 
 STATE = {"a.w": torch.full((2, 2), 3.0), "b.w": torch.full((2, 2), 5.0)}
@@ -377,7 +377,7 @@ _PIECE = st.one_of(
 APPLY = Commands({})["apply"]
 
 
-def parsed(arguments: Sequence[str]) -> tuple[dict[str, Any], list[Argument]]:
+def parsed(arguments: Sequence[str]) -> tuple[dict[str, Any], list[CommandArgument]]:
     """Return what typer takes a command line of `apply` for, and what we note of its order."""
     context = APPLY.make_context("apply", list(arguments))
     return context.params, context.meta[ORDER]
@@ -408,7 +408,7 @@ def test_rules_stand_in_the_order_they_are_written(pieces: Sequence[Sequence[str
 
 @given(st.lists(st.sampled_from(["one.sx", "statex:x", "in.pth", "r.txt"]), max_size=5), st.booleans())
 def test_rules_are_what_leads(paths: Sequence[str], single: bool) -> None:
-    found = [Argument(text) for text in paths] + ([Argument("drop a", is_rule=True)] if single else [])
+    found = [CommandArgument(text) for text in paths] + ([CommandArgument("drop a", is_rule=True)] if single else [])
     rules = [text for text in paths if text in ("one.sx", "statex:x")]
     leading = next((n for n, text in enumerate(paths) if text not in rules), len(paths))
     fits = len(paths) - (leading if leading or single else 1) == 2
@@ -424,4 +424,4 @@ def test_rules_are_what_leads(paths: Sequence[str], single: bool) -> None:
 def test_the_command_is_asked_what_its_options_take() -> None:
     command = Commands({})["show"]
     params = command.get_params(command.make_context("show", ["f"]))
-    assert in_order(["--keys", "a", "--root", "b", "c"], params) == [Argument("a"), Argument("c")]
+    assert in_order(["--keys", "a", "--root", "b", "c"], params) == [CommandArgument("a"), CommandArgument("c")]

@@ -182,6 +182,6 @@ def test_names_of_commands_import_none_of_them() -> None:
     asked = {"COMP_WORDS": "statex ", "COMP_CWORD": "1", "_STATEX_COMPLETE": "complete_bash"}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | asked)
     names, _, imported = done.stdout.partition("IMPORTED ")
-    assert names.split() == [name for name in app.Group.summaries if " " not in name]
+    assert names.split() == [name for name in app.CommandGroup.summaries if " " not in name]
     rooms = ("statex.cli.commands", "statex.checkpoint", "statex.session", "statex.dsl", "lark", "rich")
     assert not [name for name in imported.split() if name.startswith(rooms)]

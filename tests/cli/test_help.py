@@ -12,7 +12,7 @@ from statex.cli.arguments import ORDER, divided
 from statex.cli.command import Commands
 from tests.cli.conftest import Run
 
-NAMES = list(app.Group.summaries)
+NAMES = list(app.CommandGroup.summaries)
 
 
 @pytest.fixture(params=NAMES)

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from statex.cli.live import Line, Plain
+from statex.cli.live import LiveLine, Plain
 from statex.cli.pace import Pace, show_time
 from statex.core.progress import Progress
 
@@ -136,7 +136,7 @@ def test_times(seconds: float, said: str) -> None:
 
 def test_a_line_is_rewritten_and_taken_away(clock: Clock) -> None:
     screen = Screen()
-    line = Line(screen, 0.2, 0.5, clock)
+    line = LiveLine(screen, 0.2, 0.5, clock)
     line(Progress("writing", 1, GIB))
     clock.wait(0.4)
     line.tick()
@@ -156,7 +156,7 @@ def test_a_line_is_rewritten_and_taken_away(clock: Clock) -> None:
 def test_a_line_fits_its_terminal(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((12, 5)))
     screen = Screen()
-    line = Line(screen, 0.2, clock=clock)
+    line = LiveLine(screen, 0.2, clock=clock)
     line(Progress("reading back", 1, GIB))
     assert screen.lines == ["reading bac"]
 
@@ -164,7 +164,7 @@ def test_a_line_fits_its_terminal(clock: Clock, monkeypatch: pytest.MonkeyPatch)
 def test_what_others_print_comes_above_the_line(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen()
     monkeypatch.setattr(sys, "stderr", screen)
-    line = Line(screen, 0.0, clock=clock)
+    line = LiveLine(screen, 0.0, clock=clock)
     with line.above():
         line(Progress("writing", 0, GIB))
         print("a warning", file=sys.stderr)
@@ -219,8 +219,8 @@ class Gone(Screen):
         raise BrokenPipeError(32, "Broken pipe")
 
 
-@pytest.mark.parametrize("kind", [Line, Plain])
-def test_nobody_watches_any_more(clock: Clock, kind: type[Line] | type[Plain]) -> None:
+@pytest.mark.parametrize("kind", [LiveLine, Plain])
+def test_nobody_watches_any_more(clock: Clock, kind: type[LiveLine] | type[Plain]) -> None:
     live = kind(Gone(), 0.0, clock=clock)
     live(Progress("planning"))
     live(Progress("writing", 1, GIB))

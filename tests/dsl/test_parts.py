@@ -16,7 +16,7 @@ from statex import StatexError
 from statex.core.source import Source
 from statex.diagnostics import Diagnostic
 from statex.dsl.expressions.parameters import Given
-from statex.dsl.parts import Outside, Part, addresses, short_names, stem_of
+from statex.dsl.parts import Outside, ProgramPart, addresses, short_names, stem_of
 from statex.dsl.resolve import resolve
 from statex.grammar import parse
 from statex.grammar.rulefiles import includes_from, read_include, read_rules
@@ -110,9 +110,9 @@ class TestRules:
 
 def test_all_shared_parts_are_one_scope() -> None:
     parts = [
-        Part(parse(Source("1", "let n = 2\nmacro f() { drop a.w }")), shared=True),
-        Part(parse(Source("file.sx", "let n = 3\nset a.w = m")), stem="file"),
-        Part(parse(Source("2", "let m = n\nuse f()")), shared=True),
+        ProgramPart(parse(Source("1", "let n = 2\nmacro f() { drop a.w }")), shared=True),
+        ProgramPart(parse(Source("file.sx", "let n = 3\nset a.w = m")), stem="file"),
+        ProgramPart(parse(Source("2", "let m = n\nuse f()")), shared=True),
     ]
     found = resolve(parts, read_include, Outside())
     assert [(d.code.id, d.span.source.name if d.span else "") for d in found.diagnostics] == [("SX202", "file.sx")]

@@ -11,8 +11,8 @@ import torch
 import statex
 from statex.core.source import Source
 from statex.dsl.expressions.parameters import Given
-from statex.dsl.parts import Outside, Part, stem_of
-from statex.dsl.resolve import Kind, Resolved, resolve
+from statex.dsl.parts import Outside, ProgramPart, stem_of
+from statex.dsl.resolve import NameKind, Resolved, resolve
 from statex.grammar import parse
 
 STATE = {"a.w": torch.ones(2, 2), "a.0.q": torch.ones(2), "a.1.q": torch.ones(2)}
@@ -31,7 +31,7 @@ class Files:
 
 
 def resolved(text: str, outside: Outside | None = None, /, **files: str) -> Resolved:
-    found = resolve([Part(parse(Source("r.sx", text)))], Files(**files), outside or Outside())
+    found = resolve([ProgramPart(parse(Source("r.sx", text)))], Files(**files), outside or Outside())
     assert found.diagnostics == ()
     return found
 
@@ -46,7 +46,7 @@ def unused(text: str, /, **files: str) -> list[str]:
 # --- what names mean ------------------------------------------------------------------------------------------------
 
 
-def meanings(found: Resolved) -> list[tuple[str, Kind, int, int]]:
+def meanings(found: Resolved) -> list[tuple[str, NameKind, int, int]]:
     """Return each use: its text, the kind of its definition, the lines of both."""
     return [
         (span.text, one.kind, span.line, one.span.line if one.span is not None else 0)
@@ -72,26 +72,26 @@ within blocks.{b} {
 order like ft
 """
     assert meanings(resolved(program)) == [
-        ("scale", Kind.PARAM, 2, 1),
-        ("{$p}", Kind.ARGUMENT, 5, 4),
-        ("by", Kind.ARGUMENT, 5, 4),
-        ("double", Kind.MACRO, 7, 4),
-        ("twice", Kind.LET, 7, 2),
-        ("ft", Kind.INPUT, 8, 3),
-        ("i", Kind.CAPTURE, 8, 8),
-        ("p", Kind.CAPTURE, 8, 8),
-        ("{i}", Kind.CAPTURE, 8, 8),
-        ("{i}", Kind.CAPTURE, 9, 9),
-        ("{p}", Kind.CAPTURE, 9, 9),
-        ("{i}", Kind.CAPTURE, 9, 9),
-        ("{e}", Kind.CAPTURE, 10, 10),
-        ("e", Kind.CAPTURE, 10, 10),
-        ("x", Kind.SOURCE, 10, 10),
-        ("y", Kind.SOURCE, 10, 10),
-        ("scale", Kind.PARAM, 10, 1),
-        ("{n}", Kind.COUNTER, 11, 11),
-        ("{b}", Kind.CAPTURE, 13, 12),
-        ("ft", Kind.INPUT, 15, 3),
+        ("scale", NameKind.PARAM, 2, 1),
+        ("{$p}", NameKind.ARGUMENT, 5, 4),
+        ("by", NameKind.ARGUMENT, 5, 4),
+        ("double", NameKind.MACRO, 7, 4),
+        ("twice", NameKind.LET, 7, 2),
+        ("ft", NameKind.INPUT, 8, 3),
+        ("i", NameKind.CAPTURE, 8, 8),
+        ("p", NameKind.CAPTURE, 8, 8),
+        ("{i}", NameKind.CAPTURE, 8, 8),
+        ("{i}", NameKind.CAPTURE, 9, 9),
+        ("{p}", NameKind.CAPTURE, 9, 9),
+        ("{i}", NameKind.CAPTURE, 9, 9),
+        ("{e}", NameKind.CAPTURE, 10, 10),
+        ("e", NameKind.CAPTURE, 10, 10),
+        ("x", NameKind.SOURCE, 10, 10),
+        ("y", NameKind.SOURCE, 10, 10),
+        ("scale", NameKind.PARAM, 10, 1),
+        ("{n}", NameKind.COUNTER, 11, 11),
+        ("{b}", NameKind.CAPTURE, 13, 12),
+        ("ft", NameKind.INPUT, 15, 3),
     ]
 
 
@@ -106,9 +106,9 @@ def test_a_group_of_a_regular_expression_is_defined_where_it_is_named() -> None:
 
 def test_a_parameter_from_outside_is_defined_nowhere_in_the_rules() -> None:
     program = parse(Source("r.sx", "set a.w = it * scale"))
-    found = resolve([Part(program, shared=True)], Files(), Outside(params={"scale": Given(2)}))
+    found = resolve([ProgramPart(program, shared=True)], Files(), Outside(params={"scale": Given(2)}))
     assert found.definitions == ()
-    assert [(span.text, one.kind) for span, one in found.uses.items()] == [("scale", Kind.PARAM)]
+    assert [(span.text, one.kind) for span, one in found.uses.items()] == [("scale", NameKind.PARAM)]
 
 
 def test_the_other_tensor_of_expect_same_is_resolved() -> None:
@@ -125,7 +125,7 @@ def test_the_other_tensor_of_expect_same_is_resolved() -> None:
 def test_a_file_is_read_and_parsed_once() -> None:
     files = Files(lib="include 'base.sx'", base="macro m() { drop a.w }")
     texts = ["include 'lib.sx'\ninclude 'base.sx'\nuse m()", "include 'lib.sx'\nuse m()"]
-    parts = [Part(parse(Source(f"{n}.sx", text)), stem=stem_of(f"{n}.sx")) for n, text in enumerate(texts)]
+    parts = [ProgramPart(parse(Source(f"{n}.sx", text)), stem=stem_of(f"{n}.sx")) for n, text in enumerate(texts)]
     found = resolve(parts, files, Outside())
     assert (found.diagnostics, sorted(files.read)) == ((), ["base.sx", "lib.sx"])
     assert {path: program.source.name for (_, path), program in found.programs.items()} == {

@@ -37,8 +37,8 @@ choices = st.lists(
 ).map(tuple)
 captures = st.one_of(
     st.builds(make.capture, words),
-    st.builds(make.capture, words, st.just(tree.CaptureKind.INT)),
-    st.builds(lambda name, found: tree.Capture(NOWHERE, name, tree.CaptureKind.CHOICE, found), words, choices),
+    st.builds(make.capture, words, st.just(tree.CaptureForm.INT)),
+    st.builds(lambda name, found: tree.Capture(NOWHERE, name, tree.CaptureForm.CHOICE, found), words, choices),
 )
 sums = st.builds(make.binary, names, st.sampled_from(["+", "-", "*", "//", "%"]), st.builds(make.number, st.just(3)))
 fields = st.one_of(
@@ -49,7 +49,7 @@ fields = st.one_of(
 pieces = st.one_of(
     segments, st.just(tree.Star(NOWHERE)), captures, fields, st.builds(tree.Splice, st.just(NOWHERE), words)
 )
-whole = st.just([tree.DoubleStar(NOWHERE)]) | st.builds(lambda n: [make.capture(n, tree.CaptureKind.SEGMENTS)], words)
+whole = st.just([tree.DoubleStar(NOWHERE)]) | st.builds(lambda n: [make.capture(n, tree.CaptureForm.SEGMENTS)], words)
 
 
 def _apart(parts: list[Any]) -> list[Any]:

@@ -51,7 +51,7 @@ def test_every_construct_is_in_the_file_that_stays_as_it_is() -> None:
     assert {type(node).__name__ for node in nodes} == kinds - {"Bad"}
     assert {node.mode for node in nodes if isinstance(node, tree.Rename)} == set(tree.RenameMode)
     assert {node.kind for node in nodes if isinstance(node, tree.PatternNode)} == set(tree.PatternKind)
-    assert {node.kind for node in nodes if isinstance(node, tree.Capture)} == set(tree.CaptureKind)
+    assert {node.kind for node in nodes if isinstance(node, tree.Capture)} == set(tree.CaptureForm)
 
 
 def test_every_node_is_printed_by_itself() -> None:
@@ -163,7 +163,7 @@ def test_form(before: str, after: str) -> None:
         (make.string("it's\n"), "'it\\'s\\n'"),
         (make.key("it's"), "'it\\'s'"),
         (make.pattern(["a b.", make.capture("i")]), '"a b.{i}"'),
-        (make.pattern(["a.", make.capture("m", tree.CaptureKind.SEGMENTS)], "ft"), "ft::a.{m:**}"),
+        (make.pattern(["a.", make.capture("m", tree.CaptureForm.SEGMENTS)], "ft"), "ft::a.{m:**}"),
         (make.pattern(["{x}*"]), '"\\{x\\}\\*"'),
         (make.rename(make.row(make.key("a"), make.key("b"), optional=True)), "rename a ->? b"),
         (make.rename(make.row(make.literal(""), make.key("m")), mode=tree.RenameMode.PREFIX), "rename prefix '' -> m"),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statex.core.yaml_places import places
-from statex.core.yaml_text import BadYaml, Entry, Fields, Items, Limits, Node, Scalar, parse_yaml, plain, resolve
+from statex.core.yaml_text import BadYaml, Fields, Items, Limits, MappingEntry, Node, Scalar, parse_yaml, plain, resolve
 
 LIMITS = Limits(1 << 20, 20_000)
 
@@ -212,7 +212,7 @@ def test_places_of_nodes() -> None:
     node = parse_yaml(text, LIMITS)
     assert isinstance(node, Fields)
     entry = node.entries["b"]
-    assert isinstance(entry, Entry)
+    assert isinstance(entry, MappingEntry)
     assert isinstance(entry.value, Items)
     assert text[entry.key.start : entry.key.end] == "b"
     (inner,) = entry.value.items

@@ -453,7 +453,7 @@ def test_what_is_written_nested_has_the_keys_of_the_plan(state: State, rule: str
     done = tried(rules, state, "SX302", "SX303", "SX316", "SX326", "SX327")
     plan, before = statex.compile(rules).plan(state), statex.compile("root ''").plan(state)
     assert sorted(statex.compile("root ''").plan(done).outputs) == sorted(plan.outputs)
-    kept = [key for key, output in plan.outputs.items() if output.born == key]
+    kept = [key for key, output in plan.outputs.items() if output.module_source == key]
     assert all(plan.nested.paths.get(key) == before.nested.paths.get(key) for key in kept)
 
 

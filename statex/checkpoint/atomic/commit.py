@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from statex.checkpoint.atomic.journal import Journal, claim
-from statex.checkpoint.atomic.moves import Move, Standing, identify
+from statex.checkpoint.atomic.moves import Move, OpenWays, identify
 from statex.checkpoint.atomic.renames import copy_mode, rename_new, sync, sync_folders_of
 from statex.checkpoint.atomic.signals import held_signals
 from statex.checkpoint.atomic.staging import Staged, refusals
@@ -129,7 +129,7 @@ def undo(moves: Iterable[Move]) -> None:
     Raises:
         OSError: what the system says.
     """
-    back = [move for move in moves if move.standing is not Standing.CHANGED]
+    back = [move for move in moves if move.standing is not OpenWays.CHANGED]
     for move in back:
         move.undo()
     sync_folders_of(move.final for move in back)
@@ -141,7 +141,7 @@ def finish(moves: Iterable[Move]) -> None:
     Raises:
         OSError: what the system says.
     """
-    forward = [move for move in moves if move.standing in (Standing.BOTH, Standing.FORWARD)]
+    forward = [move for move in moves if move.standing in (OpenWays.BOTH, OpenWays.FORWARD)]
     for move in forward:
         move.finish()
     sync_folders_of(move.final for move in forward)

@@ -30,7 +30,7 @@ _START = f'{{"statex":{_VERSION},'.encode()
 
 
 @record
-class Entry:
+class JournalEntry:
     """What a journal says: the run and its output; and, once nothing but renames is left, all outputs of the run."""
 
     run: str
@@ -52,7 +52,7 @@ def refuse(path: Path, why: str) -> NoReturn:
     )
 
 
-def encode_head(entry: Entry) -> bytes:
+def encode_head(entry: JournalEntry) -> bytes:
     """Return the first line."""
     return _line(
         {
@@ -102,7 +102,7 @@ def _quote(path: Path) -> str:
     return quote(os.fsencode(path))
 
 
-def decode(path: Path, data: bytes) -> Entry | None:
+def decode(path: Path, data: bytes) -> JournalEntry | None:
     """Return what the journal at a path says; `None` if its first line is not whole.
 
     Raises:
@@ -116,7 +116,7 @@ def decode(path: Path, data: bytes) -> Entry | None:
     head = _Fields(path, parse(first, "it", lambda why: refuse(path, why)), "statex run final temporary")
     if head.number("statex") != _VERSION:
         refuse(path, "another version of statex has written it")
-    entry = Entry(head.text("run"), *head.paths())
+    entry = JournalEntry(head.text("run"), *head.paths())
     _check_place(path, entry.final)
     second, end, more = rest.partition(b"\n")
     if not end:
@@ -124,7 +124,7 @@ def decode(path: Path, data: bytes) -> Entry | None:
     moves = _moves(path, second)
     if more or (entry.final, entry.temporary) not in [(move.final, move.temporary) for move in moves]:
         refuse(path, "its parts contradict each other")
-    return Entry(entry.run, entry.final, entry.temporary, moves)
+    return JournalEntry(entry.run, entry.final, entry.temporary, moves)
 
 
 def _check_place(path: Path, final: Path) -> None:

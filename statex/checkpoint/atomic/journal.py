@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from statex.checkpoint.atomic.entries import LARGEST, Entry, decode, encode_head, encode_moves, refuse
+from statex.checkpoint.atomic.entries import LARGEST, JournalEntry, decode, encode_head, encode_moves, refuse
 from statex.checkpoint.atomic.moves import Move
 from statex.checkpoint.atomic.names import journal_of
 from statex.checkpoint.atomic.renames import write_all
@@ -33,7 +33,7 @@ class Busy(Exception):
 class Journal:
     """A journal that this process holds the lock of."""
 
-    def __init__(self, path: Path, fd: int, entry: Entry | None) -> None:
+    def __init__(self, path: Path, fd: int, entry: JournalEntry | None) -> None:
         self.path = path
         self.entry = entry
         """`None` if nothing has been noted yet."""
@@ -74,7 +74,7 @@ def claim(final: Path, temporary: Path, run: str) -> Journal:
         except FileExistsError:
             _refuse_taken(path, final)
             continue
-        entry = Entry(run, final, temporary)
+        entry = JournalEntry(run, final, temporary)
         journal = Journal(path, fd, entry)
         try:
             _lock_new(fd)
@@ -103,7 +103,7 @@ def _refuse_taken(path: Path, final: Path) -> None:
         )
 
 
-def peek(path: Path) -> Entry | None:
+def peek(path: Path) -> JournalEntry | None:
     """Return what a journal says, without taking its lock; `None` if it is gone, or says nothing yet.
 
     Raises:
@@ -163,7 +163,7 @@ def _open(path: Path) -> int | None:
     refuse(path, f"it has {about.st_size} bytes" if stat.S_ISREG(about.st_mode) else "it is not a regular file")
 
 
-def _read(path: Path, fd: int) -> Entry | None:
+def _read(path: Path, fd: int) -> JournalEntry | None:
     return decode(path, os.pread(fd, LARGEST + 1, 0))
 
 

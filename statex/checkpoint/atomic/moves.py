@@ -62,7 +62,7 @@ def _lines(folder: bytes) -> Iterator[bytes]:
             yield b"\0\n"
 
 
-class Standing(Enum):
+class OpenWays(Enum):
     """Which ways are open to an output whose run was interrupted."""
 
     BOTH = "the new one is there, and what it replaces is as well, or it replaces nothing"
@@ -87,19 +87,19 @@ class Move:
     previous: Identity | None
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> OpenWays:
         """Which ways are open."""
         return self._standing(self._places())
 
-    def _standing(self, places: Mapping[Path, Identity | None]) -> Standing:
+    def _standing(self, places: Mapping[Path, Identity | None]) -> OpenWays:
         has_new, has_old = self.staged in places.values(), self.previous in (None, *places.values())
         if places[self.final] not in (None, self.staged, self.previous):
-            return Standing.CHANGED
+            return OpenWays.CHANGED
         if has_new and has_old:
-            return Standing.BOTH
+            return OpenWays.BOTH
         if has_new and places[self.final] == self.staged:
-            return Standing.FORWARD
-        return Standing.BACK if has_old else Standing.CHANGED
+            return OpenWays.FORWARD
+        return OpenWays.BACK if has_old else OpenWays.CHANGED
 
     @property
     def is_in_place(self) -> bool:
@@ -145,7 +145,7 @@ class Move:
 
     def _bring(self, wanted: Identity) -> None:
         places = self._places()
-        if self._standing(places) is Standing.CHANGED or wanted not in places.values():
+        if self._standing(places) is OpenWays.CHANGED or wanted not in places.values():
             raise FileExistsError(errno.EEXIST, "it has been changed meanwhile", str(self.final))
         there = places.pop(self.final)
         if there == wanted:

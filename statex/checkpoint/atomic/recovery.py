@@ -8,9 +8,9 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from statex.checkpoint.atomic.commit import finish, tidy, undo
-from statex.checkpoint.atomic.entries import Entry, refuse
+from statex.checkpoint.atomic.entries import JournalEntry, refuse
 from statex.checkpoint.atomic.journal import Busy, Journal, peek, take
-from statex.checkpoint.atomic.moves import Move, Standing
+from statex.checkpoint.atomic.moves import Move, OpenWays
 from statex.checkpoint.atomic.names import journal_of, journals_beside
 from statex.checkpoint.atomic.renames import remove, sync
 from statex.checkpoint.atomic.signals import held_signals
@@ -110,19 +110,19 @@ def _settle(own: Journal, taken: Mapping[Path, Journal]) -> list[Recovered]:
     (finish if forward else undo)(ours)
     tidy(ours, ours.values(), once_more=True)
     begun = [j for j in taken.values() if j.entry is not None and j.entry.run == entry.run and not j.entry.moves]
-    changed = tuple(str(move.final) for move, standing in standings.items() if standing is Standing.CHANGED)
-    settled = (str(move.final) for move, standing in standings.items() if standing is not Standing.CHANGED)
+    changed = tuple(str(move.final) for move, standing in standings.items() if standing is OpenWays.CHANGED)
+    settled = (str(move.final) for move, standing in standings.items() if standing is not OpenWays.CHANGED)
     return [Recovered(forward, (*settled, *_forget(begun)), changed)]
 
 
-def _agree(entry: Entry, journal: Journal, move: Move) -> bool:
+def _agree(entry: JournalEntry, journal: Journal, move: Move) -> bool:
     """Say whether the journal of another output tells of the same run: else it is not ours to be touched."""
-    return journal.entry == Entry(entry.run, move.final, move.temporary, entry.moves)
+    return journal.entry == JournalEntry(entry.run, move.final, move.temporary, entry.moves)
 
 
-def _leads_forward(entry: Entry, ours: Mapping[Move, Standing]) -> bool:
+def _leads_forward(entry: JournalEntry, ours: Mapping[Move, OpenWays]) -> bool:
     """Say whether a run is finished; it is undone if an output has been changed, or is not ours and not in place."""
-    if Standing.FORWARD in ours.values():
+    if OpenWays.FORWARD in ours.values():
         return True  # what is replaced goes only when all outputs have their names
     others = [move for move in entry.moves if move not in ours]
     for move in others:
@@ -134,7 +134,7 @@ def _leads_forward(entry: Entry, ours: Mapping[Move, Standing]) -> bool:
                 help=f"mount what that is on; if it is gone for good, and `{entry.final}` is as you want it: "
                 f"rm '{journal_of(entry.final)}'",
             )
-    return set(ours.values()) == {Standing.BOTH} and all(move.is_in_place for move in others)
+    return set(ours.values()) == {OpenWays.BOTH} and all(move.is_in_place for move in others)
 
 
 def _forget(journals: Iterable[Journal]) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ class Blob:
 
 
 @record
-class Run:
+class ByteRun:
     """A run of bytes of a storage of an input."""
 
     stored: Stored
@@ -56,7 +56,7 @@ class Moved(Blob):
 
     __slots__ = ("runs",)
 
-    def __init__(self, runs: Sequence[Run], location: str = "cpu") -> None:
+    def __init__(self, runs: Sequence[ByteRun], location: str = "cpu") -> None:
         self.runs = merged(runs)
         # One alone is what nearly all have.
         self.nbytes = runs[0].nbytes if len(runs) == 1 else sum([run.nbytes for run in runs])
@@ -65,7 +65,7 @@ class Moved(Blob):
     @classmethod
     def whole(cls, stored: Stored) -> Moved:
         """Return all the bytes of a storage."""
-        return cls((Run(stored, 0, stored.extent.nbytes),), stored.location)
+        return cls((ByteRun(stored, 0, stored.extent.nbytes),), stored.location)
 
     @property
     def origin(self) -> int | None:
@@ -86,15 +86,15 @@ class Moved(Blob):
         return crc
 
 
-def merged(runs: Sequence[Run]) -> tuple[Run, ...]:
+def merged(runs: Sequence[ByteRun]) -> tuple[ByteRun, ...]:
     """Return runs with neighbours in one storage made one, and empty ones left out."""
     if len(runs) == 1 and runs[0].nbytes:
         return tuple(runs)
-    found: list[Run] = []
+    found: list[ByteRun] = []
     for run in runs:
         last = found[-1] if found else None
         if last is not None and last.stored is run.stored and last.start + last.nbytes == run.start:
-            found[-1] = Run(run.stored, last.start, last.nbytes + run.nbytes)
+            found[-1] = ByteRun(run.stored, last.start, last.nbytes + run.nbytes)
         elif run.nbytes:
             found.append(run)
     return tuple(found)

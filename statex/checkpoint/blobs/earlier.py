@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from statex.checkpoint.blobs.contents import Run
+from statex.checkpoint.blobs.contents import ByteRun
 from statex.checkpoint.io.input_file import Extent, InputFile, Stored
 
 _Key = tuple[Stored, int, int]
@@ -21,7 +21,7 @@ class Earlier:
         self._noted: dict[_Key, tuple[Path, int]] = {}
         self._files: dict[Path, InputFile] = {}
 
-    def note(self, run: Run, path: Path, position: int) -> None:
+    def note(self, run: ByteRun, path: Path, position: int) -> None:
         """Note where a run stands in the file that is being written."""
         self._noted[_key(run)] = path, position
 
@@ -30,7 +30,7 @@ class Earlier:
         self._places |= self._noted
         self._noted.clear()
 
-    def extent(self, run: Run) -> Extent:
+    def extent(self, run: ByteRun) -> Extent:
         """Return where the bytes of a run can be read."""
         place = self._places.get(_key(run)) if self._places else None
         if place is None:
@@ -48,5 +48,5 @@ class Earlier:
             file.close()
 
 
-def _key(run: Run) -> _Key:
+def _key(run: ByteRun) -> _Key:
     return run.stored, run.start, run.nbytes

@@ -13,7 +13,7 @@ from typing import Any
 from statex.checkpoint.io.crc import crc32
 from statex.checkpoint.io.input_file import Buffer, Stored
 from statex.core.header import TensorInfo
-from statex.core.strides import Atoms, Fill, Part, Tiling
+from statex.core.strides import Atoms, Fill, Tile, Tiling
 
 _BLOCKS = tuple(1 << power for power in range(22, 28))
 """Bytes of a block: as few as still have rows of some length."""
@@ -89,7 +89,7 @@ class Gather:
     @property
     def checked_apart(self) -> list[Stored]:
         """The storages that are read once more, for checksums that are due: of others, all bytes come by together."""
-        due = [stored for stored in self.stored if stored.due]
+        due = [stored for stored in self.stored if stored.unverified]
         blocks = self._blocks() if due else []
         whole = {id(read.source) for block in blocks[:1] for read in _reads(block) if self._is_whole(read)}
         return [stored for stored in due if len(blocks) != 1 or id(stored) not in whole]
@@ -109,13 +109,13 @@ class Gather:
 
     def _loaded(self, block: Tiling) -> Tiling:
         """Return a block over arrays in memory."""
-        parts: list[Part] = []
+        parts: list[Tile] = []
         for read in _reads(block):
             parts += self._read(read)
         for part in block.parts:
             if isinstance(part.source, Fill):
                 assert self._element is not None, "numbers are put in by who knows the dtype"
-                parts.append(Part(part.start, self._array(self._element(part.source.value)), 0, part.dims))
+                parts.append(Tile(part.start, self._array(self._element(part.source.value)), 0, part.dims))
         return Tiling(block.shape, tuple(parts))
 
     def _array(self, data: Any) -> Any:
@@ -123,7 +123,7 @@ class Gather:
 
         return numpy.frombuffer(data, _BITS[self._size])
 
-    def _read(self, read: _Read) -> list[Part]:
+    def _read(self, read: _Read) -> list[Tile]:
         import numpy
 
         stored, size = read.source, self._size
@@ -132,11 +132,11 @@ class Gather:
         step = read.row * size
         for number, start in enumerate(read.starts()):
             file.read_into(base + start * size, data[number * step : (number + 1) * step])
-        if stored.due and self._is_whole(read):
+        if stored.unverified and self._is_whole(read):
             stored.compare(crc32(data))
         array = self._array(data)
         if read.is_dense:
-            return [Part(part.start, array, part.offset - read.first, part.dims) for part in read.parts]
+            return [Tile(part.start, array, part.offset - read.first, part.dims) for part in read.parts]
         (part,) = read.parts
         return [read.compacted(part, array)]
 
@@ -148,7 +148,7 @@ class _Read:
     at a time, from `first` on.
     """
 
-    def __init__(self, source: Stored, parts: Sequence[Part], first: int, outer: Atoms, row: int) -> None:
+    def __init__(self, source: Stored, parts: Sequence[Tile], first: int, outer: Atoms, row: int) -> None:
         self.source = source
         self.parts = parts
         self.first = first
@@ -168,7 +168,7 @@ class _Read:
             starts = [start + index * stride for start in starts for index in range(length)]
         return iter(starts)
 
-    def compacted(self, part: Part, array: Any) -> Part:
+    def compacted(self, part: Tile, array: Any) -> Tile:
         """Return the part over the rows that were read, which now follow one another."""
         steps: dict[int, int] = {}
         step = self.row
@@ -189,12 +189,12 @@ class _Read:
                     near = -near
                 own.append((length, near))
             dims.append(tuple(own))
-        return Part(part.start, array, offset, tuple(dims))
+        return Tile(part.start, array, offset, tuple(dims))
 
 
 def _reads(block: Tiling) -> list[_Read]:
     """Return what is read for a block."""
-    sources: dict[int, list[Part]] = {}
+    sources: dict[int, list[Tile]] = {}
     for part in block.parts:
         if not isinstance(part.source, Fill):
             sources.setdefault(id(part.source), []).append(part)
@@ -209,7 +209,7 @@ def _reads(block: Tiling) -> list[_Read]:
     return found
 
 
-def _rows(part: Part) -> _Read:
+def _rows(part: Tile) -> _Read:
     """Return how a part is read whose elements lie far from one another."""
     first, last = part.extent
     strides = sorted([(abs(stride), length) for stride, length in _steps(part)], reverse=True)
@@ -226,11 +226,11 @@ def _rows(part: Part) -> _Read:
     return _Read(_stored(part), [part], first, tuple(outer), reach)
 
 
-def _steps(part: Part) -> list[tuple[int, int]]:
+def _steps(part: Tile) -> list[tuple[int, int]]:
     return [(stride, length) for atoms in part.dims for length, stride in atoms if stride]
 
 
-def _stored(part: Part) -> Stored:
+def _stored(part: Tile) -> Stored:
     assert isinstance(part.source, Stored)
     return part.source
 
@@ -261,7 +261,7 @@ def _cut(tiling: Tiling, most: int) -> Iterator[Tiling]:
 # --- in memory ------------------------------------------------------------------------------------------------------
 
 
-def _view(part: Part, size: int) -> Any:
+def _view(part: Tile, size: int) -> Any:
     """Return the elements of a part, with a dim for each of its lengths."""
     import numpy
 
@@ -271,7 +271,7 @@ def _view(part: Part, size: int) -> Any:
     return numpy.lib.stride_tricks.as_strided(array[part.offset :], shape, strides, writeable=False)
 
 
-def _box(target: Any, part: Part) -> Any:
+def _box(target: Any, part: Tile) -> Any:
     """Return the place of a part in the result, with a dim for each of its lengths."""
     import numpy
 

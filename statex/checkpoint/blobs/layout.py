@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from statex.checkpoint.blobs.contents import Blob, Made, Moved, OutTensor, Run
+from statex.checkpoint.blobs.contents import Blob, ByteRun, Made, Moved, OutTensor
 from statex.checkpoint.blobs.gather import Gather
 from statex.checkpoint.blobs.walks import leaves, mapped
 from statex.checkpoint.io.input_file import Stored
@@ -42,7 +42,7 @@ def alone(info: TensorInfo) -> OutTensor:
     kind = info.type
     stored: Stored = info.handle  # type: ignore[assignment]
     if info.stride is None or info.is_contiguous:
-        blob: Blob = Moved((Run(stored, info.offset * kind.dtype.itemsize, kind.nbytes),), stored.location)
+        blob: Blob = Moved((ByteRun(stored, info.offset * kind.dtype.itemsize, kind.nbytes),), stored.location)
     else:
         gather = Gather.of(info)
         blob = Made(kind.nbytes, gather.buffers, stored.location, held=gather.held, in_parts=True)
@@ -83,7 +83,7 @@ def _grouped(stored: Stored, infos: list[TensorInfo], whole: bool) -> Iterator[t
             blob = alone(first).blob
             yield from ((info, _tensor(info, blob, 0, contiguous(info.type.shape))) for info in members)
             continue
-        blob = Moved([Run(stored, start, end - start)], stored.location)
+        blob = Moved([ByteRun(stored, start, end - start)], stored.location)
         for info in members:
             offset = info.offset - start // info.type.dtype.itemsize if info.span else 0
             yield info, _tensor(info, blob, offset, info.strides)

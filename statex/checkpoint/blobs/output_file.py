@@ -6,7 +6,7 @@ import os
 from contextlib import nullcontext
 from pathlib import Path
 
-from statex.checkpoint.blobs.contents import Blob, Made, Moved, Run
+from statex.checkpoint.blobs.contents import Blob, ByteRun, Made, Moved
 from statex.checkpoint.blobs.earlier import Earlier
 from statex.checkpoint.blobs.write_plan import Derived, FilePlan
 from statex.checkpoint.io.ahead import ahead
@@ -18,7 +18,7 @@ from statex.core.progress import Watch
 
 _SMALL = SLICE // 4
 """Bytes below which a call of the kernel's copy costs more than to read and write."""
-_WORTH_AHEAD = 1 << 21
+_WORTH_AHEAD = 1 << 19
 """Bytes from which on the parts of a blob are computed in a thread of their own, while those before are written."""
 
 
@@ -112,13 +112,13 @@ class OutputFile:
                 self.write(buffer)
         return value
 
-    def _write_run(self, run: Run, value: int, compute: bool, check: bool) -> int:
+    def _write_run(self, run: ByteRun, value: int, compute: bool, check: bool) -> int:
         """Append a run; return the CRC-32 that `value` goes on to, if it is to be computed."""
         stored, extent = run.stored, run.extent
         if self._earlier is not None:
             extent = self._earlier.extent(run)
             self._earlier.note(run, self.path, self.position)
-        due = check and stored.due
+        due = check and stored.unverified
         if not due and not compute:
             self._copy(extent)
             return 0
@@ -137,7 +137,7 @@ class OutputFile:
         self._copy(extent)
         return 0
 
-    def _note_part(self, run: Run, crc: int) -> None:
+    def _note_part(self, run: ByteRun, crc: int) -> None:
         """Note the CRC-32 of a part of a storage: parts that follow one another make up that of the whole."""
         reach, before = self._parts.get(run.stored, (0, 0))
         if run.start == reach:

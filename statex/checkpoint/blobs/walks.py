@@ -11,13 +11,13 @@ from dataclasses import replace
 from typing import Any
 
 from statex.checkpoint.blobs.contents import OutTensor
-from statex.checkpoint.objects import Call
+from statex.checkpoint.objects import ForeignCall
 from statex.checkpoint.pickle_limits import Budget
 from statex.core.foreign import Foreign
 from statex.core.header import OpaqueInfo, TensorInfo
 
 _TENSORS = {TensorInfo, OutTensor}
-_CONTAINERS = (dict, list, tuple, set, Call, Foreign)
+_CONTAINERS = (dict, list, tuple, set, ForeignCall, Foreign)
 _WITHIN = (*_CONTAINERS, OpaqueInfo)
 
 
@@ -38,7 +38,7 @@ def parts(value: Any) -> list[Any]:
         return [*keys, *value.values(), *own]
     if isinstance(value, list | tuple | set):
         return list(value)
-    if isinstance(value, Call):
+    if isinstance(value, ForeignCall):
         return [*value.arguments, value.state]
     if isinstance(value, Foreign):
         return list(value.parts())
@@ -143,8 +143,8 @@ class _Mapped:
             changed = self._change(value)
             attributes = self._result(value.attributes)
             return replace(changed, attributes=attributes) if type(changed) in _TENSORS else changed
-        if isinstance(value, Call):
-            made: Any = Call(value.function, ())
+        if isinstance(value, ForeignCall):
+            made: Any = ForeignCall(value.function, ())
         elif isinstance(value, Foreign):
             made = Foreign(value.how, value.function)
         else:
@@ -164,7 +164,7 @@ class _Mapped:
             new.extend([self._of(item) for item in old])
         elif isinstance(old, set):
             new.update([self._of(item) for item in old])
-        elif isinstance(old, Call):
+        elif isinstance(old, ForeignCall):
             new.arguments, new.state = self._of(old.arguments), self._of(old.state)
         else:
             new.function, new.arguments = self._of(old.function), self._of(old.arguments)

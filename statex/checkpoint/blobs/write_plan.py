@@ -34,7 +34,7 @@ Content = bytes | Blob | Derived
 
 
 @record
-class Part:
+class FilePart:
     """A run of bytes of a file: where it is, how long, what it is to the format, and the keys of tensors over it.
 
     `offset` is `None` where torch writes the file, which does not say where it puts what.
@@ -55,7 +55,7 @@ class FilePlan:
     """
 
     name: str
-    parts: tuple[Part, ...]
+    parts: tuple[FilePart, ...]
     checksums: bool = False
     is_index: bool = False
 
@@ -104,14 +104,14 @@ class FileLayout:
     """Puts parts one after the other."""
 
     def __init__(self) -> None:
-        self.parts: list[Part] = []
+        self.parts: list[FilePart] = []
         self.position = 0
         """Where the next part will be."""
 
     def add(self, what: str, content: Content, keys: tuple[str, ...] = ()) -> None:
         """Append a part."""
         nbytes = len(content) if isinstance(content, bytes) else content.nbytes
-        self.parts.append(Part(self.position, nbytes, what, keys, content))
+        self.parts.append(FilePart(self.position, nbytes, what, keys, content))
         self.position += nbytes
 
     def file(self, name: str, *, checksums: bool = False, is_index: bool = False) -> FilePlan:
@@ -123,7 +123,7 @@ def unplaced(name: str, tree: Any) -> FilePlan:
     """Return a file of which it is not known where it has the tensors of a tree, each by itself."""
     keys = keys_of(tree)
     blobs = [leaf.blob for leaf in leaves(tree) if isinstance(leaf, OutTensor)]
-    return FilePlan(name, tuple([Part(None, blob.nbytes, "tensor", keys.get(blob, ()), blob) for blob in blobs]))
+    return FilePlan(name, tuple([FilePart(None, blob.nbytes, "tensor", keys.get(blob, ()), blob) for blob in blobs]))
 
 
 def keys_of(tree: Any) -> dict[Blob, tuple[str, ...]]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _HEAD = 512
 
 
-class Found:
+class ProbedFile:
     """A file whose format is to be told: its first bytes, and its directory if it is an archive."""
 
     def __init__(self, path: Path, file: InputFile) -> None:
@@ -85,7 +85,7 @@ class Format:
         """True where a folder can hold a set of its files."""
         return bool(self.stem)
 
-    def sniff(self, found: Found) -> bool:
+    def sniff(self, found: ProbedFile) -> bool:
         """Say whether the content of a file is of this format."""
         return False
 
@@ -93,7 +93,7 @@ class Format:
         """Say whether a folder is a checkpoint of this format."""
         return False
 
-    def open(self, found: Found) -> Reader:
+    def open(self, found: ProbedFile) -> Reader:
         """Return the reader of a file of this format.
 
         Raises:

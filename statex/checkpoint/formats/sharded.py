@@ -17,7 +17,7 @@ from statex.checkpoint.filenames import (
     INDEX,
     KNOWN,
     OF_SETS,
-    Names,
+    FileNames,
     is_index,
     names_of,
     shards_named,
@@ -32,7 +32,7 @@ from statex.diagnostics.codes import files as codes
 from statex.diagnostics.codes import migrations as migration_codes
 
 _USUAL = [usual_names(one) for one in OF_SETS]
-_FOUND = [*_USUAL, *(Names(stem, "", one.ending) for stem in KNOWN for one in _USUAL)]
+_FOUND = [*_USUAL, *(FileNames(stem, "", one.ending) for stem in KNOWN for one in _USUAL)]
 """What a folder is read through, if it is there, in this order; libraries look for these."""
 _LARGEST_INDEX = 256 << 20
 

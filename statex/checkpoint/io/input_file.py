@@ -173,7 +173,7 @@ class Stored:
         return self.extent.nbytes
 
     @property
-    def due(self) -> bool:
+    def unverified(self) -> bool:
         """True where a recorded CRC has not been compared yet."""
         return self.crc is not None and not self.checked
 
@@ -183,7 +183,7 @@ class Stored:
         Raises:
             StatexError: SX604.
         """
-        if self.due:
+        if self.unverified:
             self.compare(self.extent.file.crc32(self.extent.offset, self.extent.nbytes, added))
 
     def compare(self, crc: int) -> None:

@@ -19,7 +19,7 @@ def apply(
         list[str] | None, typer.Argument(metavar="[RULES…] IN OUT", help="Rule files, checkpoint, output.")
     ] = None,
     *,
-    program: options.Program,
+    program: options.ProgramOptions,
     aim: options.Aim,
     writing: options.Writing,
     events: options.ProgressEvents = None,

@@ -27,7 +27,7 @@ def check(
         typer.Argument(metavar="[RULES…] [IN] | RECIPE", help="Rule files and checkpoint, or a recipe."),
     ] = None,
     *,
-    program: options.Program,
+    program: options.ProgramOptions,
     aim: options.Aim,
     running: options.Running,
     saying: options.Saying,

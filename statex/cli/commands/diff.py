@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from statex.cli import options, progress
-from statex.cli.arguments import Argument
+from statex.cli.arguments import CommandArgument
 from statex.cli.groups import grouped
 from statex.cli.output import columns, escape, print_diagnostics, print_json
 from statex.diagnostics.amounts import counted
@@ -59,7 +59,7 @@ def diff(
     from statex.session.compared import compared
     from statex.session.warnings import judged
 
-    program = options.Program(None, definitions, params, inputs, root)
+    program = options.ProgramOptions(None, definitions, params, inputs, root)
     opened = _to_open(first, rules or (), program)
     tolerances = requests.tolerances(tolerance)
     with (
@@ -80,7 +80,7 @@ def diff(
         raise typer.Exit(1)
 
 
-def _to_open(path: Path, rules: Sequence[Path], program: options.Program) -> Callable[[], Session | Bare]:
+def _to_open(path: Path, rules: Sequence[Path], program: options.ProgramOptions) -> Callable[[], Session | Bare]:
     """Return what opens what rules make of a checkpoint, or the checkpoint itself if nothing is to be done to it."""
     from statex.cli import requests
 
@@ -90,7 +90,7 @@ def _to_open(path: Path, rules: Sequence[Path], program: options.Program) -> Cal
         return lambda: Bare(path, requests.root(program.root))
     from statex.session.session import Session
 
-    wanted = requests.request([Argument(str(one)) for one in rules], str(path), program, options.Aim())
+    wanted = requests.request([CommandArgument(str(one)) for one in rules], str(path), program, options.Aim())
     return lambda: Session(wanted)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from statex.cli import options, progress, requests
-from statex.cli.arguments import Argument
+from statex.cli.arguments import CommandArgument
 from statex.cli.groups import grouped
 from statex.cli.migrations import chain_at, say_migrated, say_standing
 from statex.migrating.chain import Chain
@@ -79,7 +79,7 @@ def migrate(
     statex migrate old.pth --status
     statex migrate new "fuse qkv" old.pth new.pth
     """
-    program = options.Program(None, definitions, params, None, root)
+    program = options.ProgramOptions(None, definitions, params, None, root)
     if status:
         _refuse_writing(to, start, writing)
         (source,) = _paths(paths, ["IN"], "beside --status this takes IN")
@@ -99,7 +99,7 @@ def migrate(
 
 def _paths(given: list[str] | None, names: list[str], takes: str) -> list[str]:
     paths = given or []
-    rules = next((path for path in paths if Argument(path).names_rules), None)
+    rules = next((path for path in paths if CommandArgument(path).names_rules), None)
     if rules is not None:
         raise typer.BadParameter(f"`{rules}` is a rule file: it is applied by `statex apply {rules} IN OUT`")
     if paths[:1] == ["new"] and not os.path.lexists("new"):

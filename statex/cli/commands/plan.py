@@ -25,7 +25,7 @@ def plan(
         list[str] | None, typer.Argument(metavar="[RULES…] IN | RECIPE", help="Rule files and checkpoint, or a recipe.")
     ] = None,
     *,
-    program: options.Program,
+    program: options.ProgramOptions,
     aim: options.Aim,
     format: options.Format = None,
     keys: Annotated[

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from statex.cli import options, progress
-from statex.cli.arguments import Argument
+from statex.cli.arguments import CommandArgument
 from statex.cli.groups import grouped
 
 
@@ -41,13 +41,13 @@ def run(
     statex run recipe.yaml
     statex run recipe.yaml -D classes=10 --in main=other.pth --out full=elsewhere/
     """
-    if Argument(recipe).names_rules:
+    if CommandArgument(recipe).names_rules:
         raise typer.BadParameter(f"`{recipe}` is a rule file: it is applied by `statex apply {recipe} IN OUT`")
     from statex.cli.recipes import recipe_request
     from statex.cli.results import say_done
     from statex.session.conversion import carry_out
 
-    program = options.Program(None, definitions, params, inputs, None, include_path)
+    program = options.ProgramOptions(None, definitions, params, inputs, None, include_path)
     wanted = recipe_request(
         recipe, program, running, saying, force=force, skip=if_changed or None, rehash=rehash, dry_run=dry_run
     )

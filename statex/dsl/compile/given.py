@@ -12,7 +12,7 @@ from statex.diagnostics.suggest import did_you_mean, join_words
 from statex.dsl.expressions.parameters import Given, overridden
 from statex.dsl.expressions.scope import Scope
 from statex.dsl.keys.quoting import show_rules
-from statex.dsl.parts import Outside, Part, addresses, short_names, split_name
+from statex.dsl.parts import Outside, ProgramPart, addresses, short_names, split_name
 from statex.dsl.resolve import Resolved
 from statex.dsl.values import UNKNOWN, Value
 from statex.grammar import factory as make
@@ -101,7 +101,7 @@ def _several_files(full: str, span: Span | None, meant: Sequence[str], short: Ma
     )  # fmt: skip
 
 
-def check_with(part: Part) -> None:
+def check_with(part: ProgramPart) -> None:
     """Refuse values that a rule file is given and does not declare.
 
     Raises:

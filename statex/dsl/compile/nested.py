@@ -70,7 +70,7 @@ class Nesting:
         moves: dict[KeyPath, KeyPath | None],
     ) -> KeyPath | Unsettled:  # fmt: skip
         """Return where a key stands that a statement gives something; `moves` takes the containers this makes."""
-        if entry.born == key:
+        if entry.module_source == key:
             return self.original(key)
         taken_over = verb == "copy" and entry.origin is not None and bool(entry.origin.input)
         if not made_of or taken_over:

@@ -17,7 +17,7 @@ from statex.dsl.keys.quoting import show_rules
 from statex.dsl.plan.metadata import Metadata, follow
 from statex.dsl.plan.plan import Plan, Step
 from statex.grammar import factory as make
-from statex.grammar.tree import CaptureKind
+from statex.grammar.tree import CaptureForm
 
 
 def nested_result(
@@ -78,7 +78,7 @@ def _check_apart(
         if path in containers:
             _in_the_way(key, path, paths, entries, steps, root, found)
         passed = list(_passed(path, now)) if now else []
-        original = nesting.original(entry.born) if entry.born is not None else ()
+        original = nesting.original(entry.module_source) if entry.module_source is not None else ()
         before = set(_passed(original, then)) if passed else ()
         for inner in passed:
             if containers[inner] not in before:
@@ -151,8 +151,12 @@ def _born(plan: Plan, path: KeyPath, origin: KeyPath) -> list[tuple[str, str]]:
     """Return the names of keys in a container of the result, with those they had in the one it goes on from."""
     before = _below(plan.header, origin)
     inside = [(key, one) for key, one in plan.nested.paths.items() if is_below(one, path) and key in plan.outputs]
-    pairs = [(joined(one[len(path) :]), plan.outputs[key].born) for key, one in inside]
-    return [(name, before[born]) for name, born in pairs if born is not None and born in before]
+    pairs = [(joined(one[len(path) :]), plan.outputs[key].module_source) for key, one in inside]
+    return [
+        (name, before[module_source])
+        for name, module_source in pairs
+        if module_source is not None and module_source in before
+    ]
 
 
 # --- lists ------------------------------------------------------------------------------------------------------
@@ -202,7 +206,7 @@ def _said(path: KeyPath, odd: str | int) -> str:
 def _odd_list(path: KeyPath, odd: str | int, steps: Sequence[Step], root: str, found: Collector) -> None:
     place = joined((*path, odd))
     taken = [step.span for step in steps for change in step.changes if _touches(change.before, change.after, place)]
-    numbered = make.pattern([f"{joined(path)}." if path else "", make.capture("i", CaptureKind.INT)])
+    numbered = make.pattern([f"{joined(path)}." if path else "", make.capture("i", CaptureForm.INT)])
     closing = f"close the gap after this: {show_rules(make.renumber(numbered))}"
     found.add(
         diagnostic(

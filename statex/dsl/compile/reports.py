@@ -12,7 +12,7 @@ from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import keys as codes
 from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
-from statex.dsl.keys.captures import Bindings
+from statex.dsl.keys.captures import Bindings, is_wildcard, wildcard_number
 from statex.dsl.keys.key_index import KeyIndex
 from statex.dsl.keys.near import near_pattern, with_templates
 from statex.dsl.keys.patterns import Pattern
@@ -189,9 +189,9 @@ def long_key(key: str, span: Span, old: str = "") -> Diagnostic:
 
 
 def _capture(name: str, node: tree.PatternNode) -> str:
-    if not name.startswith("*"):
+    if not is_wildcard(name):
         return name
-    number = int(name[1:])
+    number = wildcard_number(name)
     stars = [piece for piece in node.pieces if isinstance(piece, tree.Star | tree.DoubleStar)]
     several = number <= len(stars) and isinstance(stars[number - 1], tree.DoubleStar)
     return f"wildcard {number}, `{'**' if several else '*'}`,"

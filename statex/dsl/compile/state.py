@@ -23,17 +23,17 @@ class Entry:
     `None` where an error made it unknown. `opaque` is set for an entry that is no tensor.
 
     Two entries with an equal `tie` are one tensor in the result. `origin` is the tensor that this entry still
-    is, moved or not; `None` once it is computed. `born` is the source whose module it follows in `_metadata`, `roots`
-    the tie it had in the input. `step` is the number of the statement that made or moved it, -1 for none.
+    is, moved or not; `None` once it is computed. `module_source` is the source whose module it follows in `_metadata`,
+    `input_tie` the tie it had in the input. `step` is the number of the statement that made or moved it, -1 for none.
     """
 
     tie: Hashable
-    roots: Hashable
+    input_tie: Hashable
     origin: SourceKey | None = None
     info: TensorInfo | None = None
     graph: Graph | None = None
     known: TensorValue | None = None
-    born: str | None = None
+    module_source: str | None = None
     opaque: OpaqueInfo | None = None
     is_parameter: bool = False
     requires_grad: bool = False
@@ -79,7 +79,7 @@ class Entry:
         """Return the entry as moved by a statement."""
         # Spelled out, as `dataclasses.replace` costs several times as much, and renames do this for every key.
         return Entry(
-            self.tie, self.roots, self.origin, self.info, self.graph, self.known, self.born, self.opaque,
+            self.tie, self.input_tie, self.origin, self.info, self.graph, self.known, self.module_source, self.opaque,
             self.is_parameter, self.requires_grad, self.attributes, step,
         )  # fmt: skip
 
@@ -190,7 +190,7 @@ def output_of(entry: Entry, graph: Graph) -> Output:
     return Output(
         graph.inner(entry.known.id) if entry.origin is None and entry.known is not None else None,
         entry.type, entry.tie, entry.origin, entry.opaque, entry.is_parameter, entry.requires_grad, entry.step,
-        entry.born, entry.attributes,
+        entry.module_source, entry.attributes,
     )  # fmt: skip
 
 
@@ -202,13 +202,15 @@ def initial_state(header: Header, graph: Graph, prefix: str = "") -> State:
 
 def source_entry(key: SourceKey, info: TensorInfo | OpaqueInfo, graph: Graph) -> Entry:
     """Return the entry of an input's tensor as it is."""
-    born = key.key if not key.input else None
+    module_source = key.key if not key.input else None
     if isinstance(info, OpaqueInfo):
         tie: Hashable = ("opaque", key)
-        return Entry(tie, tie, key, born=born, opaque=info)
+        return Entry(tie, tie, key, module_source=module_source, opaque=info)
     memory = info.identity
     tie = ("source", key.input, key.member, memory) if memory is not None else key
-    return Entry(tie, tie, key, info, graph, None, born, None, info.is_parameter, info.requires_grad, info.attributes)
+    return Entry(
+        tie, tie, key, info, graph, None, module_source, None, info.is_parameter, info.requires_grad, info.attributes
+    )
 
 
 def computed(entry: Entry, value: TensorValue | None, tie: Hashable, step: int) -> Entry:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from statex.core.dtypes import DType, Kind
 from statex.core.record import record
@@ -14,11 +14,12 @@ from statex.diagnostics.codes import names as codes
 from statex.diagnostics.codes import types as type_codes
 from statex.dsl.expressions.operand_help import Operand, mend
 from statex.dsl.ops import OPERATIONS, bind
-from statex.dsl.ops.base import REQUIRED, ArgKind, Fault, Operation
+from statex.dsl.ops.base import REQUIRED, ArgKind, IndexItem, Operation, OperationError
 from statex.dsl.plan.graph import Graph
 from statex.dsl.values import (
     UNKNOWN,
     PatternValue,
+    Tensors,
     TensorValue,
     Value,
     describe,
@@ -28,8 +29,8 @@ from statex.dsl.values import (
     is_unknown,
 )
 
-Given = tuple[Value, Span]
-"""An argument and where it was written."""
+Given: TypeAlias = "tuple[Value | tuple[IndexItem, ...], Span]"
+"""An argument (of a subscript, its indices) and where it was written."""
 
 _TENSOR_KINDS = (ArgKind.TENSOR, ArgKind.OPERAND)
 
@@ -71,7 +72,8 @@ def call_operation(operation: type[Operation], site: CallSite, graph: Graph) -> 
     operation = _for_several(operation, site)
     leading = operation.leading()
     if leading is not None and leading.kind is not ArgKind.TENSORS:
-        tuples = [given for given in (*site.positional, *site.named.values()) if is_tensors(given[0])]
+        given = (*site.positional, *site.named.values())
+        tuples = [(value, span) for value, span in given if is_tensors(value)]
         if tuples:
             count = _common_length(tuples)
             return tuple(call_operation(operation, _item(site, number), graph) for number in range(count))
@@ -120,7 +122,7 @@ def _for_several(operation: type[Operation], site: CallSite) -> type[Operation]:
     return OPERATIONS[other] if other is not None and several else operation
 
 
-def _common_length(tuples: Sequence[Given]) -> int:
+def _common_length(tuples: Sequence[tuple[Tensors, Span]]) -> int:
     first = len(tuples[0][0])
     for value, span in tuples[1:]:
         if len(value) != first:
@@ -145,8 +147,8 @@ def _typed_call(operation: type[Operation], site: CallSite, graph: Graph) -> Val
         bound = _bound(operation, site)
         _check_known(operation, bound)
         result = operation.infer(**bound)
-    except Fault as fault:
-        _report(operation, site, fault)
+    except OperationError as error:
+        _report(operation, site, error)
     return graph.call(operation.name, bound, result)
 
 
@@ -154,7 +156,7 @@ def _check_known(operation: type[Operation], bound: Mapping[str, Any]) -> None:
     """Refuse tensors whose elements nobody knows here, and dtypes of such results.
 
     Raises:
-        Fault: SX403.
+        OperationError: SX403.
     """
     for name, value in bound.items():
         dtypes = [one.dtype for one in flatten_tensors(value)] if has_tensor(value) else [value]
@@ -163,35 +165,34 @@ def _check_known(operation: type[Operation], bound: Mapping[str, Any]) -> None:
         raw = next((one for one in dtypes if isinstance(one, DType) and one.kind is Kind.RAW), None)
         if raw is not None:
             headline = f"`{operation.name}` is not defined for {raw}, whose tensors are only moved, as bytes"
-            raise Fault(type_codes.DTYPE, headline, name)
+            raise OperationError(type_codes.DTYPE, headline, name)
 
 
 def _bound(operation: type[Operation], site: CallSite) -> dict[str, Any]:
     """Return a value for every parameter of an operation.
 
     Raises:
-        Fault: SX404, SX405.
+        OperationError: SX404, SX405.
     """
     leading = operation.leading()
     positional = [_as_plain(value) for value, _ in site.positional]
     if leading is not None and leading.kind is ArgKind.TENSORS and leading.name not in site.named:
-        tensors = [t for value in positional if has_tensor(value) for t in flatten_tensors(value)]
-        positional = [*tensors, *(value for value in positional if not has_tensor(value))]
+        positional.sort(key=lambda value: not has_tensor(value))
     return bind(operation, positional, {name: _as_plain(value) for name, (value, _) in site.named.items()})
 
 
-def _as_plain(value: Value) -> Any:
+def _as_plain(value: object) -> Any:
     return value.text if isinstance(value, PatternValue) else value
 
 
-def _report(operation: type[Operation], site: CallSite, fault: Fault) -> NoReturn:
+def _report(operation: type[Operation], site: CallSite, error: OperationError) -> NoReturn:
     given = [*site.positional, *site.named.values()]
     operands = [Operand(value, span, operation.name if span == site.name_span else "") for value, span in given]
-    argument = _argument_span(operation, site, fault.argument)
-    place, helps = mend(fault, argument, operands, lambda changed: _has_type(operation, site, changed), site.own)
+    argument = _argument_span(operation, site, error.argument)
+    place, helps = mend(error, argument, operands, lambda changed: _has_type(operation, site, changed), site.own)
     values = dict.fromkeys(f"{_label(span, site)} = {describe(value)}" for value, span in given if has_tensor(value))
     shown = [*values][:_SHOWN] + ([f"and {len(values) - _SHOWN} more"] if len(values) > _SHOWN else [])
-    fail(fault.code, fault.headline, place, values=["   ".join(shown)] if shown else (), help=helps)
+    fail(error.code, error.headline, place, values=["   ".join(shown)] if shown else (), help=helps)
 
 
 def _has_type(operation: type[Operation], site: CallSite, changed: Mapping[int, TensorValue]) -> bool:
@@ -201,7 +202,7 @@ def _has_type(operation: type[Operation], site: CallSite, changed: Mapping[int, 
     named = {name: (changed.get(count + n, v), span) for n, (name, (v, span)) in enumerate(site.named.items())}
     try:
         operation.infer(**_bound(operation, replace(site, positional=positional, named=named)))
-    except Fault:
+    except OperationError:
         return False
     return True
 

@@ -84,5 +84,6 @@ def _fits(dtype: DType, compute: DType) -> bool:
 
 def _cast(value: TensorValue, dtype: DType, span: Span, graph: Graph) -> TensorValue:
     site = CallSite(span, span, [(value, span), (dtype, span)], {}, None, None)
-    found: TensorValue = call_operation(CASTING, site, graph)
+    found = call_operation(CASTING, site, graph)
+    assert isinstance(found, TensorValue), "the cast of a tensor is a tensor"
     return found

@@ -13,14 +13,14 @@ from statex.core.source import Span
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import names as codes
 from statex.dsl.expressions import scalars
-from statex.dsl.expressions.calls import CallSite, call_operation
+from statex.dsl.expressions.calls import CallSite, Given, call_operation
 from statex.dsl.expressions.computing import widened
 from statex.dsl.expressions.queries import OF_PLAIN, ask
 from statex.dsl.expressions.scope import CONSTANTS, CURRENT, QUERY_NAMES, Scope
 from statex.dsl.keys.captures import Bindings
 from statex.dsl.keys.templates import no_current
 from statex.dsl.ops import OPERATIONS, OPERATORS, WORDS, Operation
-from statex.dsl.ops.base import Index, whole
+from statex.dsl.ops.base import Index, IndexItem, whole
 from statex.dsl.plan.graph import Graph
 from statex.dsl.suggestions import unknown_name, unknown_operation
 from statex.dsl.values import (
@@ -253,8 +253,8 @@ class Evaluator:
 
     def _binary(self, node: tree.Binary) -> Value:
         if node.operator in ("and", "or"):
-            left = self._truth(node.left, f"`{node.operator}`")
-            return self._truth(node.right, f"`{node.operator}`") if left is (node.operator == "and") else left
+            first = self._truth(node.left, f"`{node.operator}`")
+            return self._truth(node.right, f"`{node.operator}`") if first is (node.operator == "and") else first
         left, right = self.value(node.left), self.value(node.right)
         if is_unknown(left) or is_unknown(right):
             return UNKNOWN
@@ -305,17 +305,19 @@ class Evaluator:
             values=[describe(value)],
         )
 
-    def _index(self, node: tree.Expr | tree.Slice | tree.Ellipsis) -> Value:
+    def _index(self, node: tree.Expr | tree.Slice | tree.Ellipsis) -> IndexItem:
         if isinstance(node, tree.Ellipsis):
             return Ellipsis
         if isinstance(node, tree.Slice):
             return Index(self._bound(node.start), self._bound(node.stop), self._bound(node.step))
         value = _whole(self.plain(node, "an index"))
-        items = value if isinstance(value, tuple) else (value,)
         _check_known(value)
-        if value is not None and not all(type(item) is int for item in items):
+        if value is None or type(value) is int:
+            return value
+        ints = tuple(item for item in value if type(item) is int) if isinstance(value, tuple) else ()
+        if not isinstance(value, tuple) or len(ints) < len(value):
             fail(codes.WRONG_KIND, f"an index is an int, a slice or a list of ints, not {kind_of(value)}", node.span)
-        return value
+        return ints
 
     def _bound(self, node: tree.Expr | None) -> int | None:
         value = None if node is None else whole(self.plain(node, "a slice"))
@@ -325,12 +327,12 @@ class Evaluator:
         _check_known(value)
         fail(codes.WRONG_KIND, f"the bounds of a slice are ints, not {kind_of(value)}", node.span)
 
-    def _apply(self, operation: type[Operation], span: Span, operands: list[tuple[Value, Span]]) -> Value:
+    def _apply(self, operation: type[Operation], span: Span, operands: list[Given]) -> Value:
         site = CallSite(operands[0][1].to(operands[-1][1]), span, operands, {}, None, None, self._own)
         return call_operation(operation, site, self.world.graph)
 
 
-def _pick(value: tuple[Value, ...] | str, index: Value, node: tree.Subscript) -> Value:
+def _pick(value: tuple[Value, ...] | str, index: IndexItem, node: tree.Subscript) -> Value:
     if isinstance(index, Index):
         return value[index.start : index.stop : index.step]
     if type(index) is int and -len(value) <= index < len(value):

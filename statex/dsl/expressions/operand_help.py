@@ -11,8 +11,8 @@ from statex.core.record import record
 from statex.core.source import Span
 from statex.diagnostics.codes import types as codes
 from statex.dsl.ops import TURNING
-from statex.dsl.ops.base import Fault
-from statex.dsl.values import TensorValue, Value, flatten_tensors, has_tensor
+from statex.dsl.ops.base import OperationError
+from statex.dsl.values import TensorValue, flatten_tensors, has_tensor
 
 _WIDE = (BY_NAME["float32"], BY_NAME["float64"])
 _KINDS = (Kind.BOOL, Kind.INT, Kind.FLOAT, Kind.COMPLEX)
@@ -23,7 +23,7 @@ _KINDS = (Kind.BOOL, Kind.INT, Kind.FLOAT, Kind.COMPLEX)
 class Operand:
     """A tensor, or several, that a call was given; `stage` is the name of the operation where none is written."""
 
-    value: Value
+    value: object
     span: Span
     stage: str = ""
 
@@ -53,34 +53,34 @@ Fits = Callable[[Mapping[int, TensorValue]], bool]
 
 
 def mend(
-    fault: Fault, place: Span, operands: Sequence[Operand], fits: Fits, own: DType | None
+    error: OperationError, place: Span, operands: Sequence[Operand], fits: Fits, own: DType | None
 ) -> tuple[Span, Sequence[str]]:
-    """Return the operand to change and what to write instead; what the fault itself has, where that is not known.
+    """Return the operand to change and what to write instead; what the error itself has, where that is not known.
 
     `place` is the argument at fault, `own` the dtype of the key that a statement gives a value to, if it could compute
     in a wider one.
     """
-    at, helps = _around(fault, operands, fits, own)
-    if helps or not fault.help:
+    at, helps = _around(error, operands, fits, own)
+    if helps or not error.help:
         return at or place, helps
-    cast = _CAST_FIRST.search(fault.help)
+    cast = _CAST_FIRST.search(error.help)
     tensors = [one for one in operands if has_tensor(one.value)]
     meant = next((one for one in tensors if one.span == place), tensors[0] if tensors else None)
     written = meant.cast(BY_NAME[cast.group(1)]) if cast is not None and meant is not None else None
     if meant is None or cast is None or written is None:
-        return place, [fault.help]
-    return meant.span, [fault.help.replace(cast.group(), f"`{written}`")]
+        return place, [error.help]
+    return meant.span, [error.help.replace(cast.group(), f"`{written}`")]
 
 
 _CAST_FIRST = re.compile(r"`cast\((\w+)\) \| …`")
 
 
 def _around(
-    fault: Fault, operands: Sequence[Operand], fits: Fits, own: DType | None
+    error: OperationError, operands: Sequence[Operand], fits: Fits, own: DType | None
 ) -> tuple[Span | None, Sequence[str]]:
-    if fault.code is codes.MIXED:
+    if error.code is codes.MIXED:
         return _cast(operands, fits, own)
-    if fault.code is codes.SHAPE:
+    if error.code is codes.SHAPE:
         for number in _turnable(operands):
             written = operands[number].turned()
             if written is not None and fits({number: _turned(operands[number].value)}):
@@ -109,7 +109,7 @@ def _cast(operands: Sequence[Operand], fits: Fits, own: DType | None) -> tuple[S
     return one.span, [f"write `{written}`" if written is not None else f"cast it first: `cast(it, {wide})`"]
 
 
-def _tensors(value: Value) -> list[TensorValue]:
+def _tensors(value: object) -> list[TensorValue]:
     return list(flatten_tensors(value)) if has_tensor(value) else []
 
 
@@ -129,6 +129,6 @@ def _turnable(operands: Sequence[Operand]) -> list[int]:
     return sorted(matrices, key=lambda n: (bool(operands[n].stage) or operands[n].span.text == "it", -n))
 
 
-def _turned(value: Value) -> TensorValue:
+def _turned(value: object) -> TensorValue:
     assert isinstance(value, TensorValue)
     return replace(value, shape=value.shape[::-1])

@@ -185,11 +185,13 @@ def from_python(value: Any) -> Value:
     if isinstance(value, Mapping):
         return {str(key): from_python(item) for key, item in value.items()}
     if type(value).__module__ == "numpy" and hasattr(value, "item") and value.shape == ():
-        return value.item()
+        scalar: Value = value.item()
+        return scalar
     name = str(value)
     if not isinstance(value, str) and name.startswith("torch.") and name.removeprefix("torch.") in BY_NAME:
         return BY_NAME[name.removeprefix("torch.")]
-    return value
+    found: Value = value  # of what is none, `type_of` knows no type, and nothing declared takes it
+    return found
 
 
 def to_python(value: Value) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 import regex
 
@@ -20,7 +20,7 @@ from statex.dsl.ops.base import whole
 from statex.dsl.values import UNKNOWN, TensorValue, Value, describe, is_tensors, kind_of
 
 
-class Values(Protocol):
+class PlainValues(Protocol):
     """Where plain values of a nested checkpoint come from, and the texts beside its tensors."""
 
     def value_at(self, path: Address, span: Span) -> Value:
@@ -34,7 +34,7 @@ OF_PLAIN = frozenset(["value", "metadata", "lookup", "lookup_regex", "isqrt"])
 """The questions that are asked of plain values, and not of a tensor."""
 
 
-def ask(name: str, arguments: Sequence[Value], span: Span, values: Values, asked: Span | None = None) -> Value:
+def ask(name: str, arguments: Sequence[Value], span: Span, values: PlainValues, asked: Span | None = None) -> Value:
     """Return the answer to a question; its first argument is what is asked about, and `asked` where it is written.
 
     Raises:
@@ -102,12 +102,12 @@ def _isqrt(arguments: Sequence[Value], span: Span) -> int:
 
 def _lookup(name: str, arguments: Sequence[Value], span: Span) -> Value:
     arguments = [{} if arguments[:1] == [None] else arguments[0], *arguments[1:]] if arguments else arguments
-    if not 2 <= len(arguments) <= 3 or not isinstance(arguments[0], Mapping) or not isinstance(arguments[1], str):
+    table, text = arguments[:2] if 2 <= len(arguments) <= 3 else (None, None)
+    if not isinstance(table, Mapping) or not isinstance(text, str):
         shown = [", ".join(kind_of(value) for value in arguments)] if arguments else []
         fail(codes.WRONG_KIND, f"`{name}` takes a dict, a text to look up, and perhaps a default", span, values=shown)
-    table, text = arguments[:2]
     key = text if name == "lookup" else _matching(table, text, span)
-    if key in table:
+    if key is not None and key in table:
         return table[key]
     if len(arguments) == 3:
         return arguments[2]
@@ -138,35 +138,36 @@ def _matching(table: Mapping[str, Value], text: str, span: Span) -> str | None:
     return None
 
 
-def _value(arguments: Sequence[Value], span: Span, values: Values) -> Value:
-    if not 1 <= len(arguments) <= 2 or not _is_path(arguments[0]):
+def _value(arguments: Sequence[Value], span: Span, values: PlainValues) -> Value:
+    path = arguments[0] if 1 <= len(arguments) <= 2 else None
+    if not _is_path(path):
         fail(
             codes.WRONG_KIND,
             "`value` takes the path of a plain value, as dotted text or as a list of keys, and perhaps a default",
             span,
         )
     try:
-        found = values.value_at(arguments[0], span)
+        found = values.value_at(path, span)
     except KeyError:
         if len(arguments) == 2:
             return arguments[1]
-        path = arguments[0] if isinstance(arguments[0], str) else as_list(arguments[0])
+        shown = path if isinstance(path, str) else as_list(path)
         fail(
             codes.VALUE_MISSING,
-            f"the checkpoint has no plain value at `{path}`",
+            f"the checkpoint has no plain value at `{shown}`",
             span,
-            help=f"give a default: `value({in_rules(path)}, 0)`",
+            help=f"give a default: `value({in_rules(shown)}, 0)`",
         )
     return bounded(found, span)
 
 
-def _is_path(value: Value) -> bool:
+def _is_path(value: Value) -> TypeGuard[str | tuple[str | int, ...]]:
     return isinstance(value, str) or (
         isinstance(value, tuple) and bool(value) and all(isinstance(one, str) or type(one) is int for one in value)
     )
 
 
-def _text(arguments: Sequence[Value], span: Span, values: Values) -> Value:
+def _text(arguments: Sequence[Value], span: Span, values: PlainValues) -> Value:
     if not 1 <= len(arguments) <= 2 or not isinstance(arguments[0], str):
         fail(codes.WRONG_KIND, "`metadata` takes the name of a text, and perhaps a default", span)
     try:

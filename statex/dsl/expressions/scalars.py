@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 from statex.core.dtypes import DType
 from statex.core.source import Span
@@ -31,7 +31,7 @@ _ORDER: Mapping[str, Callable[[Any, Any], bool]] = {
 }
 
 
-def is_number(value: Value) -> bool:
+def is_number(value: object) -> TypeGuard[int | float]:
     """True for ints and floats; a bool is no number here."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -42,8 +42,7 @@ def bounded(value: Value, span: Span) -> Value:
     Raises:
         StatexError: SX217 for ints of more than 64 bits.
     """
-    items = value.values() if isinstance(value, Mapping) else value
-    for item in items if isinstance(value, tuple | Mapping) else ():
+    for item in value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple) else ():
         bounded(item, span)
     if isinstance(value, int) and not -_LIMIT <= value < _LIMIT:
         fail(codes.NUMBER_RANGE, "the number has more than 64 bits", span)
@@ -87,7 +86,7 @@ def negative(value: Value, span: Span) -> Value:
     fail(codes.WRONG_KIND, f"`-` needs a number or a tensor, not {kind_of(value)}", span, values=[describe(value)])
 
 
-def called(function: Callable[[float], float], value: Value, span: Span) -> float:
+def called(function: Callable[[float], float], value: float, span: Span) -> float:
     """Return what a function makes of a number.
 
     Raises:

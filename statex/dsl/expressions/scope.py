@@ -51,7 +51,7 @@ def taken_by_language(name: str) -> str | None:
 
 
 @dataclass(slots=True)
-class Definition:
+class DefinedValue:
     """A name's value, and where it was defined."""
 
     value: Value
@@ -76,7 +76,7 @@ class Scope:
     """The folder an `include` is relative to."""
     used_at: tuple[Span, ...] = ()
     """Where the macros and includes that led here are used, outermost first."""
-    values: dict[str, Definition] = field(default_factory=dict)
+    values: dict[str, DefinedValue] = field(default_factory=dict)
     macros: dict[str, MacroDefinition] = field(default_factory=dict)
     patterns: dict[tuple[PatternNode, bool], Pattern] = field(default_factory=dict, repr=False)
     """The patterns compiled with the names here, each whether below the prefix or not."""
@@ -96,7 +96,7 @@ class Scope:
             yield scope
             scope = scope.parent
 
-    def find(self, name: str) -> Definition | None:
+    def find(self, name: str) -> DefinedValue | None:
         """Return the definition of a value, or `None`."""
         return next((s.values[name] for s in self.chain() if name in s.values), None)
 
@@ -133,7 +133,7 @@ class Scope:
                 name.span,
                 help=f"choose another name, such as `{name.name}_`",
             )
-        self.values[name.name] = Definition(value, name.span)
+        self.values[name.name] = DefinedValue(value, name.span)
 
     def splice(self, piece: Splice) -> str | int | PatternNode:
         """Return what stands for `{$name}` in a pattern.

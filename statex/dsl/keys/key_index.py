@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import count, islice
 
 from statex.core.record import record
-from statex.dsl.keys.captures import Bindings
+from statex.dsl.keys.captures import Bindings, is_named
 from statex.dsl.keys.matching import Element, Literal, Many, Mixed, segment_test
 from statex.dsl.keys.patterns import Pattern
 from statex.dsl.keys.regex_matching import OneWay
@@ -14,7 +14,7 @@ from statex.grammar.tree import PatternKind
 
 
 @record
-class Found:
+class KeyMatch:
     """A key that a pattern matches, its captures, and a second reading where there is one."""
 
     key: str
@@ -158,12 +158,12 @@ class KeyIndex:
                 _put(self._trie, key)
         return self._trie
 
-    def find(self, pattern: Pattern, *, ambiguous_stars: bool = False) -> list[Found]:
+    def find(self, pattern: Pattern, *, ambiguous_stars: bool = False) -> list[KeyMatch]:
         """Return what a pattern matches; `other` is a second reading of a key (in its `*`s too, if asked)."""
         one = self._expression(pattern)
         if one is not None:
             texts = [(key, one.read(key)) for key in self._ranks]
-            return [Found(key, pattern.bound(read), None) for key, read in texts if read is not None]
+            return [KeyMatch(key, pattern.bound(read), None) for key, read in texts if read is not None]
         found = []
         candidates = self._candidates(pattern)
         # The ranks are a dict in the order of the ranks.
@@ -171,7 +171,7 @@ class KeyIndex:
         for key in ordered:
             read = pattern.readings(key, stars=ambiguous_stars)
             if read:
-                found.append(Found(key, read[0], read[1] if len(read) > 1 else None))
+                found.append(KeyMatch(key, read[0], read[1] if len(read) > 1 else None))
         return found
 
     def _expression(self, pattern: Pattern) -> OneWay | None:
@@ -266,12 +266,12 @@ def show_element(element: Element, pattern: Pattern) -> str:
     if isinstance(element, Literal):
         return element.text
     if isinstance(element, Many):
-        return "**" if element.name is None or element.name[0] in "*%" else f"{{{element.name}:**}}"
+        return "**" if element.name is None or not is_named(element.name) else f"{{{element.name}:**}}"
     shown = []
     for atom in element.atoms:
         if isinstance(atom, str):
             shown.append(atom)
-        elif atom.name is None or atom.name[0] in "*%":
+        elif atom.name is None or not is_named(atom.name):
             shown.append("*" if not atom.choices else f"{{_:{'|'.join(atom.choices)}}}")
         else:
             kind = pattern.captures.get(atom.name)

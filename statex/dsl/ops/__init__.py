@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from statex.dsl.ops import arithmetic, combining, constructors, indexing, layout, rearranging, reducing, resizing
 from statex.dsl.ops.base import Operation
 from statex.dsl.ops.binding import bind
-from statex.dsl.ops.questions import QUERIES, Query
+from statex.dsl.ops.questions import QUERIES, Question
 
 _ALL: tuple[type[Operation], ...] = (
     constructors.Zeros, constructors.Ones, constructors.Full, constructors.ZerosLike, constructors.OnesLike,
@@ -37,5 +37,5 @@ WORDS: frozenset[str] = frozenset(
 """The bare words that are arguments: `bicubic`, `reflect`."""
 
 __all__ = [
-    "CASTING", "OPERATIONS", "OPERATORS", "QUERIES", "TURNING", "UNSTACKING", "WORDS", "Operation", "Query", "bind",
+    "CASTING", "OPERATIONS", "OPERATORS", "QUERIES", "TURNING", "UNSTACKING", "WORDS", "Operation", "Question", "bind",
 ]  # fmt: skip

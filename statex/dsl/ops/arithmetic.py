@@ -13,7 +13,7 @@ from statex.core.header import TensorType
 from statex.core.strides import Tiling
 from statex.diagnostics.codes import types as codes
 from statex.diagnostics.torch_dtypes import torch_dtype
-from statex.dsl.ops.base import Aliasing, ArgKind, Fault, Inverse, Operation, Parameter, no_scratch
+from statex.dsl.ops.base import Aliasing, ArgKind, Inverse, Operation, OperationError, Parameter, no_scratch
 from statex.dsl.ops.typing import broadcast, computable, fillable, one_dtype, sized
 
 Operand = TensorType | int | float
@@ -26,7 +26,7 @@ def _operands(x: Operand, y: Operand, what: str, kinds: str) -> TensorType:
     """Return dtype and shape of an elementwise operation, without promotion."""
     tensors = [t for t in (x, y) if isinstance(t, TensorType)]
     if not tensors:
-        raise Fault(codes.ARGUMENTS, f"`{what}` needs a tensor", "x")
+        raise OperationError(codes.ARGUMENTS, f"`{what}` needs a tensor", "x")
     for name, operand in (("x", x), ("y", y)):
         if isinstance(operand, TensorType):
             computable(operand, what, kinds=kinds, argument=name)
@@ -41,18 +41,20 @@ def _operands(x: Operand, y: Operand, what: str, kinds: str) -> TensorType:
 def _check_scalar(value: float, dtype: DType, argument: str) -> None:
     whole = dtype.kind in (Kind.INT, Kind.BOOL)
     if whole and isinstance(value, float):
-        raise Fault(
+        raise OperationError(
             codes.DTYPE, f"{value} would turn {dtype} into floats", argument, help="cast first: `cast(f32) | …`"
         )
     if whole and dtype.kind is not Kind.INT:
-        raise Fault(codes.DTYPE, f"{value} with bool would make ints of it", argument, help="cast first: `cast(i64)`")
+        raise OperationError(
+            codes.DTYPE, f"{value} with bool would make ints of it", argument, help="cast first: `cast(i64)`"
+        )
     if whole:
         fillable(dtype, value, argument)
 
 
 def _check_divisors(y: Any) -> None:
     if not y.is_floating_point() and not y.is_meta and bool((y == 0).any()):
-        raise Fault(codes.VALUE, "a division of ints by zero", "y")
+        raise OperationError(codes.VALUE, "a division of ints by zero", "y")
 
 
 _ROUNDED_DOWN = ("floor_divide", "remainder")
@@ -125,7 +127,7 @@ def _by_numpy(function: str | None, *names: str) -> Any:
 
 def _no_int_division(x: Operand, y: Operand, result: TensorType) -> None:
     if result.dtype.kind is Kind.INT:
-        raise Fault(
+        raise OperationError(
             codes.DTYPE,
             f"division would turn {result.dtype} into floats",
             "x",
@@ -135,14 +137,14 @@ def _no_int_division(x: Operand, y: Operand, result: TensorType) -> None:
 
 def _no_int_zero(x: Operand, y: Operand, result: TensorType) -> None:
     if y == 0 and result.dtype.kind is Kind.INT:
-        raise Fault(codes.VALUE, "a division of ints by zero", "y")
+        raise OperationError(codes.VALUE, "a division of ints by zero", "y")
 
 
 def _a_power(x: Operand, y: Operand, result: TensorType) -> None:
     if isinstance(y, TensorType):
         return
     if result.dtype.kind is Kind.INT and y < 0:
-        raise Fault(codes.VALUE, f"ints have no power of {y}", "y", help="cast first: `cast(f32) | …`")
+        raise OperationError(codes.VALUE, f"ints have no power of {y}", "y", help="cast first: `cast(f32) | …`")
     if result.dtype.name in ("float16", "bfloat16"):
         fillable(result.dtype, y, "y")
 
@@ -300,7 +302,7 @@ class Clamp(Operation):
     def infer(x: TensorType, min: float | None, max: float | None) -> TensorType:
         computable(x, "clamp", argument="x")
         if min is None and max is None:
-            raise Fault(codes.ARGUMENTS, "`clamp` needs `min` or `max`", "min")
+            raise OperationError(codes.ARGUMENTS, "`clamp` needs `min` or `max`", "min")
         for name, value in (("min", min), ("max", max)):
             if value is not None:
                 _check_scalar(value, x.dtype, name)
@@ -337,12 +339,12 @@ class MatMul(Operation):
         for name, operand in (("x", x), ("y", y)):
             computable(operand, "matmul", kinds=_ALL, argument=name)
             if not operand.ndim:
-                raise Fault(codes.SHAPE, "`@` needs tensors of at least one dimension", name)
+                raise OperationError(codes.SHAPE, "`@` needs tensors of at least one dimension", name)
         dtype = one_dtype((x, y), "y")
         left = x.shape if x.ndim > 1 else (1, *x.shape)
         right = y.shape if y.ndim > 1 else (*y.shape, 1)
         if left[-1] != right[-2]:
-            raise Fault(codes.SHAPE, f"`@` of {x} and {y}: {left[-1]} columns meet {right[-2]} rows", "y")
+            raise OperationError(codes.SHAPE, f"`@` of {x} and {y}: {left[-1]} columns meet {right[-2]} rows", "y")
         shape = [*broadcast(left[:-2], right[:-2], "y"), left[-2], right[-1]]
         if y.ndim == 1:
             del shape[-1]
@@ -388,13 +390,19 @@ class Cast(Operation):
     @staticmethod
     def infer(x: TensorType, dtype: DType) -> TensorType:
         if x.dtype.block is not None and dtype.kind is not Kind.FLOAT:
-            raise Fault(codes.DTYPE, f"a cast from {x.dtype} to {dtype} is not defined", "dtype", help="by way of f32")
+            raise OperationError(
+                codes.DTYPE, f"a cast from {x.dtype} to {dtype} is not defined", "dtype", help="by way of f32"
+            )
         if Kind.QUANTIZED in (x.dtype.kind, dtype.kind):
-            raise Fault(codes.DTYPE, f"a cast from {x.dtype} to {dtype} is not defined", "dtype")
+            raise OperationError(codes.DTYPE, f"a cast from {x.dtype} to {dtype} is not defined", "dtype")
         if x.dtype.kind is Kind.COMPLEX and dtype.kind is not Kind.COMPLEX:
-            raise Fault(codes.DTYPE, f"a cast from {x.dtype} to {dtype} would lose the imaginary part", "dtype")
+            raise OperationError(
+                codes.DTYPE, f"a cast from {x.dtype} to {dtype} would lose the imaginary part", "dtype"
+            )
         if dtype.name == "float8_e8m0fnu" and x.dtype.kind is not Kind.FLOAT:
-            raise Fault(codes.DTYPE, f"a cast from {x.dtype} to {dtype} is not defined", "dtype", help="by way of f32")
+            raise OperationError(
+                codes.DTYPE, f"a cast from {x.dtype} to {dtype} is not defined", "dtype", help="by way of f32"
+            )
         return TensorType(dtype, x.shape)
 
     @staticmethod

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import Any, ClassVar, Final
+from types import EllipsisType
+from typing import Any, ClassVar, Final, TypeAlias
 
 from statex.core.header import TensorType
 from statex.core.record import record
@@ -54,7 +55,7 @@ class Parameter:
     """True where `none` may be given besides the kind's own values."""
 
 
-class Fault(Exception):
+class OperationError(Exception):
     """Arguments an operation cannot take: the code, what is wrong, the argument at fault, and what to write instead."""
 
     def __init__(self, code: Code, headline: str, argument: str | None = None, help: str = "") -> None:
@@ -67,11 +68,15 @@ class Fault(Exception):
 
 @record
 class Index:
-    """A slice in a subscript; the other indices are ints, tuples of ints, `None` and `Ellipsis`."""
+    """A slice in a subscript."""
 
     start: int | None
     stop: int | None
     step: int | None
+
+
+IndexItem: TypeAlias = int | tuple[int, ...] | Index | EllipsisType | None
+"""What stands between the commas of a subscript."""
 
 
 @record
@@ -103,9 +108,10 @@ class Operation:
     """One operation. The docstring of a class is its documentation: one sentence, then details.
 
     `infer` is the type rule: called with every parameter by name, a `TensorType` (or a tuple of them for `TENSORS`)
-    where execution has tensors; it raises `Fault`. `run` gets the torch module, then the same names with tensors; it
-    raises `Fault` for numbers in them that the operation cannot take. `invert`, if there is one, gets the names too
-    (types for tensors) and returns how to undo the call to the bit, or `None` if these arguments cannot be undone.
+    where execution has tensors; it raises `OperationError`. `run` gets the torch module, then the same names with
+    tensors; it raises `OperationError` for numbers in them that the operation cannot take.
+    `invert`, if there is one, gets the names too (types for tensors) and returns how to undo the call to the bit,
+    or `None` if these arguments cannot be undone.
     """
 
     name: ClassVar[str]

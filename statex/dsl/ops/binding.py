@@ -9,7 +9,7 @@ from statex.core.dtypes import BY_NAME, DType
 from statex.core.header import TensorType
 from statex.diagnostics.codes import types as codes
 from statex.diagnostics.suggest import did_you_mean
-from statex.dsl.ops.base import REQUIRED, ArgKind, Fault, Operation, Parameter, show_value, whole
+from statex.dsl.ops.base import REQUIRED, ArgKind, Operation, OperationError, Parameter, show_value, whole
 
 _KIND_NAMES = {
     ArgKind.TENSOR: "a tensor",
@@ -31,7 +31,7 @@ def bind(operation: type[Operation], positional: Sequence[Any], named: Mapping[s
     """Return a value for every parameter of an operation; tensors are `TensorType`, lists become tuples.
 
     Raises:
-        Fault: SX404 for an unknown name, SX405 for missing, surplus and wrong arguments.
+        OperationError: SX404 for an unknown name, SX405 for missing, surplus and wrong arguments.
     """
     bound: dict[str, Any] = {}
     rest = list(positional)
@@ -43,13 +43,13 @@ def bind(operation: type[Operation], positional: Sequence[Any], named: Mapping[s
         elif rest and not parameter.keyword_only:
             bound[parameter.name] = _take(operation, number, rest)
         elif parameter.default is REQUIRED:
-            raise Fault(
+            raise OperationError(
                 codes.ARGUMENTS, f"`{operation.name}` lacks `{parameter.name}`", None, help=operation.signature()
             )
         else:
             bound[parameter.name] = parameter.default
     if rest:
-        raise Fault(
+        raise OperationError(
             codes.ARGUMENTS, f"`{operation.name}` takes fewer arguments than these", None, help=operation.signature()
         )
     _check_names(operation, positional, named)
@@ -63,7 +63,7 @@ def _check_names(operation: type[Operation], positional: Sequence[Any], named: M
     for name in named:
         if name not in names:
             near = did_you_mean(name, names)
-            raise Fault(
+            raise OperationError(
                 codes.UNKNOWN_ARGUMENT,
                 f"`{operation.name}` has no argument `{name}`",
                 name,
@@ -77,7 +77,7 @@ def _axes(operation: type[Operation], parameter: Parameter, named: Mapping[str, 
     axes = {name: whole(value) for name, value in axes.items()}
     for name, value in axes.items():
         if type(value) is not int or value < 0:
-            raise Fault(
+            raise OperationError(
                 codes.ARGUMENTS,
                 f"the length of the axis `{name}` is an int of 0 or more, and not {show_value(value)}",
                 name,
@@ -116,14 +116,14 @@ def _checked(operation: type[Operation], parameter: Parameter, value: Any) -> An
     what = _KIND_NAMES[parameter.kind]
     if parameter.kind is ArgKind.WORD:
         near = did_you_mean(str(value), parameter.choices)
-        raise Fault(
+        raise OperationError(
             codes.ARGUMENTS,
             f"`{parameter.name}` of `{operation.name}` is one of {', '.join(parameter.choices)}",
             parameter.name,
             help=f"did you mean `{near[0]}`?" if near else "",
         )
     odd = next((i for i in _flat(value) if isinstance(i, float)), None) if parameter.kind is ArgKind.INTS else None
-    raise Fault(
+    raise OperationError(
         codes.ARGUMENTS,
         f"`{parameter.name}` of `{operation.name}` takes {what}, and "
         + (f"this is {_kind(value)}" if odd is None else f"{odd} is not a whole number"),

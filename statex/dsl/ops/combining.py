@@ -10,7 +10,7 @@ from typing import Any
 from statex.core.header import TensorType
 from statex.core.strides import Tiling, joined, stacked
 from statex.diagnostics.codes import types as codes
-from statex.dsl.ops.base import Aliasing, ArgKind, Fault, Inverse, Operation, Parameter, no_scratch
+from statex.dsl.ops.base import Aliasing, ArgKind, Inverse, Operation, OperationError, Parameter, no_scratch
 from statex.dsl.ops.typing import computable, dim_of, flat_pieces, not_empty_dim, one_dtype, sized
 
 _X = Parameter("x", ArgKind.TENSOR)
@@ -34,9 +34,9 @@ class Chunk(Operation):
     def infer(x: TensorType, chunks: int, dim: int) -> tuple[TensorType, ...]:
         at = not_empty_dim(x, dim)
         if chunks < 1:
-            raise Fault(codes.VALUE, "there is at least one chunk", "chunks")
+            raise OperationError(codes.VALUE, "there is at least one chunk", "chunks")
         if x.shape[at] % chunks or (not x.shape[at] and chunks > 1):
-            raise Fault(
+            raise OperationError(
                 codes.UNEVEN,
                 f"cannot split dim {dim} (length {x.shape[at]}) into {chunks} equal chunks",
                 "chunks",
@@ -72,7 +72,9 @@ class Sections(Operation):
     def infer(x: TensorType, sizes: tuple[int, ...], dim: int) -> tuple[TensorType, ...]:
         at = not_empty_dim(x, dim)
         if not sizes or any(size < 0 for size in sizes) or sum(sizes) != x.shape[at]:
-            raise Fault(codes.UNEVEN, f"dim {dim} has length {x.shape[at]}, and the sizes sum to {sum(sizes)}", "sizes")
+            raise OperationError(
+                codes.UNEVEN, f"dim {dim} has length {x.shape[at]}, and the sizes sum to {sum(sizes)}", "sizes"
+            )
         return tuple(TensorType(x.dtype, (*x.shape[:at], size, *x.shape[at + 1 :])) for size in sizes)
 
     @staticmethod
@@ -102,7 +104,7 @@ class Unstack(Operation):
     def infer(x: TensorType, dim: int) -> tuple[TensorType, ...]:
         at = not_empty_dim(x, dim)
         if not x.shape[at]:
-            raise Fault(codes.VALUE, f"dim {dim} of {x} has length 0: there are no pieces", "dim")
+            raise OperationError(codes.VALUE, f"dim {dim} of {x} has length 0: there are no pieces", "dim")
         return (TensorType(x.dtype, (*x.shape[:at], *x.shape[at + 1 :])),) * x.shape[at]
 
     @staticmethod
@@ -145,7 +147,9 @@ class Cat(Operation):
                 a == b for i, (a, b) in enumerate(zip(first.shape, other.shape, strict=True)) if i != at
             )
             if not same:
-                raise Fault(codes.SHAPE, f"cannot concatenate along dim {dim}: the other axes differ", "tensors")
+                raise OperationError(
+                    codes.SHAPE, f"cannot concatenate along dim {dim}: the other axes differ", "tensors"
+                )
         return sized(dtype, (*first.shape[:at], sum(t.shape[at] for t in tensors), *first.shape[at + 1 :]))
 
     @staticmethod
@@ -179,7 +183,7 @@ class Stack(Operation):
         first = tensors[0]
         for other in tensors[1:]:
             if other.shape != first.shape:
-                raise Fault(codes.SHAPE, f"cannot stack {first} and {other}: their shapes differ", "tensors")
+                raise OperationError(codes.SHAPE, f"cannot stack {first} and {other}: their shapes differ", "tensors")
         at = dim_of(first, dim, extra=1)
         return sized(dtype, (*first.shape[:at], len(tensors), *first.shape[at:]))
 
@@ -212,7 +216,9 @@ class Average(Operation):
         for other in tensors:
             computable(other, "mean", kinds="floats, complex", argument="tensors")
             if other.shape != tensors[0].shape:
-                raise Fault(codes.SHAPE, f"cannot average {tensors[0]} and {other}: their shapes differ", "tensors")
+                raise OperationError(
+                    codes.SHAPE, f"cannot average {tensors[0]} and {other}: their shapes differ", "tensors"
+                )
         return TensorType(dtype, tensors[0].shape)
 
     @staticmethod

@@ -10,7 +10,7 @@ from statex.core.header import TensorType
 from statex.core.strides import Fill, Tiling
 from statex.diagnostics.codes import types as codes
 from statex.diagnostics.torch_dtypes import torch_dtype
-from statex.dsl.ops.base import Aliasing, ArgKind, Fault, Operation, Parameter, no_scratch
+from statex.dsl.ops.base import Aliasing, ArgKind, Operation, OperationError, Parameter, no_scratch
 from statex.dsl.ops.typing import FLOAT8, fillable, sized
 
 _SIZE = Parameter("size", ArgKind.INTS, doc="the shape")
@@ -200,11 +200,13 @@ class Arange(Operation):
     def infer(start: float, end: float | None, step: float, dtype: DType) -> TensorType:
         first, last = (0, start) if end is None else (start, end)
         if dtype.kind not in (Kind.FLOAT, Kind.INT) or dtype.name.startswith((FLOAT8, "uint16", "uint32", "uint64")):
-            raise Fault(codes.DTYPE, f"`arange` makes no {dtype}", "dtype", help="cast it: `arange(…) | cast(…)`")
+            raise OperationError(
+                codes.DTYPE, f"`arange` makes no {dtype}", "dtype", help="cast it: `arange(…) | cast(…)`"
+            )
         if not all(isfinite(number) for number in (first, last, step)):
-            raise Fault(codes.VALUE, f"{first} to {last} by {step} is not a valid range", "start")
+            raise OperationError(codes.VALUE, f"{first} to {last} by {step} is not a valid range", "start")
         if step == 0 or (last - first) / step < 0:
-            raise Fault(codes.VALUE, f"no step of {step} leads from {first} to {last}", "step")
+            raise OperationError(codes.VALUE, f"no step of {step} leads from {first} to {last}", "step")
         if dtype.kind is Kind.INT:
             return sized(dtype, (_count_ints(first, last, step, dtype),))
         return sized(dtype, (ceil((last - first) / step),))
@@ -218,10 +220,10 @@ class Arange(Operation):
 def _count_ints(first: float, last: float, step: float, dtype: DType) -> int:
     """Return how many ints there are from `first` on before `last`; torch would wrap those the dtype cannot hold."""
     if any(number != int(number) for number in (first, last, step)):
-        raise Fault(codes.VALUE, f"numbers with fractions are no {dtype}", "dtype")
+        raise OperationError(codes.VALUE, f"numbers with fractions are no {dtype}", "dtype")
     numbers = range(int(first), int(last), int(step))
     if abs(last - first) + abs(step) >= 2**63:
-        raise Fault(codes.VALUE, f"{first} to {last} by {step} is further than ints of 64 bits reach", "step")
+        raise OperationError(codes.VALUE, f"{first} to {last} by {step} is further than ints of 64 bits reach", "step")
     if numbers:
         fillable(dtype, numbers[0], "start")
         fillable(dtype, numbers[-1], "start" if numbers[-1] < 0 else "end")
@@ -243,7 +245,7 @@ class Eye(Operation):
     def infer(n: int, m: int | None, dtype: DType) -> TensorType:
         fillable(dtype, 1)
         if dtype.name.startswith("float8") or dtype.name in ("uint16", "uint32", "uint64", "complex32"):
-            raise Fault(codes.DTYPE, f"`eye` makes no {dtype}", "dtype", help="cast it: `eye(…) | cast(…)`")
+            raise OperationError(codes.DTYPE, f"`eye` makes no {dtype}", "dtype", help="cast it: `eye(…) | cast(…)`")
         return sized(dtype, (n, n if m is None else m))
 
     @staticmethod

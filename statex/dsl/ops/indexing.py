@@ -8,7 +8,7 @@ from statex.core.dtypes import INT64
 from statex.core.header import TensorType
 from statex.core.strides import Tiling
 from statex.diagnostics.codes import types as codes
-from statex.dsl.ops.base import Aliasing, ArgKind, Fault, Index, Operation, Parameter, no_scratch
+from statex.dsl.ops.base import Aliasing, ArgKind, Index, Operation, OperationError, Parameter, no_scratch
 from statex.dsl.ops.typing import move, not_empty_dim
 
 _X = Parameter("x", ArgKind.TENSOR)
@@ -29,17 +29,19 @@ class GetItem(Operation):
     def infer(x: TensorType, index: tuple[Any, ...]) -> TensorType:
         lists = [item for item in index if isinstance(item, tuple)]
         if len(lists) > 1:
-            raise Fault(codes.ARGUMENTS, "one list of ints at a time", "index", help="index twice: `x[[0, 2]][:, [1]]`")
+            raise OperationError(
+                codes.ARGUMENTS, "one list of ints at a time", "index", help="index twice: `x[[0, 2]][:, [1]]`"
+            )
         if lists and any(type(item) is int or item is None for item in index):
             # torch moves the indexed dim to the front in such mixtures; nobody means that.
-            raise Fault(
+            raise OperationError(
                 codes.ARGUMENTS, "a list of ints goes with slices only", "index", help="index twice: `x[0][[1, 2]]`"
             )
         taken = sum(item is not None and item is not Ellipsis for item in index)
         if index.count(Ellipsis) > 1:
-            raise Fault(codes.ARGUMENTS, "`...` can stand once", "index")
+            raise OperationError(codes.ARGUMENTS, "`...` can stand once", "index")
         if taken > x.ndim:
-            raise Fault(codes.VALUE, f"{taken} indices, and {x} has {x.ndim} dimensions", "index")
+            raise OperationError(codes.VALUE, f"{taken} indices, and {x} has {x.ndim} dimensions", "index")
         return TensorType(x.dtype, tuple(_shape(x, index, taken)))
 
     @staticmethod
@@ -98,11 +100,11 @@ def _length(x: TensorType, at: int, item: Any) -> list[int]:
     length = x.shape[at]
     if isinstance(item, Index):
         if item.step is not None and item.step <= 0:
-            raise Fault(codes.VALUE, "a step of a slice is positive", "index", help="`flip` reverses")
+            raise OperationError(codes.VALUE, "a step of a slice is positive", "index", help="`flip` reverses")
         return [len(range(*slice(item.start, item.stop, item.step).indices(length)))]
     for one in item if isinstance(item, tuple) else (item,):
         if not -length <= one < length:
-            raise Fault(codes.VALUE, f"there is no index {one} in dim {at}: its length is {length}", "index")
+            raise OperationError(codes.VALUE, f"there is no index {one} in dim {at}: its length is {length}", "index")
     return [len(item)] if isinstance(item, tuple) else []
 
 
@@ -130,7 +132,9 @@ class IndexSelect(Operation):
         at = not_empty_dim(x, dim)
         for one in index:
             if not 0 <= one < x.shape[at]:
-                raise Fault(codes.VALUE, f"there is no index {one} in dim {dim}: its length is {x.shape[at]}", "index")
+                raise OperationError(
+                    codes.VALUE, f"there is no index {one} in dim {dim}: its length is {x.shape[at]}", "index"
+                )
         return TensorType(x.dtype, (*x.shape[:at], len(index), *x.shape[at + 1 :]))
 
     @staticmethod
@@ -167,10 +171,12 @@ class Narrow(Operation):
         at = not_empty_dim(x, dim)
         size = x.shape[at]
         if not -size <= start <= size:
-            raise Fault(codes.VALUE, f"dim {dim} has length {size}, and does not reach {start}", "start")
+            raise OperationError(codes.VALUE, f"dim {dim} has length {size}, and does not reach {start}", "start")
         first = start + size if start < 0 else start
         if length < 0 or first + length > size:
-            raise Fault(codes.VALUE, f"dim {dim} has length {size}: {length} from {start} on is too much", "length")
+            raise OperationError(
+                codes.VALUE, f"dim {dim} has length {size}: {length} from {start} on is too much", "length"
+            )
         return TensorType(x.dtype, (*x.shape[:at], length, *x.shape[at + 1 :]))
 
     @staticmethod

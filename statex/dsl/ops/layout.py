@@ -8,7 +8,7 @@ from typing import Any
 from statex.core.header import TensorType
 from statex.core.strides import Tiling, joined
 from statex.diagnostics.codes import types as codes
-from statex.dsl.ops.base import Aliasing, ArgKind, Fault, Inverse, Operation, Parameter, no_scratch
+from statex.dsl.ops.base import Aliasing, ArgKind, Inverse, Operation, OperationError, Parameter, no_scratch
 from statex.dsl.ops.typing import dim_of, dims_of, move, not_empty_dim, sized
 
 _X = Parameter("x", ArgKind.TENSOR)
@@ -33,10 +33,10 @@ class Transpose(Operation):
     @staticmethod
     def infer(x: TensorType, dim0: int | None, dim1: int | None) -> TensorType:
         if (dim0 is None) is not (dim1 is None):
-            raise Fault(codes.ARGUMENTS, "`transpose` takes both dims or none", "dim0")
+            raise OperationError(codes.ARGUMENTS, "`transpose` takes both dims or none", "dim0")
         if dim0 is None or dim1 is None:
             if x.ndim != 2:
-                raise Fault(
+                raise OperationError(
                     codes.SHAPE,
                     f"`transpose` without dims needs 2 dimensions, and this has {x.ndim}",
                     "x",
@@ -79,7 +79,7 @@ class Permute(Operation):
     @staticmethod
     def infer(x: TensorType, dims: tuple[int, ...]) -> TensorType:
         if len(dims) != x.ndim:
-            raise Fault(codes.SHAPE, f"`permute` needs all {x.ndim} dims, and got {len(dims)}", "dims")
+            raise OperationError(codes.SHAPE, f"`permute` needs all {x.ndim} dims, and got {len(dims)}", "dims")
         return TensorType(x.dtype, tuple(x.shape[d] for d in dims_of(x, dims, "dims")))
 
     @staticmethod
@@ -127,14 +127,14 @@ class Reshape(Operation):
 def _filled(numel: int, shape: tuple[int, ...], argument: str, what: str) -> tuple[int, ...]:
     """Return a shape with its -1 filled in."""
     if any(length < -1 for length in shape) or shape.count(-1) > 1:
-        raise Fault(codes.VALUE, f"{list(shape)} is not a shape: one length may be -1", argument)
+        raise OperationError(codes.VALUE, f"{list(shape)} is not a shape: one length may be -1", argument)
     rest = prod(length for length in shape if length != -1)
     if -1 in shape:
         if rest == 0 or numel % rest:
-            raise Fault(codes.SHAPE, f"{what} cannot become {list(shape)}", argument)
+            raise OperationError(codes.SHAPE, f"{what} cannot become {list(shape)}", argument)
         return tuple(numel // rest if length == -1 else length for length in shape)
     if rest != numel:
-        raise Fault(codes.SHAPE, f"{what} has {numel} elements, and {list(shape)} would have {rest}", argument)
+        raise OperationError(codes.SHAPE, f"{what} has {numel} elements, and {list(shape)} would have {rest}", argument)
     return shape
 
 
@@ -153,7 +153,7 @@ class Flatten(Operation):
     def infer(x: TensorType, start_dim: int, end_dim: int) -> TensorType:
         start, end = dim_of(x, start_dim, "start_dim"), dim_of(x, end_dim, "end_dim")
         if start > end:
-            raise Fault(codes.VALUE, f"dim {start_dim} comes after dim {end_dim}", "start_dim")
+            raise OperationError(codes.VALUE, f"dim {start_dim} comes after dim {end_dim}", "start_dim")
         if not x.ndim:
             return TensorType(x.dtype, (1,))
         return TensorType(x.dtype, (*x.shape[:start], prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
@@ -189,7 +189,7 @@ class Unflatten(Operation):
     def infer(x: TensorType, dim: int, sizes: tuple[int, ...]) -> TensorType:
         at = not_empty_dim(x, dim)
         if not sizes:
-            raise Fault(codes.ARGUMENTS, "`unflatten` needs at least one size", "sizes")
+            raise OperationError(codes.ARGUMENTS, "`unflatten` needs at least one size", "sizes")
         inner = _filled(x.shape[at], sizes, "sizes", f"dim {dim} of {x}")
         return TensorType(x.dtype, (*x.shape[:at], *inner, *x.shape[at + 1 :]))
 
@@ -225,7 +225,7 @@ class Squeeze(Operation):
         gone = dims_of(x, dim)
         for at in gone:
             if x.ndim and x.shape[at] != 1:
-                raise Fault(codes.SHAPE, f"dim {at} of {x} has length {x.shape[at]}, not 1", "dim")
+                raise OperationError(codes.SHAPE, f"dim {at} of {x} has length {x.shape[at]}, not 1", "dim")
         return TensorType(x.dtype, tuple(length for at, length in enumerate(x.shape) if at not in gone))
 
     @staticmethod
@@ -285,14 +285,14 @@ class Expand(Operation):
     def infer(x: TensorType, size: tuple[int, ...]) -> TensorType:
         added = len(size) - x.ndim
         if added < 0:
-            raise Fault(codes.SHAPE, f"{x} has more dimensions than {list(size)}", "size")
+            raise OperationError(codes.SHAPE, f"{x} has more dimensions than {list(size)}", "size")
         result = []
         for at, length in enumerate(size):
             own = x.shape[at - added] if at >= added else None
             if length == -1 and own is None:
-                raise Fault(codes.VALUE, "a new dim in front cannot be -1", "size")
+                raise OperationError(codes.VALUE, "a new dim in front cannot be -1", "size")
             if length != -1 and own is not None and own not in (1, length):
-                raise Fault(
+                raise OperationError(
                     codes.SHAPE, f"dim {at - added} of {x} has length {own}, and cannot become {length}", "size"
                 )
             result.append(length if length != -1 or own is None else own)
@@ -352,14 +352,14 @@ class Roll(Operation):
     @staticmethod
     def infer(x: TensorType, shifts: tuple[int, ...], dims: tuple[int, ...] | None) -> TensorType:
         if dims is None and len(shifts) != 1:
-            raise Fault(codes.ARGUMENTS, "without dims there is one shift", "shifts")
+            raise OperationError(codes.ARGUMENTS, "without dims there is one shift", "shifts")
         if dims is not None:
             if len(dims) != len(shifts):
-                raise Fault(codes.ARGUMENTS, f"{len(shifts)} shifts for {len(dims)} dims", "shifts")
+                raise OperationError(codes.ARGUMENTS, f"{len(shifts)} shifts for {len(dims)} dims", "shifts")
             for dim in dims:
                 not_empty_dim(x, dim, "dims")
         if any(abs(shift) >= 2**62 for shift in shifts):
-            raise Fault(codes.VALUE, "a shift has at most 62 bits", "shifts")
+            raise OperationError(codes.VALUE, "a shift has at most 62 bits", "shifts")
         return TensorType(x.dtype, x.shape)
 
     @staticmethod

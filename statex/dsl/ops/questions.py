@@ -6,7 +6,7 @@ from statex.core.record import record
 
 
 @record
-class Query:
+class Question:
     """A question: how it is written, what it answers, and a statement that asks it."""
 
     name: str
@@ -15,49 +15,58 @@ class Query:
     example: str
 
 
-QUERIES: tuple[Query, ...] = (
-    Query("size", "size(x, dim=none)", "The length of a dim, or the whole shape.", "let vocab = size(embed.weight, 0)"),
-    Query(
+QUERIES: tuple[Question, ...] = (
+    Question(
+        "size", "size(x, dim=none)", "The length of a dim, or the whole shape.",
+        "let vocab = size(embed.weight, 0)",
+    ),
+    Question(
         "shape", "shape(x)", "The shape as a list of ints; `shape` alone is that of `it`.",
         "drop ** where shape == [1]",
     ),
-    Query(
+    Question(
         "ndim", "ndim(x)", "The number of dimensions; `ndim` alone is that of `it`.",
         "set ** = transpose where ndim == 2",
     ),
-    Query("numel", "numel(x)", "The number of elements; `numel` alone is that of `it`.", "drop ** where numel == 0"),
-    Query("dtype", "dtype(x)", "The dtype; `dtype` alone is that of `it`.", "set ** = cast(bf16) where dtype == f32"),
-    Query(
+    Question("numel", "numel(x)", "The number of elements; `numel` alone is that of `it`.", "drop ** where numel == 0"),
+    Question(
+        "dtype", "dtype(x)", "The dtype; `dtype` alone is that of `it`.",
+        "set ** = cast(bf16) where dtype == f32",
+    ),
+    Question(
         "is_floating_point", "is_floating_point(x)", "True for tensors of real floating-point dtypes.",
         "set ** = cast(bf16) where is_floating_point(it)",
     ),
-    Query("is_complex", "is_complex(x)", "True for tensors of complex dtypes.", "drop ** where is_complex(it)"),
-    Query(
+    Question("is_complex", "is_complex(x)", "True for tensors of complex dtypes.", "drop ** where is_complex(it)"),
+    Question(
         "exists", "exists(PATTERN)", "True if a pattern matches some key.",
         "if exists(lm_head.weight) { drop lm_head.weight }",
     ),
-    Query(
+    Question(
         "count", "count(PATTERN)", "The number of keys that a pattern matches.",
         "let layers = count(layers.{i:int}.norm.weight)",
     ),
-    Query(
+    Question(
         "value", "value('path', default)",
         "A plain value of a nested checkpoint, by its dotted path, or by the list of keys that lead to it.",
         "let heads = value('args.num_heads')",
     ),
-    Query(
+    Question(
         "metadata", "metadata('name', default)", "A text of the file's metadata, by its name.",
         "let base = metadata('ss_base_model_version', default='unknown')",
     ),
-    Query(
+    Question(
         "lookup", "lookup(d, 'key', default=…)", "The value of a dict for a key.",
         "let theta = lookup(rope_parameters, 'rope_theta', default=10000.0)",
     ),
-    Query(
+    Question(
         "lookup_regex", "lookup_regex(d, text, default=…)",
         "The value of a dict for the first of its keys that, as a regular expression, matches whole last segments of a "
         "text, as peft reads `rank_pattern`.",
         "set {m}.weight = it * lookup_regex(alpha_pattern, m, default=alpha) for {m:**}.weight",
     ),
-    Query("isqrt", "isqrt(n)", "The whole part of the square root of an int.", "let side = isqrt(size(pos_embed, 1))"),
+    Question(
+        "isqrt", "isqrt(n)", "The whole part of the square root of an int.",
+        "let side = isqrt(size(pos_embed, 1))",
+    ),
 )  # fmt: skip

@@ -11,7 +11,7 @@ from statex.core.dtypes import FLOAT32
 from statex.core.header import TensorType
 from statex.core.strides import Tiling
 from statex.diagnostics.codes import types as codes
-from statex.dsl.ops.base import Aliasing, ArgKind, Fault, Inverse, Operation, Parameter, no_scratch
+from statex.dsl.ops.base import Aliasing, ArgKind, Inverse, Operation, OperationError, Parameter, no_scratch
 
 _ELLIPSIS = "…"
 Groups = tuple[tuple[str, ...], ...]
@@ -87,29 +87,33 @@ def parse(pattern: str) -> tuple[Groups, Groups]:
     """Return the two sides of a rearrangement.
 
     Raises:
-        Fault: SX408 where it is not well formed.
+        OperationError: SX408 where it is not well formed.
     """
     from einops import EinopsError
     from einops.parsing import ParsedExpression
 
     sides = pattern.split("->")
     if len(sides) != 2:
-        raise Fault(codes.NOTATION, "a rearrangement is written `left -> right`", "pattern")
+        raise OperationError(codes.NOTATION, "a rearrangement is written `left -> right`", "pattern")
     try:
         left, right = (ParsedExpression(side) for side in sides)
     except (EinopsError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise Fault(codes.NOTATION, f"this is not a rearrangement: {reason}", "pattern") from None
+        raise OperationError(codes.NOTATION, f"this is not a rearrangement: {reason}", "pattern") from None
     for side in (left, right):
         if side.has_non_unitary_anonymous_axes:
-            raise Fault(codes.NOTATION, "a number in a rearrangement can only be 1", "pattern", help="name the axis")
+            raise OperationError(
+                codes.NOTATION, "a number in a rearrangement can only be 1", "pattern", help="name the axis"
+            )
     if left.has_ellipsis_parenthesized:
-        raise Fault(codes.NOTATION, "`...` cannot be in parentheses on the left", "pattern")
+        raise OperationError(codes.NOTATION, "`...` cannot be in parentheses on the left", "pattern")
     groups = _groups(left), _groups(right)
     names = [{a for g in side for a in g if not a.startswith(" ")} for side in groups]
     if names[0] != names[1]:
         odd = ", ".join(f"`{a}`" for a in sorted(names[0] ^ names[1]))
-        raise Fault(codes.NOTATION, f"{odd} is on one side of `->` only", "pattern", help="every axis is on both sides")
+        raise OperationError(
+            codes.NOTATION, f"{odd} is on one side of `->` only", "pattern", help="every axis is on both sides"
+        )
     return groups
 
 
@@ -144,13 +148,13 @@ def _lengths(x: TensorType, left: Groups, axes: Mapping[str, int], pattern: str)
     """Return the length of every named axis.
 
     Raises:
-        Fault: SX408 where the shape is not what the left side says.
+        OperationError: SX408 where the shape is not what the left side says.
     """
     dims = _matched_dims(x, left, pattern)
     known = {name for group in left for name in group}
     for name in axes:
         if name not in known:
-            raise Fault(codes.NOTATION, f"`{name}` is not an axis of `{pattern}`", name)
+            raise OperationError(codes.NOTATION, f"`{name}` is not an axis of `{pattern}`", name)
     lengths: dict[str, int] = dict(axes)
     lengths |= {name: 1 for group in left for name in group if name.startswith(" ")}
     for group, length in dims:
@@ -162,7 +166,7 @@ def _matched_dims(x: TensorType, left: Groups, pattern: str) -> list[tuple[tuple
     named = [group for group in left if group != (_ELLIPSIS,)]
     exact = len(named) == len(left)
     if (exact and len(named) != x.ndim) or len(named) > x.ndim:
-        raise Fault(codes.NOTATION, f"`{pattern}` needs {len(named)} dimensions, and this is {x}", "tensor")
+        raise OperationError(codes.NOTATION, f"`{pattern}` needs {len(named)} dimensions, and this is {x}", "tensor")
     at = left.index((_ELLIPSIS,)) if not exact else len(left)
     after = len(left) - at - 1 if not exact else 0
     shape = [*x.shape[:at], *(x.shape[x.ndim - after :] if after else ())]
@@ -172,7 +176,7 @@ def _matched_dims(x: TensorType, left: Groups, pattern: str) -> list[tuple[tuple
 def _fill(group: tuple[str, ...], length: int, lengths: dict[str, int], x: TensorType, pattern: str) -> None:
     unknown = [name for name in group if name not in lengths]
     if len(unknown) > 1:
-        raise Fault(
+        raise OperationError(
             codes.NOTATION,
             f"the lengths of {' and '.join(f'`{n}`' for n in unknown)} do not follow from {x}",
             "pattern",
@@ -181,7 +185,9 @@ def _fill(group: tuple[str, ...], length: int, lengths: dict[str, int], x: Tenso
     rest = prod(lengths[name] for name in group if name in lengths)
     if unknown:
         if rest == 0 or length % rest:
-            raise Fault(codes.NOTATION, f"a dim of length {length} does not divide by {rest}", "tensor")
+            raise OperationError(codes.NOTATION, f"a dim of length {length} does not divide by {rest}", "tensor")
         lengths[unknown[0]] = length // rest
     elif rest != length:
-        raise Fault(codes.NOTATION, f"({' '.join(group).strip()}) is {rest}, and the dim has length {length}", "tensor")
+        raise OperationError(
+            codes.NOTATION, f"({' '.join(group).strip()}) is {rest}, and the dim has length {length}", "tensor"
+        )

@@ -8,7 +8,7 @@ from typing import Any
 from statex.core.dtypes import FLOAT32, INT64, DType, Kind
 from statex.core.header import TensorType
 from statex.diagnostics.codes import types as codes
-from statex.dsl.ops.base import Aliasing, ArgKind, Fault, Operation, Parameter, no_scratch
+from statex.dsl.ops.base import Aliasing, ArgKind, Operation, OperationError, Parameter, no_scratch
 from statex.dsl.ops.typing import computable, dims_of, not_empty_dim, one_dtype, piece_size, pieces
 
 _X = Parameter("x", ArgKind.TENSOR)
@@ -99,7 +99,7 @@ def _extreme(x: TensorType, what: str, dim: tuple[int, ...] | None, keepdim: boo
     result = _reduced(x, x.dtype, dim, keepdim)
     gone = range(x.ndim) if not dim else dims_of(x, dim)
     if any(x.shape[at] == 0 for at in gone if x.ndim):
-        raise Fault(codes.SHAPE, f"there is no {what} of no elements: {x}", "x")
+        raise OperationError(codes.SHAPE, f"there is no {what} of no elements: {x}", "x")
     return result
 
 
@@ -191,11 +191,11 @@ class WeightNorm(Operation):
         at = not_empty_dim(v, dim)
         wanted = tuple(length if i == at else 1 for i, length in enumerate(v.shape))
         if g.shape != wanted:
-            raise Fault(codes.SHAPE, f"`g` of {v} along dim {dim} is {list(wanted)}, and this is {g}", "g")
+            raise OperationError(codes.SHAPE, f"`g` of {v} along dim {dim} is {list(wanted)}, and this is {g}", "g")
         if at not in (0, v.ndim - 1):
-            raise Fault(codes.VALUE, "torch has a weight norm along the first and the last dim", "dim")
+            raise OperationError(codes.VALUE, "torch has a weight norm along the first and the last dim", "dim")
         if not v.numel:
-            raise Fault(codes.SHAPE, f"{v} has no elements", "v")
+            raise OperationError(codes.SHAPE, f"{v} has no elements", "v")
         return TensorType(v.dtype, v.shape)
 
     @staticmethod

@@ -9,7 +9,7 @@ from statex.core.dtypes import Kind
 from statex.core.header import TensorType
 from statex.core.strides import Fill, Tiling, joined
 from statex.diagnostics.codes import types as codes
-from statex.dsl.ops.base import Aliasing, ArgKind, Fault, Operation, Parameter, no_scratch
+from statex.dsl.ops.base import Aliasing, ArgKind, Operation, OperationError, Parameter, no_scratch
 from statex.dsl.ops.typing import FLOAT8, fillable, sized
 
 _X = Parameter("x", ArgKind.TENSOR)
@@ -43,14 +43,16 @@ class Pad(Operation):
     @staticmethod
     def infer(x: TensorType, pad: tuple[int, ...], mode: str, value: float) -> TensorType:
         if len(pad) % 2 or len(pad) > 2 * x.ndim:
-            raise Fault(codes.ARGUMENTS, f"`pad` takes two ints for each padded dim of {x}, last dim first", "pad")
+            raise OperationError(
+                codes.ARGUMENTS, f"`pad` takes two ints for each padded dim of {x}, last dim first", "pad"
+            )
         fillable(x.dtype, value, "value")
         shape = list(x.shape)
         for number in range(len(pad) // 2):
             before, after = pad[2 * number], pad[2 * number + 1]
             at = x.ndim - 1 - number
             if shape[at] + min(before, 0) + min(after, 0) < 0 or shape[at] + before + after < 0:
-                raise Fault(codes.VALUE, f"dim {at} has length {shape[at]}, and cannot lose so much", "pad")
+                raise OperationError(codes.VALUE, f"dim {at} has length {shape[at]}, and cannot lose so much", "pad")
             shape[at] += before + after
         if mode != "constant":
             _check_mode(x, pad, mode)
@@ -89,16 +91,20 @@ def _lengthened(x: Tiling | None, dim: int, before: int, after: int, value: floa
 def _check_mode(x: TensorType, pad: tuple[int, ...], mode: str) -> None:
     dims = len(pad) // 2
     if x.dtype.kind is not Kind.FLOAT or x.dtype.name.startswith(FLOAT8):
-        raise Fault(
+        raise OperationError(
             codes.DTYPE, f"`pad` with {mode} is for floats, not {x.dtype}", "x", help="cast first: `cast(f32) | …`"
         )
     if dims not in (1, 2, 3) or x.ndim not in (dims + 1, dims + 2) or 0 in x.shape:
-        raise Fault(codes.SHAPE, f"`pad` with {mode} pads the last 1, 2 or 3 dims behind one or two others", "pad")
+        raise OperationError(
+            codes.SHAPE, f"`pad` with {mode} pads the last 1, 2 or 3 dims behind one or two others", "pad"
+        )
     for number in range(dims):
         length = x.shape[x.ndim - 1 - number]
         most = length - 1 if mode == "reflect" else length if mode == "circular" else 2**40
         if min(pad[2 * number : 2 * number + 2]) < 0 or max(pad[2 * number : 2 * number + 2]) > most:
-            raise Fault(codes.VALUE, f"`pad` with {mode} repeats at most {most} elements here, and cuts none", "pad")
+            raise OperationError(
+                codes.VALUE, f"`pad` with {mode} repeats at most {most} elements here, and cuts none", "pad"
+            )
 
 
 class Resize(Operation):
@@ -118,7 +124,9 @@ class Resize(Operation):
     @staticmethod
     def infer(x: TensorType, size: tuple[int, ...], value: float) -> TensorType:
         if len(size) != x.ndim or any(length < -1 for length in size):
-            raise Fault(codes.ARGUMENTS, f"`resize` takes a length for each of the {x.ndim} dims, or -1", "size")
+            raise OperationError(
+                codes.ARGUMENTS, f"`resize` takes a length for each of the {x.ndim} dims, or -1", "size"
+            )
         fillable(x.dtype, value, "value")
         return sized(x.dtype, [own if new == -1 else new for own, new in zip(x.shape, size, strict=True)])
 
@@ -169,17 +177,19 @@ class Interpolate(Operation):
         low, high = _SAMPLED[mode]
         if not low <= x.ndim <= high:
             wanted = f"{low}" if low == high else f"{low} to {high}"
-            raise Fault(codes.SHAPE, f"`interpolate` with {mode} needs {wanted} dimensions, and this is {x}", "x")
+            raise OperationError(
+                codes.SHAPE, f"`interpolate` with {mode} needs {wanted} dimensions, and this is {x}", "x"
+            )
         if x.dtype.name not in ("float32", "float64", "bfloat16", "float16"):
-            raise Fault(
+            raise OperationError(
                 codes.DTYPE, f"`interpolate` is for floats, not {x.dtype}", "x", help="cast first: `cast(f32) | …`"
             )
         if align_corners is not None and mode in ("nearest", "nearest-exact", "area"):
-            raise Fault(codes.ARGUMENTS, f"`align_corners` has no meaning with {mode}", "align_corners")
+            raise OperationError(codes.ARGUMENTS, f"`align_corners` has no meaning with {mode}", "align_corners")
         if antialias and mode not in ("bilinear", "bicubic"):
-            raise Fault(codes.ARGUMENTS, "`antialias` is for bilinear and bicubic", "antialias")
+            raise OperationError(codes.ARGUMENTS, "`antialias` is for bilinear and bicubic", "antialias")
         if antialias and x.dtype.name not in ("float32", "float64"):
-            raise Fault(
+            raise OperationError(
                 codes.DTYPE, f"`antialias` is for f32 and f64, not {x.dtype}", "x", help="cast first: `cast(f32) | …`"
             )
         return sized(x.dtype, (*x.shape[:2], *_new_size(x, size, scale_factor)))
@@ -219,18 +229,18 @@ def _per_dim(ndim: int, size: tuple[int, ...]) -> list[int]:
 
 def _new_size(x: TensorType, size: tuple[int, ...] | None, scale_factor: float | None) -> list[int]:
     if (size is None) is (scale_factor is None):
-        raise Fault(codes.ARGUMENTS, "`interpolate` takes either `size` or `scale_factor`", "size")
+        raise OperationError(codes.ARGUMENTS, "`interpolate` takes either `size` or `scale_factor`", "size")
     if 0 in x.shape:
-        raise Fault(codes.SHAPE, f"`interpolate` needs elements, and {x} has none", "x")
+        raise OperationError(codes.SHAPE, f"`interpolate` needs elements, and {x} has none", "x")
     if size is not None:
         lengths = _per_dim(x.ndim, size)
         if len(lengths) != x.ndim - 2:
-            raise Fault(codes.ARGUMENTS, f"`size` takes {x.ndim - 2} lengths here", "size")
+            raise OperationError(codes.ARGUMENTS, f"`size` takes {x.ndim - 2} lengths here", "size")
     else:
         assert scale_factor is not None
         if not isfinite(scale_factor):
-            raise Fault(codes.VALUE, f"{scale_factor} is not a scale factor", "scale_factor")
+            raise OperationError(codes.VALUE, f"{scale_factor} is not a scale factor", "scale_factor")
         lengths = [floor(float(length) * scale_factor) for length in x.shape[2:]]
     if any(length < 1 for length in lengths):
-        raise Fault(codes.VALUE, f"a dim cannot become {min(lengths)} long", "size")
+        raise OperationError(codes.VALUE, f"a dim cannot become {min(lengths)} long", "size")
     return lengths

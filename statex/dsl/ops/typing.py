@@ -10,7 +10,7 @@ from typing import Any
 from statex.core.dtypes import DType, Kind
 from statex.core.header import TensorType
 from statex.diagnostics.codes import types as codes
-from statex.dsl.ops.base import Fault
+from statex.dsl.ops.base import OperationError
 
 _LARGEST = 2**62
 
@@ -21,12 +21,12 @@ def sized(dtype: DType, shape: Sequence[int]) -> TensorType:
     """Return a type whose shape is of lengths that can exist.
 
     Raises:
-        Fault: SX406 for negative lengths, SX409 for too many elements.
+        OperationError: SX406 for negative lengths, SX409 for too many elements.
     """
     if any(length < 0 for length in shape):
-        raise Fault(codes.VALUE, f"a shape has no negative lengths: {list(shape)}")
+        raise OperationError(codes.VALUE, f"a shape has no negative lengths: {list(shape)}")
     if prod(shape) * dtype.itemsize > _LARGEST:
-        raise Fault(codes.TOO_LARGE, f"a tensor of shape {list(shape)} is too large")
+        raise OperationError(codes.TOO_LARGE, f"a tensor of shape {list(shape)} is too large")
     return TensorType(dtype, tuple(shape))
 
 
@@ -34,11 +34,11 @@ def dim_of(x: TensorType, dim: int, argument: str = "dim", extra: int = 0) -> in
     """Return a dim counted from 0; `extra` allows so many dims beyond the tensor's own.
 
     Raises:
-        Fault: SX406.
+        OperationError: SX406.
     """
     count = x.ndim + extra
     if not -max(count, 1) <= dim < max(count, 1):
-        raise Fault(codes.VALUE, f"there is no dim {dim}: {_dims(x)}", argument)
+        raise OperationError(codes.VALUE, f"there is no dim {dim}: {_dims(x)}", argument)
     return dim % max(count, 1)
 
 
@@ -46,11 +46,11 @@ def dims_of(x: TensorType, dims: Sequence[int], argument: str = "dim") -> tuple[
     """Return dims counted from 0, each once.
 
     Raises:
-        Fault: SX406 for a dim that is not there or named twice.
+        OperationError: SX406 for a dim that is not there or named twice.
     """
     found = tuple(dim_of(x, dim, argument) for dim in dims)
     if len(set(found)) != len(found):
-        raise Fault(codes.VALUE, f"a dim is named twice in {list(dims)}", argument)
+        raise OperationError(codes.VALUE, f"a dim is named twice in {list(dims)}", argument)
     return found
 
 
@@ -62,10 +62,10 @@ def not_empty_dim(x: TensorType, dim: int, argument: str = "dim") -> int:
     """Return a dim of a tensor that has dimensions.
 
     Raises:
-        Fault: SX406 for a tensor of none.
+        OperationError: SX406 for a tensor of none.
     """
     if not x.ndim:
-        raise Fault(codes.VALUE, f"{x} has no dimensions", argument)
+        raise OperationError(codes.VALUE, f"{x} has no dimensions", argument)
     return dim_of(x, dim, argument)
 
 
@@ -73,12 +73,12 @@ def one_dtype(tensors: Sequence[TensorType], argument: str | None = None) -> DTy
     """Return the dtype that all tensors have.
 
     Raises:
-        Fault: SX402 where they differ.
+        OperationError: SX402 where they differ.
     """
     first = tensors[0].dtype
     for tensor in tensors[1:]:
         if tensor.dtype != first:
-            raise Fault(
+            raise OperationError(
                 codes.MIXED,
                 f"{first} and {tensor.dtype} are mixed",
                 argument,
@@ -91,14 +91,14 @@ def broadcast(a: tuple[int, ...], b: tuple[int, ...], argument: str | None = Non
     """Return the shape two shapes broadcast to.
 
     Raises:
-        Fault: SX401.
+        OperationError: SX401.
     """
     size = max(len(a), len(b))
     left, right = (1,) * (size - len(a)) + a, (1,) * (size - len(b)) + b
     result = []
     for one, other in zip(left, right, strict=True):
         if one != other and 1 not in (one, other):
-            raise Fault(codes.SHAPE, f"shapes {list(a)} and {list(b)} do not broadcast", argument)
+            raise OperationError(codes.SHAPE, f"shapes {list(a)} and {list(b)} do not broadcast", argument)
         result.append(other if one == 1 else one)
     return tuple(result)
 
@@ -107,19 +107,19 @@ def fillable(dtype: DType, value: float, argument: str = "dtype") -> None:
     """Refuse numbers that elements of a dtype cannot be, and dtypes whose elements are no numbers.
 
     Raises:
-        Fault: SX403, SX406.
+        OperationError: SX403, SX406.
     """
     if dtype.kind is Kind.QUANTIZED:
-        raise Fault(codes.DTYPE, f"the elements of {dtype} are not plain numbers", argument)
+        raise OperationError(codes.DTYPE, f"the elements of {dtype} are not plain numbers", argument)
     if dtype.kind is Kind.BOOL and value not in (0, 1):
-        raise Fault(codes.VALUE, f"{value} is not a bool", argument)
+        raise OperationError(codes.VALUE, f"{value} is not a bool", argument)
     if dtype.kind is Kind.INT:
         bits = dtype.itemsize * 8
         low, high = (0, 2**bits - 1) if dtype.name.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
         if not isfinite(value) or value != int(value) or not low <= value <= high:
-            raise Fault(codes.VALUE, f"{value} is no {dtype}", argument)
+            raise OperationError(codes.VALUE, f"{value} is no {dtype}", argument)
     if dtype.kind is Kind.FLOAT and not _holds(dtype, value):
-        raise Fault(codes.VALUE, f"{value} is no {dtype}", argument)
+        raise OperationError(codes.VALUE, f"{value} is no {dtype}", argument)
 
 
 _FINITE = {
@@ -144,7 +144,7 @@ def computable(x: TensorType, what: str, *, kinds: str = "floats, ints", argumen
     `kinds` lists what it takes: `floats`, `ints`, `bools`, `complex`.
 
     Raises:
-        Fault: SX403.
+        OperationError: SX403.
     """
     known = {Kind.FLOAT: "floats", Kind.INT: "ints", Kind.BOOL: "bools", Kind.COMPLEX: "complex"}
     small = x.dtype.name.startswith(FLOAT8)
@@ -152,7 +152,9 @@ def computable(x: TensorType, what: str, *, kinds: str = "floats, ints", argumen
     if known.get(x.dtype.kind) in kinds.split(", ") and not small and not wide:
         return
     to = "f32" if x.dtype.kind is not Kind.COMPLEX and not wide else ("i64" if x.dtype.kind is Kind.INT else "c64")
-    raise Fault(codes.DTYPE, f"`{what}` is not defined for {x.dtype}", argument, help=f"cast first: `cast({to}) | …`")
+    raise OperationError(
+        codes.DTYPE, f"`{what}` is not defined for {x.dtype}", argument, help=f"cast first: `cast({to}) | …`"
+    )
 
 
 _MOVED_AS_BITS = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu",

@@ -7,7 +7,7 @@ from typing import Any
 
 from statex.diagnostics.render import to_json
 from statex.dsl.plan.around import around_data
-from statex.dsl.plan.graph import Call, Source
+from statex.dsl.plan.graph import InputTensor, OperationCall
 from statex.dsl.plan.ledger import label
 from statex.dsl.plan.plan import Plan, Step
 
@@ -63,6 +63,6 @@ def _output_data(plan: Plan, key: str) -> dict[str, Any]:
     sources = [plan.graph[id] for id in sorted(plan.graph.sources(output.value))]
     node = plan.graph[output.value]
     return found | {
-        "operation": node.operation if isinstance(node, Call) else None,
-        "sources": [label(plan, source.key) for source in sources if isinstance(source, Source)],
+        "operation": node.operation if isinstance(node, OperationCall) else None,
+        "sources": [label(plan, source.key) for source in sources if isinstance(source, InputTensor)],
     }

@@ -27,7 +27,7 @@ class SourceKey(NamedTuple):
 
 
 @record
-class Source:
+class InputTensor:
     """The data of a tensor as it stands in an input; of tied tensors, the first is meant."""
 
     key: SourceKey
@@ -42,7 +42,7 @@ class Ref:
 
 
 @record
-class Call:
+class OperationCall:
     """An operation on arguments: values as `Ref`, everything else plain and hashable."""
 
     operation: str
@@ -51,7 +51,7 @@ class Call:
 
 
 @record
-class Piece:
+class ResultPiece:
     """One result of a call that has several."""
 
     call: int
@@ -71,7 +71,7 @@ class Settled:
     type: TensorType
 
 
-Node = Source | Call | Piece | Settled
+Node = InputTensor | OperationCall | ResultPiece | Settled
 
 
 class Graph:
@@ -92,7 +92,7 @@ class Graph:
         """Return the value of an input's tensor; tied tensors are one value."""
         memory = info.identity
         identity = key if memory is None else (key.input, key.member, memory)
-        kind, id = info.type, self._intern(identity, Source(key, info.type))
+        kind, id = info.type, self._intern(identity, InputTensor(key, info.type))
         return TensorValue(kind.dtype, kind.shape, id, kind.size if isinstance(kind, RawType) else None)
 
     def call(
@@ -100,10 +100,10 @@ class Graph:
     ) -> TensorValue | tuple[TensorValue, ...]:
         """Return the value of a call, or one for each of its pieces."""
         plain = result if isinstance(result, tuple) else TensorType(result.dtype, result.shape)
-        node = Call(operation, tuple((name, _as_argument(value)) for name, value in arguments.items()), plain)
+        node = OperationCall(operation, tuple((name, _as_argument(value)) for name, value in arguments.items()), plain)
         id = self._intern((node, _told_apart(node.arguments)), node)
         if isinstance(plain, tuple):
-            pieces = (Piece(id, i, TensorType(t.dtype, t.shape)) for i, t in enumerate(plain))
+            pieces = (ResultPiece(id, i, TensorType(t.dtype, t.shape)) for i, t in enumerate(plain))
             return tuple(TensorValue(p.type.dtype, p.type.shape, self._intern(p, p)) for p in pieces)
         return TensorValue(plain.dtype, plain.shape, id)
 
@@ -124,23 +124,25 @@ class Graph:
         node = self._nodes[id]
         if isinstance(node, Settled):
             return (node.value,)
-        if isinstance(node, Piece):
+        if isinstance(node, ResultPiece):
             return (node.call,)
-        if isinstance(node, Call):
+        if isinstance(node, OperationCall):
             return tuple(ref for _, argument in node.arguments for ref in _refs(argument))
         return ()
 
     def read(self, id: int) -> tuple[int, ...]:
         """Return the ids of the operands whose data a value is made of: of `ones_like(x)`, none."""
         node = self._nodes[id]
-        return () if isinstance(node, Call) and not OPERATIONS[node.operation].takes_data else self.operands(id)
+        return (
+            () if isinstance(node, OperationCall) and not OPERATIONS[node.operation].takes_data else self.operands(id)
+        )
 
     def has_source(self, id: int) -> bool:
         """Say whether a tensor of an input goes into a value, be it with its type and device alone."""
         pending, seen = [id], {id}
         while pending:
             one = pending.pop()
-            if isinstance(self._nodes[one], Source):
+            if isinstance(self._nodes[one], InputTensor):
                 return True
             fresh = [operand for operand in self.operands(one) if operand not in seen]
             pending += fresh
@@ -176,7 +178,7 @@ class Graph:
                     continue
                 seen.add(one)
                 node = self._nodes[one]
-                if isinstance(node, Source):
+                if isinstance(node, InputTensor):
                     found[node.key] = id
                 pending += self.operands(one)
         return found
@@ -192,7 +194,7 @@ class Graph:
                 continue
             pending.pop()
             if top not in self._sources:
-                own = frozenset([top]) if isinstance(self._nodes[top], Source) else frozenset()
+                own = frozenset([top]) if isinstance(self._nodes[top], InputTensor) else frozenset()
                 self._sources[top] = own.union(*(self._sources[o] for o in self.read(top)))
         return self._sources[id]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from statex.core.header import Header, TensorInfo
 from statex.core.record import record
-from statex.dsl.plan.graph import Source, SourceKey
+from statex.dsl.plan.graph import InputTensor, SourceKey
 
 if TYPE_CHECKING:
     from statex.dsl.plan.plan import Plan, Step, Stood
@@ -182,7 +182,7 @@ def _made_of(plan: Plan, ties: Ties, id: int) -> Iterator[SourceKey]:
     """Yield the entries whose data a value is made of."""
     for source in plan.graph.sources(id):
         node = plan.graph[source]
-        assert isinstance(node, Source)
+        assert isinstance(node, InputTensor)
         yield from ties.get(node.key, (node.key,))
 
 

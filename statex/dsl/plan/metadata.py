@@ -35,23 +35,23 @@ def exchanged(metadata: Metadata, prefix: str, own: Metadata) -> Metadata:
     return OrderedDict(kept | {f"{prefix}{path}".removesuffix("."): noted for path, noted in own.items()})
 
 
-def follow(metadata: Metadata, before: Iterable[str], born: Iterable[tuple[str, str]]) -> Metadata:
+def follow(metadata: Metadata, before: Iterable[str], module_sources: Iterable[tuple[str, str]]) -> Metadata:
     """Return the `_metadata` of a result.
 
-    `before` are the keys of the input, `born` pairs each key of the result with the key of the input its module
-    comes from. A module that holds keys goes where its keys went; one without keys of its own (a container, an
+    `before` are the keys of the input, `module_sources` pairs each key of the result with the key of the input its
+    module comes from. A module that holds keys goes where its keys went; one without keys of its own (a container, an
     activation) goes with the modules below or around it; a module whose keys are all gone is left out. What keeps a
     key of its own stays what it was, whatever comes into it. The root stays the root. Where the whole state has moved
     below one module, that is what the root was, and carries its stamp; where all of it has come from below one
     module, the root is what that was.
     """
-    born = list(born)
-    moves = _module_moves(born)
+    module_sources = list(module_sources)
+    moves = _module_moves(module_sources)
     if all(old in news and len(news) == 1 for old, news in moves.items()) and _same_modules(before, moves):
         return OrderedDict(metadata)
     moves = _with_containers(moves)
     gone = _with_parents(_module(key) for key in before) - set(moves)
-    outer, inner = _new_root(born), _new_root((source, key) for key, source in born)
+    outer, inner = _new_root(module_sources), _new_root((source, key) for key, source in module_sources)
     result: dict[str, Mapping[str, object]] = {}
     root = _of_root(metadata, outer, inner)
     if root is not None:
@@ -82,16 +82,16 @@ def unstamped(noted: Mapping[str, object]) -> Mapping[str, object]:
     return {name: value for name, value in noted.items() if name != STAMP} if STAMP in noted else noted
 
 
-def _module_moves(born: Iterable[tuple[str, str]]) -> dict[str, dict[str, None]]:
+def _module_moves(module_sources: Iterable[tuple[str, str]]) -> dict[str, dict[str, None]]:
     moves: dict[str, dict[str, None]] = {}
-    for key, source in born:
+    for key, source in module_sources:
         moves.setdefault(_module(source), {})[_module(key)] = None
     return moves
 
 
-def _new_root(born: Iterable[tuple[str, str]]) -> str | None:
+def _new_root(module_sources: Iterable[tuple[str, str]]) -> str | None:
     """Return the module below which every key stands as it stood before, if there is one."""
-    prefixes = {key[: -len(source) - 1] if key.endswith(f".{source}") else None for key, source in born}
+    prefixes = {key[: -len(source) - 1] if key.endswith(f".{source}") else None for key, source in module_sources}
     return prefixes.pop() if len(prefixes) == 1 else None
 
 

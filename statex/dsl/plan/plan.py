@@ -103,7 +103,7 @@ class Output:
     is_parameter: bool
     requires_grad: bool
     step: int
-    born: str | None
+    module_source: str | None
     """The key of the input it follows (its device, its module), `None` for what was added."""
     attributes: object = field(default=None, compare=False)
     """Those of the tensor that it is or replaces, as `TensorInfo` has them."""

@@ -10,11 +10,11 @@ from statex.core.source import Source, Span
 from statex.diagnostics import Diagnostic
 from statex.dsl.keys.patterns import Pattern
 from statex.dsl.keys.templates import Template
-from statex.dsl.parts import Part
+from statex.dsl.parts import ProgramPart
 from statex.grammar import tree
 
 
-class Kind(Enum):
+class NameKind(Enum):
     """What a name stands for."""
 
     PARAM = "param"
@@ -37,7 +37,7 @@ class Definition:
     A definition is equal to itself alone.
     """
 
-    kind: Kind
+    kind: NameKind
     name: str
     span: Span | None
 
@@ -51,7 +51,7 @@ class Resolved:
     that the shared scope uses, `read` the inputs that any scope reads.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[ProgramPart, ...]
     diagnostics: tuple[Diagnostic, ...] = ()
     warnings: tuple[Diagnostic, ...] = ()
     inputs: tuple[tree.Input, ...] = ()

@@ -10,7 +10,7 @@ from statex.diagnostics import Collector, Label, StatexError
 from statex.dsl.bounds import Bounds
 from statex.dsl.keys.patterns import Pattern
 from statex.dsl.keys.templates import Template
-from statex.dsl.resolve.definitions import Definition, Kind
+from statex.dsl.resolve.definitions import Definition, NameKind
 from statex.grammar import parse, tree
 
 Load = Callable[[str, str], Source]
@@ -41,7 +41,7 @@ class Findings:
     left_open: set[Definition] = field(default_factory=set)
     """Names that other files may use, such as the macros of an included one."""
 
-    def define(self, kind: Kind, name: str, span: Span) -> Definition:
+    def define(self, kind: NameKind, name: str, span: Span) -> Definition:
         """Return the definition of a name at a place; a file that is included again defines nothing new."""
         return self.definitions.setdefault(span, Definition(kind, name, span))
 

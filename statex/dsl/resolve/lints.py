@@ -7,17 +7,17 @@ from collections.abc import Container
 from statex.diagnostics import Diagnostic, diagnostic
 from statex.diagnostics.codes import lints
 from statex.dsl.expressions import questions
-from statex.dsl.resolve.definitions import Definition, Kind
+from statex.dsl.resolve.definitions import Definition, NameKind
 from statex.dsl.resolve.findings import Findings
 from statex.dsl.resolve.terms import Terms
 from statex.grammar import tree
 
 _CALLED = {
-    Kind.PARAM: "the parameter `{}`",
-    Kind.LET: "`{}`",
-    Kind.MACRO: "the macro `{}`",
-    Kind.ARGUMENT: "the argument `{}` of this macro",
-    Kind.INPUT: "the input `{}`",
+    NameKind.PARAM: "the parameter `{}`",
+    NameKind.LET: "`{}`",
+    NameKind.MACRO: "the macro `{}`",
+    NameKind.ARGUMENT: "the argument `{}` of this macro",
+    NameKind.INPUT: "the input `{}`",
 }
 """The kinds of names that are reported, with how messages call them."""
 
@@ -33,14 +33,14 @@ def lint_names(findings: Findings, used_outside: Container[str]) -> None:
         is_free = definition.name[0] == "_" or definition in findings.left_open
         if definition in used or is_free or definition.kind not in _CALLED or definition.name in used_outside:
             continue
-        if definition.kind is Kind.INPUT and definition.name in findings.read:
+        if definition.kind is NameKind.INPUT and definition.name in findings.read:
             continue  # another declaration of it is read
         findings.lints.add(_unused(definition))
 
 
 def _unused(definition: Definition) -> Diagnostic:
     called = _CALLED[definition.kind].format(definition.name)
-    verb = "read" if definition.kind is Kind.INPUT else "used"
+    verb = "read" if definition.kind is NameKind.INPUT else "used"
     return diagnostic(
         lints.UNUSED_NAME,
         f"{called} is never {verb}",

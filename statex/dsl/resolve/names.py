@@ -9,7 +9,7 @@ from statex.core.source import Span
 from statex.diagnostics import diagnostic
 from statex.diagnostics.codes import names as codes
 from statex.dsl.expressions.scope import TARGET, taken_by_language
-from statex.dsl.resolve.definitions import Definition, Kind
+from statex.dsl.resolve.definitions import Definition, NameKind
 from statex.dsl.resolve.findings import Findings
 from statex.grammar import tree
 
@@ -20,7 +20,7 @@ WITHIN = "`within`"
 
 
 @dataclass(slots=True)
-class Names:
+class KnownNames:
     """The names that are known in a block or a file; `blocks` are those it stands in.
 
     Inputs are known to the whole program once they are declared, so that they are shared by all of its scopes.
@@ -30,7 +30,7 @@ class Names:
     stem: str = ""
     values: dict[str, Definition] = field(default_factory=dict)
     macros: dict[str, Definition] = field(default_factory=dict)
-    inputs: dict[str, Definition] = field(default_factory=lambda: {TARGET: Definition(Kind.INPUT, TARGET, None)})
+    inputs: dict[str, Definition] = field(default_factory=lambda: {TARGET: Definition(NameKind.INPUT, TARGET, None)})
     used: set[str] = field(default_factory=set)
     """The names that are used here and in the blocks inside, known or not."""
     blocks: frozenset[str] = frozenset()
@@ -42,14 +42,14 @@ class Names:
         """Whether the names of arguments stand for what is known only where the macro is used."""
         return MACRO in self.blocks
 
-    def inner(self, block: str) -> Names:
+    def inner(self, block: str) -> KnownNames:
         """Return the names of a block inside this one, in which more are defined."""
-        return Names(
+        return KnownNames(
             self.findings, self.stem, dict(self.values), dict(self.macros), self.inputs, self.used,
             self.blocks | {block}, self.prefix,
         )  # fmt: skip
 
-    def define(self, kind: Kind, name: tree.Name) -> None:
+    def define(self, kind: NameKind, name: tree.Name) -> None:
         """Let a name be known from here on; where both branches of an `if` define it, it is one name."""
         self.check_free(name.name, name.span)
         if name.name not in self.values:

@@ -13,17 +13,17 @@ from statex.diagnostics.codes import names as codes
 from statex.diagnostics.suggest import did_you_mean
 from statex.dsl.expressions.parameters import known_type
 from statex.dsl.keys.patterns import compile_pattern
-from statex.dsl.parts import Outside, Part, stem_of
-from statex.dsl.resolve.definitions import Definition, Kind, Resolved
+from statex.dsl.parts import Outside, ProgramPart, stem_of
+from statex.dsl.resolve.definitions import Definition, NameKind, Resolved
 from statex.dsl.resolve.findings import Findings, Load
 from statex.dsl.resolve.lints import lint_captures, lint_names
-from statex.dsl.resolve.names import CONDITION, INCLUDED, MACRO, WITHIN, Names
+from statex.dsl.resolve.names import CONDITION, INCLUDED, MACRO, WITHIN, KnownNames
 from statex.dsl.resolve.terms import Terms
 from statex.grammar import tree
 from statex.grammar.roles import Role, has_current, of
 
 
-def resolve(parts: Sequence[Part], load: Load, outside: Outside) -> Resolved:
+def resolve(parts: Sequence[ProgramPart], load: Load, outside: Outside) -> Resolved:
     """Return what a program means whatever the checkpoint: its names and patterns, and everything that is wrong.
 
     `load` reads the rule file a path in a folder names; each is read and parsed once.
@@ -32,13 +32,13 @@ def resolve(parts: Sequence[Part], load: Load, outside: Outside) -> Resolved:
         return _resolved(parts, Findings(load), outside)
 
 
-def _resolved(parts: Sequence[Part], findings: Findings, outside: Outside) -> Resolved:
-    shared = Names(findings)
-    shared.values.update((n, Definition(Kind.PARAM, n, v.span)) for n, v in outside.params.items())
-    shared.inputs.update((n, Definition(Kind.INPUT, n, outside.places.get(n))) for n in outside.inputs)
+def _resolved(parts: Sequence[ProgramPart], findings: Findings, outside: Outside) -> Resolved:
+    shared = KnownNames(findings)
+    shared.values.update((n, Definition(NameKind.PARAM, n, v.span)) for n, v in outside.params.items())
+    shared.inputs.update((n, Definition(NameKind.INPUT, n, outside.places.get(n))) for n in outside.inputs)
     together = [one for part in parts if part.shared for one in part.program.statements]
     for part in parts:
-        names = shared if part.shared else Names(findings)
+        names = shared if part.shared else KnownNames(findings)
         names.stem = part.stem
         findings.files.setdefault(part.stem, {})
         statements = part.program.statements
@@ -86,7 +86,7 @@ class _Resolver:
     `files` are the file they stand in and those that led to it.
     """
 
-    def __init__(self, names: Names, folder: str, files: tuple[str, ...]) -> None:
+    def __init__(self, names: KnownNames, folder: str, files: tuple[str, ...]) -> None:
         self.names = names
         self.findings = names.findings
         self.folder = folder
@@ -191,12 +191,12 @@ class _Resolver:
     def _declare(self, node: tree.Statement) -> None:
         match node:
             case tree.Param():
-                self.names.define(Kind.PARAM, node.name)
+                self.names.define(NameKind.PARAM, node.name)
                 self.findings.files.setdefault(self.names.stem, {})[node.name.name] = None
                 if node.type is not None:
                     known_type(node.type)
             case tree.Let():
-                self.names.define(Kind.LET, node.name)
+                self.names.define(NameKind.LET, node.name)
             case tree.Input():
                 self._input(node)
             case tree.Order() if node.like is not None:
@@ -207,7 +207,7 @@ class _Resolver:
         self.findings.inputs.append(node)
         name = node.name.name
         if name not in self.names.inputs:
-            self.names.inputs[name] = self.findings.define(Kind.INPUT, name, node.name.span)
+            self.names.inputs[name] = self.findings.define(NameKind.INPUT, name, node.name.span)
 
     def _macro(self, node: tree.Macro) -> None:
         inner = self._inner(MACRO)
@@ -216,9 +216,9 @@ class _Resolver:
                 self.findings.found.add(
                     diagnostic(codes.NAME_CLASH, f"`{parameter.name}` is named twice", parameter.span)
                 )
-            inner.names.values[parameter.name] = self.findings.define(Kind.ARGUMENT, parameter.name, parameter.span)
+            inner.names.values[parameter.name] = self.findings.define(NameKind.ARGUMENT, parameter.name, parameter.span)
         inner.statements(node.body)
-        definition = self.findings.define(Kind.MACRO, node.name.name, node.name.span)
+        definition = self.findings.define(NameKind.MACRO, node.name.name, node.name.span)
         self.names.macros[node.name.name] = definition
         if INCLUDED in self.names.blocks:
             self.findings.left_open.add(definition)
@@ -285,7 +285,7 @@ class _Resolver:
         if place not in done:
             self.findings.included.append(source)
             stem = stem_of(source.name)
-            names = Names(self.findings, stem, inputs=self.names.inputs, blocks=blocks)
+            names = KnownNames(self.findings, stem, inputs=self.names.inputs, blocks=blocks)
             self.findings.files.setdefault(stem, {})
             _Resolver(names, source.name.rpartition("/")[0] or ".", files).statements(program.statements)
             done[place] = (names.macros, dict(names.inputs))

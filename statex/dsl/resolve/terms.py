@@ -17,8 +17,8 @@ from statex.dsl.keys.patterns import compile_pattern
 from statex.dsl.keys.templates import compile_template, no_current
 from statex.dsl.ops import OPERATIONS, WORDS
 from statex.dsl.resolve.calls import check_call
-from statex.dsl.resolve.definitions import Definition, Kind
-from statex.dsl.resolve.names import Names
+from statex.dsl.resolve.definitions import Definition, NameKind
+from statex.dsl.resolve.names import KnownNames
 from statex.dsl.suggestions import unknown_name
 from statex.grammar import tree
 from statex.grammar.walk import nodes
@@ -28,7 +28,7 @@ from statex.grammar.walk import nodes
 class Terms:
     """What a statement, or a row of a table, binds and reads; `current` says whether there is a current key."""
 
-    names: Names
+    names: KnownNames
     current: bool = False
     captures: dict[str, CaptureType] = field(default_factory=dict)
     bound: dict[str, Definition] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Terms:
                 if name not in self.captures:
                     self._check_capture(name, node.span)
                 at = node.span.text.find(f"<{name}>") + 1
-                self.bound[name] = self.names.findings.define(Kind.CAPTURE, name, node.span.at(at, at + len(name)))
+                self.bound[name] = self.names.findings.define(NameKind.CAPTURE, name, node.span.at(at, at + len(name)))
         self.captures.update(captures)
 
     def _capture(self, piece: tree.Capture) -> None:
@@ -79,7 +79,7 @@ class Terms:
             return
         self._check_capture(name, piece.span)
         self.own[name] = piece
-        self.bound[name] = self.names.findings.define(Kind.CAPTURE, name, piece.span)
+        self.bound[name] = self.names.findings.define(NameKind.CAPTURE, name, piece.span)
 
     def _check_capture(self, name: str, span: Span) -> None:
         if name not in self.names.prefix:
@@ -89,12 +89,12 @@ class Terms:
         """Note the name in which a `split` counts its pieces."""
         self.names.check_free(name.name, name.span, self.names.values)
         self.captures[name.name] = CaptureType(CaptureKind.INT)
-        self.bound[name.name] = self.names.findings.define(Kind.COUNTER, name.name, name.span)
+        self.bound[name.name] = self.names.findings.define(NameKind.COUNTER, name.name, name.span)
 
     def call(self, name: tree.Name) -> None:
         """Note what a statement calls one of its sources."""
         self.names.check_free(name.name, name.span, {*self.names.values, *self.bound, *self.captures})
-        self.bound[name.name] = self.names.findings.define(Kind.SOURCE, name.name, name.span)
+        self.bound[name.name] = self.names.findings.define(NameKind.SOURCE, name.name, name.span)
 
     def asks(self, node: tree.PatternNode) -> None:
         """Resolve a pattern in a condition: `{key}` is the current key there, what the statement has bound is that."""
@@ -102,7 +102,7 @@ class Terms:
         try:
             compile_pattern(node, splice=self.splice)
             for capture in (piece for piece in node.pieces if isinstance(piece, tree.Capture)):
-                if capture.name == questions.KEY and capture.kind is tree.CaptureKind.PLAIN:
+                if capture.name == questions.KEY and capture.kind is tree.CaptureForm.PLAIN:
                     self.read.add(questions.KEY)
                     if not self.current:
                         no_current(capture.name, capture.span)

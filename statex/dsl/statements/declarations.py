@@ -15,7 +15,7 @@ from statex.dsl.compile.inputs import InputState
 from statex.dsl.compile.match import main_only
 from statex.dsl.expressions.evaluate import Context, Evaluator
 from statex.dsl.expressions.parameters import Given, check_default, checked, from_documents, known_type, paths_in
-from statex.dsl.expressions.scope import TARGET, Definition, MacroDefinition, Scope, taken_by_language
+from statex.dsl.expressions.scope import TARGET, DefinedValue, MacroDefinition, Scope, taken_by_language
 from statex.dsl.keys.patterns import below, spliced
 from statex.dsl.keys.quoting import show_rules
 from statex.dsl.parts import stem_of
@@ -171,8 +171,8 @@ def _values_only(scope: Scope) -> Scope:
     return Scope(None, scope.prefix, scope.folder, scope.used_at, _definitions(scope))
 
 
-def _definitions(scope: Scope) -> dict[str, Definition]:
-    found: dict[str, Definition] = {}
+def _definitions(scope: Scope) -> dict[str, DefinedValue]:
+    found: dict[str, DefinedValue] = {}
     for one in scope.chain():
         for name, definition in one.values.items():
             found.setdefault(name, definition)

@@ -20,13 +20,13 @@ from statex.dsl.expressions.calls import expect_tensor
 from statex.dsl.expressions.computing import check_own, rounded
 from statex.dsl.expressions.evaluate import Context, Evaluator
 from statex.dsl.expressions.scope import Scope
-from statex.dsl.keys.captures import Captured, CaptureKind, CaptureType, is_digits
+from statex.dsl.keys.captures import Captured, CaptureKind, CaptureType, is_digits, is_named, is_wildcard
 from statex.dsl.keys.quoting import show_rules
 from statex.dsl.keys.templates import Template
 from statex.dsl.ops import UNSTACKING
 from statex.dsl.plan.plan import Change
 from statex.dsl.statements.select import check_new
-from statex.dsl.values import TensorValue, Value, describe, is_tensors, is_unknown
+from statex.dsl.values import TensorValue, Value, describe, is_unknown
 from statex.grammar import factory as make
 from statex.grammar import tree
 
@@ -235,7 +235,10 @@ def _split_one(
 def _pieces(node: tree.Split, value: Value, slots: int, counted: bool) -> list[TensorValue | None] | None:
     if is_unknown(value):
         return None
-    if not is_tensors(value) or not all(isinstance(piece, TensorValue) for piece in value):
+    pieces: list[TensorValue | None] = []
+    if isinstance(value, tuple):
+        pieces += [piece for piece in value if isinstance(piece, TensorValue)]
+    if not isinstance(value, tuple) or not pieces or len(pieces) < len(value):
         fail(
             codes.PIECES,
             f"a `split` needs pieces, and this gives {describe(value)}",
@@ -250,7 +253,7 @@ def _pieces(node: tree.Split, value: Value, slots: int, counted: bool) -> list[T
             also=[(node.targets[0].span.to(node.targets[-1].span), f"{slots} to fill")],
             values=[f"{node.value.span.text} = {describe(value)}"],
         )
-    return list(value)
+    return pieces
 
 
 # --- merge ------------------------------------------------------------------------------------------------------
@@ -349,7 +352,7 @@ def _shared_captures(compiler: Compiler, node: tree.Merge, clause: Clause, over:
 def _captures(names: list[str]) -> str:
     if not names:
         return "no captures"
-    return "the captures " + join_words([f"`{n[0] if n[0] == '*' else n}`" for n in names], limit=5)
+    return "the captures " + join_words([f"`{'*' if is_wildcard(n) else n}`" for n in names], limit=5)
 
 
 def _check_over(node: tree.Merge, source: tree.MergeSource, over: str, captures: Mapping[str, CaptureType]) -> None:
@@ -366,7 +369,7 @@ def _check_over(node: tree.Merge, source: tree.MergeSource, over: str, captures:
 
 
 def _case(group: _Group) -> str:
-    named = {name: c.text for name, c in group.bindings.items() if name[0] not in "*%"}
+    named = {name: c.text for name, c in group.bindings.items() if is_named(name)}
     first = next(group.matches(), None)
     return ", ".join(f"{n} = {t}" for n, t in named.items()) or (first.key if first else "")
 
@@ -385,7 +388,7 @@ def _merge_one(
     matches = [match for found in gathered for match in found]
     first = min(matches, key=lambda m: compiler.state.rank(m.key))
     key = template.render(group.bindings, compiler.constants(scope))
-    lost = [name for name in group.bindings if name not in template.names and name[0] not in "*%"]
+    lost = [name for name in group.bindings if name not in template.names and is_named(name)]
     gather = f"write `over {lost[0]}` before `->` to gather them in one" if lost and node.over is None else ""
     work.check_new(compiler, key, node.target.span, gather)
     context = _merge_context(node, group, gathered, case, key)

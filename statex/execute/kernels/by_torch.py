@@ -10,8 +10,8 @@ from statex.core.header import TensorType
 from statex.diagnostics import fail
 from statex.diagnostics.codes import types as codes
 from statex.dsl.ops import OPERATIONS
-from statex.dsl.ops.base import ArgKind, Fault
-from statex.dsl.plan.graph import Call, Graph, Piece, Ref, Settled, Source, SourceKey
+from statex.dsl.ops.base import ArgKind, OperationError
+from statex.dsl.plan.graph import Graph, InputTensor, OperationCall, Ref, ResultPiece, Settled, SourceKey
 from statex.execute.kernels.laying_out import laid_out
 from statex.execute.shortage import told
 
@@ -30,7 +30,7 @@ def count_uses(graph: Graph, roots: Iterable[int]) -> Counter[int]:
     return uses
 
 
-class Values:
+class TorchValues:
     """Computes values; `roots` are those that will be taken, each as often as it is named."""
 
     def __init__(self, graph: Graph, roots: Iterable[int], load: Callable[[SourceKey], Any]) -> None:
@@ -59,9 +59,9 @@ class Values:
 
     def _compute(self, id: int) -> Any:
         node = self._graph[id]
-        if isinstance(node, Source):
+        if isinstance(node, InputTensor):
             return self._load(node.key)
-        if isinstance(node, Piece):
+        if isinstance(node, ResultPiece):
             return self._use(node.call)[node.index]
         if isinstance(node, Settled):
             return laid_out(self._use(node.value))
@@ -75,7 +75,7 @@ class Values:
         return argument
 
 
-def run_call(node: Call, argument: Callable[[Any], Any]) -> Any:
+def run_call(node: OperationCall, argument: Callable[[Any], Any]) -> Any:
     """Return the result of a call; `argument` gives what stands for an argument, tensors for values.
 
     Raises:
@@ -91,14 +91,14 @@ def run_call(node: Call, argument: Callable[[Any], Any]) -> Any:
         try:
             with told(f"`{operation.name}`", nbytes):
                 return operation.run(torch, **_on_one_device(arguments, torch))
-        except Fault as fault:
-            fail(fault.code, f"`{operation.name}`: {fault.headline}", help=fault.help or ())
+        except OperationError as error:
+            fail(error.code, f"`{operation.name}`: {error.headline}", help=error.help or ())
         except RuntimeError as error:
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             fail(codes.TORCH_REFUSES, f"torch cannot compute `{operation.name}`: {reason}")
 
 
-def arguments_of(node: Call, argument: Callable[[Any], Any]) -> dict[str, Any]:
+def arguments_of(node: OperationCall, argument: Callable[[Any], Any]) -> dict[str, Any]:
     """Return the arguments of a call by their names; `argument` gives what stands for one."""
     axes = {p.name for p in OPERATIONS[node.operation].parameters if p.kind is ArgKind.AXES}
     return {name: dict(value) if name in axes else argument(value) for name, value in node.arguments}

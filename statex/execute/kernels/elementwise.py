@@ -15,11 +15,11 @@ from statex.core.dtypes import BOOL, FLOAT32, DType, Kind
 from statex.core.header import TensorType
 from statex.diagnostics.torch_dtypes import torch_dtype
 from statex.dsl.ops import OPERATIONS
-from statex.dsl.plan.graph import Call, Graph, Ref
+from statex.dsl.plan.graph import Graph, OperationCall, Ref
 from statex.execute.kernels import by_numpy
 from statex.execute.kernels.by_torch import arguments_of, run_call
 from statex.execute.kernels.movement import Movement
-from statex.execute.kernels.sequential import Reader, SequentialBuffers
+from statex.execute.kernels.sequential import SequentialBuffers, SequentialReader
 from statex.execute.kernels.unpacking import unpacked
 from statex.execute.readable import as_bytes, tensor_bytes
 from statex.execute.scratch import scratch
@@ -57,7 +57,7 @@ class Chunks:
 
     def _can(self, id: int) -> bool:
         node = self._graph[id]
-        if not isinstance(node, Call) or isinstance(node.type, tuple):
+        if not isinstance(node, OperationCall) or isinstance(node.type, tuple):
             return False
         operation = OPERATIONS[node.operation]
         if not operation.in_parts(dict(node.arguments)) or node.type.dtype.kind is Kind.COMPLEX:
@@ -133,7 +133,7 @@ class Chunks:
         leads = operation.commutes or not isinstance(call.arguments[0][1], int | float)
         return operation.numpy is not None and by_numpy.computes(kind.dtype) and leads
 
-    def _by_numpy(self, call: Call, argument: Callable[[Any], Any]) -> Any:
+    def _by_numpy(self, call: OperationCall, argument: Callable[[Any], Any]) -> Any:
         assert isinstance(call.type, TensorType)
         arguments = arguments_of(call, argument)
         operation = OPERATIONS[call.operation]
@@ -149,7 +149,9 @@ class Chunks:
         (dtype,) = {self._graph[operand].type.dtype for operand in self._inner(id)}  # type: ignore[union-attr]
         return dtype
 
-    def _steps(self, id: int, reader: Callable[[Reader, TensorType], Step], compute: Callable[..., Any]) -> Step:
+    def _steps(
+        self, id: int, reader: Callable[[SequentialReader, TensorType], Step], compute: Callable[..., Any]
+    ) -> Step:
         """Return what computes each value that goes into this one once a chunk, and frees it after its last use."""
         order = self._order(id)
         last = self._last_uses(id)
@@ -200,12 +202,12 @@ class Chunks:
         """Return the operands of a call: how they lie in memory does not count, element by element."""
         return tuple(map(self._graph.inner, self._graph.operands(id)))
 
-    def _call(self, id: int) -> Call:
+    def _call(self, id: int) -> OperationCall:
         node = self._graph[id]
-        assert isinstance(node, Call)
+        assert isinstance(node, OperationCall)
         return node
 
-    def _leaf(self, id: int, reader: Callable[[Reader, TensorType], Step]) -> Step:
+    def _leaf(self, id: int, reader: Callable[[SequentialReader, TensorType], Step]) -> Step:
         kind = self._graph[id].type
         assert isinstance(kind, TensorType)
         if self._movement.of(id) is not None:
@@ -213,7 +215,7 @@ class Chunks:
         return reader(SequentialBuffers(iter([tensor_bytes(self._take(id))])), kind)
 
 
-def _block_reader(source: Reader, dtype: DType) -> Step:
+def _block_reader(source: SequentialReader, dtype: DType) -> Step:
     """Return what gives the numbers that blocks stand for; it is asked for whole blocks."""
     block = dtype.block
     assert block is not None
@@ -224,7 +226,7 @@ def _block_reader(source: Reader, dtype: DType) -> Step:
     return read
 
 
-def _numpy_reader(source: Reader, kind: TensorType) -> Step:
+def _numpy_reader(source: SequentialReader, kind: TensorType) -> Step:
     import numpy
 
     if kind.dtype.block is not None:
@@ -234,7 +236,7 @@ def _numpy_reader(source: Reader, kind: TensorType) -> Step:
     return lambda start, count: numpy.frombuffer(source.read(start * size, count * size), dtype=name)
 
 
-def _torch_reader(source: Reader, kind: TensorType) -> Step:
+def _torch_reader(source: SequentialReader, kind: TensorType) -> Step:
     import torch
 
     if kind.dtype.block is not None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from statex.checkpoint.blobs.contents import Run, merged
+from statex.checkpoint.blobs.contents import ByteRun, merged
 from statex.checkpoint.blobs.gather import Gather
 from statex.checkpoint.io.input_file import Stored
 from statex.core.dtypes import DType, Kind
@@ -14,12 +14,12 @@ from statex.core.header import OpaqueInfo, RawType, TensorInfo, TensorType
 from statex.core.strides import Fill, Tiling
 from statex.dsl.ops import OPERATIONS
 from statex.dsl.ops.base import Moved
-from statex.dsl.plan.graph import Graph, Piece, Ref, Settled, Source, SourceKey
+from statex.dsl.plan.graph import Graph, InputTensor, Ref, ResultPiece, Settled, SourceKey
 from statex.execute.kernels import by_numpy
 from statex.execute.kernels.by_torch import arguments_of
-from statex.execute.kernels.sequential import Reader, SequentialBuffers, SequentialBytes
+from statex.execute.kernels.sequential import SequentialBuffers, SequentialBytes, SequentialReader
 
-Runs = tuple[Run, ...]
+Runs = tuple[ByteRun, ...]
 
 _FEW, _LONG = 16, 1 << 16
 """So many runs, or runs of so many bytes on average, are copied as they are; others are put in order in memory."""
@@ -61,7 +61,7 @@ class Movement:
         assert tiling is not None
         return Gather(tiling, self._size(id), partial(by_numpy.element, self._type(id).dtype))
 
-    def reader(self, id: int) -> Reader:
+    def reader(self, id: int) -> SequentialReader:
         """Return what reads the bytes of a value whose places are known, from its start to its end."""
         runs = self.runs(id)
         return SequentialBuffers(self.gather(id).buffers()) if runs is None else SequentialBytes(runs)
@@ -74,14 +74,14 @@ class Movement:
         if pieces > _FEW and self._type(id).nbytes < _LONG * pieces:
             return None
         return merged(
-            [Run(stored, offset * size, count * size) for stored, offset, count in tiling.runs()]  # type: ignore[arg-type]
+            [ByteRun(stored, offset * size, count * size) for stored, offset, count in tiling.runs()]  # type: ignore[arg-type]
         )
 
     def _find(self, id: int) -> Moved:
         node = self._graph[id]
-        if isinstance(node, Source):
+        if isinstance(node, InputTensor):
             return _standing(self._info_of(node.key))
-        if isinstance(node, Piece):
+        if isinstance(node, ResultPiece):
             pieces = self._found[node.call]
             return pieces[node.index] if isinstance(pieces, tuple) else None
         if isinstance(node, Settled):

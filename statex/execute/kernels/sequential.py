@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from statex.checkpoint.blobs.contents import Run
+from statex.checkpoint.blobs.contents import ByteRun
 from statex.checkpoint.io.crc import crc32
 from statex.checkpoint.io.input_file import Buffer
 
 
-class Reader(Protocol):
+class SequentialReader(Protocol):
     """Reads part after part, in their order and each part once."""
 
     def read(self, start: int, nbytes: int) -> memoryview:
@@ -42,7 +42,7 @@ class SequentialBytes:
     The checksum of a storage is compared when its last byte was read; where only some of it is read, beforehand.
     """
 
-    def __init__(self, runs: Sequence[Run]) -> None:
+    def __init__(self, runs: Sequence[ByteRun]) -> None:
         self._runs = runs
         self._sums: dict[int, int] | None = None
         """The CRC-32 so far of each run that is to be compared."""
@@ -74,7 +74,7 @@ class SequentialBytes:
     def _due(self) -> dict[int, int]:
         sums = {}
         for number, run in enumerate(self._runs):
-            if run.stored.due and run.is_whole:
+            if run.stored.unverified and run.is_whole:
                 sums[number] = 0
             else:
                 run.stored.check()

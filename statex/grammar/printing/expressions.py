@@ -18,7 +18,7 @@ from statex.grammar.printing.layout import (
     HARD,
     LINE,
     SOFT,
-    Comment,
+    CommentDoc,
     Doc,
     IfBroken,
     choice,
@@ -96,7 +96,7 @@ class Expressions:
         ends, own = self.comments_before(following)
         if not ends and not own:
             return line
-        return concat(*map(Comment, ends), line, *(part for text in own for part in (text, HARD)))
+        return concat(*map(CommentDoc, ends), line, *(part for text in own for part in (text, HARD)))
 
     def comments_before(self, following: Span) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the comments before a node: one at the end of a line, and those on lines of their own."""
@@ -111,7 +111,7 @@ class Expressions:
     def closing(self, end: int) -> Doc:
         """Return the comments before a bracket that closes."""
         ends, own = self._divided(end)
-        return concat(*map(Comment, ends), *(part for text in own for part in (HARD, text)))
+        return concat(*map(CommentDoc, ends), *(part for text in own for part in (HARD, text)))
 
     def listed(self, items: Items) -> Doc:
         """Return documents with commas between them, each made when its place is reached."""

@@ -15,7 +15,7 @@ CONTINUED = 4
 
 
 @record
-class Line:
+class LineBreak:
     """A place where a line may break; `flat` stands there where it does not."""
 
     flat: str = " "
@@ -27,7 +27,7 @@ class Hard:
 
 
 @record
-class Comment:
+class CommentDoc:
     """A comment at the end of the line that it stands in."""
 
     text: str
@@ -57,7 +57,7 @@ class Indent:
 
 
 @record
-class Group:
+class GroupDoc:
     """A document on one line, or with all its lines broken."""
 
     doc: Doc
@@ -65,7 +65,7 @@ class Group:
 
 
 @record
-class Choice:
+class ChoiceDoc:
     """A document, or the same with only its last bracket broken, where it does not fit on the line."""
 
     doc: Doc
@@ -74,7 +74,7 @@ class Choice:
 
 
 @record
-class Clause:
+class LineClause:
     """A part of a statement that may begin a line; `own` are comments on lines before it.
 
     `hug` is the same with only its last bracket broken, so that it begins on the line before. One `with_next` stands
@@ -92,14 +92,14 @@ class Clauses:
     """A head and the clauses after it, each on the line before it where it fits."""
 
     head: Doc
-    clauses: tuple[Clause, ...]
+    clauses: tuple[LineClause, ...]
     forced: bool
 
 
-Doc = str | Line | Hard | Comment | IfBroken | Concat | Indent | Group | Choice | Clauses
+Doc = str | LineBreak | Hard | CommentDoc | IfBroken | Concat | Indent | GroupDoc | ChoiceDoc | Clauses
 """What is laid out."""
 
-LINE, SOFT, HARD = Line(), Line(""), Hard()
+LINE, SOFT, HARD = LineBreak(), LineBreak(""), Hard()
 
 
 def concat(*parts: Doc) -> Doc:
@@ -116,24 +116,24 @@ def indent(*parts: Doc) -> Doc:
 def group(*parts: Doc) -> Doc:
     """Return documents that stand on one line where they fit."""
     doc = concat(*parts)
-    return Group(doc, is_forced(doc))
+    return GroupDoc(doc, is_forced(doc))
 
 
 def choice(doc: Doc, hug: Doc) -> Doc:
     """Return a document that rather breaks its last bracket than all of its lines."""
-    return Choice(doc, hug, is_forced(doc))
+    return ChoiceDoc(doc, hug, is_forced(doc))
 
 
-def clauses(head: Doc, parts: tuple[Clause, ...]) -> Doc:
+def clauses(head: Doc, parts: tuple[LineClause, ...]) -> Doc:
     """Return a head with clauses."""
     return Clauses(head, parts, is_forced(head) or any(part.own or is_forced(part.doc) for part in parts))
 
 
 def is_forced(doc: Doc) -> bool:
     """Say whether a line in a document always breaks."""
-    if isinstance(doc, Concat | Indent | Group | Choice | Clauses):
+    if isinstance(doc, Concat | Indent | GroupDoc | ChoiceDoc | Clauses):
         return doc.forced
-    return isinstance(doc, Hard | Comment)
+    return isinstance(doc, Hard | CommentDoc)
 
 
 @record
@@ -149,7 +149,7 @@ class Printed:
 class _Rest:
     """The clauses of a statement from one on; `line` is the number of the one where the part before began."""
 
-    clauses: tuple[Clause, ...]
+    clauses: tuple[LineClause, ...]
     at: int
     line: int
 
@@ -196,7 +196,7 @@ def flat(doc: Doc) -> str | None:
         one = pending.pop()
         if isinstance(one, str):
             text.append(one)
-        elif isinstance(one, Line):
+        elif isinstance(one, LineBreak):
             text.append(one.flat)
         else:
             pending.extend(reversed(_parts(one)))
@@ -207,7 +207,7 @@ def _parts(doc: Doc) -> tuple[Doc, ...]:
     """Return what a document on one line is made of."""
     if isinstance(doc, Concat):
         return doc.parts
-    if isinstance(doc, Indent | Group | Choice):
+    if isinstance(doc, Indent | GroupDoc | ChoiceDoc):
         return (doc.doc,)
     if isinstance(doc, Clauses):
         return (doc.head, *(part for clause in doc.clauses for part in (" ", clause.doc)))
@@ -217,21 +217,21 @@ def _parts(doc: Doc) -> tuple[Doc, ...]:
 def _print(page: _Page, pending: list[_Item], indented: int, broken: bool, doc: Doc | _Rest) -> None:
     if isinstance(doc, str):
         page.text += doc
-    elif isinstance(doc, Line | Hard):
+    elif isinstance(doc, LineBreak | Hard):
         if broken or isinstance(doc, Hard):
             page.end_line(indented)
         else:
             page.text += doc.flat
-    elif isinstance(doc, Comment):
+    elif isinstance(doc, CommentDoc):
         page.comment = doc.text if page.comment is None else f"{page.comment} {doc.text}"
     elif isinstance(doc, IfBroken):
         page.text += doc.text if broken else ""
     elif isinstance(doc, Indent):
         pending.append((indented + CONTINUED, broken, doc.doc))
-    elif isinstance(doc, Group):
+    elif isinstance(doc, GroupDoc):
         breaks = broken and not _fits(doc, page.room, pending)
         pending.append((indented, breaks, doc.doc))
-    elif isinstance(doc, Choice):
+    elif isinstance(doc, ChoiceDoc):
         hugs = broken and not _fits(doc.doc, page.room, pending) and _begins(doc.hug, page.room)
         pending.append((indented, broken, doc.hug if hugs else doc.doc))
     elif isinstance(doc, _Rest):
@@ -284,15 +284,15 @@ def _fits(doc: Doc, room: int, after: list[_Item] | None = None) -> bool:
         broken, one = pending.pop()
         if isinstance(one, str):
             room -= len(one)
-        elif isinstance(one, Hard | _Rest) or (isinstance(one, Line) and broken):
+        elif isinstance(one, Hard | _Rest) or (isinstance(one, LineBreak) and broken):
             return True
-        elif isinstance(one, Line):
+        elif isinstance(one, LineBreak):
             room -= len(one.flat)
         elif isinstance(one, IfBroken):
             room -= len(one.text) if broken else 0
-        elif isinstance(one, Group):
+        elif isinstance(one, GroupDoc):
             pending.append((one.forced, one.doc))
-        elif not isinstance(one, Comment):
+        elif not isinstance(one, CommentDoc):
             pending.extend((broken, part) for part in reversed(_parts(one)))
     return False
 
@@ -302,11 +302,11 @@ def _begins(doc: Doc, room: int) -> bool:
     pending: list[Doc] = [doc]
     while pending and room >= 0:
         one = pending.pop()
-        if isinstance(one, Line | Hard):
+        if isinstance(one, LineBreak | Hard):
             return True
         if isinstance(one, str):
             room -= len(one)
-        elif isinstance(one, Group) and not one.forced:
+        elif isinstance(one, GroupDoc) and not one.forced:
             text = flat(one.doc)
             room -= len(text or "")
         else:

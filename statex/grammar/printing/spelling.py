@@ -13,7 +13,7 @@ from statex.grammar.quoted import MARKS, in_double_quotes, unquoted
 from statex.grammar.terminals import terminal
 from statex.grammar.tree import (
     Capture,
-    CaptureKind,
+    CaptureForm,
     Choice,
     DoubleStar,
     Field,
@@ -143,11 +143,11 @@ def show_choice(choice: Choice) -> str:
 
 
 def _type_of(capture: Capture) -> str:
-    if capture.kind is CaptureKind.CHOICE:
+    if capture.kind is CaptureForm.CHOICE:
         choices = [*map(show_choice, capture.choices)]
         # A choice alone reads as the name of a type.
         return ":" + "|".join(choices if len(choices) > 1 else [f"{c.text}={c.value}" for c in capture.choices])
-    return {CaptureKind.PLAIN: "", CaptureKind.INT: ":int", CaptureKind.SEGMENTS: ":**"}[capture.kind]
+    return {CaptureForm.PLAIN: "", CaptureForm.INT: ":int", CaptureForm.SEGMENTS: ":**"}[capture.kind]
 
 
 # --- is the text at a span still what a node says? --------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 from statex.core.source import Span
 from statex.grammar import tree
 from statex.grammar.printing.expressions import Expressions, Level, Shown
-from statex.grammar.printing.layout import Clause, Comment, Doc, clauses, concat, flat, group, indent
+from statex.grammar.printing.layout import CommentDoc, Doc, LineClause, clauses, concat, flat, group, indent
 from statex.grammar.printing.spelling import is_main, show_choice, show_path, show_piece, show_string
 
 Part = tuple[Span, str, Callable[[], Shown]]
@@ -60,7 +60,7 @@ class Statements:
 
     def _joined(self, head: Doc, parts: Sequence[Part | None]) -> Doc:
         """Return a head with clauses, each made when its place is reached."""
-        made: list[Clause] = []
+        made: list[LineClause] = []
         for part in parts:
             if part is None:
                 continue
@@ -68,20 +68,20 @@ class Statements:
             ends, own = self._expressions.comments_before(span)
             if made and ends:
                 made[-1] = _ending(made[-1], ends)
-            head = head if made else concat(head, *map(Comment, ends))
+            head = head if made else concat(head, *map(CommentDoc, ends))
             shown = make()
             hug = None if shown.hug is None else concat(f"{word} ", shown.hug)
-            made.append(Clause(concat(f"{word} ", shown.doc), own, hug, word == "for"))
+            made.append(LineClause(concat(f"{word} ", shown.doc), own, hug, word == "for"))
         return clauses(head, tuple(made)) if made else head
 
-    def where(self, node: Any) -> Clause | None:
+    def where(self, node: Any) -> LineClause | None:
         """Return the condition of a statement."""
         part = self._where(node)
         if part is None:
             return None
         span, word, make = part
         ends, own = self._expressions.comments_before(span)
-        return Clause(concat(f"{word} ", make().doc), (*ends, *own))
+        return LineClause(concat(f"{word} ", make().doc), (*ends, *own))
 
     def _where(self, node: Any) -> Part | None:
         return None if node.where is None else self._expression("where", node.where)
@@ -236,8 +236,8 @@ class Statements:
         return self._joined(f"root {show_path(node.path)}", [(node.target.span, "->", lambda: target)])
 
 
-def _ending(clause: Clause, comments: Sequence[str]) -> Clause:
-    ends = [*map(Comment, comments)]
+def _ending(clause: LineClause, comments: Sequence[str]) -> LineClause:
+    ends = [*map(CommentDoc, comments)]
     return replace(clause, doc=concat(clause.doc, *ends), hug=None if clause.hug is None else concat(clause.hug, *ends))
 
 

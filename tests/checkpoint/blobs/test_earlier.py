@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from statex.checkpoint.io.cached_file import CachedFile
 from statex.checkpoint.io.input_file import Extent
-from statex.dsl.parts import Part
+from statex.dsl.parts import ProgramPart
 from statex.grammar import parse_text
 from statex.session.conversion import carry_out
 from statex.session.request import InputSpec, OutputSpec, Request
@@ -42,7 +42,7 @@ def copied(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 @pytest.mark.parametrize("names", [("one.pth", "two.safetensors"), ("one.safetensors", "two.pth", "three.pth")])
 def test_an_input_is_read_once(tmp_path: Path, copied: Counter[str], names: tuple[str, ...]) -> None:
     torch.save(STATE, tmp_path / "in.pth")
-    rules = Part(parse_text("set b = transpose; rename a -> x; rename c -> y"))
+    rules = ProgramPart(parse_text("set b = transpose; rename a -> x; rename c -> y"))
     outputs = tuple(OutputSpec(tmp_path / name, name.partition(".")[0]) for name in names)
     carry_out(Request(InputSpec(tmp_path / "in.pth"), (rules,), outputs=outputs))
     moved = sum(STATE[key].nbytes for key in "ac")

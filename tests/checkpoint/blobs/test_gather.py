@@ -67,7 +67,7 @@ def test_every_block_size_gives_the_same_bytes(
         )
         assert b"".join(map(bytes, found.buffers())) == wanted(file, array, stored, size)
         assert set(found.stored) == set(stored.values())
-        assert not any(one.due for one in stored.values())
+        assert not any(one.unverified for one in stored.values())
         assert found.nbytes == array.size * size
 
     holds()
@@ -102,7 +102,7 @@ def test_a_wrong_checksum_is_told_of_whatever_is_read(file: InputFile, count: in
     found = Gather(Tiling.of(stored, 0, (3, 2), (1, 3)), 4)
     with pytest.raises(StatexError, match="checksum"):
         list(found.buffers())
-    assert stored.due
+    assert stored.unverified
 
 
 def test_memory_is_bounded_and_rows_are_read_of_a_large_transpose(file: InputFile) -> None:

@@ -133,12 +133,12 @@ def test_a_macro_asks_for_the_current_key_too() -> None:
 
 def test_a_parameter_of_a_recipe_may_be_used_in_a_condition_alone() -> None:
     from statex.core.source import Source
-    from statex.dsl.parts import Outside, Part
+    from statex.dsl.parts import Outside, ProgramPart
     from statex.dsl.resolve import resolve
     from statex.grammar import parse
 
     program = parse(Source("r", "drop a.w where exists({$n}.w) and exists(ft::a.w)"))
-    found = resolve([Part(program, shared=True)], lambda *_: program.source, Outside(inputs={"ft": False}))
+    found = resolve([ProgramPart(program, shared=True)], lambda *_: program.source, Outside(inputs={"ft": False}))
     assert found.used == {"n"}
     assert found.read == {"ft"}
 

@@ -18,7 +18,7 @@ from statex.core.dtypes import BY_NAME, DType
 from statex.core.header import TensorType
 from statex.core.source import Source
 from statex.dsl.ops import OPERATIONS, QUERIES
-from statex.dsl.ops.base import ArgKind, Fault, Operation
+from statex.dsl.ops.base import ArgKind, Operation, OperationError
 from statex.grammar.parser import parse
 from tests.dsl.ops.strategies import CALLS, DTYPES, as_tensors
 
@@ -42,10 +42,10 @@ def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
     )
 
 
-def told(fault: Fault, operation: type[Operation]) -> bool:
+def told(error: OperationError, operation: type[Operation]) -> bool:
     """Say whether a fault says something, and names an argument there is."""
     names = {None, *(p.name for p in operation.parameters)}
-    return bool(fault.headline) and fault.argument in names
+    return bool(error.headline) and error.argument in names
 
 
 def test_every_operation_is_tried() -> None:
@@ -62,8 +62,8 @@ def test_the_type_rule_says_what_execution_gives(name: str) -> None:
     def holds(arguments: dict[str, Any]) -> None:
         try:
             wanted = operation.infer(**arguments)
-        except Fault as fault:
-            seen["refused" if told(fault, operation) else "refused without a word"] += 1
+        except OperationError as error:
+            seen["refused" if told(error, operation) else "refused without a word"] += 1
             return
         found = operation.run(torch, **as_tensors(arguments))
         seen["done"] += 1
@@ -91,7 +91,7 @@ def test_what_can_be_undone_is_undone_to_the_bit(name: str) -> None:
     def holds(arguments: dict[str, Any]) -> None:
         try:
             operation.infer(**arguments)
-        except Fault:
+        except OperationError:
             return
         back = operation.invert(**arguments)  # type: ignore[misc]
         if back is None:
@@ -207,7 +207,7 @@ def test_indexing_is_that_of_numpy(arguments: dict[str, Any]) -> None:
     x = TensorType(BY_NAME["i64"], arguments["x"].shape)
     try:
         OPERATIONS["getitem"].infer(x, arguments["index"])
-    except Fault:
+    except OperationError:
         return
     values = torch.arange(x.numel).reshape(x.shape)
     plain = tuple(
@@ -261,7 +261,7 @@ def test_a_wrong_argument_is_named(name: str, data: st.DataObject) -> None:
         return
     parameter = data.draw(st.sampled_from(wrong))
     value = data.draw(st.sampled_from(WRONG[parameter.kind]))
-    with pytest.raises(Fault) as caught:
+    with pytest.raises(OperationError) as caught:
         bind(operation, (), {**arguments, parameter.name: value})
     assert caught.value.argument == parameter.name
     assert f"`{parameter.name}`" in caught.value.headline
@@ -287,7 +287,7 @@ def test_padding_with_what_is_there_goes_as_far_as_torchs(mode: str, shape: tupl
         padding = {"pad": pad, "mode": mode, "value": 0}
         try:
             kind = OPERATIONS["pad"].infer(x=type_of(x), **padding)
-        except Fault:
+        except OperationError:
             if min(pad) >= 0:
                 with pytest.raises(RuntimeError):
                     torch.nn.functional.pad(x, pad, mode)
@@ -312,7 +312,7 @@ def test_a_row_of_ints_is_not_wrapped(start: int, end: int, step: int, dtype: st
     make = OPERATIONS["arange"]
     arguments = {"start": start, "end": end, "step": step, "dtype": BY_NAME[dtype]}
     if not fits:
-        with pytest.raises(Fault):
+        with pytest.raises(OperationError):
             make.infer(**arguments)
         return
     made = make.run(torch, **arguments)
@@ -333,5 +333,5 @@ def test_the_largest_numbers_are_those_of_torch(dtype: DType) -> None:
     make = OPERATIONS["full"]
     assert make.run(torch, (1,), info.max, dtype).to(torch.float64).item() == info.max
     make.infer((1,), info.max, dtype)
-    with pytest.raises(Fault):
+    with pytest.raises(OperationError):
         make.infer((1,), 10**309 if dtype.name == "float64" else info.max * 1.5, dtype)

@@ -12,7 +12,7 @@ import torch
 import statex
 from statex.dsl.ops import OPERATIONS, Operation
 from statex.dsl.ops.base import Aliasing
-from statex.execute.kernels.by_torch import Values
+from statex.execute.kernels.by_torch import TorchValues
 
 PACKAGE = Path(statex.__file__).parent
 ROOMS = ("dsl", "execute", "session", "checkpoint")
@@ -66,7 +66,7 @@ def test_results_share_memory_where_an_operation_says_so(name: str, value: str) 
     id = plan.outputs["x"].value
     assert id is not None
     id = plan.graph.inner(id)  # as the operation gives it, before it is laid out
-    made = Values(plan.graph, [id], lambda key: x).take(id)
+    made = TorchValues(plan.graph, [id], lambda key: x).take(id)
     shares = made.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
     assert OPERATIONS[name].aliasing is (Aliasing.VIEW if shares else Aliasing.COPY)
 

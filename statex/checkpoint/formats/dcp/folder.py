@@ -21,7 +21,7 @@ from statex.checkpoint.blobs.contents import Blob, Made, Moved, OutTensor
 from statex.checkpoint.blobs.output_file import put
 from statex.checkpoint.blobs.walks import leaves, mapped
 from statex.checkpoint.formats.dcp.format import HEADER
-from statex.checkpoint.formats.dcp.pieces import Box, Piece, Pieced, Places, check_boxes, sizes_of
+from statex.checkpoint.formats.dcp.pieces import Box, Pieced, Places, StoredBox, check_boxes, sizes_of
 from statex.checkpoint.formats.stamps import all_as_text, with_stamps
 from statex.checkpoint.formats.torch.archive import TorchReader
 from statex.checkpoint.formats.torch.layout import archive
@@ -32,7 +32,7 @@ from statex.checkpoint.io.crc import crc32
 from statex.checkpoint.io.input_file import InputFile, inside
 from statex.checkpoint.io.syncing import sync_path
 from statex.checkpoint.materialize import Materializer
-from statex.checkpoint.objects import NAMES, Call, Global
+from statex.checkpoint.objects import NAMES, ForeignCall, Global
 from statex.checkpoint.reader import Reader
 from statex.checkpoint.unread import Unread, refuse_unread
 from statex.core.dtypes import BY_NAME
@@ -73,7 +73,9 @@ class DistributedReader(Reader):
         if file.size > _LARGEST:
             file.damaged(f"it has {file.size} bytes")
         data = file.read(0, file.size)
-        pickled = PickleReader(data, str(file.path), lambda id: file.damaged("it names storages"), Call, names=_NAMES)
+        pickled = PickleReader(
+            data, str(file.path), lambda id: file.damaged("it names storages"), ForeignCall, names=_NAMES
+        )
         try:
             header = _state_of(pickled.read(), "Metadata")
             places = _places(header["storage_data"])
@@ -95,7 +97,7 @@ class DistributedReader(Reader):
         check_boxes(key, kind.shape, boxes)
         return Pieced(key, tuple(self._piece(key, kind, box, places) for box in boxes if prod(box.sizes)))
 
-    def _piece(self, key: str, kind: TensorType, box: Box, places: Places) -> Piece:
+    def _piece(self, key: str, kind: TensorType, box: Box, places: Places) -> StoredBox:
         if (key, box.offsets) not in places:
             raise ValueError(f"a piece of `{key}` is nowhere")
         file, offset, length = self._run(key, places[key, box.offsets])
@@ -103,7 +105,7 @@ class DistributedReader(Reader):
             file.damaged(
                 f"`{key}` is said to have {length} bytes, which is too few for {TensorType(kind.dtype, box.sizes)}"
             )
-        return Piece(box, file, offset, length)
+        return StoredBox(box, file, offset, length)
 
     def _run(self, key: str, place: tuple[str, int, int]) -> tuple[InputFile, int, int]:
         """Return the run of bytes of an entry: a file, and where in it."""
@@ -147,7 +149,7 @@ class DistributedReader(Reader):
             tensor[place] = self._load_piece(info, piece)
         return tensor
 
-    def _load_piece(self, info: TensorInfo, piece: Piece) -> Any:
+    def _load_piece(self, info: TensorInfo, piece: StoredBox) -> Any:
         part = piece.file.part(piece.offset, piece.length)
         wanted = TensorType(info.type.dtype, piece.box.sizes)
         found = TorchReader(piece.file.path, part).tree
@@ -271,7 +273,7 @@ def _places(described: Any) -> Places:
 
 
 def _state_of(value: Any, name: str) -> Any:
-    if not isinstance(value, Call) or value.function.name != name:
+    if not isinstance(value, ForeignCall) or value.function.name != name:
         raise ValueError(f"a {name} is missing")
     return value.state
 

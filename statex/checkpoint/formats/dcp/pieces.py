@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 from statex.checkpoint.io.input_file import InputFile
-from statex.checkpoint.objects import Call
+from statex.checkpoint.objects import ForeignCall
 from statex.core.record import record
 
 Places = Mapping[tuple[str, tuple[int, ...] | None], tuple[str, int, int]]
@@ -23,7 +23,7 @@ class Box:
 
 
 @record
-class Piece:
+class StoredBox:
     """A part of a tensor and the run of bytes, a file of torch.save, that holds it."""
 
     box: Box
@@ -37,7 +37,7 @@ class Pieced:
     """A tensor's pieces, under the key that the header has for it; none for a tensor without elements."""
 
     key: str
-    pieces: tuple[Piece, ...]
+    pieces: tuple[StoredBox, ...]
 
 
 def sizes_of(value: Any) -> tuple[int, ...]:
@@ -46,7 +46,7 @@ def sizes_of(value: Any) -> tuple[int, ...]:
     Raises:
         ValueError: for anything else.
     """
-    if isinstance(value, Call) and value.function.name == "Size" and len(value.arguments) == 1:
+    if isinstance(value, ForeignCall) and value.function.name == "Size" and len(value.arguments) == 1:
         value = value.arguments[0]
     if type(value) is not tuple or not all(type(n) is int and 0 <= n < 2**60 for n in value):
         raise ValueError("sizes are not a tuple of numbers")

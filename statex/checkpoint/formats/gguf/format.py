@@ -13,7 +13,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, NoReturn
 
-from statex.checkpoint.formats.base import Format, Found
+from statex.checkpoint.formats.base import Format, ProbedFile
 from statex.checkpoint.formats.safetensors.format import SAFETENSORS
 from statex.checkpoint.io.input_file import Extent, InputFile, Stored
 from statex.checkpoint.reader import Reader
@@ -63,11 +63,11 @@ class Gguf(Format):
         """What the libraries read that a model comes back to."""
         return SAFETENSORS
 
-    def sniff(self, found: Found) -> bool:
+    def sniff(self, found: ProbedFile) -> bool:
         """Say whether a file begins with the mark of the format."""
         return found.head.startswith(_MAGIC)
 
-    def open(self, found: Found) -> Reader:
+    def open(self, found: ProbedFile) -> Reader:
         """Return the reader of a file."""
         return GgufReader(found.path, found.file)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from statex.checkpoint.formats.base import Format, Found
+from statex.checkpoint.formats.base import Format, ProbedFile
 from statex.checkpoint.formats.torch.format import TORCH
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ class Npz(Format):
         """A folder of archives is no checkpoint to anybody: it is one of torch files."""
         return TORCH
 
-    def sniff(self, found: Found) -> bool:
+    def sniff(self, found: ProbedFile) -> bool:
         """Say whether a file is an archive all of whose members are arrays."""
         from statex.checkpoint.formats.npz.file import looks_like_npz
 
         return found.archive is not None and looks_like_npz(found.archive)
 
-    def open(self, found: Found) -> Reader:
+    def open(self, found: ProbedFile) -> Reader:
         """Return the reader of an archive."""
         from statex.checkpoint.formats.npz.file import NpzReader
 

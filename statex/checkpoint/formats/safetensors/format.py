@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from statex.checkpoint.formats.base import Format, Found
+from statex.checkpoint.formats.base import Format, ProbedFile
 
 if TYPE_CHECKING:
     from statex.checkpoint.blobs.write_plan import FilePlan
@@ -22,13 +22,13 @@ class Safetensors(Format):
     set_suffixes = (".safetensors",)
     keeps_notes = True
 
-    def sniff(self, found: Found) -> bool:
+    def sniff(self, found: ProbedFile) -> bool:
         """Say whether a file begins with the length of a header, and a brace."""
         from statex.checkpoint.formats.safetensors.file import looks_like_safetensors
 
         return looks_like_safetensors(found.head, found.file.size)
 
-    def open(self, found: Found) -> Reader:
+    def open(self, found: ProbedFile) -> Reader:
         """Return the reader of a file."""
         from statex.checkpoint.formats.safetensors.file import SafetensorsReader
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from statex.checkpoint.formats.base import Format, Found
+from statex.checkpoint.formats.base import Format, ProbedFile
 
 if TYPE_CHECKING:
     from statex.checkpoint.blobs.write_plan import FilePlan
@@ -26,13 +26,13 @@ class Torch(Format):
     keeps_metadata = True
     records_checksums = True
 
-    def sniff(self, found: Found) -> bool:
+    def sniff(self, found: ProbedFile) -> bool:
         """Say whether a file is an archive, or begins as a pickle does."""
         from statex.checkpoint.formats.torch.legacy import looks_like_pickle
 
         return found.archive is not None or looks_like_pickle(found.head)
 
-    def open(self, found: Found) -> Reader:
+    def open(self, found: ProbedFile) -> Reader:
         """Return the reader of an archive, of a file of before torch 1.6, or of a pickle of numpy arrays."""
         if found.archive is not None:
             from statex.checkpoint.formats.torch.archive import TorchReader

@@ -19,7 +19,7 @@ from statex.checkpoint.formats.torch.harmless import harms
 from statex.checkpoint.formats.torch.pickle_reader import PickleReader, unsafe
 from statex.checkpoint.formats.torch.rebuild import TorchObjects
 from statex.checkpoint.io.input_file import SLICE, Extent, InputFile, Stored
-from statex.checkpoint.objects import ENCODE, Call, Global
+from statex.checkpoint.objects import ENCODE, ForeignCall, Global
 from statex.checkpoint.reader import Reader
 from statex.core.foreign import Foreign
 from statex.core.header import TensorInfo, TensorType
@@ -166,7 +166,7 @@ def _described(one: Foreign) -> tuple[ArrayType, Any] | None:
     elif name in _FROM_BUFFER and isinstance(one.arguments, tuple) and len(one.arguments) == 4:
         data, dtype, shape, order = one.arguments
         fortran = order == "F"
-        if isinstance(data, Call) and len(data.arguments) == 1:  # a bytearray
+        if isinstance(data, ForeignCall) and len(data.arguments) == 1:  # a bytearray
             data = data.arguments[0]
     else:
         return None

@@ -1,6 +1,6 @@
 """Reads the pickles in torch's files as data: names and calls, in which no name is ever imported.
 
-A name stands for itself (`objects.Global`), a call for itself (`objects.Call`) but for the few that make plain
+A name stands for itself (`objects.Global`), a call for itself (`objects.ForeignCall`) but for the few that make plain
 containers and tensors, which are made here. What only the code of the file's author could make is `Foreign`.
 """
 
@@ -14,7 +14,7 @@ from statex.checkpoint.blobs.walks import parts
 from statex.checkpoint.formats.torch.pickle_fast_path import MakeTensor
 from statex.checkpoint.formats.torch.pickle_machine import PickleMachine
 from statex.checkpoint.formats.torch.python2_names import from_python2
-from statex.checkpoint.objects import FUNCTIONS, NAMES, Call, Global
+from statex.checkpoint.objects import FUNCTIONS, NAMES, ForeignCall, Global
 from statex.checkpoint.pickle_limits import check_tree
 from statex.core.foreign import Foreign
 from statex.diagnostics import fail
@@ -154,7 +154,7 @@ class PickleReader(PickleMachine):
                     "set": "items are set on something other than a dict",
                     "add": "items are added to something other than a set"}  # fmt: skip
             self.damaged(done[deed])
-        elif isinstance(target, Call) and target.state is None:
+        elif isinstance(target, ForeignCall) and target.state is None:
             target.state = given[0]
         elif type(target) is OrderedDict:
             self._set_attributes(target, given[0])

@@ -13,7 +13,7 @@ from typing import Any
 from statex.checkpoint.blobs.contents import Blob, OutTensor
 from statex.checkpoint.formats.torch.sharing import shared_ids
 from statex.checkpoint.formats.torch.tensor_pickler import TensorPickler, number
-from statex.checkpoint.objects import ENCODE, ORDERED_DICT, Call, Global, Storage
+from statex.checkpoint.objects import ENCODE, ORDERED_DICT, ForeignCall, Global, Storage
 from statex.core.foreign import Foreign
 from statex.core.header import OpaqueInfo
 from statex.diagnostics import fail
@@ -175,7 +175,7 @@ class PickleWriter(TensorPickler):
 
     # --- objects -----------------------------------------------------------------------------------------------
 
-    def _call(self, call: Call, shared: bool) -> Steps:
+    def _call(self, call: ForeignCall, shared: bool) -> Steps:
         self._name(call.function)
         yield call.arguments
         if self._made(call, shared, b"R", b"00") and call.state is not None:
@@ -219,7 +219,7 @@ _STEPS: Mapping[type, Callable[[PickleWriter, Any, bool], Steps]] = {
     set: PickleWriter._set,
     dict: PickleWriter._dict,
     OrderedDict: PickleWriter._ordered_dict,
-    Call: PickleWriter._call,
+    ForeignCall: PickleWriter._call,
     OutTensor: PickleWriter._attributed,
     Foreign: PickleWriter._foreign,
 }

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from statex.checkpoint import objects
 from statex.checkpoint.blobs.walks import holds_foreign
 from statex.checkpoint.io.input_file import Stored
-from statex.checkpoint.objects import KINDS, STORAGES, Call, Global, Storage
+from statex.checkpoint.objects import KINDS, STORAGES, ForeignCall, Global, Storage
 from statex.checkpoint.pickle_limits import Budget, check_key
 from statex.core.dtypes import BY_NAME, DType, Kind
 from statex.core.foreign import Foreign
@@ -85,7 +85,7 @@ class TorchObjects:
         self._budget.spend(len(arguments))
         if holds_foreign(arguments, self._budget):
             return Foreign("call", function, arguments)
-        call = Call(function, arguments)
+        call = ForeignCall(function, arguments)
         if function.name in KINDS:
             return OpaqueInfo(KINDS[function.name], call)
         return call
@@ -284,7 +284,7 @@ def _is_pair(value: Any) -> bool:
 
 def _sizes(value: Any) -> tuple[int, ...] | None:
     """Return a shape as ints; torch.Size is kept as a call."""
-    if type(value) is Call and value.function == objects.SIZE and len(value.arguments) == 1:
+    if type(value) is ForeignCall and value.function == objects.SIZE and len(value.arguments) == 1:
         value = value.arguments[0]
     if type(value) is not tuple:
         return None

@@ -9,11 +9,11 @@ from typing import Any
 from statex.checkpoint.blobs.contents import OutTensor
 from statex.checkpoint.blobs.walks import bare_tensors, parts
 from statex.checkpoint.formats.torch.python2_names import needs_protocol_4
-from statex.checkpoint.objects import Call
+from statex.checkpoint.objects import ForeignCall
 from statex.core.foreign import Foreign
 from statex.core.header import OpaqueInfo
 
-_SHARED = (OutTensor, Call, Foreign, dict, list, set, tuple)
+_SHARED = (OutTensor, ForeignCall, Foreign, dict, list, set, tuple)
 _LONG = 64
 """Characters, bytes or bits from which on a value that is in several places is written once."""
 
@@ -58,7 +58,7 @@ def _share(value: Any, shared: set[int]) -> None:
         shared.add(id(one))
         if isinstance(one, tuple | set):
             made_of = list(one)
-        elif isinstance(one, Call | Foreign):
+        elif isinstance(one, ForeignCall | Foreign):
             made_of = [one.arguments]
         else:
             continue
