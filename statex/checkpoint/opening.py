@@ -1,4 +1,4 @@
-"""Opens a checkpoint by its content: which format it has, and what else it may be."""
+"""Opens a checkpoint by its content: finds its format, or says what else the file may be."""
 
 from __future__ import annotations
 

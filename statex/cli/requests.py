@@ -1,4 +1,4 @@
-"""What a command line asks for, as the one value that is carried out."""
+"""Turns a command line into the one value that is carried out."""
 
 from __future__ import annotations
 

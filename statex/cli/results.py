@@ -1,4 +1,4 @@
-"""What commands say of a run: its warnings, its plan, and what became of its outputs."""
+"""Output of commands about a run: its warnings, its plan, and the fate of its outputs."""
 
 from __future__ import annotations
 

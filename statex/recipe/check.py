@@ -1,4 +1,4 @@
-"""A recipe's values against the declaration: every error at once, each with its place and what belongs there."""
+"""Checks a recipe's values against the declaration: every error at once, with its place and the expected value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a recipe may hold, declared once: validation, messages and the JSON Schema all come from here.
+"""The content of a recipe, declared once: validation, messages and the JSON Schema all come from here.
 
 Types say what a value may be. `expected` is the same in words, for messages; `relations` is what types do not say of a
 mapping. A field that may be left out is `UNSET` then, as `null` is a value.

@@ -1,4 +1,4 @@
-"""What helps one who wrote a value that does not belong in a recipe."""
+"""Help for values that do not belong in a recipe."""
 
 from __future__ import annotations
 

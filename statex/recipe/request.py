@@ -1,4 +1,4 @@
-"""From a recipe, and what is said of it from outside, to the request that is carried out."""
+"""From a recipe and the values given from outside to the request that is carried out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of warnings: they are said, are errors, or are not said, as whoever runs a program has asked."""
+"""The treatment of warnings: shown, raised as errors, or ignored, as the user has asked."""
 
 from __future__ import annotations
 

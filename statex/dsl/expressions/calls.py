@@ -1,4 +1,4 @@
-"""A call of an operation: the current value is put where a tensor is lacking, types are checked, a value results."""
+"""A call of an operation: fills in the current value for a missing tensor, checks types, and gives a value."""
 
 from __future__ import annotations
 

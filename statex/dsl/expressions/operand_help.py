@@ -1,4 +1,4 @@
-"""What to write around an operand where a call has no type: a cast, a transpose, or both at once."""
+"""Help for an operand when a call has no type: a cast, a transpose, or both at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pattern was probably meant by one that matches no key."""
+"""Finds the pattern that was probably meant by one that matches no key."""
 
 from __future__ import annotations
 
