@@ -98,9 +98,9 @@ def _open_file(path: Path) -> Reader:
 
 
 def _refuse(path: Path, head: bytes) -> NoReturn:
-    for test, what, mend in _LOOKS:
+    for test, what, fix in _LOOKS:
         if test(head):
-            fail(codes.NOT_A_CHECKPOINT, f"`{path}` is {what}", help=mend.format(name=path.name) or ())
+            fail(codes.NOT_A_CHECKPOINT, f"`{path}` is {what}", help=fix.format(name=path.name) or ())
     fail(
         codes.NOT_A_CHECKPOINT,
         f"`{path}` is neither a torch file nor safetensors",

@@ -16,7 +16,7 @@ WAYS = ("error", "warn", "ignore")
 def judged(found: Iterable[Diagnostic], policy: Mapping[str, str]) -> tuple[Diagnostic, ...]:
     """Return the warnings that are to be said; `policy` maps codes (`*`: all others) to error, warn or ignore.
 
-    `*` does not turn the news that an interrupted run was settled into an error: there is nothing to mend.
+    `*` does not turn the news that an interrupted run was settled into an error: there is nothing to fix.
 
     Raises:
         StatexError: with every warning that is to be an error.

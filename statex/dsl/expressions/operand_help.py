@@ -52,7 +52,7 @@ Fits = Callable[[Mapping[int, TensorValue]], bool]
 """Says whether a call has a type where some of its operands are these tensors instead."""
 
 
-def mend(
+def fix(
     error: OperationError, place: Span, operands: Sequence[Operand], fits: Fits, own: DType | None
 ) -> tuple[Span, Sequence[str]]:
     """Return the operand to change and what to write instead; what the error itself has, where that is not known.
