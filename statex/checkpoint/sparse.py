@@ -1,4 +1,4 @@
-"""Sparse tensors on their way into an output: indices that lead outside would let torch read foreign memory later.
+"""Sparse tensors on their way into an output: indices out of range would later make torch read foreign memory.
 
 Layouts: torch/_utils.py (`_rebuild_sparse_tensor`), and the invariants that torch.sparse documents.
 """

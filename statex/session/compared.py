@@ -1,4 +1,4 @@
-"""Two checkpoints compared: their keys, shapes and dtypes, and the values under them."""
+"""Compares two checkpoints: their keys, shapes and dtypes, and the values under them."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def test_a_page() -> None:
 
 
 def test_a_lint_has_no_exit_code_of_its_own() -> None:
-    lint = Code("SX998", "a lint", 0, "Meaning.", "example", "Mend.")
+    lint = Code("SX998", "a lint", 0, "Meaning.", "example", "Fix.")
     assert explain(lint).endswith("\n\nExit code: 0 (a warning; the work goes on)")
 
 

@@ -1,4 +1,4 @@
-"""What each opcode of a pickle does to the machine that reads it.
+"""The effect of each pickle opcode on the machine that reads it.
 
 Format: Python's `pickletools`. Opcodes of protocols before 2 that later ones do not write are not read.
 """

@@ -1,4 +1,4 @@
-"""Reads the pickles in torch's files as data: names and calls, in which no name is ever imported.
+"""Reads the pickles in torch's files as data: names and calls, without ever importing a name.
 
 A name stands for itself (`objects.Global`), a call for itself (`objects.ForeignCall`) but for the few that make plain
 containers and tensors, which are made here. What only the code of the file's author could make is `Foreign`.
