@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 from statex.version import VERSION
 
 if TYPE_CHECKING:
-    from statex.api import Rules, compare, compile, convert, diff, load, open, quote, read_header, verify
+    from statex.api import Rules, compare, compile, convert, diff, infer, load, open, quote, read_header, verify
     from statex.core.foreign import Foreign
     from statex.core.progress import Progress
     from statex.diagnostics import Diagnostic, StatexError
     from statex.dsl.plan.plan import Plan
     from statex.embedding import attach, detach, migrate, migrate_state, migrations
     from statex.execute.verify.verification import Comparison
+    from statex.inferring.infer import Inferred
     from statex.migrating.chain import Chain
     from statex.migrating.hooks import StatexWarning
     from statex.session.compared import Compared
@@ -38,6 +39,7 @@ __all__ = [
     "Conversion",
     "Diagnostic",
     "Foreign",
+    "Inferred",
     "Plan",
     "Progress",
     "Rules",
@@ -50,6 +52,7 @@ __all__ = [
     "convert",
     "detach",
     "diff",
+    "infer",
     "load",
     "migrate",
     "migrate_state",
@@ -68,6 +71,7 @@ _OWNERS = {
     "Conversion": "session.conversion",
     "Diagnostic": "diagnostics",
     "Foreign": "core.foreign",
+    "Inferred": "inferring.infer",
     "StatexError": "diagnostics",
     "Plan": "dsl.plan.plan",
     "Progress": "core.progress",

@@ -34,6 +34,7 @@ from statex.session.session import Session, check
 if TYPE_CHECKING:
     from statex.diagnostics import Diagnostic
     from statex.execute.verify.verification import Comparison
+    from statex.inferring.infer import Inferred
     from statex.session.compared import Compared
     from statex.session.conversion import Conversion
 
@@ -376,6 +377,20 @@ def diff(
     one = Session(requested(compile(rules), first, None, None, None, None, params or {}))
     with one, Bare(Path(second)) as other:
         return compared(one, other, values=values, rtol=rtol, atol=atol)
+
+
+def infer(old: State, new: State, *, root: Address | None = None, new_root: Address | None = None) -> Inferred:
+    """Find the rules that make one checkpoint of another, and prove them by applying them.
+
+    The result has the text of the `rules`, whether they are `proved`, and the `unexplained` keys, each with the old key
+    that is most like it. Both are paths or states in memory; `root` and `new_root` say where in them their states are.
+
+    Raises:
+        StatexError: 6xx for files.
+    """
+    from statex.inferring.infer import infer as inferred
+
+    return inferred(old, new, root=root, new_root=new_root)
 
 
 def open(path: PathLike, *, root: Address | None = None) -> Checkpoint:

@@ -37,11 +37,13 @@ ALLOWED = {
     "checkpoint": room("core diagnostics", "torch numpy isal"),
     "execute": room("core diagnostics trees grammar dsl checkpoint", "torch numpy"),
     "session": room("core diagnostics trees grammar dsl checkpoint execute", "torch yaml msgspec"),
+    "inferring": room("core diagnostics grammar dsl checkpoint execute session", "torch numpy einops"),
     "recipe": room("core diagnostics grammar dsl session", "msgspec yaml"),
     "migrating": room("core diagnostics trees grammar dsl checkpoint execute session", "torch"),
-    "api": room("core diagnostics grammar dsl checkpoint execute session migrating", "torch"),
+    "api": room("core diagnostics grammar dsl checkpoint execute session migrating inferring", "torch"),
     "cli": room(
-        "core diagnostics trees grammar dsl checkpoint execute session recipe migrating api", "typer yaml torch"
+        "core diagnostics trees grammar dsl checkpoint execute session recipe migrating inferring api",
+        "typer yaml torch",
     ),
     "main": room("cli"),
 }

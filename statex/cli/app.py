@@ -69,6 +69,7 @@ CommandGroup.summaries = {
     "migrate new": "Start the next step of a chain of migrations.",
     "verify": "Compare a checkpoint with a model or another checkpoint.",
     "diff": "Compare the keys, types and values of two checkpoints.",
+    "infer": "Find the rules that make one checkpoint of another.",
     "show": "Show the keys, dtypes, shapes and sizes of a checkpoint.",
     "schema": "Print the JSON Schema of recipes, for editors that read YAML.",
     "ops": "List the operations of the language, or explain one.",

@@ -135,6 +135,11 @@ def keep(*patterns: tree.PatternNode) -> tree.Drop:
     return tree.Drop(NOWHERE, patterns, keep=True)
 
 
+def order() -> tree.Order:
+    """Return `order natural`."""
+    return tree.Order(NOWHERE)
+
+
 def allow_missing(*patterns: tree.PatternNode) -> tree.Allow:
     """Return `allow missing PATTERNS`."""
     return tree.Allow(NOWHERE, "missing", patterns)

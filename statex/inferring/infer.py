@@ -1,0 +1,102 @@
+"""`infer`: from two checkpoints to a program that makes one of the other, and the proof of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from statex.core.paths import Address
+from statex.core.progress import Tell
+from statex.core.source import Source
+from statex.diagnostics import Diagnostic, StatexError
+from statex.dsl.parts import ProgramPart
+from statex.grammar import parse, tree
+from statex.grammar.formatter import format_text
+from statex.grammar.printer import show
+from statex.inferring.carrying import carries_over
+from statex.inferring.ordering import ordered
+from statex.inferring.program import Rule, written
+from statex.inferring.proof import Proof, proved
+from statex.inferring.relations import Relations
+from statex.inferring.search import searched
+from statex.inferring.sides import Side
+from statex.session.request import InputSpec, State
+
+NAME = "<inferred>"
+_WIDTH = 100
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """A program that was found, and what is known of it.
+
+    `rules` is its text. `proof` is what applying it has shown, `None` where that ended with the `errors`. `unexplained`
+    are new keys that it does not make, each with the old key that is most like it; `ambiguous` those whose contents
+    several old keys have, so that names alone told them apart. `carries_over` is false where the rules for the last
+    layer do not follow from the others, `None` where there are no layers to tell by.
+    """
+
+    rules: str
+    proof: Proof | None
+    unexplained: dict[str, str | None]
+    ambiguous: tuple[str, ...] = ()
+    carries_over: bool | None = None
+    errors: tuple[Diagnostic, ...] = ()
+    relations: Relations = field(default_factory=lambda: Relations((), ()), repr=False)
+
+    @property
+    def proved(self) -> bool:
+        """True where the program makes the new checkpoint of the old one: the same keys, all equal in bits."""
+        return self.proof is not None and self.proof.holds and not self.unexplained
+
+
+def infer(
+    old: State,
+    new: State,
+    *,
+    root: Address | None = None,
+    new_root: Address | None = None,
+    tell: Tell | None = None,
+) -> Inferred:
+    """Return a program that makes one checkpoint of another, proved by applying it.
+
+    Raises:
+        StatexError: 6xx for files.
+    """
+    with Side(old, "the old checkpoint", root) as one, Side(new, "the new checkpoint", new_root) as other:
+        relations = searched(one, other, tell)
+        rules = written(relations, one.kinds)
+        text = ordered(text_of(rules), one, other)
+        part = part_of(text)
+        errors: Sequence[Diagnostic] = ()
+        proof: Proof | None = None
+        try:
+            proof = proved(part, InputSpec(old, root), other, tell)
+        except StatexError as error:
+            errors = error.diagnostics
+        over = carries_over(relations, one, rules) if proof is not None and proof.holds else None
+    unexplained = dict(relations.unexplained)
+    for key in proof.different if proof is not None else ():
+        unexplained.setdefault(key, None)
+    return Inferred(text, proof, unexplained, relations.ambiguous, over, tuple(errors), relations)
+
+
+def part_of(text: str) -> ProgramPart:
+    """Return a text as a program."""
+    return ProgramPart(parse(Source(NAME, text)))
+
+
+def text_of(rules: Sequence[Rule]) -> str:
+    """Return rules as `statex fmt` writes them, each with its note."""
+    lines = [line for rule in rules for line in _lines(rule)]
+    return format_text(Source(NAME, "".join(f"{line}\n" for line in lines))) if lines else ""
+
+
+def _lines(rule: Rule) -> list[str]:
+    lines = show(rule.statement, width=_WIDTH).splitlines()
+    is_table = isinstance(rule.statement, tree.Rename) and rule.statement.is_table
+    if not is_table:
+        return [f"# {rule.notes[0]}", *lines] if len(lines) > 1 else [f"{lines[0]}  # {rule.notes[0]}"]
+    if len(lines) != len(rule.notes) + 2:
+        return lines
+    return [lines[0], *(f"{a}  # {b}" for a, b in zip(lines[1:-1], rule.notes, strict=True)), lines[-1]]

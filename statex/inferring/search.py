@@ -1,0 +1,394 @@
+"""The search for what each new tensor is made of, from what is cheap and certain to what has to be looked for."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+from statex.core.dtypes import DType, Kind
+from statex.core.progress import READING, Phases, Tell
+from statex.diagnostics.torch_dtypes import torch_dtype
+from statex.inferring.arranging import ZEROS, Found, values_of
+from statex.inferring.layouts import layouts
+from statex.inferring.likeness import Likeness, assigned, places
+from statex.inferring.lines import Dims, Hit, Index, dims_of, hash_of_zeros, line_hashes
+from statex.inferring.relations import Constant, Made, Relation, Relations
+from statex.inferring.sides import Identity, Side, is_computable, unsigned
+from statex.inferring.values import Joined, Moved, Source, Value, computed, moved, sources, variants
+
+_HELD = 8
+"""Tensors that are held in memory while what is made of them is looked for."""
+_VALUES = 24
+"""So many values are computed and compared for one way in which the lines of a tensor were found."""
+
+
+def searched(old: Side, new: Side, tell: Tell | None = None) -> Relations:
+    """Return what became of what.
+
+    Raises:
+        StatexError: 6xx for the files.
+    """
+    return _Search(old, new, tell).run()
+
+
+class _Search:
+    def __init__(self, old: Side, new: Side, tell: Tell | None) -> None:
+        self.old, self.new = old, new
+        total = sum(kind.nbytes for side in (old, new) for kind in side.kinds.values())
+        added = Phases(tell).begin(READING, total)
+        self.old_ids: dict[str, Identity] = {key: old.identity(key, added) for key in old.kinds}
+        self.new_ids: dict[str, Identity] = {key: new.identity(key, added) for key in new.kinds}
+        self.made: dict[str, Relation] = {}
+        self.ambiguous: list[str] = []
+        self.plain: list[tuple[list[str], list[str]]] = []
+        """Old and new keys of equal contents that are one number all over, which says little."""
+        self.likeness = Likeness()
+        self.bits = lru_cache(_HELD)(self._bits)
+        self.new_bits = lru_cache(2)(new.bits)
+
+    def run(self) -> Relations:
+        """Look for all."""
+        self._equal()
+        self._cast()
+        self._layouts()
+        self._beside()
+        for old, keys in self.plain:
+            self._assign(old, [key for key in keys if key not in self.made])
+        if any(isinstance(one.value, Source) and one.value.cast for one in self.made.values() if isinstance(one, Made)):
+            self._cast(plain=True)
+        self._constants()
+        self._no_tensors()
+        left = [key for key in self.new.header.entries if key not in self.made]
+        unexplained = {key: self._nearest(key) for key in left}
+        return Relations(
+            tuple(self.old.header.entries),
+            tuple(self.new.header.entries),
+            {key: self.made[key] for key in self.new.header.entries if key in self.made},
+            self._ties(),
+            unexplained,
+            tuple(self.ambiguous),
+        )
+
+    # --- equal contents --------------------------------------------------------------------------------------------
+
+    def _equal(self) -> None:
+        """Find what is equal as a whole; of contents that several have, names tell which is meant."""
+        by_old: defaultdict[Identity, list[str]] = defaultdict(list)
+        by_new: defaultdict[Identity, list[str]] = defaultdict(list)
+        for key, identity in self.old_ids.items():
+            by_old[identity].append(key)
+        for key, identity in self.new_ids.items():
+            if identity in by_old:
+                by_new[identity].append(key)
+        unclear: list[tuple[list[str], list[str]]] = []
+        for identity, keys in by_new.items():
+            if self._is_plain(keys[0]):
+                self.plain.append((by_old[identity], keys))
+            elif len(keys) == len(by_old[identity]) == 1:
+                self._is(keys[0], by_old[identity][0])
+            else:
+                unclear.append((by_old[identity], keys))
+        for old, keys in sorted(unclear, key=lambda pair: len(pair[0]) * len(pair[1])):
+            self._assign(old, keys)
+
+    def _is(self, key: str, old: str) -> None:
+        self.made[key] = Made(key, (old,), Source())
+        self.likeness.learn(old, key)
+
+    def _assign(self, old: Sequence[str], keys: Sequence[str]) -> None:
+        """Give each of some new keys one of the old ones that are equal to it; a tie is one tensor."""
+        if not keys:
+            return
+        plain = self._is_plain(keys[0])
+        used = {key for one in self.made.values() if isinstance(one, Made) for key in one.keys}
+        old = [key for key in old if key not in used] or old
+        found = assigned(old, keys, self.likeness, places(old, keys))
+        distinct = {self.old.tie(key) or key for key in old}
+        for key in keys:
+            near = found.get(key)
+            if near is None and not plain:
+                near = max(old, key=lambda one: self.likeness.score(one, key))
+            if near is not None:
+                self.made[key] = Made(key, (near,), Source())
+        if len(distinct) > 1:
+            self.ambiguous += [key for key in keys if key in self.made]
+
+    def _is_plain(self, key: str) -> bool:
+        return self._number(key) is not None
+
+    @lru_cache(4096)  # noqa: B019 - as long as the search
+    def _number(self, key: str) -> int | float | bool | None:
+        """Return the number that a new tensor has all over, `None` where it has several."""
+        import numpy
+
+        kind = self.new.kinds[key]
+        if not is_computable(kind.dtype) or kind.dtype.is_complex or not kind.numel:
+            return None
+        first = None
+        for piece in self.new.pieces(key):
+            own = numpy.frombuffer(piece, unsigned(kind.dtype))
+            first = own[0] if first is None else first
+            if (own != first).any():
+                return None
+        import torch
+
+        bits = torch.frombuffer(bytearray(numpy.array([first]).tobytes()), dtype=torch_dtype(torch, kind.dtype.name))
+        number: int | float | bool = bits[0].item()
+        again = torch.full((1,), number, dtype=bits.dtype)
+        return number if again.view(torch.uint8).tolist() == bits.view(torch.uint8).tolist() else None
+
+    # --- casts -----------------------------------------------------------------------------------------------------
+
+    def _left(self, plain: bool = False) -> list[str]:
+        """Return the new keys that are not explained; those of one number all over are left out, or they alone."""
+        return [
+            key
+            for key, kind in self.new.kinds.items()
+            if key not in self.made and is_computable(kind.dtype) and kind.numel and self._is_plain(key) == plain
+        ]
+
+    def _unused(self) -> list[str]:
+        used = {key for one in self.made.values() if isinstance(one, Made) for key in one.keys}
+        return [key for key, kind in self.old.kinds.items() if key not in used and is_computable(kind.dtype)]
+
+    def _cast(self, plain: bool = False) -> None:
+        """Find tensors that are others in another dtype; numbers that were rounded are not found in another way."""
+        from statex.checkpoint.io.crc import crc32
+
+        wanted: defaultdict[tuple[int, ...], set[DType]] = defaultdict(set)
+        left = self._left(plain)
+        for key in left:
+            wanted[self.new.kinds[key].shape].add(self.new.kinds[key].dtype)
+        by_cast: defaultdict[tuple[tuple[int, ...], DType, int], list[tuple[str, DType]]] = defaultdict(list)
+        for key, kind in self.old.kinds.items() if wanted else ():
+            for dtype in wanted.get(kind.shape, ()):
+                if is_computable(kind.dtype) and dtype is not kind.dtype:
+                    crc = crc32(memoryview(self._bits(key, dtype).reshape(-1)).cast("B"))
+                    by_cast[kind.shape, dtype, crc].append((key, dtype))
+        buckets: defaultdict[tuple[tuple[int, ...], DType, int], list[str]] = defaultdict(list)
+        for key in left:
+            kind, crc = self.new_ids[key]
+            buckets[kind.shape, kind.dtype, crc].append(key)
+        used = {key for one in self.made.values() if isinstance(one, Made) for key in one.keys}
+        for place, keys in buckets.items():
+            olds = [key for key, _ in by_cast.get(place, ()) if key not in used]
+            found = assigned(olds, keys, self.likeness, places(olds, keys))
+            for key, near in found.items():
+                self.made[key] = Made(key, (near,), Source(0, place[1]))
+                self.likeness.learn(near, key)
+
+    def _bits(self, key: str, cast: DType | None = None) -> Any:
+        """Return an old tensor as bits, cast if that is wanted."""
+        found = self.old.bits(key)
+        kind = self.old.kinds[key]
+        if cast is None or cast is kind.dtype:
+            return found
+        import torch
+
+        tensor = torch.frombuffer(bytearray(found.tobytes()), dtype=torch_dtype(torch, kind.dtype.name))
+        numbers = tensor.to(torch_dtype(torch, cast.name)).view(torch.uint8).numpy()
+        return numbers.view(unsigned(cast)).reshape(kind.shape)
+
+    # --- layouts, pieces and several sources ---------------------------------------------------------------------
+
+    def _layouts(self) -> None:
+        """Find tensors by their lines, among old ones that nothing else is made of first, then among all."""
+        for names in (self._unused, lambda: list(self.old.kinds)):
+            left = self._left()
+            if not left:
+                return
+            for dtype in dict.fromkeys(self.new.kinds[key].dtype for key in left):
+                own = [key for key in left if self.new.kinds[key].dtype is dtype]
+                pool = [one for one in names() if self._may_be(self.old.kinds[one].dtype, dtype)]
+                same = [one for one in pool if self.old.kinds[one].dtype is dtype]
+                self._by_lines(own, [(one, None) for one in same])
+                cast: list[tuple[str, DType | None]] = [(one, dtype) for one in pool if one not in same]
+                self._by_lines([key for key in own if key not in self.made], cast)
+
+    @staticmethod
+    def _may_be(old: DType, new: DType) -> bool:
+        return old is new or (old.kind is Kind.FLOAT and new.kind is Kind.FLOAT and old.itemsize > 1 < new.itemsize)
+
+    def _by_lines(self, keys: Sequence[str], pool: Sequence[tuple[str, DType | None]]) -> None:
+        if not keys or not pool:
+            return
+        index = Index()
+        for number, (key, cast) in enumerate(pool):
+            index.add(number, self._bits(key, cast))
+        for key in keys:
+            value = self._looked_up(key, pool, index)
+            if value is not None:
+                self.made[key] = value
+                for one in value.keys:
+                    self.likeness.learn(one, key)
+
+    def _looked_up(self, key: str, pool: Sequence[tuple[str, DType | None]], index: Index) -> Made | None:
+        bits = self.new_bits(key)
+        kept = list(dims_of(bits.shape))
+        for dims, hashes in line_hashes(bits, kept).items():
+            zeros = hash_of_zeros(bits.size // max(1, hashes.size))
+            hits = index.found(hashes, zeros)
+            if hits is None:
+                continue
+            for value, numbers in self._values(bits.shape, dims, hits, hashes.shape, pool, key):
+                if self._holds(value, numbers, pool, bits):
+                    return _named(key, value, numbers, pool)
+        return None
+
+    def _values(
+        self,
+        shape: tuple[int, ...],
+        dims: Dims,
+        hits: list[list[Hit]],
+        table: tuple[int, ...],
+        pool: Sequence[tuple[str, DType | None]],
+        key: str,
+    ) -> Iterator[tuple[Value, Sequence[int]]]:
+        """Yield values that a tensor may be, with the numbers of their sources in the pool."""
+        count = 0
+        if not dims:
+            for hit in self._by_likeness(hits[0], pool, key):
+                if not hit.dims:
+                    for moves in layouts(self.old.kinds[pool[hit.tensor][0]].shape, shape):
+                        yield moved(Source(0, pool[hit.tensor][1]), *moves), (hit.tensor,)
+        for found in self._tables(shape, dims, hits, table, pool, key):
+            for value in values_of(found):
+                numbers = [one.number for one in dict.fromkeys(sources(value))]
+                yield _renumbered(value, numbers, pool), numbers
+                count += 1
+                if count >= _VALUES:
+                    return
+
+    def _by_likeness(self, hits: Sequence[Hit], pool: Sequence[tuple[str, DType | None]], key: str) -> list[Hit]:
+        return sorted(hits, key=lambda hit: -self.likeness.score(pool[hit.tensor][0], key))[:8]
+
+    def _tables(
+        self,
+        shape: tuple[int, ...],
+        dims: Dims,
+        hits: list[list[Hit]],
+        table: tuple[int, ...],
+        pool: Sequence[tuple[str, DType | None]],
+        key: str,
+    ) -> Iterator[Found]:
+        """Yield which line of which source each is: of several that are equal, the one that most others agree on."""
+        import numpy
+
+        votes = Counter((hit.tensor, hit.dims) for own in hits for hit in own)
+        for tensor, place in votes:
+            votes[tensor, place] += round(2 * self.likeness.score(pool[tensor][0], key))
+        found = numpy.full(len(hits), ZEROS, numpy.int64)
+        lines = numpy.zeros(len(hits), numpy.int64)
+        along: dict[int, Dims] = {}
+        before: Hit | None = None
+        for number, own in enumerate(hits):
+            if not own:
+                before = None
+                continue
+            best = _next(before, own) or max(
+                own, key=lambda hit: (along.get(hit.tensor, hit.dims) == hit.dims, votes[hit.tensor, hit.dims])
+            )
+            if along.setdefault(best.tensor, best.dims) != best.dims:
+                return
+            found[number], lines[number] = best.tensor, best.line
+            before = best
+        shapes = {tensor: self.old.kinds[pool[tensor][0]].shape for tensor in along}
+        yield Found(shape, dims, found.reshape(table), lines.reshape(table), shapes, along)
+
+    def _holds(self, value: Value, numbers: Sequence[int], pool: Sequence[tuple[str, DType | None]], bits: Any) -> bool:
+        """Say whether a tensor is a value, in all bits."""
+        return _is(value, lambda one: self.bits(pool[numbers[one.number]][0], one.cast), bits)
+
+    # --- by likeness -------------------------------------------------------------------------------------------
+
+    def _beside(self) -> None:
+        """Try, for what is left and for numbers all over, what the keys beside them are made by."""
+        by_module: defaultdict[str, list[Made]] = defaultdict(list)
+        for key, one in self.made.items():
+            if isinstance(one, Made) and not one.is_whole:
+                by_module[key.rpartition(".")[0]].append(one)
+        for key in self.new.kinds:
+            if key in self.made or not is_computable(self.new.kinds[key].dtype):
+                continue
+            for one in by_module.get(key.rpartition(".")[0], ()):
+                made = self._like(key, one)
+                if made is not None:
+                    self.made[key] = made
+                    break
+
+    def _like(self, key: str, one: Made) -> Made | None:
+        """Return a new tensor as made like the one beside it, of the sources beside those of that one."""
+        last = key.rpartition(".")[2]
+        keys = tuple(".".join([*old.split(".")[:-1], last]) for old in one.keys)
+        if any(old not in self.old.kinds for old in keys):
+            return None
+        if any(self.old.kinds[old].dtype is not self.new.kinds[key].dtype for old in keys):
+            return None
+        for value in variants(one.value):
+            if _is(value, lambda source: self.bits(keys[source.number], source.cast), self.new_bits(key)):
+                return Made(key, keys, value)
+        return None
+
+    def _constants(self) -> None:
+        for key, kind in self.new.kinds.items():
+            number = self._number(key) if key not in self.made else None
+            if number is not None:
+                self.made[key] = Constant(key, kind, number)
+
+    def _no_tensors(self) -> None:
+        """Let entries that are no tensors stay where they are."""
+        for key in self.new.header.entries:
+            if key not in self.new.kinds and key in self.old.header.entries and key not in self.old.kinds:
+                self.made[key] = Made(key, (key,), Source())
+
+    # --- the account ---------------------------------------------------------------------------------------------
+
+    def _ties(self) -> tuple[tuple[str, ...], ...]:
+        found: defaultdict[object, list[str]] = defaultdict(list)
+        for key in self.new.kinds:
+            tie = self.new.tie(key)
+            if tie is not None:
+                found[tie].append(key)
+        return tuple(tuple(keys) for keys in found.values() if len(keys) > 1)
+
+    def _nearest(self, key: str) -> str | None:
+        """Return the old key that is most like a new one that nothing explains."""
+        same = [one for one, kind in self.old.kinds.items() if kind == self.new.kinds.get(key)]
+        near = same or list(self.old.kinds)
+        return max(near, key=lambda one: self.likeness.score(one, key), default=None)
+
+
+def _is(value: Value, load: Callable[[Source], Any], bits: Any) -> bool:
+    try:
+        found = computed(value, load)
+    except (ValueError, IndexError):
+        # What fits together by its lines may not by its other dims.
+        return False
+    return bool(found.shape == bits.shape and found.dtype == bits.dtype and (found == bits).all())
+
+
+def _next(before: Hit | None, own: Sequence[Hit]) -> Hit | None:
+    """Return the line that follows the one before, where it is among the places."""
+    if before is None:
+        return None
+    return next((hit for hit in own if (hit.tensor, hit.line) == (before.tensor, before.line + 1)), None)
+
+
+def _renumbered(value: Value, numbers: Sequence[int], pool: Sequence[tuple[str, DType | None]]) -> Value:
+    """Return a value whose sources are numbered by their places among `numbers`, cast as the pool has them."""
+    match value:
+        case Source():
+            return Source(numbers.index(value.number), pool[value.number][1])
+        case Moved():
+            return Moved(_renumbered(value.value, numbers, pool), value.moves)
+        case Joined():
+            return Joined(value.name, tuple(_renumbered(one, numbers, pool) for one in value.values), value.dim)
+
+
+def _named(key: str, value: Value, numbers: Sequence[int], pool: Sequence[tuple[str, DType | None]]) -> Made:
+    return Made(key, tuple(pool[number][0] for number in numbers), value)
+
+
+__all__ = ["searched"]

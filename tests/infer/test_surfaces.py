@@ -1,0 +1,118 @@
+"""What `statex infer` prints, writes and returns, on files of both formats."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import statex
+from tests.cli.conftest import Run
+from tests.infer.models import random, randomised
+
+pytest_plugins = ["tests.cli.conftest"]
+
+
+def test_rules_go_to_standard_output(run: Run, tmp_path: Path) -> None:
+    old = random("OPT")()
+    torch.save(old, tmp_path / "old.pth")
+    save_file(
+        {key.replace("model.decoder", "decoder"): t.clone() for key, t in old.items()}, tmp_path / "new.safetensors"
+    )
+    done = run("infer", "old.pth", "new.safetensors")
+    assert done.exit_code == 0
+    assert done.out == "rename prefix 'model.' -> ''  # 68 keys\n"
+    assert done.err.splitlines()[0] == "proved: 69 of 69 tensors equal in bits"
+
+
+def test_rules_are_written_and_do_what_they_say(run: Run, tmp_path: Path) -> None:
+    old = random("OPT")()
+    torch.save(old, tmp_path / "old.pth")
+    torch.save({f"x.{key}": tensor for key, tensor in old.items()}, tmp_path / "new.pth")
+    assert run("infer", "old.pth", "new.pth", "-o", "rules.sx").exit_code == 0
+    assert run("apply", "rules.sx", "old.pth", "out.pth").exit_code == 0
+    assert run("diff", "out.pth", "new.pth").exit_code == 0
+    again = run("infer", "old.pth", "new.pth", "-o", "rules.sx")
+    assert again.exit_code == 3
+    assert "exists already" in again.err
+    assert run("infer", "old.pth", "new.pth", "-o", "rules.sx", "--force").exit_code == 0
+    assert run("fmt", "--check", "rules.sx").exit_code == 0
+
+
+def test_what_is_unexplained_is_listed(run: Run, tmp_path: Path) -> None:
+    torch.save({"fc.weight": torch.randn(3, 4), "fc.bias": torch.randn(3)}, tmp_path / "old.pth")
+    old = torch.load(tmp_path / "old.pth")
+    torch.save({"head.weight": old["fc.weight"], "head.bias": old["fc.bias"] * 2}, tmp_path / "new.pth")
+    done = run("infer", "old.pth", "new.pth", "-o", "rules.sx")
+    assert done.exit_code == 1
+    assert "unexplained    head.bias  near fc.bias" in done.err
+    assert (tmp_path / "rules.sx").read_text() == "rename fc.weight -> head.weight  # 1 key\n"
+    as_json = run("infer", "old.pth", "new.pth", "--json")
+    assert as_json.exit_code == 1
+    assert as_json.json["unexplained"] == {"head.bias": "fc.bias"}
+    assert (as_json.json["proved"], as_json.json["equal"]) == (False, 1)
+    json.dumps(as_json.json)
+
+
+def test_ties_are_seen_in_torch_files(tmp_path: Path) -> None:
+    old = randomised({"embed.weight": torch.zeros(5, 4), "norm.weight": torch.zeros(4)})
+    torch.save(old, tmp_path / "old.pth")
+    torch.save(old | {"head.weight": old["embed.weight"]}, tmp_path / "tied.pth")
+    torch.save(old | {"head.weight": old["embed.weight"].clone()}, tmp_path / "apart.pth")
+    tied = statex.infer(tmp_path / "old.pth", tmp_path / "tied.pth")
+    assert tied.rules == "copy embed.weight -> head.weight  # 1 key\n"
+    assert tied.proof is not None
+    assert tied.proof.also["ties"]
+    apart = statex.infer(tmp_path / "old.pth", tmp_path / "apart.pth")
+    assert apart.rules == "add head.weight = it for embed.weight  # 1 key\n"
+    assert apart.proof is not None
+    assert apart.proof.also["ties"]
+
+
+def test_modules_and_their_metadata(tmp_path: Path) -> None:
+    first = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.BatchNorm1d(4))
+    torch.save(first.state_dict(), tmp_path / "old.pth")
+    torch.save(torch.nn.ModuleDict({"net": first}).state_dict(), tmp_path / "new.pth")
+    found = statex.infer(tmp_path / "old.pth", tmp_path / "new.pth")
+    assert found.proved
+    assert found.rules == "rename prefix '' -> 'net.'  # 7 keys\n"
+    assert found.proof is not None
+    assert "_metadata" in found.proof.also
+
+
+def test_the_order_of_keys(tmp_path: Path) -> None:
+    old = {f"h.{i}.{name}.weight": torch.randn(3) for name in ("norm", "fc") for i in range(11)}
+    keys = [f"h.{i}.{name}.weight" for i in range(11) for name in ("fc", "norm")]
+    found = statex.infer(old, {key: old[key] for key in keys})
+    assert (found.proved, found.rules) == (True, "order natural\n")
+    assert found.proof is not None
+    assert found.proof.also["order"]
+    other = statex.infer(old, {key: old[key] for key in reversed(keys)})
+    assert (other.proved, other.rules) == (True, "")
+    assert other.proof is not None
+    assert not other.proof.also["order"]
+
+
+def test_nested_checkpoints(run: Run, tmp_path: Path) -> None:
+    state = {"fc.weight": torch.randn(3, 4)}
+    torch.save({"a": state, "b": {"fc.weight": torch.randn(3, 4)}, "epoch": 3}, tmp_path / "old.pth")
+    torch.save({"ema": {"head.weight": state["fc.weight"]}}, tmp_path / "new.pth")
+    done = run("infer", "old.pth", "new.pth", "--root", "a")
+    assert done.exit_code == 0, done.err
+    assert done.out == "rename prefix 'fc.' -> 'head.'  # 1 key\n"
+    assert "not the same: what stands around the state" in done.err
+
+
+def test_files_that_are_not_there(run: Run) -> None:
+    assert run("infer", "no.pth", "neither.pth").exit_code == 3
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_quiet(run: Run, tmp_path: Path, quiet: bool) -> None:
+    torch.save({"a.weight": torch.randn(3, 4)}, tmp_path / "old.pth")
+    done = run("infer", "old.pth", "old.pth", *(["--quiet"] if quiet else []))
+    assert done.exit_code == 0
+    assert (done.err == "") == quiet
