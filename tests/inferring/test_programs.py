@@ -9,7 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 
 import statex
-from tests.infer.test_corpus import equal
+from tests.inferring.test_corpus import equal
 
 MODULES = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.up", "mlp.down", "norm")
 WORDS = ("q", "query", "wq", "proj", "fc1", "dense", "gate", "x_norm", "self")

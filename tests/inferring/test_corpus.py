@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import statex
-from tests.infer.corpus import CASES, Case, length
-from tests.infer.models import State
+from tests.inferring.corpus import CASES, Case, length
+from tests.inferring.models import State
 
 LENGTHS: dict[str, tuple[int, int]] = {}
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 import statex
 from tests.cli.conftest import Run
-from tests.infer.models import random, randomised
+from tests.inferring.models import random, randomised
 
 pytest_plugins = ["tests.cli.conftest"]
 

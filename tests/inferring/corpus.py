@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 import statex
-from tests.infer.models import State, adapter, autoencoder, encoder, initial, random, recurrent, unet
+from tests.inferring.models import State, adapter, autoencoder, encoder, initial, random, recurrent, unet
 
 
 @dataclass(frozen=True)

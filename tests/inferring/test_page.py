@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.infer.models import State
+from tests.inferring.models import State
 from tests.test_documents import ROOT, blocks, repeat
 
 PAGE = (ROOT / "docs" / "infer.md").read_text()

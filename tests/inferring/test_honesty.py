@@ -9,7 +9,7 @@ from statex.inferring.infer import part_of
 from statex.inferring.proof import proved
 from statex.inferring.sides import Side
 from statex.session.request import InputSpec
-from tests.infer.models import State, random
+from tests.inferring.models import State, random
 
 
 def renamed(state: State) -> State:
