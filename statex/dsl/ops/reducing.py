@@ -99,7 +99,7 @@ def _extreme(x: TensorType, what: str, dim: tuple[int, ...] | None, keepdim: boo
     result = _reduced(x, x.dtype, dim, keepdim)
     gone = range(x.ndim) if not dim else dims_of(x, dim)
     if any(x.shape[at] == 0 for at in gone if x.ndim):
-        raise OperationError(codes.SHAPE, f"there is no {what} of no elements: {x}", "x")
+        raise OperationError(codes.SHAPE, f"an empty tensor has no {what}: {x}", "x")
     return result
 
 

@@ -48,7 +48,7 @@ def _far_long(reader: PickleMachine) -> None:
 def _reduce(reader: PickleMachine) -> None:
     arguments, function = reader.stack.pop(), reader.stack.pop()
     if type(arguments) is not tuple:
-        reader.damaged("a call is none")
+        reader.damaged("the arguments of a call are not a tuple")
     reader._container(reader.called(function, arguments))
 
 

@@ -133,7 +133,7 @@ class PickleReader(PickleMachine):
 
     def _callee(self, function: Any) -> Any:
         if not isinstance(function, Global | Foreign):
-            self.damaged("a call is none")
+            self.damaged("what it calls cannot be called")
         if not self._takes_foreign:
             unsafe(self.label, str(function))
         return function
