@@ -10,7 +10,7 @@ from typing import Any
 
 from statex.inferring.factoring import factored, rearranging
 from statex.inferring.lines import Dims
-from statex.inferring.values import Joined, Move, Moved, Source, Value, moved
+from statex.inferring.values import ElementMove, Joined, MovedValue, SourceTensor, Value, moved
 
 ZEROS = -1
 """The number of the source of lines of zeros that are nowhere else."""
@@ -49,7 +49,7 @@ def _straight_or_turned(found: Found) -> Iterator[Value]:
     for value in _built(found, box, tuple(range(len(found.dims)))):
         size = _boxed_shape(found, box)
         if size != found.shape:
-            yield moved(value, Move("resize", (found.shape,)))
+            yield moved(value, ElementMove("resize", (found.shape,)))
         else:
             yield value
 
@@ -183,10 +183,10 @@ def _split(found: Found, box: Box, dim: int, outer: int, inner: int) -> Found:
     )
 
 
-def _joining(place: int, own: Found, inner: Sequence[int]) -> Move:
+def _joining(place: int, own: Found, inner: Sequence[int]) -> ElementMove:
     names = [chr(ord("a") + n) for n in range(len(own.shape) - (len(own.dims) - len(inner)))]
     right = [*names[:place], f"({names[place]} {names[place + 1]})", *names[place + 2 :]]
-    return Move("rearrange", (f"{' '.join(names)} -> {' '.join(right)}",))
+    return ElementMove("rearrange", (f"{' '.join(names)} -> {' '.join(right)}",))
 
 
 # --- a piece of one source ---------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def _piece(found: Found, box: Box, kept: tuple[int, ...], number: int) -> Iterat
     front = (*along, *rest)
     first = () if front == tuple(range(len(shape))) else (_permuting(front),)
     source = tuple(shape[d] for d in along)
-    base: Value = moved(Source(number), *first)
+    base: Value = moved(SourceTensor(number), *first)
     places = [_place(found, kept, d) for d in kept]
     ndim = len(found.shape) - (len(found.dims) - len(kept))
     behind = [d for d in range(ndim) if d not in places]
@@ -221,14 +221,14 @@ def _piece(found: Found, box: Box, kept: tuple[int, ...], number: int) -> Iterat
         if 1 < len(runs) <= _MOST_RUNS:
             dim = front[0] if first == last or not last else 0
             if first == last:
-                yield Joined("cat", tuple(moved(Source(number), _along(run, dim)) for run in runs), dim)
+                yield Joined("cat", tuple(moved(SourceTensor(number), _along(run, dim)) for run in runs), dim)
             yield moved(Joined("cat", tuple(moved(base, run) for run in runs), 0), *last)
 
 
 _MOST_RUNS = 8
 
 
-def _runs(lines: Any, length: int) -> list[Move]:
+def _runs(lines: Any, length: int) -> list[ElementMove]:
     """Return the slices that lines are, one after the other."""
     import numpy
 
@@ -238,21 +238,21 @@ def _runs(lines: Any, length: int) -> list[Move]:
     found = []
     for a, b in pairwise(starts):
         start, stop = int(lines[a]), int(lines[b - 1]) + 1
-        found.append(Move("getitem", (0, start, None if stop == length else stop)))
+        found.append(ElementMove("getitem", (0, start, None if stop == length else stop)))
     return found
 
 
-def _permuting(dims: Dims) -> Move:
-    return Move("transpose") if dims == (1, 0) else Move("permute", (dims,))
+def _permuting(dims: Dims) -> ElementMove:
+    return ElementMove("transpose") if dims == (1, 0) else ElementMove("permute", (dims,))
 
 
 def _simple(value: Value) -> Value:
     """Return a value without moves that undo one another."""
-    if not isinstance(value, Moved):
+    if not isinstance(value, MovedValue):
         return value
-    found: list[Move] = []
+    found: list[ElementMove] = []
     for move in value.moves:
-        if found and found[-1] == move == Move("transpose"):
+        if found and found[-1] == move == ElementMove("transpose"):
             found.pop()
         elif len(found) > 1 and found[-1].name in _ALONG and _undone(found[-2], move):
             found[-2:] = [_along(found[-1], _first(found[-2]))]
@@ -261,17 +261,17 @@ def _simple(value: Value) -> Value:
     return moved(value.value, *found)
 
 
-def _undone(one: Move, other: Move) -> bool:
+def _undone(one: ElementMove, other: ElementMove) -> bool:
     """Say whether one order of dims is put back by another."""
     if one.name == other.name == "transpose":
-        return one == other == Move("transpose")
+        return one == other == ElementMove("transpose")
     if one.name == other.name == "permute":
         dims, back = one.arguments[0], other.arguments[0]
         return len(dims) == len(back) and all(dims[d] == n for n, d in enumerate(back))
     return False
 
 
-def _first(move: Move) -> int:
+def _first(move: ElementMove) -> int:
     """Return the dim that an order of dims puts first."""
     return 1 if move.name == "transpose" else int(move.arguments[0][0])
 
@@ -280,12 +280,12 @@ _ALONG = {"getitem": 0, "flip": 0, "index_select": 0, "roll": 1}
 """Moves along one dim, and which of their arguments that is."""
 
 
-def _along(move: Move, dim: int) -> Move:
+def _along(move: ElementMove, dim: int) -> ElementMove:
     at = _ALONG[move.name]
     return replace(move, arguments=(*move.arguments[:at], dim, *move.arguments[at + 1 :]))
 
 
-def _lines(lines: Any, source: tuple[int, ...], rest: bool) -> Iterator[tuple[Move, ...]]:
+def _lines(lines: Any, source: tuple[int, ...], rest: bool) -> Iterator[tuple[ElementMove, ...]]:
     """Yield the moves that take lines, by their numbers, of a source; its dims of lines stand in front."""
     import numpy
 
@@ -295,7 +295,7 @@ def _lines(lines: Any, source: tuple[int, ...], rest: bool) -> Iterator[tuple[Mo
         return
     if not lines.ndim:
         at = numpy.unravel_index(int(lines), source) if source else ()
-        yield tuple(Move("item", (0, int(one))) for one in at)
+        yield tuple(ElementMove("item", (0, int(one))) for one in at)
         return
     if len(source) == 1 and lines.ndim == 1:
         yield from _straight(lines, source[0])
@@ -304,26 +304,26 @@ def _lines(lines: Any, source: tuple[int, ...], rest: bool) -> Iterator[tuple[Mo
     found = factored(lines, source)
     if found is not None:
         move = rearranging(found, source, lines.ndim, rest or len(source) == 1)
-        yield (move, *(Move("item", (0, one)) for one in found.fixed))
+        yield (move, *(ElementMove("item", (0, one)) for one in found.fixed))
     if len(source) == 1 and lines.ndim == 1 and len(lines) <= _MOST_INDICES:
-        yield (Move("index_select", (0, tuple(lines.tolist()))),)
+        yield (ElementMove("index_select", (0, tuple(lines.tolist()))),)
 
 
-def _straight(lines: Any, length: int) -> Iterator[tuple[Move, ...]]:
+def _straight(lines: Any, length: int) -> Iterator[tuple[ElementMove, ...]]:
     """Yield a slice, the lines backwards, or turned round."""
     import numpy
 
     count = len(lines)
     start = int(lines[0])
     if (lines == numpy.arange(start, start + count)).all():
-        yield (Move("getitem", (0, start, None if start + count == length else start + count)),)
+        yield (ElementMove("getitem", (0, start, None if start + count == length else start + count)),)
     if count == length and count > 1 and (lines == numpy.arange(count)[::-1]).all():
-        yield (Move("flip", (0,)),)
+        yield (ElementMove("flip", (0,)),)
     elif count == length and (lines == numpy.roll(numpy.arange(count), -start)).all():
-        yield (Move("roll", (count - start if start > count // 2 else -start, 0)),)
+        yield (ElementMove("roll", (count - start if start > count // 2 else -start, 0)),)
 
 
-def _slices(lines: Any, source: tuple[int, ...]) -> tuple[Move, ...] | None:
+def _slices(lines: Any, source: tuple[int, ...]) -> tuple[ElementMove, ...] | None:
     """Return slices along several dims."""
     import numpy
 
@@ -334,7 +334,7 @@ def _slices(lines: Any, source: tuple[int, ...]) -> tuple[Move, ...] | None:
     if (numpy.arange(prod(source)).reshape(source)[part] != lines).any():
         return None
     return tuple(
-        Move("getitem", (d, one.start, one.stop))
+        ElementMove("getitem", (d, one.start, one.stop))
         for d, (one, length) in enumerate(zip(part, source, strict=True))
         if one.stop - one.start < length
     )

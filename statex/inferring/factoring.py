@@ -12,7 +12,7 @@ from math import prod
 from typing import Any
 
 from statex.core.record import record
-from statex.inferring.values import Move
+from statex.inferring.values import ElementMove
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -126,7 +126,7 @@ def _cut(digit: Digit, borders: Sequence[int]) -> list[Digit]:
     return [digit]
 
 
-def rearranging(found: Factored, source: Sequence[int], result: int, rest: bool) -> Move:
+def rearranging(found: Factored, source: Sequence[int], result: int, rest: bool) -> ElementMove:
     """Return the `rearrange` of a factored table; fixed axes come first. `rest` says that there are dims behind.
 
     `result` is the number of the result's dims. The outermost length of each dim follows from the others.
@@ -142,7 +142,7 @@ def rearranging(found: Factored, source: Sequence[int], result: int, rest: bool)
     right = [*axes, *(_group(_of(found, dim, names)) for dim in range(result))]
     behind = " ..." if rest else ""
     pattern = f"{' '.join(left)}{behind} -> {' '.join(right)}{behind}"
-    return Move("rearrange", (pattern,), tuple(sorted(sizes)))
+    return ElementMove("rearrange", (pattern,), tuple(sorted(sizes)))
 
 
 def _of(found: Factored, dim: int, names: dict[int, str]) -> list[str]:

@@ -15,11 +15,11 @@ from statex.grammar.formatter import format_text
 from statex.grammar.printer import show
 from statex.inferring.carrying import carries_over
 from statex.inferring.ordering import ordered
-from statex.inferring.program import Rule, written
+from statex.inferring.program import NotedRule, written
 from statex.inferring.proof import Proof, proved
 from statex.inferring.relations import Relations
 from statex.inferring.search import searched
-from statex.inferring.sides import Side
+from statex.inferring.sides import CheckpointSide
 from statex.session.request import InputSpec, State
 
 NAME = "<inferred>"
@@ -63,7 +63,10 @@ def infer(
     Raises:
         StatexError: 6xx for files.
     """
-    with Side(old, "the old checkpoint", root) as one, Side(new, "the new checkpoint", new_root) as other:
+    with (
+        CheckpointSide(old, "the old checkpoint", root) as one,
+        CheckpointSide(new, "the new checkpoint", new_root) as other,
+    ):
         relations = searched(one, other, tell)
         rules = written(relations, one.kinds)
         text = ordered(text_of(rules), one, other)
@@ -86,17 +89,20 @@ def part_of(text: str) -> ProgramPart:
     return ProgramPart(parse(Source(NAME, text)))
 
 
-def text_of(rules: Sequence[Rule]) -> str:
+def text_of(rules: Sequence[NotedRule]) -> str:
     """Return rules as `statex fmt` writes them, each with its note."""
     lines = [line for rule in rules for line in _lines(rule)]
     return format_text(Source(NAME, "".join(f"{line}\n" for line in lines))) if lines else ""
 
 
-def _lines(rule: Rule) -> list[str]:
+def _lines(rule: NotedRule) -> list[str]:
     lines = show(rule.statement, width=_WIDTH).splitlines()
     is_table = isinstance(rule.statement, tree.Rename) and rule.statement.is_table
     if not is_table:
         return [f"# {rule.notes[0]}", *lines] if len(lines) > 1 else [f"{lines[0]}  # {rule.notes[0]}"]
-    if len(lines) != len(rule.notes) + 2:
-        return lines
-    return [lines[0], *(f"{a}  # {b}" for a, b in zip(lines[1:-1], rule.notes, strict=True)), lines[-1]]
+    # A row that is broken has its note at its end; what goes on is indented more than rows are.
+    starts = [at for at, line in enumerate(lines) if line.startswith("  ") and line[2] != " "]
+    ends = [*(at - 1 for at in starts[1:]), len(lines) - 2]
+    for at, note in zip(ends, rule.notes, strict=True):
+        lines[at] += f"  # {note}"
+    return lines

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import permutations
 
-from statex.inferring.values import Move
+from statex.inferring.values import ElementMove
 
 _LETTERS = "abcdefgh"
 _MOST_DIMS = 5
 
-Moves = tuple[Move, ...]
+Moves = tuple[ElementMove, ...]
 
 
 def layouts(old: Sequence[int], new: Sequence[int]) -> Iterator[Moves]:
@@ -18,25 +18,25 @@ def layouts(old: Sequence[int], new: Sequence[int]) -> Iterator[Moves]:
     if tuple(old) == tuple(new):
         yield ()
     if len(old) == len(new) == 2:
-        yield (Move("transpose"),)
+        yield (ElementMove("transpose"),)
     yield from _ones(old, new)
     yield from _turned(old, new)
     yield from _permuted(old, new)
     yield from _regrouped(old, new)
-    yield (Move("reshape", (tuple(new),)),)
+    yield (ElementMove("reshape", (tuple(new),)),)
 
 
 def _ones(old: Sequence[int], new: Sequence[int]) -> Iterator[Moves]:
     """Yield a dim of length 1 that comes or goes."""
     if len(new) == len(old) + 1:
-        yield from ((Move("unsqueeze", (d,)),) for d, n in enumerate(new) if n == 1)
+        yield from ((ElementMove("unsqueeze", (d,)),) for d, n in enumerate(new) if n == 1)
     if len(new) == len(old) - 1:
-        yield from ((Move("squeeze", (d,)),) for d, n in enumerate(old) if n == 1)
+        yield from ((ElementMove("squeeze", (d,)),) for d, n in enumerate(old) if n == 1)
 
 
 def _turned(old: Sequence[int], new: Sequence[int]) -> Iterator[Moves]:
     if tuple(old) == tuple(new):
-        yield from ((Move("flip", (d,)),) for d, n in enumerate(old) if n > 1)
+        yield from ((ElementMove("flip", (d,)),) for d, n in enumerate(old) if n > 1)
 
 
 def _permuted(old: Sequence[int], new: Sequence[int]) -> Iterator[Moves]:
@@ -46,7 +46,7 @@ def _permuted(old: Sequence[int], new: Sequence[int]) -> Iterator[Moves]:
     if len(old) == len(new):
         for dims in permutations(range(len(old))):
             if dims != tuple(range(len(old))) and tuple(old[d] for d in dims) == tuple(new):
-                yield (Move("permute", (dims,)),)
+                yield (ElementMove("permute", (dims,)),)
     real = [d for d, n in enumerate(old) if n != 1]
     places = [d for d, n in enumerate(new) if n != 1]
     if len(real) != len(places) or (len(real) == len(old) and len(places) == len(new)):
@@ -57,7 +57,7 @@ def _permuted(old: Sequence[int], new: Sequence[int]) -> Iterator[Moves]:
             right = ["1"] * len(new)
             for place, d in zip(places, order, strict=True):
                 right[place] = _LETTERS[d]
-            yield (Move("rearrange", (f"{' '.join(left)} -> {' '.join(right)}",)),)
+            yield (ElementMove("rearrange", (f"{' '.join(left)} -> {' '.join(right)}",)),)
 
 
 def _regrouped(old: Sequence[int], new: Sequence[int]) -> Iterator[Moves]:
@@ -86,7 +86,7 @@ def _regrouped(old: Sequence[int], new: Sequence[int]) -> Iterator[Moves]:
                 right.append(_joined(names))
             at += many
         if all(right):
-            yield (Move("rearrange", (f"{' '.join(left)} -> {' '.join(right)}",), tuple(sizes)),)
+            yield (ElementMove("rearrange", (f"{' '.join(left)} -> {' '.join(right)}",), tuple(sizes)),)
 
 
 def _joined(names: Sequence[str]) -> str:

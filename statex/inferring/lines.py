@@ -24,13 +24,19 @@ _CHUNK = 1 << 18
 
 
 def mixed(x: Any) -> Any:
-    """Return numbers mixed as splitmix64 does."""
+    """Return numbers mixed as splitmix64 does, in their own place."""
     import numpy
 
     u = numpy.uint64
-    x = (x ^ (x >> u(30))) * u(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> u(27))) * u(0x94D049BB133111EB)
-    return x ^ (x >> u(31))
+    shifted = x >> u(30)
+    x ^= shifted
+    x *= u(0xBF58476D1CE4E5B9)
+    numpy.right_shift(x, u(27), out=shifted)
+    x ^= shifted
+    x *= u(0x94D049BB133111EB)
+    numpy.right_shift(x, u(31), out=shifted)
+    x ^= shifted
+    return x
 
 
 def dims_of(shape: Sequence[int]) -> Iterator[Dims]:
@@ -53,10 +59,12 @@ def line_hashes(bits: Any, kept: Sequence[Dims]) -> dict[Dims, Any]:
     rows = max(1, _CHUNK // max(1, prod(shape[1:])))
     with numpy.errstate(over="ignore"):
         if not shape:
-            whole = mixed(bits.astype(numpy.uint64) + golden)
-            return {dims: mixed(whole + numpy.uint64(1)).reshape(()) for dims in kept}
+            # One element is a line by itself, as in a vector of length 1.
+            return {dims: line_hashes(bits.reshape(1), [()])[()] for dims in kept}
         for start in range(0, shape[0], rows):
-            part = mixed(bits[start : start + rows].astype(numpy.uint64) + golden)
+            part = bits[start : start + rows].astype(numpy.uint64)
+            part += golden
+            part = mixed(part)
             for dims in kept:
                 rest = tuple(d for d in range(len(shape)) if d not in dims)
                 found = part.sum(axis=rest, dtype=numpy.uint64) if rest else part
@@ -65,7 +73,7 @@ def line_hashes(bits: Any, kept: Sequence[Dims]) -> dict[Dims, Any]:
                 else:
                     sums[dims] += found
         return {
-            dims: mixed(total + mixed(numpy.array(prod(shape) // max(1, total.size), numpy.uint64)))
+            dims: mixed((total + _mixed_one(prod(shape) // max(1, total.size))).reshape(-1)).reshape(total.shape)
             for dims, total in sums.items()
         }
 
@@ -75,8 +83,13 @@ def hash_of_zeros(length: int) -> Any:
     import numpy
 
     with numpy.errstate(over="ignore"):
-        total = mixed(numpy.array(0x9E3779B97F4A7C15, numpy.uint64)) * numpy.uint64(length)
-        return mixed(total + mixed(numpy.array(length, numpy.uint64)))
+        return _mixed_one(int(_mixed_one(0x9E3779B97F4A7C15) * numpy.uint64(length) + _mixed_one(length)))
+
+
+def _mixed_one(number: int) -> Any:
+    import numpy
+
+    return mixed(numpy.array([number], numpy.uint64))[0]
 
 
 @record
@@ -88,7 +101,7 @@ class Hit:
     line: int
 
 
-class Index:
+class LineIndex:
     """The lines of many tensors, looked up by their hashes."""
 
     def __init__(self) -> None:

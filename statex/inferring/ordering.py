@@ -6,10 +6,10 @@ from statex.diagnostics import StatexError
 from statex.grammar import factory as make
 from statex.grammar.printer import show
 from statex.inferring.planning import planned
-from statex.inferring.sides import Side
+from statex.inferring.sides import CheckpointSide
 
 
-def ordered(text: str, old: Side, new: Side) -> str:
+def ordered(text: str, old: CheckpointSide, new: CheckpointSide) -> str:
     """Return rules with what puts the keys in order, if one statement does."""
     if not new.opened.format.keeps_metadata:
         return text  # such formats have an order of their own
@@ -20,7 +20,7 @@ def ordered(text: str, old: Side, new: Side) -> str:
     return sorted_too
 
 
-def _order(text: str, old: Side) -> list[str] | None:
+def _order(text: str, old: CheckpointSide) -> list[str] | None:
     try:
         return list(planned(text, old.header).outputs)
     except StatexError:

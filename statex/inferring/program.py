@@ -13,21 +13,21 @@ from statex.grammar import tree
 from statex.inferring.gathering import Family, marked
 from statex.inferring.names.covering import Item, cover
 from statex.inferring.names.renaming import renames
-from statex.inferring.names.rows import MARK, Capture, Row
+from statex.inferring.names.rows import MARK, KeyRow, RowCapture
 from statex.inferring.relations import Constant, Relations
 from statex.inferring.statements import Merging, Sorted, Splitting, by_value, sorted_out
-from statex.inferring.values import Source, Value, expression
+from statex.inferring.values import Value, expression
 
 
 @record
-class Rule:
+class NotedRule:
     """A statement, and what is noted beside it; for a table, beside each of its rows."""
 
     statement: tree.Statement
     notes: tuple[str, ...] = ()
 
 
-def written(relations: Relations, types: Mapping[str, TensorType]) -> list[Rule]:
+def written(relations: Relations, types: Mapping[str, TensorType]) -> list[NotedRule]:
     """Return rules that make the new keys of the old ones; `types` are those of the old tensors.
 
     Relations may come from wherever: nothing but what they say is looked at. The rules are not proved by this.
@@ -61,10 +61,10 @@ class _Writer:
         self.state = dict.fromkeys(relations.old)
         """The keys of the state, as the statements so far leave them."""
 
-    def rules(self) -> list[Rule]:
+    def rules(self) -> list[NotedRule]:
         """Return the rules in an order in which no key is in the way of another."""
         found = [*self._joined_first(), *self._dropped()]
-        stages: list[Callable[[], Iterable[Rule]]] = [self._renamed, self._split, self._merged]
+        stages: list[Callable[[], Iterable[NotedRule]]] = [self._renamed, self._split, self._merged]
         taken = {*(one.source for one in self.found.split), *(key for one in self.found.merged for key in one.keys)}
         if any(new in taken for old, new in self.found.renamed.items() if old != new):
             stages = [self._split, self._merged, self._renamed]
@@ -74,25 +74,25 @@ class _Writer:
 
     # --- keys that go and stay -------------------------------------------------------------------------------------
 
-    def _dropped(self) -> Iterator[Rule]:
+    def _dropped(self) -> Iterator[NotedRule]:
         gone = dict.fromkeys(self.found.dropped)
         if gone:
             rest = [key for key in self.state if key not in gone]
             away, stay = cover([(key,) for key in gone], rest), cover([(key,) for key in rest], list(gone))
             if stay and _cost(stay) < _cost(away):
-                yield Rule(make.keep(*_wild(stay)), (_note(len(rest)),))
+                yield NotedRule(make.keep(*_wild(stay)), (_note(len(rest)),))
             else:
-                yield Rule(make.drop(*_wild(away)), (_note(len(gone)) + _seen(away),))
+                yield NotedRule(make.drop(*_wild(away)), (_note(len(gone)) + _seen(away),))
             self.state = dict.fromkeys(rest)
 
-    def _renamed(self) -> Iterator[Rule]:
+    def _renamed(self) -> Iterator[NotedRule]:
         pairs = self.found.renamed
         consumed = {*(one.source for one in self.found.split), *(key for one in self.found.merged for key in one.keys)}
         free = [key for key in self.state if key in consumed and key not in pairs]
         others = [key for key in self.state if key not in pairs and key not in consumed]
         found, change = renames([(a, b) for a, b in pairs.items() if a in self.state], others, free)
         for statement, notes in found:
-            yield Rule(statement, notes)
+            yield NotedRule(statement, notes)
         moved = {key: pairs.get(key, change.of(key) if change is not None else key) for key in self.state}
         if change is not None:
             self.found.rename_sources(change)
@@ -100,7 +100,7 @@ class _Writer:
 
     # --- one into several, several into one ------------------------------------------------------------------------
 
-    def _split(self) -> Iterator[Rule]:
+    def _split(self) -> Iterator[NotedRule]:
         groups: defaultdict[object, list[Splitting]] = defaultdict(list)
         values = {one.value for one in self.found.split if one.other is None}
         for one in self.found.split:
@@ -115,13 +115,13 @@ class _Writer:
                 (*(k for k in self.state if k not in gone), *(t for o in members for t in o.targets))
             )
 
-    def _splitting(self, row: Row, one: Splitting, note: str) -> Rule:
+    def _splitting(self, row: KeyRow, one: Splitting, note: str) -> NotedRule:
         family = replace(one.family, capture=_free(one.family.capture, row)) if one.family is not None else None
         source, *targets = _patterns(row, family)
         over = make.name(family.capture.name) if family is not None and family.counts else None
-        return Rule(tree.Split(make.NOWHERE, source, over, tuple(targets), one.value), (note,))
+        return NotedRule(tree.Split(make.NOWHERE, source, over, tuple(targets), one.value), (note,))
 
-    def _merged(self) -> Iterator[Rule]:
+    def _merged(self) -> Iterator[NotedRule]:
         groups: defaultdict[object, list[Merging]] = defaultdict(list)
         for one in self.found.merged:
             groups[one.value, one.capture, one.names].append(one)
@@ -140,7 +140,7 @@ class _Writer:
         kind = Family(one.sources[0], one.capture)
         return [*rest, *dict.fromkeys(form for key in rest for form in marked(key, kind))]
 
-    def _merging(self, row: Row, one: Merging, note: str) -> Rule:
+    def _merging(self, row: KeyRow, one: Merging, note: str) -> NotedRule:
         family = Family("", _free(one.capture, row)) if one.capture is not None else None
         *given, target = _patterns(row, family)
         named = [
@@ -148,24 +148,24 @@ class _Writer:
             for pattern, name in zip(given, one.names, strict=True)
         ]
         over = make.name(family.capture.name) if family is not None else None
-        return Rule(tree.Merge(make.NOWHERE, tuple(named), over, target, one.value), (note,))
+        return NotedRule(tree.Merge(make.NOWHERE, tuple(named), over, target, one.value), (note,))
 
     # --- values ----------------------------------------------------------------------------------------------------
 
-    def _set(self) -> Iterator[Rule]:
+    def _set(self) -> Iterator[NotedRule]:
         for value, keys in by_value(self.found.set).items():
             own = set(keys)
             rows = cover([(key,) for key in keys], [key for key in self.state if key not in own])
             where = self._where(own) if _cost(rows) > _WORTH else None
             if where is not None:
-                yield Rule(_set_all(value, where), (_note(len(keys)),))
+                yield NotedRule(_set_all(value, where), (_note(len(keys)),))
                 continue
             for part in _together(rows):
                 patterns = tuple(_wild(part))
                 written = expression(value, lambda _: None)
                 assert written is not None
                 count = sum(1 for key in keys if any(row.regex.fullmatch(key) for row in part))
-                yield Rule(tree.Set(make.NOWHERE, patterns, written), (_note(count),))
+                yield NotedRule(tree.Set(make.NOWHERE, patterns, written), (_note(count),))
 
     def _where(self, own: set[str]) -> tree.Expr | None:
         """Return a condition that is true for these keys of the state, and for no others, by their types."""
@@ -178,12 +178,12 @@ class _Writer:
                 return condition
         return None
 
-    def _copied(self) -> Iterator[Rule]:
+    def _copied(self) -> Iterator[NotedRule]:
         yield from self._further(
             [(a, b) for a, b in self.found.copied], lambda source, target: make.copy(source, target)
         )
 
-    def _added(self) -> Iterator[Rule]:
+    def _added(self) -> Iterator[NotedRule]:
         groups: defaultdict[Value, list[Item]] = defaultdict(list)
         for source, target, value in self.found.added:
             groups[value].append((source, target))
@@ -193,23 +193,23 @@ class _Writer:
 
     def _further(
         self, items: Sequence[Item], statement: Callable[[tree.PatternNode, tree.PatternNode], tree.Statement]
-    ) -> Iterator[Rule]:
+    ) -> Iterator[NotedRule]:
         for group in _rounds(items):
             own = {item[0] for item in group}
             for row in cover(group, [key for key in self.state if key not in own]):
                 source, target = row.patterns()
-                yield Rule(statement(source, target), (_count(row, group),))
+                yield NotedRule(statement(source, target), (_count(row, group),))
             self.state.update(dict.fromkeys(item[1] for item in group))
 
-    def _joined_first(self) -> Iterator[Rule]:
+    def _joined_first(self) -> Iterator[NotedRule]:
         """Yield what is made of keys that are also used otherwise: read before any of these goes."""
         for made in self.found.joined:
             value = expression(made.value, lambda source, made=made: make.tensor(made.keys[source.number]))  # type: ignore[misc]
             assert value is not None
-            yield Rule(make.add(make.key(made.target), value), ("only seen here",))
+            yield NotedRule(make.add(make.key(made.target), value), ("only seen here",))
             self.state[made.target] = None
 
-    def _constants(self) -> Iterator[Rule]:
+    def _constants(self) -> Iterator[NotedRule]:
         groups: defaultdict[object, list[Constant]] = defaultdict(list)
         for one in self.found.constants:
             groups[one.type, one.number, isinstance(one.number, float)].append(one)
@@ -218,7 +218,7 @@ class _Writer:
             value = _constant(members[0])
             if len(items) == 1 or any(anchor is None for anchor, _ in items) or len(dict(items)) < len(items):
                 for _, target in items:
-                    yield Rule(make.add(make.key(target), value), (_note(1),))
+                    yield NotedRule(make.add(make.key(target), value), (_note(1),))
                     self.state[target] = None
             else:
                 pairs = [(str(a), b) for a, b in items]
@@ -239,11 +239,11 @@ def _split_item(one: Splitting) -> Item:
     return (one.source, one.family.key) if one.family is not None else (one.source, *one.targets)
 
 
-def _patterns(row: Row, family: Family | None) -> list[tree.PatternNode]:
+def _patterns(row: KeyRow, family: Family | None) -> list[tree.PatternNode]:
     return row.patterns(marks={MARK: family.capture} if family is not None else None)
 
 
-def _together(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+def _together(rows: Sequence[KeyRow]) -> Iterator[Sequence[KeyRow]]:
     """Yield rows that stand in one statement, a few at a time."""
     for start in range(0, len(rows), 6):
         yield rows[start : start + 6]
@@ -263,12 +263,12 @@ def _rounds(items: Sequence[Item]) -> Iterator[list[Item]]:
         left = later
 
 
-def _wild(rows: Sequence[Row]) -> list[tree.PatternNode]:
+def _wild(rows: Sequence[KeyRow]) -> list[tree.PatternNode]:
     """Return the patterns of rows that make no keys, with stars in place of captures."""
     return [_without_names(row, "p" if len(rows) == 1 else "_") for row in rows]
 
 
-def _without_names(row: Row, name: str) -> tree.PatternNode:
+def _without_names(row: KeyRow, name: str) -> tree.PatternNode:
     pieces: list[tree.Piece | str] = []
     choices = sum(one.kind == "choice" for one in row.captures.values())
     for number, segment in enumerate(row.keys[0]):
@@ -278,7 +278,7 @@ def _without_names(row: Row, name: str) -> tree.PatternNode:
             if isinstance(piece, str):
                 pieces.append(piece)
                 continue
-            assert isinstance(piece, Capture)
+            assert isinstance(piece, RowCapture)
             if piece.kind == "choice":
                 own = tuple(tree.Choice(text, text) for text, _ in piece.choices)
                 called = name if choices == 1 else "_"
@@ -288,15 +288,15 @@ def _without_names(row: Row, name: str) -> tree.PatternNode:
     return make.pattern(pieces)
 
 
-def _cost(rows: Sequence[Row]) -> int:
+def _cost(rows: Sequence[KeyRow]) -> int:
     return sum(row.cost for row in rows)
 
 
-def _seen(rows: Sequence[Row]) -> str:
+def _seen(rows: Sequence[KeyRow]) -> str:
     return ", only seen here" if any(row.is_overfit for row in rows) else ""
 
 
-def _free(capture: tree.Capture, row: Row) -> tree.Capture:
+def _free(capture: tree.Capture, row: KeyRow) -> tree.Capture:
     """Return a capture under a name that a row does not have."""
     name = next(one for one in (capture.name, "p", "c", "s", "h", "y") if one not in row.captures)
     return replace(capture, name=name)
@@ -320,7 +320,7 @@ def _number(value: float) -> tree.Expr:
     return make.number(value)
 
 
-def _count(row: Row, items: Sequence[Item]) -> str:
+def _count(row: KeyRow, items: Sequence[Item]) -> str:
     count = sum(1 for item in items if row.regex.fullmatch(item[0]) is not None)
     return _note(count) + (", only seen here" if row.is_overfit else "")
 

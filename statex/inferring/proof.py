@@ -9,7 +9,7 @@ from statex.core.header import Header, OpaqueInfo
 from statex.core.progress import Tell
 from statex.dsl.parts import ProgramPart
 from statex.dsl.plan.plan import Plan
-from statex.inferring.sides import Side
+from statex.inferring.sides import CheckpointSide
 from statex.session.compared import compared
 from statex.session.request import InputSpec, Request
 from statex.session.session import Session
@@ -35,7 +35,7 @@ class Proof:
         return not self.different and not self.further
 
 
-def proved(part: ProgramPart, state: InputSpec, new: Side, tell: Tell | None = None) -> Proof:
+def proved(part: ProgramPart, state: InputSpec, new: CheckpointSide, tell: Tell | None = None) -> Proof:
     """Apply a program, and compare what it makes with a checkpoint.
 
     Raises:
@@ -51,7 +51,7 @@ def proved(part: ProgramPart, state: InputSpec, new: Side, tell: Tell | None = N
         return Proof(equal, different, tuple(found.only_first), _also(session.plan, new))
 
 
-def _also(plan: Plan, new: Side) -> dict[str, bool]:
+def _also(plan: Plan, new: CheckpointSide) -> dict[str, bool]:
     """Say of what else the new checkpoint's format holds whether it is the same."""
     entries, format = new.header.entries, new.opened.format
     found: dict[str, bool] = {}

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 from statex.core.header import TensorType
 from statex.core.record import record
-from statex.inferring.values import Source, Value
+from statex.inferring.values import SourceTensor, Value
 
 
 @record
-class Made:
+class MadeTensor:
     """A new tensor is a value of old ones: `keys` are those of its sources, by their numbers."""
 
     target: str
@@ -22,7 +22,7 @@ class Made:
     @property
     def is_whole(self) -> bool:
         """True where it is an old tensor as it was."""
-        return self.value == Source()
+        return self.value == SourceTensor()
 
 
 @record
@@ -34,7 +34,7 @@ class Constant:
     number: int | float | bool
 
 
-Relation = Made | Constant
+Relation = MadeTensor | Constant
 
 
 @dataclass
@@ -54,11 +54,11 @@ class Relations:
     ambiguous: tuple[str, ...] = ()
 
     @property
-    def uses(self) -> Mapping[str, list[Made]]:
+    def uses(self) -> Mapping[str, list[MadeTensor]]:
         """What is made of each old key."""
-        found: defaultdict[str, list[Made]] = defaultdict(list)
+        found: defaultdict[str, list[MadeTensor]] = defaultdict(list)
         for one in self.made.values():
-            if isinstance(one, Made):
+            if isinstance(one, MadeTensor):
                 for key in dict.fromkeys(one.keys):
                     found[key].append(one)
         return found
@@ -68,7 +68,7 @@ class Relations:
         kept = {
             key: one
             for key, one in self.made.items()
-            if key not in new and not (isinstance(one, Made) and old.intersection(one.keys))
+            if key not in new and not (isinstance(one, MadeTensor) and old.intersection(one.keys))
         }
         return Relations(
             tuple(key for key in self.old if key not in old),

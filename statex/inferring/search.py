@@ -13,10 +13,10 @@ from statex.diagnostics.torch_dtypes import torch_dtype
 from statex.inferring.arranging import ZEROS, Found, values_of
 from statex.inferring.layouts import layouts
 from statex.inferring.likeness import Likeness, assigned, places
-from statex.inferring.lines import Dims, Hit, Index, dims_of, hash_of_zeros, line_hashes
-from statex.inferring.relations import Constant, Made, Relation, Relations
-from statex.inferring.sides import Identity, Side, is_computable, unsigned
-from statex.inferring.values import Joined, Moved, Source, Value, computed, moved, sources, variants
+from statex.inferring.lines import Dims, Hit, LineIndex, dims_of, hash_of_zeros, line_hashes
+from statex.inferring.relations import Constant, MadeTensor, Relation, Relations
+from statex.inferring.sides import CheckpointSide, Identity, is_computable, unsigned
+from statex.inferring.values import Joined, MovedValue, SourceTensor, Value, computed, moved, sources, variants
 
 _HELD = 8
 """Tensors that are held in memory while what is made of them is looked for."""
@@ -24,7 +24,7 @@ _VALUES = 24
 """So many values are computed and compared for one way in which the lines of a tensor were found."""
 
 
-def searched(old: Side, new: Side, tell: Tell | None = None) -> Relations:
+def searched(old: CheckpointSide, new: CheckpointSide, tell: Tell | None = None) -> Relations:
     """Return what became of what.
 
     Raises:
@@ -34,7 +34,7 @@ def searched(old: Side, new: Side, tell: Tell | None = None) -> Relations:
 
 
 class _Search:
-    def __init__(self, old: Side, new: Side, tell: Tell | None) -> None:
+    def __init__(self, old: CheckpointSide, new: CheckpointSide, tell: Tell | None) -> None:
         self.old, self.new = old, new
         total = sum(kind.nbytes for side in (old, new) for kind in side.kinds.values())
         added = Phases(tell).begin(READING, total)
@@ -56,7 +56,11 @@ class _Search:
         self._beside()
         for old, keys in self.plain:
             self._assign(old, [key for key in keys if key not in self.made])
-        if any(isinstance(one.value, Source) and one.value.cast for one in self.made.values() if isinstance(one, Made)):
+        if any(
+            isinstance(one.value, SourceTensor) and one.value.cast
+            for one in self.made.values()
+            if isinstance(one, MadeTensor)
+        ):
             self._cast(plain=True)
         self._constants()
         self._no_tensors()
@@ -94,7 +98,7 @@ class _Search:
             self._assign(old, keys)
 
     def _is(self, key: str, old: str) -> None:
-        self.made[key] = Made(key, (old,), Source())
+        self.made[key] = MadeTensor(key, (old,), SourceTensor())
         self.likeness.learn(old, key)
 
     def _assign(self, old: Sequence[str], keys: Sequence[str]) -> None:
@@ -102,7 +106,7 @@ class _Search:
         if not keys:
             return
         plain = self._is_plain(keys[0])
-        used = {key for one in self.made.values() if isinstance(one, Made) for key in one.keys}
+        used = {key for one in self.made.values() if isinstance(one, MadeTensor) for key in one.keys}
         old = [key for key in old if key not in used] or old
         found = assigned(old, keys, self.likeness, places(old, keys))
         distinct = {self.old.tie(key) or key for key in old}
@@ -111,7 +115,7 @@ class _Search:
             if near is None and not plain:
                 near = max(old, key=lambda one: self.likeness.score(one, key))
             if near is not None:
-                self.made[key] = Made(key, (near,), Source())
+                self.made[key] = MadeTensor(key, (near,), SourceTensor())
         if len(distinct) > 1:
             self.ambiguous += [key for key in keys if key in self.made]
 
@@ -150,7 +154,7 @@ class _Search:
         ]
 
     def _unused(self) -> list[str]:
-        used = {key for one in self.made.values() if isinstance(one, Made) for key in one.keys}
+        used = {key for one in self.made.values() if isinstance(one, MadeTensor) for key in one.keys}
         return [key for key, kind in self.old.kinds.items() if key not in used and is_computable(kind.dtype)]
 
     def _cast(self, plain: bool = False) -> None:
@@ -171,12 +175,12 @@ class _Search:
         for key in left:
             kind, crc = self.new_ids[key]
             buckets[kind.shape, kind.dtype, crc].append(key)
-        used = {key for one in self.made.values() if isinstance(one, Made) for key in one.keys}
+        used = {key for one in self.made.values() if isinstance(one, MadeTensor) for key in one.keys}
         for place, keys in buckets.items():
             olds = [key for key, _ in by_cast.get(place, ()) if key not in used]
             found = assigned(olds, keys, self.likeness, places(olds, keys))
             for key, near in found.items():
-                self.made[key] = Made(key, (near,), Source(0, place[1]))
+                self.made[key] = MadeTensor(key, (near,), SourceTensor(0, place[1]))
                 self.likeness.learn(near, key)
 
     def _bits(self, key: str, cast: DType | None = None) -> Any:
@@ -214,7 +218,7 @@ class _Search:
     def _by_lines(self, keys: Sequence[str], pool: Sequence[tuple[str, DType | None]]) -> None:
         if not keys or not pool:
             return
-        index = Index()
+        index = LineIndex()
         for number, (key, cast) in enumerate(pool):
             index.add(number, self._bits(key, cast))
         for key in keys:
@@ -224,7 +228,7 @@ class _Search:
                 for one in value.keys:
                     self.likeness.learn(one, key)
 
-    def _looked_up(self, key: str, pool: Sequence[tuple[str, DType | None]], index: Index) -> Made | None:
+    def _looked_up(self, key: str, pool: Sequence[tuple[str, DType | None]], index: LineIndex) -> MadeTensor | None:
         bits = self.new_bits(key)
         kept = list(dims_of(bits.shape))
         for dims, hashes in line_hashes(bits, kept).items():
@@ -252,7 +256,7 @@ class _Search:
             for hit in self._by_likeness(hits[0], pool, key):
                 if not hit.dims:
                     for moves in layouts(self.old.kinds[pool[hit.tensor][0]].shape, shape):
-                        yield moved(Source(0, pool[hit.tensor][1]), *moves), (hit.tensor,)
+                        yield moved(SourceTensor(0, pool[hit.tensor][1]), *moves), (hit.tensor,)
         for found in self._tables(shape, dims, hits, table, pool, key):
             for value in values_of(found):
                 numbers = [one.number for one in dict.fromkeys(sources(value))]
@@ -305,9 +309,9 @@ class _Search:
 
     def _beside(self) -> None:
         """Try, for what is left and for numbers all over, what the keys beside them are made by."""
-        by_module: defaultdict[str, list[Made]] = defaultdict(list)
+        by_module: defaultdict[str, list[MadeTensor]] = defaultdict(list)
         for key, one in self.made.items():
-            if isinstance(one, Made) and not one.is_whole:
+            if isinstance(one, MadeTensor) and not one.is_whole:
                 by_module[key.rpartition(".")[0]].append(one)
         for key in self.new.kinds:
             if key in self.made or not is_computable(self.new.kinds[key].dtype):
@@ -318,7 +322,7 @@ class _Search:
                     self.made[key] = made
                     break
 
-    def _like(self, key: str, one: Made) -> Made | None:
+    def _like(self, key: str, one: MadeTensor) -> MadeTensor | None:
         """Return a new tensor as made like the one beside it, of the sources beside those of that one."""
         last = key.rpartition(".")[2]
         keys = tuple(".".join([*old.split(".")[:-1], last]) for old in one.keys)
@@ -328,7 +332,7 @@ class _Search:
             return None
         for value in variants(one.value):
             if _is(value, lambda source: self.bits(keys[source.number], source.cast), self.new_bits(key)):
-                return Made(key, keys, value)
+                return MadeTensor(key, keys, value)
         return None
 
     def _constants(self) -> None:
@@ -341,7 +345,7 @@ class _Search:
         """Let entries that are no tensors stay where they are."""
         for key in self.new.header.entries:
             if key not in self.new.kinds and key in self.old.header.entries and key not in self.old.kinds:
-                self.made[key] = Made(key, (key,), Source())
+                self.made[key] = MadeTensor(key, (key,), SourceTensor())
 
     # --- the account ---------------------------------------------------------------------------------------------
 
@@ -360,7 +364,7 @@ class _Search:
         return max(near, key=lambda one: self.likeness.score(one, key), default=None)
 
 
-def _is(value: Value, load: Callable[[Source], Any], bits: Any) -> bool:
+def _is(value: Value, load: Callable[[SourceTensor], Any], bits: Any) -> bool:
     try:
         found = computed(value, load)
     except (ValueError, IndexError):
@@ -379,16 +383,16 @@ def _next(before: Hit | None, own: Sequence[Hit]) -> Hit | None:
 def _renumbered(value: Value, numbers: Sequence[int], pool: Sequence[tuple[str, DType | None]]) -> Value:
     """Return a value whose sources are numbered by their places among `numbers`, cast as the pool has them."""
     match value:
-        case Source():
-            return Source(numbers.index(value.number), pool[value.number][1])
-        case Moved():
-            return Moved(_renumbered(value.value, numbers, pool), value.moves)
+        case SourceTensor():
+            return SourceTensor(numbers.index(value.number), pool[value.number][1])
+        case MovedValue():
+            return MovedValue(_renumbered(value.value, numbers, pool), value.moves)
         case Joined():
             return Joined(value.name, tuple(_renumbered(one, numbers, pool) for one in value.values), value.dim)
 
 
-def _named(key: str, value: Value, numbers: Sequence[int], pool: Sequence[tuple[str, DType | None]]) -> Made:
-    return Made(key, tuple(pool[number][0] for number in numbers), value)
+def _named(key: str, value: Value, numbers: Sequence[int], pool: Sequence[tuple[str, DType | None]]) -> MadeTensor:
+    return MadeTensor(key, tuple(pool[number][0] for number in numbers), value)
 
 
 __all__ = ["searched"]

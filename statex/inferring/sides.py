@@ -26,7 +26,7 @@ _LARGEST = 8
 """Bytes of an element that numpy has an unsigned integer for."""
 
 
-class Side:
+class CheckpointSide:
     """A checkpoint that is compared, opened; a context manager that closes its files.
 
     Raises:
@@ -44,7 +44,7 @@ class Side:
             key: info.type for key, info in self.header.entries.items() if isinstance(info, TensorInfo)
         }
 
-    def __enter__(self) -> Side:
+    def __enter__(self) -> CheckpointSide:
         return self
 
     def __exit__(self, *_: object) -> None:

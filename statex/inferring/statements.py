@@ -12,9 +12,20 @@ from statex.core.record import record
 from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.inferring.gathering import Family, family, names_for
-from statex.inferring.names.changes import Change
-from statex.inferring.relations import Constant, Made, Relations
-from statex.inferring.values import Joined, Move, Moved, Source, Value, computed, expression, moved, piped, sources
+from statex.inferring.names.changes import NameChange
+from statex.inferring.relations import Constant, MadeTensor, Relations
+from statex.inferring.values import (
+    ElementMove,
+    Joined,
+    MovedValue,
+    SourceTensor,
+    Value,
+    computed,
+    expression,
+    moved,
+    piped,
+    sources,
+)
 
 
 @record
@@ -55,11 +66,11 @@ class Sorted:
     merged: list[Merging] = field(default_factory=list)
     copied: list[tuple[str, str]] = field(default_factory=list)
     added: list[tuple[str, str, Value]] = field(default_factory=list)
-    joined: list[Made] = field(default_factory=list)
+    joined: list[MadeTensor] = field(default_factory=list)
     constants: list[Constant] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
 
-    def rename_sources(self, change: Change) -> None:
+    def rename_sources(self, change: NameChange) -> None:
         """Give what is split and merged the names that a change of all keys gave it."""
         self.split = [replace(one, source=change.of(one.source)) for one in self.split]
         self.merged = [
@@ -90,7 +101,7 @@ def sorted_out(relations: Relations, shapes: Mapping[str, TensorType]) -> Sorted
 
 
 def _single(
-    found: Sorted, key: str, made: Sequence[Made], shapes: Mapping[str, TensorType], tied: Mapping[str, int]
+    found: Sorted, key: str, made: Sequence[MadeTensor], shapes: Mapping[str, TensorType], tied: Mapping[str, int]
 ) -> None:
     """Sort out what is made of one old key alone."""
     if len(made) > 1 and key in shapes and (split := splitting(key, made, shapes[key].shape)) is not None:
@@ -107,18 +118,18 @@ def _single(
         if one.value == first.value and tied.get(one.target, -1) == tied.get(first.target, -2):
             found.copied.append((first.target, one.target))
         elif one.value == first.value:
-            found.added.append((first.target, one.target, Source()))
+            found.added.append((first.target, one.target, SourceTensor()))
         elif first.is_whole:
             found.added.append((first.target, one.target, one.value))
         else:
             found.joined.append(one)
 
 
-def _several(found: Sorted, relations: Relations, uses: Mapping[str, list[Made]], done: set[str]) -> None:
+def _several(found: Sorted, relations: Relations, uses: Mapping[str, list[MadeTensor]], done: set[str]) -> None:
     """Sort out what is made of several old keys: a merge where they are used for nothing else."""
     consumed: set[str] = set()
     for made in relations.made.values():
-        if not isinstance(made, Made) or made.target in done:
+        if not isinstance(made, MadeTensor) or made.target in done:
             continue
         alone = all(len(uses[key]) == 1 for key in made.keys)
         if len(made.keys) > 1 and alone:
@@ -140,7 +151,7 @@ def _several(found: Sorted, relations: Relations, uses: Mapping[str, list[Made]]
 # --- one into several --------------------------------------------------------------------------------------------
 
 
-def splitting(key: str, made: Sequence[Made], shape: tuple[int, ...]) -> Splitting | None:
+def splitting(key: str, made: Sequence[MadeTensor], shape: tuple[int, ...]) -> Splitting | None:
     """Return how an old key is cut into several, `None` where its pieces are not all of it."""
     runs = [_moves(one.value) for one in made]
     if any(base != runs[0][0] for base, _ in runs):
@@ -152,12 +163,12 @@ def splitting(key: str, made: Sequence[Made], shape: tuple[int, ...]) -> Splitti
     if any(len(own) <= start for own in moves) or len({own[start + 1 :] for own in moves}) > 1:
         return None
     before, after = moves[0][:start], moves[0][start + 1 :]
-    shape = computed(moved(Source(), *before), lambda _: _dummy(shape)).shape
+    shape = computed(moved(SourceTensor(), *before), lambda _: _dummy(shape)).shape
     ordered = sorted(zip([own[start] for own in moves], made, strict=True), key=lambda pair: pair[0].arguments[1:])
     own = [move for move, _ in ordered]
     dim = own[0].arguments[0] if own[0].arguments else 0
     cut = _cut(own, shape, -1 if dim and dim == len(shape) - 1 else dim)
-    stages = [expression(Moved(Source(), (move,)), lambda _: None) for move in after]
+    stages = [expression(MovedValue(SourceTensor(), (move,)), lambda _: None) for move in after]
     if cut is None or not all(isinstance(one, tree.Call | tree.Name) for one in stages):
         return None
     targets = tuple(one.target for _, one in ordered)
@@ -175,7 +186,7 @@ def _staged(first: tree.Expr | None, cut: tree.Call | tree.Name, stages: Sequenc
     return value
 
 
-def _end(move: Move, shape: tuple[int, ...]) -> int:
+def _end(move: ElementMove, shape: tuple[int, ...]) -> int:
     """Return where a slice ends."""
     dim, _, stop = move.arguments
     return int(shape[dim] if stop is None else stop)
@@ -191,11 +202,11 @@ def _dummy(shape: tuple[int, ...]) -> Any:
     return numpy.broadcast_to(numpy.uint8(0), shape)
 
 
-def _moves(value: Value) -> tuple[Value, tuple[Move, ...]]:
-    return (value.value, value.moves) if isinstance(value, Moved) else (value, ())
+def _moves(value: Value) -> tuple[Value, tuple[ElementMove, ...]]:
+    return (value.value, value.moves) if isinstance(value, MovedValue) else (value, ())
 
 
-def _cut(moves: Sequence[Move], shape: tuple[int, ...], written: int) -> tree.Call | tree.Name | None:
+def _cut(moves: Sequence[ElementMove], shape: tuple[int, ...], written: int) -> tree.Call | tree.Name | None:
     """Return `chunk`, `sections` or `unstack` for slices, or items, that are all there is along a dim.
 
     `written` is how the dim is called.
@@ -229,12 +240,12 @@ def _cut(moves: Sequence[Move], shape: tuple[int, ...], written: int) -> tree.Ca
 # --- several into one --------------------------------------------------------------------------------------------
 
 
-def merging(made: Made) -> Merging:
+def merging(made: MadeTensor) -> Merging:
     """Return how old keys become one: as families, where their values are alike, else each under a name."""
     return _one_family(made) or _families(made) or _named(made)
 
 
-def _one_family(made: Made) -> Merging | None:
+def _one_family(made: MadeTensor) -> Merging | None:
     """Return a merge in which `it` is all sources: of each the same is made, and they are joined once."""
     base, after = _moves(made.value)
     if not isinstance(base, Joined) or len({_moved_alike(one) for one in base.values}) > 1:
@@ -254,15 +265,15 @@ def _one_family(made: Made) -> Merging | None:
 def _moved_alike(value: Value) -> Value:
     """Return a value of one source with that as the only one."""
     match value:
-        case Source():
-            return Source(0, value.cast)
-        case Moved():
-            return Moved(_moved_alike(value.value), value.moves)
+        case SourceTensor():
+            return SourceTensor(0, value.cast)
+        case MovedValue():
+            return MovedValue(_moved_alike(value.value), value.moves)
         case Joined():
             return value
 
 
-def _families(made: Made) -> Merging | None:
+def _families(made: MadeTensor) -> Merging | None:
     """Return a merge of several families, each joined by itself: `cat(stack(a), stack(b), dim=1)`."""
     base, after = _moves(made.value)
     if not isinstance(base, Joined):
@@ -290,13 +301,13 @@ def _families(made: Made) -> Merging | None:
     return Merging(keys, tuple(names[: len(keys)]), found[0].capture, made.target, value, made.keys)
 
 
-def _after(value: tree.Expr, moves: Sequence[Move]) -> tree.Expr:
-    found = expression(moved(Source(), *moves), lambda _: value)
+def _after(value: tree.Expr, moves: Sequence[ElementMove]) -> tree.Expr:
+    found = expression(moved(SourceTensor(), *moves), lambda _: value)
     assert found is not None
     return found
 
 
-def _named(made: Made) -> Merging:
+def _named(made: MadeTensor) -> Merging:
     names = names_for(made.keys)
     if len(names) < len(made.keys):
         names = [f"s{number}" for number in range(len(made.keys))]

@@ -12,7 +12,7 @@ from statex.grammar import tree
 
 
 @record
-class Source:
+class SourceTensor:
     """A tensor of the old checkpoint, as it is or cast; `number` is its place among those of a value."""
 
     number: int = 0
@@ -20,7 +20,7 @@ class Source:
 
 
 @record
-class Move:
+class ElementMove:
     """An operation that puts the elements of one tensor elsewhere: its name in the language, and its arguments.
 
     Arguments by name stand behind the others, as pairs; a `getitem` has the slice `(dim, start, stop)`.
@@ -32,11 +32,11 @@ class Move:
 
 
 @record
-class Moved:
+class MovedValue:
     """A value after some moves, the first one innermost."""
 
     value: Value
-    moves: tuple[Move, ...]
+    moves: tuple[ElementMove, ...]
 
 
 @record
@@ -48,38 +48,38 @@ class Joined:
     dim: int
 
 
-Value = Source | Moved | Joined
+Value = SourceTensor | MovedValue | Joined
 
 
-def moved(value: Value, *moves: Move) -> Value:
+def moved(value: Value, *moves: ElementMove) -> Value:
     """Return a value after some moves, in one run with those before them."""
     if not moves:
         return value
-    if isinstance(value, Moved):
-        return Moved(value.value, (*value.moves, *moves))
-    return Moved(value, moves)
+    if isinstance(value, MovedValue):
+        return MovedValue(value.value, (*value.moves, *moves))
+    return MovedValue(value, moves)
 
 
-def sources(value: Value) -> Iterator[Source]:
+def sources(value: Value) -> Iterator[SourceTensor]:
     """Yield the sources of a value, in the order they are written in."""
     match value:
-        case Source():
+        case SourceTensor():
             yield value
-        case Moved():
+        case MovedValue():
             yield from sources(value.value)
         case Joined():
             for one in value.values:
                 yield from sources(one)
 
 
-def computed(value: Value, load: Callable[[Source], Any]) -> Any:
+def computed(value: Value, load: Callable[[SourceTensor], Any]) -> Any:
     """Return a value as bits; `load` gives those of sources."""
     import numpy
 
     match value:
-        case Source():
+        case SourceTensor():
             return load(value)
-        case Moved():
+        case MovedValue():
             found = computed(value.value, load)
             for move in value.moves:
                 found = _MOVES[move.name](found, *move.arguments, **dict(move.named))
@@ -168,31 +168,31 @@ def variants(value: Value) -> Iterator[Value]:
 
 def _for_vectors(value: Value) -> Value:
     match value:
-        case Source():
+        case SourceTensor():
             return value
-        case Moved():
+        case MovedValue():
             moves = [_for_vector(move) for move in value.moves if move.name not in ("transpose", "permute")]
             return moved(_for_vectors(value.value), *moves)
         case Joined():
             return Joined(value.name, tuple(_for_vectors(one) for one in value.values), 0)
 
 
-def _for_vector(move: Move) -> Move:
+def _for_vector(move: ElementMove) -> ElementMove:
     if move.name in ("getitem", "item", "flip", "index_select"):
-        return Move(move.name, (0, *move.arguments[1:]), move.named)
+        return ElementMove(move.name, (0, *move.arguments[1:]), move.named)
     return move
 
 
 # --- as expressions ---------------------------------------------------------------------------------------------
 
 
-def expression(value: Value, names: Callable[[Source], tree.Expr | None]) -> tree.Expr | None:
+def expression(value: Value, names: Callable[[SourceTensor], tree.Expr | None]) -> tree.Expr | None:
     """Return a value as it is written; `None` is `it`, left out. `names` gives what stands for a source."""
     match value:
-        case Source():
+        case SourceTensor():
             base = names(value)
             return base if value.cast is None else piped(base, cast(value.cast))
-        case Moved():
+        case MovedValue():
             found = expression(value.value, names)
             for move in value.moves:
                 found = _written(found, move)
@@ -214,7 +214,7 @@ def cast(dtype: DType) -> tree.Call:
     return make.call("cast", make.name(dtype.short))
 
 
-def _written(value: tree.Expr | None, move: Move) -> tree.Expr:
+def _written(value: tree.Expr | None, move: ElementMove) -> tree.Expr:
     if move.name in ("getitem", "item"):
         dim, *rest = move.arguments
         whole: list[tree.Expr | tree.Slice] = [_slice(None, None)] * dim

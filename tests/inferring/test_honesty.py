@@ -7,7 +7,7 @@ import torch
 import statex
 from statex.inferring.infer import part_of
 from statex.inferring.proof import proved
-from statex.inferring.sides import Side
+from statex.inferring.sides import CheckpointSide
 from statex.session.request import InputSpec
 from tests.inferring.models import State, random
 
@@ -54,7 +54,7 @@ def test_negative_zeros_and_payloads_count() -> None:
 def test_a_wrong_program_is_not_proved() -> None:
     old = random("ViT")()
     new = renamed(old)
-    with Side(new, "the new checkpoint") as side:
+    with CheckpointSide(new, "the new checkpoint") as side:
         proof = proved(part_of("rename prefix '' -> 'model.'\nset **.dense.weight = transpose\n"), InputSpec(old), side)
         assert not proof.holds
         assert list(proof.different) == ["model.pooler.dense.weight"]

@@ -15,7 +15,7 @@ Words = tuple[str, ...]
 
 
 @record
-class Change:
+class NameChange:
     """A prefix, or parts, that become others: rows of what is replaced by what."""
 
     mode: tree.RenameMode
@@ -28,12 +28,12 @@ class Change:
             return after + key[len(before) :] if key.startswith(before) else key
         return self._of_parts(key)
 
-    def without_idle(self, keys: Iterable[str]) -> Change:
+    def without_idle(self, keys: Iterable[str]) -> NameChange:
         """Return the change without the rows that no key is changed by."""
         used: set[str] = set()
         for key in keys:
             self._of_parts(key, used)
-        return Change(self.mode, tuple(row for row in self.rows if row[0] in used))
+        return NameChange(self.mode, tuple(row for row in self.rows if row[0] in used))
 
     def _of_parts(self, key: str, used: set[str] | None = None) -> str:
         segments = key.split(".")
@@ -63,7 +63,7 @@ def _part(text: str) -> tree.PatternNode:
     return make.key(text) if text else make.literal(text)
 
 
-def part_changes(pairs: Sequence[Pair], kept: Iterable[str]) -> Iterator[Change]:
+def part_changes(pairs: Sequence[Pair], kept: Iterable[str]) -> Iterator[NameChange]:
     """Yield changes of parts that many pairs show, none of which a key that stays has."""
     shown: Counter[tuple[Words, Words]] = Counter()
     has: defaultdict[str, list[tuple[str, ...]]] = defaultdict(list)
@@ -85,7 +85,7 @@ def part_changes(pairs: Sequence[Pair], kept: Iterable[str]) -> Iterator[Change]
             rows.append((".".join(before), ".".join(after)))
     for least in (1, 2):
         some = tuple(row for row in rows if shown[tuple(row[0].split(".")), _words(row[1])] > least)
-        change = Change(tree.RenameMode.PART, tuple(sorted(some, key=lambda row: -row[0].count("."))))
+        change = NameChange(tree.RenameMode.PART, tuple(sorted(some, key=lambda row: -row[0].count("."))))
         change = change.without_idle([old for old, _ in pairs])
         if change.rows:
             yield change

@@ -6,20 +6,20 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
-from statex.inferring.names.rows import Capture, Row, Segment
+from statex.inferring.names.rows import KeyRow, RowCapture, Segment
 
 _NAMES = ("p", "c", "s", "r", "w")
 _HOLE: Segment = ("\ue001",)
-_LONG = 106
+_LONG = 110
 """What a row may cost that several are joined to: more does not fit on a line."""
 _MOST_KEYS = 3
 """Rows of more keys than that are not joined: there are too many places to look at."""
 
 
-def joined(rows: Sequence[Row], is_right: Callable[[Row], bool]) -> list[Row]:
+def joined(rows: Sequence[KeyRow], is_right: Callable[[KeyRow], bool]) -> list[KeyRow]:
     """Return rows with those joined that differ in one word, as long as there are any."""
     found = list(rows)
-    refused: set[tuple[Row, ...]] = set()
+    refused: set[tuple[KeyRow, ...]] = set()
     while (step := _best(found, is_right, refused)) is not None:
         row, members = step
         place = min(found.index(one) for one in members)
@@ -29,10 +29,10 @@ def joined(rows: Sequence[Row], is_right: Callable[[Row], bool]) -> list[Row]:
 
 
 def _best(
-    rows: Sequence[Row], is_right: Callable[[Row], bool], refused: set[tuple[Row, ...]]
-) -> tuple[Row, list[Row]] | None:
+    rows: Sequence[KeyRow], is_right: Callable[[KeyRow], bool], refused: set[tuple[KeyRow, ...]]
+) -> tuple[KeyRow, list[KeyRow]] | None:
     """Return the row that takes the place of most others, if there is one."""
-    buckets: defaultdict[tuple[object, ...], list[tuple[Row, tuple[int | None, ...]]]] = defaultdict(list)
+    buckets: defaultdict[tuple[object, ...], list[tuple[KeyRow, tuple[int | None, ...]]]] = defaultdict(list)
     for row in rows:
         if len(row.keys) <= _MOST_KEYS:
             for signature, holes in _signatures(row):
@@ -49,13 +49,13 @@ def _best(
     return None
 
 
-def _is_shorter(row: Row, members: Sequence[Row]) -> bool:
+def _is_shorter(row: KeyRow, members: Sequence[KeyRow]) -> bool:
     """Say whether a row is shorter than those that it is for, and can be read at a glance."""
     long = max(_LONG, *(member.cost for member in members))
     return row.cost < min(long, sum(member.cost for member in members))
 
 
-def _signatures(row: Row) -> Iterator[tuple[tuple[object, ...], tuple[int | None, ...]]]:
+def _signatures(row: KeyRow) -> Iterator[tuple[tuple[object, ...], tuple[int | None, ...]]]:
     """Yield what a row is with one segment of text left out of the first key, and perhaps one of each other."""
     places: list[list[int | None]] = []
     for number, key in enumerate(row.keys):
@@ -69,10 +69,12 @@ def _signatures(row: Row) -> Iterator[tuple[tuple[object, ...], tuple[int | None
 
 
 def _is_text(segment: Segment) -> bool:
-    return all(isinstance(piece, str) or (isinstance(piece, Capture) and piece.kind == "choice") for piece in segment)
+    return all(
+        isinstance(piece, str) or (isinstance(piece, RowCapture) and piece.kind == "choice") for piece in segment
+    )
 
 
-def _join(rows: Sequence[Row], holes: tuple[int | None, ...]) -> Row | None:
+def _join(rows: Sequence[KeyRow], holes: tuple[int | None, ...]) -> KeyRow | None:
     """Return one row for several that differ in the segments at these places, or `None`."""
     words: list[list[str]] = []
     for number, at in enumerate(holes):
@@ -97,7 +99,7 @@ def _join(rows: Sequence[Row], holes: tuple[int | None, ...]) -> Row | None:
     name = next((n for n in _NAMES if n not in rows[0].captures), None)
     if name is None:
         return None
-    capture = Capture(name, "choice", pairs)
+    capture = RowCapture(name, "choice", pairs)
     keys = []
     for number, (key, at) in enumerate(zip(rows[0].keys, holes, strict=True)):
         before, _, after = left if number == 0 else right
@@ -106,7 +108,7 @@ def _join(rows: Sequence[Row], holes: tuple[int | None, ...]) -> Row | None:
             continue
         own = tuple(piece for piece in (before, capture, after) if piece)
         keys.append((*key[:at], own, *key[at + 1 :]))
-    return Row(keys)
+    return KeyRow(keys)
 
 
 def apart(words: Sequence[str]) -> tuple[str, list[str], str]:

@@ -6,7 +6,6 @@ Every row is tried on one key of each class before it is on all: classes are few
 from __future__ import annotations
 
 import heapq
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -14,7 +13,7 @@ from functools import cached_property
 from statex.core.record import record
 from statex.inferring.names.choices import joined
 from statex.inferring.names.fitting import fitted
-from statex.inferring.names.rows import Capture, Computed, Key, Piece, Row, class_of, numbers_of, split_key
+from statex.inferring.names.rows import Computed, Key, KeyRow, Piece, RowCapture, class_of, numbers_of, split_key
 
 Item = tuple[str, ...]
 """A key that a pattern shall match, and the keys that its templates shall give for it."""
@@ -24,12 +23,8 @@ _FREE_INNER = 3
 """So many keys that differ in one number inside of a segment make it a number, and not part of a name."""
 
 
-_WHOLE = re.compile(r"(?<![^.])(?:0|[1-9][0-9]*)(?![^.])")
-"""A number that is a whole segment."""
-
-
 @record
-class Group:
+class CoveredGroup:
     """Items whose keys are of one class each; `splits` are their keys, split."""
 
     items: tuple[Item, ...]
@@ -45,7 +40,7 @@ def _stays(item: Item) -> bool:
     return len(item) > 1 and len(set(item)) == 1
 
 
-def cover(items: Sequence[Item], others: Iterable[str] = ()) -> list[Row]:
+def cover(items: Sequence[Item], others: Iterable[str] = ()) -> list[KeyRow]:
     """Return rows that match the first keys of items, each to the others of its item, and none of `others`.
 
     Keys that stay as they are need no row, and may be matched.
@@ -60,11 +55,9 @@ def cover(items: Sequence[Item], others: Iterable[str] = ()) -> list[Row]:
 def _inner(items: Iterable[Item]) -> frozenset[str]:
     """Return the classes of segments in which numbers count, as there are several that differ in them alone."""
     found: defaultdict[str, set[str]] = defaultdict(set)
-    for item in items:
-        for key in item:
-            for segment in key.split("."):
-                if not segment.isdecimal() and any(c.isdigit() for c in segment):
-                    found[class_of(split_key(segment, True))].add(segment)
+    for segment in {segment for item in items for key in item for segment in key.split(".")}:
+        if not segment.isdecimal() and any(c.isdigit() for c in segment):
+            found[class_of(split_key(segment, True))].add(segment)
     return frozenset(kind for kind, segments in found.items() if len(segments) >= (2 if "_#" in kind else _FREE_INNER))
 
 
@@ -74,6 +67,7 @@ class _Table:
     def __init__(self, items: Sequence[Item], others: Sequence[str], inner: frozenset[str]) -> None:
         self.inner = inner
         self._kinds: dict[str, str] = {}
+        self._segments: dict[str, tuple[list[str | int], str]] = {}
         self.expected: dict[str, tuple[str, ...]] = {item[0]: item[1:] for item in items}
         self.due = dict.fromkeys(item[0] for item in items if not _stays(item))
         self.others = frozenset(others)
@@ -92,30 +86,35 @@ class _Table:
 
     def split(self, key: str) -> list[list[str | int]]:
         """Return a key with its numbers apart."""
-        plain = split_key(key, False)
-        if not self.inner:
-            return plain
-        return [
-            part if isinstance(segment[0], str) and class_of([part]) in self.inner else segment
-            for segment, part in zip(plain, split_key(key, True), strict=True)
-        ]
+        return [self._segment(segment)[0] for segment in key.split(".")]
 
     def kind(self, key: str) -> str:
         """Return the class of a key."""
         found = self._kinds.get(key)
         if found is None:
-            found = self._kinds[key] = class_of(self.split(key)) if self.inner else _WHOLE.sub("#", key)
+            found = self._kinds[key] = ".".join([self._segment(segment)[1] for segment in key.split(".")])
         return found
 
-    def _grouped(self, items: Sequence[Item]) -> list[Group]:
+    def _segment(self, segment: str) -> tuple[list[str | int], str]:
+        """Return the parts of a segment, and its class; there are fewer segments than keys."""
+        found = self._segments.get(segment)
+        if found is None:
+            (own,) = split_key(segment, False)
+            (inner,) = split_key(segment, True)
+            if own and isinstance(own[0], str) and class_of([inner]) in self.inner:
+                own = inner
+            found = self._segments[segment] = own, class_of([own])
+        return found
+
+    def _grouped(self, items: Sequence[Item]) -> list[CoveredGroup]:
         found: defaultdict[tuple[str, ...], list[Item]] = defaultdict(list)
         splits: dict[Item, tuple[list[list[str | int]], ...]] = {}
         for item in items:
             splits[item] = tuple(map(self.split, item))
             found[tuple(map(self.kind, item))].append(item)
-        return [Group(tuple(members), tuple(splits[one] for one in members)) for members in found.values()]
+        return [CoveredGroup(tuple(members), tuple(splits[one] for one in members)) for members in found.values()]
 
-    def covered(self, row: Row) -> set[int] | None:
+    def covered(self, row: KeyRow) -> set[int] | None:
         """Return the classes that a row is right for, by one or two keys of each; `None` where it is wrong for one."""
         found: set[int] = set()
         for number in self._possible(row):
@@ -128,7 +127,7 @@ class _Table:
                 found.add(number)
         return found
 
-    def _possible(self, row: Row) -> Iterable[int]:
+    def _possible(self, row: KeyRow) -> Iterable[int]:
         texts = (text for text in row.literals if "#" not in self.kind(text))
         sets = [self._places.get(text, set()) for text in texts if "." not in text]
         if not sets:
@@ -136,16 +135,16 @@ class _Table:
         smallest, *more = sorted(sets, key=len)
         return set(smallest).intersection(*more)
 
-    def keys_of(self, row: Row) -> Iterator[str]:
+    def keys_of(self, row: KeyRow) -> Iterator[str]:
         """Yield the keys that a row matches."""
         for keys in self._near(row):
             yield from (key for key in keys if row.regex.fullmatch(key) is not None)
 
-    def _near(self, row: Row) -> Iterator[list[str]]:
+    def _near(self, row: KeyRow) -> Iterator[list[str]]:
         """Yield the keys of the classes that a row may match."""
         return (self._classes[number] for number in sorted(self._possible(row)))
 
-    def place(self, row: Row) -> int:
+    def place(self, row: KeyRow) -> int:
         """Return the place of the first key that a row matches."""
         ranks = self._ranks
         return min((ranks[key] for key in self.keys_of(row)), default=0)
@@ -154,7 +153,7 @@ class _Table:
     def _ranks(self) -> dict[str, int]:
         return {key: number for number, key in enumerate(self.expected)}
 
-    def is_right(self, row: Row) -> bool:
+    def is_right(self, row: KeyRow) -> bool:
         """Say whether a row gives what is expected for every key that it matches, and matches some."""
         some = False
         for keys in self._near(row):
@@ -166,7 +165,7 @@ class _Table:
                     some = True
         return some
 
-    def checked(self, rows: Sequence[Row]) -> list[Row]:
+    def checked(self, rows: Sequence[KeyRow]) -> list[KeyRow]:
         """Return rows that are right for all keys; items for which there is none have rows of their own."""
         good = [row for row in rows if self.is_right(row)]
         left = dict(self.due)
@@ -175,7 +174,7 @@ class _Table:
                 left.pop(key, None)
         for row in good:
             row.typed = list(self.keys_of(row)) != list(self.keys_of(row.relaxed()))
-        literal = [Row([((one,),) if one else () for one in (key, *self.expected[key])]) for key in left]
+        literal = [KeyRow([((one,),) if one else () for one in (key, *self.expected[key])]) for key in left]
         return [*good, *literal]
 
 
@@ -190,7 +189,7 @@ def _some(keys: Sequence[str], expected: Mapping[str, object]) -> tuple[str, ...
 # --- rows of one class ------------------------------------------------------------------------------------------
 
 
-def _base_rows(group: Group, table: _Table) -> list[Row]:
+def _base_rows(group: CoveredGroup, table: _Table) -> list[KeyRow]:
     """Return a row for a group of items; several where one does not tell its keys from others."""
     row = _general(group)
     if row is not None and table.is_right(row):
@@ -201,14 +200,14 @@ def _base_rows(group: Group, table: _Table) -> list[Row]:
     parts = _by_value(group)
     if parts is not None:
         return [one for part in parts for one in _base_rows(part, table)]
-    return [Row([((key,),) if key else () for key in item]) for item in group.items]
+    return [KeyRow([((key,),) if key else () for key in item]) for item in group.items]
 
 
-def _columns(group: Group, at: int) -> list[list[int]]:
+def _columns(group: CoveredGroup, at: int) -> list[list[int]]:
     return [list(column) for column in zip(*(numbers_of(split[at]) for split in group.splits), strict=True)]
 
 
-def _general(group: Group) -> Row | None:
+def _general(group: CoveredGroup) -> KeyRow | None:
     """Return a row with captures for the numbers, where those of the other keys follow from them."""
     columns = _columns(group, 0)
     names = list(_NUMBER_NAMES[: len(columns)])
@@ -230,16 +229,16 @@ def _general(group: Group) -> Row | None:
         for name, column in zip(names, columns, strict=True)
         if len(set(column)) == 1 and name not in used and (len(group.items[0]) > 1 or len(group.items) > 1)
     }
-    captures = [fixed.get(name, Capture(name, "number")) for name in names]
+    captures = [fixed.get(name, RowCapture(name, "number")) for name in names]
     keys = [_key(group.splits[0][0], captures)]
     for at, own in enumerate(found, 1):
         keys.append(_key(group.splits[0][at], [_plain(one) for one in own]))
-    return Row(keys)
+    return KeyRow(keys)
 
 
 def _plain(one: Computed | int) -> Piece | int:
     if isinstance(one, Computed) and one == Computed(one.name):
-        return Capture(one.name, "number")
+        return RowCapture(one.name, "number")
     return one
 
 
@@ -263,7 +262,7 @@ def _key(split: list[list[str | int]], numbers: Sequence[Piece | int]) -> Key:
 _MOST_CHOICES = 24
 
 
-def _by_choice(group: Group) -> Row | None:
+def _by_choice(group: CoveredGroup) -> KeyRow | None:
     """Return a row that names the values of one number, each with what it becomes: what nothing else explains."""
     columns = _columns(group, 0)
     for at, column in enumerate(columns):
@@ -276,20 +275,20 @@ def _by_choice(group: Group) -> Row | None:
         keys, mapping = _with_choice(group, rest, names, column)
         if keys is None:
             continue
-        choice = Capture(own, "choice", tuple((str(v), str(mapping.get(v, v))) for v in values))
-        captures: list[Piece | int] = [Capture(name, "number") for name in names]
+        choice = RowCapture(own, "choice", tuple((str(v), str(mapping.get(v, v))) for v in values))
+        captures: list[Piece | int] = [RowCapture(name, "number") for name in names]
         captures.insert(at, choice)
         first = _key(group.splits[0][0], captures)
         others = [
             _key(group.splits[0][k], [choice if one is None else _plain(one) for one in numbers])
             for k, numbers in enumerate(keys, 1)
         ]
-        return Row([first, *others])
+        return KeyRow([first, *others])
     return None
 
 
 def _with_choice(
-    group: Group, rest: Sequence[list[int]], names: Sequence[str], column: Sequence[int]
+    group: CoveredGroup, rest: Sequence[list[int]], names: Sequence[str], column: Sequence[int]
 ) -> tuple[list[list[Computed | int | None]] | None, dict[int, int]]:
     """Return the numbers of the other keys, `None` for what a value of the column is mapped to, and that mapping."""
     mapping: dict[int, int] = {}
@@ -307,7 +306,7 @@ def _with_choice(
     return keys, mapping
 
 
-def _by_value(group: Group) -> list[Group] | None:
+def _by_value(group: CoveredGroup) -> list[CoveredGroup] | None:
     """Return the parts of a group by the values of the number that has fewest of them, if more than one."""
     columns = [column for column in _columns(group, 0) if len(set(column)) > 1]
     if not columns:
@@ -316,13 +315,13 @@ def _by_value(group: Group) -> list[Group] | None:
     found: defaultdict[int, list[int]] = defaultdict(list)
     for number, value in enumerate(column):
         found[value].append(number)
-    return [Group(tuple(group.items[i] for i in m), tuple(group.splits[i] for i in m)) for m in found.values()]
+    return [CoveredGroup(tuple(group.items[i] for i in m), tuple(group.splits[i] for i in m)) for m in found.values()]
 
 
 # --- wider rows -------------------------------------------------------------------------------------------------
 
 
-def _wider(row: Row) -> Iterator[Row]:
+def _wider(row: KeyRow) -> Iterator[KeyRow]:
     """Yield rows that match more: whole segments at the start, at the end, or both, captured as they are."""
     least = min(map(len, row.keys))
     leading = 0
@@ -336,46 +335,46 @@ def _wider(row: Row) -> Iterator[Row]:
             if 0 < start + end < len(row.keys[0]) and start + end <= least:
                 yield from _widened(row, start, end)
     if len(row.keys) == 1:
-        yield Row([((Capture("m", "many"),),)])
+        yield KeyRow([((RowCapture("m", "many"),),)])
 
 
-def _widened(row: Row, start: int, end: int) -> Iterator[Row]:
+def _widened(row: KeyRow, start: int, end: int) -> Iterator[KeyRow]:
     kinds = ["many"] if end != 1 else ["segment", "many"]
     for kind in kinds:
         keys: list[Key] = []
         for key in row.keys:
             inner = key[start : len(key) - end]
-            before: Key = ((Capture("m", "many"),),) if start else ()
-            after: Key = ((Capture("t" if kind == "segment" else "x", kind),),) if end else ()  # type: ignore[arg-type]
+            before: Key = ((RowCapture("m", "many"),),) if start else ()
+            after: Key = ((RowCapture("t" if kind == "segment" else "x", kind),),) if end else ()  # type: ignore[arg-type]
             keys.append((*before, *inner, *after))
         if _is_sound(keys):
-            yield Row(keys)
+            yield KeyRow(keys)
 
 
 def _is_sound(keys: Sequence[Key]) -> bool:
     """Say whether the first key captures all that the others use."""
-    own = {p.name for segment in keys[0] for p in segment if isinstance(p, Capture)}
+    own = {p.name for segment in keys[0] for p in segment if isinstance(p, RowCapture)}
     if not keys[0] or any(not key for key in keys):
         return False
     for key in keys[1:]:
         for piece in (p for segment in key for p in segment):
-            names = [piece.name] if isinstance(piece, Capture) else []
+            names = [piece.name] if isinstance(piece, RowCapture) else []
             names += list(piece.names) if isinstance(piece, Computed) else []
             if any(name not in own for name in names):
                 return False
     return True
 
 
-def _greedy(base: Sequence[Row], table: _Table) -> list[Row]:
+def _greedy(base: Sequence[KeyRow], table: _Table) -> list[KeyRow]:
     """Return rows that cover all classes: again and again the one that gives most for what there is to read."""
-    candidates: dict[Row, set[int]] = {}
+    candidates: dict[KeyRow, set[int]] = {}
     for row in base:
         for one in (row, *_wider(row)):
             if one not in candidates and (found := table.covered(one)):
                 candidates[one] = found
     heap = [(-len(found) / row.cost, number, row) for number, (row, found) in enumerate(candidates.items())]
     heapq.heapify(heap)
-    chosen: list[Row] = []
+    chosen: list[KeyRow] = []
     open_keys = set(table.due)
     taken: set[str] = set()
     while heap and open_keys:

@@ -2,40 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TypeVar
 
 from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.grammar.printer import show
-from statex.inferring.names.changes import Change, part_changes
+from statex.inferring.names.changes import NameChange, part_changes
 from statex.inferring.names.covering import cover
-from statex.inferring.names.rows import Row, numbers_of, split_key
+from statex.inferring.names.rows import KeyRow, numbers_of, split_key
 from statex.inferring.names.trial import makes
 
 Pair = tuple[str, str]
 Noted = tuple[tree.Statement, tuple[str, ...]]
+Note = Callable[[Sequence[str]], str]
+"""Says how many of some keys a row is for."""
+Way = list[tuple[tree.Statement, tuple[Note, ...]]]
+
+_MANY = 2000
+"""Of so many keys and more, a few of each class are looked at first; all of them are when the statements are tried."""
+_FEW = 12
 
 
 def renames(
     pairs: Sequence[Pair], others: Sequence[str], free: Sequence[str] = ()
-) -> tuple[list[Noted], Change | None]:
+) -> tuple[list[Noted], NameChange | None]:
     """Return statements that rename keys, and leave others as they are; the shortest of several ways.
 
     Keys that are `free` may get other names by a change of all keys, which is returned then.
     """
     if all(old == new for old, new in pairs):
         return [], None
-    found = sorted(_ways(pairs, others, free), key=lambda way: _length(way[0]))
-    for statements, change in found:
-        expected = dict(pairs) | {key: key for key in others}
-        expected |= {key: change.of(key) if change is not None else key for key in free}
-        if makes([statement for statement, _ in statements], expected):
-            return statements, change
+    expected = dict(pairs) | {key: key for key in others}
+    keys = [*(old for old, _ in pairs), *free]
+    for some in (True, False) if len(pairs) > _MANY else (False,):
+        own = thinned(pairs) if some else pairs
+        away = [key for (key,) in thinned([(key,) for key in others])] if some else others
+        for way, change in sorted(_ways(own, away, free), key=lambda one: _length(one[0])):
+            expected |= {key: change.of(key) if change is not None else key for key in free}
+            if makes([statement for statement, _ in way], expected):
+                return [(statement, tuple(note(keys) for note in notes)) for statement, notes in way], change
     rows = [make.row(make.key(old), make.key(new)) for old, new in pairs if old != new]
     return [(make.rename(*rows), tuple("1 key, only seen here" for _ in rows))], None
 
 
-def _length(found: Sequence[Noted]) -> int:
+_I = TypeVar("_I", bound=tuple[str, ...])
+
+
+def thinned(items: Sequence[_I]) -> list[_I]:
+    """Return some of many items: of each class the first ones and the last one."""
+    found: defaultdict[tuple[str, ...], list[_I]] = defaultdict(list)
+    for item in items:
+        found[tuple(_NUMBERS.sub("#", key) for key in item)].append(item)
+    return [one for own in found.values() for one in (own if len(own) <= _FEW else [*own[: _FEW - 1], own[-1]])]
+
+
+_NUMBERS = re.compile(r"(?<![^.])[0-9]+(?![^.])")
+
+
+def _length(found: Way) -> int:
     """Return how much there is to read: lines count more than what is in them."""
     lines = [line for statement, _ in found for line in show(statement).splitlines()]
     kinds = [one.mode for one, _ in found if isinstance(one, tree.Rename)]
@@ -44,14 +72,12 @@ def _length(found: Sequence[Noted]) -> int:
     return sum(12 + len(line) for line in lines) + plain
 
 
-def _ways(
-    pairs: Sequence[Pair], others: Sequence[str], free: Sequence[str]
-) -> Iterator[tuple[list[Noted], Change | None]]:
+def _ways(pairs: Sequence[Pair], others: Sequence[str], free: Sequence[str]) -> Iterator[tuple[Way, NameChange | None]]:
     yield table(pairs, [*others, *free]), None
     for prefix in dict.fromkeys(_apart(old, new) for old, new in _some(pairs)):
         count = sum(key.startswith(prefix[0]) for key in (*(a for a, _ in pairs), *free))
         if prefix[0] != prefix[1] and 2 * count >= len(pairs):
-            yield from _after(Change(tree.RenameMode.PREFIX, (prefix,)), pairs, others, free)
+            yield from _after(NameChange(tree.RenameMode.PREFIX, (prefix,)), pairs, others, free)
     for change in part_changes(pairs, [*others]):
         yield from _after(change, pairs, others, free)
     found = _renumbered(pairs, [*others, *free])
@@ -60,8 +86,8 @@ def _ways(
 
 
 def _after(
-    change: Change, pairs: Sequence[Pair], others: Sequence[str], free: Sequence[str]
-) -> Iterator[tuple[list[Noted], Change]]:
+    change: NameChange, pairs: Sequence[Pair], others: Sequence[str], free: Sequence[str]
+) -> Iterator[tuple[Way, NameChange]]:
     """Yield a change of all keys, with a table for what else there is."""
     if any(change.of(key) != key for key in others):
         return
@@ -70,31 +96,39 @@ def _after(
     everything = [*(a for a, _ in moved), *now, *others]
     count = sum(a != b for (a, _), (b, _) in zip(pairs, moved, strict=True))
     if count and len(set(everything)) == len(everything):
-        counts = tuple(_keys(_met(row, change, [*(a for a, _ in pairs), *free])) for row in change.rows)
-        yield [(change.statement(), counts), *table(moved, [*others, *now])], change
+        notes = tuple(partial(_met, NameChange(change.mode, (row,))) for row in change.rows)
+        yield [(change.statement(), notes), *_noted_later(table(moved, [*others, *now]), change.of)], change
 
 
-def _met(row: Pair, change: Change, keys: Sequence[str]) -> int:
-    """Return how many keys a row of a change is for."""
-    one = Change(change.mode, (row,))
-    return sum(one.of(key) != key for key in keys)
+def _met(change: NameChange, keys: Sequence[str]) -> str:
+    """Say how many keys a row of a change is for."""
+    return _keys(sum(change.of(key) != key for key in keys))
 
 
-def table(pairs: Sequence[Pair], others: Sequence[str]) -> list[Noted]:
+def _noted_later(way: Way, of: Callable[[str], str]) -> Way:
+    """Return statements whose notes are about keys after a change."""
+
+    def after(note: Note) -> Note:
+        return lambda keys: note([of(key) for key in keys])
+
+    return [(statement, tuple(map(after, notes))) for statement, notes in way]
+
+
+def table(pairs: Sequence[Pair], others: Sequence[str]) -> Way:
     """Return a table of rows for whole keys, of one row or more; nothing where no key changes."""
     rows = cover(pairs, others)
     if not rows:
         return []
     made = [make.row(*_sources(row)) for row in rows]
-    return [(make.rename(*made), tuple(_noted(row, pairs) for row in rows))]
+    return [(make.rename(*made), tuple(partial(_noted, row) for row in rows))]
 
 
-def _sources(row: Row) -> tuple[tree.PatternNode, tree.PatternNode]:
+def _sources(row: KeyRow) -> tuple[tree.PatternNode, tree.PatternNode]:
     source, target = row.patterns()
     return source, target
 
 
-def _renumbered(pairs: Sequence[Pair], others: Sequence[str]) -> list[Noted] | None:
+def _renumbered(pairs: Sequence[Pair], others: Sequence[str]) -> Way | None:
     """Return a closing of gaps, with a table for what else there is; `None` where no number goes that way."""
     old, new = next((pair for pair in pairs if pair[0] != pair[1]), ("", ""))
     one, other = old.split("."), new.split(".")
@@ -112,8 +146,9 @@ def _renumbered(pairs: Sequence[Pair], others: Sequence[str]) -> list[Noted] | N
         return before + ranks[number] + key[len(before) + len(number) :] if number in ranks else key
 
     pattern = make.pattern([before, make.capture("i", tree.CaptureForm.INT)])
+    note = f"{len(numbers)} {one[at - 1] if at else 'numbers'}"
     rest = table([(closed(a), b) for a, b in pairs], others)
-    return [(make.renumber(pattern), (f"{len(numbers)} {one[at - 1] if at else 'numbers'}",)), *rest]
+    return [(make.renumber(pattern), (lambda _: note,)), *_noted_later(rest, closed)]
 
 
 def _number_after(key: str, before: str) -> str:
@@ -139,15 +174,15 @@ def _apart(old: str, new: str) -> Pair:
     return before, after
 
 
-def _noted(row: Row, pairs: Sequence[Pair]) -> str:
-    own = [old for old, _ in pairs if row.regex.fullmatch(old) is not None]
+def _noted(row: KeyRow, keys: Sequence[str]) -> str:
+    own = [key for key in keys if row.regex.fullmatch(key) is not None]
     note = _keys(len(own))
     if row.captures and (numbers := _numbered(row, own)):
         note = numbers
     return note + (", only seen here" if row.is_overfit else "")
 
 
-def _numbered(row: Row, keys: Sequence[str]) -> str | None:
+def _numbered(row: KeyRow, keys: Sequence[str]) -> str | None:
     """Return how many of what a row's number counts, where the segment before it says what that is."""
     for at, segment in enumerate(row.keys[0]):
         piece = segment[0]

@@ -20,7 +20,7 @@ MARK = "\ue000"
 
 
 @record
-class Capture:
+class RowCapture:
     """A capture of a row; `choices` are pairs of what it matches and what it stands for."""
 
     name: str
@@ -59,7 +59,7 @@ class Computed:
             yield self.plus
 
 
-Piece = str | Capture | Computed
+Piece = str | RowCapture | Computed
 Segment = tuple[Piece, ...]
 Key = tuple[Segment, ...]
 
@@ -72,7 +72,7 @@ _BARE = 20
 _REGEX = {"number": r"\d+", "segment": r"[^.]+"}
 
 
-class Row:
+class KeyRow:
     """A pattern over the first of several keys, and the others as they follow from it."""
 
     def __init__(self, keys: Sequence[Key]) -> None:
@@ -80,12 +80,12 @@ class Row:
         self.typed = False
         """Whether its numbers have to be written as such, as texts in their place would match too much."""
 
-    def relaxed(self) -> Row:
+    def relaxed(self) -> KeyRow:
         """Return what the row is when its numbers may be any text."""
-        return Row([tuple(tuple(_as_text(piece) for piece in segment) for segment in key) for key in self.keys])
+        return KeyRow([tuple(tuple(_as_text(piece) for piece in segment) for segment in key) for key in self.keys])
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Row) and self.keys == other.keys
+        return isinstance(other, KeyRow) and self.keys == other.keys
 
     def __hash__(self) -> int:
         return hash(self.keys)
@@ -113,9 +113,9 @@ class Row:
     def _bare(self) -> int:
         """Return what it costs that nothing says what a number counts."""
         first, *rest = self.keys[0]
-        is_open = isinstance(first[0], Capture) and first[0].kind == "many"
+        is_open = isinstance(first[0], RowCapture) and first[0].kind == "many"
         piece = rest[0][0] if rest and len(rest[0]) == 1 else None
-        return _BARE if is_open and isinstance(piece, Capture) and piece.counts else 0
+        return _BARE if is_open and isinstance(piece, RowCapture) and piece.counts else 0
 
     def apply(self, key: str) -> tuple[str, ...] | None:
         """Return the other keys for one that the pattern matches."""
@@ -127,9 +127,9 @@ class Row:
         return _filled(self.keys[0], texts)
 
     @cached_property
-    def captures(self) -> dict[str, Capture]:
+    def captures(self) -> dict[str, RowCapture]:
         """The captures of the pattern by name."""
-        return {p.name: p for segment in self.keys[0] for p in segment if isinstance(p, Capture)}
+        return {p.name: p for segment in self.keys[0] for p in segment if isinstance(p, RowCapture)}
 
     @cached_property
     def computes(self) -> frozenset[str]:
@@ -146,7 +146,7 @@ class Row:
     def is_overfit(self) -> bool:
         """True where it holds for numbers that were seen, and no others."""
         alone = (segment[0] for segment in self.keys[0] if len(segment) == 1)
-        return any(isinstance(c, Capture) and c.kind == "choice" and c.counts for c in alone)
+        return any(isinstance(c, RowCapture) and c.kind == "choice" and c.counts for c in alone)
 
     def patterns(self, marks: Mapping[str, tree.Capture] | None = None) -> list[tree.PatternNode]:
         """Return the pattern and the templates; `marks` has what is written for the marks in them."""
@@ -166,7 +166,7 @@ class Row:
                     yield self._capture(piece, piece.name in seen)
                     seen.add(piece.name)
 
-    def _capture(self, piece: Capture, seen: bool) -> tree.Capture:
+    def _capture(self, piece: RowCapture, seen: bool) -> tree.Capture:
         if seen:
             return make.capture(piece.name)
         if piece.kind == "choice":
@@ -179,7 +179,7 @@ class Row:
 
 
 def _as_text(piece: Piece) -> Piece:
-    return replace(piece, kind="segment") if isinstance(piece, Capture) and piece.kind == "number" else piece
+    return replace(piece, kind="segment") if isinstance(piece, RowCapture) and piece.kind == "number" else piece
 
 
 def _marked(text: str, seen: set[str], marks: Mapping[str, tree.Capture]) -> Iterator[tree.Piece | str]:
@@ -221,7 +221,7 @@ def _regex(key: Key) -> str:
     for number, segment in enumerate(key):
         inner = "".join(_piece_regex(piece, seen) for piece in segment)
         first = segment[0]
-        if isinstance(first, Capture) and first.kind == "many":
+        if isinstance(first, RowCapture) and first.kind == "many":
             own = f"(?P<{first.name}>[^.]+(?:\\.[^.]+)*)"
             text += own if number == last else f"(?:{own}\\.)?"
         else:
@@ -232,7 +232,7 @@ def _regex(key: Key) -> str:
 def _piece_regex(piece: Piece, seen: set[str]) -> str:
     if isinstance(piece, str):
         return re.escape(piece)
-    assert isinstance(piece, Capture)
+    assert isinstance(piece, RowCapture)
     if piece.name in seen:
         return f"(?P={piece.name})"
     seen.add(piece.name)
@@ -288,9 +288,9 @@ def numbers_of(split: list[list[str | int]]) -> list[int]:
     return [p for segment in split for p in segment if isinstance(p, int)]
 
 
-def replaced(row: Row, at: int, key: Key) -> Row:
+def replaced(row: KeyRow, at: int, key: Key) -> KeyRow:
     """Return a row with another key at a place."""
-    return Row((*row.keys[:at], key, *row.keys[at + 1 :]))
+    return KeyRow((*row.keys[:at], key, *row.keys[at + 1 :]))
 
 
 __all__ = ["MARK", "Capture", "Computed", "Key", "Piece", "Row", "Segment", "class_of", "numbers_of", "replace"]
