@@ -329,4 +329,4 @@ def _note(count: int) -> str:
     return f"{count} key{'' if count == 1 else 's'}"
 
 
-__all__ = ["Rule", "Source", "written"]
+__all__ = ["NotedRule", "written"]

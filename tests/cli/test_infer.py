@@ -13,8 +13,6 @@ import statex
 from tests.cli.conftest import Run
 from tests.inferring.models import random, randomised
 
-pytest_plugins = ["tests.cli.conftest"]
-
 
 def test_rules_go_to_standard_output(run: Run, tmp_path: Path) -> None:
     old = random("OPT")()

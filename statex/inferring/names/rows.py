@@ -293,4 +293,6 @@ def replaced(row: KeyRow, at: int, key: Key) -> KeyRow:
     return KeyRow((*row.keys[:at], key, *row.keys[at + 1 :]))
 
 
-__all__ = ["MARK", "Capture", "Computed", "Key", "Piece", "Row", "Segment", "class_of", "numbers_of", "replace"]
+__all__ = [
+    "MARK", "Computed", "Key", "KeyRow", "Piece", "RowCapture", "Segment", "class_of", "numbers_of", "replace",
+]  # fmt: skip
