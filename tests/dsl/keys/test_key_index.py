@@ -32,7 +32,22 @@ def test_keys_found_by_their_ends_are_those_found_one_by_one(
             known = [*(key for key in known if key != gone), gone]
 
 
-@pytest.mark.parametrize("text", ["**.b.a", "**.{x}.a", "**.a", "**", "**.{p:a|b}", "**.c.**"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "**.b.a",
+        "**.{x}.a",
+        "**.a",
+        "**",
+        "**.{p:a|b}",
+        "**.c.**",
+        "a.**.b",
+        "a.**.b.**",
+        "*.**.c.**",
+        "{x}.*.**",
+        "b.{m:**}",
+    ],
+)
 def test_the_way_of_looking_keys_up_does_not_tell(text: str) -> None:
     keys = [".".join(segments) for length in (1, 2, 3) for segments in product("abc", repeat=length)]
     index, pattern = KeyIndex(keys), pattern_of(text)
