@@ -5,8 +5,8 @@
     rules = statex.load("rules.sx")
     new_state = rules.apply(old_state, heads=32, target=model)
 
-Nothing here imports torch before tensors are touched, and nothing of statex is imported before it is asked for: a
-command has its signals in hand before anything that takes time.
+Nothing here imports torch before tensors are touched, and no part of statex is imported before it is used, so that a
+command handles signals before it starts anything slow.
 """
 
 from importlib import import_module

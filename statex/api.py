@@ -1,4 +1,4 @@
-"""The public functions: load rules, plan them, apply them, convert files, verify results."""
+"""The public functions: load, plan and apply rules, convert files, verify results."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def load(path: PathLike) -> Rules:
     """Read a rule file.
 
     Raises:
-        StatexError: 1xx with every syntax error, SX222 where the file cannot be read.
+        StatexError: 1xx with every syntax error, SX222 if the file cannot be read.
     """
     source = read_rules(path)
     return Rules([ProgramPart(parse(source), Path(path).parent.as_posix(), stem_of(source.name))])
@@ -52,8 +52,8 @@ def load(path: PathLike) -> Rules:
 def compile(rules: Any, *, name: str = "<rules>", folder: PathLike = ".") -> Rules:
     """Return the rules of a text, of a rule file, or of several of these, one after the other.
 
-    A text is what it says, unless it is one word that ends in `.sx`: that is a path, and so is every `Path`. Of rules
-    given as text, `folder` is what an `include` is relative to, `name` is shown in messages.
+    A text is a program, unless it is a single word that ends in `.sx`: that is a path, and so is every `Path`. For
+    rules given as text, an `include` is relative to `folder`, and messages show `name`.
 
     Raises:
         StatexError: 1xx with every syntax error, SX222 for a file that cannot be read.
@@ -70,7 +70,7 @@ def compile(rules: Any, *, name: str = "<rules>", folder: PathLike = ".") -> Rul
 
 
 def _parsed(name: str, text: str) -> tree.Program:
-    """Parse rules given as text; a single word, which is no rule, was probably meant as a path."""
+    """Parse rules given as text; a single word, which cannot be a rule, was probably meant as a path."""
     try:
         return parse(Source(name, text))
     except StatexError as error:
@@ -93,7 +93,7 @@ def quote(key: str) -> str:
 
 
 class Rules:
-    """A parsed program: one text, or several that follow one another; it knows no checkpoint yet."""
+    """A parsed program: one text, or several in a row; it is not bound to a checkpoint yet."""
 
     def __init__(self, parts: Sequence[ProgramPart]) -> None:
         self.parts = tuple(parts)
@@ -118,7 +118,7 @@ class Rules:
     def check(self) -> None:
         """Check everything that does not need a checkpoint: names, captures, operations, in every branch.
 
-        Names that nothing uses are no errors: they are among the warnings of a plan (SX925, SX926).
+        Unused names are not errors: they are among the warnings of a plan (SX925, SX926).
 
         Raises:
             StatexError: every such error at once.
@@ -137,11 +137,11 @@ class Rules:
         format: str | None = None,
         **keywords: Any,
     ) -> Plan:
-        """Check the program against a state's header, and against the target where one is given; read no data.
+        """Check the program against a state's header, and against a target if one is given, without reading data.
 
-        `inputs` are the further inputs by name, several for a family. `target` is a module, or `"module:callable"`;
-        `like` another checkpoint. Parameters are given in `params` or as keyword arguments. `format` is what would be
-        written (`torch`, `safetensors`, `dcp` or `npz`), by default the format of the input.
+        `inputs` are the further inputs by name, a list for a family. `target` is a module, or `"module:callable"`;
+        `like` is another checkpoint. Parameters are given in `params` or as keyword arguments. `format` is the format
+        that would be written (`torch`, `safetensors`, `dcp` or `npz`), by default the format of the input.
 
         Raises:
             StatexError: every error of the program on this state, or the mismatch with the target (SX501).
@@ -161,15 +161,15 @@ class Rules:
         params: Mapping[str, Any] | None = None,
         **keywords: Any,
     ) -> Any:
-        """Return the result as a new state_dict; the state given is not changed.
+        """Return the result as a new state_dict; the given state is not changed.
 
-        Tensors that no rule changes are the very same objects. Of a nested checkpoint, a new one comes back with
-        everything around the state kept. The arguments are those of `plan`. Its warnings are those of `plan`, which
-        are not shown here; that the version of a layout may no longer hold (SX921) is a `statex.StatexWarning` as well,
-        as the result carries it on, and so is that rules write metadata, which it has no place for (SX905).
+        Tensors that no rule changes are the very same objects. For a nested checkpoint, the result is a new one in
+        which everything around the state is kept. The arguments and warnings are those of `plan`, and most warnings are
+        not shown here. Two are also issued as `statex.StatexWarning`: that the version of a layout, which the result
+        carries, may no longer hold (SX921), and that rules write metadata, which the result has no place for (SX905).
 
         Raises:
-            StatexError: as `plan`, and SX504 where the target's `load_state_dict` refuses the result.
+            StatexError: as `plan`, and SX504 if the target's `load_state_dict` refuses the result.
         """
         with Session(requested(self, state, inputs, target, like, root, {**(params or {}), **keywords})) as session:
             session.whole.check_target()
@@ -186,15 +186,15 @@ class Rules:
         params: Mapping[str, Any] | None = None,
         **keywords: Any,
     ) -> Iterator[tuple[str, Any]]:
-        """Yield the keys and tensors of the result while those of the state come, each as soon as it can be made.
+        """Yield the keys and tensors of the result while those of the state arrive, each as soon as it can be made.
 
         `items` are the keys and tensors of the state, each once and in any order, as they come out of a loop that
-        synchronises weights. `header` says beforehand what will come: a state on the meta device, a path, or what
-        `read_header` returns; the whole program is checked with it before this returns. A tensor is let go when
-        nothing more is made of it. Further inputs are given whole.
+        synchronises weights. `header` describes the state beforehand: a state on the meta device, a path, or the result
+        of `read_header`; the whole program is checked against it before this returns. A tensor is released once no
+        further result needs it. Further inputs are given whole.
 
         Raises:
-            StatexError: as `plan`, at once; SX324 while streaming, for tensors that are not what the header says.
+            StatexError: as `plan`, at once; SX324 while streaming, for tensors that do not match the header.
         """
         session = Session(requested(self, header, inputs, None, None, None, {**(params or {}), **keywords}))
         return _streamed(session, items)
@@ -241,18 +241,17 @@ def convert(
     """Convert a checkpoint; the output appears whole and verified, or not at all.
 
     A source is a file, an index of shards, a folder that holds either, or a state in memory. `rules` are what `compile`
-    takes: text, a path, `Rules`, or several of these. A destination whose name ends in `/` (or
-    has no ending of a file, where the source is a folder or `shard_size` is given) is a folder of shards of at most
-    `shard_size` bytes, 5 × 10⁹ unless given; `copy_files` also copies files that are not weights, and
-    with `update_config` a `config.json` among them states the dtype that tensors have now. Files of weights are named
-    as those of the source (`diffusion_pytorch_model.safetensors`), or after a `stem`.
-    `format` is `torch`, `safetensors`, `dcp` or `npz`, by default what the name's ending says. `force` replaces an
-    existing output.
-    With `dry_run` everything is checked and nothing is computed or written. `max_memory` is in bytes. `check_input`
-    compares all input bytes with the checksums a torch file records for them, `verify_written` reads the output again
-    and compares it. `keep_foreign` keeps objects that statex does not load, such as those of classes of yours, in torch
-    files as they were read; without it they are an error (SX640). `progress` is called with a `Progress` in all phases
-    of the run; a function of two arguments is called with the bytes written so far and those to be written.
+    takes: text, a path, `Rules`, or several of these. A destination whose name ends in `/` (or has no file ending, if
+    the source is a folder or `shard_size` is given) is a folder of shards of at most `shard_size` bytes, 5 × 10⁹ unless
+    given; `copy_files` also copies files that are not weights, and with `update_config` a `config.json` among them
+    states the new dtype of the tensors. Weight files are named like those of the source
+    (`diffusion_pytorch_model.safetensors`), or after a `stem`. `format` is `torch`, `safetensors`, `dcp` or `npz`; by
+    default the ending of the name decides. `force` replaces an existing output. With `dry_run` everything is checked,
+    but nothing is computed or written. `max_memory` is in bytes. `check_input` compares all input bytes with the
+    checksums that a torch file records for them, `verify_written` reads the output again and compares it.
+    `keep_foreign` keeps objects that statex does not load, such as those of your own classes, in torch files as they
+    were read; without it they are an error (SX640). `progress` is called with a `Progress` in all phases of the run; a
+    function of two arguments is called with the bytes written so far and those to be written.
 
     Raises:
         StatexError: as `Rules.apply`, and 6xx for files.
@@ -308,7 +307,7 @@ def requested(
     root: Address | None,
     params: Mapping[str, Any],
 ) -> Request:
-    """Return the request of rules on a state, without outputs."""
+    """Return the request to apply rules to a state, without outputs."""
     given = {name: value if isinstance(value, Given) else Given(value, typed=True) for name, value in params.items()}
     return Request(
         InputSpec(state, root),
@@ -320,12 +319,13 @@ def requested(
 
 
 def verify(state: State, target: Any = None, *, like: State | None = None, root: Address | None = None) -> Comparison:
-    """Compare a state with a module (or `"module:callable"`), or with another checkpoint, and load it for real.
+    """Compare a state with a module (or `"module:callable"`) or another checkpoint, and actually load it.
 
-    `target` may also be a state_dict or the path of a checkpoint. A module given is not changed.
+    `target` may also be a state_dict or the path of a checkpoint. A module that is passed is not changed.
 
     Raises:
-        StatexError: SX501 with what is missing, unexpected, of wrong shape or dtype; SX504 where torch refuses.
+        StatexError: SX501 with the keys that are missing, unexpected, or of the wrong shape or dtype; SX504 if torch
+            refuses.
     """
     if target is None and like is None:
         fail(target_codes.NO_TARGET, "there is nothing to verify against")
@@ -336,10 +336,11 @@ def verify(state: State, target: Any = None, *, like: State | None = None, root:
 def compare(state: State, target: Any = None, *, like: State | None = None, root: Address | None = None) -> Comparison:
     """Compare keys, shapes and dtypes of a state with a module (or `"module:callable"`), or with another checkpoint.
 
-    The result says what differs: `missing`, `unexpected` and `different` by keys, and `fits`. `verify` raises instead.
+    The result lists the differences: `missing`, `unexpected` and `different` by keys, and `fits`. `verify` raises
+    instead.
 
     Raises:
-        StatexError: SX502 and SX503 for a target that cannot be had, 6xx for files.
+        StatexError: SX502 and SX503 for a target that cannot be loaded, 6xx for files.
     """
     from statex.execute.verify.verification import compare as compare_types
     from statex.execute.verify.verification import types_of
@@ -364,8 +365,8 @@ def diff(
 ) -> Compared:
     """Compare two checkpoint files: keys, shapes and dtypes, and the values, in pieces.
 
-    With `rules` the first is what they make of it. Numbers `a` of the first and `b` of the second agree where
-    `|a - b| <= atol + rtol * |b|`, if one of these is given; else only equal bits do.
+    With `rules`, they are applied to the first one. Numbers `a` of the first and `b` of the second agree if
+    `|a - b| <= atol + rtol * |b|`, if one of these is given; otherwise only equal bits agree.
 
     Raises:
         StatexError: as `Rules.plan`, and 6xx for files.
@@ -393,7 +394,7 @@ def infer(old: State, new: State, *, root: Address | None = None, new_root: Addr
 
 
 def open(path: PathLike, *, root: Address | None = None) -> Checkpoint:
-    """Open a checkpoint as a mapping whose tensors are read when they are asked for; a context manager.
+    """Open a checkpoint as a mapping whose tensors are read on demand; a context manager.
 
     `with statex.open("model.safetensors") as state: state["linear.weight"]`; `state.header` has all dtypes and shapes.
 

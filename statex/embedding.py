@@ -1,4 +1,4 @@
-"""The public functions for chains of migrations: modules that load their own past, and files that are carried on."""
+"""The public functions for chains of migrations, which let modules load old checkpoints and bring files up to date."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def migrations(folder: PathLike) -> Chain:
     """Read a chain of migrations: the rule files `0001_rename_head.sx`, `0002_fuse_qkv.sx`, … of a folder.
 
-    Step n makes layout n of layout n - 1; layout 0 is what was there before the first step. Other rule files have no
-    place in the folder, except in folders below, where steps can include them, and as `0002_fuse_qkv.down.sx`.
+    Step n turns layout n - 1 into layout n; layout 0 is the one before the first step. Other rule files are not allowed
+    in the folder, except in subfolders, from which steps can include them, and as `0002_fuse_qkv.down.sx`.
 
     Raises:
         StatexError: SX801 to SX805 for a folder that is not a chain, and every error of the rules.
@@ -37,18 +37,18 @@ def attach(module: M, rules: Any, *, assume: int | None = None, **params: Any) -
 
     `rules` are a chain (`statex.migrations`, or its folder), or one step: text, a path, `Rules`, or several of these.
     From then on `load_state_dict`, of the module or of one around it, recognises an earlier layout and migrates it. A
-    state that carries a version has that layout. Another has the one named by `assume`, or else the one whose steps
-    make the keys, shapes (and dtypes, where they decide) of the module of it. A state that fits none is loaded as it
-    is.
+    state that carries a version has that layout. Any other state has the one named by `assume`, or otherwise the one
+    from which the steps lead to the keys and shapes (and dtypes, if they decide) of the module. A state that fits none
+    is loaded as it is.
 
-    `params` are values of the steps' parameters; for others, those that are noted in a state hold. Errors are raised by
-    torch with its own, as RuntimeError; warnings are `statex.StatexWarning`. The state given and its `_metadata` are
-    not changed. The module is not changed apart from its hooks, which copies and pickles of it have too. The module
-    inside is meant where it is wrapped by `torch.compile` or DDP.
+    `params` are values of the steps' parameters; for the others, the values noted in a state apply. torch raises errors
+    together with its own, as RuntimeError; warnings are `statex.StatexWarning`. The given state and its `_metadata` are
+    not changed. The module is not changed apart from its hooks, which copies and pickles of it have too. If a module is
+    wrapped by `torch.compile` or DDP, the one inside is used.
 
     Raises:
         StatexError: every error of the rules, SX805 for rules that need more than a state, SX204 to SX206 for
-            parameters, SX810 where another chain is attached already, SX812 for a layout that there is not.
+            parameters, SX810 if another chain is already attached, SX812 for a layout that does not exist.
         TypeError: for what is not a module.
     """
     from statex.migrating.hooks import attach as attach_past
@@ -61,7 +61,7 @@ def attach(module: M, rules: Any, *, assume: int | None = None, **params: Any) -
 
 
 def detach(module: Module) -> None:
-    """Undo `attach`: the module loads and saves as torch has it. A module that has no chain stays as it is.
+    """Undo `attach`: the module loads and saves as usual in torch. A module without a chain stays as it is.
 
     Raises:
         TypeError: for what is not a module.
@@ -74,12 +74,12 @@ def detach(module: Module) -> None:
 def migrate_state(module: Module, state: Mapping[str, Any]) -> OrderedDict[str, Any]:
     """Return a state in the present layout of a module with a chain, or with such modules inside.
 
-    For loaders that run no hooks of torch. Tensors that no step changes are the very same objects, and the state given
-    is not changed. `_metadata` follows, and carries the new version; a plain dict has none, and gets none.
+    This is for loaders that do not run torch's hooks. Tensors that no step changes are the very same objects, and the
+    given state is not changed. `_metadata` follows, and carries the new version; a plain dict has none, and gets none.
 
     Raises:
-        StatexError: SX811 where no chain is attached, SX806 to SX809 where a layout cannot be told or is not the one
-            that is said.
+        StatexError: SX811 if no chain is attached, SX806 to SX809 if a layout is not known or is not the one that is
+            stated.
     """
     from statex.migrating.hooks import migrate_state as migrate
 
@@ -108,20 +108,20 @@ def migrate(
     verify_written: bool = False,
     progress: Callable[[Progress], None] | Callable[[int, int], None] | None = None,
 ) -> Conversion:
-    """Carry a checkpoint along a chain of migrations, to its last layout or to another; written as by `convert`.
+    """Take a checkpoint through a chain of migrations, to its last layout or another; the output is as by `convert`.
 
-    `rules` are what `attach` takes: a chain, its folder, or one step. `to` is the layout that is wanted; an
-    earlier one than the checkpoint has is reached by the rules that undo steps (`0002_fuse_qkv.down.sx`). A checkpoint
-    that carries a version has that layout. Another has the one named by `assume`, or else the one that its header
-    tells, with a target or without. `at` is the path of the module in the state that the chain is for, by default where
-    its version is noted, or the whole state. `params` are values of the steps' parameters; those that are noted with
-    the version hold without being given again. The other arguments are those of `convert`. The new version is in
-    the `metadata` of the result's plan, and in the output; a plain dict that is written as `.pth` has no place for it.
+    `rules` are what `attach` takes: a chain, its folder, or one step. `to` is the wanted layout; one earlier than that
+    of the checkpoint is reached by the rules that undo steps (`0002_fuse_qkv.down.sx`). A checkpoint that carries a
+    version has that layout. Any other has the one named by `assume`, or otherwise the one recognised by its header,
+    with or without a target. `at` is the path, in the state, of the module that the chain is for; by default the place
+    where its version is noted, or the whole state. `params` are values of the steps' parameters; those noted with the
+    version need not be given again. The other arguments are those of `convert`. The new version is in the `metadata` of
+    the result's plan, and in the output; a plain dict that is written as `.pth` has no place for it.
 
     Raises:
-        StatexError: SX806 to SX809 and SX821 where the layout cannot be told or is not what is said, SX812 for a layout
-            that there is not, SX822 for a step that nothing undoes, SX823 for a parameter that had another value in
-            the steps before, SX824 and SX825 for the path, and as `convert`.
+        StatexError: SX806 to SX809 and SX821 if the layout is not known or is not the one that is stated, SX812 for a
+            layout that does not exist, SX822 for a step that nothing undoes, SX823 for a parameter that had another
+            value in the steps before, SX824 and SX825 for the path, and as `convert`.
     """
     from statex.migrating.files import carry_out, migration
 

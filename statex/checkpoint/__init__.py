@@ -1,4 +1,4 @@
-"""Checkpoint files: one module for each format behind a small reader and a small writer. No rules are known here.
+"""Checkpoint files: one module for each format behind a small reader and a small writer. Rules are unknown here.
 
 A name is imported when it is asked for: who reads alone does without all that writes.
 """

@@ -1,4 +1,4 @@
-"""The files of a folder beside its weights (configuration, tokenizer, texts): which may be copied along, and how.
+"""The files of a folder beside its weights (configuration, tokenizer, texts): which to copy along, and how.
 
 A folder may come from a stranger, and a link in it may lead to whatever the user can read. Links are followed inside
 the folder, and from a snapshot of the Hugging Face cache to the blobs of that model; what is copied is the file that

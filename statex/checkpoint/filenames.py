@@ -1,4 +1,4 @@
-"""How the files of a checkpoint in a folder are called, as transformers, diffusers and peft save and look for them.
+"""The file names of a checkpoint in a folder, as transformers, diffusers and peft save and look for them.
 
 What comes before the ending is the stem: `model`, and for a variant `model.fp16`. Shards have numbers after it
 (`model.fp16-00001-of-00002.safetensors`), and their index names the variant last (`model.safetensors.index.fp16.json`).

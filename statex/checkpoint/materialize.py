@@ -1,4 +1,4 @@
-"""Turns described tensors into torch tensors: bytes are read into storages, calls are made by torch's own functions."""
+"""Turns described tensors into torch tensors: bytes are read into storages, and torch's own functions are called."""
 
 from __future__ import annotations
 

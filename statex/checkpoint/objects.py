@@ -1,4 +1,4 @@
-"""What torch's pickles are made of besides plain containers: names, calls and storages, as data.
+"""The elements of torch's pickles other than plain containers: names, calls and storages, as data.
 
 Nothing here is imported or called. A name is allowed where torch's own `weights_only` loading allows it.
 """

@@ -1,4 +1,4 @@
-"""Opens a checkpoint by its content: which format it has, and what else it may be."""
+"""Opens a checkpoint by its content: finds its format, or says what else the file may be."""
 
 from __future__ import annotations
 
@@ -98,9 +98,9 @@ def _open_file(path: Path) -> Reader:
 
 
 def _refuse(path: Path, head: bytes) -> NoReturn:
-    for test, what, mend in _LOOKS:
+    for test, what, fix in _LOOKS:
         if test(head):
-            fail(codes.NOT_A_CHECKPOINT, f"`{path}` is {what}", help=mend.format(name=path.name) or ())
+            fail(codes.NOT_A_CHECKPOINT, f"`{path}` is {what}", help=fix.format(name=path.name) or ())
     fail(
         codes.NOT_A_CHECKPOINT,
         f"`{path}` is neither a torch file nor safetensors",

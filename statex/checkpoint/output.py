@@ -1,4 +1,4 @@
-"""What is asked of an output before any work is done: whether it may be written, and whether there is room for it."""
+"""Checks of an output before any work is done: may it be written, and is there enough space?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bounds of what pickles hold: how deep, how often one part in how many places, what may be a key."""
+"""Bounds on the content of pickles: depth, repetition of shared parts, permitted keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every format's reader offers: a tree of headers at once, bytes and tensors on demand."""
+"""The interface of every format's reader: a tree of headers at once, bytes and tensors on demand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sets of files: which keys each of them holds, and the index that says so."""
+"""Sets of files: the keys in each of them, and the index that lists them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sparse tensors on their way into an output: indices that lead outside would let torch read foreign memory later.
+"""Sparse tensors on their way into an output: indices out of range would later make torch read foreign memory.
 
 Layouts: torch/_utils.py (`_rebuild_sparse_tensor`), and the invariants that torch.sparse documents.
 """
@@ -118,7 +118,7 @@ def _numbers(tensor: Any) -> Any:
     import numpy
 
     if not isinstance(tensor, OutTensor) or tensor.type.dtype.name not in _INDICES:
-        _damaged("has indices that are none")
+        _damaged("has indices that are not a dense tensor of ints")
     kind, blob = tensor.type, tensor.blob
     if not isinstance(blob, Moved):
         data = b"".join(bytes(buffer) for buffer in blob.buffers())  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Entries that statex knows of and does not read: they can be dropped, and not be written."""
+"""Entries that statex recognises but does not read: they can be dropped, but not written."""
 
 from __future__ import annotations
 

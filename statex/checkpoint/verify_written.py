@@ -1,4 +1,4 @@
-"""Reads an output again and compares it with what it was to hold."""
+"""Reads an output again and compares it with its intended content."""
 
 from __future__ import annotations
 

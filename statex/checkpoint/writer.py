@@ -1,4 +1,4 @@
-"""Outputs: what is to be written is arranged, laid out, and written as the layout says."""
+"""Outputs: arranges their content, lays it out, and writes it according to the layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: one module a command, built on the public API alone."""
+"""The command line: one module for each command, built on the public API alone."""
 
 from __future__ import annotations
 

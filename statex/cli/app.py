@@ -23,7 +23,7 @@ from statex.diagnostics.codes import files as codes
 app = typer.Typer(
     name="statex",
     cls=CommandGroup,
-    help="Change PyTorch checkpoints by rules that are checked before any data is read, and verified after.",
+    help="Change PyTorch checkpoints by rules that are checked before any data is read and verified afterwards.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -33,11 +33,11 @@ app = typer.Typer(
 
 
 class _ReaderGoneError(Exception):
-    """Who read our output has gone."""
+    """The reader of our output has gone."""
 
 
 def _printing(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command that says by exceptions of its own that its output could not be printed."""
+    """Return a command that raises exceptions of its own if its output cannot be printed."""
 
     @functools.wraps(command)
     def run(*arguments: Any, **named: Any) -> None:
@@ -62,11 +62,11 @@ def _from_module(name: str) -> Load:
 CommandGroup.summaries = {
     "apply": "Convert a checkpoint.",
     "run": "Carry out a recipe.",
-    "plan": "Say what rules or a recipe would do, and read no tensor.",
+    "plan": "Show what rules or a recipe would do.",
     "check": "Check rules or a recipe, and write nothing.",
     "fmt": "Format rule files.",
-    "migrate": "Carry a checkpoint along a chain of migrations.",
-    "migrate new": "Begin the next step of a chain of migrations.",
+    "migrate": "Take a checkpoint through a chain of migrations.",
+    "migrate new": "Start the next step of a chain of migrations.",
     "verify": "Compare a checkpoint with a model or another checkpoint.",
     "diff": "Compare the keys, types and values of two checkpoints.",
     "infer": "Find the rules that make one checkpoint of another.",

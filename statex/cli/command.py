@@ -1,4 +1,4 @@
-"""The classes of the program and its commands: typer's, which here take texts and paths as they are.
+"""The classes of the program and its commands: typer's, changed to take texts and paths as they are.
 
 To turn a text into a text, typer from 0.29 on imports pydantic, which takes a fifth of the time of a short command. It
 looks for what converts a parameter in an attribute that it fills at first use; other versions know no such attribute

@@ -1,4 +1,4 @@
-"""What shells complete: keys of the checkpoint at hand, in patterns and in rules, a segment at a time as in paths.
+"""Shell completion: keys of the checkpoint at hand, in patterns and in rules, a segment at a time as in paths.
 
 A shell runs the program at each TAB. No more than the header is read, and whatever goes wrong says nothing: it would
 stand in the midst of what somebody types.

@@ -1,4 +1,4 @@
-"""What outputs will be, byte by byte: the layout of each file as a table."""
+"""The bytes of planned outputs: the layout of each file as a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of `statex show`: a tensor each, or several that are folded or summed up."""
+"""The rows of `statex show`: one for each tensor, or for several that are folded or summed up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a run is, for people: on one line of a terminal that is rewritten, or in a few plain lines of a log."""
+"""Progress for people: on one line of a terminal that is rewritten, or in a few plain log lines."""
 
 from __future__ import annotations
 

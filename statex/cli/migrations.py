@@ -1,4 +1,4 @@
-"""What commands say of chains of migrations: where a checkpoint stands, and what became of one that was carried on."""
+"""Output of commands about chains of migrations: the layout of a checkpoint, and the result of a migration."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ Expressions = Annotated[
     typer.Option(
         "-e",
         metavar="RULE",
-        help="A rule, beside rule files or instead of them; repeatable.",
+        help="A rule, in addition to rule files or instead of them; repeatable.",
         autocompletion=completion.in_rule,
     ),
 ]
@@ -24,13 +24,13 @@ Definitions = Annotated[
     typer.Option(
         "-D",
         metavar="NAME=VALUE",
-        help="The value of a parameter; FILE.NAME for that of FILE.sx alone; repeatable.",
+        help="The value of a parameter; FILE.NAME sets it in FILE.sx alone; repeatable.",
     ),
 ]
 ParamFiles = Annotated[
     list[Path] | None,
     typer.Option(
-        "--params", metavar="FILE", help="Values of parameters: JSON or YAML, such as a config.json; repeatable."
+        "--params", metavar="FILE", help="Parameter values: a JSON or YAML file, such as a config.json; repeatable."
     ),
 ]
 Inputs = Annotated[
@@ -46,7 +46,7 @@ TargetSpec = Annotated[
     typer.Option(
         "--target",
         metavar="MODULE:CALLABLE",
-        help="The model the result has to fit; FILE.py:CALLABLE for one in a file. Its code is run.",
+        help="The model that the result must fit; FILE.py:CALLABLE for one in a file. Its code is run.",
     ),
 ]
 TargetArguments = Annotated[
@@ -55,7 +55,7 @@ TargetArguments = Annotated[
 ]
 Like = Annotated[
     Path | None,
-    typer.Option("--like", metavar="FILE", help="A checkpoint whose keys, shapes and dtypes the result has to have."),
+    typer.Option("--like", metavar="FILE", help="A checkpoint whose keys, shapes and dtypes the result must match."),
 ]
 Format = Annotated[
     str | None, typer.Option("--format", metavar="torch|safetensors|dcp|npz", help="The output's format.")
@@ -65,12 +65,12 @@ Root = Annotated[
     typer.Option(
         "--root",
         metavar="PATH",
-        help="The path of the state in a nested checkpoint, dotted or as a list ('' the whole).",
+        help="The path of the state in a nested checkpoint, dotted or as a list ('' for the whole).",
     ),
 ]
 ChainFolder = Annotated[
     Path | None,
-    typer.Option("--chain", metavar="DIR", help="The folder of the chain; by default `migrations` where this is run."),
+    typer.Option("--chain", metavar="DIR", help="The folder of the chain; by default ./migrations."),
 ]
 IncludePath = Annotated[
     list[Path] | None,
@@ -78,11 +78,9 @@ IncludePath = Annotated[
 ]
 Every = Annotated[
     bool,
-    typer.Option(
-        "--all", "--keys", help="List every key; without it, those that differ in numbers alone are one line."
-    ),
+    typer.Option("--all", "--keys", help="List every key; without it, keys that differ only in numbers are one line."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the report, and errors, as JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the report and any errors as JSON.")]
 Concise = Annotated[bool, typer.Option("--concise", help="Print each error and warning as one line.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")]
 Warnings = Annotated[
@@ -90,14 +88,15 @@ Warnings = Annotated[
     typer.Option(
         "-W",
         metavar="[CODE=]error|warn|ignore",
-        help="What becomes of all warnings, or of one code, which wins over all; repeatable.",
+        help="How to treat all warnings, or those of one code, which takes precedence; repeatable.",
     ),
 ]
 MaxMemory = Annotated[
-    str | None, typer.Option("--max-memory", metavar="SIZE", help="Refuse to start if more may be used: 2GiB, 500MiB.")
+    str | None,
+    typer.Option("--max-memory", metavar="SIZE", help="Refuse to start if more memory may be used: 2GiB, 500MiB."),
 ]
 ShardSize = Annotated[
-    str | None, typer.Option("--shard-size", metavar="SIZE", help="Write a folder of files of at most this size.")
+    str | None, typer.Option("--shard-size", metavar="SIZE", help="Write a folder of files, each of at most this size.")
 ]
 Stem = Annotated[
     str | None,
@@ -108,22 +107,22 @@ Stem = Annotated[
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing outputs.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, compute and write nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, but compute and write nothing.")]
 ProgressEvents = Annotated[
     str | None,
     typer.Option(
         "--progress",
         metavar="json|plain|none",
-        help="How far the work is, on standard error. json: an event a line: phase (planning, reading, writing, "
+        help="Show progress on standard error. json: one event per line: phase (planning, reading, writing, "
         "syncing, reading back), progress (done and total, in bytes), end (ok). plain: a line every 10 seconds. By "
-        "default a terminal has a line that is rewritten (with CI set: plain lines), and anything else nothing.",
+        "default a terminal shows a line that is rewritten (with CI set: plain lines), and other outputs show nothing.",
     ),
 ]
 
 
 @dataclass(frozen=True)
 class ProgramOptions:
-    """What a program is made of and given."""
+    """The rules of a program, and the values and inputs it is given."""
 
     expressions: Expressions = None
     definitions: Definitions = None
@@ -135,7 +134,7 @@ class ProgramOptions:
 
 @dataclass(frozen=True)
 class Aim:
-    """What a result has to fit."""
+    """The target that a result must fit."""
 
     target: TargetSpec = None
     target_arg: TargetArguments = None
@@ -154,13 +153,13 @@ class Writing:
         bool,
         typer.Option(
             "--copy-files",
-            help="Also copy other files of the input folder (config, tokenizer), but no weights or hidden files.",
+            help="Also copy other files of the input folder (config, tokenizer), but not weights or hidden files.",
         ),
     ] = False
     no_update_config: Annotated[
         bool,
         typer.Option(
-            "--no-update-config", help="Copy config.json as it is; else its dtype follows that of the tensors."
+            "--no-update-config", help="Copy config.json as it is; otherwise its dtype follows that of the tensors."
         ),
     ] = False
     stem: Stem = None
@@ -175,7 +174,7 @@ class Writing:
         bool,
         typer.Option(
             "--keep-foreign",
-            help="Write objects that statex does not load as they were read. They stay as dangerous as in the input.",
+            help="Write objects that statex does not load as they were read. They remain as dangerous as in the input.",
         ),
     ] = False
 
@@ -186,14 +185,14 @@ class Tolerance:
 
     rtol: Annotated[
         str | None,
-        typer.Option("--rtol", metavar="X", help="Numbers that differ by X times the second one's number agree."),
+        typer.Option("--rtol", metavar="X", help="Accept differences of X times the second number."),
     ] = None
-    atol: Annotated[str | None, typer.Option("--atol", metavar="X", help="Numbers that differ by X agree.")] = None
+    atol: Annotated[str | None, typer.Option("--atol", metavar="X", help="Accept differences of X.")] = None
 
 
 @dataclass(frozen=True)
 class Saying:
-    """How a command says what it has to say."""
+    """How a command prints its results."""
 
     json: Json = False
     concise: Concise = False
@@ -203,7 +202,7 @@ class Saying:
 
 @dataclass(frozen=True)
 class Running:
-    """What is said of a recipe from outside, beside values and inputs."""
+    """Settings of a recipe that come from the command line, other than values and inputs."""
 
     out: Annotated[
         list[str] | None,
@@ -214,6 +213,6 @@ class Running:
     ] = False
     within: Annotated[
         Path | None,
-        typer.Option("--within", metavar="DIR", help="Refuse a recipe that reads or writes anything outside of DIR."),
+        typer.Option("--within", metavar="DIR", help="Refuse a recipe that reads or writes anything outside DIR."),
     ] = None
     max_memory: MaxMemory = None

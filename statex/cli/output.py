@@ -1,4 +1,4 @@
-"""What every command prints: diagnostics, numbers of bytes, tables, JSON."""
+"""Output shared by all commands: diagnostics, byte counts, tables, JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a phase is, in words: percent, bytes, speed and the time that is left."""
+"""The progress of a phase in words: percentage, bytes, speed and the time left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a command is, on standard error: a line that is rewritten, lines of a log, or events as JSON.
+"""The progress of a command on standard error: a line that is rewritten, log lines, or events as JSON.
 
 A terminal has the line, once a command takes more than a moment; with CI set it has lines of a log, which
 `--progress=plain` prints anywhere. What is not a terminal has nothing, unless it is asked for.

@@ -1,4 +1,4 @@
-"""What a command line asks for, as the one value that is carried out."""
+"""Turns a command line into the one value that is carried out."""
 
 from __future__ import annotations
 
@@ -195,8 +195,8 @@ def _no_way(text: str, code: str, way: str) -> str:
     if not code and find_code(way) is not None:
         return f"`-W {text}` does not say what becomes of {way.upper()}: {way.upper()}=error, =warn or =ignore"
     near = did_you_mean(way, WAYS)
-    mended = f"{code}={near[0]}" if code and near else "".join(near)
-    hint = f"; did you mean `-W {mended}`?" if near else ""
+    nearest = f"{code}={near[0]}" if code and near else "".join(near)
+    hint = f"; did you mean `-W {nearest}`?" if near else ""
     return f"`-W {text}` says neither error, warn nor ignore{hint}"
 
 

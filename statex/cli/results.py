@@ -1,4 +1,4 @@
-"""What commands say of a run: its warnings, its plan, and what became of its outputs."""
+"""Output of commands about a run: its warnings, its plan, and the fate of its outputs."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ def outcome(request: Request, done: Conversion) -> Iterator[str]:
         yield f"wrote the report {escape(str(done.report))}"
 
 
-def _not_copied(one: Written, name: str, mend: str) -> Iterator[str]:
+def _not_copied(one: Written, name: str, fix: str) -> Iterator[str]:
     if one.left_files:
         names = join_words([escape(file) for file in one.left_files], limit=3)
         files = [file for file in one.left_files if not file.endswith(("/", "@")) and not is_never_copied(file)]
         shown = join_words([escape(file) for file in files], limit=3)
-        copies = f" ({mend})" if len(files) == len(one.left_files) else f" ({mend} copies {shown})" if files else ""
+        copies = f" ({fix})" if len(files) == len(one.left_files) else f" ({fix} copies {shown})" if files else ""
         yield f"{name}not copied: {names}{copies}"
 
 

@@ -1,4 +1,4 @@
-"""Signals that end a command: what was begun is removed, one line is printed, the exit code is 128 and the number."""
+"""Signals that end a command: unfinished files are removed, one line is printed, the exit code is 128 + the number."""
 
 from __future__ import annotations
 

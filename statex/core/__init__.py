@@ -1,1 +1,1 @@
-"""What all rooms stand on: rule texts, dtypes, headers, paths, plain text and YAML; no torch, and no checkpoints."""
+"""The common base: rule texts, dtypes, headers, paths, plain text and YAML; no torch, and no checkpoints."""

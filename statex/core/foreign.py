@@ -1,4 +1,4 @@
-"""What a checkpoint holds of classes and functions that statex does not know: carried, never imported or called."""
+"""Objects of classes and functions that statex does not know: carried along, never imported or called."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Collection of garbage in cycles, paused where hundreds of thousands of small objects are made and kept."""
+"""Pauses cyclic garbage collection while hundreds of thousands of small objects are created and kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of a checkpoint before its data is read: keys, types, storage, and the plain values around them."""
+"""Headers: keys, types, storage and the plain values around them, known before a checkpoint's data is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths in nested checkpoints: sequences of dict keys and list places, and the dotted texts that stand for them."""
+"""Paths in nested checkpoints: sequences of dict keys and list places, and their dotted texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a run is: its phases by name, and the bytes that are done of each."""
+"""The progress of a run: its phases by name, and the bytes done in each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Immutable values: nodes of rules, and what is made by the hundred thousand, one or more for every key.
+"""Immutable values: nodes of rules, and objects that exist by the hundred thousand, one or more for every key.
 
 As `dataclass(frozen=True, slots=True)`, which writes and compiles five functions for each class where this does one: a
 command makes more than a hundred of them before it begins.

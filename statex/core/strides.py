@@ -1,4 +1,4 @@
-"""Where the elements of a tensor stand in others: moved by views, slices and joins without a byte being read.
+"""Positions of a tensor's elements in other tensors, after views, slices and joins, without reading a byte.
 
 A tensor that only moves elements is a tiling of boxes, each a strided view of one source. A dim of a view may be
 compound, made of several lengths with a stride each: so dims can be joined that no single stride describes, as in

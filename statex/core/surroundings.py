@@ -1,4 +1,4 @@
-"""What stands around a state in a checkpoint: values by their paths, and the texts that a format keeps beside it."""
+"""The values around a state in a checkpoint, by their paths, and the metadata texts of its format."""
 
 from __future__ import annotations
 

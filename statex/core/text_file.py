@@ -1,4 +1,4 @@
-"""Small text files that others name: regular ones, of a size that is looked at first."""
+"""Small text files that others name: regular ones, whose size is checked first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where each character of a YAML scalar is written: escapes, folded lines and indentation undone.
+"""The position of each character of a YAML scalar: undoes escapes, folded lines and indentation.
 
 The parser gives the value and the place of the whole; this reads the same text again, run by run.
 """

@@ -1,4 +1,4 @@
-"""YAML as recipes and files of parameters have it: plain data of the 1.2 core schema, every value with its place.
+"""YAML for recipes and parameter files: plain data of the 1.2 core schema, every value with its place.
 
 What could surprise is refused instead of read: aliases and merge keys, with which a short text can stand for an endless
 one, tags, which name types of a program, names that come twice, several documents, control characters.

@@ -22,7 +22,7 @@ def explain(code: Code) -> str:
             f"{code.id}: {code.title}",
             _filled(code.meaning),
             "Example:\n\n" + indent(code.example.strip("\n"), "    "),
-            "What to do:\n\n" + _filled(code.mend),
+            "What to do:\n\n" + _filled(code.fix),
             f"Exit code: {code.exit}" if code.exit else "Exit code: 0 (a warning; the work goes on)",
         ]
     )

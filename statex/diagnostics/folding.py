@@ -1,4 +1,4 @@
-"""Rows of keys that differ in numbers alone, folded into one: `layers.{0..31}.weight`."""
+"""Rows of keys that differ only in numbers, folded into one: `layers.{0..31}.weight`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What statex has to say about a rule file, a checkpoint or a target, as data."""
+"""Messages about a rule file, a checkpoint or a target, as data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was probably meant, and lists in words."""
+"""Suggestions of similar names, and lists in words."""
 
 from __future__ import annotations
 

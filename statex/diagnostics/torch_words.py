@@ -1,4 +1,4 @@
-"""Words of torch that rules have other words for: methods of tensors, dtypes, functions that draw random numbers."""
+"""torch's words for which rules use others: methods of tensors, dtypes, functions that draw random numbers."""
 
 from __future__ import annotations
 

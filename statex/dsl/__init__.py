@@ -1,1 +1,1 @@
-"""What a program means: patterns, names, types, statements, and the plan they make over headers."""
+"""The meaning of a program: patterns, names, types, statements, and the plan they make over headers."""

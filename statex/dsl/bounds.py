@@ -1,4 +1,4 @@
-"""How far a program may go: so many statements, and blocks, macros and files nested so deep.
+"""Limits of a program: the number of statements, and the nesting of blocks, macros and files.
 
 Every program ends; a few lines of macros, each using the one before it twice, do so after the death of the sun.
 """

@@ -1,4 +1,4 @@
-"""What a program is made of: rule files and single rules in their order, and what they are given from outside."""
+"""The parts of a program: rule files and single rules in their order, and the values given from outside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was probably meant: near operations, dtypes and keys."""
+"""Suggestions of similar operations, dtypes and keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an expression can be while planning: plain Python values, tensors known by their type, and the unknown."""
+"""The values of expressions while planning: plain Python values, tensors known by their type, and the unknown."""
 
 from __future__ import annotations
 

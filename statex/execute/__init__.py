@@ -1,1 +1,1 @@
-"""Carrying a plan out: over tensors in memory, and checking the result against its target."""
+"""Carrying out a plan: over tensors in memory, and checking the result against its target."""

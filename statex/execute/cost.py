@@ -1,4 +1,4 @@
-"""What carrying out a plan will take: bytes read, copied, computed and written, and the memory at its highest."""
+"""The cost of carrying out a plan: bytes read, copied, computed and written, and the peak memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the values of two tensors differ: read side by side in pieces, equal in bits or by how much."""
+"""The differences between the values of two tensors, read side by side in pieces: equal in bits, or by how much."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The elements of tensors as numbers, read in pieces: what comparing and summing them up have in common."""
+"""The elements of tensors as numbers, read in pieces, for comparing them and for summing them up."""
 
 from __future__ import annotations
 

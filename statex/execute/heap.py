@@ -1,4 +1,4 @@
-"""Memory that was freed goes back to the system: the allocator of glibc keeps blocks of up to 32 MiB for later."""
+"""Returns freed memory to the system: the allocator of glibc keeps blocks of up to 32 MiB for later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tensors whose bytes a writer can get: those that stand in files, and those that a library has to load."""
+"""Tensors whose bytes a writer can get: those that are in files, and those that a library must load."""
 
 from __future__ import annotations
 

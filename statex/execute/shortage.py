@@ -1,4 +1,4 @@
-"""Memory that torch or numpy do not get: told as an error of the run, and not as one of theirs."""
+"""Memory that torch or numpy cannot get: reported as an error of the run, not as one of theirs."""
 
 from __future__ import annotations
 

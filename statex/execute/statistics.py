@@ -1,4 +1,4 @@
-"""Statistics of the values of tensors, read in pieces: each is looked at once, and parts are joined exactly."""
+"""Statistics of the values of tensors, read once in pieces; the parts are combined exactly."""
 
 from __future__ import annotations
 

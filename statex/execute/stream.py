@@ -1,4 +1,4 @@
-"""Carries a plan out piece by piece: what only moves is described, what is computed is computed when it is written."""
+"""Carries out a plan piece by piece: data that only moves is described, the rest is computed when it is written."""
 
 from __future__ import annotations
 

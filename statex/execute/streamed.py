@@ -1,4 +1,4 @@
-"""Runs a plan over tensors that come one by one: each result is given as soon as all it is made of has come."""
+"""Runs a plan over tensors that arrive one by one: each result is given as soon as all its sources have come."""
 
 from __future__ import annotations
 

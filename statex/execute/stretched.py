@@ -1,4 +1,4 @@
-"""Views of more elements than their storage has, as `expand` makes them: where their elements would all be written."""
+"""Views with more elements than their storage, as `expand` makes them: finds those that would be written in full."""
 
 from __future__ import annotations
 

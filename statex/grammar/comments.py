@@ -1,4 +1,4 @@
-"""Tokens of a rule text with what stands between them, and its comments."""
+"""Tokens of a rule text with the text between them, and its comments."""
 
 from __future__ import annotations
 

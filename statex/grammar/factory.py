@@ -1,4 +1,4 @@
-"""Nodes that are made, not read: parts of rules that a program builds, and `printer` writes."""
+"""Nodes that are built, not parsed: parts of rules that a program builds and `printer` writes."""
 
 from __future__ import annotations
 

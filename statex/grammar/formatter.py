@@ -1,4 +1,4 @@
-"""Rule texts in their one form, as `statex fmt` gives them."""
+"""Rule texts in their standard form, as `statex fmt` writes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Syntax errors by habit: what Python, torch or other languages would read, and how it is written here."""
+"""Syntax errors from habit: syntax of Python, torch or other languages, and how to write it here."""
 
 from __future__ import annotations
 

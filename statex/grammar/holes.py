@@ -1,4 +1,4 @@
-"""Trees of texts with syntax errors: statements that cannot be read are left out, and `Bad` ones stand for them."""
+"""Trees of texts with syntax errors: unreadable statements are left out, and `Bad` ones stand for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tree of a rule text with all that a tree leaves out: tokens, blanks, comments and the author's parentheses."""
+"""The tree of a rule text with everything a tree leaves out: tokens, spaces, comments, the author's parentheses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Syntax errors in the words of the language: what was found, and what fits there."""
+"""Syntax errors in the words of the language: what was found, and what is expected there."""
 
 from __future__ import annotations
 

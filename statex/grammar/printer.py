@@ -1,4 +1,4 @@
-"""Trees to text: any node as it is written in a rule file, and whole programs in the form that `statex fmt` gives them.
+"""Trees to text: any node as in a rule file, and whole programs in the form of `statex fmt`.
 
 What an author wrote in more than one way, such as quotes, numbers and parentheses (`Group`), stays as it was where a
 tree has it; a tree that was made has no text, and needs none.

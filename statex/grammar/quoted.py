@@ -1,4 +1,4 @@
-"""Quoted text: its escapes resolved, and where each of its characters stands."""
+"""Quoted text: its escapes resolved, and the position of each of its characters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Regular expressions written bare, and groups of them in the form of other tools: `\\1`, `$1`."""
+"""Regular expressions written bare, and references to groups in the style of other tools: `\\1`, `$1`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the fields of nodes are for: which patterns bind captures, which are filled in, what is evaluated.
+"""The roles of the fields of nodes: patterns that bind captures, templates to fill in, expressions to evaluate.
 
 Every field that holds a pattern, an expression, a name or further nodes is here, once; who walks a program asks for
 the fields of a role instead of knowing the statements.

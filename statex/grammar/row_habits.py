@@ -1,4 +1,4 @@
-"""Rows and lists of patterns as other tools have them, and how they are written here."""
+"""Rows and lists of patterns in the style of other tools, and how to write them here."""
 
 from __future__ import annotations
 

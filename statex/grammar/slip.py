@@ -1,4 +1,4 @@
-"""The place of a syntax error, and what stands around it."""
+"""The place of a syntax error, and the text around it."""
 
 from __future__ import annotations
 

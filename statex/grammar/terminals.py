@@ -1,4 +1,4 @@
-"""The text of the grammar and the regular expressions in it: what writes rules has to know how they are read."""
+"""The text of the grammar and its regular expressions, for code that writes rules and must know how they are read."""
 
 from __future__ import annotations
 

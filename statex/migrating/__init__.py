@@ -1,1 +1,1 @@
-"""Chains of migrations: rule files in their order, and modules that carry them out when they load an old state."""
+"""Chains of migrations: rule files in order, and modules that carry them out when they load an old state."""

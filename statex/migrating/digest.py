@@ -1,4 +1,4 @@
-"""Digests of rules: of what they mean, not of how they are written."""
+"""Digests of rules: of their meaning, not of how they are written."""
 
 from __future__ import annotations
 

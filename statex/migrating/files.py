@@ -1,4 +1,4 @@
-"""Checkpoints that are carried along a chain of migrations: the run that does it, which is one of rules."""
+"""Migrates files: runs the rules of a chain of migrations on a checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chains of migrations as folders: numbered rule files, each with what undoes it, and the name of the next one."""
+"""Chains of migrations as folders: numbered rule files, each with the file that undoes it, and the next free name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Modules that load their own past: torch's hooks, by which states are migrated when loaded, stamped when saved."""
+"""The hooks by which modules migrate states when they load them, and stamp states when they save them."""
 
 from __future__ import annotations
 

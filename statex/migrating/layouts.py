@@ -1,4 +1,4 @@
-"""Which layout a state has, and the plan that makes the present one of it."""
+"""Finds the layout of a state, and the plan that brings it to the present one."""
 
 from __future__ import annotations
 

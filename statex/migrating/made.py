@@ -1,4 +1,4 @@
-"""The keys that the steps of a chain make, as far as their rules say so."""
+"""The keys that the steps of a chain make, as far as their rules show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A module's past: its chain with parameters, and an old state of it made new."""
+"""The past of a module: its chain with parameters, and the migration of an old state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What torch notes of modules (`_metadata`) while a migrated state is loaded.
+"""torch's notes about modules (`_metadata`) while a migrated state is loaded.
 
 A module's version, by which BatchNorm knows whether a state has `num_batches_tracked`, is looked up by torch in the
 `_metadata` of the dict that the caller gave, under the module's present path. Where modules have moved, that is another

@@ -1,4 +1,4 @@
-"""The version of a state, noted beside torch's own in the `_metadata` of the module it belongs to."""
+"""The version of a state, noted next to torch's own in the `_metadata` of the module it belongs to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a checkpoint stands in a chain of migrations, by its version, by what is said of it, or by its header."""
+"""The position of a checkpoint in a chain of migrations: by its version, by an option, or by its header."""
 
 from __future__ import annotations
 

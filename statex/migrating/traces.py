@@ -1,4 +1,4 @@
-"""Which layouts a state can have where there is no module to compare it with: what the steps of its chain leave behind.
+"""Finds the possible layouts of a state without a module to compare it with: from the traces of a chain's steps.
 
 The steps after its layout can be carried out on a state. That alone says little: nothing comes after the last layout,
 and a step may go on and on, as `rename prefix '' -> 'model.'` does. So a state that steps can be carried out on is of

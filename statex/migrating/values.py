@@ -1,4 +1,4 @@
-"""Values of the parameters of steps: as they are given now, and as they were noted of a state."""
+"""Values of the parameters of steps: as given now, and as noted in a state."""
 
 from __future__ import annotations
 

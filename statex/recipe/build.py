@@ -1,4 +1,4 @@
-"""From a recipe's declared values to those that the rest of statex works with, each with its place."""
+"""From a recipe's declared values to those that the rest of statex uses, each with its place."""
 
 from __future__ import annotations
 

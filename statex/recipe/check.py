@@ -1,4 +1,4 @@
-"""A recipe's values against the declaration: every error at once, each with its place and what belongs there."""
+"""Checks a recipe's values against the declaration: every error at once, with its place and the expected value."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from statex.diagnostics.codes import Code
 from statex.diagnostics.codes import recipes as codes
 from statex.diagnostics.suggest import did_you_mean, join_words
 from statex.recipe.declaration import OutputFile, ParamRef, Recipe, is_one_output
-from statex.recipe.hints import Mend
+from statex.recipe.hints import Fix
 
 ERRORS = 20
 """The most errors of a recipe that are told: those that stand first."""
@@ -57,7 +57,7 @@ class _Checker:
     ) -> Iterator[Diagnostic]:
         """Yield the errors of a value; `outer` is what the types around it say belongs here."""
         extra, type = _bare(type)
-        told = {**(outer or {}), **{name: extra[name] for name in ("expected", "mend") if extra.get(name)}}
+        told = {**(outer or {}), **{name: extra[name] for name in ("expected", "fix") if extra.get(name)}}
         if isinstance(node, Fields) and (relations := extra.get("relations")):
             yield from self._related(node, relations, path, key)
         if isinstance(type, inspect.UnionType):
@@ -135,8 +135,8 @@ class _Checker:
 
     def _unfit(self, node: Node, path: Path, told: Mapping[str, Any]) -> Diagnostic:
         said = f"`{_written(path)}` must be {told.get('expected', '')}, not {describe(node)}"
-        mend = told["mend"](node) if told.get("mend") else Mend()
-        return self._error(codes.WRONG_VALUE, said, node, notes=[mend.note] if mend.note else (), help=mend.help)
+        fix = told["fix"](node) if told.get("fix") else Fix()
+        return self._error(codes.WRONG_VALUE, said, node, notes=[fix.note] if fix.note else (), help=fix.help)
 
     def _unknown(self, name: str, key: Scalar, known: list[str], near: list[str], path: Path) -> Diagnostic:
         return self._error(

@@ -1,4 +1,4 @@
-"""What a recipe may hold, declared once: validation, messages and the JSON Schema all come from here.
+"""The content of a recipe, declared once: validation, messages and the JSON Schema all come from here.
 
 Types say what a value may be. `expected` is the same in words, for messages; `relations` is what types do not say of a
 mapping. A field that may be left out is `UNSET` then, as `null` is a value.
@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from statex.core.sizes import LARGEST, PATTERN, is_size
 from statex.core.yaml_text import Node
 from statex.recipe import hints
-from statex.recipe.hints import Mend
+from statex.recipe.hints import Fix
 from statex.recipe.relations import LINT, Relation, has, known_lints, needs, one_of, quoted_rule, reserved, single
 
 
@@ -23,17 +23,17 @@ def said(
     *relations: Relation,
     pattern: str = "",
     passes: Callable[[str], bool] | None = None,
-    mend: Callable[[Node], Mend] | None = None,
+    fix: Callable[[Node], Fix] | None = None,
 ) -> Meta:
     """Return what belongs here in words, what a text must match as a whole and pass, and what else must hold.
 
-    `mend` returns what helps one who wrote another value.
+    `fix` returns what helps one who wrote another value.
     """
     schema: dict[str, Any] = {"pattern": pattern} if pattern else {}
     if schemas := [relation.schema for relation in relations if relation.schema]:
         schema["allOf"] = schemas
     # Not `Meta(pattern=…)`: with a compiled one, msgspec (issue 717) lets some processes end in a segmentation fault.
-    extra = {"expected": expected, "relations": relations, "pattern": pattern, "passes": passes, "mend": mend}
+    extra = {"expected": expected, "relations": relations, "pattern": pattern, "passes": passes, "fix": fix}
     return Meta(extra=extra, extra_json_schema=schema or None)
 
 
@@ -45,7 +45,7 @@ def doc(description: str, *examples: Any) -> Meta:
 Path = Annotated[str, Meta(min_length=1), said("a path", pattern="^[^\\u0000]+$")]
 Text = Annotated[str, Meta(min_length=1)]
 Name = Annotated[str, said("a name made of letters, digits and `_`", pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
-Digits = Annotated[str, said("64 hexadecimal digits", pattern="^[0-9a-fA-F]{64}$", mend=hints.digits)]
+Digits = Annotated[str, said("64 hexadecimal digits", pattern="^[0-9a-fA-F]{64}$", fix=hints.digits)]
 Format = Annotated[Literal["torch", "safetensors", "dcp", "npz"], said("torch, safetensors, dcp or npz")]
 InputFormat = Annotated[
     Literal["torch", "safetensors", "dcp", "npz", "gguf"], said("torch, safetensors, dcp, npz or gguf")
@@ -221,9 +221,7 @@ class OutputFile(Declared):
         | UnsetType
     ) = UNSET
     target: (
-        Annotated[
-            Target, said("a mapping with `model` or `like`", mend=hints.target), doc("What this output must fit.")
-        ]
+        Annotated[Target, said("a mapping with `model` or `like`", fix=hints.target), doc("What this output must fit.")]
         | UnsetType
     ) = UNSET
 
@@ -302,7 +300,7 @@ class Recipe(Declared, kw_only=True):
             has("main", "the checkpoint that the rules change"),
             single("main", "the rules change one checkpoint"),
             reserved(["target"], "which rules use for the target"),
-            mend=hints.inputs,
+            fix=hints.inputs,
         ),
         doc("The checkpoints to read, by name: `main`, which the rules change, and further ones.", {"main": "base/"}),
     ]
@@ -321,11 +319,11 @@ class Recipe(Declared, kw_only=True):
         Annotated[
             list[
                 Annotated[
-                    Annotated[str, said("", passes=hints.is_rule, mend=hints.rule)] | RuleEntry,
+                    Annotated[str, said("", passes=hints.is_rule, fix=hints.rule)] | RuleEntry,
                     said("a rule as text, `{file: PATH}` or `{inline: TEXT}`"),
                 ]
             ],
-            said("a list of rules", mend=hints.rules),
+            said("a list of rules", fix=hints.rules),
             doc("The rules, in this order: statements, rule files and blocks of text.", ["drop **.inv_freq"]),
         ]
         | UnsetType
@@ -333,7 +331,7 @@ class Recipe(Declared, kw_only=True):
     target: (
         Annotated[
             Target,
-            said("a mapping with `model` or `like`", mend=hints.target),
+            said("a mapping with `model` or `like`", fix=hints.target),
             doc("What the state after all rules must fit."),
         ]
         | UnsetType

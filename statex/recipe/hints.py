@@ -1,4 +1,4 @@
-"""What helps one who wrote a value that does not belong in a recipe."""
+"""Help for values that do not belong in a recipe."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LONGEST = 200
 
 
 @record
-class Mend:
+class Fix:
     """What to write instead, and what to know."""
 
     help: str = ""
@@ -25,39 +25,39 @@ def is_rule(text: str) -> bool:
     return not _RULE_FILE.fullmatch(text.strip())
 
 
-def rule(node: Node) -> Mend:
+def rule(node: Node) -> Fix:
     """Write the name of a rule file as such."""
     text = _text(node)
-    return Mend(f"{{file: {text.strip()}}}" if text and not is_rule(text) else "")
+    return Fix(f"{{file: {text.strip()}}}" if text and not is_rule(text) else "")
 
 
-def rules(node: Node) -> Mend:
+def rules(node: Node) -> Fix:
     """Write one rule, or a block of them, as a list."""
     if isinstance(node, Scalar) and node.style in ("|", ">"):
-        return Mend("put the block into a list: `- |` in a line of its own, and the rules indented below it")
-    return Mend("rules:\n  - RULE" if _text(node) else "")
+        return Fix("put the block into a list: `- |` in a line of its own, and the rules indented below it")
+    return Fix("rules:\n  - RULE" if _text(node) else "")
 
 
-def digits(node: Node) -> Mend:
+def digits(node: Node) -> Fix:
     """Count the digits of a digest."""
     text = _text(node)
     if re.fullmatch("[0-9a-fA-F]+", text):
-        return Mend(note=f"it has {len(text)} of them")
-    return Mend()
+        return Fix(note=f"it has {len(text)} of them")
+    return Fix()
 
 
-def inputs(node: Node) -> Mend:
+def inputs(node: Node) -> Fix:
     """Write a path alone as the checkpoint that rules change."""
     text = _text(node)
-    return Mend(f"inputs: {{main: {text}}}" if text else "")
+    return Fix(f"inputs: {{main: {text}}}" if text else "")
 
 
-def target(node: Node) -> Mend:
+def target(node: Node) -> Fix:
     """Write a path or a callable alone as a target."""
     text = _text(node)
     if not text:
-        return Mend()
-    return Mend(f"target: {{model: '{text}'}}" if _MODEL.fullmatch(text) else f"target: {{like: {text}}}")
+        return Fix()
+    return Fix(f"target: {{model: '{text}'}}" if _MODEL.fullmatch(text) else f"target: {{like: {text}}}")
 
 
 def _text(node: Node) -> str:

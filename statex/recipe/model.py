@@ -1,4 +1,4 @@
-"""A recipe as values: what it says, with defaults, and where it says it.
+"""A recipe as values with defaults, and their places.
 
 Paths are texts as written, relative to the recipe's folder. Every value has its place: `at` gives that of a field.
 """

@@ -1,4 +1,4 @@
-"""A recipe read and checked: from a file or a text to values with their places."""
+"""Reads and checks a recipe: from a file or a text to values with their places."""
 
 from __future__ import annotations
 

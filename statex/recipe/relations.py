@@ -1,4 +1,4 @@
-"""What types cannot say of a mapping: keys that exclude, need or replace each other, and names that mean something."""
+"""Constraints on a mapping beyond types: keys that exclude, need or replace each other, and special names."""
 
 from __future__ import annotations
 

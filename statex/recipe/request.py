@@ -1,4 +1,4 @@
-"""From a recipe, and what is said of it from outside, to the request that is carried out."""
+"""From a recipe and the values given from outside to the request that is carried out."""
 
 from __future__ import annotations
 
@@ -261,12 +261,12 @@ class _Request:
         # Who forces a run wants one, unless `--if-changed` stands beside it.
         skip = wanted and not (overrides.force and overrides.skip is None)
         if wanted and (report is None or said.digests == "none"):
-            lacks, mend = ("report", "report: report.json") if report is None else ("digests", "digests: sha256")
+            lacks, fix = ("report", "report: report.json") if report is None else ("digests", "digests: sha256")
             fail(
                 codes.SKIP_NEEDS_REPORT,
                 f"to tell whether anything has changed takes the {lacks} of the last run, and this recipe has none",
                 said.at("unchanged"),
-                help=mend,
+                help=fix,
             )
         return Policy(
             replace="always" if overrides.force else said.replace,

@@ -1,4 +1,4 @@
-"""A checkpoint as it is, opened for its values: what a session without rules would have, and no rules are imported."""
+"""A checkpoint opened only for its values, without importing anything about rules."""
 
 from __future__ import annotations
 

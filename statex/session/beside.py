@@ -1,4 +1,4 @@
-"""What stands beside a state and knows its parameters: optimizers and averaged models, by position or by name.
+"""Optimizers and averaged models next to a state, which refer to its parameters by position or by name.
 
 They are recognised by their form, as torch and those who use it write them. What does not follow the parameters is
 said; `things_beside` is where a statement that makes it follow begins.

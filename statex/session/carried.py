@@ -1,4 +1,4 @@
-"""Foreign objects on their way into an output: which there are, whether they are let through, and what to say."""
+"""Foreign objects on their way into an output: finds them, decides whether to keep them, and reports them."""
 
 from __future__ import annotations
 

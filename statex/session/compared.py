@@ -1,4 +1,4 @@
-"""Two checkpoints compared: their keys, shapes and dtypes, and the values under them."""
+"""Compares two checkpoints: their keys, shapes and dtypes, and the values under them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Type = TensorType | None
 
 
 class Side(Protocol):
-    """What is compared: the result of a session, or a checkpoint as it is."""
+    """One side of a comparison: the result of a session, or a checkpoint as it is."""
 
     @property
     def label(self) -> str:
@@ -40,11 +40,11 @@ class Side(Protocol):
 
 @dataclass(frozen=True)
 class Compared:
-    """How two checkpoints differ: by keys, and for the keys of both by types and values.
+    """The differences between two checkpoints: keys, and for common keys types and values.
 
     `values` has every key whose values were compared and are not equal in bits; with a tolerance (`tolerant`) some of
-    these may agree. `uncompared` are the keys of entries that are not dense tensors, whose values nobody compared;
-    they are not among the `equal`, if values were compared.
+    these may agree. `uncompared` are the keys of entries that are not dense tensors, whose values were not compared; if
+    values were compared, these keys are not among the `equal`.
     """
 
     first: str
@@ -73,7 +73,7 @@ _SHOWN = 8
 
 
 def different_values(found: Compared) -> Diagnostic | None:
-    """Return the diagnostic for values that differ, the worst first; `None` where all agree."""
+    """Return the diagnostic for values that differ, the worst first; `None` if all agree."""
     apart = sorted((key for key in found.values if found.differs(key)), key=lambda key: -found.values[key].badness)
     if not apart:
         return None
@@ -100,7 +100,7 @@ def compared(
     """Compare the results of sessions, or checkpoints as they are.
 
     Numbers `a` of the first and `b` of the second with `|a - b| <= atol + rtol * |b|` agree, if one of these is given.
-    `tell` hears of the bytes that are read, of both.
+    `tell` is called with the bytes that are read, of both.
 
     Raises:
         StatexError: 6xx for files.

@@ -1,4 +1,4 @@
-"""Configurations that are copied along: the dtype that a `config.json` states follows that of the tensors.
+"""Configurations that are copied along: the dtype in a `config.json` follows that of the tensors.
 
 One string of the file is exchanged, at its place in the text; every other byte stays as it was.
 """

@@ -1,4 +1,4 @@
-"""Carries a request out: from its plan to outputs that appear together, whole and verified, or not at all."""
+"""Carries out a request: from its plan to outputs that appear together, whole and verified, or not at all."""
 
 from __future__ import annotations
 

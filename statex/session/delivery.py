@@ -1,4 +1,4 @@
-"""One output of a run: which keys it holds, whether these fit its target, and what its file is made of."""
+"""One output of a run: its keys, whether they fit its target, and the content of its file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files as a report records them: their digests, and what tells at a glance that they are still the same."""
+"""Files as a report records them: their digests, and the quick signs that they have not changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The digests that a recipe expects of its inputs: that each is for a file, and that it is that file's."""
+"""The digests that a recipe expects of its inputs: checks that each is for a file and matches it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders that outputs need and that are not there: made when they are written to, and gone again if nothing is."""
+"""Missing folders for outputs: created when needed, and removed again if nothing is written to them."""
 
 from __future__ import annotations
 

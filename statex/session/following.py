@@ -1,4 +1,4 @@
-"""What does not follow the parameters it knows, where a program changes these: optimizers, averaged models."""
+"""Optimizers and averaged models that no longer fit after a program changes the parameters they refer to."""
 
 from __future__ import annotations
 

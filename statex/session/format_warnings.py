@@ -1,4 +1,4 @@
-"""What the format of an output has no place for: said in the plan, as nobody would see it in the result."""
+"""Content that the format of an output has no place for: reported in the plan, because the result would not show it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run depends on beside the bytes of files: its request as data, and the versions of what carries it out."""
+"""The identity of a run apart from the bytes of files: its request as data, and the versions of the software."""
 
 from __future__ import annotations
 

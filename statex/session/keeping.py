@@ -1,4 +1,4 @@
-"""Which keys of the result each output holds, by its patterns; and that every key is in some output."""
+"""The keys of the result that each output holds, by its patterns; every key must be in some output."""
 
 from __future__ import annotations
 

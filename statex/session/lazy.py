@@ -1,4 +1,4 @@
-"""A checkpoint as a mapping whose tensors are read when they are asked for."""
+"""A checkpoint as a mapping whose tensors are read on demand."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from statex.session.session import settled
 class Checkpoint(Mapping[str, Any]):
     """The state of a checkpoint, by its keys; a context manager that closes its files.
 
-    `checkpoint["linear.weight"]` reads that tensor, as `torch.load` gives it, each time anew; `header` has all types
-    without reading any. Entries that are not tensors are given as they are. `model.load_state_dict(checkpoint)` finds
-    what is noted of modules, versions of layouts included.
+    `checkpoint["linear.weight"]` reads that tensor, as `torch.load` would give it, anew each time; `header` has all
+    types without reading any. Entries that are not tensors are returned as they are.
+    `model.load_state_dict(checkpoint)` finds the `_metadata` of modules, including versions of layouts.
 
     Raises:
         StatexError: 6xx for its files.
@@ -38,7 +38,7 @@ class Checkpoint(Mapping[str, Any]):
 
     @property
     def _metadata(self) -> Metadata | None:
-        """What `state_dict()` noted of modules, for `load_state_dict`; a copy, as that writes into it."""
+        """The notes of `state_dict()` about modules, for `load_state_dict`; a copy, because that writes into it."""
         found = self.header.metadata
         return copied(found) if found is not None else None
 

@@ -1,4 +1,4 @@
-"""The checkpoints of a run, opened: their trees, the headers of their states, and how their data is had."""
+"""The opened checkpoints of a run: their trees, the headers of their states, and access to their data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether tensors over one storage have bytes in common: slices of a fused matrix, rows or columns, have none."""
+"""Decides whether tensors over one storage have bytes in common: slices of a fused matrix have none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a checkpoint holds: its states with their roots, and what stands beside them; nothing but headers is read."""
+"""The content of a checkpoint: its states with their roots, and the values around them; only headers are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of parameters, such as a model's config.json: a mapping of names to values, in JSON or YAML."""
+"""Parameter files, such as a model's config.json: a mapping of names to values, in JSON or YAML."""
 
 from __future__ import annotations
 

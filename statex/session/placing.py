@@ -1,4 +1,4 @@
-"""Where outputs go: files or folders, their formats, and what may not be in their way; all before work begins."""
+"""The places of outputs: files or folders, their formats, and conflicts; all checked before work begins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run notes for its report: the files it read and wrote, and what each was like."""
+"""Records of a run for its report: the files it read and wrote, and their properties."""
 
 from __future__ import annotations
 

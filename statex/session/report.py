@@ -1,4 +1,4 @@
-"""The report of a run: what it did, to what, and what everything was like; the next run compares itself with it."""
+"""The report of a run: its actions, inputs and results, with which the next run compares itself."""
 
 from __future__ import annotations
 

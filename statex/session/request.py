@@ -1,4 +1,4 @@
-"""What a run is asked to do: one value, built by Python calls, by the command line and by recipes alike."""
+"""A request for a run: one value, built alike by Python calls, the command line and recipes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an `expect same` says, checked: tensors are read side by side before anything is written."""
+"""Checks `expect same`: tensors are read side by side before anything is written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Interrupted runs that a command meets: settled before it begins, and told of whatever becomes of it."""
+"""Interrupted runs that a command finds: settled before it begins, and reported in any case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The outputs of a run between plan and disk: what each is made of, what they cost, and which is written first."""
+"""The outputs of a run between plan and disk: their content, their cost, and the order of writing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the path of a checkpoint says before it is opened: what it is read through, and how its files are called."""
+"""The path of a checkpoint before it is opened: how to read it, and the names of its files."""
 
 from __future__ import annotations
 

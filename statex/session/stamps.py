@@ -1,4 +1,4 @@
-"""Versions of layouts in the `_metadata` of a state: that of a migrated one, and those that other rules keep."""
+"""Versions of layouts in the `_metadata` of a state: those of migrated states, and those that other rules keep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refuses what a small file would make large: views that repeat elements, where every one of these would be written.
+"""Refuses small files that would make large ones: views that repeat elements, if every one would be written.
 
 A torch file of a kilobyte can hold a tensor of any size, as `expand` makes it. It stays as small where it is written
 as it is; to compute with it, or to write it in a format without views, takes its size in bytes.

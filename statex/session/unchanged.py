@@ -1,4 +1,4 @@
-"""Whether a run would do again what the last one did, as its report shows; and which outputs are its own."""
+"""Decides from its report whether a run would repeat the last one, and which outputs are its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of warnings: they are said, are errors, or are not said, as whoever runs a program has asked."""
+"""The treatment of warnings: shown, raised as errors, or ignored, as the user has asked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WAYS = ("error", "warn", "ignore")
 def judged(found: Iterable[Diagnostic], policy: Mapping[str, str]) -> tuple[Diagnostic, ...]:
     """Return the warnings that are to be said; `policy` maps codes (`*`: all others) to error, warn or ignore.
 
-    `*` does not turn the news that an interrupted run was settled into an error: there is nothing to mend.
+    `*` does not turn the news that an interrupted run was settled into an error: there is nothing to fix.
 
     Raises:
         StatexError: with every warning that is to be an error.

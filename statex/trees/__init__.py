@@ -1,1 +1,1 @@
-"""Trees that files hold, and the state in them: found by its root, taken out, and put back."""
+"""The trees in files, and the state in them: found by its root, taken out, and put back."""

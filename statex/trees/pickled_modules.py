@@ -1,4 +1,4 @@
-"""Whole modules that were pickled: their state is read from what pickle keeps of them, without their classes.
+"""Whole modules that were pickled: reads their state from the pickled attributes, without their classes.
 
 As `Module.state_dict()` and `Module._save_to_state_dict()` of torch/nn/modules/module.py do it. What a class does of
 its own in their place is not in the file: what may be amiss for that is said.

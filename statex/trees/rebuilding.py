@@ -1,4 +1,4 @@
-"""A new state put back into a checkpoint: nested as its keys say, where the old one was or elsewhere."""
+"""Puts a new state back into a checkpoint: nested as its keys say, where the old one was or elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the state is in a checkpoint: found, or named by its path."""
+"""The place of the state in a checkpoint: found automatically, or named by its path."""
 
 from __future__ import annotations
 

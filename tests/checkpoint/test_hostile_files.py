@@ -583,6 +583,7 @@ def entry(dtype: Any = "F32", shape: Any = (1,), offsets: Any = (0, 4), **more: 
         ({"a": entry(shape=(-1,), offsets=(0, -4))}, b""),
         ({"a": entry(shape=(2**62, 4, 2**62), offsets=(0, 0))}, b""),
         ({"a": entry(shape=(2**64 + 1,), offsets=(0, 4))}, b"\0" * 4),
+        ({"a": entry(shape=(1,) * 65)}, b"\0" * 4),
         ({"a": entry(shape=(True,))}, b"\0" * 4),
         ({"a": entry(shape=(1.0,))}, b"\0" * 4),
         ({"a": entry(shape=1)}, b"\0" * 4),
@@ -604,7 +605,7 @@ def entry(dtype: Any = "F32", shape: Any = (1,), offsets: Any = (0, 4), **more: 
         (b'{"a": "\xff"}', b""),
         (b'{"a": ', b""),
     ],
-    ids=range(27),
+    ids=range(28),
 )  # fmt: skip
 def test_headers_of_safetensors(tmp_path: Path, header: Any, data: bytes) -> None:
     refused(header_file(tmp_path / "bad.safetensors", header, data), "SX604")

@@ -291,3 +291,10 @@ def test_shards_are_files(tmp_path: Path, name: str, code: str, words: str) -> N
 @pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
 def test_names_that_no_file_can_have(tmp_path: Path, name: str) -> None:
     refused(tmp_path / name, "SX601", "cannot be read")
+
+
+def test_as_many_dims_as_torch_has_are_read(tmp_path: Path) -> None:
+    tensor = torch.ones((1,) * 64)
+    save_file({"a": tensor}, tmp_path / "a.safetensors")
+    (entry,) = statex.read_header(tmp_path / "a.safetensors").entries.values()
+    assert entry.type.shape == tuple(tensor.shape)

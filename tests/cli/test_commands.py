@@ -529,7 +529,7 @@ class TestShow:
         assert [one["code"] for one in ended.json["warnings"]] == ["SX907"]
         assert run("show", "net.pth", "-q").err.startswith("warning[SX907]: a run was finished")
         assert run("show", "net.pth", "-W", "SX907=ignore").err == ""
-        ended = run("show", "net.pth", "-W", "error")  # it is news, and nothing to be mended
+        ended = run("show", "net.pth", "-W", "error")  # it is news, and nothing to be fixed
         assert (ended.exit_code, ended.err[:15]) == (0, "warning[SX907]:")
         ended = run("show", "net.pth", "-W", "SX907=error")
         assert (ended.exit_code, ended.out) == (1, "")

@@ -33,7 +33,7 @@ def test_a_page() -> None:
 
 
 def test_a_lint_has_no_exit_code_of_its_own() -> None:
-    lint = Code("SX998", "a lint", 0, "Meaning.", "example", "Mend.")
+    lint = Code("SX998", "a lint", 0, "Meaning.", "example", "Fix.")
     assert explain(lint).endswith("\n\nExit code: 0 (a warning; the work goes on)")
 
 
@@ -43,9 +43,9 @@ def test_every_code_has_a_page(code: Code) -> None:
     assert page.startswith(f"{code.id}: {code.title}\n")
     assert re.fullmatch(r"SX[1-9]\d\d", code.id)
     assert code.exit == 0 if code.is_lint else code.exit in (1, 2, 3)
-    for text in (code.meaning, code.mend):
+    for text in (code.meaning, code.fix):
         assert text.endswith((".", "!")), text
         assert text.count("`") % 2 == 0
     # What can be pasted stands on one line.
-    for pasted in re.findall("`[^`\n]+`", code.mend):
+    for pasted in re.findall("`[^`\n]+`", code.fix):
         assert pasted in page

@@ -12,7 +12,7 @@ from statex.diagnostics import StatexError, diagnostic
 from statex.diagnostics.codes import Code
 from statex.diagnostics.render import render_concise, render_full, to_json
 
-CODE = Code("SX301", "a title", 1, "A meaning.", "an example", "A mend.")
+CODE = Code("SX301", "a title", 1, "A meaning.", "an example", "A fix.")
 YAML = 'rules:\n- |\n  drop a\n  drop b\n- "keep \\x63 #"\n'
 OUTER = Source("dir/recipe.yaml", YAML)
 BLOCK = Source.inside(OUTER, "drop a\ndrop b\n", [*range(13, 20), *range(22, 29), 28])

@@ -22,7 +22,7 @@ from statex.diagnostics.render import render_concise, render_full, render_json, 
 
 def code(id: str) -> Code:
     """Return a code that is in no table."""
-    return Code(id, "a title", 1, "A meaning.", "an example", "A mend.")
+    return Code(id, "a title", 1, "A meaning.", "an example", "A fix.")
 
 
 NO_MATCH = code("SX301")
@@ -370,7 +370,7 @@ def test_an_error_is_rendered_in_full() -> None:
 def test_colour_only_adds_colour() -> None:
     source = Source("r.sx", "drop a, b")
     found = diagnostic(
-        NO_MATCH, "a headline", find(source, "a"), at="here", also=[(find(source, "b"), "")], help="mend", rows=[("x",)]
+        NO_MATCH, "a headline", find(source, "a"), at="here", also=[(find(source, "b"), "")], help="fix", rows=[("x",)]
     )
     coloured = render_full(found, colour=True)
     assert "\x1b[1;31m" in coloured

@@ -1,4 +1,4 @@
-"""Help that is followed to the letter parses, mends what it is about, and loses no tensor without a word."""
+"""Help that is followed to the letter parses, fixes what it is about, and loses no tensor without a word."""
 
 from __future__ import annotations
 

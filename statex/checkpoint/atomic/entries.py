@@ -1,4 +1,4 @@
-"""What a journal says, as text.
+"""The text of journals.
 
 A journal is two lines of JSON. The first is there before the output is written, and says which temporary name that has;
 the second, before any output of the run gets its name, lists them all. A line that is not whole was never acted upon.

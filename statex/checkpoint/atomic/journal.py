@@ -1,4 +1,4 @@
-"""Journals: files beside outputs that say what their run was about, so that a later one can finish or undo it.
+"""Journals: files beside outputs that describe their run, so that a later one can finish or undo it.
 
 Who works on a journal holds a lock on it, which ends with the process: one without a lock was left by a run that was
 interrupted.

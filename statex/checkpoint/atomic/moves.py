@@ -1,4 +1,4 @@
-"""One output on its way from its temporary name to its own: how far it is, a step forward, a step back."""
+"""One output on its way from its temporary name to its final one: its progress, a step forward, a step back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the journals of outputs are: what a command has to look for before it knows anything else of them."""
+"""The names of journals, which a command must look for before it knows anything else about the outputs."""
 
 from __future__ import annotations
 

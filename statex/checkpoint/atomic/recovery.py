@@ -1,4 +1,4 @@
-"""What interrupted runs have left: finished where all of it is there, else undone."""
+"""Recovers from interrupted runs: finishes a run if all its outputs are there, otherwise undoes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of files and folders: found, given, exchanged and taken away, each in one step where the system can."""
+"""Names of files and folders: found, given, exchanged and removed, each in one step if the system can."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outputs under their temporary names: written, synced, verified, and not there yet."""
+"""Outputs under their temporary names: written, synced and verified, but not yet in place."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What an output is made of: bytes that move or are made, and the plan of where each of them goes."""
+"""The content of outputs: bytes that are moved or computed, and the plan of where each of them goes."""

@@ -1,4 +1,4 @@
-"""What a file shall hold: storages whose bytes are moved or made, and tensors over them."""
+"""The content of a file to be written: storages whose bytes are moved or computed, and tensors over them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What outputs written before hold already: bytes that further outputs of a run read from there, not from inputs."""
+"""Bytes that earlier outputs of a run already hold: later ones read them from there, not from the inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The elements of tensors that only move, one after the other: read in blocks, put in their order in memory.
+"""The elements of tensors that only move, one after the other: read in blocks, put in order in memory.
 
 Memory is bounded whatever the size of a tensor: a block is read whole where it lies together in its sources, and in
 rows where it does not, as in a transpose of a large matrix.

@@ -1,4 +1,4 @@
-"""From tensors as inputs have them to tensors as an output lays them out: which storages there are, and of which bytes.
+"""From tensors as inputs store them to tensors as an output lays them out: its storages, and the bytes of each.
 
 A storage that is used in full is moved in full; of a larger one only what tensors reach is taken. Tensors that overlap
 go on sharing a storage in torch files; safetensors has no sharing.

@@ -1,4 +1,4 @@
-"""Bytes that no input holds as they are needed: packed or turned around there, and made in a file without a name."""
+"""Bytes that no input holds in the needed form: compressed or in another order there, kept in an unnamed file."""
 
 from __future__ import annotations
 

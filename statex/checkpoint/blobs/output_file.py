@@ -1,4 +1,4 @@
-"""An output file written from its start to its end: small writes gathered, neighbours in inputs copied as one."""
+"""An output file written from start to end: small writes are gathered, adjacent ranges of inputs copied at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where bytes stand within pages: those that keep their place can be shared between files instead of copied."""
+"""The offsets of bytes within pages: those that keep theirs can be shared between files instead of copied."""
 
 from __future__ import annotations
 

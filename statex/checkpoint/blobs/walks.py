@@ -1,4 +1,4 @@
-"""Walks over what files hold: what is in a tree, and a tree with some of it changed.
+"""Walks over the contents of files: visiting a tree, and changing parts of it.
 
 Nothing here calls itself: what stands in a foreign object may be nested as deep as it likes, and may hold itself.
 """

@@ -1,4 +1,4 @@
-"""What an output will be, as data: which bytes stand where in which file. All of it follows from sizes alone.
+"""An output as data, before it is written: which bytes go where in which file. It follows from sizes alone.
 
 Who writes an output, prices it, reads it back or shows how far it is goes by this, and so does whoever wants to see it.
 """

@@ -1,4 +1,4 @@
-"""The form of a format: how it is called and recognised, what it can hold, and how it is opened and laid out."""
+"""The interface of a format: its name, how to recognise and open a file, what it can hold, and its layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What formats of named tensors alone cannot hold: it is refused, with rules that leave it out."""
+"""Entries that formats of plain named tensors cannot hold: they are refused, with rules that leave them out."""
 
 from __future__ import annotations
 

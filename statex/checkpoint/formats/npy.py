@@ -1,4 +1,4 @@
-"""Arrays of numpy as its files describe them: the header of `.npy`, and what dtypes are called.
+"""Arrays as numpy's files describe them: the header of `.npy`, and the names of dtypes.
 
 Format: numpy/lib/format.py.
 """

@@ -1,4 +1,4 @@
-"""Tensors of dtypes that are only moved: how many bytes they have, and what is one thing to torch and to safetensors.
+"""Tensors of dtypes that are only moved: their sizes, and the correspondence between torch and safetensors.
 
 safetensors counts numbers where torch counts bytes: `F4` of the shape [2, 6] is torch's `float4_e2m1fn_x2` of [2, 3].
 """

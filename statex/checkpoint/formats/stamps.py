@@ -1,4 +1,4 @@
-"""Versions of layouts (stamps) in formats that have no `_metadata`: as one text beside the tensors.
+"""Versions of layouts (stamps) in formats that have no `_metadata`: kept as one metadata text.
 
 Format: JSON, `{"path of a module": {"scheme": 1, "version": 3, "digests": [...], "params": {...}}}`, sorted by paths.
 A folder of torch.distributed.checkpoint may hold several states: `[[["path", "in", "it"], {as above}]]`.

@@ -1,4 +1,4 @@
-"""JSON as headers and indices have it: a name that comes twice, and numbers that are none, are refused."""
+"""JSON as headers and indices must be: duplicate names and invalid numbers are refused."""
 
 from __future__ import annotations
 

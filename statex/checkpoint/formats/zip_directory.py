@@ -1,4 +1,4 @@
-"""The central directory of zip archives as torch.save writes them: members stored as they are, zip64 where needed.
+"""The central directory of zip archives as torch.save writes them: stored members, zip64 where needed.
 
 Format: PKWARE's APPNOTE (https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT), sections 4.3 and 4.5.3.
 """

@@ -1,4 +1,4 @@
-"""Lays out zip archives of members that are stored as they are, each with its data at a multiple of 64 bytes.
+"""Lays out zip archives of stored members, each with its data at a multiple of 64 bytes.
 
 Format: caffe2/serialize/inline_container.cc and miniz. A member is a local header without sizes, an extra field that
 pads the data to 64 bytes, the data, and a descriptor with CRC and sizes; the directory comes last. What is said of

@@ -1,4 +1,4 @@
-"""Runs an iterator ahead of who uses it, so that computing and writing overlap."""
+"""Runs an iterator ahead of its consumer, so that computing and writing overlap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CRC-32: of bytes, by isal where it is installed (several times as fast as zlib), and of joined bytes.
+"""CRC-32 of bytes (by isal if it is installed, several times as fast as zlib), and of joined bytes.
 
 Method for joined bytes, from the CRCs of the parts alone: Mark Adler's crc32_combine of zlib
 (https://github.com/madler/zlib): appending zero bytes is a linear map over GF(2), whose powers are found by squaring.

@@ -1,4 +1,4 @@
-"""The way to the disk for what is large beside the memory: past the page cache, in blocks that threads write.
+"""The way to the disk for outputs that are large compared with memory: past the page cache, in blocks, by threads.
 
 What the page cache takes has to be written before the output appears, so that a large output waits for the disk either
 way; this way it does not wait for memory too, and leaves in the cache what others have there.

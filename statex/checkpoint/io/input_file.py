@@ -1,4 +1,4 @@
-"""Input files: opened once, read by position, and noticed when they change meanwhile.
+"""Input files: opened once, read by position, and checked for changes during the run.
 
 Nothing is mapped into memory: a mapped file that shrinks would kill the process.
 """

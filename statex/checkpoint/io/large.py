@@ -1,4 +1,4 @@
-"""Which outputs are large beside the memory, and are written past the page cache."""
+"""Decides which outputs are large compared with memory, and are written past the page cache."""
 
 from __future__ import annotations
 

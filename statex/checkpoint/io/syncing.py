@@ -1,4 +1,4 @@
-"""Waits until a file is on the disk, a part at a time where the system can: who waits may know how far that is."""
+"""Waits until a file is on the disk, in parts if the system can, so that progress can be shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starts to write a file's bytes to the disk while more are added, so that little is left to wait for at its end."""
+"""Starts writing a file's bytes to the disk while more are added, so that little remains to wait for at the end."""
 
 from __future__ import annotations
 

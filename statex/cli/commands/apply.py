@@ -28,8 +28,8 @@ def apply(
     """Convert a checkpoint. The output appears whole and verified, or not at all.
 
     Rule files (their names end in .sx) and rules given by -e make one program, in the order of the command line. Each
-    file has parameters of its own; all -e together are one more text, in which names go on. Paths that begin with a
-    dash stand after `--`.
+    file has its own parameters; all -e rules together form one more text, which shares its names. Put paths that begin
+    with a dash after `--`.
 
     \b
     statex apply rules.sx in.pth out.pth --target mypkg.models:MyModel

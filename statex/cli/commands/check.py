@@ -34,8 +34,8 @@ def check(
 ) -> None:
     """Check rules or a recipe, and write nothing.
 
-    Of rules, syntax and names are checked, and names that nothing uses are warnings; where IN is given, also keys and
-    shapes, and the result against a target.
+    For rules, this checks syntax and names (unused names are warnings). If IN is given, it also checks keys and shapes,
+    and the result against a target.
 
     \b
     statex check rules.sx

@@ -31,7 +31,7 @@ def diff(
     second: Annotated[Path, typer.Argument(metavar="B", help="The one to compare it with.")],
     rules: Annotated[
         list[Path] | None,
-        typer.Option("--rules", metavar="FILE", help="Compare what these rules make of A; repeatable."),
+        typer.Option("--rules", metavar="FILE", help="Compare the result of applying these rules to A; repeatable."),
     ] = None,
     *,
     definitions: options.Definitions = None,
@@ -40,14 +40,14 @@ def diff(
     root: options.Root = None,
     root_of_b: Annotated[str | None, typer.Option("--root-b", metavar="PATH", help="The same for B.")] = None,
     tolerance: options.Tolerance,
-    no_values: Annotated[bool, typer.Option("--no-values", help="Compare keys, shapes and dtypes alone.")] = False,
+    no_values: Annotated[bool, typer.Option("--no-values", help="Compare only keys, shapes and dtypes.")] = False,
     every: options.Every = False,
     events: options.ProgressEvents = None,
     saying: options.Saying,
 ) -> None:
     """Compare the keys, types and values of two checkpoints.
 
-    The exit code is 1 if they differ, be it in one bit. The largest differences of values come first.
+    The exit code is 1 if they differ in even one bit. The largest differences of values come first.
 
     \b
     statex diff a.pth b.safetensors

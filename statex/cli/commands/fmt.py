@@ -41,8 +41,8 @@ def fmt(
 ) -> None:
     """Format rule files.
 
-    Spacing, line breaks and the alignment of tables become uniform. Comments and blank lines stay, and so does the
-    program: the result is parsed again and compared. A file with syntax errors is left as it is.
+    This makes spacing, line breaks and the alignment of tables uniform. Comments and blank lines are kept, and the
+    program stays the same: the result is parsed again and compared. A file with syntax errors is left as it is.
 
     \b
     statex fmt rules.sx

@@ -31,7 +31,7 @@ def migrate(
     chain: options.ChainFolder = None,
     to: Annotated[
         str | None,
-        typer.Option("--to", metavar="N", help="The layout that OUT gets, 0 to that of the last step; else the last."),
+        typer.Option("--to", metavar="N", help="The layout of OUT, 0 to that of the last step; by default the last."),
     ] = None,
     start: Annotated[
         str | None, typer.Option("--from", metavar="N", help="The layout of IN, if no version is noted in it.")
@@ -41,12 +41,12 @@ def migrate(
         typer.Option(
             "--at",
             metavar="PATH",
-            help="The dotted path in the state of the module that the chain is for ('' the whole state); by default "
+            help="The dotted path, in the state, of the module that the chain is for ('' for the whole); by default "
             "where its version is noted.",
         ),
     ] = None,
     status: Annotated[
-        bool, typer.Option("--status", help="Say which layout IN has and which steps are pending; write nothing.")
+        bool, typer.Option("--status", help="Show which layout IN has and which steps are pending; write nothing.")
     ] = False,
     definitions: options.Definitions = None,
     params: options.ParamFiles = None,
@@ -56,18 +56,20 @@ def migrate(
     events: options.ProgressEvents = None,
     saying: options.Saying,
 ) -> None:
-    """Carry a checkpoint along a chain of migrations.
+    """Take a checkpoint through a chain of migrations.
 
-    It goes from the layout that it has to the last one, or to that of --to. A chain is a folder of rule files,
-    0001_….sx, 0002_….sx and so on. Step n makes layout n of layout n - 1; files such as 0002_….down.sx undo a step.
-    OUT appears whole and verified, or not at all, and carries its version.
+    It goes from its present layout to the last one, or to that of --to. A chain is a folder of rule files, 0001_….sx,
+    0002_….sx and so on. Step n turns layout n - 1 into layout n; files such as 0002_….down.sx undo a step. OUT appears
+    whole and verified, or not at all, and carries its version.
 
-    The layout of IN is the one noted in it, else that of --from, else the one that its keys and shapes tell: where they
-    do not, that is an error that says why. A target is what OUT has to fit; it helps to tell the layout as well.
+    The layout of IN is the one noted in it, otherwise that of --from, otherwise the one recognised by its keys and
+    shapes; if they do not decide it, an error says why. A target is what OUT must fit; it also helps to recognise the
+    layout.
 
     With --status the exit code is 0 if IN has the last layout, and 1 if steps are pending or the layout is not known.
 
-    `statex migrate new` begins the next step (`statex migrate new --help`). A checkpoint called new is written ./new.
+    `statex migrate new` starts the next step (see `statex migrate new --help`). To name a checkpoint called new, write
+    ./new.
 
     \b
     statex migrate old.pth new.pth

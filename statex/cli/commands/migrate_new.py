@@ -36,11 +36,11 @@ def migrate_new(
     root: options.Root = None,
     saying: options.Saying,
 ) -> None:
-    """Begin the next step of a chain of migrations.
+    """Start the next step of a chain of migrations.
 
-    This makes a rule file with the next number, named after its title, in which nothing but comments stands. The folder
-    of the chain is made if it is missing, and no file is ever replaced. Where two checkpoints are named, the comments
-    say which keys they do not have in common, and which have other types; no values are read.
+    This creates a rule file with the next number, named after its title, that contains only comments. The folder of the
+    chain is created if it is missing, and no file is ever replaced. If two checkpoints are named, the comments list the
+    keys that only one of them has, and those whose types differ; no values are read.
 
     \b
     statex migrate new "fuse qkv"

@@ -16,7 +16,7 @@ from statex.dsl.ops.base import Operation
 
 
 def ops(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One operation, in full.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="An operation to explain in full.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """List the operations of the language, or explain one.

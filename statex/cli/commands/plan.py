@@ -29,19 +29,19 @@ def plan(
     aim: options.Aim,
     format: options.Format = None,
     keys: Annotated[
-        bool, typer.Option("--keys", help="List keys, and what becomes of every tensor; numbered ones are one line.")
+        bool, typer.Option("--keys", help="List keys, and the fate of every tensor; numbered keys are one line.")
     ] = False,
-    every: Annotated[bool, typer.Option("--all", help="The same, every key in a line of its own.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="The same, with each key on a line of its own.")] = False,
     layout: Annotated[
-        bool, typer.Option("--layout", help="Say which bytes would stand where in the files that are written.")
+        bool, typer.Option("--layout", help="Show which bytes would go where in the output files.")
     ] = False,
     running: options.Running,
     saying: options.Saying,
 ) -> None:
-    """Say what rules or a recipe would do, and read no tensor.
+    """Show what rules or a recipe would do. No tensor is read.
 
-    Of a recipe, all files that it reads and writes are listed as well. The layout is that of its outputs; of rules, it
-    is that of one file, named after IN.
+    For a recipe, this also lists all files that it reads and writes. --layout shows its outputs; for rules, it shows a
+    single file named after IN.
 
     \b
     statex plan rules.sx in.safetensors

@@ -35,7 +35,7 @@ def run(
     events: options.ProgressEvents = None,
     saying: options.Saying,
 ) -> None:
-    """Carry out a recipe. All of its outputs and its report appear together, whole and verified, or none does.
+    """Carry out a recipe. All its outputs and its report appear together, whole and verified, or not at all.
 
     \b
     statex run recipe.yaml

@@ -36,21 +36,21 @@ def show(
         list[str] | None,
         typer.Argument(
             metavar="[PATTERN…]",
-            help="Show only the keys that these match.",
+            help="Show only the keys that these patterns match.",
             autocompletion=completion.in_pattern,
         ),
     ] = None,
     *,
     every: options.Every = False,
-    depth: Annotated[
-        str | None, typer.Option("--depth", metavar="N", help="Sum up what is below N segments of a key.")
-    ] = None,
+    depth: Annotated[str | None, typer.Option("--depth", metavar="N", help="Sum up the keys below N segments.")] = None,
     sort: Annotated[
-        str, typer.Option("--sort", metavar="|".join(SORTS), help="The order of rows; by default that of the file.")
+        str, typer.Option("--sort", metavar="|".join(SORTS), help="The order of the rows; by default that of the file.")
     ] = SORTS[0],
     stats: Annotated[
         bool,
-        typer.Option("--stats", help="Read all values: their min, max, mean, std, and how many are NaN and infinite."),
+        typer.Option(
+            "--stats", help="Read all values: show min, max, mean, std, and the number of NaNs and infinities."
+        ),
     ] = False,
     target: Annotated[
         str | None,
@@ -65,8 +65,8 @@ def show(
 ) -> None:
     """Show the keys, dtypes, shapes and sizes of a checkpoint.
 
-    Keys that differ in numbers alone are one line, with the size of all of them. Where a file holds several states, all
-    are shown, each with its root. What stands around them is shown as well, and which keys share a tensor.
+    Keys that differ only in numbers are one line, with their total size. If a file holds several states, all are shown,
+    each with its root. The values around them are shown as well, and keys that share a tensor.
 
     \b
     statex show model.safetensors

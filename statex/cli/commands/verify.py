@@ -28,7 +28,7 @@ def verify(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="The checkpoint.")],
     *,
     aim: options.Aim,
-    values: Annotated[bool, typer.Option("--values", help="Compare the values with those of --like, too.")] = False,
+    values: Annotated[bool, typer.Option("--values", help="Also compare the values with those of --like.")] = False,
     tolerance: options.Tolerance,
     root: options.Root = None,
     events: options.ProgressEvents = None,
@@ -36,8 +36,8 @@ def verify(
 ) -> None:
     """Compare a checkpoint with a model or another checkpoint.
 
-    Keys, shapes and dtypes are compared, and a model's own load_state_dict has to take the state. With --values, every
-    number has to be that of the other checkpoint, to the bit or within --rtol and --atol.
+    Keys, shapes and dtypes are compared, and a model's own load_state_dict must accept the state. With --values, every
+    number must equal that of the other checkpoint, to the bit or within --rtol and --atol.
 
     \b
     statex verify out.pth --target mypkg.models:MyModel

@@ -15,7 +15,7 @@ class Code:
     """A kind of diagnostic: what it is called, how the process ends with it, and its page.
 
     `exit` is the exit code: 1 rules and checkpoint or target do not fit, 2 wrong usage, 3 a file that cannot be read,
-    is not safe or cannot be written; 0 for lints. `example` is the smallest text that shows it; `mend` says what to do.
+    is not safe or cannot be written; 0 for lints. `example` is the smallest text that shows it; `fix` says what to do.
     """
 
     id: str
@@ -23,7 +23,7 @@ class Code:
     exit: int
     meaning: str
     example: str
-    mend: str
+    fix: str
 
     @property
     def is_lint(self) -> bool:
@@ -34,11 +34,11 @@ class Code:
 _codes: dict[str, Code] = {}
 
 
-def declare(id: str, title: str, *, exit: int = 1, meaning: str, example: str, mend: str) -> Code:
+def declare(id: str, title: str, *, exit: int = 1, meaning: str, example: str, fix: str) -> Code:
     """Enter a code into the table; declaring one twice is a mistake in statex itself."""
     if id in _codes:
         raise ValueError(f"{id} is declared twice")
-    code = Code(id, title, exit, meaning, example, mend)
+    code = Code(id, title, exit, meaning, example, fix)
     _codes[id] = code
     return code
 

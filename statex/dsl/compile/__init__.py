@@ -1,1 +1,1 @@
-"""A program run over headers: the state that its statements change, and what they ask of it."""
+"""Runs a program over headers: the state that its statements change, and the questions they ask of it."""

@@ -1,4 +1,4 @@
-"""What stands around the state while a program goes on: each statement sees what those before it have left."""
+"""The values around the state during a program: each statement sees the results of those before it."""
 
 from __future__ import annotations
 

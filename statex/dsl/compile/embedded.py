@@ -1,4 +1,4 @@
-"""Part of a state, by the path of its module: its header alone, and its result back among the rest."""
+"""Part of a state, by the path of its module: its header alone, and its result put back among the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values that are given from outside: that each is for something, and the scope that knows them undeclared."""
+"""Values given from outside: checks that each is used, and the scope in which they are known undeclared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Further inputs as statements ask them: the keys of a checkpoint beside the one at work, or of a family of them."""
+"""Further inputs as statements query them: the keys of another checkpoint, or of a family of them."""
 
 from __future__ import annotations
 

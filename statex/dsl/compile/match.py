@@ -1,4 +1,4 @@
-"""What a statement asks of the keys, and what it gets: the clauses of its patterns, and a match for each key."""
+"""Queries of statements over keys: the clauses of their patterns, and a match for each key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the keys of a result stand in nested dicts and lists: followed statement by statement, as keys change."""
+"""The places of a result's keys in nested dicts and lists: followed statement by statement as keys change."""
 
 from __future__ import annotations
 

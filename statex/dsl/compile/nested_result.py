@@ -1,4 +1,4 @@
-"""How the result of a program is nested, from the paths that its keys have come to, and what keeps it from being so."""
+"""The nesting of a program's result, from the final paths of its keys, and the conflicts that prevent it."""
 
 from __future__ import annotations
 

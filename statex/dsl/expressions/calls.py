@@ -1,4 +1,4 @@
-"""A call of an operation: the current value is put where a tensor is lacking, types are checked, a value results."""
+"""A call of an operation: fills in the current value for a missing tensor, checks types, and gives a value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from statex.core.source import Span
 from statex.diagnostics import fail
 from statex.diagnostics.codes import names as codes
 from statex.diagnostics.codes import types as type_codes
-from statex.dsl.expressions.operand_help import Operand, mend
+from statex.dsl.expressions.operand_help import Operand, fix
 from statex.dsl.ops import OPERATIONS, bind
 from statex.dsl.ops.base import REQUIRED, ArgKind, IndexItem, Operation, OperationError
 from statex.dsl.plan.graph import Graph
@@ -189,7 +189,7 @@ def _report(operation: type[Operation], site: CallSite, error: OperationError) -
     given = [*site.positional, *site.named.values()]
     operands = [Operand(value, span, operation.name if span == site.name_span else "") for value, span in given]
     argument = _argument_span(operation, site, error.argument)
-    place, helps = mend(error, argument, operands, lambda changed: _has_type(operation, site, changed), site.own)
+    place, helps = fix(error, argument, operands, lambda changed: _has_type(operation, site, changed), site.own)
     values = dict.fromkeys(f"{_label(span, site)} = {describe(value)}" for value, span in given if has_tensor(value))
     shown = [*values][:_SHOWN] + ([f"and {len(values) - _SHOWN} more"] if len(values) > _SHOWN else [])
     fail(error.code, error.headline, place, values=["   ".join(shown)] if shown else (), help=helps)

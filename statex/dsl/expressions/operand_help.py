@@ -1,4 +1,4 @@
-"""What to write around an operand where a call has no type: a cast, a transpose, or both at once."""
+"""Help for an operand when a call has no type: a cast, a transpose, or both at once."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ Fits = Callable[[Mapping[int, TensorValue]], bool]
 """Says whether a call has a type where some of its operands are these tensors instead."""
 
 
-def mend(
+def fix(
     error: OperationError, place: Span, operands: Sequence[Operand], fits: Fits, own: DType | None
 ) -> tuple[Span, Sequence[str]]:
     """Return the operand to change and what to write instead; what the error itself has, where that is not known.

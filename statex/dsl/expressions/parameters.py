@@ -46,12 +46,12 @@ def known_type(node: tree.Name) -> str:
         return node.name
     near = {"integer": "int", "string": "str", "text": "str", "boolean": "bool", "number": "float", "double": "float",
             "object": "dict", "mapping": "dict"}  # fmt: skip
-    mended = near.get(node.name) or next(iter(did_you_mean(node.name, TYPES)), None)
+    near_type = near.get(node.name) or next(iter(did_you_mean(node.name, TYPES)), None)
     fail(
         codes.UNKNOWN_TYPE,
         f"there is no parameter type `{node.name}`",
         node.span,
-        help=f"did you mean `{mended}`?" if mended else f"the types are {', '.join(TYPES)}",
+        help=f"did you mean `{near_type}`?" if near_type else f"the types are {', '.join(TYPES)}",
     )
 
 

@@ -1,4 +1,4 @@
-"""What conditions ask of keys: how many a pattern matches, and whether one matches a text.
+"""Questions of conditions about keys: how many a pattern matches, and whether it matches a text.
 
 A pattern in a condition means what it means for the match at hand: its captures stand for what they have matched, and
 `{key}` is the current key as it is, whatever its characters.

@@ -1,4 +1,4 @@
-"""What captures are declared to match, and what they have matched."""
+"""The declared types of captures, and the values they have matched."""
 
 from __future__ import annotations
 

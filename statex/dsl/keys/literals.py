@@ -1,4 +1,4 @@
-"""Literal text on the right of `->` that looks like a template: what would be filled in, were it written as one."""
+"""Literal text on the right of `->` that looks like a template: the parts that would be filled in if it were one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a key can be read by the elements of a pattern."""
+"""The ways in which the elements of a pattern can read a key."""
 
 from __future__ import annotations
 

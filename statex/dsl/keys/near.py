@@ -1,4 +1,4 @@
-"""What pattern was probably meant by one that matches no key."""
+"""Finds the pattern that was probably meant by one that matches no key."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def near_pattern(index: KeyIndex, pattern: Pattern, *, named: bool = False) -> N
         names = index.following(elements[:place], _NAMES)
         if not names:
             break
-        for mended in _mended(index, elements, place, names, named):
-            if _meets(index, mended):
-                return _near(mended, pattern)
+        for candidate in _candidates(index, elements, place, names, named):
+            if _meets(index, candidate):
+                return _near(candidate, pattern)
     for deeper in _with_segment_before(index, elements):
         if _meets(index, deeper):
             return _near(deeper, pattern)
@@ -70,7 +70,7 @@ def _meets(index: KeyIndex, elements: tuple[Element, ...]) -> bool:
     return any(index.reached(elements))
 
 
-def _mended(
+def _candidates(
     index: KeyIndex, elements: tuple[Element, ...], place: int, names: list[str], named: bool
 ) -> Iterator[tuple[Element, ...]]:
     here, before, after = elements[place], elements[:place], elements[place + 1 :]

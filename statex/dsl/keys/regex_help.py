@@ -1,4 +1,4 @@
-"""Regular expressions that match no whole key and are found inside of some: what to say of them."""
+"""Help for regular expressions that match no whole key but are found inside some."""
 
 from __future__ import annotations
 

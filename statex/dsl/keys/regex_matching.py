@@ -1,4 +1,4 @@
-"""Patterns that can read a key in one way at most: a regular expression reads it, many times faster.
+"""Patterns that can read a key in at most one way: a regular expression reads it, many times faster.
 
 These are the patterns with at most one `**` and with at most one wildcard in each segment, which are nearly all.
 """

@@ -1,4 +1,4 @@
-"""The closed set of operations: one class declares each; `OPERATIONS` finds it by its name."""
+"""The closed set of operations: each is declared by one class, and `OPERATIONS` finds it by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arithmetic, comparison, pointwise mathematics, matrix products; dtypes never change but for comparisons."""
+"""Arithmetic, comparison, pointwise mathematics, matrix products; dtypes never change, except in comparisons."""
 
 from __future__ import annotations
 
@@ -287,7 +287,7 @@ POINTWISE: tuple[type[Operation], ...] = (
 
 
 class Clamp(Operation):
-    """Bring elements below `min` up to it, and those above `max` down to it."""
+    """Limit elements to the range from `min` to `max`."""
 
     name = "clamp"
     category = "pointwise"
@@ -373,7 +373,7 @@ class Cast(Operation):
     """Change the dtype: the only operation that does.
 
     Real to complex is exact; complex to real would lose the imaginary part and is an error. Quantized blocks of GGUF
-    (q4_0, q8_0, q4_k, q6_k) become floats: what they stand for is computed in f32 as llama.cpp does, and rounded once.
+    (q4_0, q8_0, q4_k, q6_k) become floats: their values are computed in f32 as in llama.cpp, and rounded once.
     """
 
     name = "cast"

@@ -43,7 +43,7 @@ REQUIRED: Final = _Required.REQUIRED
 
 @record
 class Parameter:
-    """A parameter of an operation; one with `default` may be left out. `doc` is a phrase for `statex ops`."""
+    """A parameter of an operation; one with a `default` may be left out. `doc` is a phrase for `statex ops`."""
 
     name: str
     kind: ArgKind
@@ -81,7 +81,7 @@ IndexItem: TypeAlias = int | tuple[int, ...] | Index | EllipsisType | None
 
 @record
 class Inverse:
-    """The call that takes a result back to the operand: the operation's name and its arguments but for the tensor."""
+    """The call that turns a result back into the operand: the operation's name and its arguments except the tensor."""
 
     operation: str
     arguments: Mapping[str, Any]
@@ -110,8 +110,8 @@ class Operation:
     `infer` is the type rule: called with every parameter by name, a `TensorType` (or a tuple of them for `TENSORS`)
     where execution has tensors; it raises `OperationError`. `run` gets the torch module, then the same names with
     tensors; it raises `OperationError` for numbers in them that the operation cannot take.
-    `invert`, where there is one, gets the names too (types for tensors) and returns how to undo the call to the bit,
-    or `None` where these arguments cannot be undone.
+    `invert`, if there is one, gets the names too (types for tensors) and returns how to undo the call to the bit,
+    or `None` if these arguments cannot be undone.
     """
 
     name: ClassVar[str]
@@ -159,7 +159,7 @@ class Operation:
 
     @classmethod
     def in_parts(cls, arguments: Mapping[str, Any]) -> bool:
-        """Say whether a call of these arguments can be computed part by part."""
+        """Say whether a call with these arguments can be computed part by part."""
         return cls.exact
 
     @classmethod

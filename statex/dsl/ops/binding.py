@@ -1,4 +1,4 @@
-"""Arguments to parameters: each is checked, and given the form `infer` and `run` expect."""
+"""Binds arguments to parameters: each is checked, and converted to the form that `infer` and `run` expect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operations between one tensor and several: pieces for `split`, and what puts them together."""
+"""Operations between one tensor and several: those that cut tensors into pieces, and those that join them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CATEGORY = "joining"
 
 
 class Chunk(Operation):
-    """Cut a tensor into `chunks` pieces of equal size along a dim; it has to divide evenly."""
+    """Cut a tensor into `chunks` pieces of equal size along a dim, which must divide evenly."""
 
     name = "chunk"
     category = _PIECES
@@ -91,7 +91,7 @@ class Sections(Operation):
 
 
 class Unstack(Operation):
-    """Take a tensor apart along a dim, which goes away: torch.unbind."""
+    """Take a tensor apart along a dim, which is removed, as torch.unbind does."""
 
     name = "unstack"
     category = _PIECES
@@ -127,7 +127,7 @@ def _cut(x: Tiling, sizes: Sequence[int], dim: int) -> tuple[Tiling | None, ...]
 
 
 class Cat(Operation):
-    """Put tensors behind one another along a dim; their other dims have to agree."""
+    """Concatenate tensors along a dim; their other dims must agree."""
 
     name = "cat"
     category = _CATEGORY
@@ -167,7 +167,7 @@ class Cat(Operation):
 
 
 class Stack(Operation):
-    """Put tensors of one shape behind one another along a new dim."""
+    """Stack tensors of the same shape along a new dim."""
 
     name = "stack"
     category = _CATEGORY
@@ -201,7 +201,7 @@ class Stack(Operation):
 
 
 class Average(Operation):
-    """Take the elementwise mean of several tensors: what `mean` does when given more than one."""
+    """Take the elementwise mean of several tensors, as `mean` does when given more than one."""
 
     name = "average"
     category = _CATEGORY

@@ -1,4 +1,4 @@
-"""Operations that make tensors of nothing but sizes, or of another tensor's type."""
+"""Operations that make tensors from sizes alone, or with another tensor's type."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from statex.dsl.ops.typing import FLOAT8, fillable, sized
 
 _SIZE = Parameter("size", ArgKind.INTS, doc="the shape")
 _DTYPE = Parameter("dtype", ArgKind.DTYPE, FLOAT32, doc="the dtype, f32 unless given", keyword_only=True)
-_SAME = Parameter("dtype", ArgKind.DTYPE, None, doc="another dtype than the tensor's", keyword_only=True)
+_SAME = Parameter("dtype", ArgKind.DTYPE, None, doc="a different dtype than the tensor's", keyword_only=True)
 _X = Parameter("x", ArgKind.TENSOR)
 _FILL = Parameter("fill_value", ArgKind.NUMBER)
 _CATEGORY = "constructors"
@@ -72,7 +72,7 @@ class Ones(Operation):
 
 
 class Full(Operation):
-    """Make a tensor of one number, f32 unless told otherwise (torch would take the number's own type)."""
+    """Make a tensor filled with one number, f32 unless told otherwise (torch would take the number's own type)."""
 
     name = "full"
     category = _CATEGORY
@@ -97,7 +97,7 @@ class Full(Operation):
 
 
 class ZerosLike(Operation):
-    """Make zeros of a tensor's shape, dtype and device."""
+    """Make zeros with a tensor's shape, dtype and device."""
 
     name = "zeros_like"
     category = _CATEGORY
@@ -125,7 +125,7 @@ class ZerosLike(Operation):
 
 
 class OnesLike(Operation):
-    """Make ones of a tensor's shape, dtype and device."""
+    """Make ones with a tensor's shape, dtype and device."""
 
     name = "ones_like"
     category = _CATEGORY
@@ -151,7 +151,7 @@ class OnesLike(Operation):
 
 
 class FullLike(Operation):
-    """Make a tensor of one number with another tensor's shape, dtype and device."""
+    """Make a tensor filled with one number, with another tensor's shape, dtype and device."""
 
     name = "full_like"
     category = _CATEGORY
@@ -178,9 +178,9 @@ class FullLike(Operation):
 
 
 class Arange(Operation):
-    """Make 0, 1, 2, … or the numbers from `start` up to and without `end`, f32 unless told otherwise.
+    """Make 0, 1, 2, … or the numbers from `start` up to but not including `end`, f32 unless told otherwise.
 
-    With one number it is `end`, as in torch. Position ids are ints: `arange(512, dtype=int64)`.
+    A single number is `end`, as in torch. Position ids are ints: `arange(512, dtype=int64)`.
     """
 
     name = "arange"
@@ -189,7 +189,7 @@ class Arange(Operation):
     aliasing = Aliasing.COPY
     scratch = no_scratch
     parameters = (
-        Parameter("start", ArgKind.NUMBER, doc="the first number, or the end if it is given alone"),
+        Parameter("start", ArgKind.NUMBER, doc="the first number, or the end if it is the only one given"),
         Parameter("end", ArgKind.NUMBER, None),
         Parameter("step", ArgKind.NUMBER, 1),
         _DTYPE,

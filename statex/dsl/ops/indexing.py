@@ -16,7 +16,7 @@ _CATEGORY = "indexing"
 
 
 class GetItem(Operation):
-    """Take a part by ints, slices, lists of ints, `none` and `...`: what `x[…]` does."""
+    """Take a part of a tensor by ints, slices, lists of ints, `none` and `...`, as `x[…]` does."""
 
     name = "getitem"
     category = _CATEGORY
@@ -118,7 +118,7 @@ def _as_torch(torch: Any, item: Any, x: Any) -> Any:
 
 
 class IndexSelect(Operation):
-    """Take the rows (or what is along `dim`) of these numbers, in this order."""
+    """Take the rows (or slices along `dim`) with these numbers, in this order."""
 
     name = "index_select"
     category = _CATEGORY
@@ -152,7 +152,7 @@ class IndexSelect(Operation):
 
 
 class Narrow(Operation):
-    """Take `length` elements along a dim, from `start` on."""
+    """Take `length` elements along a dim, starting at `start`."""
 
     name = "narrow"
     category = _CATEGORY

@@ -16,9 +16,10 @@ _CATEGORY = "layout"
 
 
 class Transpose(Operation):
-    """Swap two dims; without dims the two of a matrix.
+    """Swap two dims; by default the two of a matrix.
 
-    For tensors of other than two dimensions the dims have to be named, as which two are meant cannot be told.
+    For tensors that do not have exactly two dimensions the dims must be named, because it is not clear which two are
+    meant.
     """
 
     name = "transpose"
@@ -96,7 +97,7 @@ class Permute(Operation):
 
 
 class Reshape(Operation):
-    """Give a tensor another shape of as many elements; one length may be -1 and follows from the others."""
+    """Give a tensor another shape with as many elements; one length may be -1 and follows from the others."""
 
     name = "reshape"
     category = _CATEGORY
@@ -207,7 +208,7 @@ class Unflatten(Operation):
 
 
 class Squeeze(Operation):
-    """Take away a dim of length 1, or all of them; a named dim of another length is an error."""
+    """Remove a dim of length 1, or all of them; a named dim of another length is an error."""
 
     name = "squeeze"
     category = _CATEGORY
@@ -242,7 +243,7 @@ class Squeeze(Operation):
 
 
 class Unsqueeze(Operation):
-    """Put in a dim of length 1."""
+    """Insert a dim of length 1."""
 
     name = "unsqueeze"
     category = _CATEGORY
@@ -271,7 +272,7 @@ class Unsqueeze(Operation):
 
 
 class Expand(Operation):
-    """Repeat along dims of length 1; -1 keeps a length, further dims come in front."""
+    """Repeat along dims of length 1; -1 keeps a length, and additional dims come first."""
 
     name = "expand"
     category = _CATEGORY
@@ -339,7 +340,7 @@ class Flip(Operation):
 
 
 class Roll(Operation):
-    """Move elements along dims; what leaves at one end comes in at the other."""
+    """Shift elements along dims; those that leave at one end come in at the other."""
 
     name = "roll"
     category = _CATEGORY

@@ -21,7 +21,7 @@ QUERIES: tuple[Question, ...] = (
         "let vocab = size(embed.weight, 0)",
     ),
     Question(
-        "shape", "shape(x)", "The shape, a list of ints; `shape` alone is that of `it`.",
+        "shape", "shape(x)", "The shape as a list of ints; `shape` alone is that of `it`.",
         "drop ** where shape == [1]",
     ),
     Question(
@@ -43,25 +43,25 @@ QUERIES: tuple[Question, ...] = (
         "if exists(lm_head.weight) { drop lm_head.weight }",
     ),
     Question(
-        "count", "count(PATTERN)", "How many keys a pattern matches.",
+        "count", "count(PATTERN)", "The number of keys that a pattern matches.",
         "let layers = count(layers.{i:int}.norm.weight)",
     ),
     Question(
         "value", "value('path', default)",
-        "A plain value of a nested checkpoint, by its dotted path, or by the list of keys that leads to it.",
+        "A plain value of a nested checkpoint, by its dotted path, or by the list of keys that lead to it.",
         "let heads = value('args.num_heads')",
     ),
     Question(
-        "metadata", "metadata('name', default)", "A text that the format keeps beside the tensors, by its name.",
+        "metadata", "metadata('name', default)", "A text of the file's metadata, by its name.",
         "let base = metadata('ss_base_model_version', default='unknown')",
     ),
     Question(
-        "lookup", "lookup(d, 'key', default=…)", "What a dict has for a key.",
+        "lookup", "lookup(d, 'key', default=…)", "The value of a dict for a key.",
         "let theta = lookup(rope_parameters, 'rope_theta', default=10000.0)",
     ),
     Question(
         "lookup_regex", "lookup_regex(d, text, default=…)",
-        "What a dict has for the first of its keys that, as a regular expression, matches whole last segments of a "
+        "The value of a dict for the first of its keys that, as a regular expression, matches whole last segments of a "
         "text, as peft reads `rank_pattern`.",
         "set {m}.weight = it * lookup_regex(alpha_pattern, m, default=alpha) for {m:**}.weight",
     ),

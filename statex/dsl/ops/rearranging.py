@@ -19,10 +19,10 @@ Groups = tuple[tuple[str, ...], ...]
 
 
 class Rearrange(Operation):
-    """Reorder, split and join dims as einops does: `'(h d) c -> h d c'`, with the lengths that do not follow.
+    """Reorder, split and join dims as einops does: `'(h d) c -> h d c'`, with the lengths that the shape leaves open.
 
-    Every axis of the left side has to be on the right side once, and no other; `1` and `()` are axes of length 1,
-    `...` stands for dims that are not named.
+    Every axis of the left side must appear exactly once on the right side, and no other may; `1` and `()` are axes of
+    length 1, and `...` stands for the dims that are not named.
     """
 
     name = "rearrange"

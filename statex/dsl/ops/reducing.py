@@ -1,4 +1,4 @@
-"""Reductions, and operations whose last bit matters so that torch's own function is called."""
+"""Reductions, and operations that call torch's own function so that every bit agrees."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from statex.dsl.ops.base import Aliasing, ArgKind, Operation, OperationError, Pa
 from statex.dsl.ops.typing import computable, dims_of, not_empty_dim, one_dtype, piece_size, pieces
 
 _X = Parameter("x", ArgKind.TENSOR)
-_DIM = Parameter("dim", ArgKind.INTS, None, doc="the dims that go away, all unless given")
+_DIM = Parameter("dim", ArgKind.INTS, None, doc="the dims to reduce, all unless given")
 _KEEP = Parameter("keepdim", ArgKind.BOOL, False, doc="keep the dims with length 1")
 _CATEGORY = "reductions"
 
@@ -99,12 +99,12 @@ def _extreme(x: TensorType, what: str, dim: tuple[int, ...] | None, keepdim: boo
     result = _reduced(x, x.dtype, dim, keepdim)
     gone = range(x.ndim) if not dim else dims_of(x, dim)
     if any(x.shape[at] == 0 for at in gone if x.ndim):
-        raise OperationError(codes.SHAPE, f"there is no {what} of no elements: {x}", "x")
+        raise OperationError(codes.SHAPE, f"an empty tensor has no {what}: {x}", "x")
     return result
 
 
 class Min(Operation):
-    """Take the smallest elements: the values alone, as torch.amin."""
+    """Take the smallest elements: only the values, as torch.amin does."""
 
     name = "min"
     category = _CATEGORY
@@ -124,7 +124,7 @@ class Min(Operation):
 
 
 class Max(Operation):
-    """Take the largest elements: the values alone, as torch.amax."""
+    """Take the largest elements: only the values, as torch.amax does."""
 
     name = "max"
     category = _CATEGORY
@@ -144,7 +144,7 @@ class Max(Operation):
 
 
 class Norm(Operation):
-    """Take the p-norm over dims, as torch.linalg.vector_norm; `p` is 2 unless given."""
+    """Take the p-norm over dims, as torch.linalg.vector_norm does; `p` is 2 unless given."""
 
     name = "norm"
     category = _CATEGORY
@@ -167,9 +167,9 @@ class Norm(Operation):
 
 
 class WeightNorm(Operation):
-    """Put the two tensors of a weight norm together by torch's own function, to the last bit: `v * (g / norm(v))`.
+    """Combine the two tensors of a weight norm with torch's own function, to the last bit: `v * (g / norm(v))`.
 
-    `v` is the direction and `g` the length, of size 1 in every dim but `dim`.
+    `v` is the direction and `g` the length, of size 1 in every dim except `dim`.
     """
 
     name = "weight_norm"

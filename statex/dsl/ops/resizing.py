@@ -22,10 +22,11 @@ _CHANNELS_STAY = ("linear", "bicubic", "area")
 
 
 class Pad(Operation):
-    """Put elements before and after along the last dims, as torch.nn.functional.pad does.
+    """Add elements at the start and end of the last dims, as torch.nn.functional.pad does.
 
-    `pad` is before and after of the last dim, then of the dim before it, and so on; a negative number cuts off. Modes
-    other than `constant` repeat what is there and need one of the shapes torch has them for.
+    `pad` lists the numbers for the start and end of the last dim, then of the dim before it, and so on; a negative
+    number removes elements. Modes other than `constant` repeat existing elements, and only take the shapes that torch
+    supports for them.
     """
 
     name = "pad"
@@ -107,7 +108,7 @@ def _check_mode(x: TensorType, pad: tuple[int, ...], mode: str) -> None:
 
 
 class Resize(Operation):
-    """Give every dim a length: what is too long is cut at its end, what is too short is filled up at its end.
+    """Give every dim a length: longer dims are cut at the end, shorter ones are filled at the end.
 
     `-1` keeps a length. New elements are `value`.
     """
@@ -148,7 +149,7 @@ class Resize(Operation):
 class Interpolate(Operation):
     """Resample the last dims as torch.nn.functional.interpolate does.
 
-    The tensor is (batch, channel, …); `size` or `scale_factor` is for the dims after these two.
+    The tensor is (batch, channel, …); `size` or `scale_factor` applies to the dims after these two.
     """
 
     name = "interpolate"

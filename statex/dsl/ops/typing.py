@@ -1,4 +1,4 @@
-"""What operations have in common: dims, broadcasting, dtypes, moving elements as bits."""
+"""Helpers that operations share: dims, broadcasting, dtypes, moving elements as bits."""
 
 from __future__ import annotations
 
@@ -117,9 +117,9 @@ def fillable(dtype: DType, value: float, argument: str = "dtype") -> None:
         bits = dtype.itemsize * 8
         low, high = (0, 2**bits - 1) if dtype.name.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
         if not isfinite(value) or value != int(value) or not low <= value <= high:
-            raise OperationError(codes.VALUE, f"{value} is no {dtype}", argument)
+            raise OperationError(codes.VALUE, f"{dtype} cannot hold {value}", argument)
     if dtype.kind is Kind.FLOAT and not _holds(dtype, value):
-        raise OperationError(codes.VALUE, f"{value} is no {dtype}", argument)
+        raise OperationError(codes.VALUE, f"{dtype} cannot hold {value}", argument)
 
 
 _FINITE = {

@@ -1,1 +1,1 @@
-"""The plan that a program makes: a graph of values, an output for each key, and the account of every input."""
+"""The plan of a program: a graph of values, an output for each key, and the account of every input."""

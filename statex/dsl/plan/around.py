@@ -1,4 +1,4 @@
-"""What a plan does around the state, as text and as plain data: values, and texts of the metadata."""
+"""The changes of a plan around the state, as text and as plain data: values, and metadata texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which keys a program leaves under their names, told from its patterns alone, without a state and without a plan."""
+"""The keys that a program leaves under their names, found from its patterns alone, without a state or a plan."""
 
 from __future__ import annotations
 

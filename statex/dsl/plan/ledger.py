@@ -1,4 +1,4 @@
-"""What became of every entry of every input, and how many of each kind: derived from a plan, noted by no statement.
+"""The fate of every entry of every input, and the number of each kind: derived from a plan, not noted by statements.
 
 An entry that stands in the result, moved or not, is found there; data that computed results are made of is found by
 going back over the graph. What reaches no result was taken by a statement, and the last one that did says what for.

@@ -1,4 +1,4 @@
-"""`_metadata`: what `state_dict()` noted of each module follows the module when its keys are renamed."""
+"""`_metadata`: the notes of `state_dict()` about each module follow the module when its keys are renamed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plan: what every key of the result is made of, over a graph of typed values, and what became of every tensor."""
+"""The plan: how every key of the result is made, over a graph of typed values, and the fate of every tensor."""
 
 from __future__ import annotations
 

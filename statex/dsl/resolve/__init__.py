@@ -1,4 +1,4 @@
-"""From the texts of a program to a program whose names are resolved; no checkpoint is needed for that."""
+"""From the texts of a program to a program whose names are resolved, without a checkpoint."""
 
 from statex.dsl.resolve.definitions import Definition, NameKind, Resolved
 from statex.dsl.resolve.program import resolve

@@ -1,4 +1,4 @@
-"""Calls: that there is such an operation, and that it has the arguments that are given by name."""
+"""Checks calls: the operation exists, and has the arguments that are given by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of a program without a checkpoint."""
+"""Everything known about a program without a checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is gathered while a program is resolved, in all of its scopes."""
+"""Findings gathered while a program is resolved, in all its scopes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What nothing uses: names of a program, and captures that a new key forgets."""
+"""Unused names of a program, and captures that are missing from a new key."""
 
 from __future__ import annotations
 

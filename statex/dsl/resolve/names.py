@@ -1,4 +1,4 @@
-"""The names that a stretch of a program sees."""
+"""The names visible in a section of a program."""
 
 from __future__ import annotations
 

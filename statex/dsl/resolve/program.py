@@ -1,4 +1,4 @@
-"""Resolves a program: names, captures, operations, in every branch, in macros nobody uses and in included files.
+"""Resolves a program: names, captures, operations, in every branch, in unused macros and in included files.
 
 Planning finds the same mistakes in the statements it carries out; this finds them in branches that are not taken, too.
 """

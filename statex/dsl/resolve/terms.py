@@ -1,4 +1,4 @@
-"""The patterns, templates and expressions of one statement: what they bind, and what the names in them mean."""
+"""The patterns, templates and expressions of one statement: the names they bind, and the meaning of those they use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each statement comes to; `run` carries out a list of them."""
+"""The effects of statements; `run` carries out a list of them."""
 
 from __future__ import annotations
 

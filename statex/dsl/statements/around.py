@@ -1,4 +1,4 @@
-"""Statements about what stands around the state: `set`, `add` and `drop` of `value(…)` and `metadata(…)`."""
+"""Statements about the values around the state: `set`, `add` and `drop` of `value(…)` and `metadata(…)`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statements about the program itself: names, inputs, includes, macros, blocks, and what verification forgives."""
+"""Statements about the program itself: names, inputs, includes, macros, blocks, and `allow`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to write instead of a rename that would leave an empty segment, or nothing at all of a key."""
+"""Help for a rename that would leave a key empty, or with an empty segment."""
 
 from __future__ import annotations
 

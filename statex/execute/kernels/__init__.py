@@ -1,1 +1,1 @@
-"""How values are computed: bytes that only move, chunks by numpy, and everything else by torch."""
+"""The ways to compute values: bytes that only move, chunks by numpy, and everything else by torch."""

@@ -1,4 +1,4 @@
-"""Computations on bits by numpy, for which torch need not be imported: casts between floats, and fills.
+"""Computations on bits by numpy, without importing torch: casts between floats, and fills.
 
 Results are torch's to the bit, but for the payload of NaNs, which torch itself does not define.
 """

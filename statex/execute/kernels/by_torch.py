@@ -1,4 +1,4 @@
-"""The values of a graph, computed by torch: each is freed at its last use."""
+"""The values of a graph, computed by torch: each is freed after its last use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Elementwise work in chunks that fit the cache, so that the size of a tensor does not set the memory.
+"""Elementwise work in chunks that fit the cache, so that memory does not depend on the size of a tensor.
 
 Only operations whose every element follows exactly from IEEE arithmetic are done so: whatever the chunks are, the
 result is torch's to the bit. Where numpy has the same result, torch is not imported.

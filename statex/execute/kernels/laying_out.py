@@ -1,4 +1,4 @@
-"""How the elements of results lie in memory: as a file would hold them, for all who compute with them later."""
+"""The memory layout of results: as a file would hold them, for all later computations."""
 
 from __future__ import annotations
 

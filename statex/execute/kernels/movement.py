@@ -1,4 +1,4 @@
-"""Values whose elements stand in inputs: an operation that only moves them is followed, and nothing is computed."""
+"""Values whose elements are in inputs: follows operations that only move them, and computes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bytes of a value that stands in inputs, read from its start to its end, with checksums compared on the way."""
+"""The bytes of a value whose elements are in inputs, read from start to end, comparing checksums on the way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quantized blocks of ggml as the numbers that they stand for, in float32, by numpy.
+"""Quantized blocks of ggml converted to the numbers they stand for, in float32, by numpy.
 
 A block has scales in half precision and small ints; what follows is the arithmetic of `dequantize_row_*` in
 ggml-quants.c, each product and difference rounded to float32:

@@ -1,1 +1,1 @@
-"""Whether a result fits its target: the target's header, the comparison, and the rules that would make it fit."""
+"""Verification: the target's header, the comparison, and the rules that would make a result fit."""

@@ -1,4 +1,4 @@
-"""The code of a target: `module:callable` where Python finds modules, or `path/file.py:callable`."""
+"""The code of a target: `module:callable` from Python's search path, or `path/file.py:callable`."""
 
 from __future__ import annotations
 

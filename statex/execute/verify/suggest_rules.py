@@ -1,6 +1,6 @@
-"""The lines that would make a result fit: renames between missing and unexpected keys, transposes, casts.
+"""Suggests rules that would make a result fit: renames between missing and unexpected keys, transposes, casts.
 
-Keys that differ in numbers alone (`layers.0.q`, `layers.1.q`) are one *family*: paired at once, and mended by one line.
+Keys that differ in numbers alone (`layers.0.q`, `layers.1.q`) are one *family*: paired at once, and fixed by one line.
 """
 
 from __future__ import annotations

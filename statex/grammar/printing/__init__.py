@@ -1,1 +1,1 @@
-"""How each part of a tree is written, and where its lines break; `statex.grammar.printer` is the way in."""
+"""How to print each part of a tree, and where its lines break; `statex.grammar.printer` is the entry point."""

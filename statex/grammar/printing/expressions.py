@@ -1,4 +1,4 @@
-"""Expressions to documents: parentheses where they are needed, and places where lines may break.
+"""Expressions to documents: parentheses where they are needed, and possible line breaks.
 
 Outside of brackets a line goes on after an operator, or before `|` and `else`; inside of them operators begin lines.
 """

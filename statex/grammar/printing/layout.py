@@ -1,4 +1,4 @@
-"""Where lines break: documents of texts and possible breaks, laid out within a width.
+"""Line breaking: documents of texts and possible breaks, laid out within a width.
 
 As in Wadler's and Oppen's printers: a group is set on one line where it fits, else all its own lines break. Beside
 that there are clauses, which fill lines as statements do, and comments, after which a line always ends.

@@ -1,4 +1,4 @@
-"""How patterns, keys, texts and numbers are written: as the author wrote them, where the text still means the same."""
+"""The spelling of patterns, keys, texts and numbers: the author's own, if the text still means the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statements to documents: a head, and clauses that may begin lines."""
+"""Statements to documents: a head, and clauses that may start lines."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 import statex
 from statex import StatexError
 from statex.checkpoint import open_checkpoint
-from statex.core.dtypes import BLOCKS
+from statex.core.dtypes import BLOCKS, BY_NAME
 from tests.checkpoint.formats.ggufs import ARRAY, F32, TEXT, U32, Tensor, entry, gguf, text
 from tests.without_torch import run_without_torch
 
@@ -321,3 +321,13 @@ def test_whatever_it_says_it_is_read_or_refused(tmp_path_factory: pytest.TempPat
                 assert extent is None or extent.offset + extent.nbytes <= len(data) or not extent.nbytes
     except StatexError as error:
         assert {one.code.id for one in error.diagnostics} <= {"SX602", "SX604"}  # noqa: PT017
+
+
+def test_types_are_numbered_as_by_ggml() -> None:
+    from gguf import GGMLQuantizationType
+
+    from statex.checkpoint.formats.gguf.format import _TYPES
+
+    assert {number: dtype.name for number, dtype in _TYPES.items()} == {
+        one.value: BY_NAME[one.name.lower()].name for one in GGMLQuantizationType
+    }

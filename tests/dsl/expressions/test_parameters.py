@@ -84,3 +84,10 @@ def test_a_dict_is_given_as_json(tmp_path: Path) -> None:
 def test_what_is_no_value_is_called_by_its_type() -> None:
     with pytest.raises(StatexError, match="the parameter `n` takes an int, and this is of type Tensor"):
         statex.compile("param n: int").plan(STATE, n=torch.ones(2))
+
+
+@pytest.mark.parametrize("arguments", ["d", "d, 'a', 1, 2", "'a', d", "d, 1"])
+def test_a_dict_is_asked_for_one_text(arguments: str) -> None:
+    with pytest.raises(StatexError) as caught:
+        statex.compile(f"param d: dict\nlet _n = lookup({arguments})").plan(STATE, d={"a": 1})
+    assert [found.code.id for found in caught.value.diagnostics] == ["SX207"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import product
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +16,7 @@ PATTERNS = st.sampled_from(["**.a", "**.b.a", "**.a.b.c", "**.*.c", "**.{x}.a", 
 
 
 @settings(max_examples=150, deadline=None)
-@given(KEYS, st.lists(PATTERNS, min_size=1, max_size=30), st.data())
+@given(KEYS, st.lists(PATTERNS, min_size=1, max_size=40), st.data())
 def test_keys_found_by_their_ends_are_those_found_one_by_one(
     keys: list[str], asked: list[str], data: st.DataObject
 ) -> None:
@@ -27,3 +30,32 @@ def test_keys_found_by_their_ends_are_those_found_one_by_one(
             index.discard(gone)
             index.add(gone)
             known = [*(key for key in known if key != gone), gone]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "**.b.a",
+        "**.{x}.a",
+        "**.a",
+        "**",
+        "**.{p:a|b}",
+        "**.c.**",
+        "a.**.b",
+        "a.**.b.**",
+        "*.**.c.**",
+        "{x}.*.**",
+        "b.{m:**}",
+    ],
+)
+def test_the_way_of_looking_keys_up_does_not_tell(text: str) -> None:
+    keys = [".".join(segments) for length in (1, 2, 3) for segments in product("abc", repeat=length)]
+    index, pattern = KeyIndex(keys), pattern_of(text)
+    wanted = [key for key in keys if pattern.readings(key)]
+    for _ in range(30):  # each key is read at first, then keys are looked up by their segments, then by their last ones
+        assert [found.key for found in index.find(pattern)] == wanted
+    index.discard("b.a")
+    index.add("b.a")
+    assert [found.key for found in index.find(pattern)] == [key for key in wanted if key != "b.a"] + [
+        key for key in wanted if key == "b.a"
+    ]

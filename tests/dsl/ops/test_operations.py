@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import statex
 from statex.core.dtypes import BY_NAME, DType
 from statex.core.header import TensorType
 from statex.core.source import Source
@@ -335,3 +336,12 @@ def test_the_largest_numbers_are_those_of_torch(dtype: DType) -> None:
     make.infer((1,), info.max, dtype)
     with pytest.raises(OperationError):
         make.infer((1,), 10**309 if dtype.name == "float64" else info.max * 1.5, dtype)
+
+
+@pytest.mark.parametrize(
+    "shapes", [((3,), (2, 3)), ((2, 3), (3,)), ((), (2, 3)), ((1, 3), (4, 2, 1)), ((2, 1), (5, 1, 3))]
+)
+def test_shapes_are_broadcast_as_by_torch(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    one, other = (torch.arange(float(math.prod(shape))).reshape(shape) + 1 for shape in shapes)
+    done = statex.compile("set a = it / ::b").apply({"a": one, "b": other})
+    assert torch.equal(done["a"], one / other)

@@ -329,6 +329,8 @@ def test_plain_values_of_a_nested_checkpoint(tmp_path: Path) -> None:
         ("use gone('l')", "SX212"),
         *((f"let n = [1] {symbol} [2]", "SX207") for symbol in ("-", "*", "/", "//", "%", "**", "<", ">=")),
         *((f"let n = {operands}", "SX207") for operands in ("[1] + 2", "1 + [2]", "'a' + [1]", "[1] + 'a'", "'a' + 1")),
+        *((f"let n = 'a' {symbol} 'b'", "SX207") for symbol in ("-", "*", "/", "//", "%", "**")),
+        ("set a.bias = it[0, 0]", "SX406"),
         ("param n: int", "SX204"),
     ],
 )

@@ -105,6 +105,12 @@ class TestMends:
         assert lines == ["rename b.w -> x.b.w", "rename c.w -> x.c.w"]
         assert after == "fits"
 
+    def test_of_unlike_names_only_the_last_two_are_taken_for_one_another(self) -> None:
+        one, two = torch.zeros(3, 5), torch.zeros(7)
+        assert self.pasted({"wq": one, "c": two}, {"embedding": one, "c": two})[0] == ["rename wq -> embedding"]
+        lines, _ = self.pasted({"wq": one, "c": two}, {"embedding": one, "head": one, "c": two})
+        assert not any("rename" in line for line in lines)
+
     def test_a_prefix_of_most(self) -> None:
         wanted = self.layers(*"qkvo")
         state = {f"module.{key}": value for key, value in wanted.items()} | {"rope.freqs": torch.ones(4)}

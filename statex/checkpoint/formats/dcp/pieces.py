@@ -1,4 +1,4 @@
-"""Pieces of a tensor: boxes within its shape, each stored by itself, that make up all of it without overlap."""
+"""Pieces of a tensor: boxes within its shape, stored separately, that cover it without overlap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GGUF, the files of llama.cpp: metadata, then tensors, quantized or not. It is read, and not written.
+"""GGUF, the files of llama.cpp: metadata, then tensors, quantized or not. It is read but not written.
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3, little-endian. Names, types and
 places of tensors stand behind the metadata; dims are listed from the innermost on, the other way round than torch does.

@@ -1,1 +1,1 @@
-"""Archives of numpy."""
+"""numpy archives."""

@@ -1,4 +1,4 @@
-"""Archives of numpy (`.npz`): each member is an array behind a header of its own, as it is or (on reading) deflated.
+"""numpy archives (`.npz`): each member is an array with a header of its own, stored or (when reading) compressed.
 
 Format: numpy/lib/format.py, and zip.
 """

@@ -1,4 +1,4 @@
-"""Archives of numpy (`.npz`): arrays by name."""
+"""numpy archives (`.npz`): arrays by name."""
 
 from __future__ import annotations
 

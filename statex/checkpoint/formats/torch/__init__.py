@@ -1,1 +1,1 @@
-"""Files of torch.save: archives of today, files of old, and the pickles in both."""
+"""Files of torch.save: current archives, old files, and the pickles in both."""

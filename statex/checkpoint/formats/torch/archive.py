@@ -1,4 +1,4 @@
-"""Files of `torch.save`: the zip archive's directory and its pickle are read here, without torch.
+"""Files of `torch.save`: reads the zip archive's directory and its pickle, without torch.
 
 Format: torch/serialization.py and caffe2/serialize/inline_container.cc. Members are stored as they are: `data.pkl`,
 `byteorder`, and the storages as `data/0`, `data/1`, …

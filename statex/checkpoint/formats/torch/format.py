@@ -1,4 +1,4 @@
-"""The files of torch.save: archives of today, the pickles of old, and pickles of numpy arrays, which are read alike."""
+"""The files of torch.save: current archives, old pickles, and pickles of numpy arrays, which are read alike."""
 
 from __future__ import annotations
 

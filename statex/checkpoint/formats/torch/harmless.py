@@ -1,4 +1,4 @@
-"""Which foreign objects are harmless: to load them in full makes values of Python's library or numpy, and runs nothing.
+"""Decides which foreign objects are harmless: loading them creates values of Python's library or numpy, nothing else.
 
 An object is harmless where its class is in the table, and so is all that it is made of. Classes that look up others
 by name, and whatever calls a function it is given, are not in it; nor are enums, which are their author's code.

@@ -1,4 +1,4 @@
-"""An output in memory, for the archives inside other files: values beside the tensors of distributed checkpoints."""
+"""An output in memory, for archives inside other files: non-tensor values of distributed checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pickles of numpy arrays (`.pkl`), such as detectron2 and others publish models as; Python 2 may have written them.
+"""Pickles of numpy arrays (`.pkl`), as published by detectron2 and others; Python 2 may have written them.
 
 Arrays are recognised by the calls that make them (numpy/_core/src/multiarray/methods.c, numpy/_core/numeric.py), and
 stay in the file until they are needed.

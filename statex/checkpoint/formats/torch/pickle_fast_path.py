@@ -1,4 +1,4 @@
-"""Recognises the opcodes in which torch.save writes a tensor, as a whole: checkpoints of 100,000 tensors are common.
+"""Recognises the whole opcode sequence of a tensor as torch.save writes it: 100,000 tensors are common.
 
 What is not written just so is left to the machine of `pickle_reader`, which knows every opcode by itself.
 """

@@ -1,4 +1,4 @@
-"""A small machine for the opcodes of pickles: numbers, texts, containers, the memo; names and calls are left to others.
+"""A small machine for pickle opcodes: numbers, texts, containers, the memo; others handle names and calls.
 
 Format: Python's `pickletools`; torch writes protocol 2.
 """

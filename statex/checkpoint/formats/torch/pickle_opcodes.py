@@ -1,4 +1,4 @@
-"""What each opcode of a pickle does to the machine that reads it.
+"""The effect of each pickle opcode on the machine that reads it.
 
 Format: Python's `pickletools`. Opcodes of protocols before 2 that later ones do not write are not read.
 """
@@ -48,7 +48,7 @@ def _far_long(reader: PickleMachine) -> None:
 def _reduce(reader: PickleMachine) -> None:
     arguments, function = reader.stack.pop(), reader.stack.pop()
     if type(arguments) is not tuple:
-        reader.damaged("a call is none")
+        reader.damaged("the arguments of a call are not a tuple")
     reader._container(reader.called(function, arguments))
 
 

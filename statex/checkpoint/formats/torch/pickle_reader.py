@@ -1,4 +1,4 @@
-"""Reads the pickles in torch's files as data: names and calls, in which no name is ever imported.
+"""Reads the pickles in torch's files as data: names and calls, without ever importing a name.
 
 A name stands for itself (`objects.Global`), a call for itself (`objects.ForeignCall`) but for the few that make plain
 containers and tensors, which are made here. What only the code of the file's author could make is `Foreign`.
@@ -133,7 +133,7 @@ class PickleReader(PickleMachine):
 
     def _callee(self, function: Any) -> Any:
         if not isinstance(function, Global | Foreign):
-            self.damaged("a call is none")
+            self.damaged("what it calls cannot be called")
         if not self._takes_foreign:
             unsafe(self.label, str(function))
         return function

@@ -1,4 +1,4 @@
-"""Names as Python 2 had them: pickles of protocols before 3 are written with these, and read by Python 3 as its own."""
+"""Names as Python 2 had them: pickles of protocols before 3 use them, and Python 3 reads them as its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the calls and storages of torch's pickles stand for: tensors as headers, plain containers, and calls kept whole.
+"""The meaning of calls and storages in torch's pickles: tensors as headers, plain containers, and calls kept whole.
 
 The calls are those of torch/_utils.py and torch/serialization.py.
 """

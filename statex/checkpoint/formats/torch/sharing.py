@@ -1,4 +1,4 @@
-"""What a tree holds in several places: a pickle writes it once, and refers to it after."""
+"""Objects that occur several times in a tree: a pickle writes each once, and refers to it afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes what is no container into a pickle: texts and names, and tensors as torch writes them.
+"""Writes non-containers into a pickle: texts and names, and tensors as torch writes them.
 
 Format: Python's `pickletools`, torch/_utils.py (`_rebuild_tensor_v2`, `_rebuild_tensor_v3`, `_rebuild_parameter`).
 """
