@@ -34,14 +34,15 @@ ALLOWED = {
     "trees": room("core diagnostics"),
     "grammar": room("core diagnostics", "lark"),
     "dsl": room("core diagnostics trees grammar", "regex einops"),
+    "inverse": room("core diagnostics grammar dsl"),
     "checkpoint": room("core diagnostics", "torch numpy isal"),
     "execute": room("core diagnostics trees grammar dsl checkpoint", "torch numpy"),
     "session": room("core diagnostics trees grammar dsl checkpoint execute", "torch yaml msgspec"),
     "recipe": room("core diagnostics grammar dsl session", "msgspec yaml"),
     "migrating": room("core diagnostics trees grammar dsl checkpoint execute session", "torch"),
-    "api": room("core diagnostics grammar dsl checkpoint execute session migrating", "torch"),
+    "api": room("core diagnostics grammar dsl inverse checkpoint execute session migrating", "torch"),
     "cli": room(
-        "core diagnostics trees grammar dsl checkpoint execute session recipe migrating api", "typer yaml torch"
+        "core diagnostics trees grammar dsl inverse checkpoint execute session recipe migrating api", "typer yaml torch"
     ),
     "main": room("cli"),
 }
