@@ -6,22 +6,22 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from statex.core.header import TensorInfo, TensorType
+from statex.core.header import TensorType
 from statex.core.record import record
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.escape import escape
 from statex.diagnostics.folding import folded
 from statex.dsl.ops import CASTING, OPERATIONS
-from statex.dsl.plan.graph import OperationCall, ResultPiece, SourceKey
+from statex.dsl.plan.graph import OperationCall, SourceKey
 from statex.dsl.plan.ledger import LETS_GO
 from statex.dsl.plan.plan import Plan, Step
 from statex.grammar.printer import show_flat
 from statex.inverse.recovery import (
     Derivation,
+    Recovery,
     Value,
     arguments_of,
     cut_of,
-    recover,
     results_of,
     sources_of,
     type_of,
@@ -93,7 +93,7 @@ def _loss_data(plan: Plan, loss: Loss) -> dict[str, Any]:
 
 def lossless(plan: Plan) -> Lossless:
     """Say which tensors of the checkpoint follow from the result, and what loses the others; no data is read."""
-    found = recover(plan.graph, results_of(plan))
+    found = Recovery(plan.graph).of(results_of(plan))
     sources = sources_of(plan)
     lost = [key for key, value in sources.items() if value not in found]
     blame = _Blame(plan, found)

@@ -61,11 +61,6 @@ def sources_of(plan: Plan) -> dict[str, Value]:
     return {key: value_of(plan, SourceKey("", 0, key)) for key in plan.header.entries}
 
 
-def recover(graph: Graph, known: Mapping[str, Value]) -> dict[Value, Derivation]:
-    """Return how the values that follow from those under some keys are made of these."""
-    return _Recovery(graph).run(known)
-
-
 def arguments_of(call: OperationCall) -> dict[str, Any]:
     """Return the arguments of a call by name, with a `Ref` for each tensor."""
     axes = {p.name for p in OPERATIONS[call.operation].parameters if p.kind is ArgKind.AXES}
@@ -95,8 +90,8 @@ def refs_of(argument: Any) -> Iterator[int]:
             yield from refs_of(one)
 
 
-class _Recovery:
-    """The work of `recover`."""
+class Recovery:
+    """A graph in which values follow from others."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -112,7 +107,9 @@ class _Recovery:
             elif isinstance(node, ResultPiece):
                 self._pieces.setdefault(node.call, []).append(id)
 
-    def run(self, known: Mapping[str, Value]) -> dict[Value, Derivation]:
+    def of(self, known: Mapping[str, Value]) -> dict[Value, Derivation]:
+        """Return how the values that follow from those under some keys are made of these."""
+        self._found = {}
         for key, value in known.items():
             if value in self._found:
                 continue

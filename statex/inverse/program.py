@@ -1,0 +1,228 @@
+"""The inverse of a program: a rule text, statement by statement, each shown on the header to undo one of the author's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+
+from statex.core.dtypes import DType
+from statex.core.record import record
+from statex.core.source import Span
+from statex.diagnostics import StatexError
+from statex.dsl.plan.plan import AROUND, Plan
+from statex.grammar import factory as make
+from statex.grammar import tree
+from statex.grammar.printer import show
+from statex.inverse.comments import Remarks
+from statex.inverse.generated import generated
+from statex.inverse.history import State, after_all, before_all, between, statement_of, states
+from statex.inverse.proof import Layout, compiled, differences, header_of, untied
+from statex.inverse.recovery import Recovery
+from statex.inverse.swapping import CannotTurnError
+from statex.inverse.terms import plain
+from statex.inverse.turning import Done, Turner
+
+
+@record
+class Inverse:
+    """The rules that undo a plan: their `text`, and what the proof on the header says of them.
+
+    `kept` are the keys of the checkpoint that come back; `apart` are those that came from one tensor with another key,
+    and come back with a tensor of their own. `in_order` says whether the keys come back in their order, `parameters`
+    names those that come back as plain tensors, `around` what of the file around the state is not undone.
+    """
+
+    text: str
+    kept: tuple[str, ...]
+    lost: tuple[str, ...]
+    apart: tuple[str, ...] = ()
+    in_order: bool = True
+    parameters: tuple[str, ...] = ()
+    around: tuple[str, ...] = ()
+    turned: int = 0
+    generated: int = 0
+
+
+@record
+class _Section:
+    """The inverse of one statement of the author's."""
+
+    statements: tuple[tree.Statement, ...]
+    macros: Mapping[str, tree.Macro]
+    of: tree.Statement | None
+    is_turned: bool
+
+
+def inverse(plan: Plan, statements: Sequence[tree.Statement]) -> Inverse:
+    """Return the rules that make the checkpoint of the result of a plan, as far as it can be had."""
+    return _Inversion(plan, statements).run()
+
+
+class _Inversion:
+    def __init__(self, plan: Plan, statements: Sequence[tree.Statement]) -> None:
+        self._plan = plan
+        self._statements = [one for one in statements if not isinstance(one, tree.Root)]
+        self._roots = [one for one in statements if isinstance(one, tree.Root)]
+        self._recovery = Recovery(plan.graph)
+        self._states = states(plan)
+        self._macros = {one.name.name: one for one in statements if isinstance(one, tree.Macro)}
+        self._made_macros: dict[str, tree.Macro] = {}
+
+    def run(self) -> Inverse:
+        plan = self._plan
+        sections: list[_Section] = []
+        after = self._states[-1]
+        for number, steps in self._groups():
+            before = self._states[steps.start]
+            found = self._recovery.of(after)
+            wanted = {key: value for key, value in before.items() if value in found}
+            made = self._section(self._statements[number], steps, wanted, after)
+            if made is not None:
+                sections.append(made)
+                after = wanted
+        every = self._recovery.of(self._states[-1])
+        sources = self._states[0]
+        wanted = {key: value for key, value in sources.items() if value in every}
+        if after.keys() != wanted.keys() or any(after[key] != value for key, value in wanted.items()):
+            # What comes back along another way than the statements took.
+            sections = [self._explicit(wanted, self._states[-1])]
+        return self._finished(sections, wanted)
+
+    def _groups(self) -> Iterator[tuple[int, range]]:
+        """Yield the statements that did something, the last one first, with the steps of each."""
+        owners = [statement_of(self._statements, step) for step in self._plan.steps]
+        end = len(owners)
+        while end:
+            start = end - 1
+            while start and owners[start - 1] == owners[start]:
+                start -= 1
+            if any(c.kind not in AROUND for step in self._plan.steps[start:end] for c in step.changes):
+                yield owners[start], range(start, end)
+            end = start
+
+    # --- one statement -----------------------------------------------------------------------------------------------
+
+    def _section(self, node: tree.Statement, steps: range, wanted: State, after: State) -> _Section | None:
+        if wanted == after:
+            return None
+        for conditions in (True, False):
+            turner = Turner(self._recovery, self._done(steps), self._macros, conditions, dict(self._made_macros))
+            try:
+                made = _Section(tuple(turner.turned(node)), turner.turned_macros, node, True)
+            except CannotTurnError:
+                break
+            if self._holds(made, wanted, after):
+                self._made_macros.update(turner.turned_macros)
+                return made
+        return self._explicit(wanted, after, node)
+
+    def _explicit(self, wanted: State, after: State, node: tree.Statement | None = None) -> _Section:
+        found = self._recovery.of(after)
+        short = _Section(tuple(generated(found, wanted, after, fold=True)), {}, node, False)
+        if self._holds(short, wanted, after):
+            return short
+        return _Section(tuple(generated(found, wanted, after, fold=False)), {}, node, False)
+
+    def _done(self, steps: range) -> dict[Span, list[Done]]:
+        found: dict[Span, list[Done]] = {}
+        for number in steps:
+            step = self._plan.steps[number]
+            done = Done(step.changes, self._states[number], self._states[number + 1])
+            found.setdefault(step.span, []).append(done)
+        return found
+
+    def _holds(self, section: _Section, wanted: State, after: State) -> bool:
+        """Say whether statements make of one state the other, which their composition with the program shows."""
+        before, result = between(self._plan, wanted), between(self._plan, after)
+        text = self._text([section], bare=True)
+        try:
+            plan = compiled(text, header_of(self._plan.graph, result), self._plan.parameters)
+        except StatexError:
+            return False
+        return not differences(self._plan.graph, before, result, plan)
+
+    # --- the text ----------------------------------------------------------------------------------------------------
+
+    def _text(self, sections: Sequence[_Section], *, bare: bool = False) -> str:
+        """Return statements as text, with the declarations that they need."""
+        remarks = Remarks()
+        body: list[str] = []
+        macros: dict[str, tree.Macro] = {}
+        for section in sections:
+            macros.update(section.macros)
+            lines = [show(one) for one in section.statements]
+            if lines and not bare and section.of is not None:
+                lines = remarks.around(section.of, lines)
+            body += lines
+        used = [one for section in sections for one in section.statements]
+        declared = [show(one) for one in self._declarations([*macros.values(), *used])]
+        roots = [] if bare else [show(one) for one in map(_turned_root, self._roots)]
+        head = [*roots, *declared]
+        parts = ["\n".join(part) for part in (head, [show(one) for one in macros.values()], body) if part]
+        return "\n\n".join(parts) + "\n" if parts else ""
+
+    def _declarations(self, used: Sequence[tree.Statement]) -> list[tree.Statement]:
+        """Return the parameters and names that statements use, with the values that they had."""
+        names = set(_names(used))
+        found: list[tree.Statement] = []
+        for node in self._statements:
+            if not isinstance(node, tree.Param | tree.Let) or node.name.name not in names:
+                continue
+            value = self._plan.parameters.get(node.name.name)
+            literal = _literal(value)
+            if isinstance(node, tree.Let):
+                found.append(node if literal is None else tree.Let(make.NOWHERE, node.name, literal))
+            else:
+                found.append(tree.Param(make.NOWHERE, node.name, node.type, literal))
+        return found
+
+    def _finished(self, sections: Sequence[_Section], wanted: State) -> Inverse:
+        plan = self._plan
+        before, after = before_all(plan), after_all(plan)
+        layout: Layout = {key: held for key, held in before.items() if key in wanted}
+        text = self._text(sections)
+        undone = compiled(text, header_of(plan.graph, after), {})
+        wrong = differences(plan.graph, layout, after, undone)
+        assert not wrong, f"{wrong[0].key} {wrong[0].what}"
+        parameters = [
+            key for key, held in layout.items()
+            if (held.is_parameter, held.requires_grad)
+            != (undone.outputs[key].is_parameter, undone.outputs[key].requires_grad)
+        ]  # fmt: skip
+        return Inverse(
+            text,
+            tuple(layout),
+            tuple([key for key in before if key not in wanted]),
+            tuple(untied(layout, undone)),
+            list(undone.outputs) == list(layout),
+            tuple(parameters),
+            tuple([key for step in plan.steps for c in step.changes if c.kind in AROUND for key in c.after]),
+            sum(one.is_turned for one in sections),
+            sum(not one.is_turned for one in sections),
+        )
+
+
+def _turned_root(node: tree.Root) -> tree.Statement:
+    target = node.target if node.target is not None else node.path
+    return tree.Root(make.NOWHERE, target, node.path if node.target is not None else None)
+
+
+def _names(root: object) -> Iterator[str]:
+    """Yield the words of statements, those inside patterns too."""
+    pending = [root]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, Sequence) and not isinstance(node, str):
+            pending.extend(node)
+        elif is_dataclass(node) and not isinstance(node, Span):
+            if isinstance(node, tree.Name | tree.Splice):
+                yield node.name
+            pending.extend(getattr(node, one.name) for one in fields(node))
+
+
+def _literal(value: object) -> tree.Expr | None:
+    """Return a plain value as it is written; `None` for what cannot be."""
+    if isinstance(value, tuple | list):
+        items = [_literal(one) for one in value]
+        return None if None in items else tree.ListExpr(make.NOWHERE, tuple([one for one in items if one is not None]))
+    return plain(value) if value is not None and isinstance(value, bool | int | float | str | DType) else None

@@ -1,0 +1,307 @@
+"""Statements turned round: the author's patterns, names and tables, read from right to left.
+
+Whether what comes out undoes the statement is not known here: it is compiled, and compared with what was before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from statex.core.source import Span
+from statex.dsl.ops import OPERATIONS
+from statex.dsl.ops.base import ArgKind
+from statex.dsl.plan.plan import Change
+from statex.grammar import factory as make
+from statex.grammar import tree
+from statex.grammar.walk import nodes
+from statex.inverse.history import State
+from statex.inverse.recovery import Derivation, Derived, Recovery, Standing, Value
+from statex.inverse.swapping import CannotTurnError, as_pattern, swapped
+from statex.inverse.terms import CURRENT, call, expression
+
+_NOTHING = (tree.Param, tree.Let, tree.Input, tree.Macro, tree.Expect, tree.ExpectKeys, tree.ExpectEach,
+            tree.ExpectSame, tree.Allow, tree.Order, tree.Root, tree.SetValue, tree.AddValue, tree.DropValue)  # fmt: skip
+"""Statements that change no tensor and no key."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a statement did: its changes, and the states around it."""
+
+    changes: tuple[Change, ...]
+    before: State
+    after: State
+
+
+@dataclass
+class Turner:
+    """Turns the statements of a text round; `done` is what each did, by its place, as often as it was carried out.
+
+    `conditions` says whether a `where` stays.
+    """
+
+    recovery: Recovery
+    done: Mapping[Span, Sequence[Done]]
+    macros: Mapping[str, tree.Macro]
+    conditions: bool = True
+    turned_macros: dict[str, tree.Macro] = field(default_factory=dict)
+
+    def turned(self, node: tree.Statement) -> list[tree.Statement]:
+        """Return what may undo a statement.
+
+        Raises:
+            CannotTurnError: where its text says too little.
+        """
+        if isinstance(node, _NOTHING):
+            return []
+        if isinstance(node, tree.Within):
+            body = self.all(node.body)
+            return [tree.Within(make.NOWHERE, node.pattern, tuple(body))] if body else []
+        if isinstance(node, tree.If):
+            return self._if(node)
+        if isinstance(node, tree.Use):
+            return self._use(node)
+        if not any(one.changes for one in self.done.get(node.span, ())):
+            return []
+        found = _TURNED.get(type(node))
+        if found is None:
+            raise CannotTurnError
+        return [found(self, node)]
+
+    def all(self, body: Sequence[tree.Statement]) -> list[tree.Statement]:
+        """Return what may undo statements that follow one another."""
+        return [one for statement in reversed(body) for one in self.turned(statement)]
+
+    def _if(self, node: tree.If) -> list[tree.Statement]:
+        then, otherwise = self.all(node.then), self.all(node.otherwise)
+        if any(isinstance(one, tree.KeyRef | tree.Query | tree.Call) for one in nodes(node.condition)):
+            # What is asked of the state may have another answer by now; only one of the branches was taken.
+            return then or otherwise
+        return [tree.If(make.NOWHERE, node.condition, tuple(then), tuple(otherwise))] if then or otherwise else []
+
+    def _use(self, node: tree.Use) -> list[tree.Statement]:
+        macro = self.macros.get(node.name.name)
+        if macro is None:
+            raise CannotTurnError
+        body = self.all(macro.body)
+        if not body:
+            return []
+        made = tree.Macro(make.NOWHERE, macro.name, macro.parameters, tuple(body))
+        if self.turned_macros.setdefault(macro.name.name, made) != made:
+            raise CannotTurnError
+        return [node]
+
+    def where(self, node: Any) -> tree.Expr | None:
+        """Return the condition of a statement, if it stays."""
+        found: tree.Expr | None = node.where
+        return found if self.conditions else None
+
+    # --- names -----------------------------------------------------------------------------------------------------
+
+    def rename(self, node: tree.Rename) -> tree.Statement:
+        rows = []
+        for row in node.rows:
+            if node.mode in (tree.RenameMode.KEY, tree.RenameMode.PART):
+                source, target = swapped(row.source, row.target)
+                if not source.text:
+                    raise CannotTurnError
+            else:
+                source, target = row.target, row.source
+            if tree.PatternKind.REGEX in (source.kind, target.kind):
+                raise CannotTurnError
+            rows.append(tree.Row(make.NOWHERE, source, target, row.optional))
+        return tree.Rename(
+            make.NOWHERE, node.mode, tuple(rows), node.is_table, node.first, node.optional, self.where(node)
+        )
+
+    def copy(self, node: tree.Copy) -> tree.Statement:
+        return tree.Drop(make.NOWHERE, (as_pattern(node.target, (node.source,)),), optional=node.optional)
+
+    def add(self, node: tree.Add) -> tree.Statement:
+        sources = (node.each,) if node.each is not None else ()
+        return tree.Drop(make.NOWHERE, (as_pattern(node.target, sources),), optional=node.optional)
+
+    # --- values ----------------------------------------------------------------------------------------------------
+
+    def set(self, node: tree.Set) -> tree.Statement:
+        if node.each is not None:
+            raise CannotTurnError
+        value = self._one(self._before(one, change) for one in self.done[node.span] for change in one.changes)
+        value = as_author(value, node.value)
+        return tree.Set(make.NOWHERE, node.targets, value, None, node.optional, self.where(node))
+
+    def _before(self, done: Done, change: Change) -> tree.Expr:
+        (key,) = change.after
+        return self._derived({key: done.after[key]}, done.before[key], lambda _: CURRENT)
+
+    def _derived(self, known: State, value: Value, leaf: Callable[[str], tree.Expr]) -> tree.Expr:
+        found = self.recovery.of(known)
+        if value not in found:
+            raise CannotTurnError
+        return expression(found, value, leaf)
+
+    def _one(self, values: Any) -> tree.Expr:
+        """Return what all cases have in common."""
+        first, *others = list(values) or [None]
+        if first is None or any(other != first for other in others):
+            raise CannotTurnError
+        return first  # type: ignore[no-any-return]
+
+    def split(self, node: tree.Split) -> tree.Statement:
+        value = self._one(self._joined(one, change) for one in self.done[node.span] for change in one.changes)
+        target = as_template(node.source, node.targets)
+        over = node.over
+        sources = []
+        for template in node.targets:
+            source = as_pattern(template, (node.source,), numbered=over.name if over is not None else None)
+            sources.append(tree.MergeSource(make.NOWHERE, source))
+        free = _free(node.targets, node.source)
+        if free and (len(free) > 1 or len(sources) > 1 or over is not None):
+            raise CannotTurnError
+        over = make.name(free[0]) if free else over
+        value = as_author(value, node.value)
+        return tree.Merge(make.NOWHERE, tuple(sources), over, target, value, node.optional, self.where(node))
+
+    def _joined(self, done: Done, change: Change) -> tree.Expr:
+        """Return how the source of a split is made of its pieces, taken together as `it`."""
+        (source,), pieces = change.before, change.after
+        found = self.recovery.of({key: done.after[key] for key in pieces})
+        if done.before[source] not in found:
+            raise CannotTurnError
+        return _of_all(found, done.before[source], pieces)
+
+    def merge(self, node: tree.Merge) -> tree.Statement:
+        if node.over is not None and len(node.sources) > 1:
+            raise CannotTurnError
+        value = self._one(self._cut(one, change) for one in self.done[node.span] for change in one.changes)
+        over = node.over
+        patterns = [source.pattern for source in node.sources]
+        if over is not None:
+            (capture,) = [p for p in patterns[0].pieces if isinstance(p, tree.Capture) and p.name == over.name]
+            targets = [as_template(patterns[0], (node.target,), free=capture)]
+            over = None if capture.choices else over
+        else:
+            targets = [as_template(pattern, (node.target,)) for pattern in patterns]
+        source = as_pattern(node.target, patterns)
+        value = as_author(value, node.value)
+        return tree.Split(make.NOWHERE, source, over, tuple(targets), value, node.optional, self.where(node))
+
+    def _cut(self, done: Done, change: Change) -> tree.Expr:
+        """Return how the sources of a merge are made of its result, as pieces."""
+        (result,), sources = change.after, change.before
+        found = self.recovery.of({result: done.after[result]})
+        made = []
+        for number, key in enumerate(sources):
+            if done.before[key] not in found:
+                raise CannotTurnError
+            made.append(_piece(found, done.before[key], number))
+        first, after = made[0]
+        if any(one != (first, after) for one in made):
+            raise CannotTurnError
+        pieces = call(first.operation, first.arguments, [expression(found, first.of[0], lambda _: CURRENT)])
+        for operation, arguments in after:
+            pieces = call(operation, dict(arguments), [pieces])
+        return pieces
+
+
+def _piece(found: Mapping[Value, Derivation], value: Value, number: int) -> tuple[Derived, list[tuple[str, Any]]]:
+    """Return the cut that a value is a piece of, as if it was the first, and what is done with that piece."""
+    after: list[tuple[str, Any]] = []
+    one = found[value]
+    while isinstance(one, Derived) and one.index is None and len(one.of) == 1:
+        after.insert(0, (one.operation, tuple(one.arguments.items())))
+        one = found[one.of[0]]
+    if not isinstance(one, Derived) or one.index != number:
+        raise CannotTurnError
+    return replace(one, index=0), after
+
+
+def _of_all(found: Mapping[Value, Derivation], value: Value, keys: Sequence[str]) -> tree.Expr:
+    """Return how a value is made of what stands under several keys, of which `it` has all."""
+    one = found[value]
+    if isinstance(one, Derived) and one.index is None and len(one.of) == 1 and len(keys) > 1:
+        inner = _of_all(found, one.of[0], keys)
+        return call(one.operation, one.arguments, [inner])
+    if not isinstance(one, Derived) or len(one.of) != len(keys):
+        raise CannotTurnError
+    parts = []
+    for key, part in zip(keys, one.of, strict=True):
+        if set(_keys(found, part)) != {key}:
+            raise CannotTurnError
+        parts.append(expression(found, part, lambda _: CURRENT))
+    if any(part != parts[0] for part in parts):
+        raise CannotTurnError
+    made = call(one.operation, one.arguments, [CURRENT])
+    if parts[0] == CURRENT:
+        return made
+    assert isinstance(made, tree.Call | tree.Name)
+    return make.pipe(parts[0], made)
+
+
+def _keys(found: Mapping[Value, Derivation], value: Value) -> list[str]:
+    one = found[value]
+    return [one.key] if isinstance(one, Standing) else [key for part in one.of for key in _keys(found, part)]
+
+
+def _free(targets: Sequence[tree.PatternNode], source: tree.PatternNode) -> list[str]:
+    """Return the choices of templates that their pattern does not bind: the pieces are told apart by them."""
+    bound = {one.name for one in source.pieces if isinstance(one, tree.Capture)}
+    captures = [one for target in targets for one in target.pieces if isinstance(one, tree.Capture)]
+    return list(dict.fromkeys(one.name for one in captures if one.choices and one.name not in bound))
+
+
+def as_template(
+    source: tree.PatternNode, targets: Sequence[tree.PatternNode], free: tree.Capture | None = None
+) -> tree.PatternNode:
+    """Return a pattern as the template of what it matched, from captures that these templates have."""
+    _, template = swapped(source, targets[0], free=free)
+    return template
+
+
+def as_author(value: tree.Expr, written: tree.Expr) -> tree.Expr:
+    """Return an inverse with the author's names of lengths, where a stage of it undoes a stage of theirs."""
+    ours, theirs = _stages(value), _stages(written)
+    if len(ours) != len(theirs):
+        return value
+    made = [_as_author(one, other) for one, other in zip(ours, reversed(theirs), strict=True)]
+    result = made[0]
+    for stage in made[1:]:
+        assert isinstance(stage, tree.Call | tree.Name)
+        result = make.pipe(result, stage)
+    return result
+
+
+def _stages(value: tree.Expr) -> list[tree.Expr]:
+    stages: list[tree.Expr] = []
+    while isinstance(value, tree.Pipe):
+        stages.append(value.stage)
+        value = value.value
+    stages.append(value)
+    return [one for one in reversed(stages) if one != CURRENT and not _is_current(one)]
+
+
+def _is_current(value: tree.Expr) -> bool:
+    return isinstance(value, tree.Name) and value.name == CURRENT.name
+
+
+def _as_author(ours: tree.Expr, theirs: tree.Expr) -> tree.Expr:
+    if not isinstance(ours, tree.Call) or not isinstance(theirs, tree.Call) or ours.function != theirs.function:
+        return ours
+    operation = OPERATIONS.get(ours.function)
+    if operation is None or not any(one.kind is ArgKind.AXES for one in operation.parameters):
+        return ours
+    lengths = [one for one in theirs.arguments if one.name is not None]
+    texts = [one for one in ours.arguments if one.name is None]
+    return tree.Call(make.NOWHERE, ours.function, make.NOWHERE, (*texts, *lengths))
+
+
+_TURNED: Mapping[type, Callable[[Turner, Any], tree.Statement]] = {
+    tree.Rename: Turner.rename,
+    tree.Copy: Turner.copy,
+    tree.Add: Turner.add,
+    tree.Set: Turner.set,
+    tree.Split: Turner.split,
+    tree.Merge: Turner.merge,
+}
