@@ -63,6 +63,7 @@ CommandGroup.summaries = {
     "apply": "Convert a checkpoint.",
     "run": "Carry out a recipe.",
     "plan": "Say what rules or a recipe would do, and read no tensor.",
+    "invert": "Write the rules that undo rules.",
     "check": "Check rules or a recipe, and write nothing.",
     "fmt": "Format rule files.",
     "migrate": "Carry a checkpoint along a chain of migrations.",

@@ -24,7 +24,7 @@ class Move:
 
 
 @record
-class _Written:
+class Written:
     """A move as it is written."""
 
     sources: tuple[tree.PatternNode, ...]
@@ -32,7 +32,7 @@ class _Written:
     value: tree.Expr | None
 
 
-def folded_moves(moves: Sequence[Move], write: Callable[..., tree.Statement], fold: bool) -> list[tree.Statement]:
+def folded_moves(moves: Sequence[Move], write: Callable[[Written], tree.Statement], fold: bool) -> list[tree.Statement]:
     """Return the statements of moves; with `fold`, those that say the same of other numbers are one."""
     groups: dict[Hashable, list[Move]] = {}
     for number, move in enumerate(moves):
@@ -47,11 +47,11 @@ def folded_moves(moves: Sequence[Move], write: Callable[..., tree.Statement], fo
     return found
 
 
-def _alone(move: Move) -> _Written:
-    return _Written(tuple(map(make.key, move.sources)), tuple(map(make.key, move.targets)), move.value)
+def _alone(move: Move) -> Written:
+    return Written(tuple(map(make.key, move.sources)), tuple(map(make.key, move.targets)), move.value)
 
 
-def _together(moves: Sequence[Move]) -> _Written | None:
+def _together(moves: Sequence[Move]) -> Written | None:
     """Return several moves as one with captures, or `None` where the numbers of their targets do not follow."""
     columns: dict[tuple[int, ...], str] = {}
     width = len(moves[0].sources)
@@ -65,7 +65,7 @@ def _together(moves: Sequence[Move]) -> _Written | None:
     captured = [{p.name for p in one.pieces if isinstance(p, tree.Capture)} for one in written[:width]]
     if any(one != captured[0] for one in captured):
         return None
-    return _Written(tuple(written[:width]), tuple(written[width:]), moves[0].value)
+    return Written(tuple(written[:width]), tuple(written[width:]), moves[0].value)
 
 
 def _pattern(keys: Sequence[str], columns: dict[tuple[int, ...], str], bind: bool) -> tree.PatternNode | None:

@@ -71,7 +71,7 @@ def _is_in_place(part: Tile, source: Hashable, strides: tuple[int, ...]) -> bool
 
 
 class Forms:
-    """The forms of the values of a graph; `leaf` gives those of tensors of the inputs, `known` those of other values."""
+    """The forms of the values of a graph; `leaf` gives those of tensors of the inputs, `known` those of others."""
 
     def __init__(self, graph: Graph, leaf: Leaf, known: Mapping[int, Tiling] | None = None) -> None:
         self._graph = graph

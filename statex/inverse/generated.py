@@ -5,20 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from statex.core.record import record
 from statex.grammar import factory as make
 from statex.grammar import tree
-from statex.inverse.folded import Move, folded_moves
+from statex.inverse.folded import Move, Written, folded_moves
 from statex.inverse.history import State
 from statex.inverse.recovery import Derivation, Derived, Standing, Value
 from statex.inverse.terms import CURRENT, call, expression, leaves
-
-
-@record
-class Made:
-    """Statements that lead from one state to another, in the order in which they are carried out."""
-
-    statements: tuple[tree.Statement, ...]
 
 
 def generated(found: Mapping[Value, Derivation], before: State, after: State, *, fold: bool) -> list[tree.Statement]:
@@ -111,7 +103,8 @@ class _Generator:
         elif len(values) == len(cluster.targets) == 1:
             self._merged(cluster)
         elif len(cluster.used) == 1 and not standing and len(values) == len(cluster.targets):
-            self._cut(cluster) or self._added(cluster)
+            if not self._cut(cluster):
+                self._added(cluster)
         else:
             self._added(cluster)
 
@@ -208,19 +201,19 @@ class _Generator:
         return name
 
 
-def _split(move: Move) -> tree.Statement:
+def _split(move: Written) -> tree.Statement:
     value = move.value
     assert value is not None
     return tree.Split(make.NOWHERE, move.sources[0], None, move.targets, value)
 
 
-def _merge(move: Move) -> tree.Statement:
+def _merge(move: Written) -> tree.Statement:
     value = move.value
     assert value is not None
     sources = tuple([tree.MergeSource(make.NOWHERE, one) for one in move.sources])
     return tree.Merge(make.NOWHERE, sources, None, move.targets[0], value)
 
 
-def _set(move: Move) -> tree.Statement:
+def _set(move: Written) -> tree.Statement:
     assert move.value is not None
     return make.assign(move.sources[0], move.value)

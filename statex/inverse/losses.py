@@ -198,29 +198,32 @@ def _left(start: int, stop: int, length: int) -> str:
     return " and ".join(part for part in parts if part)
 
 
-def lossless_lines(found: Lossless) -> list[str]:
-    """Return the statements that lose something, with what, and how many tensors come back."""
+def lossless_rows(found: Lossless) -> list[str]:
+    """Return what statements lose, each with the place of the statement; keys that differ in numbers alone are one."""
     lines: list[str] = []
     plan = found.plan
     groups: dict[tuple[int, str, str], list[str]] = {}
     for loss in sorted(found.losses, key=lambda one: one.step):
         groups.setdefault((loss.step, loss.what, loss.how), []).append(loss.key)
     for (step, what, how), keys in groups.items():
-        names = folded(keys, lambda key: key, lambda key: None)
-        for name in names:
+        place = place_of(plan.steps[step]) if step >= 0 else escape(plan.header.label)
+        said = f"{escape(what)} {how}" if what and what not in LETS_GO else how
+        for name in folded(keys, lambda key: key, lambda key: None):
             times = f"  x {len(name.rows)}" if len(name.rows) > 1 else ""
-            place = place_of(plan.steps[step]) if step >= 0 else plan.header.label
-            said = f"{escape(what)} {how}" if what and what not in LETS_GO else how
             lines.append(f"{place} {said} {escape(name.key)}{times}")
+    return lines
+
+
+def lossless_lines(found: Lossless) -> list[str]:
+    """Return the statements that lose something, with what, and how many tensors come back."""
+    lines = lossless_rows(found)
     if found.nan:
-        lines.append(f"{counted(len(found.nan), 'tensor')} {'comes' if len(found.nan) == 1 else 'come'} back by a cast:"
-                     " a NaN stays a NaN, and may get another payload")  # fmt: skip
+        count = counted(len(found.nan), "tensor")
+        come = "comes" if len(found.nan) == 1 else "come"
+        lines.append(f"{count} {come} back by a cast: a NaN stays a NaN, and may get another payload")
     total = len(found.kept) + len(found.losses)
     if found.is_lossless:
-        return [
-            *lines,
-            f"lossless: all {counted(total, 'tensor')} come back" if total != 1 else "lossless: the tensor comes back",
-        ]
+        return [*lines, f"lossless: {len(found.kept)} of {counted(total, 'tensor')} come back"]
     return [*lines, f"not lossless: {len(found.kept)} of {counted(total, 'tensor')} come back"]
 
 

@@ -1,4 +1,4 @@
-"""The inverse of a program: a rule text, statement by statement, each shown on the header to undo one of the author's."""
+"""The inverse of a program: rules that are shown on the header, statement by statement, to undo those of the author."""
 
 from __future__ import annotations
 
@@ -27,12 +27,14 @@ from statex.inverse.turning import Done, Turner
 class Inverse:
     """The rules that undo a plan: their `text`, and what the proof on the header says of them.
 
+    `body` is the text without the statements that say where in a file the state is.
     `kept` are the keys of the checkpoint that come back; `apart` are those that came from one tensor with another key,
     and come back with a tensor of their own. `in_order` says whether the keys come back in their order, `parameters`
     names those that come back as plain tensors, `around` what of the file around the state is not undone.
     """
 
     text: str
+    body: str
     kept: tuple[str, ...]
     lost: tuple[str, ...]
     apart: tuple[str, ...] = ()
@@ -41,6 +43,9 @@ class Inverse:
     around: tuple[str, ...] = ()
     turned: int = 0
     generated: int = 0
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @record
@@ -69,7 +74,7 @@ class _Inversion:
         self._made_macros: dict[str, tree.Macro] = {}
 
     def run(self) -> Inverse:
-        plan = self._plan
+        """Turn one statement after the other round, from the last to the first."""
         sections: list[_Section] = []
         after = self._states[-1]
         for number, steps in self._groups():
@@ -191,6 +196,7 @@ class _Inversion:
         ]  # fmt: skip
         return Inverse(
             text,
+            self._text(sections, bare=True),
             tuple(layout),
             tuple([key for key in before if key not in wanted]),
             tuple(untied(layout, undone)),

@@ -8,7 +8,7 @@ from typing import Any
 
 from statex.core.dtypes import DType
 from statex.dsl.ops import OPERATIONS, OPERATORS
-from statex.dsl.ops.base import ArgKind, Index
+from statex.dsl.ops.base import REQUIRED, ArgKind, Index
 from statex.dsl.plan.graph import Graph, OperationCall, Ref
 from statex.grammar import factory as make
 from statex.grammar import tree
@@ -54,7 +54,8 @@ def call(operation: str, arguments: Mapping[str, Any], operands: Sequence[tree.E
     given = _given(operation, arguments, named=several)
     if several:
         own = [] if list(operands) == [CURRENT] else [tree.Argument(make.NOWHERE, None, one) for one in operands]
-        return tree.Call(make.NOWHERE, operation, make.NOWHERE, (*own, *given))
+        everything = (*own, *given)
+        return tree.Call(make.NOWHERE, operation, make.NOWHERE, everything) if everything else make.name(operation)
     stage = tree.Call(make.NOWHERE, operation, make.NOWHERE, tuple(given)) if given else make.name(operation)
     return stage if first == CURRENT else make.pipe(first, stage)
 
@@ -68,7 +69,7 @@ def _given(operation: str, arguments: Mapping[str, Any], *, named: bool) -> list
         if parameter.kind is ArgKind.AXES:
             found += [tree.Argument(make.NOWHERE, name, number(length)) for name, length in value.items()]
         elif type(value) is not type(parameter.default) or value != parameter.default:
-            by_name = named or bool(found) or parameter.keyword_only
+            by_name = named or parameter.keyword_only or (bool(found) and parameter.default is not REQUIRED)
             found.append(tree.Argument(make.NOWHERE, parameter.name if by_name else None, plain(value, parameter.kind)))
             named = named or by_name
         else:

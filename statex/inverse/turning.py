@@ -21,8 +21,10 @@ from statex.inverse.recovery import Derivation, Derived, Recovery, Standing, Val
 from statex.inverse.swapping import CannotTurnError, as_pattern, swapped
 from statex.inverse.terms import CURRENT, call, expression
 
-_NOTHING = (tree.Param, tree.Let, tree.Input, tree.Macro, tree.Expect, tree.ExpectKeys, tree.ExpectEach,
-            tree.ExpectSame, tree.Allow, tree.Order, tree.Root, tree.SetValue, tree.AddValue, tree.DropValue)  # fmt: skip
+_NOTHING = (
+    tree.Param, tree.Let, tree.Input, tree.Macro, tree.Expect, tree.ExpectKeys, tree.ExpectEach, tree.ExpectSame,
+    tree.Allow, tree.Order, tree.Root, tree.SetValue, tree.AddValue, tree.DropValue,
+)  # fmt: skip
 """Statements that change no tensor and no key."""
 
 
@@ -101,6 +103,7 @@ class Turner:
     # --- names -----------------------------------------------------------------------------------------------------
 
     def rename(self, node: tree.Rename) -> tree.Statement:
+        """Exchange the sides of the rows."""
         rows = []
         for row in node.rows:
             if node.mode in (tree.RenameMode.KEY, tree.RenameMode.PART):
@@ -117,15 +120,18 @@ class Turner:
         )
 
     def copy(self, node: tree.Copy) -> tree.Statement:
+        """Drop what was put under further keys."""
         return tree.Drop(make.NOWHERE, (as_pattern(node.target, (node.source,)),), optional=node.optional)
 
     def add(self, node: tree.Add) -> tree.Statement:
+        """Drop the new keys."""
         sources = (node.each,) if node.each is not None else ()
         return tree.Drop(make.NOWHERE, (as_pattern(node.target, sources),), optional=node.optional)
 
     # --- values ----------------------------------------------------------------------------------------------------
 
     def set(self, node: tree.Set) -> tree.Statement:
+        """Undo an expression that can be undone alike for every key."""
         if node.each is not None:
             raise CannotTurnError
         value = self._one(self._before(one, change) for one in self.done[node.span] for change in one.changes)
@@ -150,6 +156,7 @@ class Turner:
         return first  # type: ignore[no-any-return]
 
     def split(self, node: tree.Split) -> tree.Statement:
+        """Merge the pieces."""
         value = self._one(self._joined(one, change) for one in self.done[node.span] for change in one.changes)
         target = as_template(node.source, node.targets)
         over = node.over
@@ -173,6 +180,7 @@ class Turner:
         return _of_all(found, done.before[source], pieces)
 
     def merge(self, node: tree.Merge) -> tree.Statement:
+        """Split the result."""
         if node.over is not None and len(node.sources) > 1:
             raise CannotTurnError
         value = self._one(self._cut(one, change) for one in self.done[node.span] for change in one.changes)
