@@ -67,6 +67,8 @@ class Turner:
             return self._use(node)
         if not any(one.changes for one in self.done.get(node.span, ())):
             return []
+        if isinstance(node, tree.Merge) and node.over is not None and len(node.sources) > 1:
+            return self.merge_of_several(node, node.over)
         found = _TURNED.get(type(node))
         if found is None:
             raise CannotTurnError
@@ -181,8 +183,6 @@ class Turner:
 
     def merge(self, node: tree.Merge) -> tree.Statement:
         """Split the result."""
-        if node.over is not None and len(node.sources) > 1:
-            raise CannotTurnError
         value = self._one(self._cut(one, change) for one in self.done[node.span] for change in one.changes)
         over = node.over
         patterns = [source.pattern for source in node.sources]
@@ -212,6 +212,84 @@ class Turner:
         for operation, arguments in after:
             pieces = call(operation, dict(arguments), [pieces])
         return pieces
+
+    def merge_of_several(self, node: tree.Merge, over: tree.Name) -> list[tree.Statement]:
+        """Split the result twice: into what the sources have each, and by the numbers."""
+        outer, inner, by_source = self._cut_twice(node)
+        patterns = [source.pattern for source in node.sources]
+        free = make.capture(over.name)
+        targets = [as_template(pattern, (node.target,), free=free) for pattern in patterns]
+        whole = as_pattern(node.target, patterns)
+        if by_source:
+            between = [_with_text(target, over.name, _TOGETHER) for target in targets]
+            first = tree.Split(make.NOWHERE, whole, None, tuple(between), outer, node.optional, self.where(node))
+            further = zip(between, targets, strict=True)
+            return [first, *[
+                tree.Split(make.NOWHERE, as_pattern(one, patterns), over, (target,), inner, node.optional)
+                for one, target in further
+            ]]  # fmt: skip
+        each = make.pattern([*node.target.pieces, ".", free])
+        numbered = as_pattern(each, patterns)
+        first = tree.Split(make.NOWHERE, whole, over, (each,), outer, node.optional, self.where(node))
+        return [first, tree.Split(make.NOWHERE, numbered, None, tuple(targets), inner, node.optional)]
+
+    def _cut_twice(self, node: tree.Merge) -> tuple[tree.Expr, tree.Expr, bool]:
+        """Return the two cuts by which the sources are had from a result, and whether the first one is by source."""
+        for by_source in (True, False):
+            try:
+                first, second = self._cut_by(node, by_source)
+            except CannotTurnError:
+                continue
+            return first, second, by_source
+        raise CannotTurnError
+
+    def _cut_by(self, node: tree.Merge, by_source: bool) -> tuple[tree.Expr, tree.Expr]:
+        cuts = []
+        for done in self.done[node.span]:
+            for change in done.changes:
+                (result,) = change.after
+                found = self.recovery.of({result: done.after[result]})
+                each = len(change.before) // len(node.sources)
+                for number, key in enumerate(change.before):
+                    if done.before[key] not in found:
+                        raise CannotTurnError
+                    indices = list(divmod(number, each))
+                    cuts.append(_two_cuts(found, done.before[key], indices if by_source else indices[::-1]))
+        if not cuts or any(cut != cuts[0] for cut in cuts):
+            raise CannotTurnError
+        return cuts[0]
+
+
+_TOGETHER = "all"
+"""What stands in the place of a number in the name of what has all numbers."""
+
+
+def _two_cuts(found: Mapping[Value, Derivation], value: Value, indices: list[int]) -> tuple[tree.Expr, tree.Expr]:
+    """Return the cuts that a value is a piece of, as these numbers: the result is cut, and that piece is cut again."""
+    path: list[Derived] = []
+    one = found[value]
+    while isinstance(one, Derived):
+        if len(one.of) != 1:
+            raise CannotTurnError
+        path.insert(0, one)
+        one = found[one.of[0]]
+    at = [place for place, made in enumerate(path) if made.index is not None]
+    if len(at) != 2 or [path[place].index for place in at] != indices:
+        raise CannotTurnError
+    return _chain(path[: at[1]]), _chain(path[at[1] :])
+
+
+def _chain(path: Sequence[Derived]) -> tree.Expr:
+    """Return operations one after the other, as stages of a pipe."""
+    value: tree.Expr = CURRENT
+    for made in path:
+        value = call(made.operation, made.arguments, [value])
+    return value
+
+
+def _with_text(node: tree.PatternNode, name: str, text: str) -> tree.PatternNode:
+    """Return a template with a text in the place of a capture."""
+    return make.pattern([text if isinstance(p, tree.Capture) and p.name == name else p for p in node.pieces])
 
 
 def _piece(found: Mapping[Value, Derivation], value: Value, number: int) -> tuple[Derived, list[tuple[str, Any]]]:
