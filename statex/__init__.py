@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from statex.dsl.plan.plan import Plan
     from statex.embedding import attach, detach, migrate, migrate_state, migrations
     from statex.execute.verify.verification import Comparison
+    from statex.inverse.losses import Lossless, lossless
+    from statex.inverse.program import Inverse
     from statex.migrating.chain import Chain
     from statex.migrating.hooks import StatexWarning
     from statex.session.compared import Compared
@@ -38,6 +40,8 @@ __all__ = [
     "Conversion",
     "Diagnostic",
     "Foreign",
+    "Inverse",
+    "Lossless",
     "Plan",
     "Progress",
     "Rules",
@@ -51,6 +55,7 @@ __all__ = [
     "detach",
     "diff",
     "load",
+    "lossless",
     "migrate",
     "migrate_state",
     "migrations",
@@ -68,12 +73,15 @@ _OWNERS = {
     "Conversion": "session.conversion",
     "Diagnostic": "diagnostics",
     "Foreign": "core.foreign",
+    "Inverse": "inverse.program",
+    "Lossless": "inverse.losses",
     "StatexError": "diagnostics",
     "Plan": "dsl.plan.plan",
     "Progress": "core.progress",
     "StatexWarning": "migrating.hooks",
     "attach": "embedding",
     "detach": "embedding",
+    "lossless": "inverse.losses",
     "migrate": "embedding",
     "migrate_state": "embedding",
     "migrations": "embedding",

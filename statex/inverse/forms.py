@@ -13,7 +13,7 @@ from typing import Any
 from statex.core.dtypes import DType
 from statex.core.header import TensorType, contiguous
 from statex.core.record import record
-from statex.core.strides import Fill, Tile, Tiling
+from statex.core.strides import Tile, Tiling
 from statex.dsl.ops import OPERATIONS, Operation
 from statex.dsl.plan.graph import Graph, InputTensor, OperationCall, Ref, ResultPiece, Settled
 from statex.inverse.recovery import arguments_of, type_of
@@ -130,7 +130,7 @@ class Forms:
         before = type_of(self._graph, operands[0])
         form = self._found[operands[0]]
         assert isinstance(form, Tiling)
-        if before.shape != node.type.shape or any(isinstance(part.source, Fill) for part in form.parts):
+        if before.shape != node.type.shape:
             return None
         arguments = {name: _HERE if isinstance(v, Ref) else v for name, v in arguments_of(node).items()}
         if any(not isinstance(value, Hashable) for value in arguments.values()):

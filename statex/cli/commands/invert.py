@@ -94,7 +94,7 @@ def _write(path: Path, text: str) -> None:
 
 def _lines(inverse: Inverse, proof: Proof | None) -> Iterator[str]:
     total = len(inverse.kept) + len(inverse.lost)
-    yield f"on the header: {len(inverse.kept)} of {counted(total, 'tensor')} come back"
+    yield f"on the header: {len(inverse.kept) - len(inverse.unshown)} of {counted(total, 'tensor')} come back"
     if proof is not None:
         yield f"proved: {proof.equal} of {counted(proof.tensors, 'tensor')} come back equal in bits"
         yield from (f"  {escape(key)} differs" for key in proof.different)
@@ -107,6 +107,7 @@ def _left(inverse: Inverse, proof: Proof | None) -> Iterator[str]:
         ("tensors that do not come back", inverse.lost),
         ("keys that shared a tensor with another one, and have one of their own", inverse.apart),
         ("Parameters that come back as tensors", inverse.parameters),
+        ("tensors that the header does not show to come back", inverse.unshown),
         ("what is changed around the state", inverse.around),
     ):
         if keys:
@@ -123,6 +124,7 @@ def _data(inverse: Inverse, proof: Proof | None) -> dict[str, object]:
         "rules": inverse.text,
         "kept": list(inverse.kept),
         "lost": list(inverse.lost),
+        "unshown": list(inverse.unshown),
         "untied": list(inverse.apart),
         "parameters": list(inverse.parameters),
         "around": list(inverse.around),
