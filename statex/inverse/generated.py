@@ -75,11 +75,11 @@ class _Generator:
 
     def _renamed(self, moves: Sequence[Move]) -> Iterator[tree.Statement]:
         heads = {new.removesuffix(old) for move in moves for old, new in zip(move.sources, move.targets, strict=True)}
-        if self._fold and len(moves) > 1 and len(heads) == 1 and len(moves) == len(self._before):
+        every = self._fold and len(moves) > 1 and len(heads) == 1 and len(moves) == len(self._before)
+        if every and all(move.targets[0] == f"{min(heads)}{move.sources[0]}" for move in moves):
             # All keys, so that the prefix comes before whatever is there.
-            if all(move.targets[0] == f"{min(heads)}{move.sources[0]}" for move in moves):
-                yield make.rename(make.row(make.literal(""), make.literal(min(heads))), mode=tree.RenameMode.PREFIX)
-                return
+            yield make.rename(make.row(make.literal(""), make.literal(min(heads))), mode=tree.RenameMode.PREFIX)
+            return
         rows = folded_moves(moves, lambda move: make.rename(make.row(move.sources[0], move.targets[0])), self._fold)
         found = [row for one in rows if isinstance(one, tree.Rename) for row in one.rows]
         if found:

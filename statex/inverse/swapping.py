@@ -18,12 +18,8 @@ _Shifts = dict[str, tree.Expr]
 """For each number what it is by the new capture of its name, where that is another number."""
 
 
-def swapped(
-    source: tree.PatternNode, target: tree.PatternNode, free: tree.Capture | None = None
-) -> tuple[tree.PatternNode, tree.PatternNode]:
+def swapped(source: tree.PatternNode, target: tree.PatternNode) -> tuple[tree.PatternNode, tree.PatternNode]:
     """Return a pattern that matches what the template makes, and a template that makes of it what the pattern matched.
-
-    `free` is a capture of the pattern that the template does not have: it stays as it is written.
 
     Raises:
         CannotTurnError: where the template has not all that the pattern captures, or a regular expression stands.
@@ -33,7 +29,7 @@ def swapped(
     captures = _captures(source)
     shifts: _Shifts = {}
     pattern = _pattern(target, captures, _stars(source), shifts)
-    return pattern, _template(source, target, shifts, free)
+    return pattern, _template(source, target, shifts, None)
 
 
 def as_pattern(
@@ -52,6 +48,23 @@ def as_pattern(
         captures[numbered] = make.capture(numbered, tree.CaptureForm.INT)
     stars = _stars(sources[0]) if sources else []
     return _pattern(target, captures, stars, {})
+
+
+def as_template(
+    source: tree.PatternNode, target: tree.PatternNode, free: tree.Capture | None = None
+) -> tree.PatternNode:
+    """Return a pattern as the template of what it matched, from captures that another template has.
+
+    `free` is a capture that this one does not have: it stays as it is written.
+    """
+    _check(source)
+    _check(target)
+    shifts: _Shifts = {}
+    captures = _captures(source)
+    for piece in target.pieces:
+        if isinstance(piece, tree.Field):
+            _counted(piece, captures, set(), shifts)
+    return _template(source, target, shifts, free)
 
 
 def _check(node: tree.PatternNode) -> None:

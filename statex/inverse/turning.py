@@ -5,7 +5,8 @@ Whether what comes out undoes the statement is not known here: it is compiled, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from statex.grammar import tree
 from statex.grammar.walk import nodes
 from statex.inverse.history import State
 from statex.inverse.recovery import Derivation, Derived, Recovery, Standing, Value
-from statex.inverse.swapping import CannotTurnError, as_pattern, swapped
+from statex.inverse.swapping import CannotTurnError, as_pattern, as_template, swapped
 from statex.inverse.terms import CURRENT, call, expression
 
 _NOTHING = (
@@ -137,7 +138,7 @@ class Turner:
         if node.each is not None:
             raise CannotTurnError
         value = self._one(self._before(one, change) for one in self.done[node.span] for change in one.changes)
-        value = as_author(value, node.value)
+        value = as_author(value, stages_of(node.value))
         return tree.Set(make.NOWHERE, node.targets, value, None, node.optional, self.where(node))
 
     def _before(self, done: Done, change: Change) -> tree.Expr:
@@ -159,8 +160,8 @@ class Turner:
 
     def split(self, node: tree.Split) -> tree.Statement:
         """Merge the pieces."""
-        value = self._one(self._joined(one, change) for one in self.done[node.span] for change in one.changes)
-        target = as_template(node.source, node.targets)
+        value = self._one(self._joined(one, change, node) for one in self.done[node.span] for change in one.changes)
+        target = as_template(node.source, node.targets[0])
         over = node.over
         sources = []
         for template in node.targets:
@@ -170,33 +171,33 @@ class Turner:
         if free and (len(free) > 1 or len(sources) > 1 or over is not None):
             raise CannotTurnError
         over = make.name(free[0]) if free else over
-        value = as_author(value, node.value)
+        value = as_author(value, stages_of(node.value))
         return tree.Merge(make.NOWHERE, tuple(sources), over, target, value, node.optional, self.where(node))
 
-    def _joined(self, done: Done, change: Change) -> tree.Expr:
+    def _joined(self, done: Done, change: Change, node: tree.Split) -> tree.Expr:
         """Return how the source of a split is made of its pieces, taken together as `it`."""
         (source,), pieces = change.before, change.after
         found = self.recovery.of({key: done.after[key] for key in pieces})
         if done.before[source] not in found:
             raise CannotTurnError
-        return _of_all(found, done.before[source], pieces)
+        return _of_all(found, done.before[source], pieces, stages_of(node.value))
 
     def merge(self, node: tree.Merge) -> tree.Statement:
         """Split the result."""
-        value = self._one(self._cut(one, change) for one in self.done[node.span] for change in one.changes)
+        value = self._one(self._cut(one, change, node) for one in self.done[node.span] for change in one.changes)
         over = node.over
         patterns = [source.pattern for source in node.sources]
         if over is not None:
             (capture,) = [p for p in patterns[0].pieces if isinstance(p, tree.Capture) and p.name == over.name]
-            targets = [as_template(patterns[0], (node.target,), free=capture)]
+            targets = [as_template(patterns[0], node.target, free=capture)]
             over = None if capture.choices else over
         else:
-            targets = [as_template(pattern, (node.target,)) for pattern in patterns]
+            targets = [as_template(pattern, node.target) for pattern in patterns]
         source = as_pattern(node.target, patterns)
-        value = as_author(value, node.value)
+        value = as_author(value, stages_of(node.value))
         return tree.Split(make.NOWHERE, source, over, tuple(targets), value, node.optional, self.where(node))
 
-    def _cut(self, done: Done, change: Change) -> tree.Expr:
+    def _cut(self, done: Done, change: Change, node: tree.Merge) -> tree.Expr:
         """Return how the sources of a merge are made of its result, as pieces."""
         (result,), sources = change.after, change.before
         found = self.recovery.of({result: done.after[result]})
@@ -204,21 +205,25 @@ class Turner:
         for number, key in enumerate(sources):
             if done.before[key] not in found:
                 raise CannotTurnError
-            made.append(_piece(found, done.before[key], number))
-        first, after = made[0]
-        if any(one != (first, after) for one in made):
+            first, after = _piece(found, done.before[key], number)
+            written = stages_of(node.value)
+            made.append((first, as_author(after, written[: len(stages_of(after))], written)))
+        if any(one != made[0] for one in made):
             raise CannotTurnError
-        pieces = call(first.operation, first.arguments, [expression(found, first.of[0], lambda _: CURRENT)])
-        for operation, arguments in after:
-            pieces = call(operation, dict(arguments), [pieces])
-        return pieces
+        first, after = made[0]
+        value = call(first.operation, first.arguments, [expression(found, first.of[0], lambda _: CURRENT)])
+        for stage in stages_of(after):
+            if not isinstance(stage, tree.Call | tree.Name):
+                raise CannotTurnError
+            value = make.pipe(value, stage)
+        return value
 
     def merge_of_several(self, node: tree.Merge, over: tree.Name) -> list[tree.Statement]:
         """Split the result twice: into what the sources have each, and by the numbers."""
         outer, inner, by_source = self._cut_twice(node)
         patterns = [source.pattern for source in node.sources]
         free = make.capture(over.name)
-        targets = [as_template(pattern, (node.target,), free=free) for pattern in patterns]
+        targets = [as_template(pattern, node.target, free=free) for pattern in patterns]
         whole = as_pattern(node.target, patterns)
         if by_source:
             between = [_with_text(target, over.name, _TOGETHER) for target in targets]
@@ -292,23 +297,28 @@ def _with_text(node: tree.PatternNode, name: str, text: str) -> tree.PatternNode
     return make.pattern([text if isinstance(p, tree.Capture) and p.name == name else p for p in node.pieces])
 
 
-def _piece(found: Mapping[Value, Derivation], value: Value, number: int) -> tuple[Derived, list[tuple[str, Any]]]:
+def _piece(found: Mapping[Value, Derivation], value: Value, number: int) -> tuple[Derived, tree.Expr]:
     """Return the cut that a value is a piece of, as if it was the first, and what is done with that piece."""
-    after: list[tuple[str, Any]] = []
+    after: list[Derived] = []
     one = found[value]
     while isinstance(one, Derived) and one.index is None and len(one.of) == 1:
-        after.insert(0, (one.operation, tuple(one.arguments.items())))
+        after.insert(0, one)
         one = found[one.of[0]]
     if not isinstance(one, Derived) or one.index != number:
         raise CannotTurnError
-    return replace(one, index=0), after
+    return replace(one, index=0), _chain(after)
 
 
-def _of_all(found: Mapping[Value, Derivation], value: Value, keys: Sequence[str]) -> tree.Expr:
-    """Return how a value is made of what stands under several keys, of which `it` has all."""
+def _of_all(
+    found: Mapping[Value, Derivation], value: Value, keys: Sequence[str], written: Sequence[tree.Expr]
+) -> tree.Expr:
+    """Return how a value is made of what stands under several keys, of which `it` has all.
+
+    `written` are the stages by which the author made the keys of the value.
+    """
     one = found[value]
     if isinstance(one, Derived) and one.index is None and len(one.of) == 1 and len(keys) > 1:
-        inner = _of_all(found, one.of[0], keys)
+        inner = _of_all(found, one.of[0], keys, written)
         return call(one.operation, one.arguments, [inner])
     if not isinstance(one, Derived) or len(one.of) != len(keys):
         raise CannotTurnError
@@ -316,7 +326,8 @@ def _of_all(found: Mapping[Value, Derivation], value: Value, keys: Sequence[str]
     for key, part in zip(keys, one.of, strict=True):
         if set(_keys(found, part)) != {key}:
             raise CannotTurnError
-        parts.append(expression(found, part, lambda _: CURRENT))
+        own = expression(found, part, lambda _: CURRENT)
+        parts.append(as_author(own, written[len(written) - len(stages_of(own)) :], written))
     if any(part != parts[0] for part in parts):
         raise CannotTurnError
     made = call(one.operation, one.arguments, [CURRENT])
@@ -338,20 +349,16 @@ def _free(targets: Sequence[tree.PatternNode], source: tree.PatternNode) -> list
     return list(dict.fromkeys(one.name for one in captures if one.choices and one.name not in bound))
 
 
-def as_template(
-    source: tree.PatternNode, targets: Sequence[tree.PatternNode], free: tree.Capture | None = None
-) -> tree.PatternNode:
-    """Return a pattern as the template of what it matched, from captures that these templates have."""
-    _, template = swapped(source, targets[0], free=free)
-    return template
+def as_author(value: tree.Expr, theirs: Sequence[tree.Expr], every: Sequence[tree.Expr] | None = None) -> tree.Expr:
+    """Return an inverse with the author's names of lengths, if its stages undo these stages of theirs one by one.
 
-
-def as_author(value: tree.Expr, written: tree.Expr) -> tree.Expr:
-    """Return an inverse with the author's names of lengths, where a stage of it undoes a stage of theirs."""
-    ours, theirs = _stages(value), _stages(written)
-    if len(ours) != len(theirs):
+    `every` are all stages of the author, which may name further lengths.
+    """
+    named = {one.name: one for stage in every or theirs for one in _lengths(stage)}
+    ours = stages_of(value)
+    if len(ours) != len(theirs) or not ours:
         return value
-    made = [_as_author(one, other) for one, other in zip(ours, reversed(theirs), strict=True)]
+    made = [_as_author(one, other, named) for one, other in zip(ours, reversed(theirs), strict=True)]
     result = made[0]
     for stage in made[1:]:
         assert isinstance(stage, tree.Call | tree.Name)
@@ -359,28 +366,47 @@ def as_author(value: tree.Expr, written: tree.Expr) -> tree.Expr:
     return result
 
 
-def _stages(value: tree.Expr) -> list[tree.Expr]:
+def stages_of(value: tree.Expr) -> list[tree.Expr]:
+    """Return the stages of a pipe that begins with the current tensor, said or not."""
     stages: list[tree.Expr] = []
     while isinstance(value, tree.Pipe):
         stages.append(value.stage)
         value = value.value
     stages.append(value)
-    return [one for one in reversed(stages) if one != CURRENT and not _is_current(one)]
+    return [one for one in reversed(stages) if not (isinstance(one, tree.Name) and one.name == CURRENT.name)]
 
 
-def _is_current(value: tree.Expr) -> bool:
-    return isinstance(value, tree.Name) and value.name == CURRENT.name
+def _lengths(stage: tree.Expr) -> list[tree.Argument]:
+    """Return the lengths of axes that a stage names."""
+    if not isinstance(stage, tree.Call) or stage.function not in OPERATIONS:
+        return []
+    names_axes = any(one.kind is ArgKind.AXES for one in OPERATIONS[stage.function].parameters)
+    return [one for one in stage.arguments if one.name is not None] if names_axes else []
 
 
-def _as_author(ours: tree.Expr, theirs: tree.Expr) -> tree.Expr:
+def _as_author(ours: tree.Expr, theirs: tree.Expr, named: Mapping[str | None, tree.Argument]) -> tree.Expr:
     if not isinstance(ours, tree.Call) or not isinstance(theirs, tree.Call) or ours.function != theirs.function:
         return ours
-    operation = OPERATIONS.get(ours.function)
-    if operation is None or not any(one.kind is ArgKind.AXES for one in operation.parameters):
+    literal = {one.name: one for one in _lengths(ours)}
+    if not literal:
         return ours
-    lengths = [one for one in theirs.arguments if one.name is not None]
+    own = _lengths(theirs)
     texts = [one for one in ours.arguments if one.name is None]
-    return tree.Call(make.NOWHERE, ours.function, make.NOWHERE, (*texts, *lengths))
+    notation = "".join([one.value.value for one in texts if isinstance(one.value, tree.String)])
+    further = [named.get(name, literal[name]) for name in _needed(notation, {one.name for one in own}, named)]
+    return tree.Call(make.NOWHERE, ours.function, make.NOWHERE, (*texts, *own, *further))
+
+
+def _needed(notation: str, known: Container[str | None], named: Container[str | None]) -> list[str]:
+    """Return the axes whose lengths have to be given besides those known: in each group all but one are.
+
+    That one is, if it can be, an axis that the author has not `named`.
+    """
+    found: list[str] = []
+    for group in re.findall(r"\(([^)]*)\)", notation.partition("->")[0]):
+        axes = [name for name in re.findall(r"\w+", group) if name not in known and name != "1"]
+        found += sorted(axes, key=lambda name: name not in named)[:-1]
+    return found
 
 
 _TURNED: Mapping[type, Callable[[Turner, Any], tree.Statement]] = {

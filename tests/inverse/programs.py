@@ -101,6 +101,13 @@ rename part {
 }
 """
 
+_MACRO = """
+macro fuse(m) {
+  merge {$m}.{p:q|k|v}_proj.weight over p -> {$m}.qkv.weight = cat(dim=0)
+}
+use fuse("layers.{i}.attn")
+"""
+
 PROGRAMS = [
     Program("llama", EXAMPLES / "llama" / "rules.sx", llama(), {"heads": 2, "kv_heads": 1}),
     Program("gpt2", EXAMPLES / "gpt2" / "rules.sx", gpt2()),
@@ -111,10 +118,9 @@ PROGRAMS = [
     Program("lightning, kept", "rename prefix 'model.module._orig_mod.' -> 'model.'",
             {f"model.module._orig_mod.{k}": random(3) for k in ("conv.weight", "head.bias")}),
     Program("migration 1", MIGRATIONS / "0001_name_layers.sx", encoder()),
-    Program("migration 2", [MIGRATIONS / "0001_name_layers.sx", FUSING], encoder(), {"heads": 2}),
+    Program("migration 2", [MIGRATIONS / "0001_name_layers.sx", FUSING], encoder(), {"heads": 2}, in_order=False),
     Program("pipeline", EXAMPLES / "pipeline" / "rules" / "split_qkv.sx", fused(), {"heads": 2}),
     Program("language: tables", _TABLES, llama()),
     Program("language: split", _DECODER, megatron(), {"heads": 4, "kv_heads": 2, "head_dim": 3}),
-    Program("language: macro", 'macro fuse(m) {\n  merge {$m}.{p:q|k|v}_proj.weight over p -> {$m}.qkv.weight = cat(dim=0)\n}\n'
-            'use fuse("layers.{i}.attn")', {f"layers.{i}.attn.{p}_proj.weight": random(2, 2) for i in (0, 1) for p in "qkv"}),
+    Program("language: macro", _MACRO, {f"layers.{i}.attn.{p}_proj.weight": random(2) for i in (0, 1) for p in "qkv"}),
 ]  # fmt: skip

@@ -15,23 +15,35 @@ from statex.inverse.losses import lossless
 from statex.inverse.program import inverse
 from tests.dsl.test_programs import KEYS, filled, programs
 
+RENAMES = [
+    "l.{i:int}.w -> l.{i}.v", "l.{i}.{x} -> m.{x}.{i}", "{m:**}.w -> {m}.v", "** -> q.**",
+    "l.{i:int}.{x} -> l.{i + 1}.{x}", "{m:**}.{x:w=weight|b=bias} -> {x}.{m}",
+]  # fmt: skip
+MOVES = [
+    "it", "-it", "transpose", "cast(f64)", "reshape([1, -1])", "flatten", "unsqueeze(0)", "pad([1, 2])",
+    "rearrange('a b -> b a')", "transpose | neg", "cat(it, it)", "it[:1]", "it * 2", "flip(0)", "roll(1, 0)",
+    "stack(it, it)", "expand(3, -1, -1)", "zeros_like", "resize([3, -1])", "it[[1, 0]]",
+]  # fmt: skip
+OTHERS = [
+    "split l.{i}.w -> l.{i}.{p:x|y} = chunk(2)", "split head.w -> h.x, h.y = sections([1, 1])", "drop **.b",
+    "split a.w over e -> a.{e}.u = unstack", "merge l.{i:int}.w over i -> lw = stack", "copy a.w -> a.c",
+    "merge a.w, head.w -> ah = cat", "renumber l.{i:int}", "rename prefix '' -> 'm.'", "rename part l -> layers",
+    "rename suffix '.w' -> '.weight'", "add t.w = zeros([2])", "add t.w = a.w[:1]", "order natural", "drop? a.b",
+    "merge l.{i:int}.w as a, l.{i}.b as b -> l.{i}.ab = stack(a, b)", "within l.{i} { rename w -> v }",
+    "split? l.0.w -> l.0.w1, l.0.w2 = neg | chunk(2)", "rename { a.w -> head.w; head.w -> a.w }",
+    "add u.w = a.w[1:]", "drop a.w", "merge l.{i:int}.w as a, l.{i:int}.b as b over i -> lab = cat(stack(a), stack(b))",
+]  # fmt: skip
 TURNABLE = st.one_of(
-    filled("rename ", st.sampled_from(["l.{i:int}.w -> l.{i}.v", "l.{i}.{x} -> m.{x}.{i}", "{m:**}.w -> {m}.v", "** -> q.**",
-                                       "l.{i:int}.{x} -> l.{i + 1}.{x}", "{m:**}.{x:w=weight|b=bias} -> {x}.{m}"])),
-    filled("set ", st.sampled_from(["**", "*.w", "l.{i:int}.w", "head.w"]), " = ",
-           st.sampled_from(["it", "-it", "transpose", "cast(f64)", "reshape([1, -1])", "flatten", "unsqueeze(0)", "pad([1, 2])",
-                            "rearrange('a b -> b a')", "transpose | neg", "cat(it, it)", "it[:1]", "it * 2", "flip(0)",
-                            "roll(1, 0)", "stack(it, it)", "expand(3, -1, -1)", "zeros_like"]),
-           st.sampled_from(["", " where ndim == 2", " where is_floating_point(it)"])),
-    st.sampled_from(
-        ["split l.{i}.w -> l.{i}.{p:x|y} = chunk(2)", "split head.w -> h.x, h.y = sections([1, 1])", "drop **.b",
-         "split a.w over e -> a.{e}.u = unstack", "merge l.{i:int}.w over i -> lw = stack", "copy a.w -> a.c",
-         "merge a.w, head.w -> ah = cat", "renumber l.{i:int}", "rename prefix '' -> 'm.'", "rename part l -> layers",
-         "rename suffix '.w' -> '.weight'", "add t.w = zeros([2])", "add t.w = a.w[:1]", "merge l.{i:int}.w as a, l.{i}.b as b "
-         "-> l.{i}.ab = stack(a, b)", "order natural", "drop? a.b", "split? l.0.w -> l.0.w1, l.0.w2 = neg | chunk(2)",
-         "within l.{i} { rename w -> v }", "rename { a.w -> head.w; head.w -> a.w }"]
+    filled("rename ", st.sampled_from(RENAMES)),
+    filled(
+        "set ",
+        st.sampled_from(["**", "*.w", "l.{i:int}.w", "head.w"]),
+        " = ",
+        st.sampled_from(MOVES),
+        st.sampled_from(["", " where ndim == 2", " where is_floating_point(it)"]),
     ),
-)  # fmt: skip
+    st.sampled_from(OTHERS),
+)
 turnable = st.lists(TURNABLE, min_size=1, max_size=4).map("\n".join)
 
 

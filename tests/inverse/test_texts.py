@@ -55,7 +55,8 @@ PAIRS = [
     ("param k: int = 2\nrename h.{i:int}.b -> h.{i + k}.b", "param k: int = 2\n\nrename h.{i:int}.b -> h.{i - k}.b"),
     ("if exists(h.0.b) { set c = neg }", "set c = neg"),
     ("set c = it * 1", None),
-    ("macro f(a) { rename {$a}.b -> {$a}.e }\nuse f('h.0')", "macro f(a) {\n  rename {$a}.e -> {$a}.b\n}\n\nuse f('h.0')"),
+    ("macro f(a) { rename {$a}.b -> {$a}.e }\nuse f('h.0')",
+     "macro f(a) {\n  rename {$a}.e -> {$a}.b\n}\n\nuse f('h.0')"),
 ]  # fmt: skip
 
 
