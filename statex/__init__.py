@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from statex.dsl.plan.plan import Plan
     from statex.embedding import attach, detach, migrate, migrate_state, migrations
     from statex.execute.verify.verification import Comparison
-    from statex.inverse.losses import Lossless, lossless
-    from statex.inverse.program import Inverse
+    from statex.inverse.losses import LossReport, lossless
+    from statex.inverse.program import InverseRules
     from statex.migrating.chain import Chain
     from statex.migrating.hooks import StatexWarning
     from statex.session.compared import Compared
@@ -40,8 +40,8 @@ __all__ = [
     "Conversion",
     "Diagnostic",
     "Foreign",
-    "Inverse",
-    "Lossless",
+    "InverseRules",
+    "LossReport",
     "Plan",
     "Progress",
     "Rules",
@@ -73,8 +73,8 @@ _OWNERS = {
     "Conversion": "session.conversion",
     "Diagnostic": "diagnostics",
     "Foreign": "core.foreign",
-    "Inverse": "inverse.program",
-    "Lossless": "inverse.losses",
+    "InverseRules": "inverse.program",
+    "LossReport": "inverse.losses",
     "StatexError": "diagnostics",
     "Plan": "dsl.plan.plan",
     "Progress": "core.progress",

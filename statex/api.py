@@ -35,7 +35,7 @@ from statex.session.session import Session, check
 if TYPE_CHECKING:
     from statex.diagnostics import Diagnostic
     from statex.execute.verify.verification import Comparison
-    from statex.inverse.program import Inverse
+    from statex.inverse.program import InverseRules
     from statex.session.compared import Compared
 
 
@@ -186,7 +186,7 @@ class Rules:
         params: Mapping[str, Any] | None = None,
         partial: bool = False,
         **keywords: Any,
-    ) -> Inverse:
+    ) -> InverseRules:
         """Return the rules that make the state of what these make of it; no data is read.
 
         Its `text` is a rule file; the rest says what comes back besides tensors. It is shown on the header that every

@@ -37,7 +37,7 @@ ALLOWED = {
     "inverse": room("core diagnostics grammar dsl"),
     "checkpoint": room("core diagnostics", "torch numpy isal"),
     "execute": room("core diagnostics trees grammar dsl checkpoint", "torch numpy"),
-    "session": room("core diagnostics trees grammar dsl checkpoint execute", "torch yaml msgspec"),
+    "session": room("core diagnostics trees grammar dsl inverse checkpoint execute", "torch yaml msgspec"),
     "recipe": room("core diagnostics grammar dsl session", "msgspec yaml"),
     "migrating": room("core diagnostics trees grammar dsl checkpoint execute session", "torch"),
     "api": room("core diagnostics grammar dsl inverse checkpoint execute session migrating", "torch"),

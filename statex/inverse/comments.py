@@ -9,7 +9,7 @@ from statex.grammar import parse_lossless, tree
 from statex.grammar.comments import Comment
 
 
-class Remarks:
+class AuthorComments:
     """The comments of the texts that statements are of, each given out once."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ _NUMBER = re.compile(r"(?<![0-9])(?:0|[1-9][0-9]{0,17})(?![0-9])")
 
 
 @record
-class Move:
+class KeyMove:
     """What is made of keys: under which keys, and the expression; a `fixed` one names keys, and stands alone."""
 
     sources: tuple[str, ...]
@@ -24,7 +24,7 @@ class Move:
 
 
 @record
-class Written:
+class WrittenMove:
     """A move as it is written."""
 
     sources: tuple[tree.PatternNode, ...]
@@ -32,9 +32,11 @@ class Written:
     value: tree.Expr | None
 
 
-def folded_moves(moves: Sequence[Move], write: Callable[[Written], tree.Statement], fold: bool) -> list[tree.Statement]:
+def folded_moves(
+    moves: Sequence[KeyMove], write: Callable[[WrittenMove], tree.Statement], fold: bool
+) -> list[tree.Statement]:
     """Return the statements of moves; with `fold`, those that say the same of other numbers are one."""
-    groups: dict[Hashable, list[Move]] = {}
+    groups: dict[Hashable, list[KeyMove]] = {}
     for number, move in enumerate(moves):
         alike: Hashable = number
         if fold and not move.fixed:
@@ -47,11 +49,11 @@ def folded_moves(moves: Sequence[Move], write: Callable[[Written], tree.Statemen
     return found
 
 
-def _alone(move: Move) -> Written:
-    return Written(tuple(map(make.key, move.sources)), tuple(map(make.key, move.targets)), move.value)
+def _alone(move: KeyMove) -> WrittenMove:
+    return WrittenMove(tuple(map(make.key, move.sources)), tuple(map(make.key, move.targets)), move.value)
 
 
-def _together(moves: Sequence[Move]) -> Written | None:
+def _together(moves: Sequence[KeyMove]) -> WrittenMove | None:
     """Return several moves as one with captures, or `None` where the numbers of their targets do not follow."""
     columns: dict[tuple[int, ...], str] = {}
     width = len(moves[0].sources)
@@ -65,7 +67,7 @@ def _together(moves: Sequence[Move]) -> Written | None:
     captured = [{p.name for p in one.pieces if isinstance(p, tree.Capture)} for one in written[:width]]
     if any(one != captured[0] for one in captured):
         return None
-    return Written(tuple(written[:width]), tuple(written[width:]), moves[0].value)
+    return WrittenMove(tuple(written[:width]), tuple(written[width:]), moves[0].value)
 
 
 def _pattern(keys: Sequence[str], columns: dict[tuple[int, ...], str], bind: bool) -> tree.PatternNode | None:

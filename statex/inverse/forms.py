@@ -23,7 +23,7 @@ Leaf = Callable[[InputTensor], Tiling | None]
 
 
 @record
-class Mapped:
+class MappedSource:
     """What an operation makes of each element of a source by itself; `dtype` is that of the source."""
 
     operation: str
@@ -40,7 +40,7 @@ _HERE = _Here.HERE
 
 
 @record
-class Opaque:
+class OpaqueSource:
     """A result that no form describes: of what it is made, and which of several results it is."""
 
     operation: str
@@ -70,7 +70,7 @@ def _is_in_place(part: Tile, source: Hashable, strides: tuple[int, ...]) -> bool
     )
 
 
-class Forms:
+class NormalForms:
     """The forms of the values of a graph; `leaf` gives those of tensors of the inputs, `known` those of others."""
 
     def __init__(self, graph: Graph, leaf: Leaf, known: Mapping[int, Tiling] | None = None) -> None:
@@ -141,9 +141,9 @@ class Forms:
     def _opaque(self, node: OperationCall) -> Form:
         arguments = tuple([(name, self._key(value)) for name, value in node.arguments])
         if not isinstance(node.type, tuple):
-            return whole(Opaque(node.operation, arguments, None), node.type.shape)
+            return whole(OpaqueSource(node.operation, arguments, None), node.type.shape)
         several = enumerate(node.type)
-        return tuple([whole(Opaque(node.operation, arguments, index), kind.shape) for index, kind in several])
+        return tuple([whole(OpaqueSource(node.operation, arguments, index), kind.shape) for index, kind in several])
 
     def _key(self, argument: Any) -> Any:
         if isinstance(argument, Ref):
@@ -153,7 +153,7 @@ class Forms:
 
 def _applied(name: str, arguments: Mapping[str, Any], dtype: DType, source: object) -> Hashable:
     """Return what an operation makes of the elements of a source: what it was before, if that is undone by it."""
-    if isinstance(source, Mapped):
+    if isinstance(source, MappedSource):
         before, given = OPERATIONS[source.operation], dict(source.arguments)
         leading = before.leading()
         if before.invert is not None and leading is not None and given.get(leading.name) is _HERE:
@@ -161,4 +161,4 @@ def _applied(name: str, arguments: Mapping[str, Any], dtype: DType, source: obje
             plain = {key: value for key, value in arguments.items() if value is not _HERE}
             if inverse is not None and inverse.operation == name and dict(inverse.arguments) == plain:
                 return source.of
-    return Mapped(name, tuple(arguments.items()), dtype, source)
+    return MappedSource(name, tuple(arguments.items()), dtype, source)

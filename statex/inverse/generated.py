@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 
 from statex.grammar import factory as make
 from statex.grammar import tree
-from statex.inverse.folded import Move, Written, folded_moves
-from statex.inverse.history import State
-from statex.inverse.recovery import Derivation, Derived, Standing, Value
+from statex.inverse.folded import KeyMove, WrittenMove, folded_moves
+from statex.inverse.history import KeyValues
+from statex.inverse.recovery import Derivation, DerivedValue, StandingValue, Value
 from statex.inverse.terms import CURRENT, call, expression, leaves
 
 
-def generated(found: Mapping[Value, Derivation], before: State, after: State, *, fold: bool) -> list[tree.Statement]:
+def generated(
+    found: Mapping[Value, Derivation], before: KeyValues, after: KeyValues, *, fold: bool
+) -> list[tree.Statement]:
     """Return statements that make of the state `after` the state `before`, whose values all are in `found`.
 
     With `fold`, keys that differ in numbers alone are one statement, whose pattern may match more than these.
@@ -30,7 +32,7 @@ class _Cluster:
 
 
 class _Generator:
-    def __init__(self, found: Mapping[Value, Derivation], before: State, after: State, fold: bool) -> None:
+    def __init__(self, found: Mapping[Value, Derivation], before: KeyValues, after: KeyValues, fold: bool) -> None:
         self._found = found
         self._before = before
         self._after = after
@@ -40,10 +42,10 @@ class _Generator:
         """What each key of the old state is called until the renames."""
         self._free = set(after)
         self._count = 0
-        self._sets: list[Move] = []
-        self._merges: list[Move] = []
-        self._splits: list[Move] = []
-        self._later: list[Move] = []
+        self._sets: list[KeyMove] = []
+        self._merges: list[KeyMove] = []
+        self._splits: list[KeyMove] = []
+        self._later: list[KeyMove] = []
         self._adds: list[tuple[str, tree.Expr]] = []
         self._copies: list[tuple[str, str]] = []
         self._gone: list[str] = []
@@ -54,7 +56,7 @@ class _Generator:
         self._taken = set(self._after) - set(unused)
         for cluster in self._clusters():
             self._cluster(cluster)
-        renames = [Move((name,), (key,)) for key, name in self._names.items() if name != key]
+        renames = [KeyMove((name,), (key,)) for key, name in self._names.items() if name != key]
         return [
             *self._dropped(unused),
             *folded_moves(self._splits, _split, self._fold),
@@ -68,12 +70,12 @@ class _Generator:
         ]
 
     def _dropped(self, keys: Sequence[str]) -> Iterator[tree.Statement]:
-        moves = folded_moves([Move((key,), ()) for key in keys], lambda move: make.drop(*move.sources), self._fold)
+        moves = folded_moves([KeyMove((key,), ()) for key in keys], lambda move: make.drop(*move.sources), self._fold)
         patterns = [one for move in moves if isinstance(move, tree.Drop) for one in move.patterns]
         if patterns:
             yield make.drop(*patterns)
 
-    def _renamed(self, moves: Sequence[Move]) -> Iterator[tree.Statement]:
+    def _renamed(self, moves: Sequence[KeyMove]) -> Iterator[tree.Statement]:
         heads = {new.removesuffix(old) for move in moves for old, new in zip(move.sources, move.targets, strict=True)}
         every = self._fold and len(moves) > 1 and len(heads) == 1 and len(moves) == len(self._before)
         if every and all(move.targets[0] == f"{min(heads)}{move.sources[0]}" for move in moves):
@@ -102,7 +104,7 @@ class _Generator:
         yield from {id(one): one for one in groups.values()}.values()
 
     def _cluster(self, cluster: _Cluster) -> None:
-        standing = [key for key in cluster.targets if isinstance(self._found[self._before[key]], Standing)]
+        standing = [key for key in cluster.targets if isinstance(self._found[self._before[key]], StandingValue)]
         values = {self._before[key] for key in cluster.targets}
         if len(values) == 1 and len(cluster.used) == 1:
             self._single(cluster)
@@ -119,8 +121,8 @@ class _Generator:
         (used,) = cluster.used
         first = used if used in cluster.targets else cluster.targets[0]
         value = self._before[first]
-        if not isinstance(self._found[value], Standing):
-            self._sets.append(Move((used,), (), expression(self._found, value, lambda _: CURRENT)))
+        if not isinstance(self._found[value], StandingValue):
+            self._sets.append(KeyMove((used,), (), expression(self._found, value, lambda _: CURRENT)))
         self._names[first] = used
         self._copies += [(first, key) for key in cluster.targets if key != first]
 
@@ -129,14 +131,14 @@ class _Generator:
         value = self._before[target]
         name = self._name(target, cluster.used)
         made = self._found[value]
-        whole = isinstance(made, Derived) and made.index is None
-        parts = [self._found[one] for one in made.of] if isinstance(made, Derived) and whole else []
-        if isinstance(made, Derived) and parts == [Standing(key) for key in cluster.used]:
+        whole = isinstance(made, DerivedValue) and made.index is None
+        parts = [self._found[one] for one in made.of] if isinstance(made, DerivedValue) and whole else []
+        if isinstance(made, DerivedValue) and parts == [StandingValue(key) for key in cluster.used]:
             result = call(made.operation, made.arguments, [CURRENT])
-            self._merges.append(Move(tuple(cluster.used), (name,), result))
+            self._merges.append(KeyMove(tuple(cluster.used), (name,), result))
             return
         result = expression(self._found, value, make.tensor)
-        self._merges.append(Move(tuple(cluster.used), (name,), result, fixed=True))
+        self._merges.append(KeyMove(tuple(cluster.used), (name,), result, fixed=True))
 
     def _cut(self, cluster: _Cluster) -> bool:
         """Several keys are the pieces of one; say whether they are all of its pieces."""
@@ -148,7 +150,7 @@ class _Generator:
             if at is None:
                 return False
             made = self._found[at]
-            assert isinstance(made, Derived)
+            assert isinstance(made, DerivedValue)
             assert made.index is not None
             cuts.append((made.operation, repr(made.arguments), made.of))
             pieces[made.index] = key
@@ -157,19 +159,19 @@ class _Generator:
             return False
         operand = expression(self._found, first.of[0], lambda _: CURRENT)
         names = tuple([self._name(pieces[number], cluster.used) for number in range(len(pieces))])
-        self._splits.append(Move((used,), names, call(first.operation, first.arguments, [operand])))
+        self._splits.append(KeyMove((used,), names, call(first.operation, first.arguments, [operand])))
         for number, name in enumerate(names):
             value = self._before[pieces[number]]
             at = self._piece(value)
             assert isinstance(at, int)
             if at != value:
-                self._later.append(Move((name,), (), expression(self._found, value, lambda _: CURRENT, stop=at)))
+                self._later.append(KeyMove((name,), (), expression(self._found, value, lambda _: CURRENT, stop=at)))
         return True
 
     def _piece(self, value: Value) -> Value | None:
         """Return the value among those another is made of that is one of several pieces."""
         made = self._found[value]
-        while isinstance(made, Derived):
+        while isinstance(made, DerivedValue):
             if made.index is not None:
                 return value
             if len(made.of) != 1:
@@ -188,7 +190,7 @@ class _Generator:
                 continue
             first[value] = key
             made = self._found[value]
-            if isinstance(made, Standing):
+            if isinstance(made, StandingValue):
                 self._names[key] = made.key
                 continue
             name = self._name(key, ())
@@ -207,19 +209,19 @@ class _Generator:
         return name
 
 
-def _split(move: Written) -> tree.Statement:
+def _split(move: WrittenMove) -> tree.Statement:
     value = move.value
     assert value is not None
     return tree.Split(make.NOWHERE, move.sources[0], None, move.targets, value)
 
 
-def _merge(move: Written) -> tree.Statement:
+def _merge(move: WrittenMove) -> tree.Statement:
     value = move.value
     assert value is not None
     sources = tuple([tree.MergeSource(make.NOWHERE, one) for one in move.sources])
     return tree.Merge(make.NOWHERE, sources, None, move.targets[0], value)
 
 
-def _set(move: Written) -> tree.Statement:
+def _set(move: WrittenMove) -> tree.Statement:
     assert move.value is not None
     return make.assign(move.sources[0], move.value)

@@ -8,22 +8,22 @@ from statex.core.header import OpaqueInfo, TensorInfo
 from statex.core.source import Span
 from statex.dsl.plan.plan import AROUND, Plan, Step
 from statex.grammar import tree
-from statex.inverse.proof import Held, Layout
+from statex.inverse.proof import HeldEntry, StateLayout
 from statex.inverse.recovery import Value, results_of, sources_of, value_of
 
-State = Mapping[str, Value]
+KeyValues = Mapping[str, Value]
 """The values under the keys of a state."""
 
 
-def states(plan: Plan) -> list[State]:
+def states(plan: Plan) -> list[KeyValues]:
     """Return the states before each statement of a plan, and the one after the last."""
-    found: list[State] = [sources_of(plan)]
+    found: list[KeyValues] = [sources_of(plan)]
     for step in plan.steps:
         found.append(_after(plan, found[-1], step))
     return found
 
 
-def _after(plan: Plan, before: State, step: Step) -> State:
+def _after(plan: Plan, before: KeyValues, step: Step) -> KeyValues:
     state = dict(before)
     changes = [change for change in step.changes if change.kind not in AROUND]
     for change in changes:
@@ -37,25 +37,25 @@ def _after(plan: Plan, before: State, step: Step) -> State:
     return state
 
 
-def before_all(plan: Plan) -> Layout:
+def before_all(plan: Plan) -> StateLayout:
     """Return what stands under the keys of the checkpoint."""
-    found: dict[str, Held] = {}
+    found: dict[str, HeldEntry] = {}
     for key, value in sources_of(plan).items():
         info = plan.header.entries[key]
         if isinstance(info, TensorInfo):
             identity: Hashable = info.identity
             tie = ("key", key) if identity is None else ("memory", identity)
-            found[key] = Held(value, tie, info.is_parameter, info.requires_grad)
+            found[key] = HeldEntry(value, tie, info.is_parameter, info.requires_grad)
         else:
-            found[key] = Held(value, ("key", key), kind=info.kind)
+            found[key] = HeldEntry(value, ("key", key), kind=info.kind)
     return found
 
 
-def after_all(plan: Plan) -> Layout:
+def after_all(plan: Plan) -> StateLayout:
     """Return what stands under the keys of the result."""
     values = results_of(plan)
     return {
-        key: Held(
+        key: HeldEntry(
             values[key],
             output.tie,
             output.is_parameter,
@@ -66,10 +66,10 @@ def after_all(plan: Plan) -> Layout:
     }
 
 
-def between(plan: Plan, state: State) -> Layout:
+def between(plan: Plan, state: KeyValues) -> StateLayout:
     """Return what stands under keys between two statements, of which ties do not matter."""
     kinds = {value: info.kind for value, info in _opaque(plan)}
-    return {key: Held(value, ("key", key), kind=kinds.get(value, "")) for key, value in state.items()}
+    return {key: HeldEntry(value, ("key", key), kind=kinds.get(value, "")) for key, value in state.items()}
 
 
 def _opaque(plan: Plan) -> list[tuple[Value, OpaqueInfo]]:

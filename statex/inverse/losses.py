@@ -46,7 +46,7 @@ class Loss:
 
 
 @record
-class Lossless:
+class LossReport:
     """What comes back of a checkpoint: `kept` are its keys that do, `losses` has every other one.
 
     `nan` are the keys of tensors that come back but for the payloads of NaNs.
@@ -91,7 +91,7 @@ def _loss_data(plan: Plan, loss: Loss) -> dict[str, Any]:
     }
 
 
-def lossless(plan: Plan) -> Lossless:
+def lossless(plan: Plan) -> LossReport:
     """Say which tensors of the checkpoint follow from the result, and what loses the others; no data is read."""
     found = Recovery(plan.graph).of(results_of(plan))
     sources = sources_of(plan)
@@ -99,7 +99,7 @@ def lossless(plan: Plan) -> Lossless:
     blame = _Blame(plan, found)
     kept = tuple([key for key in sources if sources[key] in found])
     nan = tuple([key for key in kept if _narrows(found, sources[key])])
-    return Lossless(plan, kept, tuple([blame.loss(key, sources[key]) for key in lost]), nan)
+    return LossReport(plan, kept, tuple([blame.loss(key, sources[key]) for key in lost]), nan)
 
 
 def _narrows(found: Mapping[Value, Derivation], value: Value) -> bool:
@@ -198,7 +198,7 @@ def _left(start: int, stop: int, length: int) -> str:
     return " and ".join(part for part in parts if part)
 
 
-def lossless_rows(found: Lossless) -> list[str]:
+def lossless_rows(found: LossReport) -> list[str]:
     """Return what statements lose, each with the place of the statement; keys that differ in numbers alone are one."""
     lines: list[str] = []
     plan = found.plan
@@ -214,7 +214,7 @@ def lossless_rows(found: Lossless) -> list[str]:
     return lines
 
 
-def lossless_lines(found: Lossless) -> list[str]:
+def lossless_lines(found: LossReport) -> list[str]:
     """Return the statements that lose something, with what, and how many tensors come back."""
     lines = lossless_rows(found)
     if found.nan:

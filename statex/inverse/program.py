@@ -13,18 +13,18 @@ from statex.dsl.plan.plan import AROUND, Plan
 from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.grammar.printer import show
-from statex.inverse.comments import Remarks
+from statex.inverse.comments import AuthorComments
 from statex.inverse.generated import generated
-from statex.inverse.history import State, after_all, before_all, between, statement_of, states
-from statex.inverse.proof import Layout, compiled, differences, header_of, untied
+from statex.inverse.history import KeyValues, after_all, before_all, between, statement_of, states
+from statex.inverse.proof import StateLayout, compiled, differences, header_of, untied
 from statex.inverse.recovery import Recovery
 from statex.inverse.swapping import CannotTurnError
 from statex.inverse.terms import plain
-from statex.inverse.turning import Done, Turner
+from statex.inverse.turning import StatementDone, Turner
 
 
 @record
-class Inverse:
+class InverseRules:
     """The rules that undo a plan: their `text`, and what the proof on the header says of them.
 
     `body` is the text without the statements that say where in a file the state is. `kept` are the keys of the
@@ -62,7 +62,7 @@ class _Section:
     is_shown: bool = True
 
 
-def inverse(plan: Plan, statements: Sequence[tree.Statement]) -> Inverse:
+def inverse(plan: Plan, statements: Sequence[tree.Statement]) -> InverseRules:
     """Return the rules that make the checkpoint of the result of a plan, as far as it can be had."""
     return _Inversion(plan, statements).run()
 
@@ -77,7 +77,7 @@ class _Inversion:
         self._macros = {one.name.name: one for one in statements if isinstance(one, tree.Macro)}
         self._made_macros: dict[str, tree.Macro] = {}
 
-    def run(self) -> Inverse:
+    def run(self) -> InverseRules:
         """Turn one statement after the other round, from the last to the first."""
         sections: list[_Section] = []
         after = self._states[-1]
@@ -111,7 +111,7 @@ class _Inversion:
 
     # --- one statement -----------------------------------------------------------------------------------------------
 
-    def _section(self, node: tree.Statement, steps: range, wanted: State, after: State) -> _Section | None:
+    def _section(self, node: tree.Statement, steps: range, wanted: KeyValues, after: KeyValues) -> _Section | None:
         if wanted == after:
             return None
         for conditions in (True, False):
@@ -125,7 +125,7 @@ class _Inversion:
                 return made
         return self._explicit(wanted, after, node)
 
-    def _explicit(self, wanted: State, after: State, node: tree.Statement | None = None) -> _Section:
+    def _explicit(self, wanted: KeyValues, after: KeyValues, node: tree.Statement | None = None) -> _Section:
         found = self._recovery.of(after)
         short = _Section(tuple(generated(found, wanted, after, fold=True)), {}, node, False)
         if self._holds(short, wanted, after):
@@ -133,15 +133,15 @@ class _Inversion:
         long = _Section(tuple(generated(found, wanted, after, fold=False)), {}, node, False)
         return long if self._holds(long, wanted, after) else replace(long, is_shown=False)
 
-    def _done(self, steps: range) -> dict[Span, list[Done]]:
-        found: dict[Span, list[Done]] = {}
+    def _done(self, steps: range) -> dict[Span, list[StatementDone]]:
+        found: dict[Span, list[StatementDone]] = {}
         for number in steps:
             step = self._plan.steps[number]
-            done = Done(step.changes, self._states[number], self._states[number + 1])
+            done = StatementDone(step.changes, self._states[number], self._states[number + 1])
             found.setdefault(step.span, []).append(done)
         return found
 
-    def _holds(self, section: _Section, wanted: State, after: State) -> bool:
+    def _holds(self, section: _Section, wanted: KeyValues, after: KeyValues) -> bool:
         """Say whether statements make of one state the other, which their composition with the program shows."""
         before, result = between(self._plan, wanted), between(self._plan, after)
         text = self._text([section], bare=True)
@@ -155,7 +155,7 @@ class _Inversion:
 
     def _text(self, sections: Sequence[_Section], *, bare: bool = False) -> str:
         """Return statements as text, with the declarations that they need."""
-        remarks = Remarks()
+        remarks = AuthorComments()
         body: list[str] = []
         macros: dict[str, tree.Macro] = {}
         for section in sections:
@@ -186,10 +186,10 @@ class _Inversion:
                 found.append(tree.Param(make.NOWHERE, node.name, node.type, literal))
         return found
 
-    def _finished(self, sections: Sequence[_Section], wanted: State) -> Inverse:
+    def _finished(self, sections: Sequence[_Section], wanted: KeyValues) -> InverseRules:
         plan = self._plan
         before, after = before_all(plan), after_all(plan)
-        layout: Layout = {key: held for key, held in before.items() if key in wanted}
+        layout: StateLayout = {key: held for key, held in before.items() if key in wanted}
         text = self._text(sections)
         undone = compiled(text, header_of(plan.graph, after), {})
         # What holds of each statement holds of all.
@@ -200,7 +200,7 @@ class _Inversion:
             if (held.is_parameter, held.requires_grad)
             != (undone.outputs[key].is_parameter, undone.outputs[key].requires_grad)
         ]  # fmt: skip
-        return Inverse(
+        return InverseRules(
             text,
             self._text(sections, bare=True),
             tuple(layout),

@@ -16,14 +16,14 @@ from statex.dsl.plan.plan import Plan
 from statex.dsl.planner import compile_plan
 from statex.dsl.resolve import resolve
 from statex.grammar import parse
-from statex.inverse.forms import Forms, is_whole, whole
+from statex.inverse.forms import NormalForms, is_whole, whole
 from statex.inverse.recovery import Value, type_of
 
 _Refusal = StatexError
 
 
 @record
-class Held:
+class HeldEntry:
     """What stands under a key between two statements; `tie` is equal for keys that are one tensor."""
 
     value: Value
@@ -34,11 +34,11 @@ class Held:
     """What an entry is that is no tensor."""
 
 
-Layout = Mapping[str, Held]
+StateLayout = Mapping[str, HeldEntry]
 """What stands under the keys of a state, in their order."""
 
 
-def header_of(graph: Graph, layout: Layout, label: str = "the result") -> Header:
+def header_of(graph: Graph, layout: StateLayout, label: str = "the result") -> Header:
     """Return the header a state would have, with ties."""
     counts: dict[object, int] = {}
     for held in layout.values():
@@ -80,25 +80,25 @@ def _no_includes(folder: str, path: str) -> Source:
 
 
 @record
-class Difference:
+class KeyDifference:
     """What an inverse does not give back as it was."""
 
     key: str
     what: str
 
 
-def differences(graph: Graph, before: Layout, after: Layout, inverse: Plan) -> list[Difference]:
+def differences(graph: Graph, before: StateLayout, after: StateLayout, inverse: Plan) -> list[KeyDifference]:
     """Return which keys of a state do not come back, given the inverse compiled over what became of it."""
     known = {
         held.value: whole(("source", held.value), type_of(graph, held.value).shape)
         for held in before.values()
         if isinstance(held.value, int)
     }
-    first = Forms(graph, lambda node: None, known)
+    first = NormalForms(graph, lambda node: None, known)
     forms = {k: first.of(h.value) for k, h in after.items() if isinstance(h.value, int)}
-    second = Forms(inverse.graph, lambda node: forms[node.key.key])
-    found = [Difference(key, "is missing") for key in before if key not in inverse.outputs]
-    found += [Difference(key, "is not of the checkpoint") for key in inverse.outputs if key not in before]
+    second = NormalForms(inverse.graph, lambda node: forms[node.key.key])
+    found = [KeyDifference(key, "is missing") for key in before if key not in inverse.outputs]
+    found += [KeyDifference(key, "is not of the checkpoint") for key in inverse.outputs if key not in before]
     for key, held in before.items():
         output = inverse.outputs.get(key)
         if output is None:
@@ -106,11 +106,11 @@ def differences(graph: Graph, before: Layout, after: Layout, inverse: Plan) -> l
         if not isinstance(held.value, int):
             origin = output.origin
             good = origin is not None and origin.key in after and after[origin.key].value == held.value
-            found += [] if good else [Difference(key, "is another entry")]
+            found += [] if good else [KeyDifference(key, "is another entry")]
             continue
         kind = type_of(graph, held.value)
         if output.type != kind:
-            found.append(Difference(key, f"is {output.type or 'no tensor'} instead of {kind}"))
+            found.append(KeyDifference(key, f"is {output.type or 'no tensor'} instead of {kind}"))
             continue
         if output.origin is not None:
             form = forms[output.origin.key]
@@ -118,11 +118,11 @@ def differences(graph: Graph, before: Layout, after: Layout, inverse: Plan) -> l
             assert output.value is not None
             form = second.of(output.value)
         if not is_whole(form, ("source", held.value), kind.shape):
-            found.append(Difference(key, "cannot be shown to be equal"))
+            found.append(KeyDifference(key, "cannot be shown to be equal"))
     return found
 
 
-def untied(before: Layout, inverse: Plan) -> list[str]:
+def untied(before: StateLayout, inverse: Plan) -> list[str]:
     """Return the keys that were one tensor with another key, and come back apart from it, or the other way round."""
     ties = {key: output.tie for key, output in inverse.outputs.items() if key in before}
     return _apart({key: held.tie for key, held in before.items() if key in ties}, ties)
@@ -134,4 +134,14 @@ def _apart(one: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
     return [key for key in one if first.setdefault(one[key], key) != second.setdefault(other[key], key)]
 
 
-__all__ = ["Difference", "Held", "InputTensor", "Layout", "SourceKey", "compiled", "differences", "header_of", "untied"]
+__all__ = [
+    "HeldEntry",
+    "InputTensor",
+    "KeyDifference",
+    "SourceKey",
+    "StateLayout",
+    "compiled",
+    "differences",
+    "header_of",
+    "untied",
+]

@@ -19,14 +19,14 @@ Value = Hashable
 
 
 @record
-class Standing:
+class StandingValue:
     """A value that stands under a key."""
 
     key: str
 
 
 @record
-class Derived:
+class DerivedValue:
     """A value that an operation makes of others; of an operation with several results, the one at `index`."""
 
     operation: str
@@ -35,7 +35,7 @@ class Derived:
     index: int | None = None
 
 
-Derivation = Standing | Derived
+Derivation = StandingValue | DerivedValue
 
 
 def value_of(plan: Plan, stood: Stood) -> Value:
@@ -113,7 +113,7 @@ class Recovery:
         for key, value in known.items():
             if value in self._found:
                 continue
-            self._found[value] = Standing(key)
+            self._found[value] = StandingValue(key)
             if isinstance(value, int):
                 self._pending.append(value)
         while self._pending:
@@ -161,7 +161,7 @@ class Recovery:
         operands = list(refs_of(arguments[leading.name]))
         several = leading.kind is ArgKind.TENSORS
         for index, operand in enumerate(operands):
-            self._know(operand, Derived(inverse.operation, inverse.arguments, results, index if several else None))
+            self._know(operand, DerivedValue(inverse.operation, inverse.arguments, results, index if several else None))
 
     def _forward(self, id: int) -> None:
         """Make a value that only moves elements of known ones."""
@@ -177,11 +177,11 @@ class Recovery:
             return
         if not isinstance(node.type, tuple):
             if id not in self._found:
-                self._know(id, Derived(node.operation, plain, operands))
+                self._know(id, DerivedValue(node.operation, plain, operands))
             return
         for index, piece in enumerate(self._pieces.get(id, ())):
             if piece not in self._found:
-                self._know(piece, Derived(node.operation, plain, operands, index))
+                self._know(piece, DerivedValue(node.operation, plain, operands, index))
 
     # --- slices that cover ---------------------------------------------------------------------------------------
 
@@ -197,7 +197,7 @@ class Recovery:
             chosen = _covering(sorted(cuts), shape[dim])
             if chosen is not None:
                 parts = tuple([self._rest(user, dim, start, skipped) for user, start, skipped in chosen])
-                self._know(id, Derived(JOINING.name, {"dim": dim}, parts))
+                self._know(id, DerivedValue(JOINING.name, {"dim": dim}, parts))
                 return
 
     def _rest(self, user: int, dim: int, start: int, skipped: int) -> int:
@@ -211,7 +211,7 @@ class Recovery:
         shape = (*kind.shape[:dim], length, *kind.shape[dim + 1 :])
         made = self._graph.call(CUTTING.name, {"x": value, **arguments}, TensorType(kind.dtype, shape))
         assert isinstance(made, TensorValue)
-        self._know(made.id, Derived(CUTTING.name, arguments, (user,)))
+        self._know(made.id, DerivedValue(CUTTING.name, arguments, (user,)))
         return made.id
 
 

@@ -12,7 +12,7 @@ from statex.dsl.ops.base import REQUIRED, ArgKind, Index
 from statex.dsl.plan.graph import Graph, OperationCall, Ref
 from statex.grammar import factory as make
 from statex.grammar import tree
-from statex.inverse.recovery import Derivation, Standing, Value, arguments_of
+from statex.inverse.recovery import Derivation, StandingValue, Value, arguments_of
 
 CURRENT = make.name("it")
 
@@ -27,7 +27,7 @@ def expression(
     if value == stop:
         return CURRENT
     derivation = found[value]
-    if isinstance(derivation, Standing):
+    if isinstance(derivation, StandingValue):
         return leaf(derivation.key)
     operands = [expression(found, one, leaf, stop) for one in derivation.of]
     made = call(derivation.operation, derivation.arguments, operands)
@@ -37,7 +37,7 @@ def expression(
 def leaves(found: Mapping[Value, Derivation], value: Value) -> list[str]:
     """Return the keys a value is made of, in the order in which they are read, each once."""
     derivation = found[value]
-    if isinstance(derivation, Standing):
+    if isinstance(derivation, StandingValue):
         return [derivation.key]
     return list(dict.fromkeys(key for one in derivation.of for key in leaves(found, one)))
 

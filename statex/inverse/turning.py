@@ -17,8 +17,8 @@ from statex.dsl.plan.plan import Change
 from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.grammar.walk import nodes
-from statex.inverse.history import State
-from statex.inverse.recovery import Derivation, Derived, Recovery, Standing, Value
+from statex.inverse.history import KeyValues
+from statex.inverse.recovery import Derivation, DerivedValue, Recovery, StandingValue, Value
 from statex.inverse.swapping import CannotTurnError, as_pattern, as_template, swapped
 from statex.inverse.terms import CURRENT, call, expression
 
@@ -30,12 +30,12 @@ _NOTHING = (
 
 
 @dataclass(frozen=True)
-class Done:
+class StatementDone:
     """What a statement did: its changes, and the states around it."""
 
     changes: tuple[Change, ...]
-    before: State
-    after: State
+    before: KeyValues
+    after: KeyValues
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Turner:
     """
 
     recovery: Recovery
-    done: Mapping[Span, Sequence[Done]]
+    done: Mapping[Span, Sequence[StatementDone]]
     macros: Mapping[str, tree.Macro]
     conditions: bool = True
     turned_macros: dict[str, tree.Macro] = field(default_factory=dict)
@@ -141,11 +141,11 @@ class Turner:
         value = as_author(value, stages_of(node.value))
         return tree.Set(make.NOWHERE, node.targets, value, None, node.optional, self.where(node))
 
-    def _before(self, done: Done, change: Change) -> tree.Expr:
+    def _before(self, done: StatementDone, change: Change) -> tree.Expr:
         (key,) = change.after
         return self._derived({key: done.after[key]}, done.before[key], lambda _: CURRENT)
 
-    def _derived(self, known: State, value: Value, leaf: Callable[[str], tree.Expr]) -> tree.Expr:
+    def _derived(self, known: KeyValues, value: Value, leaf: Callable[[str], tree.Expr]) -> tree.Expr:
         found = self.recovery.of(known)
         if value not in found:
             raise CannotTurnError
@@ -174,7 +174,7 @@ class Turner:
         value = as_author(value, stages_of(node.value))
         return tree.Merge(make.NOWHERE, tuple(sources), over, target, value, node.optional, self.where(node))
 
-    def _joined(self, done: Done, change: Change, node: tree.Split) -> tree.Expr:
+    def _joined(self, done: StatementDone, change: Change, node: tree.Split) -> tree.Expr:
         """Return how the source of a split is made of its pieces, taken together as `it`."""
         (source,), pieces = change.before, change.after
         found = self.recovery.of({key: done.after[key] for key in pieces})
@@ -197,7 +197,7 @@ class Turner:
         value = as_author(value, stages_of(node.value))
         return tree.Split(make.NOWHERE, source, over, tuple(targets), value, node.optional, self.where(node))
 
-    def _cut(self, done: Done, change: Change, node: tree.Merge) -> tree.Expr:
+    def _cut(self, done: StatementDone, change: Change, node: tree.Merge) -> tree.Expr:
         """Return how the sources of a merge are made of its result, as pieces."""
         (result,), sources = change.after, change.before
         found = self.recovery.of({result: done.after[result]})
@@ -271,9 +271,9 @@ _TOGETHER = "all"
 
 def _two_cuts(found: Mapping[Value, Derivation], value: Value, indices: list[int]) -> tuple[tree.Expr, tree.Expr]:
     """Return the cuts that a value is a piece of, as these numbers: the result is cut, and that piece is cut again."""
-    path: list[Derived] = []
+    path: list[DerivedValue] = []
     one = found[value]
-    while isinstance(one, Derived):
+    while isinstance(one, DerivedValue):
         if len(one.of) != 1:
             raise CannotTurnError
         path.insert(0, one)
@@ -284,7 +284,7 @@ def _two_cuts(found: Mapping[Value, Derivation], value: Value, indices: list[int
     return _chain(path[: at[1]]), _chain(path[at[1] :])
 
 
-def _chain(path: Sequence[Derived]) -> tree.Expr:
+def _chain(path: Sequence[DerivedValue]) -> tree.Expr:
     """Return operations one after the other, as stages of a pipe."""
     value: tree.Expr = CURRENT
     for made in path:
@@ -297,14 +297,14 @@ def _with_text(node: tree.PatternNode, name: str, text: str) -> tree.PatternNode
     return make.pattern([text if isinstance(p, tree.Capture) and p.name == name else p for p in node.pieces])
 
 
-def _piece(found: Mapping[Value, Derivation], value: Value, number: int) -> tuple[Derived, tree.Expr]:
+def _piece(found: Mapping[Value, Derivation], value: Value, number: int) -> tuple[DerivedValue, tree.Expr]:
     """Return the cut that a value is a piece of, as if it was the first, and what is done with that piece."""
-    after: list[Derived] = []
+    after: list[DerivedValue] = []
     one = found[value]
-    while isinstance(one, Derived) and one.index is None and len(one.of) == 1:
+    while isinstance(one, DerivedValue) and one.index is None and len(one.of) == 1:
         after.insert(0, one)
         one = found[one.of[0]]
-    if not isinstance(one, Derived) or one.index != number:
+    if not isinstance(one, DerivedValue) or one.index != number:
         raise CannotTurnError
     return replace(one, index=0), _chain(after)
 
@@ -317,10 +317,10 @@ def _of_all(
     `written` are the stages by which the author made the keys of the value.
     """
     one = found[value]
-    if isinstance(one, Derived) and one.index is None and len(one.of) == 1 and len(keys) > 1:
+    if isinstance(one, DerivedValue) and one.index is None and len(one.of) == 1 and len(keys) > 1:
         inner = _of_all(found, one.of[0], keys, written)
         return call(one.operation, one.arguments, [inner])
-    if not isinstance(one, Derived) or len(one.of) != len(keys):
+    if not isinstance(one, DerivedValue) or len(one.of) != len(keys):
         raise CannotTurnError
     parts = []
     for key, part in zip(keys, one.of, strict=True):
@@ -339,7 +339,7 @@ def _of_all(
 
 def _keys(found: Mapping[Value, Derivation], value: Value) -> list[str]:
     one = found[value]
-    return [one.key] if isinstance(one, Standing) else [key for part in one.of for key in _keys(found, part)]
+    return [one.key] if isinstance(one, StandingValue) else [key for part in one.of for key in _keys(found, part)]
 
 
 def _free(targets: Sequence[tree.PatternNode], source: tree.PatternNode) -> list[str]:

@@ -13,8 +13,8 @@ from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import keys as codes
 from statex.dsl.parts import Outside, ProgramPart
 from statex.grammar import parse
-from statex.inverse.losses import Lossless, lossless, lossless_rows
-from statex.inverse.program import Inverse, inverse
+from statex.inverse.losses import LossReport, lossless, lossless_rows
+from statex.inverse.program import InverseRules, inverse
 from statex.session.compared import compared
 from statex.session.session import Session
 
@@ -26,7 +26,7 @@ _SHOWN = 8
 """So many losses are shown in an error."""
 
 
-def inverted(session: Session, *, partial: bool = False) -> Inverse:
+def inverted(session: Session, *, partial: bool = False) -> InverseRules:
     """Return the rules that undo the program of a session, shown on the header to give back every tensor.
 
     Raises:
@@ -39,7 +39,7 @@ def inverted(session: Session, *, partial: bool = False) -> Inverse:
     return inverse(plan, [one for part in session.request.parts for one in part.program.statements])
 
 
-def _lossy(found: Lossless) -> StatexError:
+def _lossy(found: LossReport) -> StatexError:
     rows = [(line,) for line in lossless_rows(found)]
     more = len(rows) - _SHOWN
     lost, total = len(found.losses), len(found.losses) + len(found.kept)
@@ -58,7 +58,7 @@ def _lossy(found: Lossless) -> StatexError:
 
 
 @dataclass(frozen=True)
-class Proof:
+class InverseProof:
     """What the data say of an inverse: `equal` of `tensors` come back equal in bits, `different` are the others.
 
     `uncompared` are entries that are no dense tensors: they come back as they are, or not at all. `metadata` says
@@ -77,7 +77,7 @@ class Proof:
         return self.equal == self.tensors
 
 
-def prove(session: Session, found: Inverse, tell: Tell | None = None) -> Proof:
+def prove(session: Session, found: InverseRules, tell: Tell | None = None) -> InverseProof:
     """Carry out a program and its inverse, one after the other, and compare with the checkpoint; nothing is written.
 
     Raises:
@@ -86,12 +86,13 @@ def prove(session: Session, found: Inverse, tell: Tell | None = None) -> Proof:
     request = session.request
     part = ProgramPart(parse(Source("<inverse>", found.body)), stem="<inverse>")
     there_and_back = replace(request, parts=(*request.parts, part), target=None, outputs=())
-    nothing = replace(request, parts=(), inputs={}, outside=Outside(), target=None, outputs=())
+    state = replace(request.state, root=session.inputs.root)
+    nothing = replace(request, state=state, parts=(), inputs={}, outside=Outside(), target=None, outputs=())
     with Session(there_and_back) as both, Session(nothing) as as_it_is:
         result = compared(_Some(both, found.kept), _Some(as_it_is, found.kept), tell=tell)
         metadata = both.plan.metadata == session.plan.header.metadata
     wrong = (*result.only_first, *result.only_second, *result.types, *result.values)
-    return Proof(result.equal + len(wrong), result.equal, tuple(wrong), result.uncompared, metadata)
+    return InverseProof(result.equal + len(wrong), result.equal, tuple(wrong), result.uncompared, metadata)
 
 
 class _Some:

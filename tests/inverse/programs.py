@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 ROOT = Path(__file__).parent.parent.parent
-State = dict[str, Any]
+KeyValues = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Program:
 
     name: str
     rules: Any
-    state: State
+    state: KeyValues
     given: dict[str, Any] = field(default_factory=dict)
     generated: int = 0
     in_order: bool = True
@@ -29,8 +29,12 @@ def random(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     return torch.randn(*shape).to(dtype)
 
 
-def llama() -> State:
-    state: State = {"tok_embeddings.weight": random(10, 16), "norm.weight": random(16), "output.weight": random(10, 16)}
+def llama() -> KeyValues:
+    state: KeyValues = {
+        "tok_embeddings.weight": random(10, 16),
+        "norm.weight": random(16),
+        "output.weight": random(10, 16),
+    }
     for i in range(2):
         rows = {"q": 16, "k": 8, "v": 8, "o": 16}
         state |= {f"layers.{i}.attention.w{p}.weight": random(n, 16) for p, n in rows.items()}
@@ -39,8 +43,8 @@ def llama() -> State:
     return state
 
 
-def experts(names: str = "w{}") -> State:
-    state: State = {}
+def experts(names: str = "w{}") -> KeyValues:
+    state: KeyValues = {}
     for i in range(2):
         state[f"model.layers.{i}.block_sparse_moe.gate.weight"] = random(11, 4)
         for e in range(11):
@@ -49,7 +53,7 @@ def experts(names: str = "w{}") -> State:
     return state
 
 
-def gpt2() -> State:
+def gpt2() -> KeyValues:
     return {
         f"h.{i}.{m}.{t}": random(*((4, n) if t == "weight" else (n,)))
         for i in range(2)
@@ -58,8 +62,8 @@ def gpt2() -> State:
     }
 
 
-def encoder() -> State:
-    state: State = {"position_ids": torch.arange(4), "head.weight": random(2, 8), "norm.weight": random(8)}
+def encoder() -> KeyValues:
+    state: KeyValues = {"position_ids": torch.arange(4), "head.weight": random(2, 8), "norm.weight": random(8)}
     for i in range(2):
         for p in "qkv":
             state |= {f"blocks.{i}.attention.{p}.weight": random(8, 8), f"blocks.{i}.attention.{p}.bias": random(8)}
@@ -67,12 +71,12 @@ def encoder() -> State:
     return state
 
 
-def megatron() -> State:
+def megatron() -> KeyValues:
     return {f"decoder.layers.{i}.linear_qkv.{t}": random(*((24, 5) if t == "weight" else (24,)))
             for i in range(2) for t in ("weight", "bias")}  # fmt: skip
 
 
-def fused() -> State:
+def fused() -> KeyValues:
     return {f"layers.{i}.qkv.{t}": random(*((24, 8) if t == "weight" else (24,)))
             for i in range(2) for t in ("weight", "bias")}  # fmt: skip
 

@@ -20,8 +20,8 @@ from statex.diagnostics.render import to_json
 from statex.diagnostics.suggest import join_words
 
 if TYPE_CHECKING:
-    from statex.inverse.program import Inverse
-    from statex.session.inverting import Proof
+    from statex.inverse.program import InverseRules
+    from statex.session.inverting import InverseProof
 
 
 @grouped
@@ -46,10 +46,11 @@ def invert(
     events: options.ProgressEvents = None,
     saying: options.Saying,
 ) -> None:
-    """Write the rules that undo rules: they make IN of what the rules make of IN.
+    """Write the rules that undo rules.
 
-    Of what is written it is shown on the header that every tensor comes back as it was, each from one place; with
-    --prove on the data as well (exit code 1 if a bit differs). Rules that lose a tensor are an error that says where.
+    They make IN of what the rules make of IN. It is shown on the header that every tensor comes back as it was, each
+    element from its own place; with --prove on the data as well (exit code 1 if a bit differs). Rules that lose a
+    tensor are an error that says where.
 
     \b
     statex invert rules.sx in.pth -o back.sx
@@ -92,7 +93,7 @@ def _write(path: Path, text: str) -> None:
         fail(codes.UNWRITABLE, f"`{path}` cannot be written: {error.strerror or error}")
 
 
-def _lines(inverse: Inverse, proof: Proof | None) -> Iterator[str]:
+def _lines(inverse: InverseRules, proof: InverseProof | None) -> Iterator[str]:
     total = len(inverse.kept) + len(inverse.lost)
     yield f"on the header: {len(inverse.kept) - len(inverse.unshown)} of {counted(total, 'tensor')} come back"
     if proof is not None:
@@ -101,7 +102,7 @@ def _lines(inverse: Inverse, proof: Proof | None) -> Iterator[str]:
     yield from (f"  not undone: {one}" for one in _left(inverse, proof))
 
 
-def _left(inverse: Inverse, proof: Proof | None) -> Iterator[str]:
+def _left(inverse: InverseRules, proof: InverseProof | None) -> Iterator[str]:
     """Yield what does not come back besides tensors."""
     for what, keys in (
         ("tensors that do not come back", inverse.lost),
@@ -118,7 +119,7 @@ def _left(inverse: Inverse, proof: Proof | None) -> Iterator[str]:
         yield "what `_metadata` notes of modules"
 
 
-def _data(inverse: Inverse, proof: Proof | None) -> dict[str, object]:
+def _data(inverse: InverseRules, proof: InverseProof | None) -> dict[str, object]:
     return {
         "ok": proof is None or proof.holds,
         "rules": inverse.text,
