@@ -42,8 +42,8 @@ class Case:
     make: Callable[[Path], None]
     rules: str
     script: str
-    second: bool = False
-    """True where a copy of the input is a second one, `other`."""
+    second: Callable[[Path, Path], object] | None = None
+    """Makes a second input, `other`, of the path of the first, if there is one."""
 
 
 def llama(gigabytes: float, dtype: str = "bfloat16", fused: bool = False) -> Callable[[Path], None]:
@@ -91,6 +91,23 @@ def many(path: Path) -> None:
     block = torch.randn(100_000, 256)
     keys = (f"layers.{i}.{m}.weight" for i in range(10_000) for m in "abcdefghij")
     save({key: block[number].clone() for number, key in enumerate(keys)}, path)
+
+
+def adapter(base: Path, path: Path) -> None:
+    """Save a LoRA adapter of rank 16 for all linear layers of a state like Llama's, in f32."""
+    import torch
+
+    import statex
+
+    generator = torch.Generator().manual_seed(1)
+    state = {}
+    for key, info in statex.read_header(base).entries.items():
+        if "_proj." in key:
+            rows, columns = info.type.shape
+            module = key.removesuffix(".weight")
+            state[f"{module}.lora_A.weight"] = torch.randn(16, columns, generator=generator)
+            state[f"{module}.lora_B.weight"] = torch.randn(rows, 16, generator=generator)
+    save(state, path)
 
 
 def save(state: dict[str, object], path: Path) -> None:
@@ -158,6 +175,14 @@ AVERAGE = """
 other = load_file(sys.argv[3]) if source.endswith(".safetensors") else torch.load(sys.argv[3], weights_only=True)
 state = {key: (value + other[key]) / 2 for key, value in state.items()}
 """
+LORA = """
+other = load_file(sys.argv[3]) if source.endswith(".safetensors") else torch.load(sys.argv[3], weights_only=True)
+for key in state:
+    if "_proj." in key:
+        module = key.removesuffix(".weight")
+        delta = other[f"{module}.lora_B.weight"] @ other[f"{module}.lora_A.weight"]
+        state[key] = (state[key].float() + 2 * delta).bfloat16()
+"""
 ATTENTION = "model.layers.{i}.self_attn"
 RENAME_RULE = "rename prefix '' -> 'ds.'"
 CAST_RULE = "set ** = cast(bf16)"
@@ -176,6 +201,11 @@ STACK_RULE = (
     f"merge {EXPERT}.down.weight over e -> layers.{{i}}.experts.down = stack"
 )
 AVERAGE_RULE = "input other\nset ** = (it + other::{key}) / 2"
+LORA_RULE = (
+    "input other\n"
+    "set {m}.weight in f32 = it + 2 * (other::{m}.lora_B.weight @ other::{m}.lora_A.weight)"
+    " for other::{m:**}.lora_A.weight"
+)
 
 CASES = [
     case
@@ -191,7 +221,8 @@ CASES = [
         Case("regroup rows of q and k, 0.6 GB", suffix, llama(0.6), ROPE_RULE, ROPE),
         Case("split grouped qkv, 0.6 GB", suffix, llama(0.6, fused=True), GROUPED_RULE, GROUPED),
         Case("stack experts, join gate and up, 0.55 GB", suffix, experts, STACK_RULE, STACK),
-        Case("average of two, 0.6 GB each", suffix, llama(0.6, "float32"), AVERAGE_RULE, AVERAGE, second=True),
+        Case("average of two, 0.6 GB each", suffix, llama(0.6, "float32"), AVERAGE_RULE, AVERAGE, shutil.copyfile),
+        Case("LoRA of rank 16 merged, 0.6 GB", suffix, llama(0.6), LORA_RULE, LORA, adapter),
     )
 ]
 
@@ -273,8 +304,8 @@ def measure(case: Case, folder: Path, rounds: int, torch_rounds: int) -> str:
     script.write_text(LOAD + case.script + SAVE)
     statex = program()
     other = folder / f"other{case.suffix}"
-    if case.second:
-        shutil.copyfile(source, other)
+    if case.second is not None:
+        case.second(source, other)
     further = ["--in", f"other={other}"] if case.second else []
     commands = {
         "cp": ["cp", str(source), str(destination)],

@@ -25,7 +25,6 @@ from statex.dsl.parts import Outside, ProgramPart, stem_of
 from statex.dsl.plan.plan import Plan
 from statex.grammar import parse, tree
 from statex.grammar.rulefiles import read_rules
-from statex.session.conversion import Conversion, carry_out
 from statex.session.format_warnings import texts_in_memory
 from statex.session.lazy import Checkpoint
 from statex.session.opened import header_of
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from statex.execute.verify.verification import Comparison
     from statex.inverse.program import InverseRules
     from statex.session.compared import Compared
+    from statex.session.conversion import Conversion
 
 
 def load(path: PathLike) -> Rules:
@@ -280,6 +280,8 @@ def convert(
     Raises:
         StatexError: as `Rules.apply`, and 6xx for files.
     """
+    from statex.session.conversion import carry_out
+
     request = to_file(
         requested(compile(rules), source, inputs, target, like, root, params or {}), destination, format=format,
         force=force, dry_run=dry_run, shard_size=shard_size, copy_files=copy_files, max_memory=max_memory,

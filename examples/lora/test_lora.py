@@ -49,6 +49,13 @@ def test_the_merged_model_is_that_of_peft(dtype: torch.dtype, statex: Run, tmp_p
     assert "nothing to do" in statex("run", "recipe.yaml").stdout
 
 
+def test_ranks_and_alphas_of_single_modules(statex: Run, tmp_path: Path) -> None:
+    saved(tmp_path, rank_pattern={"v_proj": 2}, alpha_pattern={"layers.0.self_attn.q_proj": 5})
+    statex("run", "recipe.yaml")
+    reference = PeftModel.from_pretrained(loaded(tmp_path / "base"), str(tmp_path / "adapter")).merge_and_unload()
+    assert_same_state(load_file(tmp_path / "merged" / "model.safetensors"), reference.state_dict())
+
+
 def test_another_alpha_is_another_model(statex: Run, tmp_path: Path) -> None:
     saved(tmp_path)
     statex("run", "recipe.yaml")
@@ -67,6 +74,7 @@ def test_another_alpha_is_another_model(statex: Run, tmp_path: Path) -> None:
     ("settings", "said"),
     [
         ({"use_rslora": True}, "expect not use_rslora"),
+        ({"init_lora_weights": "pissa"}, "expect init_lora_weights in [true, false]"),  # its base is another one
         ({"use_dora": True}, "lora_magnitude_vector"),
         ({"modules_to_save": ["lm_head"]}, "base_model.model.lm_head.weight"),
     ],

@@ -11,12 +11,12 @@ import os
 import re
 import shutil
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 from statex.checkpoint.atomic.renames import sync
 from statex.checkpoint.filenames import is_weights
 from statex.checkpoint.formats.sharded import entries
+from statex.core.record import node
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 
@@ -24,7 +24,7 @@ _OPEN = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True)
+@node
 class OtherFile:
     """A file that can be copied along: `path` in its folder, `real` where links lead, and what it was like then.
 

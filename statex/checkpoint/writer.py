@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +21,14 @@ from statex.checkpoint.sparse import check_sparse
 from statex.checkpoint.unread import refuse_unread
 from statex.core.header import TensorInfo
 from statex.core.progress import Watch
+from statex.core.record import node
 
 if TYPE_CHECKING:
     from statex.checkpoint.atomic.staging import Staged
     from statex.checkpoint.atomic.transaction import Transaction
 
 
-@dataclass(frozen=True)
+@node
 class Options:
     """How an output is written.
 

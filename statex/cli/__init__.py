@@ -29,6 +29,8 @@ def main(arguments: list[str] | None = None) -> None:
             from statex.core import garbage
 
             garbage.leave()  # what is imported is kept as well
+            # torch's threads would keep their cores busy between two computations, and those are needed to write.
+            os.environ.setdefault("OMP_WAIT_POLICY", "passive")
             from statex.cli.app import run
 
             run(sys.argv[1:])

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from statex.grammar.rulefiles import ENDING, LIBRARY
+from statex.core.source import ENDING, LIBRARY
 
 RULE_OPTION = "-e"
 RECIPES = (".yaml", ".yml")

@@ -9,6 +9,11 @@ from functools import cached_property
 
 from statex.core.record import record
 
+ENDING = ".sx"
+"""What the names of rule files end in."""
+LIBRARY = "statex:"
+"""What the name of a rule file begins with that comes with statex."""
+
 
 @dataclass(frozen=True, eq=False)
 class Source:

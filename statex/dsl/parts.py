@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from statex.core.record import node
 from statex.core.source import Span
 from statex.dsl.expressions.parameters import Given
 from statex.grammar import tree
 
 
-@dataclass(frozen=True)
+@node
 class ProgramPart:
     """A stretch of a program in one text.
 
@@ -27,7 +28,7 @@ class ProgramPart:
     shared: bool = False
 
 
-@dataclass(frozen=True)
+@node
 class Outside:
     """What a program is given from outside.
 

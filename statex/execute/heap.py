@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_STEP = 8 << 20
+_STEP = 32 << 20
 """Bytes that are free again before it is worth to look for them."""
 
 

@@ -239,6 +239,9 @@ def _around(slip: Slip) -> Diagnostic | None:
     if verb in ("drop", "set") and "," in items:
         what = f"one `{verb}` takes keys of the state or values around it, not both"
         return diagnostic(codes.UNEXPECTED, what, place, help=_apart(slip, verb, slip.at - len(items)))
+    if verb == "set" and f"{verb}?" in slip.line_before:
+        what = f"before `{named}`, `set` takes no `?`: that there is nothing to set is an error"
+        return diagnostic(codes.UNEXPECTED, what, place, help=f"write `set {named} = …`, or `add {named} = …`")
     what = f"`{verb}` takes keys of the state, and `{named}` is not one of them"
     return diagnostic(codes.UNEXPECTED, what, place, help=_INSTEAD_AROUND.get(verb, _INSTEAD_AROUND[""]).format(named))
 

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 from itertools import takewhile
 from typing import Any, cast
 
-from lark import Lark, TextSlice, Token, UnexpectedEOF, UnexpectedInput, UnexpectedToken, lexer
+from lark import TextSlice, Token, UnexpectedEOF, UnexpectedInput, UnexpectedToken
 from lark.exceptions import VisitError
 
 from statex.core.source import Source, Span
 from statex.diagnostics import Diagnostic, Label, StatexError, diagnostic, fail
 from statex.diagnostics.codes import syntax as codes
+from statex.grammar import lalr
 from statex.grammar.builder import Builder
-from statex.grammar.cache import cache_file
 from statex.grammar.messages import VERBS, explain
 from statex.grammar.postlex import Newlines, Seen, closing
 from statex.grammar.rulefiles import LARGEST
-from statex.grammar.terminals import grammar_text
 from statex.grammar.tree import Field, Program
 
 ERRORS = 20
@@ -36,26 +33,16 @@ _RESUME = re.compile(r"(?m)^([ \t]*)(" + "|".join(sorted(VERBS)) + r")\b")
 
 
 class _Parser:
-    """A Lark parser for one start rule, and what it needs to know of the text at work."""
+    """A parser for one start rule, and what it needs to know of the text at work."""
 
-    def __init__(self, start: str, *, strict: bool = False) -> None:
+    def __init__(self, start: str) -> None:
+        self._automaton = lalr.automaton(start)
         self.newlines = Newlines()
         self.builder = Builder(parse_field)
-        with _terminals_compared(strict):
-            self.lark = Lark(
-                grammar_text(),
-                parser="lalr",
-                start=start,
-                propagate_positions=True,
-                maybe_placeholders=True,
-                postlex=self.newlines,
-                strict=strict,
-                cache=False if strict else cache_file(start),
-            )
 
-    def parse(self, source: Source, text: Any, *, groups: bool = False) -> Any:
+    def parse(self, source: Source, text: TextSlice[str], *, groups: bool = False) -> Any:
         self.newlines.source = source
-        parsed = self.lark.parse(text)
+        parsed = lalr.parse(self._automaton, text, self.newlines)
         self.builder.begin(source, groups=groups)
         try:
             return self.builder.transform(parsed)
@@ -63,23 +50,8 @@ class _Parser:
             raise error.orig_exc from None
 
 
-@contextmanager
-def _terminals_compared(wanted: bool) -> Iterator[None]:
-    """Let lark compare all terminals with each other only where that is wanted.
-
-    Wherever the package interegular is installed, lark does so for every parser, which takes seconds; a test does it.
-    """
-    module: Any = lexer
-    installed = module.has_interegular
-    module.has_interegular = installed and wanted
-    try:
-        yield
-    finally:
-        module.has_interegular = installed
-
-
 def _parser(start: str) -> _Parser:
-    """Return the parser of a start rule, built at first use; each thread has its own, as a parse keeps state in it."""
+    """Return the parser of a start rule; each thread has its own, as a parse keeps state in it."""
     known = getattr(_local, start, None)
     if known is None:
         known = _Parser(start)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from lark import Token
-from lark.lark import PostLex
 
 from statex.core.source import Source, Span
 from statex.diagnostics import StatexError, fail
@@ -65,10 +64,8 @@ class Seen:
         return max((start for start in self._starts if start <= offset), default=0)
 
 
-class Newlines(PostLex):
+class Newlines:
     """Leaves newlines out inside `(` and `[` and after a token that needs more, and keeps the stack of brackets."""
-
-    always_accept = ("_NL",)
 
     def __init__(self) -> None:
         self.source: Source | None = None

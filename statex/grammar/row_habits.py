@@ -109,6 +109,10 @@ def _listed(slip: Slip) -> Diagnostic | None:
     if "PATTERN" not in slip.expected or "OPT" not in slip.expected or closed < 0:
         return None
     inside = " ".join(slip.text[slip.at + 1 : closed].split()).rstrip(", ")
+    # A group of a regular expression: something follows it, or it has in it what no pattern has.
+    goes_on = slip.text[closed + 1 : closed + 2].strip(" \t\r\n,;}#-")
+    if goes_on or inside.startswith(".") or "\\" in inside:
+        return None
     place = slip.to(slip.at, closed + 1)
     return diagnostic(codes.UNEXPECTED, "patterns are listed without brackets", place, help=f"write `{inside}`")
 

@@ -6,16 +6,13 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from statex.core.source import Source
+from statex.core.source import ENDING, LIBRARY, Source
 from statex.core.text_file import not_utf8
 from statex.diagnostics import fail
 from statex.diagnostics.amounts import show_bytes
 from statex.diagnostics.codes import Code
 from statex.diagnostics.codes import names as codes
 
-ENDING = ".sx"
-LIBRARY = "statex:"
-"""What the name of a rule file begins with that comes with statex."""
 LARGEST = 2 << 20
 """Bytes of a rule file, characters of a text: to parse them takes some hundred times as much memory."""
 

@@ -10,12 +10,12 @@ from statex.checkpoint import Format
 from statex.core import garbage
 from statex.core.header import Header
 from statex.core.progress import Tell
+from statex.core.source import ENDING
 from statex.diagnostics import Diagnostic, StatexError, diagnostic
 from statex.diagnostics.codes import migrations as codes
 from statex.dsl.compile.embedded import inside
 from statex.dsl.compile.given import check_outside
 from statex.execute.verify.target import Target
-from statex.grammar.rulefiles import ENDING
 from statex.migrating.chain import Chain, MigrationStep
 from statex.migrating.folder import down_of
 from statex.migrating.layouts import check_layout

@@ -7,11 +7,12 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from statex.core.source import ENDING
 from statex.diagnostics import StatexError, diagnostic, fail
 from statex.diagnostics.codes import migrations as codes
 from statex.dsl.parts import ProgramPart, stem_of
 from statex.grammar import parse
-from statex.grammar.rulefiles import ENDING, read_rules
+from statex.grammar.rulefiles import read_rules
 from statex.migrating.chain import Chain, Kept, MigrationStep, check_steps
 from statex.migrating.digest import digest
 

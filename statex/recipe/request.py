@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from statex.core.source import Span
+from statex.core.source import LIBRARY, Span
 from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail, pointing_at
 from statex.diagnostics.codes import recipes as codes
 from statex.diagnostics.suggest import did_you_mean, join_words
 from statex.dsl.expressions.parameters import Given, overridden, paths_in, reach, to_python
 from statex.dsl.parts import Outside, ProgramPart, stem_of
 from statex.grammar import parse
-from statex.grammar.rulefiles import LIBRARY, Load, read_include, read_rules
+from statex.grammar.rulefiles import Load, read_include, read_rules
 from statex.recipe import model
 from statex.session.paramfiles import read_params
 from statex.session.request import InputSpec, OutputSpec, Policy, Request, TargetSpec

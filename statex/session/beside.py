@@ -51,7 +51,8 @@ def things_beside(tree: Tree, root: str, header: Header) -> list[Beside]:
 
     With the root of the whole tree (`''`), what stands in the state itself counts as beside it.
     """
-    return list(_found(tree, (), root, _shapes(header)))
+    found = list(_found(tree, (), root, _shapes(header)))
+    return found if root else [*found, *_joined_optimizers(tree)]
 
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -93,6 +94,14 @@ def _optimizer(tree: Tree, path: Path) -> Beside | None:
     if any(key.startswith("param_groups.") for key in names) and any(key.startswith("state.") for key in names):
         return Beside(path, "optimizer", BY_NAME)
     return None
+
+
+def _joined_optimizers(tree: Tree) -> Iterator[Beside]:
+    """Yield the optimizers whose names all stand in one dict beside those of the model."""
+    names = [key for key in tree if isinstance(key, str)] if isinstance(tree, Mapping) else []
+    with_state = dict.fromkeys(key.partition(".state.")[0] for key in names if ".state." in key)
+    with_groups = {key.partition(".param_groups.")[0] for key in names if ".param_groups." in key}
+    yield from (Beside((path,), "optimizer", BY_NAME) for path in with_state if path in with_groups)
 
 
 def _minded(groups: Sequence[Mapping[str, Any]]) -> frozenset[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from statex.core.header import Header
 from statex.core.paths import Address
+from statex.core.record import node
 from statex.core.source import Source, Span
 from statex.dsl.parts import Outside, ProgramPart
 from statex.grammar.rulefiles import Load, read_include
@@ -22,7 +23,7 @@ State = Mapping[str, Any] | Header | PathLike
 """A state_dict (or nested checkpoint) in memory, its header alone, or the path of a checkpoint."""
 
 
-@dataclass(frozen=True)
+@node
 class InputSpec:
     """A checkpoint that is read.
 
@@ -44,7 +45,7 @@ class InputSpec:
         return Path(self.state) if isinstance(self.state, str | os.PathLike) else None
 
 
-@dataclass(frozen=True)
+@node
 class TargetSpec:
     """What a result has to fit, as it is named.
 
@@ -71,7 +72,7 @@ class TargetSpec:
         return Path(self.like) if isinstance(self.like, str | os.PathLike) else None
 
 
-@dataclass(frozen=True)
+@node
 class OutputSpec:
     """A file or folder that is written.
 
@@ -98,7 +99,7 @@ class OutputSpec:
         return self.name or "output"
 
 
-@dataclass(frozen=True)
+@node
 class Policy:
     """How a run goes about its work.
 
@@ -123,7 +124,7 @@ class Policy:
     keep_foreign: bool = False
 
 
-@dataclass(frozen=True)
+@node
 class Request:
     """All that a run needs: the state and further inputs, the rules with what they are given, and what becomes of it.
 

@@ -307,8 +307,9 @@ def two_readings(text: str, paths: Collection[KeyPath], span: Span | None, say: 
 
 
 def _no_root(tree: Tree, text: str, there: str, label: str, span: Span | None) -> NoReturn:
-    known = [written(tree, path) for path in islice(_named_dicts(tree), _MOST) if path]
-    near = did_you_mean(text, known) or [written(tree, p) for p in candidates(tree) if p][:1]
+    states = [written(tree, path) for path in candidates(tree) if path]
+    known = [written(tree, path) for path in islice(_named_dicts(tree), _MOST) if path] or states
+    near = did_you_mean(text, known) or states[:1]
     fail(
         codes.NO_ROOT,
         f"{show_label(label)} has no dict of names at `{text}`{there}",

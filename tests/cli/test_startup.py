@@ -119,6 +119,18 @@ def test_only_what_prints_rules_imports_the_printer() -> None:
     assert "statex.grammar.printer" in imported("fmt", "rules.sx")
 
 
+@pytest.mark.parametrize("given", [{}, {"OMP_WAIT_POLICY": "active"}])
+def test_threads_of_torch_leave_their_cores_to_others(given: dict[str, str]) -> None:
+    program = (
+        "import atexit, os, sys\nsys.argv = ['statex', '--version']\n"
+        "atexit.register(lambda: print(os.environ['OMP_WAIT_POLICY']))\nfrom statex.cli import main\nmain()"
+    )
+    kept = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=kept | given)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == given.get("OMP_WAIT_POLICY", "passive")
+
+
 @pytest.mark.parametrize("command", ["apply", "plan", "check", "show", "verify"])
 def test_recipes_are_imported_for_recipes_alone(command: str) -> None:
     more = {"apply": ["o.safetensors"], "verify": ["--like", "in.safetensors"]}.get(command, [])

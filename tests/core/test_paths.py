@@ -274,3 +274,5 @@ def test_a_root_that_is_not_there() -> None:
     for root in ("'x'", "['a', 0]", "['l', 2]", "['l', -1]", "['l', '0']"):
         with pytest.raises(StatexError, match="SX607"):
             statex.compile(f"root {root}").plan(DOTTED)
+    with pytest.raises(StatexError, match=r"it has `l\.0` and `l\.1`"):
+        statex.compile("root ['l', 5]").plan({"l": [{"w": torch.ones(1)}, {"w": torch.ones(2)}], "n": 1})

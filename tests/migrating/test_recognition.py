@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 import statex
 from statex import StatexError
 from statex.core.header import Header
+from statex.dsl.compile import reports
 from statex.dsl.plan.leaving import leaving
-from statex.dsl.planner import reports
 from statex.execute.live import describe
 from statex.execute.verify.target import Target
 from statex.migrating import layouts as recognition

@@ -169,6 +169,20 @@ def test_where_the_whole_file_is_the_state() -> None:
     assert not said(statex.compile("root ''\ndrop m.0.weight\ndrop optim.**").plan(checkpoint).warnings)
 
 
+def test_where_the_names_of_the_whole_file_are_joined() -> None:
+    """As a distributed checkpoint of a flat dict has them: the optimizer is no dict of its own."""
+    model = trained()[0].state_dict()
+    checkpoint = {**model, **{f"optim.{key}": value for key, value in by_name(flat=True).items()}}
+    changed = statex.compile("rename prefix '0.' -> '9.'").plan(checkpoint)
+    (warning,) = [one for one in changed.warnings if one.code.id == "SX916"]
+    assert "the optimizer in `optim`" in warning.headline
+    assert warning.notes[-1].text == "to leave it out: drop optim.**"
+    assert not said(statex.compile("rename prefix '0.' -> '9.'\ndrop optim.**").plan(checkpoint).warnings)
+    assert not said(statex.compile("rename prefix '' -> ''").plan(checkpoint).warnings)
+    alone = {**model, "state.0.weight": torch.ones(2), "net.state.0.bias": torch.ones(2)}
+    assert not said(statex.compile("rename prefix '0.' -> '9.'").plan(alone).warnings)
+
+
 def test_torch_takes_the_moments_of_one_parameter_for_those_of_another() -> None:
     """What the warning is of: torch says nothing, whether the order or the names change places."""
     model, optimizer = trained()

@@ -18,7 +18,7 @@ from statex.core.progress import Watch
 
 _SMALL = SLICE // 4
 """Bytes below which a call of the kernel's copy costs more than to read and write."""
-_WORTH_AHEAD = 1 << 21
+_WORTH_AHEAD = 1 << 19
 """Bytes from which on the parts of a blob are computed in a thread of their own, while those before are written."""
 
 

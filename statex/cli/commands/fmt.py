@@ -14,12 +14,13 @@ import typer
 
 from statex.cli import options
 from statex.cli.output import escape, print_json, print_text
+from statex.core.source import ENDING
 from statex.core.text_file import replace_text_file
 from statex.diagnostics import Diagnostic, StatexError, fail
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.codes import names
-from statex.grammar.rulefiles import ENDING, LARGEST, read_rules, rules_of
+from statex.grammar.rulefiles import LARGEST, read_rules, rules_of
 
 if TYPE_CHECKING:
     from statex.core.source import Source

@@ -9,7 +9,7 @@ from statex.diagnostics import fail
 from statex.diagnostics.codes import keys as codes
 from statex.dsl.compile.state import Entry
 from statex.dsl.expressions.scope import Scope
-from statex.dsl.keys.captures import Bindings, CaptureType
+from statex.dsl.keys.captures import Bindings, CaptureType, is_named
 from statex.dsl.keys.quoting import show_rules
 from statex.dsl.values import Value
 from statex.grammar import factory as make
@@ -41,7 +41,7 @@ class Match:
         """How messages name it."""
         if self.place:
             return self.place
-        return ", ".join([f"{name} = {c.text}" for name, c in self.bindings.items() if name[0] not in "*%"]) or self.key
+        return ", ".join([f"{name} = {c.text}" for name, c in self.bindings.items() if is_named(name)]) or self.key
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import keys as codes
 from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
-from statex.dsl.keys.captures import Bindings
+from statex.dsl.keys.captures import Bindings, is_wildcard, wildcard_number
 from statex.dsl.keys.key_index import KeyIndex
 from statex.dsl.keys.near import near_pattern, with_templates
 from statex.dsl.keys.patterns import Pattern
@@ -95,11 +95,16 @@ def _how_far(index: KeyIndex, pattern: Pattern, gone: Mapping[str, Change]) -> I
     if count and text:
         verb = "matches" if count == 1 else "match"
         segments = "segment there is" if len(following) == 1 else "segments there are"
-        then = f"; the next {segments} {join_words(following, limit=6)}" if following else ", and nothing follows there"
+        then = f"; the next {segments} {_segments(following)}" if following else ", and nothing follows there"
         yield f"{counted(count, 'key')} {verb} up to `{text}`{then}"
     elif len(index):
         whose = "the keys" if pattern.node.input is None else f"the keys of `{pattern.node.input}`"
-        yield f"{whose} begin with {join_words(following, limit=6)}"
+        yield f"{whose} begin with {_segments(following)}"
+
+
+def _segments(segments: Iterable[str]) -> str:
+    """List segments; an empty one is shown as the text it is."""
+    return join_words([segment or "''" for segment in segments], limit=6)
 
 
 def _seen(match: Match) -> str:
@@ -184,9 +189,9 @@ def long_key(key: str, span: Span, old: str = "") -> Diagnostic:
 
 
 def _capture(name: str, node: tree.PatternNode) -> str:
-    if not name.startswith("*"):
+    if not is_wildcard(name):
         return name
-    number = int(name[1:])
+    number = wildcard_number(name)
     stars = [piece for piece in node.pieces if isinstance(piece, tree.Star | tree.DoubleStar)]
     several = number <= len(stars) and isinstance(stars[number - 1], tree.DoubleStar)
     return f"wildcard {number}, `{'**' if several else '*'}`,"

@@ -45,7 +45,7 @@ def check_own(own: DType, compute: DType, span: Span, case: str) -> None:
         f"`in {compute}` cannot hold the values of {own} keys",
         span,
         values=[f"{case}: {own}"] if case else (),
-        help=f"write `{WIDE[-1]}`" if wide else "add `where is_floating_point(it)`",
+        help=f"write `in {WIDE[-1]}` instead of `in {compute}`" if wide else "add `where is_floating_point(it)`",
         cases=[case] if case else (),
     )
 

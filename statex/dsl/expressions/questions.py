@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from statex.diagnostics import Collector
 from statex.dsl.expressions.evaluate import Context
-from statex.dsl.keys.captures import Captured
+from statex.dsl.keys.captures import Captured, is_wildcard
 from statex.dsl.keys.key_index import KeyIndex
 from statex.dsl.keys.patterns import Pattern
 from statex.dsl.keys.regex_help import lint_inside
@@ -40,7 +40,7 @@ class Questions:
         """
         bindings = _bindings(pattern, context)
         # Stars are never filled in.
-        named = (name for name in pattern.captures if name[0] != "*" and name in bindings)
+        named = (name for name in pattern.captures if not is_wildcard(name) and name in bindings)
         filled = [(name, bindings[name].rendered) for name in named]
         asked = (pattern, index, *filled)
         if asked not in self._answers:

@@ -63,7 +63,40 @@ class Captured:
 
 
 Bindings = Mapping[str, Captured]
-"""Captures by name; the nth `*` or `**` is `*n`, the nth regex group `n`; names with `%` belong to a `within`."""
+"""Captures by name. What has no name in the text is called by what no name begins with: the nth `*` or `**` of a
+pattern by `wildcard(n)`, the nth of the prefix of a `within` by `prefix_capture(n)`. The nth regex group is `n`."""
+
+_WILDCARD, _PREFIX = "*", "%"
+
+
+def wildcard(number: int) -> str:
+    """Return what the capture of the nth `*` or `**` of a pattern is called."""
+    return f"{_WILDCARD}{number}"
+
+
+def prefix_capture(number: int) -> str:
+    """Return what the nth capture of the prefix of a `within` is called where a pattern stands in the block."""
+    return f"{_PREFIX}{number}"
+
+
+def is_wildcard(name: str) -> bool:
+    """True for the capture of a `*` or `**`."""
+    return name[0] == _WILDCARD
+
+
+def is_of_prefix(name: str) -> bool:
+    """True for a capture of the prefix of a `within`."""
+    return name[0] == _PREFIX
+
+
+def is_named(name: str) -> bool:
+    """True for a capture that templates and expressions can name."""
+    return name[0] not in (_WILDCARD, _PREFIX)
+
+
+def wildcard_number(name: str) -> int:
+    """Return which `*` or `**` of its pattern the capture of a wildcard is."""
+    return int(name[len(_WILDCARD) :])
 
 
 MOST_DIGITS = 1000

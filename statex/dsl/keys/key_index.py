@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import count, islice
 
 from statex.core.record import record
-from statex.dsl.keys.captures import Bindings
+from statex.dsl.keys.captures import Bindings, is_named
 from statex.dsl.keys.matching import Element, Literal, Many, Mixed, segment_test
 from statex.dsl.keys.patterns import Pattern
 from statex.dsl.keys.regex_matching import OneWay
@@ -266,12 +266,12 @@ def show_element(element: Element, pattern: Pattern) -> str:
     if isinstance(element, Literal):
         return element.text
     if isinstance(element, Many):
-        return "**" if element.name is None or element.name[0] in "*%" else f"{{{element.name}:**}}"
+        return "**" if element.name is None or not is_named(element.name) else f"{{{element.name}:**}}"
     shown = []
     for atom in element.atoms:
         if isinstance(atom, str):
             shown.append(atom)
-        elif atom.name is None or atom.name[0] in "*%":
+        elif atom.name is None or not is_named(atom.name):
             shown.append("*" if not atom.choices else f"{{_:{'|'.join(atom.choices)}}}")
         else:
             kind = pattern.captures.get(atom.name)

@@ -8,7 +8,7 @@ from collections.abc import Container, Mapping
 from statex.core.source import Span
 from statex.diagnostics import Diagnostic, diagnostic
 from statex.diagnostics.codes import patterns as codes
-from statex.dsl.keys.captures import CaptureType
+from statex.dsl.keys.captures import CaptureType, is_wildcard
 from statex.grammar.quoted import in_double_quotes
 from statex.grammar.tree import PatternKind, PatternNode
 
@@ -38,7 +38,7 @@ def literal_captures(
 
 def _is_bound(place: str, captures: Mapping[str, CaptureType], constants: Container[str]) -> bool:
     if place[0] == "*":
-        return any(name[0] == "*" for name in captures)
+        return any(is_wildcard(name) for name in captures)
     inside = place[1:-1].strip()
     if inside.isdigit():
         return inside in captures

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from statex.core.record import record
-from statex.dsl.keys.captures import MOST_DIGITS, is_digits
+from statex.dsl.keys.captures import MOST_DIGITS, is_digits, is_wildcard
 
 
 @record
@@ -140,7 +140,7 @@ class _Reader:
 
 def differ(one: Texts, other: Texts, stars: bool) -> bool:
     """Say whether two readings differ in what counts."""
-    return any(other.get(name) != text for name, text in one.items() if stars or name[0] != "*")
+    return any(other.get(name) != text for name, text in one.items() if stars or not is_wildcard(name))
 
 
 def segment_readings(atoms: Sequence[Atom], text: str, stars: bool) -> list[Texts]:

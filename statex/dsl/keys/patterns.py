@@ -16,7 +16,7 @@ import regex
 from statex.core.source import Span
 from statex.diagnostics import fail
 from statex.diagnostics.codes import patterns as codes
-from statex.dsl.keys.captures import Bindings, CaptureKind, CaptureType
+from statex.dsl.keys.captures import Bindings, CaptureKind, CaptureType, is_wildcard, prefix_capture, wildcard
 from statex.dsl.keys.matching import Atom, Element, Literal, Many, Mixed, Texts, TooLong, Wild, readings
 from statex.dsl.keys.regex_matching import OneWay, one_way
 from statex.grammar import tree
@@ -131,7 +131,7 @@ class Pattern:
 
     def bind(self, bindings: Bindings) -> Pattern:
         """Return the pattern with the named captures there replaced by their text; wildcards stay free."""
-        here = {name: c.rendered for name, c in bindings.items() if name in self.captures and name[0] != "*"}
+        here = {name: c.rendered for name, c in bindings.items() if name in self.captures and not is_wildcard(name)}
         if not here or self.regex is not None:
             return self
         bound = (_bound(elements, here) for elements in self.variants)
@@ -161,7 +161,7 @@ def timed(how: Callable[..., regex.Match[str] | None], text: str, span: Span) ->
 
 
 def _differ(one: Bindings, other: Bindings, stars: bool) -> bool:
-    return any(one[n].text != other[n].text for n in one if n in other and (stars or n[0] != "*"))
+    return any(one[n].text != other[n].text for n in one if n in other and (stars or not is_wildcard(n)))
 
 
 def compile_pattern(node: PatternNode, *, splice: Splicer, known: Mapping[str, CaptureType] | None = None) -> Pattern:
@@ -240,7 +240,7 @@ def _capture_types(pieces: list[tree.Piece], known: Mapping[str, CaptureType]) -
         if isinstance(piece, tree.Star | tree.DoubleStar):
             stars += 1
             many = isinstance(piece, tree.DoubleStar)
-            types[f"*{stars}"] = CaptureType(CaptureKind.SEGMENTS if many else CaptureKind.SEGMENT)
+            types[wildcard(stars)] = CaptureType(CaptureKind.SEGMENTS if many else CaptureKind.SEGMENT)
         elif isinstance(piece, tree.Capture) and piece.name != "_":
             types[piece.name] = _capture_type(piece, types.get(piece.name) or known.get(piece.name))
         elif isinstance(piece, tree.Field):
@@ -307,10 +307,10 @@ class _Builder:
             self._text(piece.text, piece.span)
         elif isinstance(piece, tree.DoubleStar):
             self.stars += 1
-            self._many(f"*{self.stars}", piece.span)
+            self._many(wildcard(self.stars), piece.span)
         elif isinstance(piece, tree.Star):
             self.stars += 1
-            self._atom(Wild(f"*{self.stars}"), piece.span)
+            self._atom(Wild(wildcard(self.stars)), piece.span)
         elif isinstance(piece, tree.Capture):
             return self._capture(piece, number)
         return True
@@ -446,11 +446,11 @@ def _hidden(pieces: tuple[tree.Piece, ...]) -> list[tree.Piece]:
     result: list[tree.Piece] = []
     for number, piece in enumerate(pieces):
         if isinstance(piece, tree.Star):
-            result.append(tree.Capture(piece.span, f"%{number}"))
+            result.append(tree.Capture(piece.span, prefix_capture(number)))
         elif isinstance(piece, tree.DoubleStar):
-            result.append(tree.Capture(piece.span, f"%{number}", tree.CaptureForm.SEGMENTS))
+            result.append(tree.Capture(piece.span, prefix_capture(number), tree.CaptureForm.SEGMENTS))
         else:
-            result.append(_told(piece, f"%{number}"))
+            result.append(_told(piece, prefix_capture(number)))
     return result
 
 

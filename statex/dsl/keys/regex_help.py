@@ -52,13 +52,13 @@ def _whole(pattern: Pattern, keys: list[str]) -> str:
     return f"{before}/{first}{written}{last}/" if matched((first, last)) else ""
 
 
-def inside_help(pattern: Pattern, keys: Iterable[str]) -> tuple[str, ...]:
+def inside_help(pattern: Pattern, keys: Iterable[str], of: str = "key") -> tuple[str, ...]:
     """Return what helps where a pattern matches no key, if it is a regular expression found inside of some."""
     found = found_inside(pattern, keys)
     if found is None:
         return ()
     instead = f": `{found.whole}`" if found.whole else ""
-    return (f"a pattern matches whole keys, and this is found inside {counted(found.count, 'key')}{instead}",)
+    return (f"a pattern matches whole {of}s, and this is found inside {counted(found.count, of)}{instead}",)
 
 
 def lint_inside(pattern: Pattern, keys: Iterable[str]) -> Diagnostic | None:

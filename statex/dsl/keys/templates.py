@@ -12,7 +12,7 @@ from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
 from statex.diagnostics.codes import names as name_codes
 from statex.diagnostics.codes import patterns as codes
 from statex.diagnostics.suggest import did_you_mean
-from statex.dsl.keys.captures import Bindings, Captured, CaptureKind, CaptureType
+from statex.dsl.keys.captures import Bindings, Captured, CaptureKind, CaptureType, is_named, is_wildcard, wildcard
 from statex.dsl.keys.literals import literal_captures
 from statex.dsl.keys.patterns import Splicer, below, spliced
 from statex.dsl.values import UNKNOWN, PatternValue
@@ -72,7 +72,7 @@ class Template:
         for name, span in self.names.items():
             if name not in captures and name not in constants:
                 found.append(_unbound(name, span, captures))
-        stars = sum(name[0] == "*" for name in captures)
+        stars = sum(is_wildcard(name) for name in captures)
         if self.stars > stars:
             found.append(
                 diagnostic(
@@ -107,7 +107,7 @@ class Template:
         for number, piece in enumerate(self.pieces):
             if isinstance(piece, tree.Star | tree.DoubleStar):
                 stars += 1
-                text = bindings[f"*{stars}"].rendered
+                text = bindings[wildcard(stars)].rendered
             elif number < self.prefix and isinstance(piece, tree.Capture) and piece.name in bindings:
                 text = bindings[piece.name].text
             else:
@@ -164,12 +164,12 @@ def compile_template(
 
 def _is_segments(piece: tree.Piece, bindings: Bindings, stars: int) -> bool:
     if isinstance(piece, tree.Star | tree.DoubleStar):
-        return f"*{stars}" in bindings
+        return wildcard(stars) in bindings
     return isinstance(piece, tree.Capture) and not (piece.name in bindings and bindings[piece.name].is_group)
 
 
 def _unbound(name: str, span: Span, captures: Mapping[str, CaptureType]) -> Diagnostic:
-    named = [n for n in captures if n[0] not in "*%"]
+    named = [n for n in captures if is_named(n)]
     near = did_you_mean(name, named)
     bound = f"the pattern binds {', '.join(f'`{{{n}}}`' for n in named)}" if named else "the pattern has no captures"
     return diagnostic(

@@ -22,6 +22,7 @@ from statex.dsl.compile.state import Outcome
 from statex.dsl.expressions.evaluate import Context, Evaluator
 from statex.dsl.expressions.scope import Scope
 from statex.dsl.keys.quoting import show_rules, show_text
+from statex.dsl.keys.regex_help import inside_help
 from statex.dsl.ops.base import show_value
 from statex.dsl.plan.plan import Change
 from statex.dsl.values import PatternValue, Value, has_tensor, is_unknown, kind_of
@@ -212,7 +213,9 @@ def _texts(compiler: Compiler, place: tree.MetadataOf, scope: Scope, optional: b
         if name == "format":
             _own_name(place)
     if not found and not optional:
-        _no_text(compiler, place, ("if it may be absent: `drop?`",))
+        regex = place.pattern.kind is tree.PatternKind.REGEX
+        inside = inside_help(compiler.pattern(place.pattern, scope, placed=False), notes, "name") if regex else ()
+        _no_text(compiler, place, (*inside, "if it may be absent: `drop?`"))
     return [(name,) for name in found]
 
 
@@ -298,7 +301,8 @@ def _check_outside(compiler: Compiler, path: KeyPath, span: Span, verb: str) -> 
             help=_by_key(compiler, joined(path[len(taken) :]), verb),
         )
     if is_below(taken, path):
-        fail(codes.NOT_AROUND, f"the state stands in `{text}`", span)
+        what = f"the state stands in `{text}`" if text else "this is all of the checkpoint, which the state stands in"
+        fail(codes.NOT_AROUND, what, span)
 
 
 def _is_all(compiler: Compiler, text: str, span: Span, verb: str) -> NoReturn:

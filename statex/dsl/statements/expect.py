@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import product
 
 from statex.diagnostics import StatexError, diagnostic, fail
 from statex.diagnostics.codes import keys as codes
@@ -64,12 +65,12 @@ def expect_same(compiler: Compiler, node: tree.ExpectSame, scope: Scope) -> Outc
     """Note what has to be equal in bits to another tensor, after checking dtypes and shapes."""
     named: list[SourceKey] = []
     keys: list[str] = []
-    for match in compiler.matches(node.pattern, Clause(scope), tensors=True):
+    for match in compiler.matches(node.pattern, Clause(scope), tensors=True, further=True):
         try:
-            for key, entry in _others(compiler, node, match, scope):
-                one, other = (output_of(each, compiler.graph) for each in (match.entry, entry))
-                compiler.same.append(Same(match.visible, key, one, other, node.pattern.span))
-                named += [entry.origin] if entry.origin is not None and entry.origin.input else []
+            for (key, own), (called, entry) in _pairs(compiler, node, match, scope):
+                one, other = (output_of(each, compiler.graph) for each in (own, entry))
+                compiler.same.append(Same(key, called, one, other, node.pattern.span))
+                named += [each.origin for each in (own, entry) if each.origin is not None and each.origin.input]
             keys.append(match.key)
         except StatexError as error:
             compiler.report(error, match.case)
@@ -77,23 +78,35 @@ def expect_same(compiler: Compiler, node: tree.ExpectSame, scope: Scope) -> Outc
     return Outcome("expect", node.span, changes, named=tuple(named))
 
 
-def _others(compiler: Compiler, node: tree.ExpectSame, match: Match, scope: Scope) -> Iterator[tuple[str, Entry]]:
-    """Yield what a match is to be the same as, with how messages call it."""
+_Called = tuple[str, Entry]
+"""A tensor, after how messages call it."""
+
+
+def _pairs(compiler: Compiler, node: tree.ExpectSame, match: Match, scope: Scope) -> Iterator[tuple[_Called, _Called]]:
+    """Yield each tensor of a match (a family has several) with each that it is to be the same as."""
     context = Context(match.value, match.visible, match.bindings, case=match.case)
-    key, entries = compiler.standing(node.other, scope, context)
-    name = node.other.key.input
-    for number, entry in enumerate(entries):
-        called = key if name is None else f"{name}[{number}]::{key}" if len(entries) > 1 else f"{name}::{key}"
-        if match.entry.type is None or entry.type is None:
+    others = _called(node.other.key.input, *compiler.standing(node.other, scope, context))
+    pattern, own = node.pattern, [match.entry]
+    if pattern.input is not None:
+        own = list(compiler.input(pattern).entries(match.key, pattern.span, compiler.graph))
+    for (key, entry), (called, other) in product(_called(pattern.input, match.visible, own), others):
+        if entry.type is None or other.type is None:
             continue  # an error that was reported
-        if match.entry.type != entry.type:
+        if entry.type != other.type:
             fail(
                 codes.EXPECTATION,
-                f"`{match.visible}` and `{called}` cannot be the same: they are of different types",
+                f"`{key}` and `{called}` cannot be the same: they are of different types",
                 node.span,
-                values=[f"{match.visible}: {match.entry.type}   {called}: {entry.type}"],
+                values=[f"{key}: {entry.type}   {called}: {other.type}"],
             )
-        yield called, entry
+        yield (key, entry), (called, other)
+
+
+def _called(input: str | None, key: str, entries: Sequence[Entry]) -> list[_Called]:
+    if input is None:
+        return [(key, entry) for entry in entries]
+    several = len(entries) > 1
+    return [(f"{input}{f'[{n}]' if several else ''}::{key}", entry) for n, entry in enumerate(entries)]
 
 
 def expect_each(compiler: Compiler, node: tree.ExpectEach, scope: Scope) -> None:

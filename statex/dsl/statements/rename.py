@@ -15,7 +15,7 @@ from statex.dsl.compile.match import Clause, Match, main_only
 from statex.dsl.compile.reports import LONGEST_KEY, ambiguous, long_key
 from statex.dsl.compile.state import Made, Outcome
 from statex.dsl.expressions.scope import Scope
-from statex.dsl.keys.captures import Bindings, Captured, CaptureType
+from statex.dsl.keys.captures import Bindings, Captured, CaptureType, is_named, is_of_prefix
 from statex.dsl.keys.literals import literal_captures
 from statex.dsl.keys.patterns import all_told
 from statex.dsl.keys.quoting import show_rules
@@ -306,7 +306,7 @@ def _matched_alone(compiler: Compiler, node: tree.Rename, row: tree.Row, scope: 
 
 
 def _named(bindings: Bindings) -> Bindings:
-    return {name: captured for name, captured in bindings.items() if name[0] not in "*%"}
+    return {name: captured for name, captured in bindings.items() if is_named(name)}
 
 
 Rewrite = Callable[[str, Bindings, Holds | None], tuple[str, Sequence[int]]]
@@ -369,7 +369,7 @@ def _outer_types(compiler: Compiler, span: Span, scope: Scope) -> Mapping[str, C
     if scope.prefix is None:
         return {}
     captures = compiler.pattern(_everything(span), scope).captures
-    return {name: kind for name, kind in captures.items() if name[0] not in "*%"}
+    return {name: kind for name, kind in captures.items() if is_named(name)}
 
 
 def _everything(span: Span) -> tree.PatternNode:
@@ -417,7 +417,7 @@ def renumber(compiler: Compiler, node: tree.Renumber, scope: Scope) -> Outcome |
                 help=_up_to_rest(node.pattern),
             )
         outer = _outer_types(compiler, node.span, scope)
-        ints = [n for n, t in pattern.captures.items() if t.is_int and n not in outer and n[0] != "%"]
+        ints = [n for n, t in pattern.captures.items() if t.is_int and n not in outer and not is_of_prefix(n)]
         if len(ints) != 1:
             fail(
                 codes.RENUMBER,

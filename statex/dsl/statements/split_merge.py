@@ -20,7 +20,7 @@ from statex.dsl.expressions.calls import expect_tensor
 from statex.dsl.expressions.computing import check_own, rounded
 from statex.dsl.expressions.evaluate import Context, Evaluator
 from statex.dsl.expressions.scope import Scope
-from statex.dsl.keys.captures import Captured, CaptureKind, CaptureType, is_digits
+from statex.dsl.keys.captures import Captured, CaptureKind, CaptureType, is_digits, is_named, is_wildcard
 from statex.dsl.keys.quoting import show_rules
 from statex.dsl.keys.templates import Template
 from statex.dsl.ops import UNSTACKING
@@ -352,7 +352,7 @@ def _shared_captures(compiler: Compiler, node: tree.Merge, clause: Clause, over:
 def _captures(names: list[str]) -> str:
     if not names:
         return "no captures"
-    return "the captures " + join_words([f"`{n[0] if n[0] == '*' else n}`" for n in names], limit=5)
+    return "the captures " + join_words([f"`{'*' if is_wildcard(n) else n}`" for n in names], limit=5)
 
 
 def _check_over(node: tree.Merge, source: tree.MergeSource, over: str, captures: Mapping[str, CaptureType]) -> None:
@@ -369,7 +369,7 @@ def _check_over(node: tree.Merge, source: tree.MergeSource, over: str, captures:
 
 
 def _case(group: _Group) -> str:
-    named = {name: c.text for name, c in group.bindings.items() if name[0] not in "*%"}
+    named = {name: c.text for name, c in group.bindings.items() if is_named(name)}
     first = next(group.matches(), None)
     return ", ".join(f"{n} = {t}" for n, t in named.items()) or (first.key if first else "")
 
@@ -388,7 +388,7 @@ def _merge_one(
     matches = [match for found in gathered for match in found]
     first = min(matches, key=lambda m: compiler.state.rank(m.key))
     key = template.render(group.bindings, compiler.constants(scope))
-    lost = [name for name in group.bindings if name not in template.names and name[0] not in "*%"]
+    lost = [name for name in group.bindings if name not in template.names and is_named(name)]
     gather = f"write `over {lost[0]}` before `->` to gather them in one" if lost and node.over is None else ""
     work.check_new(compiler, key, node.target.span, gather)
     context = _merge_context(node, group, gathered, case, key)

@@ -66,6 +66,7 @@ def test_texts_in_files(rules: str, changes: dict[str, str | None], source: Path
         ("set metadata('titel') = 'x'", "SX221", "did you mean `metadata('title')`?"),
         ("drop metadata('titel')", "SX221", "did you mean `metadata('title')`?"),
         ("drop metadata(/ss_/)", "SX221", "no text in the metadata matches /ss_/"),
+        ("drop metadata(/ss_/)", "SX221", "whole names, and this is found inside 2 names: `/ss_.*/`"),
         ("let n = metadata('titel')", "SX221", "has no text `titel` in its metadata"),
         ("drop metadata('title'); let n = metadata('title')", "SX221", "has no text `title`"),
         ("add metadata('title') = 'x'", "SX330", "`set metadata('title') = …` gives it a new value"),

@@ -188,6 +188,22 @@ def test_what_is_computed_can_be_expected_to_be_the_same() -> None:
     assert "a and b: max abs" in refused("set a = transpose * 2\nexpect same a, ::b\ndrop b", state)
 
 
+def test_expect_same_asks_every_tensor_of_an_input() -> None:
+    state = {"a.w": torch.ones(2), "b": torch.zeros(3), "c": torch.ones(1)}
+    for inputs in ({"ft": {"a.w": torch.ones(2), "b": torch.zeros(3)}}, {"ft": {"b": torch.zeros(3)}}):
+        rules = statex.compile("input ft\nexpect same ft::{k:**}, {k}")
+        assert not rules.plan(state, inputs=inputs).warnings
+        assert list(rules.apply(state, inputs=inputs)) == list(state)
+    for wrong in (torch.ones(3), torch.zeros(2), torch.zeros(3).half(), -torch.zeros(3)):
+        with pytest.raises(statex.StatexError, match=r"ft::b.* and .*b"):
+            statex.compile("input ft\nexpect same ft::{k:**}, {k}").apply(state, inputs={"ft": {"b": wrong}})
+    family = "input rank[]\nexpect same rank::{k:**}, {k}"
+    same, other = {"b": torch.zeros(3)}, {"b": torch.ones(3)}
+    statex.compile(family).apply(state, inputs={"rank": [same, dict(same)]})
+    with pytest.raises(statex.StatexError, match=r"rank\[1\]::b"):
+        statex.compile(family).apply(state, inputs={"rank": [same, other]})
+
+
 def test_every_member_of_a_family_is_compared() -> None:
     state = {"a": torch.ones(2)}
     rules = "input rank[]\nexpect same a, rank::{key}"

@@ -320,7 +320,7 @@ def test_each_statement_asks_anew() -> None:
 
 @pytest.mark.parametrize("statement", ["set ** = it + ft::{key}", "set {m}.x = it for {m:**}.weight"])
 def test_what_was_meant_is_looked_for_once(monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
-    from statex.dsl.planner import reports
+    from statex.dsl.compile import reports
 
     state = many(64)
     compared: list[str] = []
