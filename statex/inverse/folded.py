@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Container, Hashable, Iterator, Sequence
+from itertools import chain, count
 
 from statex.core.record import record
 from statex.diagnostics.folding import without_numbers
@@ -33,9 +34,15 @@ class WrittenMove:
 
 
 def folded_moves(
-    moves: Sequence[KeyMove], write: Callable[[WrittenMove], tree.Statement], fold: bool
+    moves: Sequence[KeyMove],
+    write: Callable[[WrittenMove], tree.Statement],
+    fold: bool,
+    taken: Container[str] = (),
 ) -> list[tree.Statement]:
-    """Return the statements of moves; with `fold`, those that say the same of other numbers are one."""
+    """Return the statements of moves; with `fold`, those that say the same of other numbers are one.
+
+    `taken` are names that captures cannot have.
+    """
     groups: dict[Hashable, list[KeyMove]] = {}
     for number, move in enumerate(moves):
         alike: Hashable = number
@@ -44,7 +51,7 @@ def folded_moves(
         groups.setdefault(alike, []).append(move)
     found: list[tree.Statement] = []
     for members in groups.values():
-        together = _together(members) if len(members) > 1 else None
+        together = _together(members, taken) if len(members) > 1 else None
         found += [write(together)] if together is not None else [write(_alone(move)) for move in members]
     return found
 
@@ -53,14 +60,15 @@ def _alone(move: KeyMove) -> WrittenMove:
     return WrittenMove(tuple(map(make.key, move.sources)), tuple(map(make.key, move.targets)), move.value)
 
 
-def _together(moves: Sequence[KeyMove]) -> WrittenMove | None:
+def _together(moves: Sequence[KeyMove], taken: Container[str]) -> WrittenMove | None:
     """Return several moves as one with captures, or `None` where the numbers of their targets do not follow."""
     columns: dict[tuple[int, ...], str] = {}
+    names = (name for name in chain(["n"], (f"n{number}" for number in count(2))) if name not in taken)
     width = len(moves[0].sources)
     keys = list(zip(*[(*move.sources, *move.targets) for move in moves], strict=True))
     written: list[tree.PatternNode] = []
     for number, members in enumerate(keys):
-        node = _pattern(members, columns, bind=number < width)
+        node = _pattern(members, columns, names if number < width else None)
         if node is None:
             return None
         written.append(node)
@@ -70,7 +78,9 @@ def _together(moves: Sequence[KeyMove]) -> WrittenMove | None:
     return WrittenMove(tuple(written[:width]), tuple(written[width:]), moves[0].value)
 
 
-def _pattern(keys: Sequence[str], columns: dict[tuple[int, ...], str], bind: bool) -> tree.PatternNode | None:
+def _pattern(
+    keys: Sequence[str], columns: dict[tuple[int, ...], str], names: Iterator[str] | None
+) -> tree.PatternNode | None:
     texts = _NUMBER.split(keys[0])
     numbers = list(zip(*[map(int, _NUMBER.findall(key)) for key in keys], strict=True))
     pieces: list[tree.Piece | str] = [texts[0]]
@@ -81,11 +91,13 @@ def _pattern(keys: Sequence[str], columns: dict[tuple[int, ...], str], bind: boo
         elif column in columns:
             name = columns[column]
             pieces.append(
-                make.capture(name, tree.CaptureForm.INT if bind and name not in seen else tree.CaptureForm.PLAIN)
+                make.capture(
+                    name, tree.CaptureForm.INT if names is not None and name not in seen else tree.CaptureForm.PLAIN
+                )
             )
             seen.add(name)
-        elif bind:
-            name = columns[column] = f"n{len(columns) or ''}"
+        elif names is not None:
+            name = columns[column] = next(names)
             pieces.append(make.capture(name, tree.CaptureForm.INT))
             seen.add(name)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from statex.grammar import factory as make
@@ -14,13 +14,19 @@ from statex.inverse.terms import CURRENT, call, expression, leaves
 
 
 def generated(
-    found: Mapping[Value, Derivation], before: KeyValues, after: KeyValues, *, fold: bool
+    found: Mapping[Value, Derivation],
+    before: KeyValues,
+    after: KeyValues,
+    *,
+    fold: bool,
+    taken: Container[str] = (),
 ) -> list[tree.Statement]:
     """Return statements that make of the state `after` the state `before`, whose values all are in `found`.
 
-    With `fold`, keys that differ in numbers alone are one statement, whose pattern may match more than these.
+    With `fold`, keys that differ in numbers alone are one statement, whose pattern may match more than these; captures
+    have none of the names that are `taken`.
     """
-    return _Generator(found, before, after, fold).statements()
+    return _Generator(found, before, after, fold, taken).statements()
 
 
 @dataclass
@@ -32,7 +38,10 @@ class _Cluster:
 
 
 class _Generator:
-    def __init__(self, found: Mapping[Value, Derivation], before: KeyValues, after: KeyValues, fold: bool) -> None:
+    def __init__(
+        self, found: Mapping[Value, Derivation], before: KeyValues, after: KeyValues, fold: bool, taken: Container[str]
+    ) -> None:
+        self._reserved = taken
         self._found = found
         self._before = before
         self._after = after
@@ -59,18 +68,20 @@ class _Generator:
         renames = [KeyMove((name,), (key,)) for key, name in self._names.items() if name != key]
         return [
             *self._dropped(unused),
-            *folded_moves(self._splits, _split, self._fold),
-            *folded_moves(self._merges, _merge, self._fold),
+            *folded_moves(self._splits, _split, self._fold, self._reserved),
+            *folded_moves(self._merges, _merge, self._fold, self._reserved),
             *[make.add(make.key(name), value) for name, value in self._adds],
             *self._dropped(self._gone),
-            *folded_moves(self._later, _set, self._fold),
-            *folded_moves(self._sets, _set, self._fold),
+            *folded_moves(self._later, _set, self._fold, self._reserved),
+            *folded_moves(self._sets, _set, self._fold, self._reserved),
             *self._renamed(renames),
             *[make.copy(make.key(one), make.key(other)) for one, other in self._copies],
         ]
 
     def _dropped(self, keys: Sequence[str]) -> Iterator[tree.Statement]:
-        moves = folded_moves([KeyMove((key,), ()) for key in keys], lambda move: make.drop(*move.sources), self._fold)
+        moves = folded_moves(
+            [KeyMove((key,), ()) for key in keys], lambda move: make.drop(*move.sources), self._fold, self._reserved
+        )
         patterns = [one for move in moves if isinstance(move, tree.Drop) for one in move.patterns]
         if patterns:
             yield make.drop(*patterns)
@@ -82,7 +93,9 @@ class _Generator:
             # All keys, so that the prefix comes before whatever is there.
             yield make.rename(make.row(make.literal(""), make.literal(min(heads))), mode=tree.RenameMode.PREFIX)
             return
-        rows = folded_moves(moves, lambda move: make.rename(make.row(move.sources[0], move.targets[0])), self._fold)
+        rows = folded_moves(
+            moves, lambda move: make.rename(make.row(move.sources[0], move.targets[0])), self._fold, self._reserved
+        )
         found = [row for one in rows if isinstance(one, tree.Rename) for row in one.rows]
         if found:
             yield make.rename(*found)

@@ -76,6 +76,8 @@ class _Inversion:
         self._states = states(plan)
         self._macros = {one.name.name: one for one in statements if isinstance(one, tree.Macro)}
         self._made_macros: dict[str, tree.Macro] = {}
+        own = (one.name.name for one in statements if isinstance(one, tree.Param | tree.Let | tree.Macro | tree.Input))
+        self._taken = frozenset([*plan.parameters, *own])
 
     def run(self) -> InverseRules:
         """Turn one statement after the other round, from the last to the first."""
@@ -127,7 +129,7 @@ class _Inversion:
 
     def _explicit(self, wanted: KeyValues, after: KeyValues, node: tree.Statement | None = None) -> _Section:
         found = self._recovery.of(after)
-        short = _Section(tuple(generated(found, wanted, after, fold=True)), {}, node, False)
+        short = _Section(tuple(generated(found, wanted, after, fold=True, taken=self._taken)), {}, node, False)
         if self._holds(short, wanted, after):
             return short
         long = _Section(tuple(generated(found, wanted, after, fold=False)), {}, node, False)
@@ -146,10 +148,14 @@ class _Inversion:
         before, result = between(self._plan, wanted), between(self._plan, after)
         text = self._text([section], bare=True)
         try:
-            plan = compiled(text, header_of(self._plan.graph, result), self._plan.parameters)
+            plan = self._compiled(text, result)
         except StatexError:
             return False
         return not differences(self._plan.graph, before, result, plan)
+
+    def _compiled(self, text: str, layout: StateLayout) -> Plan:
+        given = {name: value for name, value in self._plan.parameters.items() if _literal(value) is None}
+        return compiled(text, header_of(self._plan.graph, layout), given)
 
     # --- the text ----------------------------------------------------------------------------------------------------
 
@@ -191,7 +197,7 @@ class _Inversion:
         before, after = before_all(plan), after_all(plan)
         layout: StateLayout = {key: held for key, held in before.items() if key in wanted}
         text = self._text(sections)
-        undone = compiled(text, header_of(plan.graph, after), {})
+        undone = self._compiled(text, after)
         # What holds of each statement holds of all.
         shown = all(one.is_shown for one in sections)
         wrong = () if shown else differences(plan.graph, layout, after, undone)
