@@ -46,7 +46,11 @@ class _Generator:
         self._before = before
         self._after = after
         self._fold = fold
-        self._leaves = {key: leaves(found, value) for key, value in before.items()}
+        # A further key of a tensor that stands under several is left as it is.
+        self._still = {
+            key for key, value in before.items() if after.get(key) == value and found[value] != StandingValue(key)
+        }
+        self._leaves = {key: leaves(found, value) for key, value in before.items() if key not in self._still}
         self._names: dict[str, str] = {}
         """What each key of the old state is called until the renames."""
         self._free = set(after)
@@ -60,7 +64,7 @@ class _Generator:
         self._gone: list[str] = []
 
     def statements(self) -> list[tree.Statement]:
-        used = {key for keys in self._leaves.values() for key in keys}
+        used = {key for keys in self._leaves.values() for key in keys} | self._still
         unused = [key for key in self._after if key not in used]
         self._taken = set(self._after) - set(unused)
         for cluster in self._clusters():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
+from itertools import chain, count
 
 from statex.core.dtypes import DType
 from statex.core.record import record
@@ -22,6 +23,9 @@ from statex.inverse.swapping import CannotTurnError
 from statex.inverse.terms import plain
 from statex.inverse.turning import StatementDone, Turner
 
+_LOST = "lost"
+"""How the input is called that has what is lost."""
+
 
 @record
 class InverseRules:
@@ -32,7 +36,8 @@ class InverseRules:
     with one of their own. `in_order` says whether the keys come back in their order. `unshown` are those that the
     header does not show to come back as they were, though they do. `parameters` names those that come back as plain
     tensors, `around` what is changed around the state and not undone. `turned` and `generated` count the statements of
-    the author that were turned round, and those that were undone by what the graph says.
+    the author that were turned round, and those that were undone by what the graph says. `stored` are keys that come
+    from a further input, whose name is `input`.
     """
 
     text: str
@@ -46,6 +51,8 @@ class InverseRules:
     around: tuple[str, ...] = ()
     turned: int = 0
     generated: int = 0
+    stored: tuple[str, ...] = ()
+    input: str = _LOST
 
     def __str__(self) -> str:
         return self.text
@@ -62,13 +69,16 @@ class _Section:
     is_shown: bool = True
 
 
-def inverse(plan: Plan, statements: Sequence[tree.Statement]) -> InverseRules:
-    """Return the rules that make the checkpoint of the result of a plan, as far as it can be had."""
-    return _Inversion(plan, statements).run()
+def inverse(plan: Plan, statements: Sequence[tree.Statement], *, keep: bool = False) -> InverseRules:
+    """Return the rules that make the checkpoint of the result of a plan, as far as it can be had.
+
+    With `keep`, tensors that are lost come from a further input, which has them under their keys.
+    """
+    return _Inversion(plan, statements, keep=keep).run()
 
 
 class _Inversion:
-    def __init__(self, plan: Plan, statements: Sequence[tree.Statement]) -> None:
+    def __init__(self, plan: Plan, statements: Sequence[tree.Statement], *, keep: bool) -> None:
         self._plan = plan
         self._statements = [one for one in statements if not isinstance(one, tree.Root)]
         self._roots = [one for one in statements if isinstance(one, tree.Root)]
@@ -78,6 +88,9 @@ class _Inversion:
         self._made_macros: dict[str, tree.Macro] = {}
         own = (one.name.name for one in statements if isinstance(one, tree.Param | tree.Let | tree.Macro | tree.Input))
         self._taken = frozenset([*plan.parameters, *own])
+        self._keep = keep
+        names = chain([_LOST], (f"{_LOST}{number}" for number in count(2)))
+        self._input = next(name for name in names if name not in self._taken)
 
     def run(self) -> InverseRules:
         """Turn one statement after the other round, from the last to the first."""
@@ -97,7 +110,20 @@ class _Inversion:
         if after.keys() != wanted.keys() or any(after[key] != value for key, value in wanted.items()):
             # What comes back along another way than the statements took.
             sections = [self._explicit(wanted, self._states[-1])]
-        return self._finished(sections, wanted)
+        stored = self._stored(wanted) if self._keep else {}
+        if stored:
+            wanted = {key: value for key, value in sources.items() if key in wanted or key in stored}
+            everything = make.glob("**", self._input)
+            sections.append(_Section((make.copy(everything, make.glob("**")),), {}, None, False))
+        return self._finished(sections, wanted, stored)
+
+    def _stored(self, wanted: KeyValues) -> StateLayout:
+        """Return the tensors that are lost, which a further input will have."""
+        return {
+            key: held
+            for key, held in before_all(self._plan).items()
+            if key not in wanted and isinstance(held.value, int)
+        }
 
     def _groups(self) -> Iterator[tuple[int, range]]:
         """Yield the statements that did something, the last one first, with the steps of each."""
@@ -153,9 +179,10 @@ class _Inversion:
             return False
         return not differences(self._plan.graph, before, result, plan)
 
-    def _compiled(self, text: str, layout: StateLayout) -> Plan:
+    def _compiled(self, text: str, layout: StateLayout, stored: StateLayout | None = None) -> Plan:
         given = {name: value for name, value in self._plan.parameters.items() if _literal(value) is None}
-        return compiled(text, header_of(self._plan.graph, layout), given)
+        inputs = {self._input: [header_of(self._plan.graph, stored)]} if stored else {}
+        return compiled(text, header_of(self._plan.graph, layout), given, inputs)
 
     # --- the text ----------------------------------------------------------------------------------------------------
 
@@ -173,6 +200,8 @@ class _Inversion:
         used = [one for section in sections for one in section.statements]
         declared = [show(one) for one in self._declarations([*macros.values(), *used])]
         roots = [] if bare else [show(one) for one in map(_turned_root, self._roots)]
+        if any(_reads(one, self._input) for one in used):
+            declared.insert(0, show(make.input_(self._input)))
         head = [*roots, *declared]
         parts = ["\n".join(part) for part in (head, [show(one) for one in macros.values()], body) if part]
         return "\n\n".join(parts) + "\n" if parts else ""
@@ -192,12 +221,17 @@ class _Inversion:
                 found.append(tree.Param(make.NOWHERE, node.name, node.type, literal))
         return found
 
-    def _finished(self, sections: Sequence[_Section], wanted: KeyValues) -> InverseRules:
+    def _finished(self, sections: Sequence[_Section], wanted: KeyValues, stored: StateLayout) -> InverseRules:
         plan = self._plan
         before, after = before_all(plan), after_all(plan)
         layout: StateLayout = {key: held for key, held in before.items() if key in wanted}
         text = self._text(sections)
-        undone = self._compiled(text, after)
+        undone = self._compiled(text, after, stored)
+        if list(undone.outputs) != list(layout):
+            natural = [*sections, _Section((tree.Order(make.NOWHERE),), {}, None, False)]
+            sorted_again = self._compiled(self._text(natural), after, stored)
+            if list(sorted_again.outputs) == list(layout):
+                sections, text, undone = natural, self._text(natural), sorted_again
         # What holds of each statement holds of all.
         shown = all(one.is_shown for one in sections)
         wrong = () if shown else differences(plan.graph, layout, after, undone)
@@ -218,7 +252,13 @@ class _Inversion:
             tuple([key for step in plan.steps for c in step.changes if c.kind in AROUND for key in c.after]),
             sum(one.is_turned for one in sections),
             sum(not one.is_turned for one in sections),
+            tuple(stored),
+            self._input,
         )
+
+
+def _reads(statement: tree.Statement, input: str) -> bool:
+    return isinstance(statement, tree.Copy) and statement.source.input == input
 
 
 def _turned_root(node: tree.Root) -> tree.Statement:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from statex.core.header import Header, OpaqueInfo, TensorInfo, TensorType
 from statex.core.record import record
 from statex.core.source import Source
-from statex.diagnostics import StatexError
+from statex.core.strides import Tiling
 from statex.dsl.expressions.parameters import Given
 from statex.dsl.parts import Outside, ProgramPart
-from statex.dsl.plan.graph import Graph, InputTensor, SourceKey
+from statex.dsl.plan.graph import Graph, SourceKey
 from statex.dsl.plan.plan import Plan
 from statex.dsl.planner import compile_plan
 from statex.dsl.resolve import resolve
 from statex.grammar import parse
 from statex.inverse.forms import NormalForms, is_whole, whole
 from statex.inverse.recovery import Value, type_of
-
-_Refusal = StatexError
 
 
 @record
@@ -55,7 +53,13 @@ def header_of(graph: Graph, layout: StateLayout, label: str = "the result") -> H
     return Header(entries, label=label)
 
 
-def compiled(text: str, header: Header, given: Mapping[str, object], name: str = "<inverse>") -> Plan:
+def compiled(
+    text: str,
+    header: Header,
+    given: Mapping[str, object],
+    inputs: Mapping[str, Sequence[Header]] | None = None,
+    name: str = "<inverse>",
+) -> Plan:
     """Return the plan of a rule text over a header.
 
     Raises:
@@ -66,7 +70,9 @@ def compiled(text: str, header: Header, given: Mapping[str, object], name: str =
     resolved = resolve([part], _no_includes, outside)
     known = {one.name.name for one in _params(resolved.parts)}
     outside = replace(outside, given={key: value for key, value in outside.given.items() if key in known})
-    return compile_plan(resolve([part], _no_includes, outside), header, inputs={}, target=None, outside=outside)
+    return compile_plan(
+        resolve([part], _no_includes, outside), header, inputs=inputs or {}, target=None, outside=outside
+    )
 
 
 def _params(parts: Iterable[ProgramPart]):  # type: ignore[no-untyped-def]
@@ -96,7 +102,14 @@ def differences(graph: Graph, before: StateLayout, after: StateLayout, inverse: 
     }
     first = NormalForms(graph, lambda node: None, known)
     forms = {k: first.of(h.value) for k, h in after.items() if isinstance(h.value, int)}
-    second = NormalForms(inverse.graph, lambda node: forms[node.key.key])
+    standing = {k: whole(("source", h.value), type_of(graph, h.value).shape) for k, h in before.items()
+                if isinstance(h.value, int)}  # fmt: skip
+
+    def form_of(key: SourceKey) -> Tiling:
+        # What comes from a further input was put there as it was.
+        return standing[key.key] if key.input else forms[key.key]
+
+    second = NormalForms(inverse.graph, lambda node: form_of(node.key))
     found = [KeyDifference(key, "is missing") for key in before if key not in inverse.outputs]
     found += [KeyDifference(key, "is not of the checkpoint") for key in inverse.outputs if key not in before]
     for key, held in before.items():
@@ -113,7 +126,7 @@ def differences(graph: Graph, before: StateLayout, after: StateLayout, inverse: 
             found.append(KeyDifference(key, f"is {output.type or 'no tensor'} instead of {kind}"))
             continue
         if output.origin is not None:
-            form = forms[output.origin.key]
+            form = form_of(output.origin)
         else:
             assert output.value is not None
             form = second.of(output.value)
@@ -132,16 +145,3 @@ def _apart(one: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
     first: dict[object, str] = {}
     second: dict[object, str] = {}
     return [key for key in one if first.setdefault(one[key], key) != second.setdefault(other[key], key)]
-
-
-__all__ = [
-    "HeldEntry",
-    "InputTensor",
-    "KeyDifference",
-    "SourceKey",
-    "StateLayout",
-    "compiled",
-    "differences",
-    "header_of",
-    "untied",
-]

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from statex.checkpoint.formats.safetensors.format import SAFETENSORS
+from statex.core.header import OpaqueInfo
 from statex.core.progress import Tell
 from statex.core.source import Source
 from statex.diagnostics import StatexError, diagnostic
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import keys as codes
 from statex.dsl.parts import Outside, ProgramPart
-from statex.grammar import parse
+from statex.grammar import factory as make
+from statex.grammar import parse, tree
 from statex.inverse.losses import LossReport, lossless, lossless_rows
 from statex.inverse.program import InverseRules, inverse
 from statex.session.compared import compared
+from statex.session.request import InputSpec, OutputSpec, Policy
 from statex.session.session import Session
 
 if TYPE_CHECKING:
@@ -26,17 +31,40 @@ _SHOWN = 8
 """So many losses are shown in an error."""
 
 
-def inverted(session: Session, *, partial: bool = False) -> InverseRules:
+def inverted(session: Session, *, partial: bool = False, keep: bool = False) -> InverseRules:
     """Return the rules that undo the program of a session, shown on the header to give back every tensor.
+
+    With `keep`, they take the tensors that are lost from a further input.
 
     Raises:
         StatexError: SX333 where a tensor does not come back, unless the inverse may be `partial`.
     """
     plan = session.plan
     found = lossless(plan)
-    if not found.is_lossless and not partial:
-        raise _lossy(found)
-    return inverse(plan, [one for part in session.request.parts for one in part.program.statements])
+    lost = [one for one in found.losses if not keep or isinstance(plan.header.entries[one.key], OpaqueInfo)]
+    if lost and not partial:
+        raise _lossy(replace(found, losses=tuple(lost)))
+    statements = [one for part in session.request.parts for one in part.program.statements]
+    return inverse(plan, statements, keep=keep)
+
+
+def store(session: Session, found: InverseRules, path: Path, *, force: bool, tell: Tell | None = None) -> None:
+    """Write the tensors that an inverse takes from a further input to a file of safetensors.
+
+    Raises:
+        StatexError: 6xx for files.
+    """
+    from statex.session.conversion import carry_out
+
+    rules: list[tree.Statement] = [make.keep(*map(make.key, found.stored))]
+    if session.inputs.root:
+        here = tree.PathNode(make.NOWHERE, tuple(session.inputs.root))
+        rules.insert(0, tree.Root(make.NOWHERE, here, tree.PathNode(make.NOWHERE, "")))
+    part = ProgramPart(tree.Program(Source("<lost>", ""), tuple(rules)))
+    policy = Policy(replace="always" if force else "never")
+    output = OutputSpec(path, format=SAFETENSORS.name)
+    request = replace(session.request, parts=(part,), inputs={}, outside=Outside(), target=None, outputs=(output,))
+    carry_out(replace(request, policy=policy), tell)
 
 
 def _lossy(found: LossReport) -> StatexError:
@@ -51,7 +79,10 @@ def _lossy(found: LossReport) -> StatexError:
                 f"{lost} of {counted(total, 'tensor')} cannot be had back from what these rules make",
                 found.plan.steps[min(steps)].span if steps else None,
                 rows=rows[:_SHOWN] + ([(f"and {more} more",)] if more > 0 else []),
-                help="`--partial` gives the rules that bring back the others",
+                help=(
+                    "`--partial` gives the rules that bring back the others",
+                    "`--keep lost.safetensors` writes these to a file, from which they come back",
+                ),
             )
         ]
     )
@@ -77,8 +108,10 @@ class InverseProof:
         return self.equal == self.tensors
 
 
-def prove(session: Session, found: InverseRules, tell: Tell | None = None) -> InverseProof:
+def prove(session: Session, found: InverseRules, tell: Tell | None = None, lost: Path | None = None) -> InverseProof:
     """Carry out a program and its inverse, one after the other, and compare with the checkpoint; nothing is written.
+
+    `lost` is the file that has the tensors that the inverse takes from a further input.
 
     Raises:
         StatexError: 6xx for files.
@@ -86,6 +119,8 @@ def prove(session: Session, found: InverseRules, tell: Tell | None = None) -> In
     request = session.request
     part = ProgramPart(parse(Source("<inverse>", found.body)), stem="<inverse>")
     there_and_back = replace(request, parts=(*request.parts, part), target=None, outputs=())
+    if lost is not None:
+        there_and_back = replace(there_and_back, inputs={**request.inputs, found.input: (InputSpec(lost),)})
     state = replace(request.state, root=session.inputs.root)
     nothing = replace(request, state=state, parts=(), inputs={}, outside=Outside(), target=None, outputs=())
     with Session(there_and_back) as both, Session(nothing) as as_it_is:

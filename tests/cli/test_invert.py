@@ -89,3 +89,22 @@ def test_what_stands_around_the_state(run: Run) -> None:
     assert again["model"].keys() == model.state_dict().keys()
     assert again["model"]._metadata == model.state_dict()._metadata
     assert again["epoch"] == 0
+
+
+def test_what_is_lost_is_kept_in_a_file(run: Run) -> None:
+    torch.save({"model": state() | {"gone": torch.arange(3)}, "epoch": 1}, "in.pth")
+    Path("rules.sx").write_text(RULES + "set embed.weight = it[:, 2:]\ndrop gone\n")
+    done = run("invert", "rules.sx", "in.pth", "-o", "back.sx", "--keep", "lost.safetensors", "--prove")
+    assert (done.exit_code, done.err) == (0, "")
+    assert done.out.splitlines()[:3] == [
+        "on the header: 4 of 4 tensors come back",
+        "  2 of these come from the input `lost`",
+        "proved: 4 of 4 tensors come back equal in bits",
+    ]
+    assert load_file("lost.safetensors").keys() == {"embed.weight", "gone"}
+    assert run("apply", "rules.sx", "in.pth", "out.pth").exit_code == 0
+    assert run("apply", "back.sx", "out.pth", "again.pth", "--in", "lost=lost.safetensors").exit_code == 0
+    again = torch.load("again.pth", weights_only=True)["model"]
+    assert all(torch.equal(again[key], value) for key, value in state().items())
+    assert torch.equal(again["gone"], torch.arange(3))
+    assert run("invert", "rules.sx", "in.pth", "--keep", "lost.safetensors").exit_code == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -120,11 +121,40 @@ def test_a_nan_comes_back_from_a_cast_as_a_nan() -> None:
 
 def test_ties_parameters_and_order_are_named_where_they_do_not_come_back() -> None:
     weight = torch.randn(2, 2)
-    state = {"a.w": weight, "b.w": weight, "p": torch.nn.Parameter(torch.randn(4)), "z": torch.randn(2)}
+    state = {"p": torch.nn.Parameter(torch.randn(4)), "a.w": weight, "b.w": weight, "z": torch.randn(2)}
     split = statex.compile("set a.w = neg").inverse(state)
     assert split.apart == ("b.w",)
     tied = statex.compile("set a.w, b.w = neg").inverse(state)
     assert tied.apart == ()
     lost = statex.compile("add q = ::p\ndrop p").inverse(state)
+    assert lost.text == "copy q -> p\ndrop q\n"
     assert lost.parameters == ("p",)
     assert not lost.in_order
+
+
+def test_included_files_further_inputs_and_names_of_the_program(tmp_path: Path) -> None:
+    (tmp_path / "inner.sx").write_text(
+        "param sizes: list\nmacro turned(m) { set {$m}.w = neg }\nrename h.{i}.b -> l.{i}.b\n"
+        "split qkv.w -> q.w, k.w = sections(sizes)\n"
+    )
+    (tmp_path / "outer.sx").write_text(
+        "input ft\nparam table: dict = none\ninclude 'inner.sx' with sizes = [2, 4]\nuse turned('q')\n"
+        "let n = count(l.*.b)\nset k.w = reshape([n, 4])\ncopy ft::x.w -> y.w\nadd z.w = ft::x.w + 1\n"
+        "if n == 2 { rename part l -> layers }\nwithin layers.{i} { set b = neg; rename b -> bias }\n"
+    )
+    rules, further = statex.load(tmp_path / "outer.sx"), {"ft": {"x.w": torch.ones(2)}}
+    found = rules.inverse(STATE, inputs=further)
+    # The program has an `n` of its own.
+    assert "rename l.{n2:int}.b -> h.{n2}.b\n" in found.text
+    back = statex.compile(found.text).apply(rules.apply(STATE, inputs=further))
+    assert back.keys() == STATE.keys()
+    assert all(same(back[key], value) for key, value in STATE.items())
+
+
+def test_parameters_that_cannot_be_written_are_given_again() -> None:
+    rules = statex.compile("param t: dict\nset wide.w = rearrange('(a b) c -> (b a) c', a=lookup(t, 'a'))")
+    given = {"t": {"a": 5}}
+    text = rules.inverse(STATE, params=given).text
+    assert text.startswith("param t: dict\n")
+    back = statex.compile(text).apply(rules.apply(STATE, params=given), params=given)
+    assert torch.equal(back["wide.w"], STATE["wide.w"])

@@ -42,7 +42,15 @@ def invert(
         bool,
         typer.Option("--prove", help="Carry out both on the data, and compare with IN in bits; no tensor is written."),
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing FILE.")] = False,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            "--keep",
+            metavar="LOST.safetensors",
+            help="Write tensors that are lost to a file, from which they come back.",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
     events: options.ProgressEvents = None,
     saying: options.Saying,
 ) -> None:
@@ -55,9 +63,10 @@ def invert(
     \b
     statex invert rules.sx in.pth -o back.sx
     statex invert rules.sx in.safetensors -D heads=32 --prove
+    statex invert rules.sx in.pth -o back.sx --keep lost.safetensors
     """
     from statex.cli import requests
-    from statex.session.inverting import inverted
+    from statex.session.inverting import inverted, store
     from statex.session.inverting import prove as prove_it
     from statex.session.session import Session
     from statex.session.warnings import judged
@@ -70,8 +79,11 @@ def invert(
         fail(codes.EXISTS, f"`{output}` exists", help="`--force` replaces it")
     with progress.shown(saying, events) as shown, redirect_stdout(sys.stderr), Session(wanted) as session:
         warnings = judged(session.warnings, policy)
-        inverse = inverted(session, partial=partial)
-        proof = prove_it(session, inverse, shown) if prove else None
+        inverse = inverted(session, partial=partial, keep=keep is not None)
+        lost = keep if inverse.stored else None
+        if lost is not None:
+            store(session, inverse, lost, force=force, tell=shown)
+        proof = prove_it(session, inverse, shown, lost) if prove else None
     if output is not None:
         _write(output, inverse.text)
     if saying.json:
@@ -96,6 +108,9 @@ def _write(path: Path, text: str) -> None:
 def _lines(inverse: InverseRules, proof: InverseProof | None) -> Iterator[str]:
     total = len(inverse.kept) + len(inverse.lost)
     yield f"on the header: {len(inverse.kept) - len(inverse.unshown)} of {counted(total, 'tensor')} come back"
+    if inverse.stored:
+        many = "comes" if len(inverse.stored) == 1 else "come"
+        yield f"  {len(inverse.stored)} of these {many} from the input `{inverse.input}`"
     if proof is not None:
         yield f"proved: {proof.equal} of {counted(proof.tensors, 'tensor')} come back equal in bits"
         yield from (f"  {escape(key)} differs" for key in proof.different)
@@ -125,6 +140,7 @@ def _data(inverse: InverseRules, proof: InverseProof | None) -> dict[str, object
         "rules": inverse.text,
         "kept": list(inverse.kept),
         "lost": list(inverse.lost),
+        "stored": list(inverse.stored),
         "unshown": list(inverse.unshown),
         "untied": list(inverse.apart),
         "parameters": list(inverse.parameters),
