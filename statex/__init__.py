@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from statex.embedding import attach, detach, migrate, migrate_state, migrations
     from statex.execute.verify.verification import Comparison
     from statex.inferring.infer import Inferred
+    from statex.inverse.losses import LossReport, lossless
+    from statex.inverse.program import InverseRules
     from statex.migrating.chain import Chain
     from statex.migrating.hooks import StatexWarning
     from statex.session.compared import Compared
@@ -40,6 +42,8 @@ __all__ = [
     "Diagnostic",
     "Foreign",
     "Inferred",
+    "InverseRules",
+    "LossReport",
     "Plan",
     "Progress",
     "Rules",
@@ -54,6 +58,7 @@ __all__ = [
     "diff",
     "infer",
     "load",
+    "lossless",
     "migrate",
     "migrate_state",
     "migrations",
@@ -72,12 +77,15 @@ _OWNERS = {
     "Diagnostic": "diagnostics",
     "Foreign": "core.foreign",
     "Inferred": "inferring.infer",
+    "InverseRules": "inverse.program",
+    "LossReport": "inverse.losses",
     "StatexError": "diagnostics",
     "Plan": "dsl.plan.plan",
     "Progress": "core.progress",
     "StatexWarning": "migrating.hooks",
     "attach": "embedding",
     "detach": "embedding",
+    "lossless": "inverse.losses",
     "migrate": "embedding",
     "migrate_state": "embedding",
     "migrations": "embedding",

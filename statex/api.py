@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from statex.diagnostics import Diagnostic
     from statex.execute.verify.verification import Comparison
     from statex.inferring.infer import Inferred
+    from statex.inverse.program import InverseRules
     from statex.session.compared import Compared
     from statex.session.conversion import Conversion
 
@@ -176,6 +177,29 @@ class Rules:
             _warn(one for one in session.plan.warnings if one.code is lints.STAMP_KEPT)
             _warn(texts_in_memory(session.plan))
             return session.whole.execute()
+
+    def inverse(
+        self,
+        state: State,
+        *,
+        inputs: Mapping[str, State | Sequence[State]] | None = None,
+        root: Address | None = None,
+        params: Mapping[str, Any] | None = None,
+        partial: bool = False,
+        **keywords: Any,
+    ) -> InverseRules:
+        """Return the rules that make the state of what these make of it; no data is read.
+
+        Its `text` is a rule file; the rest says what comes back besides tensors. It is shown on the header that every
+        tensor comes back as it was. With `partial`, tensors that do not are left out.
+
+        Raises:
+            StatexError: as `plan`, and SX333 where a tensor does not come back.
+        """
+        from statex.session.inverting import inverted
+
+        with Session(requested(self, state, inputs, None, None, root, {**(params or {}), **keywords})) as session:
+            return inverted(session, partial=partial)
 
     def stream(
         self,

@@ -149,7 +149,7 @@ def test_python_runs() -> None:
     exec(compile(program, "README.md", "exec"), {"__name__": "readme"})
 
 
-@pytest.mark.parametrize(("page", "count"), [("python.md", 7), ("migrations.md", 10)])
+@pytest.mark.parametrize(("page", "count"), [("python.md", 7), ("migrations.md", 10), ("inverse.md", 2)])
 def test_the_pages_on_python_run(page: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "page"}
@@ -159,6 +159,18 @@ def test_the_pages_on_python_run(page: str, count: int, tmp_path: Path, monkeypa
     assert len(found) >= count
     for block in found:
         exec(compile(block, page, "exec"), names)
+
+
+def test_consoles_of_the_inverse_are_what_the_tool_prints(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "inverse.md").read_text()
+    (rules,) = blocks(text, "sx")
+    (tmp_path / "rules.sx").write_text(rules)
+    state = {"embed.weight": torch.randn(10, 8)}
+    for i in range(2):
+        state |= {f"encoder.{i}.attn.{p}.weight": torch.randn(8, 8) for p in ("query", "key")}
+        state |= {f"layers.{i}.{p}.weight": torch.randn(8, 8) for p in ("gate", "up")}
+    torch.save(state, tmp_path / "in.pth")
+    repeat(blocks(text, "console"), tmp_path)
 
 
 def test_consoles_of_migrations_are_what_the_tool_prints(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ CommandGroup.summaries = {
     "apply": "Convert a checkpoint.",
     "run": "Carry out a recipe.",
     "plan": "Show what rules or a recipe would do.",
+    "invert": "Write the rules that undo rules.",
     "check": "Check rules or a recipe, and write nothing.",
     "fmt": "Format rule files.",
     "migrate": "Take a checkpoint through a chain of migrations.",

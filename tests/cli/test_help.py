@@ -52,6 +52,7 @@ def test_what_stands_for_arguments(run: Run) -> None:
         "apply": "apply [OPTIONS] [RULES…] IN OUT",
         "run": "run [OPTIONS] RECIPE",
         "plan": "plan [OPTIONS] [RULES…] IN | RECIPE",
+        "invert": "invert [OPTIONS] [RULES…] IN",
         "check": "check [OPTIONS] [RULES…] [IN] | RECIPE",
         "fmt": "fmt [OPTIONS] PATHS…",
         "migrate": "migrate [OPTIONS] IN OUT | IN --status",

@@ -35,13 +35,20 @@ def plan(
     layout: Annotated[
         bool, typer.Option("--layout", help="Show which bytes would go where in the output files.")
     ] = False,
+    lossless: Annotated[
+        bool,
+        typer.Option(
+            "--lossless", help="Say which tensors could be had back from the result, and what loses the others."
+        ),
+    ] = False,
     running: options.Running,
     saying: options.Saying,
 ) -> None:
     """Show what rules or a recipe would do. No tensor is read.
 
     For a recipe, this also lists all files that it reads and writes. --layout shows its outputs; for rules, it shows a
-    single file named after IN.
+    single file named after IN. With --lossless the exit code is 1 if a
+    tensor cannot be recovered.
 
     \b
     statex plan rules.sx in.safetensors
@@ -55,6 +62,10 @@ def plan(
 
     found = requests.arguments(ctx, ["IN"], recipes=True)
     if found.recipe is not None:
+        if lossless:
+            raise typer.BadParameter(
+                "`--lossless` takes rules and a checkpoint, and no recipe", param_hint="--lossless"
+            )
         from statex.cli.recipes import plan_recipe
 
         plan_recipe(
@@ -79,7 +90,25 @@ def plan(
         planned = session.priced(wanted_format)
         laid_out = session.layout(wanted_format) if layout else None
     planned = replace(planned, warnings=judged(planned.warnings, policy))
+    if lossless:
+        say_lossless(planned, saying)
+        return
     say_plan(planned, saying, keys=keys or every, fold=not every, layout=laid_out)
+
+
+def say_lossless(planned: Plan, saying: options.Saying) -> None:
+    """Print what comes back of a plan; the exit code says whether all of it does."""
+    from statex.inverse.losses import lossless, lossless_lines
+
+    found = lossless(planned)
+    if saying.json:
+        print_json({"ok": found.is_lossless, **found.to_dict()})
+    else:
+        print_diagnostics(planned.warnings, concise=saying.concise)
+        for line in lossless_lines(found) if not saying.quiet else ():
+            typer.echo(line)
+    if not found.is_lossless:
+        raise typer.Exit(1)
 
 
 def say_plan(planned: Plan, saying: options.Saying, *, keys: bool, fold: bool, layout: WritePlan | None = None) -> None:

@@ -233,3 +233,13 @@ NOT_AROUND = declare(
     fix="Tensors of the state are changed by their keys: `set a.weight = …`, `drop a.weight`. A state that is the "
     "whole file has nothing around it; `root '' -> 'model'` puts it into a dict.",
 )
+LOSSY = declare(
+    "SX333",
+    "rules that lose a tensor",
+    meaning="The inverse of rules is asked for, and they lose something: they drop a tensor or a part of it, round it, "
+    "or compute what it cannot be computed back from. Each loss is named with its place.",
+    example="statex invert rules.sx in.pth   # set embedding.weight = it[:50]",
+    mend="`--keep lost.safetensors` writes what is lost to a file from which it comes back, `--partial` (in Python "
+    "`partial=True`) gives the rules that bring back all other tensors. `statex plan --lossless` says the same without "
+    "an error.",
+)

@@ -21,7 +21,7 @@ from statex.dsl.compile.inputs import InputState
 from statex.dsl.compile.match import Clause, Match, main_only
 from statex.dsl.compile.nested import Nesting
 from statex.dsl.compile.reports import ambiguous, missing_key, no_match, of_prefix
-from statex.dsl.compile.state import Entry, Outcome, State, initial_state
+from statex.dsl.compile.state import Entry, Outcome, State, initial_state, made_by
 from statex.dsl.expressions.computing import check_compute
 from statex.dsl.expressions.evaluate import Context, Evaluator
 from statex.dsl.expressions.parameters import Given
@@ -107,7 +107,8 @@ class Compiler:
         ended = self.state.apply(outcome)
         self._questions.forget()
         one = Step(
-            outcome.verb, outcome.span, outcome.changes, scope.used_at, ended, outcome.named, outcome.rules
+            outcome.verb, outcome.span, outcome.changes, scope.used_at, ended, outcome.named, outcome.rules,
+            made_by(outcome), len(self.graph),
         )  # fmt: skip
         self.steps.append(one)
 

@@ -184,6 +184,14 @@ class State:
         self.index.change(consumed, produced.keys())
 
 
+def made_by(outcome: Outcome) -> dict[str, Stood]:
+    """Return what a statement puts under keys, unless it only moved there from other keys."""
+    if outcome.goes_on or not outcome.produced:
+        return {}
+    found = ((key, entry.stood) for key, (entry, _, _) in outcome.produced.items())
+    return {key: stood for key, stood in found if stood is not None}
+
+
 def output_of(entry: Entry, graph: Graph) -> Output:
     """Return what a plan says of an entry."""
     # By position, as there may be hundreds of thousands. What is written is laid out by whoever writes it.

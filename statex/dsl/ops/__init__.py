@@ -30,6 +30,9 @@ OPERATORS: Mapping[str, type[Operation]] = {one.operator: one for one in _ALL if
 (TURNING,) = [operation for operation in _ALL if operation.turns_matrices]
 UNSTACKING: type[Operation] = combining.Unstack
 """What `split … over e` takes a tensor apart with, in help."""
+JOINING: type[Operation] = combining.Cat
+CUTTING: type[Operation] = indexing.Narrow
+"""How a tensor is put together of slices, and how one of them is made shorter."""
 
 WORDS: frozenset[str] = frozenset(
     choice for operation in _ALL for parameter in operation.parameters for choice in parameter.choices
@@ -37,5 +40,6 @@ WORDS: frozenset[str] = frozenset(
 """The bare words that are arguments: `bicubic`, `reflect`."""
 
 __all__ = [
-    "CASTING", "OPERATIONS", "OPERATORS", "QUERIES", "TURNING", "UNSTACKING", "WORDS", "Operation", "Question", "bind",
+    "CASTING", "CUTTING", "JOINING", "OPERATIONS", "OPERATORS", "QUERIES", "TURNING", "UNSTACKING", "WORDS",
+    "Operation", "Question", "bind",
 ]  # fmt: skip

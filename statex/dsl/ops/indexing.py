@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from statex.core.dtypes import INT64
 from statex.core.header import TensorType
 from statex.core.strides import Tiling
 from statex.diagnostics.codes import types as codes
-from statex.dsl.ops.base import Aliasing, ArgKind, Index, Operation, OperationError, Parameter, no_scratch
+from statex.dsl.ops.base import Aliasing, ArgKind, Index, Inverse, Operation, OperationError, Parameter, no_scratch
 from statex.dsl.ops.typing import move, not_empty_dim
 
 _X = Parameter("x", ArgKind.TENSOR)
@@ -69,6 +70,24 @@ class GetItem(Operation):
                 found = found.unsqueezed(at) if item is None else _along(found, at, item)
                 at += 1
         return found
+
+    @staticmethod
+    def invert(x: TensorType, index: tuple[Any, ...]) -> Inverse | None:
+        if prod(GetItem.infer(x, index).shape) != prod(x.shape):
+            return None
+        if not any(isinstance(item, tuple) for item in index):
+            # All elements are there, and no slice turns their order round.
+            return Inverse("reshape", {"shape": x.shape})
+        kept = x.ndim - sum(item is not Ellipsis for item in index)
+        at, back = 0, list(index)
+        for number, item in enumerate(index):
+            if isinstance(item, tuple):
+                order = [one % x.shape[at] for one in item]
+                if sorted(order) != list(range(x.shape[at])):
+                    return None
+                back[number] = tuple(order.index(one) for one in range(len(order)))
+            at += kept if item is Ellipsis else 1
+        return Inverse("getitem", {"index": tuple(back)})
 
 
 def _along(x: Tiling, dim: int, item: Index | tuple[int, ...]) -> Tiling | None:
@@ -149,6 +168,13 @@ class IndexSelect(Operation):
     @staticmethod
     def moves(x: Tiling, dim: int, index: tuple[int, ...]) -> Tiling | None:
         return x.indexed(dim % len(x.shape), index)
+
+    @staticmethod
+    def invert(x: TensorType, dim: int, index: tuple[int, ...]) -> Inverse | None:
+        length = x.shape[dim % x.ndim]
+        if sorted(index) != list(range(length)):
+            return None
+        return Inverse("index_select", {"dim": dim, "index": tuple(index.index(one) for one in range(length))})
 
 
 class Narrow(Operation):

@@ -8,7 +8,7 @@ from typing import Any
 from statex.core.header import TensorType
 from statex.core.strides import Tiling, joined
 from statex.diagnostics.codes import types as codes
-from statex.dsl.ops.base import Aliasing, ArgKind, Inverse, Operation, OperationError, Parameter, no_scratch
+from statex.dsl.ops.base import Aliasing, ArgKind, Index, Inverse, Operation, OperationError, Parameter, no_scratch
 from statex.dsl.ops.typing import dim_of, dims_of, move, not_empty_dim, sized
 
 _X = Parameter("x", ArgKind.TENSOR)
@@ -306,6 +306,16 @@ class Expand(Operation):
     def moves(x: Tiling, size: tuple[int, ...]) -> Tiling:
         added = len(size) - len(x.shape)
         return x.expanded(tuple([x.shape[at - added] if length == -1 else length for at, length in enumerate(size)]))
+
+    @staticmethod
+    def invert(x: TensorType, size: tuple[int, ...]) -> Inverse | None:
+        result = Expand.infer(x, size)
+        if not prod(result.shape):
+            return None
+        first: list[Any] = [0] * (len(size) - x.ndim)
+        kept = zip(x.shape, result.shape[len(first) :], strict=True)
+        index = (*first, *(Index(None, None if own == new else own, None) for own, new in kept))
+        return Inverse("getitem", {"index": index}) if index else Inverse("clone", {})
 
 
 class Flip(Operation):

@@ -9,7 +9,7 @@ from statex.core.dtypes import Kind
 from statex.core.header import TensorType
 from statex.core.strides import Fill, Tiling, joined
 from statex.diagnostics.codes import types as codes
-from statex.dsl.ops.base import Aliasing, ArgKind, Operation, OperationError, Parameter, no_scratch
+from statex.dsl.ops.base import Aliasing, ArgKind, Index, Inverse, Operation, OperationError, Parameter, no_scratch
 from statex.dsl.ops.typing import FLOAT8, fillable, sized
 
 _X = Parameter("x", ArgKind.TENSOR)
@@ -73,6 +73,15 @@ class Pad(Operation):
         for number in range(len(pad) // 2):
             found = _lengthened(found, len(x.shape) - 1 - number, pad[2 * number], pad[2 * number + 1], value)
         return found
+
+    @staticmethod
+    def invert(x: TensorType, pad: tuple[int, ...], mode: str, value: float) -> Inverse | None:
+        if min(pad, default=0) < 0:
+            return None
+        before = reversed(pad[::2])
+        lengths = x.shape[x.ndim - len(pad) // 2 :]
+        own = [Index(first, first + length, None) for first, length in zip(before, lengths, strict=True)]
+        return Inverse("getitem", {"index": (Ellipsis, *own)})
 
 
 def _lengthened(x: Tiling | None, dim: int, before: int, after: int, value: float) -> Tiling | None:
@@ -144,6 +153,15 @@ class Resize(Operation):
         for dim, (own, new) in enumerate(zip(x.shape, size, strict=True)):
             found = _lengthened(found, dim, 0, 0 if new == -1 else new - own, value)
         return found
+
+    @staticmethod
+    def invert(x: TensorType, size: tuple[int, ...], value: float) -> Inverse | None:
+        if any(-1 < new < own for own, new in zip(x.shape, size, strict=True)):
+            return None
+        if not size:
+            return Inverse("clone", {})
+        own = (Index(None, None if new in (-1, old) else old, None) for old, new in zip(x.shape, size, strict=True))
+        return Inverse("getitem", {"index": tuple(own)})
 
 
 class Interpolate(Operation):

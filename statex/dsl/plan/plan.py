@@ -54,6 +54,8 @@ class Step:
     `ended` is what stood under the keys it took, if it did not go on as it was: what a `drop` took away, what a
     `set`, a `split` or a `merge` made other values of or replaced. `named` are the tensors of further inputs that its
     patterns name. `rules` are those by which whole keys became others; of a row without captures, `changes` say all.
+    `made` is what stands afterwards under keys that it gave anything but what stood under another key of the state, and
+    `values` how many values the graph has by then: those below that the statement before it had not are its own.
     """
 
     verb: str
@@ -63,6 +65,8 @@ class Step:
     ended: tuple[Stood, ...] = ()
     named: tuple[SourceKey, ...] = ()
     rules: tuple[Rule, ...] = ()
+    made: Mapping[str, Stood] = field(default_factory=dict)
+    values: int = 0
 
     def counts(self) -> dict[str, int]:
         """Return how many changes of each kind there were."""

@@ -1,0 +1,158 @@
+"""`statex invert`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from statex.cli import options, progress
+from statex.cli.groups import grouped
+from statex.cli.output import escape, print_diagnostics, print_json
+from statex.diagnostics import fail
+from statex.diagnostics.amounts import counted
+from statex.diagnostics.codes import files as codes
+from statex.diagnostics.render import to_json
+from statex.diagnostics.suggest import join_words
+
+if TYPE_CHECKING:
+    from statex.inverse.program import InverseRules
+    from statex.session.inverting import InverseProof
+
+
+@grouped
+def invert(
+    ctx: typer.Context,
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="[RULES…] IN", help="Rule files, and the checkpoint they are for.")
+    ] = None,
+    *,
+    program: options.ProgramOptions,
+    output: Annotated[
+        Path | None, typer.Option("-o", metavar="FILE", help="Write the rules to a file instead of printing them.")
+    ] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Give the rules that bring back what can be had, if rules lose something.")
+    ] = False,
+    prove: Annotated[
+        bool,
+        typer.Option("--prove", help="Carry out both on the data, and compare with IN in bits; no tensor is written."),
+    ] = False,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            "--keep",
+            metavar="LOST.safetensors",
+            help="Write tensors that are lost to a file, from which they come back.",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
+    events: options.ProgressEvents = None,
+    saying: options.Saying,
+) -> None:
+    """Write the rules that undo rules.
+
+    They make IN of what the rules make of IN. It is shown on the header that every tensor comes back as it was, each
+    element from its own place; with --prove on the data as well (exit code 1 if a bit differs). Rules that lose a
+    tensor are an error that says where.
+
+    \b
+    statex invert rules.sx in.pth -o back.sx
+    statex invert rules.sx in.safetensors -D heads=32 --prove
+    statex invert rules.sx in.pth -o back.sx --keep lost.safetensors
+    """
+    from statex.cli import requests
+    from statex.session.inverting import inverted, store
+    from statex.session.inverting import prove as prove_it
+    from statex.session.session import Session
+    from statex.session.warnings import judged
+
+    found = requests.arguments(ctx, ["IN"])
+    policy = requests.warnings(saying.warnings)
+    (source,) = found.paths
+    wanted = requests.request(found.rules, source, program, options.Aim())
+    if output is not None and output.exists() and not force:
+        fail(codes.EXISTS, f"`{output}` exists", help="`--force` replaces it")
+    with progress.shown(saying, events) as shown, redirect_stdout(sys.stderr), Session(wanted) as session:
+        warnings = judged(session.warnings, policy)
+        inverse = inverted(session, partial=partial, keep=keep is not None)
+        lost = keep if inverse.stored else None
+        if lost is not None:
+            store(session, inverse, lost, force=force, tell=shown)
+        proof = prove_it(session, inverse, shown, lost) if prove else None
+    if output is not None:
+        _write(output, inverse.text)
+    if saying.json:
+        print_json(_data(inverse, proof) | {"warnings": [to_json(one) for one in warnings]})
+    else:
+        print_diagnostics(warnings, concise=saying.concise)
+        if output is None:
+            typer.echo(inverse.text, nl=False)
+        for line in [] if saying.quiet else _lines(inverse, proof):
+            typer.echo(line, err=output is None)
+    if proof is not None and not proof.holds:
+        raise typer.Exit(1)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        fail(codes.UNWRITABLE, f"`{path}` cannot be written: {error.strerror or error}")
+
+
+def _lines(inverse: InverseRules, proof: InverseProof | None) -> Iterator[str]:
+    total = len(inverse.kept) + len(inverse.lost)
+    yield f"on the header: {len(inverse.kept) - len(inverse.unshown)} of {counted(total, 'tensor')} come back"
+    if inverse.stored:
+        many = "comes" if len(inverse.stored) == 1 else "come"
+        yield f"  {len(inverse.stored)} of these {many} from the input `{inverse.input}`"
+    if proof is not None:
+        yield f"proved: {proof.equal} of {counted(proof.tensors, 'tensor')} come back equal in bits"
+        yield from (f"  {escape(key)} differs" for key in proof.different)
+    yield from (f"  not undone: {one}" for one in _left(inverse, proof))
+
+
+def _left(inverse: InverseRules, proof: InverseProof | None) -> Iterator[str]:
+    """Yield what does not come back besides tensors."""
+    for what, keys in (
+        ("tensors that do not come back", inverse.lost),
+        ("keys that shared a tensor with another one, and have one of their own", inverse.apart),
+        ("Parameters that come back as tensors", inverse.parameters),
+        ("tensors that the header does not show to come back", inverse.unshown),
+        ("what is changed around the state", inverse.around),
+    ):
+        if keys:
+            yield f"{what}: {join_words([escape(key) for key in keys], limit=4)}"
+    if not inverse.in_order:
+        yield "the order of the keys"
+    if proof is not None and not proof.metadata:
+        yield "what `_metadata` notes of modules"
+
+
+def _data(inverse: InverseRules, proof: InverseProof | None) -> dict[str, object]:
+    return {
+        "ok": proof is None or proof.holds,
+        "rules": inverse.text,
+        "kept": list(inverse.kept),
+        "lost": list(inverse.lost),
+        "stored": list(inverse.stored),
+        "unshown": list(inverse.unshown),
+        "untied": list(inverse.apart),
+        "parameters": list(inverse.parameters),
+        "around": list(inverse.around),
+        "in_order": inverse.in_order,
+        "proof": None
+        if proof is None
+        else {
+            "tensors": proof.tensors,
+            "equal": proof.equal,
+            "different": list(proof.different),
+            "not_compared": list(proof.uncompared),
+            "metadata": proof.metadata,
+        },
+    }

@@ -1,0 +1,147 @@
+"""The proof on the header: an inverse is compiled over what a program makes, and both are composed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from statex.core.header import Header, OpaqueInfo, TensorInfo, TensorType
+from statex.core.record import record
+from statex.core.source import Source
+from statex.core.strides import Tiling
+from statex.dsl.expressions.parameters import Given
+from statex.dsl.parts import Outside, ProgramPart
+from statex.dsl.plan.graph import Graph, SourceKey
+from statex.dsl.plan.plan import Plan
+from statex.dsl.planner import compile_plan
+from statex.dsl.resolve import resolve
+from statex.grammar import parse
+from statex.inverse.forms import NormalForms, is_whole, whole
+from statex.inverse.recovery import Value, type_of
+
+
+@record
+class HeldEntry:
+    """What stands under a key between two statements; `tie` is equal for keys that are one tensor."""
+
+    value: Value
+    tie: object
+    is_parameter: bool = False
+    requires_grad: bool = False
+    kind: str = ""
+    """What an entry is that is no tensor."""
+
+
+StateLayout = Mapping[str, HeldEntry]
+"""What stands under the keys of a state, in their order."""
+
+
+def header_of(graph: Graph, layout: StateLayout, label: str = "the result") -> Header:
+    """Return the header a state would have, with ties."""
+    counts: dict[object, int] = {}
+    for held in layout.values():
+        counts[held.tie] = counts.get(held.tie, 0) + 1
+    entries: dict[str, TensorInfo | OpaqueInfo] = {}
+    for key, held in layout.items():
+        if not isinstance(held.value, int):
+            entries[key] = OpaqueInfo(held.kind)
+            continue
+        shared = ("tie", held.tie) if counts[held.tie] > 1 else None
+        kind = graph[held.value].type
+        assert isinstance(kind, TensorType)
+        entries[key] = TensorInfo(kind, shared, is_parameter=held.is_parameter, requires_grad=held.requires_grad)
+    return Header(entries, label=label)
+
+
+def compiled(
+    text: str,
+    header: Header,
+    given: Mapping[str, object],
+    inputs: Mapping[str, Sequence[Header]] | None = None,
+    name: str = "<inverse>",
+) -> Plan:
+    """Return the plan of a rule text over a header.
+
+    Raises:
+        StatexError: every error of the text on this header.
+    """
+    part = ProgramPart(parse(Source(name, text)))
+    outside = Outside({key: Given(value, typed=True) for key, value in given.items()})
+    resolved = resolve([part], _no_includes, outside)
+    known = {one.name.name for one in _params(resolved.parts)}
+    outside = replace(outside, given={key: value for key, value in outside.given.items() if key in known})
+    return compile_plan(
+        resolve([part], _no_includes, outside), header, inputs=inputs or {}, target=None, outside=outside
+    )
+
+
+def _params(parts: Iterable[ProgramPart]):  # type: ignore[no-untyped-def]
+    from statex.dsl.compile.given import params
+
+    return params([one for part in parts for one in part.program.statements])
+
+
+def _no_includes(folder: str, path: str) -> Source:
+    raise AssertionError("an inverse includes nothing")
+
+
+@record
+class KeyDifference:
+    """What an inverse does not give back as it was."""
+
+    key: str
+    what: str
+
+
+def differences(graph: Graph, before: StateLayout, after: StateLayout, inverse: Plan) -> list[KeyDifference]:
+    """Return which keys of a state do not come back, given the inverse compiled over what became of it."""
+    known = {
+        held.value: whole(("source", held.value), type_of(graph, held.value).shape)
+        for held in before.values()
+        if isinstance(held.value, int)
+    }
+    first = NormalForms(graph, lambda node: None, known)
+    forms = {k: first.of(h.value) for k, h in after.items() if isinstance(h.value, int)}
+    standing = {k: whole(("source", h.value), type_of(graph, h.value).shape) for k, h in before.items()
+                if isinstance(h.value, int)}  # fmt: skip
+
+    def form_of(key: SourceKey) -> Tiling:
+        # What comes from a further input was put there as it was.
+        return standing[key.key] if key.input else forms[key.key]
+
+    second = NormalForms(inverse.graph, lambda node: form_of(node.key))
+    found = [KeyDifference(key, "is missing") for key in before if key not in inverse.outputs]
+    found += [KeyDifference(key, "is not of the checkpoint") for key in inverse.outputs if key not in before]
+    for key, held in before.items():
+        output = inverse.outputs.get(key)
+        if output is None:
+            continue
+        if not isinstance(held.value, int):
+            origin = output.origin
+            good = origin is not None and origin.key in after and after[origin.key].value == held.value
+            found += [] if good else [KeyDifference(key, "is another entry")]
+            continue
+        kind = type_of(graph, held.value)
+        if output.type != kind:
+            found.append(KeyDifference(key, f"is {output.type or 'no tensor'} instead of {kind}"))
+            continue
+        if output.origin is not None:
+            form = form_of(output.origin)
+        else:
+            assert output.value is not None
+            form = second.of(output.value)
+        if not is_whole(form, ("source", held.value), kind.shape):
+            found.append(KeyDifference(key, "cannot be shown to be equal"))
+    return found
+
+
+def untied(before: StateLayout, inverse: Plan) -> list[str]:
+    """Return the keys that were one tensor with another key, and come back apart from it, or the other way round."""
+    ties = {key: output.tie for key, output in inverse.outputs.items() if key in before}
+    return _apart({key: held.tie for key, held in before.items() if key in ties}, ties)
+
+
+def _apart(one: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
+    first: dict[object, str] = {}
+    second: dict[object, str] = {}
+    return [key for key in one if first.setdefault(one[key], key) != second.setdefault(other[key], key)]

@@ -1,0 +1,262 @@
+"""Which values of a graph follow from some that are known, and how: the fixpoint over operations and their inverses."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any
+
+from statex.core.header import TensorInfo, TensorType, contiguous
+from statex.core.record import record
+from statex.core.strides import Tiling
+from statex.dsl.ops import CUTTING, JOINING, OPERATIONS
+from statex.dsl.ops.base import ArgKind
+from statex.dsl.plan.graph import Graph, OperationCall, Ref, ResultPiece, SourceKey
+from statex.dsl.plan.plan import Plan, Stood
+from statex.dsl.values import TensorValue
+
+Value = Hashable
+"""A value by its id in the graph; an entry that is no tensor by its place in the input."""
+
+
+@record
+class StandingValue:
+    """A value that stands under a key."""
+
+    key: str
+
+
+@record
+class DerivedValue:
+    """A value that an operation makes of others; of an operation with several results, the one at `index`."""
+
+    operation: str
+    arguments: Mapping[str, Any]
+    of: tuple[int, ...]
+    index: int | None = None
+
+
+Derivation = StandingValue | DerivedValue
+
+
+def value_of(plan: Plan, stood: Stood) -> Value:
+    """Return what tells the values of a plan apart; tied tensors are one."""
+    if isinstance(stood, int):
+        return plan.graph.inner(stood)
+    info = plan.info(stood)
+    return plan.graph.source(stood, info).id if isinstance(info, TensorInfo) else stood
+
+
+def results_of(plan: Plan) -> dict[str, Value]:
+    """Return the values under the keys of the result."""
+    found: dict[str, Value] = {}
+    for key, output in plan.outputs.items():
+        stood = output.origin if output.origin is not None else output.value
+        assert stood is not None
+        found[key] = value_of(plan, stood)
+    return found
+
+
+def sources_of(plan: Plan) -> dict[str, Value]:
+    """Return the values under the keys of the checkpoint."""
+    return {key: value_of(plan, SourceKey("", 0, key)) for key in plan.header.entries}
+
+
+def arguments_of(call: OperationCall) -> dict[str, Any]:
+    """Return the arguments of a call by name, with a `Ref` for each tensor."""
+    axes = {p.name for p in OPERATIONS[call.operation].parameters if p.kind is ArgKind.AXES}
+    return {name: dict(value) if name in axes else value for name, value in call.arguments}
+
+
+def type_of(graph: Graph, id: int) -> TensorType:
+    """Return the type of a value that is one tensor."""
+    kind = graph[id].type
+    assert isinstance(kind, TensorType)
+    return kind
+
+
+def with_types(graph: Graph, argument: Any) -> Any:
+    """Return an argument with the types of tensors in their places."""
+    if isinstance(argument, Ref):
+        return type_of(graph, argument.id)
+    return tuple([with_types(graph, one) for one in argument]) if isinstance(argument, tuple) else argument
+
+
+def refs_of(argument: Any) -> Iterator[int]:
+    """Yield the ids of the tensors of an argument."""
+    if isinstance(argument, Ref):
+        yield argument.id
+    elif isinstance(argument, tuple):
+        for one in argument:
+            yield from refs_of(one)
+
+
+class Recovery:
+    """A graph in which values follow from others."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._found: dict[Value, Derivation] = {}
+        self._pending: list[int] = []
+        self._users: dict[int, list[int]] = {}
+        self._pieces: dict[int, list[int]] = {}
+        for id in range(len(graph)):
+            node = graph[id]
+            if isinstance(node, OperationCall):
+                for operand in dict.fromkeys(map(graph.inner, graph.read(id))):
+                    self._users.setdefault(operand, []).append(id)
+            elif isinstance(node, ResultPiece):
+                self._pieces.setdefault(node.call, []).append(id)
+
+    def of(self, known: Mapping[str, Value]) -> dict[Value, Derivation]:
+        """Return how the values that follow from those under some keys are made of these."""
+        self._found = {}
+        for key, value in known.items():
+            if value in self._found:
+                continue
+            self._found[value] = StandingValue(key)
+            if isinstance(value, int):
+                self._pending.append(value)
+        while self._pending:
+            id = self._pending.pop()
+            self._back(id)
+            for user in self._users.get(id, ()):
+                self._forward(user)
+        return self._found
+
+    def _know(self, id: int, derivation: Derivation) -> None:
+        id = self._graph.inner(id)
+        if id not in self._found:
+            self._found[id] = derivation
+            self._pending.append(id)
+
+    def _back(self, id: int) -> None:
+        """Go from a result to the operands of its operation."""
+        node = self._graph[id]
+        if isinstance(node, ResultPiece):
+            self._together(node.call)
+        if not isinstance(node, OperationCall):
+            return
+        self._undo(id, node, (id,))
+        for operand in dict.fromkeys(map(self._graph.inner, self._graph.read(id))):
+            if operand not in self._found:
+                self._cover(operand)
+
+    def _together(self, call: int) -> None:
+        """Go from the pieces of a call to what was cut."""
+        pieces = self._pieces[call]
+        node = self._graph[call]
+        assert isinstance(node, OperationCall)
+        if len(pieces) == len(node.type) and all(piece in self._found for piece in pieces):  # type: ignore[arg-type]
+            self._undo(call, node, tuple(pieces))
+
+    def _undo(self, id: int, call: OperationCall, results: tuple[int, ...]) -> None:
+        operation = OPERATIONS[call.operation]
+        leading = operation.leading()
+        if operation.invert is None or leading is None:
+            return
+        arguments = arguments_of(call)
+        inverse = operation.invert(**{name: with_types(self._graph, value) for name, value in arguments.items()})
+        if inverse is None:
+            return
+        operands = list(refs_of(arguments[leading.name]))
+        several = leading.kind is ArgKind.TENSORS
+        for index, operand in enumerate(operands):
+            self._know(operand, DerivedValue(inverse.operation, inverse.arguments, results, index if several else None))
+
+    def _forward(self, id: int) -> None:
+        """Make a value that only moves elements of known ones."""
+        node = self._graph[id]
+        assert isinstance(node, OperationCall)
+        operation = OPERATIONS[node.operation]
+        operands = tuple(map(self._graph.inner, self._graph.read(id)))
+        if operation.moves is None or not all(operand in self._found for operand in operands):
+            return
+        plain = {name: value for name, value in arguments_of(node).items() if not any(refs_of(value))}
+        leading = operation.leading()
+        if leading is not None and leading.name in plain:
+            return
+        if not isinstance(node.type, tuple):
+            if id not in self._found:
+                self._know(id, DerivedValue(node.operation, plain, operands))
+            return
+        for index, piece in enumerate(self._pieces.get(id, ())):
+            if piece not in self._found:
+                self._know(piece, DerivedValue(node.operation, plain, operands, index))
+
+    # --- slices that cover ---------------------------------------------------------------------------------------
+
+    def _cover(self, id: int) -> None:
+        """Put a tensor together of slices along one dim, if those that are known have every index of it."""
+        shape = type_of(self._graph, id).shape
+        slices: dict[int, list[tuple[int, int, int]]] = {}
+        for user in self._users.get(id, ()):
+            if user in self._found and (cut := cut_of(self._graph, user)) is not None:
+                dim, start, stop = cut
+                slices.setdefault(dim, []).append((start, stop, user))
+        for dim, cuts in slices.items():
+            chosen = _covering(sorted(cuts), shape[dim])
+            if chosen is not None:
+                parts = tuple([self._rest(user, dim, start, skipped) for user, start, skipped in chosen])
+                self._know(id, DerivedValue(JOINING.name, {"dim": dim}, parts))
+                return
+
+    def _rest(self, user: int, dim: int, start: int, skipped: int) -> int:
+        """Return a slice without its first elements, which the one before it has."""
+        if not skipped:
+            return user
+        kind = type_of(self._graph, user)
+        length = kind.shape[dim] - skipped
+        arguments = {"dim": dim, "start": skipped, "length": length}
+        value = TensorValue(kind.dtype, kind.shape, user)
+        shape = (*kind.shape[:dim], length, *kind.shape[dim + 1 :])
+        made = self._graph.call(CUTTING.name, {"x": value, **arguments}, TensorType(kind.dtype, shape))
+        assert isinstance(made, TensorValue)
+        self._know(made.id, DerivedValue(CUTTING.name, arguments, (user,)))
+        return made.id
+
+
+def cut_of(graph: Graph, id: int) -> tuple[int, int, int] | None:
+    """Return the dim, start and end of a call that takes a stretch of one dim of its tensor and all of the others."""
+    tiling = _over_operand(graph, id)
+    if tiling is None or len(tiling.parts) != 1:
+        return None
+    (operand,) = graph.read(id)
+    shape = type_of(graph, operand).shape
+    if len(shape) != len(tiling.shape):
+        return None
+    shorter = [dim for dim, (old, new) in enumerate(zip(shape, tiling.shape, strict=True)) if old != new]
+    if len(shorter) != 1:
+        return None
+    (dim,) = shorter
+    strides = contiguous(shape)
+    start, beside = divmod(tiling.parts[0].offset, strides[dim])
+    plain = Tiling.of(tiling.parts[0].source, start * strides[dim], tiling.shape, strides)
+    return (dim, start, start + tiling.shape[dim]) if not beside and plain == tiling else None
+
+
+def _over_operand(graph: Graph, id: int) -> Tiling | None:
+    """Return where the elements of a call of one tensor stand in that."""
+    node = graph[id]
+    assert isinstance(node, OperationCall)
+    operation = OPERATIONS[node.operation]
+    operands = graph.read(id)
+    if operation.moves is None or len(operands) != 1 or isinstance(node.type, tuple):
+        return None
+    shape = type_of(graph, operands[0]).shape
+    whole = Tiling.of(operands[0], 0, shape, contiguous(shape))
+    found = operation.moves(**{name: whole if isinstance(v, Ref) else v for name, v in arguments_of(node).items()})
+    return found if isinstance(found, Tiling) else None
+
+
+def _covering(cuts: Sequence[tuple[int, int, int]], length: int) -> list[tuple[int, int, int]] | None:
+    """Return slices that follow one another to the end, each with how many of its first elements are left out."""
+    chosen: list[tuple[int, int, int]] = []
+    at = 0
+    while at < length:
+        fitting = [cut for cut in cuts if cut[0] <= at < cut[1]]
+        if not fitting:
+            return None
+        start, stop, user = max(fitting, key=lambda cut: cut[1])
+        chosen.append((user, start, at - start))
+        at = stop
+    return chosen

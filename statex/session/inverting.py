@@ -1,0 +1,148 @@
+"""A session turned round: the rules that undo it, and the proof of these on the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from statex.checkpoint.formats.safetensors.format import SAFETENSORS
+from statex.core.header import OpaqueInfo
+from statex.core.progress import Tell
+from statex.core.source import Source
+from statex.diagnostics import StatexError, diagnostic
+from statex.diagnostics.amounts import counted
+from statex.diagnostics.codes import keys as codes
+from statex.dsl.parts import Outside, ProgramPart
+from statex.grammar import factory as make
+from statex.grammar import parse, tree
+from statex.inverse.losses import LossReport, lossless, lossless_rows
+from statex.inverse.program import InverseRules, inverse
+from statex.session.compared import compared
+from statex.session.request import InputSpec, OutputSpec, Policy
+from statex.session.session import Session
+
+if TYPE_CHECKING:
+    from statex.checkpoint.blobs.contents import OutTensor
+    from statex.core.header import TensorType
+
+_SHOWN = 8
+"""So many losses are shown in an error."""
+
+
+def inverted(session: Session, *, partial: bool = False, keep: bool = False) -> InverseRules:
+    """Return the rules that undo the program of a session, shown on the header to give back every tensor.
+
+    With `keep`, they take the tensors that are lost from a further input.
+
+    Raises:
+        StatexError: SX333 where a tensor does not come back, unless the inverse may be `partial`.
+    """
+    plan = session.plan
+    found = lossless(plan)
+    lost = [one for one in found.losses if not keep or isinstance(plan.header.entries[one.key], OpaqueInfo)]
+    if lost and not partial:
+        raise _lossy(replace(found, losses=tuple(lost)))
+    statements = [one for part in session.request.parts for one in part.program.statements]
+    return inverse(plan, statements, keep=keep)
+
+
+def store(session: Session, found: InverseRules, path: Path, *, force: bool, tell: Tell | None = None) -> None:
+    """Write the tensors that an inverse takes from a further input to a file of safetensors.
+
+    Raises:
+        StatexError: 6xx for files.
+    """
+    from statex.session.conversion import carry_out
+
+    rules: list[tree.Statement] = [make.keep(*map(make.key, found.stored))]
+    if session.inputs.root:
+        here = tree.PathNode(make.NOWHERE, tuple(session.inputs.root))
+        rules.insert(0, tree.Root(make.NOWHERE, here, tree.PathNode(make.NOWHERE, "")))
+    part = ProgramPart(tree.Program(Source("<lost>", ""), tuple(rules)))
+    policy = Policy(replace="always" if force else "never")
+    output = OutputSpec(path, format=SAFETENSORS.name)
+    request = replace(session.request, parts=(part,), inputs={}, outside=Outside(), target=None, outputs=(output,))
+    carry_out(replace(request, policy=policy), tell)
+
+
+def _lossy(found: LossReport) -> StatexError:
+    rows = [(line,) for line in lossless_rows(found)]
+    more = len(rows) - _SHOWN
+    lost, total = len(found.losses), len(found.losses) + len(found.kept)
+    steps = [one.step for one in found.losses if one.step >= 0]
+    return StatexError(
+        [
+            diagnostic(
+                codes.LOSSY,
+                f"{lost} of {counted(total, 'tensor')} cannot be had back from what these rules make",
+                found.plan.steps[min(steps)].span if steps else None,
+                rows=rows[:_SHOWN] + ([(f"and {more} more",)] if more > 0 else []),
+                help=(
+                    "`--partial` gives the rules that bring back the others",
+                    "`--keep lost.safetensors` writes these to a file, from which they come back",
+                ),
+            )
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class InverseProof:
+    """What the data say of an inverse: `equal` of `tensors` come back equal in bits, `different` are the others.
+
+    `uncompared` are entries that are no dense tensors: they come back as they are, or not at all. `metadata` says
+    whether `_metadata` comes back as it was.
+    """
+
+    tensors: int
+    equal: int
+    different: tuple[str, ...]
+    uncompared: tuple[str, ...]
+    metadata: bool
+
+    @property
+    def holds(self) -> bool:
+        """True where all that should come back is equal in bits."""
+        return self.equal == self.tensors
+
+
+def prove(session: Session, found: InverseRules, tell: Tell | None = None, lost: Path | None = None) -> InverseProof:
+    """Carry out a program and its inverse, one after the other, and compare with the checkpoint; nothing is written.
+
+    `lost` is the file that has the tensors that the inverse takes from a further input.
+
+    Raises:
+        StatexError: 6xx for files.
+    """
+    request = session.request
+    part = ProgramPart(parse(Source("<inverse>", found.body)), stem="<inverse>")
+    there_and_back = replace(request, parts=(*request.parts, part), target=None, outputs=())
+    if lost is not None:
+        there_and_back = replace(there_and_back, inputs={**request.inputs, found.input: (InputSpec(lost),)})
+    state = replace(request.state, root=session.inputs.root)
+    nothing = replace(request, state=state, parts=(), inputs={}, outside=Outside(), target=None, outputs=())
+    with Session(there_and_back) as both, Session(nothing) as as_it_is:
+        result = compared(_Some(both, found.kept), _Some(as_it_is, found.kept), tell=tell)
+        metadata = both.plan.metadata == session.plan.header.metadata
+    wrong = (*result.only_first, *result.only_second, *result.types, *result.values)
+    return InverseProof(result.equal + len(wrong), result.equal, tuple(wrong), result.uncompared, metadata)
+
+
+class _Some:
+    """Some of the keys of a session."""
+
+    def __init__(self, session: Session, keys: Sequence[str]) -> None:
+        self._session = session
+        self._keys = set(keys)
+        self.label = session.label
+
+    @property
+    def types(self) -> Mapping[str, TensorType | None]:
+        """The types of these keys."""
+        return {key: kind for key, kind in self._session.types.items() if key in self._keys}
+
+    def tensors(self) -> Mapping[str, OutTensor]:
+        """Return the tensors of the session."""
+        return self._session.tensors()

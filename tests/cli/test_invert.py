@@ -1,0 +1,110 @@
+"""`statex invert` and `statex plan --lossless` on files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.cli.conftest import Run
+
+
+def state() -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return {
+        "embed.weight": torch.randn(10, 4),
+        "h.0.qkv.weight": torch.randn(6, 4),
+        "h.1.qkv.weight": torch.randn(6, 4),
+    }
+
+
+RULES = "rename part h -> layers\nsplit **.qkv.weight -> **.{p:q|k|v}.weight = chunk(3)\nset embed.weight = transpose\n"
+
+
+def test_an_inverse_written_to_a_file_is_carried_out(run: Run) -> None:
+    save_file(state(), "in.safetensors")
+    Path("rules.sx").write_text(RULES)
+    done = run("invert", "rules.sx", "in.safetensors", "-o", "back.sx", "--prove")
+    assert (done.exit_code, done.err) == (0, "")
+    assert done.out.splitlines() == [
+        "on the header: 3 of 3 tensors come back",
+        "proved: 3 of 3 tensors come back equal in bits",
+    ]
+    assert run("apply", "rules.sx", "in.safetensors", "out.safetensors").exit_code == 0
+    assert run("apply", "back.sx", "out.safetensors", "again.safetensors").exit_code == 0
+    again = load_file("again.safetensors")
+    assert again.keys() == state().keys()
+    assert all(torch.equal(again[key], value) for key, value in state().items())
+    assert {path.name for path in Path().glob("*.safetensors")} == {
+        "in.safetensors",
+        "out.safetensors",
+        "again.safetensors",
+    }
+
+
+def test_an_existing_file_is_kept(run: Run) -> None:
+    save_file(state(), "in.safetensors")
+    Path("back.sx").write_text("# mine\n")
+    done = run("invert", "-e", "drop? x", "in.safetensors", "-o", "back.sx")
+    assert done.exit_code == 3
+    assert "SX610" in done.err
+    assert Path("back.sx").read_text() == "# mine\n"
+    assert run("invert", "-e", "drop? x", "in.safetensors", "-o", "back.sx", "--force").exit_code == 0
+
+
+def test_rules_that_lose_something_are_an_error_that_names_it(run: Run) -> None:
+    save_file(state(), "in.safetensors")
+    Path("rules.sx").write_text(RULES + "set embed.weight = it[:, 2:]\n")
+    done = run("invert", "rules.sx", "in.safetensors")
+    assert done.exit_code == 1
+    assert "error[SX333]: 1 of 3 tensors cannot be had back from what these rules make" in done.err
+    assert "rules.sx:4 it[:, 2:] drops columns ..1 of embed.weight" in done.err
+    partial = run("invert", "rules.sx", "in.safetensors", "--partial", "--prove", "--json").json
+    assert (partial["lost"], partial["proof"]["equal"], partial["proof"]["tensors"]) == (["embed.weight"], 2, 2)
+
+
+def test_a_plan_says_whether_it_is_lossless(run: Run) -> None:
+    save_file(state(), "in.safetensors")
+    Path("rules.sx").write_text(RULES)
+    done = run("plan", "rules.sx", "in.safetensors", "--lossless")
+    assert (done.exit_code, done.out) == (0, "lossless: 3 of 3 tensors come back\n")
+    lossy = run("plan", "rules.sx", "-e", "drop embed.weight", "in.safetensors", "--lossless", "--json")
+    assert lossy.exit_code == 1
+    assert [one["key"] for one in lossy.json["lost"]] == ["embed.weight"]
+    assert [one["loses"] for one in lossy.json["statements"]] == [[], [], [], ["embed.weight"]]
+
+
+def test_what_stands_around_the_state(run: Run) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    torch.save({"model": model.state_dict(), "epoch": 3}, "in.pth")
+    Path("rules.sx").write_text("root 'model' -> 'state_dict'\nrename prefix '' -> 'net.'\nset value('epoch') = 0\n")
+    done = run("invert", "rules.sx", "in.pth", "-o", "back.sx", "--prove")
+    assert "proved: 7 of 7 tensors come back equal in bits" in done.out
+    assert "not undone: what is changed around the state: value('epoch')" in done.out
+    assert "_metadata" not in done.out
+    assert run("apply", "rules.sx", "in.pth", "out.pth").exit_code == 0
+    assert run("apply", "back.sx", "out.pth", "again.pth").exit_code == 0
+    again = torch.load("again.pth", weights_only=False)
+    assert again["model"].keys() == model.state_dict().keys()
+    assert again["model"]._metadata == model.state_dict()._metadata
+    assert again["epoch"] == 0
+
+
+def test_what_is_lost_is_kept_in_a_file(run: Run) -> None:
+    torch.save({"model": state() | {"gone": torch.arange(3)}, "epoch": 1}, "in.pth")
+    Path("rules.sx").write_text(RULES + "set embed.weight = it[:, 2:]\ndrop gone\n")
+    done = run("invert", "rules.sx", "in.pth", "-o", "back.sx", "--keep", "lost.safetensors", "--prove")
+    assert (done.exit_code, done.err) == (0, "")
+    assert done.out.splitlines()[:3] == [
+        "on the header: 4 of 4 tensors come back",
+        "  2 of these come from the input `lost`",
+        "proved: 4 of 4 tensors come back equal in bits",
+    ]
+    assert load_file("lost.safetensors").keys() == {"embed.weight", "gone"}
+    assert run("apply", "rules.sx", "in.pth", "out.pth").exit_code == 0
+    assert run("apply", "back.sx", "out.pth", "again.pth", "--in", "lost=lost.safetensors").exit_code == 0
+    again = torch.load("again.pth", weights_only=True)["model"]
+    assert all(torch.equal(again[key], value) for key, value in state().items())
+    assert torch.equal(again["gone"], torch.arange(3))
+    assert run("invert", "rules.sx", "in.pth", "--keep", "lost.safetensors").exit_code == 3
