@@ -239,7 +239,7 @@ LOSSY = declare(
     meaning="The inverse of rules is asked for, and they lose something: they drop a tensor or a part of it, round it, "
     "or compute what it cannot be computed back from. Each loss is named with its place.",
     example="statex invert rules.sx in.pth   # set embedding.weight = it[:50]",
-    mend="`--keep lost.safetensors` writes what is lost to a file from which it comes back, `--partial` (in Python "
+    fix="`--keep lost.safetensors` writes what is lost to a file from which it comes back, `--partial` (in Python "
     "`partial=True`) gives the rules that bring back all other tensors. `statex plan --lossless` says the same without "
     "an error.",
 )
