@@ -472,3 +472,15 @@ def test_entries_that_get_one_name(tree: Any, root: str | None, said: list[str])
     with pytest.raises(StatexError, match="SX608") as caught:
         statex.compile("").plan(tree, root=root)
     assert all(one in str(caught.value) for one in said), str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("beside", "flat"), [({"c": ONES}, True), ({"c": ONES, "d": 3}, False), ([ONES], True), ([1, 2], False), (3, False)]
+)
+def test_flat_is_offered_where_containers_of_tensors_alone_are_in_the_way(
+    tmp_path: Path, beside: object, flat: bool
+) -> None:
+    torch.save({"a": ONES, "b": beside}, tmp_path / "in.pth")
+    with pytest.raises(StatexError) as caught:
+        statex.convert(tmp_path / "in.pth", tmp_path / "out.safetensors", "root ''")
+    assert ("root '' flat" in str(caught.value)) is flat
