@@ -37,8 +37,5 @@ def test_llama_reads_as_its_author_wrote_it() -> None:
     text = statex.compile(llama.rules).inverse(llama.state, params=llama.given).text
     assert "set **.q_proj.weight = rearrange('(h two d) c -> (h d two) c', h=heads, two=2)\n" in text
     assert "  model.layers.{i}.self_attn.{p:q|k|v|o}_proj.weight -> layers.{i}.attention.w{p}.weight\n" in text
-    assert (
-        "# Meta rotates neighbouring pairs within a head, Hugging Face its two halves."
-        in text
-    )
+    assert "# Meta rotates neighbouring pairs within a head, Hugging Face its two halves." in text
     assert "param heads: int = 2\n" in text
