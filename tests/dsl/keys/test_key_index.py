@@ -59,3 +59,11 @@ def test_the_way_of_looking_keys_up_does_not_tell(text: str) -> None:
     assert [found.key for found in index.find(pattern)] == [key for key in wanted if key != "b.a"] + [
         key for key in wanted if key == "b.a"
     ]
+
+
+@pytest.mark.parametrize("text", ["a.**.b.**.a", "a.**.a.**", "*.**.b.**.*", "b.**.{x}.**.a"])
+def test_a_key_that_is_reached_in_several_ways_hides_no_other(text: str) -> None:
+    keys = [".".join(segments) for length in range(1, 7) for segments in product("ab", repeat=length)]
+    index, pattern = KeyIndex(keys), pattern_of(text)
+    for _ in range(20):
+        assert {found.key for found in index.find(pattern)} == {key for key in keys if pattern.readings(key)}
