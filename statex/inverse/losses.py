@@ -12,12 +12,13 @@ from statex.diagnostics.amounts import counted
 from statex.diagnostics.escape import escape
 from statex.diagnostics.folding import folded
 from statex.dsl.ops import CASTING, OPERATIONS
-from statex.dsl.plan.graph import OperationCall, SourceKey
+from statex.dsl.plan.graph import Graph, OperationCall, SourceKey
 from statex.dsl.plan.ledger import LETS_GO
 from statex.dsl.plan.plan import Plan, Step
 from statex.grammar.printer import show_flat
 from statex.inverse.recovery import (
     Derivation,
+    DerivedValue,
     Recovery,
     Value,
     arguments_of,
@@ -98,18 +99,23 @@ def lossless(plan: Plan) -> LossReport:
     lost = [key for key, value in sources.items() if value not in found]
     blame = _Blame(plan, found)
     kept = tuple([key for key in sources if sources[key] in found])
-    nan = tuple([key for key in kept if _narrows(found, sources[key])])
+    nan = tuple([key for key in kept if by_cast(plan.graph, found, sources[key])])
     return LossReport(plan, kept, tuple([blame.loss(key, sources[key]) for key in lost]), nan)
 
 
-def _narrows(found: Mapping[Value, Derivation], value: Value) -> bool:
-    """Say whether a value is made by a cast to a dtype, which changes the payloads of NaNs."""
-    derivation = found[value]
-    operation = getattr(derivation, "operation", None)
-    if operation is None:
-        return False
-    casts = operation == CASTING.name and derivation.arguments["dtype"].is_floating_point  # type: ignore[union-attr]
-    return casts or any(_narrows(found, one) for one in derivation.of)  # type: ignore[union-attr]
+def by_cast(graph: Graph, found: Mapping[Value, Derivation], value: Value) -> bool:
+    """Say whether a value comes back by a cast to another float dtype, which may change the payloads of NaNs."""
+    pending = [value]
+    while pending:
+        derivation = found[pending.pop()]
+        if not isinstance(derivation, DerivedValue):
+            continue
+        if derivation.operation == CASTING.name:
+            dtype = derivation.arguments["dtype"]
+            if dtype.is_floating_point and dtype is not type_of(graph, derivation.of[0]).dtype:
+                return True
+        pending += derivation.of
+    return False
 
 
 class _Blame:
