@@ -12,12 +12,11 @@ from statex.core.header import OpaqueInfo
 from statex.core.progress import Tell
 from statex.core.source import Source
 from statex.diagnostics import StatexError, diagnostic
-from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import keys as codes
 from statex.dsl.parts import Outside, ProgramPart
 from statex.grammar import factory as make
 from statex.grammar import parse, tree
-from statex.inverse.losses import LossReport, lossless, lossless_rows
+from statex.inverse.losses import LossReport, amount, lossless, lossless_rows
 from statex.inverse.program import InverseRules, inverse
 from statex.session.compared import compared
 from statex.session.request import InputSpec, OutputSpec, Policy
@@ -70,13 +69,13 @@ def store(session: Session, found: InverseRules, path: Path, *, force: bool, tel
 def _lossy(found: LossReport) -> StatexError:
     rows = [(line,) for line in lossless_rows(found)]
     more = len(rows) - _SHOWN
-    lost, total = len(found.losses), len(found.losses) + len(found.kept)
+    lost, _ = amount([one.key for one in found.losses], found.plan.header, all_kinds=False)
     steps = [one.step for one in found.losses if one.step >= 0]
     return StatexError(
         [
             diagnostic(
                 codes.LOSSY,
-                f"{lost} of {counted(total, 'tensor')} cannot be had back from what these rules make",
+                f"{lost} cannot be had back from what these rules make",
                 found.plan.steps[min(steps)].span if steps else None,
                 rows=rows[:_SHOWN] + ([(f"and {more} more",)] if more > 0 else []),
                 help=(
@@ -117,7 +116,7 @@ def prove(session: Session, found: InverseRules, tell: Tell | None = None, lost:
         StatexError: 6xx for files.
     """
     request = session.request
-    part = ProgramPart(parse(Source("<inverse>", found.body)), stem="<inverse>")
+    part = ProgramPart(_within(parse(Source("<inverse>", found.text))), stem="<inverse>")
     there_and_back = replace(request, parts=(*request.parts, part), target=None, outputs=())
     if lost is not None:
         there_and_back = replace(there_and_back, inputs={**request.inputs, found.input: (InputSpec(lost),)})
@@ -128,6 +127,12 @@ def prove(session: Session, found: InverseRules, tell: Tell | None = None, lost:
         metadata = both.plan.metadata == session.plan.header.metadata
     wrong = (*result.only_first, *result.only_second, *result.types, *result.values)
     return InverseProof(result.equal + len(wrong), result.equal, tuple(wrong), result.uncompared, metadata)
+
+
+def _within(program: tree.Program) -> tree.Program:
+    """Return a program without the statements that say where in a file the state is: between two there is no file."""
+    inner = tuple([one for one in program.statements if not isinstance(one, tree.Root)])
+    return replace(program, statements=inner)
 
 
 class _Some:

@@ -20,6 +20,7 @@ from statex.diagnostics.render import to_json
 from statex.diagnostics.suggest import join_words
 
 if TYPE_CHECKING:
+    from statex.core.header import Header
     from statex.inverse.program import InverseRules
     from statex.session.inverting import InverseProof
 
@@ -92,7 +93,7 @@ def invert(
         print_diagnostics(warnings, concise=saying.concise)
         if output is None:
             typer.echo(inverse.text, nl=False)
-        for line in [] if saying.quiet else _lines(inverse, proof):
+        for line in [] if saying.quiet else _lines(inverse, proof, session.plan.header):
             typer.echo(line, err=output is None)
     if proof is not None and not proof.holds:
         raise typer.Exit(1)
@@ -105,15 +106,19 @@ def _write(path: Path, text: str) -> None:
         fail(codes.UNWRITABLE, f"`{path}` cannot be written: {error.strerror or error}")
 
 
-def _lines(inverse: InverseRules, proof: InverseProof | None) -> Iterator[str]:
-    total = len(inverse.kept) + len(inverse.lost)
-    yield f"on the header: {len(inverse.kept) - len(inverse.unshown)} of {counted(total, 'tensor')} come back"
+def _lines(inverse: InverseRules, proof: InverseProof | None, header: Header) -> Iterator[str]:
+    from statex.inverse.losses import come_back, said_of_nan
+
+    yield f"on the header: {come_back(set(inverse.kept) - set(inverse.unshown), header)}"
     if inverse.stored:
         many = "comes" if len(inverse.stored) == 1 else "come"
         yield f"  {len(inverse.stored)} of these {many} from the input `{inverse.input}`"
     if proof is not None:
-        yield f"proved: {proof.equal} of {counted(proof.tensors, 'tensor')} come back equal in bits"
+        come = "comes" if proof.equal == 1 else "come"
+        verdict = "proved" if proof.holds else "not proved"
+        yield f"{verdict}: {proof.equal} of {counted(proof.tensors, 'tensor')} {come} back equal in bits"
         yield from (f"  {escape(key)} differs" for key in proof.different)
+    yield from (f"  {line}" for line in said_of_nan(inverse.nan))
     yield from (f"  not undone: {one}" for one in _left(inverse, proof))
 
 
@@ -142,6 +147,7 @@ def _data(inverse: InverseRules, proof: InverseProof | None) -> dict[str, object
         "lost": list(inverse.lost),
         "stored": list(inverse.stored),
         "unshown": list(inverse.unshown),
+        "nan_payloads": list(inverse.nan),
         "untied": list(inverse.apart),
         "parameters": list(inverse.parameters),
         "around": list(inverse.around),
