@@ -105,7 +105,7 @@ def test_standard_input_that_is_too_large_is_refused_as_a_file_is(run: Run, monk
     Path("large.sx").write_text(large)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(large.encode())))
     found = [run("fmt", "-"), run("fmt", "large.sx")]
-    assert [one.exit_code for one in found] == [1, 1]
+    assert [one.exit_code for one in found] == [3, 3]
     assert [one.out for one in found] == ["", ""]
     assert [one.err.partition("\n")[0] for one in found] == [
         f"error[SX222]: `{name}` is too large to be a rule file: it has more than 2.0 MiB"
