@@ -245,7 +245,7 @@ class _Inversion:
             tuple([key for key in before if key not in wanted]),
             tuple(untied(layout, undone)),
             list(undone.outputs) == list(layout),
-            tuple([one.key for one in wrong]),
+            tuple(wrong),
             tuple(parameters),
             tuple([key for step in plan.steps for c in step.changes if c.kind in AROUND for key in c.after]),
             sum(one.is_turned for one in sections),
