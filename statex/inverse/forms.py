@@ -15,8 +15,8 @@ from statex.core.header import TensorType, contiguous
 from statex.core.record import record
 from statex.core.strides import Tile, Tiling
 from statex.dsl.ops import OPERATIONS, Operation
-from statex.dsl.plan.graph import Graph, InputTensor, OperationCall, Ref, ResultPiece, Settled
-from statex.inverse.recovery import arguments_of, type_of
+from statex.dsl.plan.graph import Graph, InputTensor, OperationCall, Ref, ResultPiece, Settled, arguments_of
+from statex.inverse.recovery import type_of
 
 Form = Tiling | tuple[Tiling, ...]
 Leaf = Callable[[InputTensor], Tiling | None]

@@ -12,7 +12,7 @@ from statex.diagnostics.amounts import counted
 from statex.diagnostics.escape import escape
 from statex.diagnostics.folding import folded
 from statex.dsl.ops import CASTING, OPERATIONS
-from statex.dsl.plan.graph import Graph, OperationCall, SourceKey
+from statex.dsl.plan.graph import Graph, OperationCall, SourceKey, arguments_of
 from statex.dsl.plan.ledger import LETS_GO
 from statex.dsl.plan.plan import Plan, Step
 from statex.grammar.printer import show_flat
@@ -21,7 +21,6 @@ from statex.inverse.recovery import (
     DerivedValue,
     Recovery,
     Value,
-    arguments_of,
     cut_of,
     results_of,
     sources_of,

@@ -245,7 +245,7 @@ class _Inversion:
             tuple([key for key in before if key not in wanted]),
             tuple(untied(layout, undone)),
             list(undone.outputs) == list(layout),
-            tuple([one.key for one in wrong]),
+            tuple(wrong),
             tuple(parameters),
             tuple(dict.fromkeys([*_changed_around(plan), *plan.left_around])),
             sum(one.is_turned for one in sections),

@@ -25,7 +25,7 @@ def shown(state: dict[str, torch.Tensor], rules: str, back: str) -> list[str]:
     plan = statex.compile(rules).plan(state)
     before, after = before_all(plan), after_all(plan)
     inverse = compiled(back, header_of(plan.graph, after), {})
-    return [one.key for one in differences(plan.graph, before, after, inverse)]
+    return differences(plan.graph, before, after, inverse)
 
 
 def numbers(dtype: torch.dtype) -> torch.Tensor:

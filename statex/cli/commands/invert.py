@@ -12,10 +12,8 @@ import typer
 
 from statex.cli import options, progress
 from statex.cli.groups import grouped
-from statex.cli.output import escape, print_diagnostics, print_json
-from statex.diagnostics import fail
+from statex.cli.output import escape, print_diagnostics, print_json, print_text, refuse_existing, write_rules
 from statex.diagnostics.amounts import counted
-from statex.diagnostics.codes import files as codes
 from statex.diagnostics.render import to_json
 
 if TYPE_CHECKING:
@@ -75,8 +73,7 @@ def invert(
     policy = requests.warnings(saying.warnings)
     (source,) = found.paths
     wanted = requests.request(found.rules, source, program, options.Aim())
-    if output is not None and output.exists() and not force:
-        fail(codes.EXISTS, f"`{output}` exists", help="`--force` replaces it")
+    refuse_existing(output, force=force)
     with progress.shown(saying, events) as shown, redirect_stdout(sys.stderr), Session(wanted) as session:
         warnings = judged(session.warnings, policy)
         inverse = inverted(session, partial=partial, keep=keep is not None)
@@ -85,24 +82,17 @@ def invert(
             store(session, inverse, lost, force=force, tell=shown)
         proof = prove_it(session, inverse, shown, lost) if prove else None
     if output is not None:
-        _write(output, inverse.text)
+        write_rules(output, inverse.text, force=force)
     if saying.json:
         print_json(_data(inverse, proof) | {"warnings": [to_json(one) for one in warnings]})
     else:
         print_diagnostics(warnings, concise=saying.concise)
         if output is None:
-            typer.echo(inverse.text, nl=False)
+            print_text(inverse.text)
         for line in [] if saying.quiet else _lines(inverse, proof, session.plan.header):
             typer.echo(line, err=output is None)
     if proof is not None and not proof.holds:
         raise typer.Exit(1)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        fail(codes.UNWRITABLE, f"`{path}` cannot be written: {error.strerror or error}")
 
 
 def _lines(inverse: InverseRules, proof: InverseProof | None, header: Header) -> Iterator[str]:
