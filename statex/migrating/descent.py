@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -95,7 +95,7 @@ class Descent:
                 why = error.diagnostics[0].headline
                 return found, [f"step {number} cannot be carried out on {self.target.name}: {why}"]
             found[number] = plan
-            header = header_of(plan.graph, after_all(plan), header.label)
+            header = replace(header_of(plan.graph, after_all(plan)), label=header.label)
         return found, _unlike(found[self.before], self.header)
 
 
