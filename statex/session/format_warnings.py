@@ -16,7 +16,8 @@ from statex.diagnostics.model import Diagnostic
 from statex.diagnostics.suggest import join_words
 from statex.dsl.keys.quoting import show_rules
 from statex.dsl.plan.around import net
-from statex.dsl.plan.plan import Output, Plan
+from statex.dsl.plan.entry import Entry
+from statex.dsl.plan.plan import Plan
 from statex.grammar import factory as make
 from statex.session.overlaps import Named, overlapping
 
@@ -111,5 +112,5 @@ def _listed(keys: Sequence[str]) -> str:
     return join_words([f"`{key}`" for key in keys], limit=3)
 
 
-def _nbytes(output: Output) -> int:
+def _nbytes(output: Entry) -> int:
     return output.type.nbytes if output.type is not None else 0
