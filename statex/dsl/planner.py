@@ -130,7 +130,7 @@ def _plan(
         parameters=parameters,
         same=tuple(compiler.same),
         edits=tuple(compiler.around.edits),
-        notes=compiler.around.notes,
+        metadata_texts=compiler.around.metadata_texts,
     )
 
 

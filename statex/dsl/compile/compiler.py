@@ -450,7 +450,7 @@ class Compiler:
 
     def text_at(self, name: str) -> str:
         """Return a text of the metadata; KeyError where it has none."""
-        return self.around.notes[name]
+        return self.around.metadata_texts[name]
 
 
 def _not_tensor(span: Span, key: str, opaque: OpaqueInfo) -> Diagnostic:

@@ -138,7 +138,7 @@ class Plan:
     """The files of inputs' folders that are links to elsewhere, and where these lead."""
     edits: tuple[Edit, ...] = ()
     """What rules change around the state: values, and texts of the metadata."""
-    notes: Mapping[str, str] = field(default_factory=dict)
+    metadata_texts: Mapping[str, str] = field(default_factory=dict)
     """The texts beside the tensors, as the rules leave them."""
 
     def info(self, key: SourceKey) -> TensorInfo | OpaqueInfo:
