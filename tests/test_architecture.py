@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -64,11 +65,20 @@ def test_every_path_is_there() -> None:
     assert described == set(ALLOWED)
 
 
+def forms_of(value: Any) -> Iterator[str]:
+    """Yield what a value, or an item of it, is called if it describes a tensor of a state: whether it has gradients."""
+    inside = value.values() if type(value) is dict else value if type(value) in (list, tuple) else ()
+    for one in (value, *inside):
+        if type(one).__module__.startswith("statex.") and hasattr(one, "requires_grad"):
+            yield type(one).__name__
+
+
 def test_the_way_of_a_key(tmp_path: Path) -> None:
     source, target = tmp_path / "in.safetensors", tmp_path / "out.safetensors"
     save_file({"model.w": torch.ones(3), "b": torch.ones(2)}, source)
     statex.convert(source, target, "rename model.{m:**} -> transformer.{m}")
     met: dict[str, None] = {}
+    forms: set[str] = set()
 
     def look(frame: FrameType, event: str, result: Any) -> None:
         file = Path(frame.f_code.co_filename)
@@ -76,6 +86,7 @@ def test_the_way_of_a_key(tmp_path: Path) -> None:
             here = [*frame.f_locals.values(), result]
             if any(type(value) is str and value in ("model.w", "transformer.w") for value in here):
                 met[file.relative_to(ROOT / "statex").as_posix()] = None
+            forms.update(form for value in here for form in forms_of(value))
 
     threading.setprofile(look)
     sys.setprofile(look)
@@ -87,3 +98,6 @@ def test_the_way_of_a_key(tmp_path: Path) -> None:
     assert set(load_file(target)) == {"transformer.w", "b"}
     assert set(met) == set(block("trace"))
     assert len(block("trace")) <= 30
+    (said,) = re.findall(r"Its tensor has three forms: (.*?)\n\n", TEXT, re.DOTALL)
+    assert len(forms) == 3
+    assert forms <= set(re.findall(r"`(\w+)`", said))

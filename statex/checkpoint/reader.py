@@ -26,12 +26,12 @@ class Reader(ABC):
     def __init__(self, path: Path, files: Sequence[InputFile]) -> None:
         self.path = path
         self.files = list(files)
-        self.notes: Mapping[str, str] = {}
+        self.metadata_texts: Mapping[str, str] = {}
         """Texts by name that the format keeps beside the tensors: `__metadata__` of safetensors, without the versions
         of layouts, which are in the `_metadata` of the tree."""
-        self.left_notes: Sequence[str] = ()
+        self.left_texts: Sequence[str] = ()
         """The names of what stands beside the tensors and is too long to be kept: vocabularies in GGUF."""
-        self.index: Mapping[str, Any] = {}
+        self.index_metadata: Mapping[str, Any] = {}
         """What the index of a set says of it besides, which is JSON."""
         self.pickled = 0
         """Bytes of its pickle, which holds what is no tensor; tensors' headers aside, all of it stays in memory."""

@@ -27,7 +27,7 @@ def files_of_set(format: Format, tree: Mapping[str, OutTensor], options: Options
         weights = {key: name for name, keys in zip(names, shards, strict=True) for key in keys}
         ordered = {key: weights[key] for key in tree}
         text = json.dumps(
-            {"metadata": _counted(tree, options.index), "weight_map": ordered}, indent=2, ensure_ascii=False
+            {"metadata": _counted(tree, options.index_metadata), "weight_map": ordered}, indent=2, ensure_ascii=False
         )
         layout = FileLayout()
         layout.add("index", text.encode("utf-8") + b"\n")

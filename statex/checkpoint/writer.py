@@ -34,8 +34,8 @@ class Options:
 
     `name` is that of the file, which some formats note in it. `folder` makes it a folder, in files of at most
     `shard_size` bytes (a larger tensor has one of its own), which are called by `names`. `check` compares every input
-    byte that has a checksum with it, `keep_crc` keeps those of computed bytes for `compare_written`. `notes` are texts
-    beside the tensors, for formats that keep them, `index` is what the index of the input says besides.
+    byte that has a checksum with it, `keep_crc` keeps those of computed bytes for `compare_written`. `metadata_texts`
+    are those beside the tensors, for formats that keep them, `index_metadata` is what else the index of the input says.
     `copy` are files that go into the folder as well. `large` writes past the page cache, where the file system
     lets us. `own` are the names of files, beside those of sets, that may go with a folder that is replaced.
     `watch` hears of bytes as they are written and synced. `earlier` knows what outputs written before hold.
@@ -49,8 +49,8 @@ class Options:
     names: FileNames | None = None
     check: bool = False
     keep_crc: bool = False
-    notes: Mapping[str, str] = field(default_factory=dict)
-    index: Mapping[str, Any] = field(default_factory=dict)
+    metadata_texts: Mapping[str, str] = field(default_factory=dict)
+    index_metadata: Mapping[str, Any] = field(default_factory=dict)
     copy: Sequence[OtherFile] = ()
     own: frozenset[str] = frozenset()
     large: bool = False

@@ -187,7 +187,7 @@ def beside(found: Overview) -> Iterator[str]:
         yield f"  {escape(name)} = {escape(_short(repr(value)))}"
     yield from _more(len(found.values), "value")
     # The library writes them in another order each time.
-    texts = sorted((name, text) for name, text in found.notes.items() if name != "format")
+    texts = sorted((name, text) for name, text in found.metadata_texts.items() if name != "format")
     for name, text in texts[:_VALUES]:
         yield f"  metadata: {escape(name)} = {escape(_short(repr(text)))}"
     yield from _more(len(texts), "text")

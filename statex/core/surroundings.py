@@ -23,7 +23,7 @@ class Surroundings:
 
     tree: Any
     root: KeyPath = ()
-    notes: Mapping[str, str] = field(default_factory=dict)
+    metadata_texts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def values(self) -> dict[str, object]:

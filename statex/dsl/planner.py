@@ -19,10 +19,11 @@ from statex.dsl.compile.embedded import in_whole, spliced
 from statex.dsl.compile.given import check_outside, check_with, define_outside
 from statex.dsl.compile.nested import Nesting
 from statex.dsl.compile.nested_result import nested_result
-from statex.dsl.compile.state import Entry, initial_state, output_of
+from statex.dsl.compile.state import initial_state
 from statex.dsl.expressions.scope import Scope
 from statex.dsl.keys.quoting import is_plain, show_rules
 from statex.dsl.parts import Outside, ProgramPart, short_names
+from statex.dsl.plan.entry import Entry
 from statex.dsl.plan.ledger import unread
 from statex.dsl.plan.metadata import Metadata, exchanged, follow
 from statex.dsl.plan.plan import Plan
@@ -74,7 +75,7 @@ def compile_plan(
     results = [(key, compiler.state.entries[key]) for key in compiler.state.in_order()]
     metadata = _metadata(compiler, results)
     if at:
-        results = list(spliced(initial_state(header, compiler.graph).entries, compiler.prefix, results))
+        results = list(spliced(initial_state(header).entries, compiler.prefix, results))
     nested = _nested(compiler, dict(results), root)
     compiler.found.raise_errors()
     _lint_ties(compiler, dict(results))
@@ -118,7 +119,7 @@ def _plan(
     if prefix:
         steps = [replace(one, changes=tuple([in_whole(change, prefix) for change in one.changes])) for one in steps]
     return Plan(
-        outputs=OrderedDict([(key, output_of(entry, compiler.graph)) for key, entry in entries]),
+        outputs=OrderedDict(entries),
         graph=compiler.graph,
         header=compiler.whole,
         inputs={name: source.headers for name, source in compiler.inputs.items()},
@@ -129,7 +130,7 @@ def _plan(
         parameters=parameters,
         same=tuple(compiler.same),
         edits=tuple(compiler.around.edits),
-        notes=compiler.around.notes,
+        metadata_texts=compiler.around.metadata_texts,
     )
 
 
@@ -165,11 +166,13 @@ def _lint_ties(compiler: Compiler, entries: Mapping[str, Entry]) -> None:
     tied = {memory: keys for memory, keys in together.items() if len(keys) > 1}
     if not tied:
         return
-    results: dict[object, dict[object, str]] = {}
+    memories: dict[str | None, object] = {key: memory for memory, keys in tied.items() for key in keys}
+    results: dict[object, dict[object, str]] = {memory: {} for memory in tied}
     for key, entry in entries.items():
-        results.setdefault(entry.input_tie, {}).setdefault(entry.tie, key)
+        if entry.module_source in memories:
+            results[memories[entry.module_source]].setdefault(entry.tie, key)
     for memory, keys in tied.items():
-        ties = results.get(("source", "", 0, memory), {})
+        ties = results[memory]
         if len(ties) > 1:
             first, second, *_ = ties.values()
             step = max(entries[first].step, entries[second].step)

@@ -6,8 +6,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+from statex.dsl.plan.entry import Entry
 from statex.dsl.plan.graph import SourceKey
-from statex.dsl.plan.plan import Output, Plan
+from statex.dsl.plan.plan import Plan
 from statex.execute.kernels.by_torch import TorchValues
 from statex.execute.kernels.laying_out import laid_out
 from statex.execute.kernels.unpacking import is_packed, loaded
@@ -51,7 +52,7 @@ class InMemoryRun:
         self.storages.add(tensor.untyped_storage()._cdata)
         return tensor
 
-    def output(self, output: Output) -> Any:
+    def output(self, output: Entry) -> Any:
         """Return what stands under a key of the result."""
         if output.origin is not None:
             return self.load(output.origin)
@@ -66,7 +67,7 @@ class InMemoryRun:
         self.made[output.tie] = made
         return made
 
-    def _own(self, output: Output, tensor: Any, torch: Any) -> Any:
+    def _own(self, output: Entry, tensor: Any, torch: Any) -> Any:
         """Give a computed tensor its device and storage of its own, and make it a Parameter where it replaces one."""
         device = self._device(output)
         if device is not None and tensor.device != device:
@@ -85,7 +86,7 @@ class InMemoryRun:
             vars(tensor).update({name: before[name] for name in output.attributes if name in before})
         return tensor
 
-    def _device(self, output: Output) -> Any:
+    def _device(self, output: Entry) -> Any:
         if output.module_source is not None:
             return self._device_of(SourceKey("", 0, output.module_source))
         assert output.value is not None

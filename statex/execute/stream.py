@@ -12,8 +12,9 @@ from statex.checkpoint.blobs.write_plan import WritePlan
 from statex.checkpoint.io.input_file import Buffer, Stored
 from statex.core.dtypes import FLOAT32
 from statex.core.header import OpaqueInfo, TensorInfo, TensorType, contiguous
+from statex.dsl.plan.entry import Entry
 from statex.dsl.plan.graph import InputTensor, SourceKey
-from statex.dsl.plan.plan import Cost, Output, Plan
+from statex.dsl.plan.plan import Cost, Plan
 from statex.execute.cost import cost, live_set
 from statex.execute.heap import Heap
 from statex.execute.kernels.by_torch import TorchValues
@@ -173,7 +174,7 @@ class Stream:
         """Return a tensor whose bytes a writer can get: itself, or what `load` gives where no reader of ours has it."""
         return readable(info, load, self._heap)
 
-    def _tensor(self, output: Output) -> OutTensor:
+    def _tensor(self, output: Entry) -> OutTensor:
         assert output.value is not None
         assert output.type is not None
         blob = self._blob(output.value, output.type)

@@ -10,8 +10,9 @@ from statex.core.header import TensorInfo
 from statex.diagnostics import StatexError, diagnostic, fail
 from statex.diagnostics.codes import keys as codes
 from statex.diagnostics.suggest import did_you_mean, join_words
+from statex.dsl.plan.entry import Entry
 from statex.dsl.plan.graph import InputTensor, SourceKey
-from statex.dsl.plan.plan import Output, Plan
+from statex.dsl.plan.plan import Plan
 from statex.execute.in_memory import InMemoryRun
 from statex.execute.live import tensor_info
 
@@ -58,7 +59,7 @@ class _Stream:
                 self._ready.append(key)
         self._uses = Counter({source: len(keys) for source, keys in self._wanted.items()})
 
-    def _sources(self, output: Output) -> Iterator[str]:
+    def _sources(self, output: Entry) -> Iterator[str]:
         if output.origin is not None:
             if not output.origin.input:
                 yield output.origin.key

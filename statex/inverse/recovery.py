@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
-from statex.core.header import TensorInfo, TensorType, contiguous
+from statex.core.header import TensorType, contiguous
 from statex.core.record import record
 from statex.core.strides import Tiling
+from statex.dsl.compile.state import source_entry
 from statex.dsl.ops import CUTTING, JOINING, OPERATIONS
 from statex.dsl.ops.base import ArgKind
+from statex.dsl.plan.entry import Stood
 from statex.dsl.plan.graph import Graph, OperationCall, Ref, ResultPiece, SourceKey, arguments_of
-from statex.dsl.plan.plan import Plan, Stood
+from statex.dsl.plan.plan import Plan
 from statex.dsl.values import TensorValue
 
 Value = Hashable
@@ -42,8 +44,8 @@ def value_of(plan: Plan, stood: Stood) -> Value:
     """Return what tells the values of a plan apart; tied tensors are one."""
     if isinstance(stood, int):
         return plan.graph.inner(stood)
-    info = plan.info(stood)
-    return plan.graph.source(stood, info).id if isinstance(info, TensorInfo) else stood
+    value = source_entry(stood, plan.info(stood)).value_in(plan.graph)
+    return value.id if value is not None else stood
 
 
 def results_of(plan: Plan) -> dict[str, Value]:

@@ -12,7 +12,8 @@ from statex.diagnostics import Diagnostic, diagnostic
 from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
 from statex.dsl.keys.quoting import show_rules
-from statex.dsl.plan.plan import Output, Plan
+from statex.dsl.plan.entry import Entry
+from statex.dsl.plan.plan import Plan
 from statex.grammar import factory as make
 from statex.session.beside import BY_NAME, BY_POSITION, Beside, is_parameter, things_beside
 from statex.trees.envelope import Tree
@@ -81,7 +82,7 @@ def _changed(plan: Plan, things: Sequence[Beside]) -> set[str]:
     return found
 
 
-def _is_new(output: Output) -> bool:
+def _is_new(output: Entry) -> bool:
     kind = output.type
     return output.module_source is None and kind is not None and (kind.dtype.is_floating_point or kind.dtype.is_complex)
 

@@ -16,7 +16,8 @@ from statex.diagnostics.model import Diagnostic
 from statex.diagnostics.suggest import join_words
 from statex.dsl.keys.quoting import show_rules
 from statex.dsl.plan.around import net
-from statex.dsl.plan.plan import Output, Plan
+from statex.dsl.plan.entry import Entry
+from statex.dsl.plan.plan import Plan
 from statex.grammar import factory as make
 from statex.session.overlaps import Named, overlapping
 
@@ -28,10 +29,10 @@ def format_warnings(plan: Plan, format: Format) -> Iterator[Diagnostic]:
         yield from _parted(plan, format)
     if not format.keeps_metadata:
         yield from _lost_stamps(plan, format)
-    lost = sorted(set(plan.notes) - {"format"})
+    lost = sorted(set(plan.metadata_texts) - {"format"})
     if lost and not format.keeps_notes:
         yield _lost(plan, lost, "this format")
-    elif STAMP in plan.notes and as_text(plan.metadata):
+    elif STAMP in plan.metadata_texts and as_text(plan.metadata):
         yield diagnostic(
             lints.NOTES_LOST,
             f"the text `{STAMP}` in the `__metadata__` of {show_label(plan.header.label)} "
@@ -55,7 +56,7 @@ def texts_in_memory(plan: Plan) -> Iterator[Diagnostic]:
 
 
 def _lost(plan: Plan, names: Sequence[str], where: str) -> Diagnostic:
-    known = plan.header.surroundings.notes if plan.header.surroundings is not None else {}
+    known = plan.header.surroundings.metadata_texts if plan.header.surroundings is not None else {}
     what = f"the metadata of {show_label(plan.header.label)}" if any(name in known for name in names) else "metadata"
     listed = join_words([f"`{name}`" for name in names], limit=3)
     return diagnostic(lints.NOTES_LOST, f"{what} has no place in {where}: {listed}")
@@ -111,5 +112,5 @@ def _listed(keys: Sequence[str]) -> str:
     return join_words([f"`{key}`" for key in keys], limit=3)
 
 
-def _nbytes(output: Output) -> int:
+def _nbytes(output: Entry) -> int:
     return output.type.nbytes if output.type is not None else 0

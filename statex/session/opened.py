@@ -64,17 +64,17 @@ class Opened:
 
     def header(self, root: tree.PathNode | Address | None) -> Header:
         """Return the header of the state, at a root (perhaps one that a rule file names) or where it is found."""
-        return state_header(self.tree, self.root(root), self.label, self.notes)
+        return state_header(self.tree, self.root(root), self.label, self.metadata_texts)
 
     @property
-    def left_notes(self) -> Sequence[str]:
+    def left_texts(self) -> Sequence[str]:
         """The names of what stands beside the tensors, and is too long to be kept."""
-        return self.reader.left_notes if self.reader is not None else ()
+        return self.reader.left_texts if self.reader is not None else ()
 
     @property
-    def notes(self) -> Mapping[str, str]:
+    def metadata_texts(self) -> Mapping[str, str]:
         """The texts that the checkpoint's format keeps beside the tensors."""
-        return self.reader.notes if self.reader is not None else {}
+        return self.reader.metadata_texts if self.reader is not None else {}
 
     def load(self, leaf: Any) -> Any:
         """Return the data of an entry, or what else a leaf of the tree stands for."""
@@ -145,7 +145,7 @@ class Inputs:
         self.root = self.main.root(named, given.span)
         self.root_target = _put_at(held, self.root, stated, label) if stated is not None else None
         self.flat = self.root_target == () or (stated is not None and stated.flat)
-        self.header = state_header(held, self.root, label, self.main.notes)
+        self.header = state_header(held, self.root, label, self.main.metadata_texts)
 
     def _open_further(self, resolved: Resolved, inputs: Mapping[str, tuple[InputSpec, ...]]) -> None:
         roots = {s.name.name: s.root for s in resolved.inputs if s.root is not None}
@@ -205,9 +205,9 @@ class Inputs:
         return sum(len(header.entries) for headers in self.headers.values() for header in headers)
 
     @property
-    def index(self) -> Mapping[str, Any]:
+    def index_metadata(self) -> Mapping[str, Any]:
         """What else the index of the checkpoint says of it, if it is a set."""
-        return self.main.reader.index if self.main.reader is not None else {}
+        return self.main.reader.index_metadata if self.main.reader is not None else {}
 
     def info(self, key: SourceKey) -> TensorInfo | OpaqueInfo:
         """Return the header's entry of a source."""

@@ -28,8 +28,8 @@ class Overview:
     `states` are the headers by root, as that is written: of the one that is meant, or of all where nothing says which;
     `roots` are their paths. `further` has the tensors of other dicts that `root` could name, beside these or inside
     them, by root. `is_unclear` says that whoever reads the checkpoint has to name one of all these. `values` are the
-    plain values of the whole checkpoint, `around` is what stands beside the states, both by path. `notes` are the texts
-    beside the tensors.
+    plain values of the whole checkpoint, `around` is what stands beside the states, both by path.
+    `metadata_texts` are the texts beside the tensors.
     """
 
     label: str
@@ -39,7 +39,7 @@ class Overview:
     is_unclear: bool
     values: Mapping[str, object]
     around: Mapping[str, Any]
-    notes: Mapping[str, str]
+    metadata_texts: Mapping[str, str]
 
     @property
     def foreign(self) -> dict[str, str]:
@@ -66,7 +66,7 @@ def overview(state: State, root: Address | None = None) -> Overview:
             root is None and must_be_named(tree),
             next(iter(states.values())).values,
             {address_of(tree, path): part for path, part in beside(tree, roots).items()},
-            opened.notes,
+            opened.metadata_texts,
         )
 
 

@@ -109,7 +109,7 @@ class Session(Telling):
         kept = edited_around(inputs.main.tree, inputs.root, plan.edits)
         beside = unfollowed(plan, kept, joined(inputs.root), target)
         label = inputs.main.label
-        notes = (*notes_left(inputs.main.left_notes, label), *unread_stamps(plan.notes, label))
+        notes = (*notes_left(inputs.main.left_texts, label), *unread_stamps(plan.metadata_texts, label))
         found = (*self._unused(plan), *plan.warnings, *beside, *module_warnings(headers), *notes)
         state = at(inputs.main.tree, inputs.root)
         if request.stamp is not None:
@@ -130,7 +130,7 @@ class Session(Telling):
             StatexError: SX614 for what the format cannot hold.
         """
         format = format or self.inputs.main.format.successor
-        options = Options(format, self._name_in(format), notes=with_stamps(self.plan))
+        options = Options(format, self._name_in(format), metadata_texts=with_stamps(self.plan))
         with garbage.paused():
             return format.layout(arrange(self.whole.contents(format), options), options)
 

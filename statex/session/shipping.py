@@ -107,8 +107,8 @@ def _shipment(session: Session, placed: Placed, delivery: Delivery, policy: Poli
         names=placed.names(inputs.main.format),
         check=policy.check_input,
         keep_crc=policy.verify_written,
-        notes=with_stamps(delivery.plan),
-        index=inputs.index,
+        metadata_texts=with_stamps(delivery.plan),
+        index_metadata=inputs.index_metadata,
         copy=upkeep.copy,
         own=placed.own,
     )

@@ -53,12 +53,12 @@ def kept_stamps(plan: Plan, tree: Any) -> Iterator[Diagnostic]:
 def with_stamps(plan: Plan) -> Mapping[str, str]:
     """Return the texts beside the tensors of an output, with one for the versions that the plan carries."""
     text = as_text(plan.metadata)
-    return {**plan.notes, STAMP: text} if text else plan.notes
+    return {**plan.metadata_texts, STAMP: text} if text else plan.metadata_texts
 
 
-def unread_stamps(notes: Mapping[str, str], label: str) -> Iterator[Diagnostic]:
+def unread_stamps(texts: Mapping[str, str], label: str) -> Iterator[Diagnostic]:
     """Yield a warning where a text looks like versions and was not read as such; any other text is somebody else's."""
-    if notes.get(STAMP, "").lstrip().startswith("{"):
+    if texts.get(STAMP, "").lstrip().startswith("{"):
         yield diagnostic(
             lints.STAMP_UNREAD,
             f"the entry `{STAMP}` in the `__metadata__` of {show_label(label)} "

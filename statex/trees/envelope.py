@@ -62,10 +62,10 @@ def joins(value: Any) -> bool:
     return is_container(value)
 
 
-def state_header(tree: Tree, root: KeyPath, label: str, notes: Mapping[str, str] | None = None) -> Header:
+def state_header(tree: Tree, root: KeyPath, label: str, texts: Mapping[str, str] | None = None) -> Header:
     """Return the header of the state at a path: containers inside it join their keys with dots.
 
-    `notes` are the texts that the format of the checkpoint keeps beside the tensors.
+    `texts` are what the format of the checkpoint keeps beside the tensors.
 
     Raises:
         StatexError: SX608 for two entries with one joined key.
@@ -88,7 +88,7 @@ def state_header(tree: Tree, root: KeyPath, label: str, notes: Mapping[str, str]
         if path is not None:
             paths[key] = path
     return Header(
-        entries, getattr(state, "_metadata", None), label, Surroundings(tree, root, notes or {}), paths,
+        entries, getattr(state, "_metadata", None), label, Surroundings(tree, root, texts or {}), paths,
         containers if paths else {}, remarks,
     )  # fmt: skip
 

@@ -47,14 +47,16 @@ class ShardedReader(Reader):
         super().__init__(index, [file])
         self.shards: dict[str, Reader] = {}
         try:
-            weights, self.index = _read_index(file, self._damaged)
+            weights, self.index_metadata = _read_index(file, self._damaged)
             for name in dict.fromkeys(weights.values()):
                 self.shards[name] = self._open_shard(name, open)
             self._tree = self._merged(weights)
         except BaseException:
             self.close()
             raise
-        self.notes = {name: text for r in reversed(self.shards.values()) for name, text in r.notes.items()}
+        self.metadata_texts = {
+            name: text for r in reversed(self.shards.values()) for name, text in r.metadata_texts.items()
+        }
 
     @property
     def tree(self) -> Any:

@@ -194,7 +194,7 @@ def _as_json(found: Overview, listing: Listing, known: Known) -> dict[str, Any]:
     states = {root: _state_json(header, listing, known.get(root)) for root, header in found.states.items()}
     one = {"root": next(iter(states)), **next(iter(states.values()))} if len(states) == 1 else {"states": states}
     around = {"values": dict(found.values), "around": list(found.around), "foreign": found.foreign}
-    around["metadata"] = dict(found.notes)
+    around["metadata"] = dict(found.metadata_texts)
     return {"ok": True} | one | {"further": list(found.further)} | around
 
 

@@ -31,7 +31,7 @@ class Around:
         self.bare = put_at == ()
         self.taken = put_at or given.root
         self.tree = without_state(given.tree, given.root) if put_at else given.tree
-        self.notes: Mapping[str, str] = given.notes
+        self.metadata_texts: Mapping[str, str] = given.metadata_texts
         self.edits: list[Edit] = []
         self._asked: dict[Address, Value] = {}
 
@@ -43,7 +43,7 @@ class Around:
     def apply(self, edits: Sequence[Edit]) -> None:
         """Carry out what a statement changes."""
         self.tree = edited(self.tree, edits)
-        self.notes = _noted(self.notes, edits)
+        self.metadata_texts = _with_edits(self.metadata_texts, edits)
         self.edits += edits
         self._asked.clear()
 
@@ -108,8 +108,8 @@ class Around:
             level = inner
 
 
-def _noted(notes: Mapping[str, str], edits: Sequence[Edit]) -> Mapping[str, str]:
-    found = dict(notes)
+def _with_edits(texts: Mapping[str, str], edits: Sequence[Edit]) -> Mapping[str, str]:
+    found = dict(texts)
     for edit in edits:
         if edit.of == "metadata":
             (name,) = edit.path

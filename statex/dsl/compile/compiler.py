@@ -21,7 +21,7 @@ from statex.dsl.compile.inputs import InputState
 from statex.dsl.compile.match import Clause, Match, main_only
 from statex.dsl.compile.nested import Nesting
 from statex.dsl.compile.reports import ambiguous, missing_key, no_match, of_prefix
-from statex.dsl.compile.state import Entry, Outcome, State, initial_state, made_by
+from statex.dsl.compile.state import Outcome, State, initial_state, made_by
 from statex.dsl.expressions.computing import check_compute
 from statex.dsl.expressions.evaluate import Context, Evaluator
 from statex.dsl.expressions.parameters import Given
@@ -33,10 +33,11 @@ from statex.dsl.keys.patterns import Pattern, below, compile_pattern
 from statex.dsl.keys.regex_help import lint_inside
 from statex.dsl.keys.templates import Template, compile_template
 from statex.dsl.parts import Outside
+from statex.dsl.plan.entry import Entry
 from statex.dsl.plan.graph import Graph, SourceKey
 from statex.dsl.plan.plan import Allowed, Change, Rule, Same, Step
 from statex.dsl.resolve import Resolved
-from statex.dsl.values import UNKNOWN, TensorValue, Value
+from statex.dsl.values import TensorValue, Value
 from statex.grammar import tree
 
 Runner = Callable[["Compiler", Sequence[tree.Statement], Scope], None]
@@ -70,7 +71,7 @@ class Compiler:
         self._resolved = resolved
         self._runner = runner
         self.graph = Graph()
-        self.state: State = initial_state(self.header, self.graph, self.prefix)
+        self.state: State = initial_state(self.header, self.prefix)
         self.inputs = {n: InputState(n, self.given_inputs[n], family) for n, family in outside.inputs.items()}
         self.found = Collector(brief=brief)
         self.nesting: Nesting | None = None
@@ -274,8 +275,8 @@ class Compiler:
         if node.input is None:
             return self.own_match(clause.scope, key, bindings)
         source = self.input(node)
-        entries = source.entries(key, node.span, self.graph, partly=clause.partly)
-        family = (tuple(entry.value for entry in entries),) if source.family else None
+        entries = source.entries(key, node.span, partly=clause.partly)
+        family = (tuple(entry.value_in(self.graph) for entry in entries),) if source.family else None
         return Match(key, key, bindings, entries[0], family)
 
     def own_match(self, scope: Scope, key: str, bindings: Bindings) -> Match:
@@ -306,7 +307,15 @@ class Compiler:
 
     def evaluator(self, match: Match, scope: Scope) -> Evaluator:
         """Return what evaluates the expressions of a statement for a match."""
-        return Evaluator(self, scope, Context(match.value, match.visible, match.bindings, case=match.case))
+        return Evaluator(self, scope, self.context(match))
+
+    def context(self, match: Match, compute: DType | None = None, own: DType | None = None) -> Context:
+        """Return what expressions know of a match; a family is a tuple.
+
+        `compute` is what they compute in, `own` the dtype of the key that gets the value.
+        """
+        value = match.entry.current_in(self.graph) if match.instead is None else match.instead[0]
+        return Context(value, match.visible, match.bindings, case=match.case, compute=compute, own=own)
 
     def evaluate(
         self,
@@ -316,12 +325,8 @@ class Compiler:
         compute: DType | None = None,
         own: DType | None = None,
     ) -> Value:
-        """Return the value of an expression for a match, unknown after an error.
-
-        `compute` is what it computes in, `own` the dtype of the key that gets the value.
-        """
-        context = Context(match.value, match.visible, match.bindings, case=match.case, compute=compute, own=own)
-        return Evaluator(self, scope, context).value(node)
+        """Return the value of an expression for a match, unknown after an error; the rest is as in `context`."""
+        return Evaluator(self, scope, self.context(match, compute, own)).value(node)
 
     def compute(self, node: tree.Name | None, scope: Scope) -> DType | None:
         """Return the dtype that a statement says it computes in.
@@ -386,8 +391,8 @@ class Compiler:
         """Return the tensor (of a family: the tuple of tensors) under a key."""
         _, entries = self.standing(node, scope, context)
         if node.key.input is None or not self.input(node.key).family:
-            return UNKNOWN if entries[0].value is None else entries[0].value
-        return tuple(entry.value for entry in entries)
+            return entries[0].current_in(self.graph)
+        return tuple(entry.value_in(self.graph) for entry in entries)
 
     def standing(self, node: tree.KeyRef, scope: Scope, context: Context) -> tuple[str, Sequence[Entry]]:
         """Return the key that a reference names, and the tensor that stands there; of a family, that of each member.
@@ -420,7 +425,7 @@ class Compiler:
                 node.span,
                 help=f"`shape({node.span.text})` asks for a shape",
             )
-        return source.entries(key, node.span, self.graph)
+        return source.entries(key, node.span)
 
     def no_key(self, span: Span, key: str, source: InputState | None = None, *, read: bool = True) -> StatexError:
         """Return the error of a tensor that is read (or else written) and is not there, in the state or an input."""
@@ -445,7 +450,7 @@ class Compiler:
 
     def text_at(self, name: str) -> str:
         """Return a text of the metadata; KeyError where it has none."""
-        return self.around.notes[name]
+        return self.around.metadata_texts[name]
 
 
 def _not_tensor(span: Span, key: str, opaque: OpaqueInfo) -> Diagnostic:

@@ -8,9 +8,10 @@ from statex.core.header import Header
 from statex.core.source import Span
 from statex.diagnostics import fail
 from statex.diagnostics.codes import keys as codes
-from statex.dsl.compile.state import Entry, source_entry
+from statex.dsl.compile.state import source_entry
 from statex.dsl.keys.key_index import KeyIndex
-from statex.dsl.plan.graph import Graph, SourceKey
+from statex.dsl.plan.entry import Entry
+from statex.dsl.plan.graph import SourceKey
 
 
 class InputState:
@@ -25,7 +26,7 @@ class InputState:
         # A family is all the keys of its members: one that some of them lack is to be noticed, too.
         self.index = KeyIndex(dict.fromkeys(key for header in self.headers for key in header.entries))
 
-    def entries(self, key: str, span: Span, graph: Graph, *, partly: bool = False) -> Sequence[Entry]:
+    def entries(self, key: str, span: Span, *, partly: bool = False) -> Sequence[Entry]:
         """Return what stands under a key, of a family that of each member.
 
         Raises:
@@ -36,6 +37,4 @@ class InputState:
         if lack and not partly:
             headline = f"`{self.name}[{lack[0]}]` has no `{key}`, and `{self.name}[{have[0]}]` has"
             fail(codes.FAMILY, headline, span, cases=[key])
-        return [
-            source_entry(SourceKey(self.name, member, key), self.headers[member].entries[key], graph) for member in have
-        ]
+        return [source_entry(SourceKey(self.name, member, key), self.headers[member].entries[key]) for member in have]

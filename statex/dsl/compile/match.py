@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from statex.core.record import record
 from statex.diagnostics import fail
 from statex.diagnostics.codes import keys as codes
-from statex.dsl.compile.state import Entry
 from statex.dsl.expressions.scope import Scope
 from statex.dsl.keys.captures import Bindings, CaptureType, is_named
 from statex.dsl.keys.quoting import show_rules
+from statex.dsl.plan.entry import Entry
 from statex.dsl.values import Value
 from statex.grammar import factory as make
 from statex.grammar import tree
@@ -30,12 +30,7 @@ class Match:
     place: str = ""
     """How messages name it, if not by its captures."""
 
-    # Both are asked for rarely, and there may be a hundred thousand matches.
-    @property
-    def value(self) -> Value:
-        """What stands there; a tuple for a family."""
-        return self.entry.current if self.instead is None else self.instead[0]
-
+    # Asked for rarely, and there may be a hundred thousand matches.
     @property
     def case(self) -> str:
         """How messages name it."""

@@ -8,7 +8,8 @@ from itertools import islice
 from statex.core.header import Header, KeyPath
 from statex.core.paths import joined, number
 from statex.core.record import record
-from statex.dsl.compile.state import Entry, Outcome
+from statex.dsl.compile.state import Outcome
+from statex.dsl.plan.entry import Entry
 
 _SHOWN = 3
 """So many readings are looked for where one is one too many."""

@@ -12,8 +12,8 @@ from statex.diagnostics import Collector, diagnostic, fail
 from statex.diagnostics.codes import keys as codes
 from statex.diagnostics.suggest import join_words
 from statex.dsl.compile.nested import Nesting, Unsettled, heads
-from statex.dsl.compile.state import Entry
 from statex.dsl.keys.quoting import show_rules
+from statex.dsl.plan.entry import Entry
 from statex.dsl.plan.metadata import Metadata, follow
 from statex.dsl.plan.plan import Plan, Step
 from statex.grammar import factory as make

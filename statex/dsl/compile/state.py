@@ -3,91 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
-from statex.core.header import Header, OpaqueInfo, TensorInfo, TensorType
+from statex.core.header import Header, OpaqueInfo, TensorInfo
 from statex.core.record import record
 from statex.core.source import Span
 from statex.dsl.keys.key_index import KeyIndex
+from statex.dsl.plan.entry import Entry, Stood
 from statex.dsl.plan.graph import Graph, SourceKey
-from statex.dsl.plan.plan import Change, Output, Rule, Stood
-from statex.dsl.values import UNKNOWN, TensorValue, Value
-
-
-@dataclass(slots=True, eq=False)
-class Entry:
-    """What stands under a key; nobody assigns to its fields.
-
-    `info` is the header's for an entry that is of an input, moved or not; its value is put into `graph` when somebody
-    asks for it, which renames never do. `known` is the value of a tensor that was computed, as it was computed, and
-    `None` where an error made it unknown. `opaque` is set for an entry that is no tensor.
-
-    Two entries with an equal `tie` are one tensor in the result. `origin` is the tensor that this entry still
-    is, moved or not; `None` once it is computed. `module_source` is the source whose module it follows in `_metadata`,
-    `input_tie` the tie it had in the input. `step` is the number of the statement that made or moved it, -1 for none.
-    """
-
-    tie: Hashable
-    input_tie: Hashable
-    origin: SourceKey | None = None
-    info: TensorInfo | None = None
-    graph: Graph | None = None
-    known: TensorValue | None = None
-    module_source: str | None = None
-    opaque: OpaqueInfo | None = None
-    is_parameter: bool = False
-    requires_grad: bool = False
-    attributes: object = None
-    step: int = -1
-
-    @property
-    def value(self) -> TensorValue | None:
-        """The value of a tensor as statements find it.
-
-        It is `None` for what is no tensor and for one that an error made unknown.
-        """
-        if self.known is None and self.info is not None:
-            assert self.graph is not None
-            assert self.origin is not None
-            self.known = self.graph.source(self.origin, self.info)
-        if self.known is None or self.origin is not None:
-            return self.known
-        assert self.graph is not None
-        return self.graph.settled(self.known)
-
-    @property
-    def type(self) -> TensorType | None:
-        """Dtype and shape of a tensor."""
-        if self.info is not None:
-            return self.info.type
-        return self.known.type if self.known is not None else None
-
-    @property
-    def current(self) -> Value:
-        """What expressions know of it: `None` where it is no tensor, `UNKNOWN` after an error."""
-        value = self.value
-        return UNKNOWN if value is None and self.opaque is None else value
-
-    @property
-    def stood(self) -> Stood | None:
-        """What a plan says of it: the source it still is or the id of its value; `None` where that is unknown."""
-        if self.origin is not None:
-            return self.origin
-        return self.known.id if self.known is not None else None
-
-    def at_step(self, step: int) -> Entry:
-        """Return the entry as moved by a statement."""
-        # Spelled out, as `dataclasses.replace` costs several times as much, and renames do this for every key.
-        return Entry(
-            self.tie, self.input_tie, self.origin, self.info, self.graph, self.known, self.module_source, self.opaque,
-            self.is_parameter, self.requires_grad, self.attributes, step,
-        )  # fmt: skip
-
-    @property
-    def is_tensor(self) -> bool:
-        """True for tensors, known or unknown."""
-        return self.opaque is None
-
+from statex.dsl.plan.plan import Change, Rule
+from statex.dsl.values import TensorValue
 
 Rank = tuple[int, ...]
 
@@ -192,37 +117,33 @@ def made_by(outcome: Outcome) -> dict[str, Stood]:
     return {key: stood for key, stood in found if stood is not None}
 
 
-def output_of(entry: Entry, graph: Graph) -> Output:
-    """Return what a plan says of an entry."""
-    # By position, as there may be hundreds of thousands. What is written is laid out by whoever writes it.
-    return Output(
-        graph.inner(entry.known.id) if entry.origin is None and entry.known is not None else None,
-        entry.type, entry.tie, entry.origin, entry.opaque, entry.is_parameter, entry.requires_grad, entry.step,
-        entry.module_source, entry.attributes,
-    )  # fmt: skip
-
-
-def initial_state(header: Header, graph: Graph, prefix: str = "") -> State:
+def initial_state(header: Header, prefix: str = "") -> State:
     """Return the state a checkpoint starts with; `prefix` is what its keys in the checkpoint begin with besides."""
     sources = ((key, SourceKey("", 0, f"{prefix}{key}"), info) for key, info in header.entries.items())
-    return State({key: source_entry(source, info, graph) for key, source, info in sources})
+    return State({key: source_entry(source, info) for key, source, info in sources})
 
 
-def source_entry(key: SourceKey, info: TensorInfo | OpaqueInfo, graph: Graph) -> Entry:
+def source_entry(key: SourceKey, info: TensorInfo | OpaqueInfo) -> Entry:
     """Return the entry of an input's tensor as it is."""
     module_source = key.key if not key.input else None
     if isinstance(info, OpaqueInfo):
-        tie: Hashable = ("opaque", key)
-        return Entry(tie, tie, key, module_source=module_source, opaque=info)
+        return Entry(("opaque", key), None, key, opaque=info, module_source=module_source)
     memory = info.identity
-    tie = ("source", key.input, key.member, memory) if memory is not None else key
+    tie: Hashable = ("source", key.input, key.member, memory) if memory is not None else key
     return Entry(
-        tie, tie, key, info, graph, None, module_source, None, info.is_parameter, info.requires_grad, info.attributes
+        tie, info.type, key, None, None, info.is_parameter, info.requires_grad, -1, module_source, info.attributes
     )
 
 
-def computed(entry: Entry, value: TensorValue | None, tie: Hashable, step: int) -> Entry:
+def computed(graph: Graph, entry: Entry, value: TensorValue | None, tie: Hashable, step: int) -> Entry:
     """Return the entry with another value: it stays a Parameter, unless its new dtype cannot have a gradient."""
     floating = value is None or value.dtype.is_floating_point or value.dtype.is_complex
-    grad = entry.requires_grad and floating
-    return replace(entry, origin=None, info=None, known=value, tie=tie, step=step, requires_grad=grad)
+    return replace(
+        entry,
+        tie=tie,
+        type=value.type if value is not None else None,
+        origin=None,
+        value=graph.inner(value.id) if value is not None else None,
+        requires_grad=entry.requires_grad and floating,
+        step=step,
+    )

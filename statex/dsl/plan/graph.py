@@ -5,11 +5,11 @@ Equal calls on equal values are one value, so the graph is also what tells commo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from math import copysign
 from typing import Any, NamedTuple
 
-from statex.core.header import RawType, TensorInfo, TensorType
+from statex.core.header import RawType, TensorType
 from statex.core.record import record
 from statex.dsl.ops import OPERATIONS
 from statex.dsl.ops.base import ArgKind
@@ -89,12 +89,10 @@ class Graph:
     def __len__(self) -> int:
         return len(self._nodes)
 
-    def source(self, key: SourceKey, info: TensorInfo) -> TensorValue:
-        """Return the value of an input's tensor; tied tensors are one value."""
-        memory = info.identity
-        identity = key if memory is None else (key.input, key.member, memory)
-        kind, id = info.type, self._intern(identity, InputTensor(key, info.type))
-        return TensorValue(kind.dtype, kind.shape, id, kind.size if isinstance(kind, RawType) else None)
+    def source(self, key: SourceKey, kind: TensorType, tie: Hashable) -> TensorValue:
+        """Return the value of an input's tensor; those with an equal `tie` are one value."""
+        id = self._ids.get(tie)
+        return _value(kind, self._intern(tie, InputTensor(key, kind)) if id is None else id)
 
     def call(
         self, operation: str, arguments: Mapping[str, Any], result: TensorType | tuple[TensorType, ...]
@@ -108,12 +106,10 @@ class Graph:
             return tuple(TensorValue(p.type.dtype, p.type.shape, self._intern(p, p)) for p in pieces)
         return TensorValue(plain.dtype, plain.shape, id)
 
-    def settled(self, value: TensorValue) -> TensorValue:
+    def settled(self, id: int, kind: TensorType) -> TensorValue:
         """Return a result of a statement as those after it find it."""
-        if isinstance(self._nodes[value.id], Settled):
-            return value
-        node = Settled(value.id, value.type)
-        return TensorValue(value.dtype, value.shape, self._intern(node, node))
+        node = Settled(id, kind)
+        return _value(kind, self._intern(node, node))
 
     def inner(self, id: int) -> int:
         """Return the value whose elements these are, however they lie in memory."""
@@ -212,6 +208,10 @@ def arguments_of(call: OperationCall, argument: Callable[[Any], Any] = lambda va
     """Return the arguments of a call by their names; `argument` gives what stands for one, a `Ref` for a tensor."""
     axes = {one.name for one in OPERATIONS[call.operation].parameters if one.kind is ArgKind.AXES}
     return {name: dict(value) if name in axes else argument(value) for name, value in call.arguments}
+
+
+def _value(kind: TensorType, id: int) -> TensorValue:
+    return TensorValue(kind.dtype, kind.shape, id, kind.size if isinstance(kind, RawType) else None)
 
 
 def _as_argument(value: Any) -> Any:

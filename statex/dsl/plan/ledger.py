@@ -15,7 +15,8 @@ from statex.core.record import record
 from statex.dsl.plan.graph import InputTensor, SourceKey
 
 if TYPE_CHECKING:
-    from statex.dsl.plan.plan import Plan, Step, Stood
+    from statex.dsl.plan.entry import Stood
+    from statex.dsl.plan.plan import Plan, Step
 
 LETS_GO: Mapping[str, str] = {"drop": "dropped", "keep": "dropped", "set": "replaced"}
 """The statements that may take a tensor and make nothing of it, and what it is called then."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from statex.core.header import Header, Nested, OpaqueInfo, TensorInfo, TensorType
+from statex.core.header import Header, Nested, OpaqueInfo, TensorInfo
 from statex.core.record import record
 from statex.core.source import Span
 from statex.core.surroundings import Edit
@@ -16,6 +16,7 @@ from statex.diagnostics import Diagnostic
 from statex.dsl.keys.patterns import Pattern
 from statex.dsl.keys.templates import Template
 from statex.dsl.plan import ledger
+from statex.dsl.plan.entry import Entry, Stood
 from statex.dsl.plan.graph import Graph, SourceKey
 from statex.dsl.plan.ledger import Fate, Totals
 
@@ -33,10 +34,6 @@ class Change:
     kind: str
     before: tuple[str, ...]
     after: tuple[str, ...]
-
-
-Stood = SourceKey | int
-"""What a key holds: a tensor (or entry) of an input as it is, or the id of a computed value in the graph."""
 
 
 @record
@@ -91,29 +88,6 @@ class Allowed:
 
 
 @record
-class Output:
-    """What stands under a key of the result.
-
-    `value` is the id of a computed value in the graph. Outputs with an equal `tie` are one tensor. `origin` is set
-    where it is still a tensor (or entry) of an input, moved or not: in memory the very same object. `step` is the
-    number of the statement that made or moved it last, -1 for none.
-    """
-
-    value: int | None
-    type: TensorType | None
-    tie: Hashable
-    origin: SourceKey | None
-    opaque: OpaqueInfo | None
-    is_parameter: bool
-    requires_grad: bool
-    step: int
-    module_source: str | None
-    """The key of the input it follows (its device, its module), `None` for what was added."""
-    attributes: object = field(default=None, compare=False)
-    """Those of the tensor that it is or replaces, as `TensorInfo` has them."""
-
-
-@record
 class Same:
     """Two tensors that have to be equal in bits, which is known when they are read; their types are equal.
 
@@ -122,8 +96,8 @@ class Same:
 
     key: str
     other_key: str
-    one: Output
-    other: Output
+    one: Entry
+    other: Entry
     span: Span
 
 
@@ -142,7 +116,7 @@ class Cost:
 class Plan:
     """A program compiled over headers: `outputs` in order, the graph of their values, and the account."""
 
-    outputs: Mapping[str, Output]
+    outputs: Mapping[str, Entry]
     graph: Graph
     header: Header
     inputs: Mapping[str, tuple[Header, ...]]
@@ -164,7 +138,7 @@ class Plan:
     """The files of inputs' folders that are links to elsewhere, and where these lead."""
     edits: tuple[Edit, ...] = ()
     """What rules change around the state: values, and texts of the metadata."""
-    notes: Mapping[str, str] = field(default_factory=dict)
+    metadata_texts: Mapping[str, str] = field(default_factory=dict)
     """The texts beside the tensors, as the rules leave them."""
 
     def info(self, key: SourceKey) -> TensorInfo | OpaqueInfo:

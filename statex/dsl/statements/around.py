@@ -175,7 +175,7 @@ def _is_text(text: str) -> bool:
 def _to_set(compiler: Compiler, place: tree.Around) -> KeyPath:
     if isinstance(place, tree.MetadataOf):
         name = _own_name(place)
-        if name not in compiler.around.notes:
+        if name not in compiler.around.metadata_texts:
             _no_text(compiler, place, (f"`{show_rules(make.add_value(place, make.gap()))}` makes a new one",))
         return (name,)
     _check_bare(compiler, place.span)
@@ -202,19 +202,19 @@ def _to_drop(compiler: Compiler, place: tree.Around, scope: Scope, optional: boo
 
 
 def _texts(compiler: Compiler, place: tree.MetadataOf, scope: Scope, optional: bool) -> list[KeyPath]:
-    notes = compiler.around.notes
+    texts = compiler.around.metadata_texts
     if place.pattern.kind is tree.PatternKind.REGEX:
         pattern = compiler.pattern(place.pattern, scope, placed=False)
         # The library writes them in another order each time.
-        found = sorted(name for name in notes if name != "format" and pattern.match(name) is not None)
+        found = sorted(name for name in texts if name != "format" and pattern.match(name) is not None)
     else:
         name = place.pattern.text
-        found = [name] if name in notes and name != "format" else []
+        found = [name] if name in texts and name != "format" else []
         if name == "format":
             _own_name(place)
     if not found and not optional:
         regex = place.pattern.kind is tree.PatternKind.REGEX
-        inside = inside_help(compiler.pattern(place.pattern, scope, placed=False), notes, "name") if regex else ()
+        inside = inside_help(compiler.pattern(place.pattern, scope, placed=False), texts, "name") if regex else ()
         _no_text(compiler, place, (*inside, "if it may be absent: `drop?`"))
     return [(name,) for name in found]
 
@@ -235,7 +235,7 @@ def _own_name(place: tree.MetadataOf) -> str:
 
 
 def _no_text(compiler: Compiler, place: tree.MetadataOf, hints: Sequence[str]) -> NoReturn:
-    names = [name for name in compiler.around.notes if name not in _OWN]
+    names = [name for name in compiler.around.metadata_texts if name not in _OWN]
     is_regex = place.pattern.kind is tree.PatternKind.REGEX
     near = [] if is_regex else [show_text(one) for one in did_you_mean(place.pattern.text, names)]
     what = f"no text in the metadata matches {place.pattern.span.text}"
@@ -362,7 +362,7 @@ def _to_add(compiler: Compiler, place: tree.Around) -> KeyPath:
     around = compiler.around
     if isinstance(place, tree.MetadataOf):
         name = _own_name(place)
-        if name in around.notes:
+        if name in around.metadata_texts:
             _exists(f"the metadata already has a text `{name}`", place.span, place)
         return (name,)
     _check_bare(compiler, place.span)

@@ -12,7 +12,7 @@ from statex.diagnostics.codes import keys as codes
 from statex.diagnostics.codes import lints
 from statex.dsl.compile.compiler import Compiler
 from statex.dsl.compile.match import Clause, Match
-from statex.dsl.compile.state import Entry, Made, Outcome, computed
+from statex.dsl.compile.state import Made, Outcome, computed
 from statex.dsl.expressions.calls import expect_tensor
 from statex.dsl.expressions.computing import check_own, rounded
 from statex.dsl.expressions.evaluate import Context, Evaluator
@@ -20,6 +20,7 @@ from statex.dsl.expressions.scope import Scope
 from statex.dsl.keys.captures import CaptureType
 from statex.dsl.keys.quoting import show_rules
 from statex.dsl.ops import OPERATIONS
+from statex.dsl.plan.entry import Entry
 from statex.dsl.plan.graph import SourceKey
 from statex.dsl.plan.plan import Change
 from statex.dsl.statements.select import check_new
@@ -55,11 +56,12 @@ def _new_entry(compiler: Compiler, node: tree.Set, match: Match, scope: Scope, c
         compiler.report(error, match.case)
         value = None
     old = match.entry
-    if value is not None and old.value is not None:
-        if value.id == old.value.id:
+    before = old.value_in(compiler.graph)
+    if value is not None and before is not None:
+        if value.id == before.id:
             return old
         _lint_cast(compiler, node, match, value)
-    return computed(old, value, compiler.tie(old.tie, value), compiler.step)
+    return computed(compiler.graph, old, value, compiler.tie(old.tie, value), compiler.step)
 
 
 def _new_value(
@@ -76,8 +78,8 @@ def _new_value(
 
 
 def _lint_cast(compiler: Compiler, node: tree.Set, match: Match, value: TensorValue) -> None:
-    assert match.entry.value is not None
-    before = match.entry.value.dtype
+    assert match.entry.type is not None
+    before = match.entry.type.dtype
     if before.kind in (Kind.INT, Kind.BOOL) and value.dtype.is_floating_point:
         compiler.found.add(
             diagnostic(
@@ -238,4 +240,4 @@ def _fresh_entry(compiler: Compiler, node: tree.Add, match: Match | None, key: s
         result = Evaluator(compiler, scope, Context(case=key)).value(node.value)
     value = expect_tensor(result, node.value.span)
     tie = compiler.fresh_tie()
-    return Entry(tie, tie, graph=compiler.graph, known=value, step=compiler.step)
+    return computed(compiler.graph, Entry(tie), value, tie, compiler.step)

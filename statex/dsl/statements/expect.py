@@ -9,10 +9,11 @@ from statex.diagnostics import StatexError, diagnostic, fail
 from statex.diagnostics.codes import keys as codes
 from statex.dsl.compile.compiler import Compiler
 from statex.dsl.compile.match import Clause, Match
-from statex.dsl.compile.state import Entry, Outcome, output_of
+from statex.dsl.compile.state import Outcome
 from statex.dsl.expressions import scalars
 from statex.dsl.expressions.evaluate import Context, Evaluator
 from statex.dsl.expressions.scope import Scope
+from statex.dsl.plan.entry import Entry
 from statex.dsl.plan.graph import SourceKey
 from statex.dsl.plan.plan import Change, Same
 from statex.dsl.values import describe, is_unknown
@@ -67,10 +68,9 @@ def expect_same(compiler: Compiler, node: tree.ExpectSame, scope: Scope) -> Outc
     keys: list[str] = []
     for match in compiler.matches(node.pattern, Clause(scope), tensors=True, further=True):
         try:
-            for (key, own), (called, entry) in _pairs(compiler, node, match, scope):
-                one, other = (output_of(each, compiler.graph) for each in (own, entry))
+            for (key, one), (called, other) in _pairs(compiler, node, match, scope):
                 compiler.same.append(Same(key, called, one, other, node.pattern.span))
-                named += [each.origin for each in (own, entry) if each.origin is not None and each.origin.input]
+                named += [each.origin for each in (one, other) if each.origin is not None and each.origin.input]
             keys.append(match.key)
         except StatexError as error:
             compiler.report(error, match.case)
@@ -84,11 +84,10 @@ _Called = tuple[str, Entry]
 
 def _pairs(compiler: Compiler, node: tree.ExpectSame, match: Match, scope: Scope) -> Iterator[tuple[_Called, _Called]]:
     """Yield each tensor of a match (a family has several) with each that it is to be the same as."""
-    context = Context(match.value, match.visible, match.bindings, case=match.case)
-    others = _called(node.other.key.input, *compiler.standing(node.other, scope, context))
+    others = _called(node.other.key.input, *compiler.standing(node.other, scope, compiler.context(match)))
     pattern, own = node.pattern, [match.entry]
     if pattern.input is not None:
-        own = list(compiler.input(pattern).entries(match.key, pattern.span, compiler.graph))
+        own = list(compiler.input(pattern).entries(match.key, pattern.span))
     for (key, entry), (called, other) in product(_called(pattern.input, match.visible, own), others):
         if entry.type is None or other.type is None:
             continue  # an error that was reported
@@ -115,9 +114,9 @@ def expect_each(compiler: Compiler, node: tree.ExpectEach, scope: Scope) -> None
         try:
             evaluator = compiler.evaluator(match, scope)
             wanted = evaluator.plain(node.value, "`expect`")
-            if match.entry.value is None or is_unknown(wanted):
+            if match.entry.type is None or is_unknown(wanted):
                 continue
-            actual = match.entry.value.shape if node.subject == "shape" else match.entry.value.dtype
+            actual = match.entry.type.shape if node.subject == "shape" else match.entry.type.dtype
             if scalars.binary(node.operator, actual, wanted, node.value.span):
                 continue
         except StatexError as error:

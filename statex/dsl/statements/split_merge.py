@@ -54,11 +54,12 @@ def _check_reached(
 ) -> None:
     """Report the consumed keys whose data no result is made of: they would be gone without a word."""
     entries = [entry for entry, _, _ in work.made.values()]
-    made_of = {key for entry, _, keys in work.made.values() if entry.known is not None for key in keys} - work.failed
-    values = {key: value.id for key in made_of if (value := compiler.state.entries[key].value) is not None}
-    empty = {key for key in values if not compiler.graph[values[key]].type.numel}  # type: ignore[union-attr]
+    made_of = {key for entry, _, keys in work.made.values() if entry.value is not None for key in keys} - work.failed
+    before = {key: compiler.state.entries[key].value_in(compiler.graph) for key in made_of}
+    values = {key: compiler.graph.inner(value.id) for key, value in before.items() if value is not None}
+    empty = any(value is not None and not value.numel for value in before.values())
     # A result without elements is made of nothing, unless nothing is all there was.
-    results = [e.known.id for e in entries if e.known is not None and (e.known.type.numel or empty)]
+    results = [e.value for e in entries if e.value is not None and e.type is not None and (e.type.numel or empty)]
     lost = compiler.graph.unreached(values.values(), results)
     for pattern, matches in sources if lost else ():
         found = [match for match in matches if values.get(match.key) in lost]
@@ -228,7 +229,7 @@ def _split_one(
         key = slot.template.render(bindings, constants)
         work.check_new(compiler, key, slot.span)
         tie = compiler.tie((match.entry.tie, number), piece)
-        entry = computed(match.entry, piece, tie, compiler.step)
+        entry = computed(compiler.graph, match.entry, piece, tie, compiler.step)
         work.made[key] = (entry, (*compiler.state.rank(match.key), number), (match.key,))
 
 
@@ -391,7 +392,7 @@ def _merge_one(
     lost = [name for name in group.bindings if name not in template.names and is_named(name)]
     gather = f"write `over {lost[0]}` before `->` to gather them in one" if lost and node.over is None else ""
     work.check_new(compiler, key, node.target.span, gather)
-    context = _merge_context(node, group, gathered, case, key)
+    context = _merge_context(compiler, node, group, gathered, case, key)
     try:
         own = _checked_own(compiler, node, matches, scope)
         dtypes = {match.entry.type.dtype for match in matches if match.entry.type is not None}
@@ -410,14 +411,16 @@ def _merge_one(
     )
     tie = compiler.tie(tuple(m.entry.tie for m in matches), value)
     work.made[key] = (
-        computed(whole, value, tie, compiler.step),
+        computed(compiler.graph, whole, value, tie, compiler.step),
         compiler.state.rank(first.key),
         tuple(m.key for m in matches),
     )
 
 
-def _merge_context(node: tree.Merge, group: _Group, gathered: list[list[Match]], case: str, key: str) -> Context:
-    tuples = [tuple(match.value for match in found) for found in gathered]
+def _merge_context(
+    compiler: Compiler, node: tree.Merge, group: _Group, gathered: list[list[Match]], case: str, key: str
+) -> Context:
+    tuples = [tuple(match.entry.current_in(compiler.graph) for match in found) for found in gathered]
     values: list[Value] = [found if node.over is not None else found[0] for found in tuples]
     named = {s.name.name: v for s, v in zip(node.sources, values, strict=True) if s.name is not None}
     # With one source `it` is what `over` gathers; with several it is one of each.

@@ -292,8 +292,8 @@ WHOLE = gguf(
 def test_alignment_and_metadata(tmp_path: Path) -> None:
     (tmp_path / "in.gguf").write_bytes(WHOLE)
     with open_checkpoint(tmp_path / "in.gguf") as reader:
-        assert reader.notes == {"name": "ä", "eps": "1e-05", "deep": "[[1, 2], [1, 2]]", "not": "NaN"}
-        assert reader.left_notes == ("many",)
+        assert reader.metadata_texts == {"name": "ä", "eps": "1e-05", "deep": "[[1, 2], [1, 2]]", "not": "NaN"}
+        assert reader.left_texts == ("many",)
         assert {key: str(info.type) for key, info in reader.tree.items()} == {
             "a": "f32[4]", "b": "q8_0[2, 32]", "c": "i8[]", "d": "f32[3, 0]"
         }  # fmt: skip

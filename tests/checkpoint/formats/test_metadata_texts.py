@@ -158,7 +158,7 @@ def test_plans_say_what_is_changed(source: Path) -> None:
     assert left in ("left out of the metadata: ss_seed, ss_tag", "left out of the metadata: ss_tag, ss_seed")
     assert changed == "set in the metadata: title = 'new'"
     assert plan.left_around == ()
-    assert dict(plan.notes) == {"format": "pt", "title": "new", "modelspec.author": "me"}
+    assert dict(plan.metadata_texts) == {"format": "pt", "title": "new", "modelspec.author": "me"}
     data: Any = json.loads(json.dumps(plan.to_dict()))
     assert data["around"][0] == {
         "of": "metadata", "change": "set", "path": ["title"], "step": 0, "value": "new",

@@ -85,8 +85,8 @@ class GgufReader(Reader):
         tensors, entries = self._counts()
         metadata = self._metadata(entries)
         alignment = self._alignment(metadata.pop(_ALIGNMENT, 32))
-        self.notes = {name: _as_text(value) for name, value in metadata.items() if value is not _LONG}
-        self.left_notes = tuple([name for name, value in metadata.items() if value is _LONG])
+        self.metadata_texts = {name: _as_text(value) for name, value in metadata.items() if value is not _LONG}
+        self.left_texts = tuple([name for name, value in metadata.items() if value is _LONG])
         described = self._described(tensors)
         start = -(-self._at.position // alignment) * alignment
         self._check_places(described, start, alignment)

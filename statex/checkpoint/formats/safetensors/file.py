@@ -70,7 +70,9 @@ class SafetensorsReader(Reader):
         metadata = from_text(notes.get(STAMP, ""))
         entries = self._entries(header, start)
         self._tree = entries if metadata is None else marked(entries, metadata)
-        self.notes = notes if metadata is None else {name: text for name, text in notes.items() if name != STAMP}
+        self.metadata_texts = (
+            notes if metadata is None else {name: text for name, text in notes.items() if name != STAMP}
+        )
 
     @property
     def tree(self) -> Any:

@@ -48,7 +48,7 @@ class Safetensors(Format):
         """Return the header, and the tensors in the order of the size of their elements."""
         from statex.checkpoint.formats.safetensors.file import laid_out
 
-        return laid_out(tree, options.notes, name)
+        return laid_out(tree, options.metadata_texts, name)
 
 
 SAFETENSORS = Safetensors()
