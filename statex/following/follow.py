@@ -51,7 +51,7 @@ class _Following:
         self._tree = tree
         self._hints = hints
         self._optimizer = read_optimizer(tree)
-        keys = aligned(self._optimizer, plan.header, hints)
+        keys = aligned(self._optimizer, plan, hints)
         self._keys = [keys[one.id] for one in self._optimizer.members]
         self._members = {self._source(key): one for key, one in zip(self._keys, self._optimizer.members, strict=True)}
         self._ranks = {id: rank for rank, id in enumerate(self._members)}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 from statex.core.header import Header, TensorInfo
 from statex.core.record import record
 from statex.diagnostics.codes import following as codes
+from statex.dsl.plan.plan import Plan
 from statex.following.alignment import Aligned, Alignment, Ambiguous, Misfit, by_name, by_order, by_shape
 from statex.following.beside import is_parameter
 from statex.following.optimizer import Id, KnownParameter, Optimizer
@@ -42,13 +43,16 @@ def is_buffer_name(key: str) -> bool:
     return key.rpartition(".")[2] in _BUFFERS
 
 
-def parameter_shapes(header: Header) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of what may be parameters, in the order of the keys; of tied keys, the first one stands."""
+def parameter_shapes(header: Header, buffers: Container[str] = ()) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of what may be parameters, in the order of the keys; of tied keys, the first one stands.
+
+    `buffers` are keys that are known to be none.
+    """
     found: dict[str, tuple[int, ...]] = {}
     seen = set()
     told = any(isinstance(one, TensorInfo) and one.is_parameter for one in header.entries.values())
     for key, info in header.entries.items():
-        if not isinstance(info, TensorInfo) or not is_parameter(info) or is_buffer_name(key):
+        if not isinstance(info, TensorInfo) or not is_parameter(info) or is_buffer_name(key) or key in buffers:
             continue
         if (told and not info.is_parameter) or (info.identity is not None and info.identity in seen):
             continue
@@ -57,19 +61,31 @@ def parameter_shapes(header: Header) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def aligned(optimizer: Optimizer, header: Header, hints: Hints) -> Mapping[Id, str]:
+def aligned(optimizer: Optimizer, plan: Plan, hints: Hints) -> Mapping[Id, str]:
     """Return the keys of the state that the members of an optimizer are, by their ids.
 
     Raises:
         CannotFollowError: SX341 where there are several ways, SX342 where there is none, SX347 for names that do not
             fit.
     """
-    shapes = parameter_shapes(header)
+    header = plan.header
+    shapes = parameter_shapes(header, _buffers(plan, hints.target))
     if hints.names is not None:
         return _by_given(optimizer, shapes, hints.names)
     if optimizer.is_named:
         return _told(by_name(optimizer, _all_shapes(header)), shapes)
     return _told(by_order(optimizer, shapes) if hints.ordered else by_shape(optimizer, shapes), shapes)
+
+
+def _buffers(plan: Plan, target: Sequence[str] | None) -> frozenset[str]:
+    """Return the keys of what only moved, and is no parameter where it is in the model that the result is for."""
+    if target is None:
+        return frozenset()
+    names = frozenset(target)
+    moved = [
+        (key, output.origin.key) for key, output in plan.outputs.items() if output.origin and not output.origin.input
+    ]
+    return frozenset(before for _, before in moved) - {before for key, before in moved if key in names}
 
 
 def _all_shapes(header: Header) -> dict[str, tuple[int, ...]]:
