@@ -28,6 +28,7 @@ from statex.grammar.rulefiles import read_rules
 from statex.session.format_warnings import texts_in_memory
 from statex.session.lazy import Checkpoint
 from statex.session.opened import header_of
+from statex.session.paramnames import ParamNames
 from statex.session.request import InputSpec, OutputSpec, PathLike, Policy, Request, State, TargetSpec, as_members
 from statex.session.session import Session, check
 
@@ -135,6 +136,7 @@ class Rules:
         like: State | None = None,
         root: Address | None = None,
         params: Mapping[str, Any] | None = None,
+        param_names: ParamNames | None = None,
         format: str | None = None,
         **keywords: Any,
     ) -> Plan:
@@ -143,11 +145,14 @@ class Rules:
         `inputs` are the further inputs by name, a list for a family. `target` is a module, or `"module:callable"`;
         `like` is another checkpoint. Parameters are given in `params` or as keyword arguments. `format` is the format
         that would be written (`torch`, `safetensors`, `dcp` or `npz`), by default the format of the input.
+        `param_names` are the names of the parameters of an optimizer beside the state, a list for each of its groups,
+        or a file of these: needed where the optimizer itself does not tell.
 
         Raises:
             StatexError: every error of the program on this state, or the mismatch with the target (SX501).
         """
-        with Session(requested(self, state, inputs, target, like, root, {**(params or {}), **keywords})) as session:
+        given = {**(params or {}), **keywords}
+        with Session(requested(self, state, inputs, target, like, root, given, param_names)) as session:
             session.whole.check_target()
             return session.priced(known_format(format) if format is not None else None)
 
@@ -160,6 +165,7 @@ class Rules:
         like: State | None = None,
         root: Address | None = None,
         params: Mapping[str, Any] | None = None,
+        param_names: ParamNames | None = None,
         **keywords: Any,
     ) -> Any:
         """Return the result as a new state_dict; the given state is not changed.
@@ -172,7 +178,8 @@ class Rules:
         Raises:
             StatexError: as `plan`, and SX504 if the target's `load_state_dict` refuses the result.
         """
-        with Session(requested(self, state, inputs, target, like, root, {**(params or {}), **keywords})) as session:
+        given = {**(params or {}), **keywords}
+        with Session(requested(self, state, inputs, target, like, root, given, param_names)) as session:
             session.whole.check_target()
             _warn(one for one in session.plan.warnings if one.code is lints.STAMP_KEPT)
             _warn(texts_in_memory(session.plan))
@@ -249,6 +256,7 @@ def convert(
     like: State | None = None,
     root: Address | None = None,
     params: Mapping[str, Any] | None = None,
+    param_names: ParamNames | None = None,
     format: str | None = None,
     force: bool = False,
     dry_run: bool = False,
@@ -286,10 +294,10 @@ def convert(
     from statex.session.conversion import carry_out
 
     request = to_file(
-        requested(compile(rules), source, inputs, target, like, root, params or {}), destination, format=format,
-        force=force, dry_run=dry_run, shard_size=shard_size, copy_files=copy_files, max_memory=max_memory,
-        check_input=check_input, verify_written=verify_written, keep_foreign=keep_foreign, stem=stem,
-        update_config=update_config,
+        requested(compile(rules), source, inputs, target, like, root, params or {}, param_names), destination,
+        format=format, force=force, dry_run=dry_run, shard_size=shard_size, copy_files=copy_files,
+        max_memory=max_memory, check_input=check_input, verify_written=verify_written, keep_foreign=keep_foreign,
+        stem=stem, update_config=update_config,
     )  # fmt: skip
     request = replace(request, policy=replace(request.policy, reversible=reversible))
     return carry_out(request, teller(progress))
@@ -334,6 +342,7 @@ def requested(
     like: State | None,
     root: Address | None,
     params: Mapping[str, Any],
+    param_names: ParamNames | None = None,
 ) -> Request:
     """Return the request to apply rules to a state, without outputs."""
     given = {name: value if isinstance(value, Given) else Given(value, typed=True) for name, value in params.items()}
@@ -343,6 +352,7 @@ def requested(
         {name: as_members(one) for name, one in (inputs or {}).items()},
         Outside(given),
         TargetSpec(target, like) if target is not None or like is not None else None,
+        param_names=param_names,
     )
 
 

@@ -60,9 +60,27 @@ STATES: dict[str, Mapping[str, Any]] = {
     "SX901": (lambda shared: {"lm_head.weight": shared, "embed.weight": shared})(ones(2, 2)),
     "SX902": {"bn.weight": ones(2), "bn.num_batches_tracked": torch.tensor(3)},
 }
-STATES["SX916"] = {
-    "model": {"a.weight": ones(2), "b.weight": ones(2)},
-    "optimizer": {"state": {}, "param_groups": [{"lr": 0.1, "params": [0, 1]}]},
+FOLLOWED: dict[str, Any] = {"state": {0: {"step": 1, "exp_avg": ones(2, 2)}}, "param_groups": [{"params": [0, 1]}]}
+STATES["SX340"] = STATES["SX343"] = STATES["SX916"] = {
+    "model": {"a.weight": ones(2, 2), "b.weight": ones(2, 2)},
+    "optimizer": FOLLOWED,
+}
+STATES["SX341"] = {
+    "model": {"a.weight": ones(2, 2), "b.weight": ones(2, 2)},
+    "optimizer": {"state": {}, "param_groups": [{"params": [0]}, {"params": [1]}]},
+}
+STATES["SX342"] = {"model": {"a.weight": ones(2), "b.weight": ones(2)}, "optimizer": FOLLOWED}
+STATES["SX344"] = {"model": {"a.weight": ones(2, 2), "b.weight": ones(2, 2)}, "optimizer": FOLLOWED}
+STATES["SX345"] = {
+    "model": SQUARE,
+    "optimizer": {"state": {0: {"row_var": ones(2), "col_var": ones(2)}}, "param_groups": [{"params": [0]}]},
+}
+STATES["SX346"] = {
+    "model": {"a.weight": ones(2, 2), "b.bias": ones(2)},
+    "optimizer": {
+        "state": {0: {"exp_avg": ones(2, 2)}, 1: {"exp_avg": ones(2)}},
+        "param_groups": [{"params": [0]}, {"params": [1]}],
+    },
 }
 for _code in ("SX330", "SX331", "SX332"):
     STATES[_code] = {"model": SQUARE, "epoch": 3}

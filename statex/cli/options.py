@@ -68,6 +68,14 @@ Root = Annotated[
         help="The path of the state in a nested checkpoint, dotted or as a list ('' for the whole).",
     ),
 ]
+ParamNames = Annotated[
+    Path | None,
+    typer.Option(
+        "--param-names",
+        metavar="FILE",
+        help="The names of an optimizer's parameters: a list for each of its groups, as JSON or YAML.",
+    ),
+]
 ChainFolder = Annotated[
     Path | None,
     typer.Option("--chain", metavar="DIR", help="The folder of the chain; by default ./migrations."),
@@ -129,6 +137,7 @@ class ProgramOptions:
     params: ParamFiles = None
     inputs: Inputs = None
     root: Root = None
+    param_names: ParamNames = None
     include_path: IncludePath = None
 
 

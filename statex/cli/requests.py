@@ -49,6 +49,7 @@ def request(
         tuple(outputs),
         policy or Policy(),
         load=includes_from(program.include_path or ()),
+        param_names=program.param_names,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from statex.dsl.plan.entry import Entry
+from statex.dsl.plan.followed import Place
 from statex.dsl.plan.graph import SourceKey
 from statex.dsl.plan.plan import Plan
 from statex.execute.kernels.by_torch import TorchValues
@@ -18,17 +19,19 @@ Load = Callable[[SourceKey], Any]
 """Gives the tensor (or the entry that is none) of an input."""
 
 
-def execute(plan: Plan, load: Load) -> OrderedDict[str, Any]:
-    """Return the result of a plan as a state_dict, `_metadata` included.
+def execute(plan: Plan, load: Load) -> tuple[OrderedDict[str, Any], dict[Place, Any]]:
+    """Return the result of a plan as a state_dict, `_metadata` included, and the tensors that follow beside it.
 
     What only moved is what `load` gives, the same object. What is computed owns compact, contiguous storage, on the
     device of the tensor it replaces, shared only between outputs that are tied; it is a Parameter where that one was.
+    What follows never shares anything: an optimizer changes its tensors in place.
     """
     run = InMemoryRun(plan, load)
     result: OrderedDict[str, Any] = OrderedDict((key, run.output(output)) for key, output in plan.outputs.items())
     if plan.metadata is not None:
         result._metadata = plan.metadata  # type: ignore[attr-defined]
-    return result
+    beside = {place: run.alone(output) for one in plan.followed for place, output in one.outputs.items()}
+    return result, beside
 
 
 class InMemoryRun:
@@ -43,7 +46,7 @@ class InMemoryRun:
         self.device_of = device_of or (lambda key: load(key).device)
         self.made: dict[object, Any] = {}
         self.storages: set[int] = set()
-        roots = {o.tie: o.value for o in plan.outputs.values() if o.origin is None and o.value is not None}
+        roots = {o.tie: o.value for o in plan.made if o.origin is None and o.value is not None}
         self.values = TorchValues(plan.graph, roots.values(), self._source)
         self._default_device: Any = None
 
@@ -66,6 +69,11 @@ class InMemoryRun:
             made = self._own(output, self.values.take(output.value), torch)
         self.made[output.tie] = made
         return made
+
+    def alone(self, output: Entry) -> Any:
+        """Return what follows beside the result, in memory of its own."""
+        found = self.output(output)
+        return found.clone() if output.origin is not None else found
 
     def _own(self, output: Entry, tensor: Any, torch: Any) -> Any:
         """Give a computed tensor its device and storage of its own, and make it a Parameter where it replaces one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from statex.checkpoint.blobs.contents import Again, Blob, ByteRun, Made, Moved, OutTensor
 from statex.checkpoint.blobs.gather import Gather
@@ -13,6 +13,7 @@ from statex.checkpoint.io.input_file import Buffer, Stored
 from statex.core.dtypes import FLOAT32
 from statex.core.header import OpaqueInfo, TensorInfo, TensorType, contiguous
 from statex.dsl.plan.entry import Entry
+from statex.dsl.plan.followed import Place
 from statex.dsl.plan.graph import InputTensor, SourceKey
 from statex.dsl.plan.plan import Cost, Plan
 from statex.execute.cost import cost, live_set
@@ -24,6 +25,7 @@ from statex.execute.kernels.unpacking import is_packed, loaded
 from statex.execute.readable import readable, readable_attributes, tensor_bytes
 from statex.execute.stretched import computed_of_stretched
 
+K = TypeVar("K")
 InfoOf = Callable[[SourceKey], TensorInfo | OpaqueInfo]
 
 
@@ -60,20 +62,26 @@ class Stream:
 
     def state(self) -> OrderedDict[str, Any]:
         """Return the result: `TensorInfo` and `OpaqueInfo` of what moves, `OutTensor` of what is made."""
-        made: dict[object, OutTensor] = {}
-        result: OrderedDict[str, Any] = OrderedDict()
-        for key, output in self._plan.outputs.items():
-            if output.origin is not None:
-                info = self._info_of(output.origin)
-                known = type(info) is TensorInfo and type(info.handle) is Stored
-                result[key] = info if known else self._moved(output.origin, info)
-            else:
-                if output.tie not in made:
-                    made[output.tie] = self._tensor(output)
-                result[key] = made[output.tie]
+        result = OrderedDict(self._results(self._plan.outputs))
         if self._plan.metadata is not None:
             result._metadata = self._plan.metadata  # type: ignore[attr-defined]
         return result
+
+    def followed(self) -> Mapping[Place, Any]:
+        """Return the tensors of what follows beside the result, as `state` does."""
+        return {place: made for one in self._plan.followed for place, made in self._results(one.outputs)}
+
+    def _results(self, outputs: Mapping[K, Entry]) -> Iterator[tuple[K, Any]]:
+        made: dict[object, OutTensor] = {}
+        for key, output in outputs.items():
+            if output.origin is not None:
+                info = self._info_of(output.origin)
+                known = type(info) is TensorInfo and type(info.handle) is Stored
+                yield key, info if known else self._moved(output.origin, info)
+            else:
+                if output.tie not in made:
+                    made[output.tie] = self._tensor(output)
+                yield key, made[output.tie]
 
     def cost(self, output: WritePlan, *, torch: bool, distributed: bool, further_keys: int, pickled: int = 0) -> Cost:
         """Return what it takes to write an output.
@@ -113,7 +121,7 @@ class Stream:
 
     def _computed_ids(self) -> list[int]:
         """Return the values that are computed for this output."""
-        computed = [o.value for o in self._plan.outputs.values() if o.origin is None and o.value is not None]
+        computed = [o.value for o in self._plan.made if o.origin is None and o.value is not None]
         return [id for id in computed if id not in self._earlier and self._movement.runs(id) is None]
 
     def _live(self) -> int:
@@ -215,8 +223,8 @@ class Stream:
 
     def _whole(self) -> list[tuple[int, list[int]]]:
         written: dict[object, tuple[int, list[int]]] = {}
-        for key, output in self._plan.outputs.items():
+        for number, output in enumerate(self._plan.made):
             id = output.value
             if output.origin is None and id is not None and id not in self._earlier:
-                written[output.tie if self._shares else key] = id, self._chunks.whole(id)
+                written[output.tie if self._shares else number] = id, self._chunks.whole(id)
         return [one for one in written.values() if one[1]]

@@ -24,7 +24,7 @@ def computed_of_stretched(plan: Plan, movement: Movement, info_of: InfoOf) -> Ma
     Parts that are taken of a view count with the bytes that they have themselves.
     """
     graph = plan.graph
-    roots = {o.value for o in plan.outputs.values() if o.origin is None and o.value is not None}
+    roots = {o.value for o in plan.made if o.origin is None and o.value is not None}
     sources = {id for root in roots for id in graph.sources(root) if _is_one(graph, id, info_of)}
     found: dict[SourceKey, int] = {}
     if sources:

@@ -134,6 +134,9 @@ class Builder(Transformer_NonRecursive[Token, Any]):
         )
         return self._deep(node, *node.otherwise) if isinstance(otherwise, tree.If) else node
 
+    def follow(self, meta: Meta, items: Sequence[Any]) -> tree.Follow:
+        return tree.Follow(self._span(meta), tuple(items))
+
     def root(self, meta: Meta, items: Sequence[Any]) -> tree.Root:
         path, target, flat = items
         return tree.Root(self._span(meta), path, target, flat is not None)

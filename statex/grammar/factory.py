@@ -214,6 +214,11 @@ def input_(text: str, *, family: bool = False) -> tree.Input:
     return tree.Input(NOWHERE, name(text), family)
 
 
+def follow(written: str) -> tree.Follow:
+    """Return `follow PATH`."""
+    return tree.Follow(NOWHERE, (path(written),))
+
+
 def root(written: str, target: str | None = None, *, flat: bool = False) -> tree.Root:
     """Return `root PATH [-> PATH] [flat]`."""
     return tree.Root(NOWHERE, path(written), None if target is None else path(target), flat)

@@ -13,8 +13,8 @@ from statex.grammar.regexes import as_regex
 from statex.grammar.slip import Slip
 
 VERBS = (
-    "add", "allow", "copy", "drop", "expect", "if", "include", "input", "keep", "let", "macro", "merge", "order",
-    "param", "rename", "renumber", "root", "set", "split", "use", "within",
+    "add", "allow", "copy", "drop", "expect", "follow", "if", "include", "input", "keep", "let", "macro", "merge",
+    "order", "param", "rename", "renumber", "root", "set", "split", "use", "within",
 )  # fmt: skip
 
 _OTHER_WORDS = {

@@ -68,6 +68,7 @@ FIELDS: Mapping[type, Mapping[str, Role]] = {
     tree.Within: {"pattern": Role.BINDING, "body": Role.BODY},
     tree.If: {"condition": Role.READING, "then": Role.BODY, "otherwise": Role.BODY},
     tree.Root: {"path": Role.WORD, "target": Role.WORD},
+    tree.Follow: {"paths": Role.WORD},
     tree.Order: {"like": Role.USED},
     tree.ExpectKeys: {"pattern": Role.BINDING},
     tree.ExpectEach: {"pattern": Role.BINDING, "value": Role.READING},

@@ -66,6 +66,7 @@ __all__ = [
     "ExpectSame",
     "Expr",
     "Field",
+    "Follow",
     "Group",
     "If",
     "Include",
@@ -390,6 +391,14 @@ class Root:
 
 
 @node
+class Follow:
+    """`follow PATH, …`: what stands beside the state and goes through the same plan."""
+
+    span: Span
+    paths: tuple[PathNode, ...]
+
+
+@node
 class Order:
     """`order natural`, or `order like NAME` where `like` is set."""
 
@@ -464,6 +473,7 @@ Statement = (
     | Within
     | If
     | Root
+    | Follow
     | Order
     | ExpectKeys
     | ExpectEach

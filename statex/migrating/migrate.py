@@ -77,7 +77,7 @@ class Past:
             plan = layouts.fit(layout).plan
             if layout == layouts.present or plan is None:
                 return Migrated()
-            made = execute(plan, lambda key: header.entries[key.key].handle)
+            made = execute(plan, lambda key: header.entries[key.key].handle)[0]
             renewed = stamped(plan.metadata, "", stamp(self.chain, given)) if plan.metadata is not None else None
             return Migrated(made, renewed, plan.warnings)
 

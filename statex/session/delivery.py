@@ -24,10 +24,12 @@ from statex.diagnostics.codes import files as codes
 from statex.diagnostics.torch_dtypes import torch_dtype
 from statex.dsl.compile.nested_result import nested_metadata
 from statex.dsl.keys.quoting import show_rules
+from statex.dsl.plan.followed import Place
 from statex.dsl.plan.graph import SourceKey
 from statex.dsl.plan.metadata import Metadata, copied
 from statex.dsl.plan.plan import Cost, Plan
 from statex.grammar import factory as make
+from statex.session.followed import followed_in
 from statex.session.opened import Inputs
 from statex.trees.pickled_modules import is_module
 from statex.trees.rebuilding import rebuild
@@ -116,9 +118,12 @@ class Delivery:
 
     def state(self) -> OrderedDict[str, Any]:
         """Return the result as a flat state_dict."""
+        return self._executed()[0]
+
+    def _executed(self) -> tuple[OrderedDict[str, Any], Mapping[Place, Any]]:
         from statex.execute.in_memory import execute
 
-        return execute(self.plan, self.inputs.load)
+        return execute(self.plan, lambda key: self.inputs.load(key, self.plan.info(key)))
 
     def execute(self) -> Any:
         """Return the result with what is around the state, after the target has loaded it.
@@ -132,22 +137,28 @@ class Delivery:
         check_same(self.plan, self.inputs, Phases(None))
         self._check_root()
         self._check_stretched(TORCH)
-        state = self.state()
+        state, beside = self._executed()
         self._load_for_real(state)
         metadata = {path: copied(noted) for path, noted in self._metadata().items()}
-        return self._around(state, metadata, self.inputs.main.load)
+        return self._around(state, metadata, beside, self.inputs.main.load)
 
     def _metadata(self) -> dict[KeyPath, Metadata]:
         """Return the `_metadata` of the result and of dicts in it, by their places."""
         return nested_metadata(self.plan, at(self.inputs.main.tree, self.inputs.root))
 
     def _around(
-        self, state: Mapping[str, Any], metadata: Mapping[KeyPath, Metadata], load: Callable[[Any], Any]
+        self,
+        state: Mapping[str, Any],
+        metadata: Mapping[KeyPath, Metadata],
+        beside: Mapping[Place, Any],
+        load: Callable[[Any], Any],
     ) -> Any:
-        inputs = self.inputs
+        inputs, plan = self.inputs, self.plan
         self._check_root()
-        plan, tree = self.plan, inputs.main.tree
-        return rebuild(tree, inputs.root, inputs.root_target, state, metadata, plan.nested, load, plan.edits)
+        around = followed_in(plan, inputs.main.tree, beside, load)
+        return rebuild(
+            around.tree, inputs.root, inputs.root_target, state, metadata, plan.nested, around.load, around.edits
+        )
 
     def _check_root(self) -> None:
         """Refuse to put a state back into a whole module.
@@ -201,7 +212,7 @@ class Delivery:
         def around(leaf: Any) -> Any:
             return stream.readable(leaf, lambda: main.load(leaf)) if isinstance(leaf, TensorInfo) else leaf
 
-        tree = self._around(stream.state(), self._metadata(), around)
+        tree = self._around(stream.state(), self._metadata(), stream.followed(), around)
         self._check_stretched(format, None if format.shares else tree)
         return tree
 
@@ -217,7 +228,11 @@ class Delivery:
 
         if format not in self._streams:
             self._streams[format] = Stream(
-                self.plan, self.inputs.info, self.inputs.load_alone, shares=format.shares, earlier=self._earlier
+                self.plan,
+                self.plan.info,
+                lambda key: self.inputs.load_alone(key, self.plan.info(key)),
+                shares=format.shares,
+                earlier=self._earlier,
             )
         return self._streams[format]
 

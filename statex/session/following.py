@@ -1,22 +1,38 @@
-"""Optimizers and averaged models that no longer fit after a program changes the parameters they refer to."""
+"""Optimizers and averaged models beside the state: those that follow the rules, and those that no longer fit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
 
-from statex.core.header import KeyPath
-from statex.core.paths import joined
+from statex.core.header import KeyPath, TensorInfo
+from statex.core.paths import at, joined, readings
 from statex.core.source import Span
 from statex.core.surroundings import address_of
-from statex.diagnostics import Diagnostic, diagnostic
+from statex.diagnostics import Diagnostic, StatexError, diagnostic
+from statex.diagnostics.codes import following as codes
 from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
 from statex.dsl.keys.quoting import show_rules
+from statex.dsl.parts import ProgramPart
 from statex.dsl.plan.entry import Entry
+from statex.dsl.plan.followed import Followed
 from statex.dsl.plan.plan import Plan
+from statex.following.beside import BY_NAME, BY_POSITION, Beside, is_parameter, things_beside
+from statex.following.follow import follow_optimizer
+from statex.following.parameters import Hints
+from statex.following.problems import CannotFollowError
 from statex.grammar import factory as make
-from statex.session.beside import BY_NAME, BY_POSITION, Beside, is_parameter, things_beside
+from statex.grammar import tree as nodes
+from statex.session.opened import Inputs, Opened
+from statex.session.paramnames import GivenNames
 from statex.trees.envelope import Tree
+from statex.trees.rebuilding import edited_around
+
+if TYPE_CHECKING:
+    from statex.execute.verify.target import Target
 
 _CHANGES: Mapping[str, str] = {
     "which": "which parameters there are",
@@ -33,23 +49,131 @@ _KINDS: Mapping[str, Sequence[str]] = {
 """The changes of statements that change parameters so."""
 
 
-def unfollowed(plan: Plan, tree: Tree, root: str, target: str | None) -> Iterator[Diagnostic]:
-    """Yield a warning for each thing that is in the output, and does not know the parameters as they are there.
+def named_to_follow(parts: Iterable[ProgramPart]) -> list[nodes.PathNode]:
+    """Return the paths that `follow` statements name."""
+    statements = [one for part in parts for one in part.program.statements]
+    return [path for one in statements if isinstance(one, nodes.Follow) for path in one.paths]
 
-    `root` is where the state is in the tree, `target` where it will be (`''`: alone).
+
+def with_following(
+    plan: Plan, inputs: Inputs, named: Sequence[nodes.PathNode], target: Target | None, names: GivenNames
+) -> tuple[Plan, list[Diagnostic]]:
+    """Return the plan with what follows it beside the state, and a warning for each thing that no longer fits.
+
+    Optimizers follow by themselves where they can, and everything that is `named` has to.
+
+    Raises:
+        StatexError: SX340 for what is named and is nothing that could follow, SX341 to SX347 for what cannot.
     """
-    if plan.changes_nothing and list(plan.outputs) == list(plan.header.entries):
-        return
-    within = not root
-    things = things_beside(tree, root, plan.header) if within or target != "" else []
-    things = [one for one in things if not within or _is_kept(plan, one)]
-    if not things:
-        return
-    changed = _changed(plan, things if within else [])
-    for one in things:
-        found = [name for name in _CHANGES if name in changed and name in one.minds]
-        if found:
-            yield _warning(plan, one, found, _without(plan, tree, one, root))
+    return _Followers(plan, inputs, target, names).run(named)
+
+
+class _Followers:
+    """`tree` is what stands around the state in the output."""
+
+    def __init__(self, plan: Plan, inputs: Inputs, target: Target | None, names: GivenNames) -> None:
+        self._plan = plan
+        self._inputs = inputs
+        self._tree = edited_around(inputs.main.tree, inputs.root, plan.edits)
+        self._root = joined(inputs.root)
+        self._target = _parameter_names(target)
+        self._given = names
+        self._errors: list[Diagnostic] = []
+
+    def run(self, named: Sequence[nodes.PathNode]) -> tuple[Plan, list[Diagnostic]]:
+        things = self._things() if named or self._may_change() else []
+        asked = {one.path: node for node in named for one in self._asked(node, things)}
+        changed = _changed(self._plan, [] if self._root else things) if things else set()
+        followed, warnings = [], []
+        for one in things:
+            found = [name for name in _CHANGES if name in changed and name in one.minds]
+            if one.path in asked or (found and one.what == "optimizer" and self._root):
+                try:
+                    followed.append(self._followed(one))
+                except CannotFollowError as error:
+                    if one.path in asked:
+                        self._errors.append(self._error(one, error, asked[one.path]))
+                    else:
+                        warnings.append(self._warning(one, found, error))
+            elif found:
+                warnings.append(self._warning(one, found, None))
+        if self._errors:
+            raise StatexError(self._errors)
+        return replace(self._plan, followed=tuple(followed)), warnings
+
+    def _may_change(self) -> bool:
+        plan = self._plan
+        return not plan.changes_nothing or list(plan.outputs) != list(plan.header.entries)
+
+    def _things(self) -> list[Beside]:
+        if not self._root:
+            return [one for one in things_beside(self._tree, "", self._plan.header) if _is_kept(self._plan, one)]
+        if self._inputs.root_target == ():
+            return []
+        return things_beside(self._tree, self._root, self._plan.header)
+
+    def _asked(self, node: nodes.PathNode, things: Sequence[Beside]) -> list[Beside]:
+        """Return what a path of `follow` names: a thing, or all of those in what it leads to."""
+        given = node.value
+        paths = readings(self._tree, given) if isinstance(given, str) else [given]
+        found = [one for one in things if any(one.path[: len(path)] == path for path in paths)]
+        if not found:
+            self._errors.append(_nothing(node, things, bare=self._inputs.root_target == ()))
+        return found
+
+    def _followed(self, thing: Beside) -> Followed:
+        names = self._given.of(thing.dotted)
+        hints = Hints(partial(_equal, self._inputs.main), self._ordered, names, self._target)
+        return follow_optimizer(self._plan, thing.path, at(self._tree, thing.path), hints)  # type: ignore[arg-type]
+
+    @property
+    def _ordered(self) -> bool:
+        keys = [*self._plan.header.entries]
+        return self._inputs.main.format.holds_objects or keys != sorted(keys)
+
+    def _error(self, thing: Beside, error: CannotFollowError, node: nodes.PathNode) -> Diagnostic:
+        step = self._plan.steps[error.step] if error.step >= 0 else None
+        return diagnostic(
+            error.code,
+            f"the {thing.what} in `{thing.dotted}` cannot follow: {error.headline}",
+            step.span if step is not None else node.span,
+            notes=error.notes,
+            help=[*error.help, self._without(thing)],
+        )
+
+    def _without(self, thing: Beside) -> str:
+        return _without(self._plan, self._tree, thing, self._root)
+
+    def _warning(self, thing: Beside, found: Sequence[str], error: CannotFollowError | None) -> Diagnostic:
+        return _warning(self._plan, thing, found, error, self._without(thing))
+
+
+def _parameter_names(target: Target | None) -> list[str] | None:
+    module = target.module if target is not None else None
+    return [name for name, _ in module.named_parameters()] if module is not None else None
+
+
+def _equal(opened: Opened, infos: Sequence[TensorInfo]) -> bool:
+    import torch
+
+    first, *others = [opened.load(info) for info in infos]
+    return all(torch.equal(one, first) for one in others)
+
+
+def _nothing(node: nodes.PathNode, things: Sequence[Beside], *, bare: bool) -> Diagnostic:
+    if bare:
+        return diagnostic(
+            codes.NOTHING_TO_FOLLOW,
+            "`root … -> ''` writes the bare state, with nothing beside it that could follow",
+            node.span,
+        )
+    there = join_words([f"the {one.what} `{one.dotted}`" for one in things], limit=4)
+    return diagnostic(
+        codes.NOTHING_TO_FOLLOW,
+        f"there is no optimizer or average at {node.span.text}",
+        node.span,
+        notes=[f"beside the state stand {there}" if things else "nothing beside the state knows its parameters"],
+    )
 
 
 def _is_kept(plan: Plan, thing: Beside) -> bool:
@@ -87,15 +211,18 @@ def _is_new(output: Entry) -> bool:
     return output.module_source is None and kind is not None and (kind.dtype.is_floating_point or kind.dtype.is_complex)
 
 
-def _warning(plan: Plan, thing: Beside, found: Sequence[str], help: str) -> Diagnostic:
+def _warning(
+    plan: Plan, thing: Beside, found: Sequence[str], error: CannotFollowError | None, without: str
+) -> Diagnostic:
     by = " and ".join(how for how, minds in (("position", BY_POSITION), ("name", BY_NAME)) if minds <= thing.minds)
     what = join_words([_CHANGES[name] for name in found], limit=4)
+    cannot = [f"it cannot follow: {error.headline}"] if error is not None else []
     return diagnostic(
         lints.NOT_FOLLOWED,
         f"the {thing.what} in `{thing.dotted}` stays as it is, and the parameters that it knows do not",
         _place(plan, found),
-        notes=[f"it knows them by {by}, and the program changes {what}"],
-        help=help,
+        notes=[f"it knows them by {by}, and the program changes {what}", *cannot],
+        help=[*(error.help if error is not None else ()), without],
     )
 
 

@@ -214,19 +214,19 @@ class Inputs:
         header = self.headers[key.input][key.member] if key.input else self.header
         return header.entries[key.key]
 
-    def load(self, key: SourceKey) -> Any:
-        """Return the data of a source; what was loaded once is kept."""
-        opened = self._members[key.input][key.member] if key.input else self.main
-        return opened.load(self.info(key))
+    def load(self, key: SourceKey, info: TensorInfo | OpaqueInfo | None = None) -> Any:
+        """Return the data of a source; what was loaded once is kept. `info` is that of what stands beside the state."""
+        opened = self._members[key.input][key.member] if key.input in self._members else self.main
+        return opened.load(self.info(key) if info is None else info)
 
-    def load_alone(self, key: SourceKey) -> Any:
+    def load_alone(self, key: SourceKey, info: TensorInfo | OpaqueInfo | None = None) -> Any:
         """Return a tensor's data without keeping it, nor more of its storage than it reaches."""
-        info = self.info(key)
+        info = self.info(key) if info is None else info
         if isinstance(info, TensorInfo) and isinstance(info.handle, Stored):
             from statex.checkpoint.materialize import Materializer
 
             return Materializer(keep=False).tensor(info).detach()
-        return self.load(key).detach()
+        return self.load(key, info).detach()
 
     def check_unchanged(self) -> None:
         """Refuse to go on if an input has been written to since it was opened.

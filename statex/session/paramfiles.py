@@ -16,6 +16,19 @@ _LARGEST = 64 << 20
 _VALUES = 1_000_000
 
 
+def read_document(path: Path, *, special: bool = True) -> Any:
+    """Return what a file holds: YAML (by the core schema of YAML 1.2) if its name ends so, else JSON.
+
+    Raises:
+        StatexError: SX223, which shows nothing of the file but names that come twice.
+    """
+    try:
+        text = read_text_file(path, _LARGEST, special=special)
+    except Unreadable as error:
+        _refuse(path, str(error))
+    return _yaml(text, path) if path.suffix in (".yaml", ".yml") else _json(text, path)
+
+
 def read_params(path: Path, *, special: bool = True) -> Mapping[str, Any]:
     """Return the names and values of a file: YAML (by the core schema of YAML 1.2) if its name ends so, else JSON.
 
@@ -25,11 +38,7 @@ def read_params(path: Path, *, special: bool = True) -> Mapping[str, Any]:
     Raises:
         StatexError: SX223, which shows nothing of the file but names that come twice.
     """
-    try:
-        text = read_text_file(path, _LARGEST, special=special)
-    except Unreadable as error:
-        _refuse(path, str(error))
-    found = _yaml(text, path) if path.suffix in (".yaml", ".yml") else _json(text, path)
+    found = read_document(path, special=special)
     if not isinstance(found, dict):
         _refuse(path, "is not a mapping of names to values")
     return found

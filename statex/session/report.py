@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from statex.diagnostics.render import json_text, to_json
 from statex.dsl.plan.around import around_data
 from statex.dsl.plan.data import account_data, step_data
+from statex.dsl.plan.followed import follow_data
 from statex.dsl.plan.plan import Plan
 from statex.session.digests import FilePrint
 from statex.session.identity import described, versions
@@ -95,6 +96,7 @@ def make_report(request: Request, plan: Plan, written: Sequence[Written], files:
         "totals": asdict(plan.totals),
         "account": account_data(plan),
         "around": around_data(plan),
+        "followed": [follow_data(one) for one in plan.followed],
     }
     text = json_text(said)
     if "\\ud" in text:

@@ -17,6 +17,7 @@ from statex.grammar.rulefiles import Load, read_include
 
 if TYPE_CHECKING:
     from statex.execute.verify.target import Target
+    from statex.session.paramnames import ParamNames
 
 PathLike = str | os.PathLike[str]
 State = Mapping[str, Any] | Header | PathLike
@@ -135,7 +136,7 @@ class Request:
     are relative to, `read` are files of parameters that went into the values given.
 
     The rules are for the module `at` a path in the state, or for all of it. `stamp` is the version of the layout that
-    they give it, to be noted there.
+    they give it, to be noted there. `param_names` are the names of the parameters of optimizers, by their groups.
     """
 
     state: InputSpec
@@ -152,6 +153,7 @@ class Request:
     recipe: Source | None = None
     at: str = ""
     stamp: Mapping[str, Any] | None = None
+    param_names: ParamNames | None = None
 
     @property
     def all_inputs(self) -> list[tuple[str, int, InputSpec]]:

@@ -14,7 +14,7 @@ from statex.checkpoint.blobs.write_plan import WritePlan, unplaced
 from statex.checkpoint.formats.safetensors.format import SAFETENSORS
 from statex.core import garbage
 from statex.core.header import TensorType
-from statex.core.paths import at, joined, written
+from statex.core.paths import at, written
 from statex.diagnostics import Diagnostic, StatexError
 from statex.diagnostics.codes import lints
 from statex.dsl.plan.around import left_out
@@ -24,14 +24,14 @@ from statex.dsl.resolve import Resolved
 from statex.dsl.resolve import resolve as resolve_rules
 from statex.session.carried import carried, foreign_warnings, module_warnings
 from statex.session.delivery import Delivery, alone
-from statex.session.following import unfollowed
+from statex.session.following import named_to_follow, with_following
 from statex.session.format_warnings import format_warnings, notes_left
 from statex.session.opened import Inputs
+from statex.session.paramnames import GivenNames
 from statex.session.request import Request
 from statex.session.settling import Telling, settle, telling
 from statex.session.stamps import kept_stamps, stamped, unread_stamps, with_stamps, without_stamp
 from statex.session.targets import resolve
-from statex.trees.rebuilding import edited_around
 from statex.trees.roots import dropped_by
 
 
@@ -78,6 +78,7 @@ class Session(Telling):
     def _open(self) -> None:
         request = self.request
         self.resolved = check(request)
+        self.names = GivenNames(request.param_names)
         with garbage.paused():
             self.inputs = Inputs(request, self.resolved)
         try:
@@ -104,10 +105,8 @@ class Session(Telling):
         )
         left = (*dropped_by(inputs.main.tree, inputs.root, inputs.root_target), *left_out(plan))
         plan = replace(plan, left_around=tuple(dict.fromkeys(left)), linked=inputs.linked)
-        target = None if inputs.root_target is None else joined(inputs.root_target)
         headers = [inputs.header, *(header for members in inputs.headers.values() for header in members)]
-        kept = edited_around(inputs.main.tree, inputs.root, plan.edits)
-        beside = unfollowed(plan, kept, joined(inputs.root), target)
+        plan, beside = with_following(plan, inputs, named_to_follow(self.resolved.parts), self.target, self.names)
         label = inputs.main.label
         notes = (*notes_left(inputs.main.left_texts, label), *unread_stamps(plan.metadata_texts, label))
         found = (*self._unused(plan), *plan.warnings, *beside, *module_warnings(headers), *notes)

@@ -12,7 +12,6 @@ from statex.checkpoint import Format, Options, arrange, memory_there_is
 from statex.checkpoint.blobs.contents import Made
 from statex.checkpoint.blobs.write_plan import WritePlan
 from statex.core import garbage
-from statex.core.paths import joined
 from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail, pointing_at
 from statex.diagnostics.amounts import show_bytes
 from statex.diagnostics.codes import files as codes
@@ -22,7 +21,7 @@ from statex.dsl.plan.plan import Cost, Plan
 from statex.session.carried import carried, foreign_warnings, refuse_foreign
 from statex.session.configs import Upkeep, kept_up
 from statex.session.delivery import Delivery
-from statex.session.following import unfollowed
+from statex.session.following import named_to_follow, with_following
 from statex.session.format_warnings import format_warnings
 from statex.session.keeping import plans_of
 from statex.session.placing import Placed
@@ -31,7 +30,6 @@ from statex.session.session import Session
 from statex.session.sources import folder_of
 from statex.session.stamps import with_stamps
 from statex.session.targets import resolve
-from statex.trees.rebuilding import edited_around
 
 if TYPE_CHECKING:
     from statex.execute.verify.verification import Comparison
@@ -51,6 +49,7 @@ class Shipment:
     layout: WritePlan
     comparison: Comparison | None
     upkeep: Upkeep
+    unfollowed: tuple[Diagnostic, ...] = ()
 
     @property
     def keys(self) -> int:
@@ -66,6 +65,7 @@ def shipments(session: Session, outputs: Sequence[Placed], policy: Policy) -> li
             for targets, SX614 for what a format cannot hold.
     """
     plans = plans_of(session.plan, [one.spec.keep for one in outputs], session.request.outside)
+    named = named_to_follow(session.resolved.parts)
     verified = session.whole.check_target()
     if session.target is not None:
         session.whole.load_into_target(outputs[0].format or session.inputs.main.format.successor)
@@ -75,8 +75,12 @@ def shipments(session: Session, outputs: Sequence[Placed], policy: Policy) -> li
         one, plan = outputs[place], plans[place]
         own = one.spec.target
         with pointing_at(one.spec.span if len(outputs) > 1 else None):
-            delivery = Delivery(plan, session.inputs, resolve(own, session.inputs.nested_at), dict(made))
-            shipment = _shipment(session, one, delivery, policy)
+            target = resolve(own, session.inputs.nested_at)
+            unfollowed: list[Diagnostic] = []
+            if one.spec.keep:
+                plan, unfollowed = with_following(plan, session.inputs, named, target or session.target, session.names)
+            delivery = Delivery(plan, session.inputs, target, dict(made))
+            shipment = replace(_shipment(session, one, delivery, policy), unfollowed=tuple(unfollowed))
         if shipment.comparison is None and not one.spec.keep and own is None:
             shipment = replace(shipment, comparison=verified)
         found[place] = shipment
@@ -215,9 +219,7 @@ def _of_output(session: Session, one: Shipment) -> Iterator[Diagnostic]:
     if one.options.format.holds_objects:
         yield from foreign_warnings(carried(plan, inputs), kept=True)
     if one.placed.spec.keep:
-        target = None if inputs.root_target is None else joined(inputs.root_target)
-        kept = edited_around(inputs.main.tree, inputs.root, plan.edits)
-        yield from unfollowed(plan, kept, joined(inputs.root), target)
+        yield from one.unfollowed
 
 
 def check_held_back(request: Request) -> None:

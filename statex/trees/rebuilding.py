@@ -192,6 +192,13 @@ def _renewed_dict(old: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
     return renewed
 
 
+def put_at(tree: Tree, path: KeyPath, value: Any) -> Any:
+    """Return the tree with something else at a path that leads to something in it."""
+    if not path:
+        return value
+    return _with_item(tree, path[0], put_at(at(tree, path[:1]), path[1:], value))
+
+
 def edited_around(tree: Tree, root: KeyPath, edits: Iterable[Edit]) -> Tree:
     """Return the tree of a state as it is, with changes of values around it; what takes its place is none."""
     return edited(tree, [edit for edit in edits if edit.path[: len(root)] != root])

@@ -277,6 +277,7 @@ ADVICE = [
     r"filter the complete groups with `where`",
     r"`renumber` closes gaps",
     r"name it: `--target",
+    r"make it of a parameter whose group",
     r"\w+\(.*\)$",
 ]
 """Help that is not a text to paste: it names a form, or a choice."""

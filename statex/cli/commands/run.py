@@ -47,7 +47,7 @@ def run(
     from statex.cli.results import say_done
     from statex.session.conversion import carry_out
 
-    program = options.ProgramOptions(None, definitions, params, inputs, None, include_path)
+    program = options.ProgramOptions(None, definitions, params, inputs, include_path=include_path)
     wanted = recipe_request(
         recipe, program, running, saying, force=force, skip=if_changed or None, rehash=rehash, dry_run=dry_run
     )

@@ -74,8 +74,9 @@ NOT_FOLLOWED = declare(
     meaning="An optimizer or a moving average is next to the state in the file, stays in the output, and knows the "
     "parameters by their positions or their names. The program changes what these refer to: which parameters there "
     "are, their order, names, shapes or values. When loaded with the result, the moments of one parameter would be "
-    "taken for those of another, or not be found.",
-    example="drop a.weight   # of {'model': …, 'optimizer': …}",
+    "taken for those of another, or not be found. Optimizers follow by themselves where they can; here one cannot, "
+    "and the message says why. Averages follow where rules say so: `follow 'ema'`.",
+    example="set a.weight = it * 2   # of {'model': …, 'optimizer': …}",
     fix="Leave it out (`drop value('optimizer')`), and make a new optimizer for the result.",
 )
 RECOVERED = declare(

@@ -6,7 +6,19 @@ from importlib import import_module
 
 from statex.core.record import record
 
-FAMILIES = ("syntax", "patterns", "names", "keys", "types", "target", "files", "recipes", "migrations", "lints")
+FAMILIES = (
+    "syntax",
+    "patterns",
+    "names",
+    "keys",
+    "following",
+    "types",
+    "target",
+    "files",
+    "recipes",
+    "migrations",
+    "lints",
+)
 """The modules that declare codes, in the order of their numbers."""
 
 

@@ -33,6 +33,8 @@ UNSTACKING: type[Operation] = combining.Unstack
 JOINING: type[Operation] = combining.Cat
 CUTTING: type[Operation] = indexing.Narrow
 """How a tensor is put together of slices, and how one of them is made shorter."""
+ZEROS: type[Operation] = constructors.Zeros
+"""What stands for the moments of elements that had none."""
 
 WORDS: frozenset[str] = frozenset(
     choice for operation in _ALL for parameter in operation.parameters for choice in parameter.choices
@@ -40,6 +42,6 @@ WORDS: frozenset[str] = frozenset(
 """The bare words that are arguments: `bicubic`, `reflect`."""
 
 __all__ = [
-    "CASTING", "CUTTING", "JOINING", "OPERATIONS", "OPERATORS", "QUERIES", "TURNING", "UNSTACKING", "WORDS",
+    "CASTING", "CUTTING", "JOINING", "OPERATIONS", "OPERATORS", "QUERIES", "TURNING", "UNSTACKING", "WORDS", "ZEROS",
     "Operation", "Question", "bind",
 ]  # fmt: skip

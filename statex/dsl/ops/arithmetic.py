@@ -13,7 +13,7 @@ from statex.core.header import TensorType
 from statex.core.strides import Tiling
 from statex.diagnostics.codes import types as codes
 from statex.diagnostics.torch_dtypes import torch_dtype
-from statex.dsl.ops.base import Aliasing, ArgKind, Inverse, Operation, OperationError, Parameter, no_scratch
+from statex.dsl.ops.base import Aliasing, ArgKind, Inverse, Moments, Operation, OperationError, Parameter, no_scratch
 from statex.dsl.ops.typing import broadcast, computable, fillable, one_dtype, sized
 
 Operand = TensorType | int | float
@@ -102,6 +102,7 @@ def _elementwise(
         "example": f"set a.weight = it {sign} 2",
         "operator": sign,
         "aliasing": Aliasing.COPY,
+        "moments": Moments.UNKNOWN,
         "lays_out": True,
         "exact": numpy is not None,
         "commutes": commutes,
@@ -196,6 +197,7 @@ def _comparison(name: str, sign: str, doc: str, *, kinds: str) -> type[Operation
         "example": f"add mask = attn.bias {sign} 0",
         "operator": sign,
         "aliasing": Aliasing.COPY,
+        "moments": Moments.UNKNOWN,
         "lays_out": True,
         "exact": True,
         "infer": staticmethod(infer),
@@ -225,6 +227,7 @@ def _pointwise(
     numpy: str | None = None,
     operator: str | None = None,
     of_number: Callable[[float], float] | None = None,
+    moments: Moments = Moments.UNKNOWN,
 ) -> type[Operation]:
     def infer(x: TensorType) -> TensorType:
         computable(x, name, kinds=kinds, argument="x")
@@ -238,6 +241,7 @@ def _pointwise(
         "__module__": __name__,
         "name": name,
         "category": "pointwise",
+        "moments": moments,
         "parameters": (_T,),
         "example": f"set a.weight = {name}",
         "operator": operator,
@@ -269,6 +273,7 @@ POINTWISE: tuple[type[Operation], ...] = (
         invert=lambda x: Inverse("neg", {}),
         numpy="negative",
         operator="-x",
+        moments=Moments.TURNED,
     ),
     _pointwise("abs", "Take absolute values.", kinds="floats, ints", numpy="absolute"),
     _pointwise("sqrt", "Take square roots.", kinds=_FLOATS, exact=True, of_number=_root),
@@ -294,6 +299,7 @@ class Clamp(Operation):
     lays_out = True
     exact = True
     aliasing = Aliasing.COPY
+    moments = Moments.UNKNOWN
     scratch = no_scratch
     parameters = (_T, Parameter("min", ArgKind.NUMBER, None), Parameter("max", ArgKind.NUMBER, None))
     example = "set a.weight = clamp(-1, 1)"
@@ -330,6 +336,7 @@ class MatMul(Operation):
     category = "linear algebra"
     lays_out = True
     aliasing = Aliasing.COPY
+    moments = Moments.UNKNOWN
     parameters = (Parameter("x", ArgKind.TENSOR), Parameter("y", ArgKind.TENSOR))
     example = "set a.weight = it + lora.B @ lora.A"
     operator = "@"
@@ -383,6 +390,7 @@ class Cast(Operation):
     unpacks = True
     changes_dtype = True
     aliasing = Aliasing.MAYBE
+    moments = Moments.KEPT
     scratch = no_scratch
     parameters = (_T, Parameter("dtype", ArgKind.DTYPE))
     example = "set ** = cast(bf16) where is_floating_point(it)"

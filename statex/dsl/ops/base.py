@@ -98,6 +98,21 @@ class Aliasing(Enum):
     """Where a view can be had; else it is a copy."""
 
 
+class Moments(Enum):
+    """What an operation makes of the moments that an optimizer keeps of its tensors, element for element."""
+
+    SAME = "same"
+    """It does the same to them."""
+    KEPT = "kept"
+    """They stay as they are."""
+    TURNED = "turned"
+    """Those that have the sign of the gradient get the other one, all others stay."""
+    NEW = "new"
+    """There are none yet: its result is made of no tensor's data."""
+    UNKNOWN = "unknown"
+    """They do not follow from those of its tensors."""
+
+
 Result = TensorType | tuple[TensorType, ...]
 """What a type rule gives: one tensor, or the pieces of a `split`."""
 Moved = Tiling | tuple[Tiling | None, ...] | None
@@ -141,6 +156,10 @@ class Operation:
     scratch: ClassVar[Callable[..., int]]
     """The bytes that `run` has in memory at most, besides its tensors and its result. It gets the names of `infer`,
     and `result` and `plain`: the type of the result, and whether all tensors are known to lie plainly, as in a file."""
+    moments: ClassVar[Moments]
+    """What becomes of the moments that an optimizer keeps of its tensors."""
+    fills_with: ClassVar[str | None] = None
+    """The argument that new elements have as their value; it is 0 for moments."""
     operator: ClassVar[str | None] = None
     """How it is written without its name: `+` between two operands, `-x` before one, `x[]` behind one."""
     over_several: ClassVar[str | None] = None

@@ -10,7 +10,7 @@ from typing import Any
 from statex.core.header import TensorType
 from statex.core.strides import Tiling, joined, stacked
 from statex.diagnostics.codes import types as codes
-from statex.dsl.ops.base import Aliasing, ArgKind, Inverse, Operation, OperationError, Parameter, no_scratch
+from statex.dsl.ops.base import Aliasing, ArgKind, Inverse, Moments, Operation, OperationError, Parameter, no_scratch
 from statex.dsl.ops.typing import computable, dim_of, flat_pieces, not_empty_dim, one_dtype, sized
 
 _X = Parameter("x", ArgKind.TENSOR)
@@ -26,6 +26,7 @@ class Chunk(Operation):
     name = "chunk"
     category = _PIECES
     aliasing = Aliasing.VIEW
+    moments = Moments.SAME
     scratch = no_scratch
     parameters = (_X, Parameter("chunks", ArgKind.INT), _DIM)
     example = "split attn.qkv.weight -> attn.{p:q|k|v}.weight = chunk(3)"
@@ -64,6 +65,7 @@ class Sections(Operation):
     name = "sections"
     category = _PIECES
     aliasing = Aliasing.VIEW
+    moments = Moments.SAME
     scratch = no_scratch
     parameters = (_X, Parameter("sizes", ArgKind.INTS), _DIM)
     example = "split attn.qkv.weight -> attn.{p:q|k|v}.weight = sections([4096, 1024, 1024])"
@@ -96,6 +98,7 @@ class Unstack(Operation):
     name = "unstack"
     category = _PIECES
     aliasing = Aliasing.VIEW
+    moments = Moments.SAME
     scratch = no_scratch
     parameters = (_X, _DIM)
     example = "split experts.weight over e -> experts.{e}.weight = unstack"
@@ -133,6 +136,7 @@ class Cat(Operation):
     category = _CATEGORY
     lays_out = True
     aliasing = Aliasing.COPY
+    moments = Moments.SAME
     scratch = no_scratch
     parameters = (_XS, _DIM)
     example = "merge a.q.weight, a.k.weight, a.v.weight -> a.qkv.weight = cat(dim=0)"
@@ -173,6 +177,7 @@ class Stack(Operation):
     category = _CATEGORY
     lays_out = True
     aliasing = Aliasing.COPY
+    moments = Moments.SAME
     scratch = no_scratch
     parameters = (_XS, _DIM)
     example = "merge experts.{e:int}.weight over e -> experts.weight = stack(dim=0)"
@@ -207,6 +212,7 @@ class Average(Operation):
     category = _CATEGORY
     lays_out = True
     aliasing = Aliasing.COPY
+    moments = Moments.UNKNOWN
     parameters = (_XS,)
     example = "set ** = average(it, ft::{key}) where is_floating_point(it)"
 

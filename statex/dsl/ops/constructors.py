@@ -10,7 +10,7 @@ from statex.core.header import TensorType
 from statex.core.strides import Fill, Tiling
 from statex.diagnostics.codes import types as codes
 from statex.diagnostics.torch_dtypes import torch_dtype
-from statex.dsl.ops.base import Aliasing, ArgKind, Operation, OperationError, Parameter, no_scratch
+from statex.dsl.ops.base import Aliasing, ArgKind, Moments, Operation, OperationError, Parameter, no_scratch
 from statex.dsl.ops.typing import FLOAT8, fillable, sized
 
 _SIZE = Parameter("size", ArgKind.INTS, doc="the shape")
@@ -28,6 +28,7 @@ class Zeros(Operation):
     category = _CATEGORY
     lays_out = True
     aliasing = Aliasing.COPY
+    moments = Moments.NEW
     scratch = no_scratch
     parameters = (_SIZE, _DTYPE)
     example = "add head.bias = zeros([size(head.weight, 0)])"
@@ -53,6 +54,7 @@ class Ones(Operation):
     category = _CATEGORY
     lays_out = True
     aliasing = Aliasing.COPY
+    moments = Moments.NEW
     scratch = no_scratch
     parameters = (_SIZE, _DTYPE)
     example = "add norm.weight = ones([4096], dtype=bf16)"
@@ -78,6 +80,7 @@ class Full(Operation):
     category = _CATEGORY
     lays_out = True
     aliasing = Aliasing.COPY
+    moments = Moments.NEW
     scratch = no_scratch
     parameters = (_SIZE, _FILL, _DTYPE)
     example = "add scale = full([1], 0.5)"
@@ -104,6 +107,7 @@ class ZerosLike(Operation):
     lays_out = True
     takes_data = False
     aliasing = Aliasing.COPY
+    moments = Moments.NEW
     scratch = no_scratch
     parameters = (_X, _SAME)
     example = "set **.bias = zeros_like"
@@ -132,6 +136,7 @@ class OnesLike(Operation):
     lays_out = True
     takes_data = False
     aliasing = Aliasing.COPY
+    moments = Moments.NEW
     scratch = no_scratch
     parameters = (_X, _SAME)
     example = "set linear.weight = ones_like"
@@ -158,6 +163,7 @@ class FullLike(Operation):
     lays_out = True
     takes_data = False
     aliasing = Aliasing.COPY
+    moments = Moments.NEW
     scratch = no_scratch
     parameters = (_X, _FILL, _SAME)
     example = "set bn.running_var = full_like(1.0)"
@@ -187,6 +193,7 @@ class Arange(Operation):
     category = _CATEGORY
     lays_out = True
     aliasing = Aliasing.COPY
+    moments = Moments.NEW
     scratch = no_scratch
     parameters = (
         Parameter("start", ArgKind.NUMBER, doc="the first number, or the end if it is the only one given"),
@@ -237,6 +244,7 @@ class Eye(Operation):
     category = _CATEGORY
     lays_out = True
     aliasing = Aliasing.COPY
+    moments = Moments.NEW
     scratch = no_scratch
     parameters = (Parameter("n", ArgKind.INT), Parameter("m", ArgKind.INT, None), _DTYPE)
     example = "add proj.weight = eye(64)"

@@ -9,7 +9,17 @@ from statex.core.dtypes import INT64
 from statex.core.header import TensorType
 from statex.core.strides import Tiling
 from statex.diagnostics.codes import types as codes
-from statex.dsl.ops.base import Aliasing, ArgKind, Index, Inverse, Operation, OperationError, Parameter, no_scratch
+from statex.dsl.ops.base import (
+    Aliasing,
+    ArgKind,
+    Index,
+    Inverse,
+    Moments,
+    Operation,
+    OperationError,
+    Parameter,
+    no_scratch,
+)
 from statex.dsl.ops.typing import move, not_empty_dim
 
 _X = Parameter("x", ArgKind.TENSOR)
@@ -22,6 +32,7 @@ class GetItem(Operation):
     name = "getitem"
     category = _CATEGORY
     aliasing = Aliasing.MAYBE
+    moments = Moments.SAME
     parameters = (_X, Parameter("index", ArgKind.INDEX))
     example = "set embed.weight = it[:32000, :]"
     operator = "x[]"
@@ -143,6 +154,7 @@ class IndexSelect(Operation):
     category = _CATEGORY
     lays_out = True
     aliasing = Aliasing.COPY
+    moments = Moments.SAME
     parameters = (_X, Parameter("dim", ArgKind.INT), Parameter("index", ArgKind.INTS))
     example = "set classifier.weight = index_select(0, [0, 2, 5])"
 
@@ -183,6 +195,7 @@ class Narrow(Operation):
     name = "narrow"
     category = _CATEGORY
     aliasing = Aliasing.VIEW
+    moments = Moments.SAME
     scratch = no_scratch
     parameters = (
         _X,

@@ -8,7 +8,17 @@ from typing import Any
 from statex.core.header import TensorType
 from statex.core.strides import Tiling, joined
 from statex.diagnostics.codes import types as codes
-from statex.dsl.ops.base import Aliasing, ArgKind, Index, Inverse, Operation, OperationError, Parameter, no_scratch
+from statex.dsl.ops.base import (
+    Aliasing,
+    ArgKind,
+    Index,
+    Inverse,
+    Moments,
+    Operation,
+    OperationError,
+    Parameter,
+    no_scratch,
+)
 from statex.dsl.ops.typing import dim_of, dims_of, move, not_empty_dim, sized
 
 _X = Parameter("x", ArgKind.TENSOR)
@@ -25,6 +35,7 @@ class Transpose(Operation):
     name = "transpose"
     category = _CATEGORY
     aliasing = Aliasing.VIEW
+    moments = Moments.SAME
     scratch = no_scratch
     parameters = (_X, Parameter("dim0", ArgKind.INT, None), Parameter("dim1", ArgKind.INT, None))
     example = "set **.c_attn.weight = transpose"
@@ -72,6 +83,7 @@ class Permute(Operation):
     name = "permute"
     category = _CATEGORY
     aliasing = Aliasing.VIEW
+    moments = Moments.SAME
     scratch = no_scratch
     parameters = (_X, Parameter("dims", ArgKind.INTS, doc="all dims, in their new order"))
     example = "set conv.weight = permute(2, 3, 1, 0)"
@@ -103,6 +115,7 @@ class Reshape(Operation):
     category = _CATEGORY
     lays_out = True
     aliasing = Aliasing.MAYBE
+    moments = Moments.SAME
     scratch = no_scratch
     parameters = (_X, Parameter("shape", ArgKind.INTS))
     example = "set conv.weight = reshape(768, -1)"
@@ -145,6 +158,7 @@ class Flatten(Operation):
     category = _CATEGORY
     lays_out = True
     aliasing = Aliasing.MAYBE
+    moments = Moments.SAME
     scratch = no_scratch
     parameters = (_X, Parameter("start_dim", ArgKind.INT, 0), Parameter("end_dim", ArgKind.INT, -1))
     example = "set patch.weight = flatten(1)"
@@ -181,6 +195,7 @@ class Unflatten(Operation):
     category = _CATEGORY
     lays_out = True
     aliasing = Aliasing.VIEW
+    moments = Moments.SAME
     scratch = no_scratch
     parameters = (_X, Parameter("dim", ArgKind.INT), Parameter("sizes", ArgKind.INTS))
     example = "set q.weight = unflatten(0, [heads, -1])"
@@ -214,6 +229,7 @@ class Squeeze(Operation):
     category = _CATEGORY
     lays_out = True
     aliasing = Aliasing.VIEW
+    moments = Moments.SAME
     scratch = no_scratch
     parameters = (_X, Parameter("dim", ArgKind.INTS, None))
     example = "set conv.weight = squeeze(-1)"
@@ -249,6 +265,7 @@ class Unsqueeze(Operation):
     category = _CATEGORY
     lays_out = True
     aliasing = Aliasing.VIEW
+    moments = Moments.SAME
     scratch = no_scratch
     parameters = (_X, Parameter("dim", ArgKind.INT))
     example = "set conv.weight = unsqueeze(-1)"
@@ -277,6 +294,7 @@ class Expand(Operation):
     name = "expand"
     category = _CATEGORY
     aliasing = Aliasing.VIEW
+    moments = Moments.SAME
     scratch = no_scratch
     parameters = (_X, Parameter("size", ArgKind.INTS))
     example = "set cls_token = expand(4, -1, -1)"
@@ -325,6 +343,7 @@ class Flip(Operation):
     category = _CATEGORY
     lays_out = True
     aliasing = Aliasing.COPY
+    moments = Moments.SAME
     scratch = no_scratch
     parameters = (_X, Parameter("dims", ArgKind.INTS))
     example = "set embed.weight = flip(0)"
@@ -356,6 +375,7 @@ class Roll(Operation):
     category = _CATEGORY
     lays_out = True
     aliasing = Aliasing.COPY
+    moments = Moments.SAME
     parameters = (_X, Parameter("shifts", ArgKind.INTS), Parameter("dims", ArgKind.INTS, None))
     example = "set table.weight = roll(1, dims=0)"
 
@@ -415,6 +435,7 @@ class Clone(Operation):
     category = _CATEGORY
     lays_out = True
     aliasing = Aliasing.COPY
+    moments = Moments.SAME
     scratch = no_scratch
     parameters = (_X,)
     example = "add head.weight = clone(embed.weight)"

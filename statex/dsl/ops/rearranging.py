@@ -11,7 +11,7 @@ from statex.core.dtypes import FLOAT32
 from statex.core.header import TensorType
 from statex.core.strides import Tiling
 from statex.diagnostics.codes import types as codes
-from statex.dsl.ops.base import Aliasing, ArgKind, Inverse, Operation, OperationError, Parameter, no_scratch
+from statex.dsl.ops.base import Aliasing, ArgKind, Inverse, Moments, Operation, OperationError, Parameter, no_scratch
 
 _ELLIPSIS = "…"
 Groups = tuple[tuple[str, ...], ...]
@@ -28,6 +28,7 @@ class Rearrange(Operation):
     name = "rearrange"
     category = "layout"
     aliasing = Aliasing.MAYBE
+    moments = Moments.SAME
     scratch = no_scratch
     parameters = (
         Parameter("tensor", ArgKind.TENSOR),

@@ -8,7 +8,7 @@ from typing import Any
 from statex.core.dtypes import FLOAT32, INT64, DType, Kind
 from statex.core.header import TensorType
 from statex.diagnostics.codes import types as codes
-from statex.dsl.ops.base import Aliasing, ArgKind, Operation, OperationError, Parameter, no_scratch
+from statex.dsl.ops.base import Aliasing, ArgKind, Moments, Operation, OperationError, Parameter, no_scratch
 from statex.dsl.ops.typing import computable, dims_of, not_empty_dim, one_dtype, piece_size, pieces
 
 _X = Parameter("x", ArgKind.TENSOR)
@@ -30,6 +30,7 @@ class Sum(Operation):
     category = _CATEGORY
     lays_out = True
     aliasing = Aliasing.COPY
+    moments = Moments.UNKNOWN
     parameters = (_X, _DIM, _KEEP)
     example = "set bias = sum(it, dim=0)"
 
@@ -76,6 +77,7 @@ class Mean(Operation):
     category = _CATEGORY
     lays_out = True
     aliasing = Aliasing.COPY
+    moments = Moments.UNKNOWN
     parameters = (_X, _DIM, _KEEP)
     example = "set token_type.weight = mean(dim=0, keepdim=true)"
     over_several = "average"
@@ -110,6 +112,7 @@ class Min(Operation):
     category = _CATEGORY
     lays_out = True
     aliasing = Aliasing.COPY
+    moments = Moments.UNKNOWN
     scratch = no_scratch
     parameters = (_X, _DIM, _KEEP)
     example = "set scale = min(it, dim=1)"
@@ -130,6 +133,7 @@ class Max(Operation):
     category = _CATEGORY
     lays_out = True
     aliasing = Aliasing.COPY
+    moments = Moments.UNKNOWN
     scratch = no_scratch
     parameters = (_X, _DIM, _KEEP)
     example = "set scale = max(abs(it), dim=1)"
@@ -150,6 +154,7 @@ class Norm(Operation):
     category = _CATEGORY
     lays_out = True
     aliasing = Aliasing.COPY
+    moments = Moments.UNKNOWN
     scratch = no_scratch
     parameters = (_X, Parameter("p", ArgKind.NUMBER, 2), _DIM, _KEEP)
     example = "add weight_g = norm(linear.weight, dim=1, keepdim=true)"
@@ -176,6 +181,7 @@ class WeightNorm(Operation):
     category = "fusions"
     lays_out = True
     aliasing = Aliasing.COPY
+    moments = Moments.UNKNOWN
     parameters = (
         Parameter("v", ArgKind.TENSOR),
         Parameter("g", ArgKind.TENSOR),

@@ -9,7 +9,17 @@ from statex.core.dtypes import Kind
 from statex.core.header import TensorType
 from statex.core.strides import Fill, Tiling, joined
 from statex.diagnostics.codes import types as codes
-from statex.dsl.ops.base import Aliasing, ArgKind, Index, Inverse, Operation, OperationError, Parameter, no_scratch
+from statex.dsl.ops.base import (
+    Aliasing,
+    ArgKind,
+    Index,
+    Inverse,
+    Moments,
+    Operation,
+    OperationError,
+    Parameter,
+    no_scratch,
+)
 from statex.dsl.ops.typing import FLOAT8, fillable, sized
 
 _X = Parameter("x", ArgKind.TENSOR)
@@ -32,6 +42,8 @@ class Pad(Operation):
     name = "pad"
     category = _CATEGORY
     aliasing = Aliasing.COPY
+    moments = Moments.SAME
+    fills_with = "value"
     parameters = (
         _X,
         Parameter("pad", ArgKind.INTS),
@@ -125,6 +137,8 @@ class Resize(Operation):
     name = "resize"
     category = _CATEGORY
     aliasing = Aliasing.COPY
+    moments = Moments.SAME
+    fills_with = "value"
     scratch = no_scratch
     lays_out = True
     parameters = (_X, Parameter("size", ArgKind.INTS), Parameter("value", ArgKind.NUMBER, 0))
@@ -173,6 +187,7 @@ class Interpolate(Operation):
     name = "interpolate"
     category = _CATEGORY
     aliasing = Aliasing.COPY
+    moments = Moments.UNKNOWN
     parameters = (
         _X,
         Parameter("size", ArgKind.INTS, None),

@@ -11,6 +11,7 @@ from statex.core.surroundings import Edit
 from statex.diagnostics.escape import escape
 from statex.diagnostics.suggest import join_words
 from statex.dsl.ops.base import show_value
+from statex.dsl.plan.followed import follow_line
 from statex.dsl.plan.plan import Plan
 
 _LONGEST = 60
@@ -41,7 +42,7 @@ def net(edits: Sequence[Edit]) -> list[Edit]:
 
 def around_lines(plan: Plan) -> list[str]:
     """Return lines that say what is left out of, set and added around the state, and in the metadata."""
-    lines = []
+    lines = [follow_line(one) for one in plan.followed]
     if plan.left_around:
         lines.append(f"left out around the state: {', '.join(escape(name) for name in plan.left_around)}")
     changes = net(plan.edits)

@@ -7,6 +7,7 @@ from typing import Any
 
 from statex.diagnostics.render import to_json
 from statex.dsl.plan.around import around_data
+from statex.dsl.plan.followed import follow_data
 from statex.dsl.plan.graph import InputTensor, OperationCall
 from statex.dsl.plan.ledger import label
 from statex.dsl.plan.plan import Plan, Step
@@ -23,6 +24,7 @@ def plan_data(plan: Plan) -> dict[str, Any]:
         "totals": asdict(plan.totals),
         "left_around": list(plan.left_around),
         "around": around_data(plan),
+        "followed": [follow_data(one) for one in plan.followed],
         "linked": [{"path": path, "from": real} for path, real in plan.linked.items()],
         "cost": asdict(plan.cost) if plan.cost is not None else None,
         "warnings": [to_json(warning) for warning in plan.warnings],

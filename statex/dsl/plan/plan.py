@@ -17,6 +17,7 @@ from statex.dsl.keys.patterns import Pattern
 from statex.dsl.keys.templates import Template
 from statex.dsl.plan import ledger
 from statex.dsl.plan.entry import Entry, Stood
+from statex.dsl.plan.followed import Followed
 from statex.dsl.plan.graph import Graph, SourceKey
 from statex.dsl.plan.ledger import Fate, Totals
 
@@ -140,11 +141,25 @@ class Plan:
     """What rules change around the state: values, and texts of the metadata."""
     metadata_texts: Mapping[str, str] = field(default_factory=dict)
     """The texts beside the tensors, as the rules leave them."""
+    followed: tuple[Followed, ...] = ()
+    """What stands beside the state and goes through the same plan."""
 
     def info(self, key: SourceKey) -> TensorInfo | OpaqueInfo:
         """Return the header's entry of a source."""
+        beside = self._beside.get(key.input) if key.input else None
+        if beside is not None:
+            return beside[key.key]
         header = self.inputs[key.input][key.member] if key.input else self.header
         return header.entries[key.key]
+
+    @cached_property
+    def _beside(self) -> Mapping[str, Mapping[str, TensorInfo]]:
+        return {one.input: one.entries for one in self.followed}
+
+    @cached_property
+    def made(self) -> tuple[Entry, ...]:
+        """What stands under the keys of the result, and what follows beside it."""
+        return (*self.outputs.values(), *[output for one in self.followed for output in one.outputs.values()])
 
     def is_allowed(self, kind: str, key: str) -> bool:
         """Say whether `allow missing` or `allow unexpected` forgives a key."""

@@ -66,17 +66,17 @@ def _resolved(parts: Sequence[ProgramPart], findings: Findings, outside: Outside
 
 def _acts(statements: Sequence[tree.Statement]) -> bool:
     """Say whether statements do something; those that only define names are for others to use."""
-    quiet = (tree.Param, tree.Let, tree.Input, tree.Macro, tree.Include, tree.Root)
+    quiet = (tree.Param, tree.Let, tree.Input, tree.Macro, tree.Include, tree.Root, tree.Follow)
     return not all(isinstance(one, quiet) for one in statements)
 
 
 _AROUND = (tree.SetValue, tree.AddValue, tree.DropValue)
 
 _BLOCKED: Mapping[str, tuple[type[tree.Statement], ...]] = {
-    CONDITION: (tree.Root, tree.Input),
-    WITHIN: (tree.Root, tree.Input, tree.Param, tree.Order, *_AROUND),
-    MACRO: (tree.Root, tree.Input, tree.Param, *_AROUND),
-    INCLUDED: (tree.Root,),
+    CONDITION: (tree.Root, tree.Follow, tree.Input),
+    WITHIN: (tree.Root, tree.Follow, tree.Input, tree.Param, tree.Order, *_AROUND),
+    MACRO: (tree.Root, tree.Follow, tree.Input, tree.Param, *_AROUND),
+    INCLUDED: (tree.Root, tree.Follow),
 }
 """What may not stand in a block: it speaks of the whole program, and is known before anything is carried out."""
 

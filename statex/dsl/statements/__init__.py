@@ -78,4 +78,4 @@ def _one(
         _WITH_BODY[kind](compiler, statement, scope, run)
     elif isinstance(statement, tree.Param):
         declarations.param(compiler, statement, scope, given)
-    # `root` speaks of the file around the state and has been heeded before the state was opened.
+    # `root` and `follow` speak of the file around the state, and those who open and write it heed them.

@@ -215,6 +215,8 @@ class Statements:
                 return self._expressions.arguments(f"use {node.name.name}(", node.arguments, node.span.end).doc
             case tree.Root():
                 return self._root(node)
+            case tree.Follow():
+                return concat("follow ", self._listed([(one.span, partial(show_path, one)) for one in node.paths]))
             case tree.Order():
                 return "order natural" if node.like is None else f"order like {node.like.name}"
             case tree.Allow():

@@ -1,0 +1,98 @@
+"""What stands beside the state and goes through the same plan: its tensors, and the account of its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from statex.core.header import KeyPath, TensorInfo
+from statex.core.record import record
+from statex.diagnostics.amounts import counted
+from statex.diagnostics.escape import escape
+
+if TYPE_CHECKING:
+    from statex.dsl.plan.entry import Entry
+
+
+class Place(NamedTuple):
+    """Where a tensor of what follows stands in it: the path of what follows, and the path in there."""
+
+    path: KeyPath
+    inner: KeyPath
+
+
+@record
+class FollowAccount:
+    """What became of the parameters that an optimizer knows.
+
+    `followed` went through the rules (or stayed as they are), `grown` of them have zeros in their new part, `new` have
+    no entry yet, `dropped` were known before. `slots` are the moments that followed, `order` says what the positions
+    follow: `keys`, `target`, `before`, or `names` where there are none.
+    """
+
+    slots: tuple[str, ...]
+    followed: int
+    grown: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    order: str = "names"
+
+
+@record
+class Followed:
+    """Something beside the state that follows: what it holds in the output, and how that is made.
+
+    `entries` are its tensors in the input, by the keys that the graph knows them by under the name `input`. `tree` is
+    its new form, with a `Place` for each tensor of `outputs`.
+    """
+
+    path: KeyPath
+    what: str
+    input: str
+    entries: Mapping[str, TensorInfo]
+    outputs: Mapping[Place, Entry] = field(compare=False)
+    tree: Any = field(compare=False)
+    account: FollowAccount
+
+    @property
+    def dotted(self) -> str:
+        """The path as messages write it."""
+        return ".".join(map(str, self.path))
+
+
+def follow_line(one: Followed) -> str:
+    """Return the line that says what became of the parameters that an optimizer knows."""
+    found = one.account
+    slots = f"{', '.join(map(escape, found.slots))} of " if found.slots else ""
+    said = [f"{slots}{counted(found.followed, 'parameter')} followed"]
+    if found.grown:
+        said[0] += f" ({len(found.grown)} grew: zeros in the new part)"
+    if found.new:
+        said.append(f"{len(found.new)} new (nothing kept until the first step)")
+    if found.dropped:
+        said.append(f"{len(found.dropped)} dropped")
+    return f"{escape(one.dotted)}: {', '.join(said)}{_ORDERS[found.order]}"
+
+
+_ORDERS = {
+    "names": "",
+    "keys": "; numbered in the order of the keys",
+    "target": "; numbered in the order of the target's parameters",
+    "before": "; numbered in their old order",
+}
+
+
+def follow_data(one: Followed) -> dict[str, Any]:
+    """Return the account of what follows as plain data."""
+    found = one.account
+    return {
+        "path": list(one.path),
+        "what": one.what,
+        "slots": list(found.slots),
+        "followed": found.followed,
+        "grown": list(found.grown),
+        "new": list(found.new),
+        "dropped": list(found.dropped),
+        "order": found.order,
+    }

@@ -1,0 +1,139 @@
+"""The moments of parameters on their way through the graph of a plan: each slot is a state of its own there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from statex.core.dtypes import DType
+from statex.core.header import TensorType
+from statex.core.record import record
+from statex.dsl.ops import OPERATIONS, ZEROS
+from statex.dsl.ops.base import ArgKind, Moments, Operation, OperationError
+from statex.dsl.plan.graph import Graph, InputTensor, OperationCall, Ref, ResultPiece, Settled
+from statex.dsl.values import TensorValue
+from statex.following.slots import SIGNED, UNSIGNED
+
+
+class NoMomentsError(Exception):
+    """An operation that moments do not follow: its name, and why."""
+
+    def __init__(self, operation: str, why: str) -> None:
+        super().__init__(why)
+        self.operation = operation
+        self.why = why
+
+
+@record
+class CarriedMoments:
+    """The moments of a value: `grown` where some of their elements are new, and zeros."""
+
+    value: TensorValue
+    grown: bool
+
+
+_Found = TensorValue | tuple[TensorValue, ...] | None
+"""The moments of a value, those of the pieces of a call, or `None` where there are none yet."""
+
+
+class Slot:
+    """One slot of an optimizer; `moments` are its tensors, by the ids of the parameters in the graph."""
+
+    def __init__(self, name: str, graph: Graph, moments: Mapping[int, TensorValue]) -> None:
+        self._name = name
+        self._graph = graph
+        self._found: dict[int, _Found] = dict(moments)
+        self._grown: dict[int, bool] = dict.fromkeys(moments, False)
+
+    def carried(self, id: int, dtype: DType) -> CarriedMoments:
+        """Return the moments of a value; what has none yet is zeros of a dtype.
+
+        Raises:
+            NoMomentsError: for an operation that they do not follow.
+        """
+        for one in self._below(id):
+            self._found[one] = self._made(one)
+        found = self._found[id]
+        assert not isinstance(found, tuple)
+        return CarriedMoments(found if found is not None else self._zeros(id, dtype), self._grown[id])
+
+    def _below(self, wanted: int) -> list[int]:
+        """Return what a value is made of and is not known yet, in the order of the graph."""
+        seen: set[int] = set()
+        pending = [wanted]
+        while pending:
+            id = pending.pop()
+            if id not in seen and id not in self._found:
+                seen.add(id)
+                pending += self._graph.read(id)
+        return sorted(seen)
+
+    def _made(self, id: int) -> _Found:
+        node = self._graph[id]
+        self._grown[id] = any(self._grown[one] for one in self._graph.read(id))
+        if isinstance(node, InputTensor):
+            return None  # of another checkpoint
+        if isinstance(node, Settled):
+            inner = self._found[node.value]
+            return self._graph.settled(inner.id, inner.type) if isinstance(inner, TensorValue) else None
+        if isinstance(node, ResultPiece):
+            pieces = self._found[node.call]
+            return pieces[node.index] if isinstance(pieces, tuple) else None
+        return self._of_call(id, node)
+
+    def _of_call(self, id: int, node: OperationCall) -> _Found:
+        operation = OPERATIONS[node.operation]
+        operands = self._graph.read(id)
+        known = [one for one in operands if self._found[one] is not None]
+        if operation.moments is Moments.NEW or not known:
+            return None
+        if operation.moments is Moments.UNKNOWN:
+            raise NoMomentsError(operation.name, "moments do not follow from those of its tensors")
+        if operation.moments is Moments.KEPT or (operation.moments is Moments.TURNED and self._is_unsigned(operation)):
+            return self._found[known[0]]
+        dtypes = [one.dtype for one in map(self._found.__getitem__, known) if isinstance(one, TensorValue)]
+        self._grown[id] |= len(known) < len(operands)
+        return self._called(id, node, operation, dtypes[0])
+
+    def _is_unsigned(self, operation: type[Operation]) -> bool:
+        if self._name not in SIGNED | UNSIGNED:
+            raise NoMomentsError(operation.name, f"whether `{self._name}` has a sign is not known")
+        return self._name in UNSIGNED
+
+    def _called(self, id: int, node: OperationCall, operation: type[Operation], dtype: DType) -> _Found:
+        axes = {one.name for one in operation.parameters if one.kind is ArgKind.AXES}
+        arguments = {
+            name: dict(value) if name in axes else self._argument(value, dtype) for name, value in node.arguments
+        }
+        if operation.fills_with is not None:
+            arguments[operation.fills_with] = 0
+            self._grown[id] |= _numel(node.type) > _numel(*(self._graph[one].type for one in self._graph.read(id)))
+        try:
+            result = operation.infer(**{name: _typed(value) for name, value in arguments.items()})
+        except OperationError as error:
+            raise NoMomentsError(operation.name, f"it cannot take the moments: {error.headline}") from None
+        return self._graph.call(operation.name, arguments, result)
+
+    def _argument(self, argument: Any, dtype: DType) -> Any:
+        if isinstance(argument, Ref):
+            found = self._found[argument.id]
+            return found if found is not None else self._zeros(argument.id, dtype)
+        return tuple(self._argument(one, dtype) for one in argument) if isinstance(argument, tuple) else argument
+
+    def _zeros(self, id: int, dtype: DType) -> TensorValue:
+        kind = self._graph[id].type
+        assert isinstance(kind, TensorType)
+        shape = TensorType(dtype, kind.shape)
+        made = self._graph.call(ZEROS.name, {"size": kind.shape, "dtype": dtype}, shape)
+        assert isinstance(made, TensorValue)
+        return made
+
+
+def _typed(value: Any) -> Any:
+    if isinstance(value, TensorValue):
+        return value.type
+    return tuple(_typed(one) for one in value) if isinstance(value, tuple) else value
+
+
+def _numel(*kinds: TensorType | tuple[TensorType, ...]) -> int:
+    return sum(one.numel for kind in kinds for one in (kind if isinstance(kind, tuple) else (kind,)))

@@ -1,0 +1,128 @@
+"""An optimizer beside the state on the command line: the account, the names of its parameters, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tests.cli.conftest import Run
+
+MERGE = "merge q.{t} as q, k.{t} as k, v.{t} as v -> qkv.{t} = cat(q, k, v)"
+
+
+def net() -> nn.ModuleDict:
+    torch.manual_seed(0)
+    return nn.ModuleDict({name: nn.Linear(4, 4) for name in ("q", "k", "v", "out")})
+
+
+def by_decay(model: nn.Module) -> list[dict[str, Any]]:
+    """Return two groups, as most trainers make them: weights with decay, and biases without."""
+    named = dict(model.named_parameters())
+    return [
+        {"params": [p for name, p in named.items() if name.endswith("weight")]},
+        {"params": [p for name, p in named.items() if name.endswith("bias")], "weight_decay": 0.0},
+    ]
+
+
+def saved(groups: Any = nn.Module.parameters, name: str = "in.pt") -> dict[str, Any]:
+    model = net()
+    optimizer = torch.optim.AdamW(groups(model))
+    for p in model.parameters():
+        p.grad = torch.randn_like(p)
+    optimizer.step()
+    found = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 3}
+    torch.save(found, name)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _here(run: Run) -> None:
+    """Work in the scratch folder of the command line."""
+
+
+def test_the_summary_accounts_for_it(run: Run) -> None:
+    before = saved()
+    done = run("apply", "-e", MERGE, "in.pt", "out.pt")
+    assert (done.exit_code, done.err) == (0, "")
+    line = "optimizer: exp_avg, exp_avg_sq of 4 parameters followed; numbered in the order of the keys"
+    assert line in done.out.splitlines()
+    assert line in run("plan", "-e", MERGE, "in.pt").out.splitlines()
+    after = torch.load("out.pt")
+    assert after["epoch"] == 3
+    assert after["optimizer"]["param_groups"][0]["params"] == [0, 1, 2, 3]
+    old, new = before["optimizer"]["state"], after["optimizer"]["state"]
+    assert torch.equal(new[0]["exp_avg"], torch.cat([old[0]["exp_avg"], old[2]["exp_avg"], old[4]["exp_avg"]]))
+    assert torch.equal(new[3]["exp_avg_sq"], old[7]["exp_avg_sq"])
+
+
+def test_the_plan_as_data(run: Run) -> None:
+    saved()
+    rules = "drop q.bias\nadd z.bias = zeros([4])\nset out.weight = pad([0, 0, 0, 2])\nfollow 'optimizer'"
+    found = run("plan", "-e", rules, "in.pt", "--json").json["followed"]
+    assert found == [
+        {
+            "path": ["optimizer"], "what": "optimizer", "slots": ["exp_avg", "exp_avg_sq"], "followed": 7,
+            "grown": ["out.weight"], "new": ["z.bias"], "dropped": ["q.bias"], "order": "keys",
+        }
+    ]  # fmt: skip
+
+
+def test_groups_are_told_apart_by_shapes(run: Run) -> None:
+    before = saved(by_decay)
+    assert run("apply", "-e", MERGE, "in.pt", "out.pt").exit_code == 0
+    old, new = before["optimizer"]["state"], torch.load("out.pt")["optimizer"]
+    assert [group["params"] for group in new["param_groups"]] == [[0, 1], [2, 3]]
+    assert [group["weight_decay"] for group in new["param_groups"]] == [0.01, 0.0]
+    assert torch.equal(new["state"][2]["exp_avg"], torch.cat([old[4]["exp_avg"], old[5]["exp_avg"], old[6]["exp_avg"]]))
+
+
+def two_groups(model: nn.Module) -> list[dict[str, Any]]:
+    """Return groups whose parameters could be exchanged."""
+    return [{"params": [*model["q"].parameters()]}, {"params": [*model["k"].parameters(), *model["v"].parameters()]}]  # type: ignore[index]
+
+
+def test_names_are_asked_for_where_nothing_tells(run: Run) -> None:
+    before = saved(two_groups)
+    refused = run("apply", "-e", "drop v.weight", "-e", "follow 'optimizer'", "in.pt", "out.pt")
+    assert refused.exit_code == 1
+    assert "error[SX341]" in refused.err
+    assert "its parameter 5 of group 1 can be `v.bias` or `out.bias`" in refused.err
+    warned = run("apply", "-e", "drop v.weight", "in.pt", "out.pt")
+    assert warned.exit_code == 0
+    assert "warning[SX916]" in warned.err
+    line = next(line for line in warned.err.splitlines() if "json.dumps" in line)
+    model = net()
+    optimizer = torch.optim.AdamW(two_groups(model))
+    exec(line.partition("optimizer is: ")[2], {"model": model, "optimizer": optimizer})
+    assert json.loads(Path("names.json").read_text()) == [
+        ["q.weight", "q.bias"], ["k.weight", "k.bias", "v.weight", "v.bias"]
+    ]  # fmt: skip
+    done = run("apply", "-e", "drop v.weight", "in.pt", "out.pt", "--force", "--param-names", "names.json")
+    assert (done.exit_code, done.err) == (0, "")
+    after = torch.load("out.pt")["optimizer"]
+    assert [group["params"] for group in after["param_groups"]] == [[0, 1], [2, 3, 4]]
+    assert torch.equal(after["state"][4]["exp_avg"], before["optimizer"]["state"][5]["exp_avg"])
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ('{"optimizer": 3}', "expected a list of names for each group"),
+        ('["q.weight", "q.bias"]', "[2] names by group, and the optimizer has [8]"),
+        (json.dumps(["x.weight", *list(net().state_dict())[1:]]), "the state has no such key"),
+        (json.dumps([*reversed(net().state_dict())]), "has the shape [4, 4], and `out.bias` has [4]"),
+    ],
+)
+def test_names_that_do_not_fit(run: Run, names: str, said: str) -> None:
+    saved()
+    Path("names.json").write_text(names)
+    rules = ("-e", "drop v.weight", "-e", "follow 'optimizer'")
+    done = run("apply", *rules, "in.pt", "out.pt", "--param-names", "names.json")
+    assert done.exit_code == 1
+    assert "error[SX347]" in done.err
+    assert said in done.err
