@@ -118,8 +118,7 @@ def measure(case: bench.Case, layers: list[str], folder: Path, rounds: int) -> N
         for name in random.sample(list(times), len(times)):
             target.unlink(missing_ok=True)
             os.sync()
-            seconds, _ = bench.run(sys.executable, str(HERE), "--without", name, *command)
-            times[name].append(seconds)
+            times[name].append(bench.run(sys.executable, str(HERE), "--without", name, *command).seconds)
     for path in (source, other, target):
         path.unlink(missing_ok=True)
     whole = times.pop("")

@@ -5,8 +5,10 @@
     python benchmarks/run.py --rounds 3 --folder /somewhere/fast
 
 Each round runs `cp`, `cp` with a `sync` of the copy, statex (which syncs what it writes), the torch script (which
-does not) and `statex plan` one after the other, so that the noise of the machine meets all of them. A second table has
-`statex diff` of two equal files beside `cat`, which reads both, `cmp`, and a torch script that compares them.
+does not) and `statex plan` one after the other, so that the noise of the machine meets all of them. `/ script` is the
+median of the ratios of single rounds, and `CPU / script` compares what the processors did, which other work on the
+machine changes less. A second table has `statex diff` of two equal files beside `cat`, which reads both, `cmp`, and a
+torch script that compares them.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +31,18 @@ start = time.perf_counter()
 pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ,
                       file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)])
 _, status, usage = os.wait4(pid, 0)
-print(time.perf_counter() - start, usage.ru_maxrss, os.waitstatus_to_exitcode(status))
+seconds = time.perf_counter() - start
+print(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, os.waitstatus_to_exitcode(status))
 """
+
+
+@dataclass(frozen=True)
+class Used:
+    """What a command used: seconds, seconds of the processors, and its largest resident set in MiB."""
+
+    seconds: float
+    cpu: float
+    memory: float
 
 
 @dataclass(frozen=True)
@@ -82,6 +94,14 @@ def experts(path: Path) -> None:
     shapes = {"gate": (704, 1024), "up": (704, 1024), "down": (1024, 704)}
     keys = {f"layers.{i}.experts.{e}.{n}.weight": s for i in range(2) for e in range(32) for n, s in shapes.items()}
     save({key: torch.randn(shape) for key, shape in keys.items()}, path)
+
+
+def stacked(path: Path) -> None:
+    """Save the same 2 layers of 32 experts as they are after `STACK_RULE`."""
+    import torch
+
+    shapes = {"gate_up": (32, 1408, 1024), "down": (32, 1024, 704)}
+    save({f"layers.{i}.experts.{n}": torch.randn(shape) for i in range(2) for n, shape in shapes.items()}, path)
 
 
 def many(path: Path) -> None:
@@ -171,6 +191,13 @@ for i in range(2):
     state[f"layers.{i}.experts.gate_up"] = torch.cat(joined, dim=1)
     state[f"layers.{i}.experts.down"] = torch.stack(parts["down"])
 """
+UNSTACK = """
+for i in range(2):
+    gate, up = state.pop(f"layers.{i}.experts.gate_up").chunk(2, dim=1)
+    parts = {"gate": gate, "up": up, "down": state.pop(f"layers.{i}.experts.down")}
+    for n, part in parts.items():
+        state |= {f"layers.{i}.experts.{e}.{n}.weight": one.clone() for e, one in enumerate(part)}
+"""
 AVERAGE = """
 other = load_file(sys.argv[3]) if source.endswith(".safetensors") else torch.load(sys.argv[3], weights_only=True)
 state = {key: (value + other[key]) / 2 for key, value in state.items()}
@@ -200,6 +227,11 @@ STACK_RULE = (
     " -> layers.{i}.experts.gate_up = cat(stack(g), stack(u), dim=1); "
     f"merge {EXPERT}.down.weight over e -> layers.{{i}}.experts.down = stack"
 )
+UNSTACK_RULE = (
+    "split layers.{i}.experts.gate_up -> gate.{i}, up.{i} = chunk(2, dim=1); "
+    "split {n:gate|up}.{i} over e -> layers.{i}.experts.{e}.{n}.weight = unstack; "
+    "split layers.{i}.experts.down over e -> layers.{i}.experts.{e}.down.weight = unstack"
+)
 AVERAGE_RULE = "input other\nset ** = (it + other::{key}) / 2"
 LORA_RULE = (
     "input other\n"
@@ -221,6 +253,7 @@ CASES = [
         Case("regroup rows of q and k, 0.6 GB", suffix, llama(0.6), ROPE_RULE, ROPE),
         Case("split grouped qkv, 0.6 GB", suffix, llama(0.6, fused=True), GROUPED_RULE, GROUPED),
         Case("stack experts, join gate and up, 0.55 GB", suffix, experts, STACK_RULE, STACK),
+        Case("unstack experts, split gate and up, 0.55 GB", suffix, stacked, UNSTACK_RULE, UNSTACK),
         Case("average of two, 0.6 GB each", suffix, llama(0.6, "float32"), AVERAGE_RULE, AVERAGE, shutil.copyfile),
         Case("LoRA of rank 16 merged, 0.6 GB", suffix, llama(0.6), LORA_RULE, LORA, adapter),
     )
@@ -240,14 +273,14 @@ assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for 
 COMPARED = "diff of two equal files, 2 GB each"
 
 
-def run(*command: str) -> tuple[float, float]:
-    """Return the seconds a command takes and its largest resident set in MiB."""
+def run(*command: str) -> Used:
+    """Run a command."""
     # The child is started by a small process: a large one would lend it its own resident set.
     done = subprocess.run([sys.executable, "-c", CHILD, *command], capture_output=True, text=True, check=True)
-    seconds, kilobytes, code = done.stdout.split()
+    *used, code = done.stdout.split()
     if code != "0":
         raise SystemExit(f"{' '.join(command)} failed: {done.stderr}")
-    return float(seconds), int(kilobytes) / 1024
+    return Used(*map(float, used))
 
 
 def program() -> str:
@@ -279,20 +312,38 @@ def compare(suffix: str, folder: Path, rounds: int, torch_rounds: int) -> str:
         "torch": [sys.executable, str(script), *files],
     }
     run(*commands["cat"])  # warm
-    times: dict[str, list[float]] = {name: [] for name in commands}
-    memory: dict[str, float] = dict.fromkeys(commands, 0.0)
+    used = rounds_of(commands, rounds, torch_rounds)
+    one.unlink()
+    other.unlink()
+    cat, cmp, ours, theirs = (middle(one.seconds for one in used[name]) for name in commands)
+    return (
+        f"| {COMPARED} | {suffix} | {cat:.2f} s | {cmp:.2f} s | {ours:.2f} s | {ours / cat:.2f} | {theirs / cat:.2f} "
+        f"| {peak(used['statex'])} | {peak(used['torch'])} |"
+    )
+
+
+def rounds_of(
+    commands: Mapping[str, Sequence[str]], rounds: int, torch_rounds: int, before: Callable[[], None] = lambda: None
+) -> dict[str, list[Used]]:
+    """Run commands one after the other, so many times, each after `before`; return what they used."""
+    used: dict[str, list[Used]] = {name: [] for name in commands}
     for number in range(rounds):
         for name, command in commands.items():
             if name != "torch" or number < torch_rounds:
-                seconds, memory[name] = run(*command)
-                times[name].append(seconds)
-    one.unlink()
-    other.unlink()
-    cat, cmp, ours, theirs = (statistics.median(times[name] or [float("nan")]) for name in commands)
-    return (
-        f"| {COMPARED} | {suffix} | {cat:.2f} s | {cmp:.2f} s | {ours:.2f} s | {ours / cat:.2f} | {theirs / cat:.2f} "
-        f"| {memory['statex']:.0f} MiB | {memory['torch']:.0f} MiB |"
-    )
+                before()
+                used[name].append(run(*command))
+    return used
+
+
+def middle(numbers: Iterable[float]) -> float:
+    """Return the median, which of no numbers is none."""
+    found = list(numbers)
+    return statistics.median(found) if found else float("nan")
+
+
+def peak(used: Sequence[Used]) -> str:
+    """Write the largest resident set."""
+    return f"{max((one.memory for one in used), default=float('nan')):.0f} MiB"
 
 
 def measure(case: Case, folder: Path, rounds: int, torch_rounds: int) -> str:
@@ -314,25 +365,22 @@ def measure(case: Case, folder: Path, rounds: int, torch_rounds: int) -> str:
         "torch": [sys.executable, str(script), str(source), str(destination), *([str(other)] if case.second else [])],
         "plan": [statex, "plan", "-e", case.rules, str(source), *further],
     }
-    times: dict[str, list[float]] = {name: [] for name in commands}
-    memory: dict[str, float] = dict.fromkeys(commands, 0.0)
-    for number in range(rounds):
-        for name, command in commands.items():
-            if name == "torch" and number >= torch_rounds:
-                continue
-            destination.unlink(missing_ok=True)
-            os.sync()
-            seconds, peak = run(*command)
-            times[name].append(seconds)
-            memory[name] = max(memory[name], peak)
+
+    def before() -> None:
+        destination.unlink(missing_ok=True)
+        os.sync()
+
+    used = rounds_of(commands, rounds, torch_rounds, before)
     destination.unlink(missing_ok=True)
     other.unlink(missing_ok=True)
     source.unlink()
-    cp, synced, ours, theirs, plan = (statistics.median(times[name] or [float("nan")]) for name in commands)
+    cp, synced, ours, theirs, plan = (middle(one.seconds for one in used[name]) for name in commands)
+    pairs = list(zip(used["statex"], used["torch"], strict=False))
+    cpu = middle(one.cpu for one in used["statex"]) / middle(one.cpu for one in used["torch"])
     return (
         f"| {case.name} | {case.suffix} | {cp:.2f} s | {synced:.2f} s | {ours:.2f} s | {ours / cp:.2f} "
-        f"| {ours / synced:.2f} | {theirs / cp:.2f} | {memory['statex']:.0f} MiB | {memory['torch']:.0f} MiB "
-        f"| {plan:.2f} s |"
+        f"| {ours / synced:.2f} | {theirs / cp:.2f} | {middle(a.seconds / b.seconds for a, b in pairs):.2f} "
+        f"| {cpu:.2f} | {peak(used['statex'])} | {peak(used['torch'])} | {plan:.2f} s |"
     )
 
 
@@ -347,9 +395,9 @@ def main() -> None:
     # Installed packages come with their bytecode; without it every run would compile statex anew, and not torch.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     print(f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}")
-    print("| work | format | cp | cp, sync | statex | / cp | / (cp, sync) | torch script / cp | peak | script's peak "
-          "| statex plan |")  # fmt: skip
-    print("|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
+    print("| work | format | cp | cp, sync | statex | / cp | / (cp, sync) | torch script / cp | / script "
+          "| CPU / script | peak | script's peak | statex plan |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         for case in CASES:
             if options.only in f"{case.name} {case.suffix}":

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
 
 def show_bytes(count: int) -> str:
     """Write a number of bytes in the unit that fits, powers of 1024."""
-    size = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if round(size, 1) < 1024 or unit == "TiB":
-            return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    raise AssertionError
+    if count < 1024:
+        return f"{count} B"
+    size = count / 1024
+    units = iter(_UNITS)
+    unit = next(units)
+    while round(size, 1) >= 1024 and (larger := next(units, "")):
+        size, unit = size / 1024, larger
+    return f"{size:.1f} {unit}"
 
 
 def counted(count: int, what: str, several: str = "") -> str:

@@ -18,7 +18,11 @@ from statex.diagnostics.amounts import counted, show_bytes
         (2**20 - 1, "1.0 MiB"),  # not 1024.0 KiB
         (2**20, "1.0 MiB"),
         (5 * 10**9, "4.7 GiB"),
-        (2**50, "1024.0 TiB"),
+        (2**50 - 2**45, "992.0 TiB"),
+        (2**50, "1.0 PiB"),
+        (3 * 2**59, "1.5 EiB"),
+        (2**60 - 1, "1.0 EiB"),
+        (2**71, "2048.0 EiB"),  # no unit is larger
     ],
 )
 def test_bytes(count: int, said: str) -> None:
