@@ -15,7 +15,7 @@ from lark.exceptions import VisitError
 from statex.core.source import Source, Span
 from statex.diagnostics import Diagnostic, Label, StatexError, diagnostic, fail
 from statex.diagnostics.codes import syntax as codes
-from statex.grammar import lalr
+from statex.grammar import lalr, tree
 from statex.grammar.builder import Builder
 from statex.grammar.messages import VERBS, explain
 from statex.grammar.postlex import Newlines, Seen, closing
@@ -67,7 +67,8 @@ def parse_field(span: Span, *, groups: bool = False) -> Field:
     """
     parser = _parser("field")
     try:
-        return cast(Field, parser.parse(span.source, TextSlice(span.source.text, span.start, span.end), groups=groups))
+        text = TextSlice(span.source.text, span.start, span.end)
+        field = cast(Field, parser.parse(span.source, text, groups=groups))
     except UnexpectedInput:
         raise StatexError(
             [
@@ -79,6 +80,32 @@ def parse_field(span: Span, *, groups: bool = False) -> Field:
                 )
             ]
         ) from None
+    odd = _not_integer(field.value)
+    if odd is not None:
+        fail(
+            codes.BAD_CAPTURE,
+            f"`{odd.span.text}` cannot be computed in a key",
+            odd.span,
+            help="in braces, `+ - * // %` compute with whole numbers, captures and parameters",
+        )
+    return field
+
+
+def _not_integer(node: tree.Expr) -> tree.Expr | None:
+    """Return the first part of an expression that is not integer arithmetic."""
+    match node:
+        case tree.Name():
+            return None
+        case tree.Number(value=int()):
+            return None
+        case tree.Group():
+            return _not_integer(node.value)
+        case tree.Unary(operator="+" | "-"):
+            return _not_integer(node.operand)
+        case tree.Binary(operator="+" | "-" | "*" | "//" | "%"):
+            return _not_integer(node.left) or _not_integer(node.right)
+        case _:
+            return node
 
 
 def parse(source: Source) -> Program:

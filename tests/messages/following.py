@@ -240,6 +240,7 @@ ADVICE = [
     r"a capture is a name in braces: `\{i\}`",
     r"types are `int`, ",
     r"captures are `\{i\}`, ",
+    r"in braces, `\+ - ",
     r"choices are texts between",
     r"`\*` stands for characters of one segment",
     r"match with `\{i:int\}`, compute on the right",

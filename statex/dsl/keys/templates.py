@@ -285,16 +285,11 @@ def _integer(node: tree.Expr, bindings: Bindings, constants: Mapping[str, object
                 node.span,
             )
         return value
-    if isinstance(node, tree.Unary) and node.operator in "+-":
+    if isinstance(node, tree.Unary):
         operand = _integer(node.operand, bindings, constants)
         return -operand if node.operator == "-" else operand
-    if isinstance(node, tree.Binary) and node.operator in ("+", "-", "*", "//", "%"):
-        return _binary(node, _integer(node.left, bindings, constants), _integer(node.right, bindings, constants))
-    fail(
-        codes.NOT_AN_INT,
-        "only ints, captures and parameters with `+ - * // %` can be computed in a key",
-        node.span,
-    )
+    assert isinstance(node, tree.Binary)  # the parser lets nothing else be computed here
+    return _binary(node, _integer(node.left, bindings, constants), _integer(node.right, bindings, constants))
 
 
 def _binary(node: tree.Binary, left: int, right: int) -> int:
