@@ -34,7 +34,7 @@ ALLOWED = {
     "trees": room("core diagnostics"),
     "grammar": room("core diagnostics", "lark"),
     "dsl": room("core diagnostics trees grammar", "regex einops"),
-    "inverse": room("core diagnostics grammar dsl"),
+    "inverse": room("core diagnostics trees grammar dsl"),
     "following": room("core diagnostics trees dsl"),
     "checkpoint": room("core diagnostics", "torch numpy isal"),
     "execute": room("core diagnostics trees grammar dsl checkpoint", "torch numpy"),

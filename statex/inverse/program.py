@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from itertools import chain, count
 
 from statex.core.dtypes import DType
 from statex.core.record import record
 from statex.core.source import Span
+from statex.core.surroundings import Surroundings
 from statex.diagnostics import StatexError
 from statex.dsl.plan.plan import AROUND, Plan
 from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.grammar.printer import show
+from statex.inverse.around import around_undone, still_changed
 from statex.inverse.comments import AuthorComments
 from statex.inverse.generated import generated
 from statex.inverse.history import KeyValues, after_all, before_all, between, statement_of, states
@@ -178,10 +180,17 @@ class _Inversion:
             return False
         return not differences(self._plan.graph, before, result, plan)
 
-    def _compiled(self, text: str, layout: StateLayout, stored: StateLayout | None = None) -> Plan:
+    def _compiled(
+        self,
+        text: str,
+        layout: StateLayout,
+        stored: StateLayout | None = None,
+        surroundings: Surroundings | None = None,
+    ) -> Plan:
         given = {name: value for name, value in self._plan.parameters.items() if _literal(value) is None}
         inputs = {self._input: [header_of(self._plan.graph, stored)]} if stored else {}
-        return compiled(text, header_of(self._plan.graph, layout), given, inputs)
+        header = replace(header_of(self._plan.graph, layout), surroundings=surroundings)
+        return compiled(text, header, given, inputs)
 
     # --- the text ----------------------------------------------------------------------------------------------------
 
@@ -224,11 +233,14 @@ class _Inversion:
         plan = self._plan
         before, after = before_all(plan), after_all(plan)
         layout: StateLayout = {key: held for key, held in before.items() if key in wanted}
+        around = around_undone(plan, moves=any(one.target is not None for one in self._roots))
+        if around.statements:
+            sections = [*sections, _Section(around.statements, {}, None, True)]
         text = self._text(sections)
-        undone = self._compiled(text, after, stored)
+        undone = self._compiled(text, after, stored, around.surroundings)
         if list(undone.outputs) != list(layout):
             natural = [*sections, _Section((tree.Order(make.NOWHERE),), {}, None, False)]
-            sorted_again = self._compiled(self._text(natural), after, stored)
+            sorted_again = self._compiled(self._text(natural), after, stored, around.surroundings)
             if list(sorted_again.outputs) == list(layout):
                 sections, text, undone = natural, self._text(natural), sorted_again
         wrong = differences(plan.graph, layout, after, undone)
@@ -247,17 +259,13 @@ class _Inversion:
             list(undone.outputs) == list(layout),
             tuple(wrong),
             tuple(parameters),
-            tuple(dict.fromkeys([*_changed_around(plan), *plan.left_around])),
+            tuple(dict.fromkeys([*around.left, *(still_changed(plan, undone) if around.statements else ())])),
             sum(one.is_turned for one in sections),
             sum(not one.is_turned for one in sections),
             tuple(stored),
             self._input,
             tuple([key for key in layout if key not in stored and by_cast(plan.graph, every, values[key])]),
         )
-
-
-def _changed_around(plan: Plan) -> list[str]:
-    return [key for step in plan.steps for c in step.changes if c.kind in AROUND for key in c.after]
 
 
 def _reads(statement: tree.Statement, input: str) -> bool:

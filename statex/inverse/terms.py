@@ -85,7 +85,7 @@ def plain(value: Any, kind: ArgKind | None = None) -> tree.Expr:
         return make.name(str(value))
     if isinstance(value, str):
         return make.name(value) if kind is ArgKind.WORD else make.string(value)
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return tree.ListExpr(make.NOWHERE, tuple([plain(one) for one in value]))
     return number(value)
 
