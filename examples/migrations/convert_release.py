@@ -1,8 +1,8 @@
-"""Convert a checkpoint of any release of the encoder to the present one.
+"""Convert a checkpoint of any release of the encoder to the current layout.
 
     python convert_release.py 0.1.pth encoder.safetensors
 
-The format of NEW is told from its name, and OLD may be a file or a folder of shards. A `.pth` carries the version.
+NEW's name sets its format; OLD may be a file or a folder of shards. A `.pth` carries its version.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import statex
 
 
 def convert(old: str, new: str, *, force: bool = False) -> str:
-    """Write what a release has saved in the present layout, and say what there was to do."""
+    """Write a release's checkpoint in the current layout, and say what was done."""
     model = Encoder()
     with statex.open(old) as checkpoint:
         before = list(checkpoint)
@@ -24,15 +24,15 @@ def convert(old: str, new: str, *, force: bool = False) -> str:
     # With the target, the file appears only if the encoder loads it.
     statex.convert(state, new, "", target=model, force=force)
     if list(state) == before:
-        return f"wrote {new}: the layout of {old} was the present one"
-    return f"wrote {new}: {len(state)} tensors made of {len(before)}"
+        return f"wrote {new}: {old} had the current layout already"
+    return f"wrote {new}: {len(state)} tensors made from {len(before)}"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        description="Convert a checkpoint of any release of the encoder to the present one."
+        description="Convert a checkpoint of any release of the encoder to the current layout."
     )
-    parser.add_argument("old", metavar="OLD", help="what a release has saved")
+    parser.add_argument("old", metavar="OLD", help="a checkpoint saved by any release")
     parser.add_argument("new", metavar="NEW", help="the file to write")
     parser.add_argument("--force", action="store_true", help="replace NEW if it exists")
     arguments = parser.parse_args()

@@ -92,7 +92,7 @@ def test_the_script_converts_every_release(layout: int, new: str, folder: Path) 
     state = module.state_dict()
     torch.save(state, folder / "old.pth")
     said = python(folder, "convert_release.py", "old.pth", new).stdout
-    was = "the layout of old.pth was the present one" if layout == 3 else f"29 tensors made of {len(state)}"
+    was = "old.pth had the current layout already" if layout == 3 else f"29 tensors made from {len(state)}"
     assert said == f"wrote {new}: {was}\n"
     expected = Encoder()
     expected.load_state_dict(state)

@@ -7,7 +7,7 @@ ends between its lines and, where colour is asked for, the colours.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import isfinite
 from typing import Any
@@ -54,11 +54,6 @@ def to_json(diagnostic: Diagnostic) -> dict[str, Any]:
         "cases": list(diagnostic.cases),
         "rows": [list(row) for row in diagnostic.rows],
     }
-
-
-def render_json(diagnostics: Iterable[Diagnostic]) -> str:
-    """Return several diagnostics as the text of a JSON list, in plain ASCII."""
-    return json_text([to_json(one) for one in diagnostics])
 
 
 def json_text(value: Any) -> str:

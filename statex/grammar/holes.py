@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,14 +17,23 @@ _PARTS = re.compile(rf"(?P<text>{_TEXT})|(?P<open>\{{(?=[ \t\f\r\n]))|(?P<close>
 _NOT_BLANK = re.compile(r"[^\s]")
 
 
-def with_holes(source: Source, text: str) -> tuple[Program, Seen]:
+def with_holes(source: Source, text: str, failures: Iterable[tuple[Failed, Seen]]) -> tuple[Program, Seen]:
     """Return the tree of a text and the tokens of what was read; what could not be read is `Bad` in it."""
-    holes: list[Span] = []
+    # Mostly these are all, and the text is read once more; else an error hid another one.
+    known = [_hole(source, text, failed, seen) for failed, seen in failures]
+    found = _read(source, text, known, 1) or _read(source, text, [], ATTEMPTS)
+    return found or (Program(source, _filled((), [Span(source, 0, len(text))], ())), Seen())
+
+
+def _read(source: Source, text: str, holes: list[Span], attempts: int) -> tuple[Program, Seen] | None:
+    """Return the tree of a text with these holes and those that are found on the way; `None` where they do not do."""
     masked = text
-    for _ in range(ATTEMPTS):
+    for hole in holes:
+        masked = _without(masked, hole)
+    for _ in range(attempts):
         seen = Seen()
         try:
-            program = once(source, masked, seen=seen)
+            program = once(source, masked, seen=seen, groups=True)
         except Failed as failed:
             hole = _hole(source, masked, failed, seen)
             masked = _without(masked, hole)
@@ -32,7 +41,7 @@ def with_holes(source: Source, text: str) -> tuple[Program, Seen]:
             continue
         elses = [token.start_pos for token in seen.tokens if token.type == "ELSE" and token.start_pos is not None]
         return Program(source, _filled(program.statements, _joined(holes, text), elses)), seen
-    return Program(source, _filled((), [Span(source, 0, len(text))], ())), Seen()
+    return None
 
 
 def _without(text: str, hole: Span) -> str:

@@ -7,7 +7,7 @@ from statex.core.source import Source, Span
 from statex.diagnostics import Diagnostic
 from statex.grammar.comments import Comment, Token, comments
 from statex.grammar.holes import with_holes
-from statex.grammar.parser import Failed, attempt, once, readable
+from statex.grammar.parser import Failed, failures, once, readable
 from statex.grammar.postlex import Seen
 from statex.grammar.tree import Program
 
@@ -31,11 +31,11 @@ def parse_lossless(source: Source) -> Lossless:
     text = readable(source)
     seen = Seen()
     try:
-        return Lossless(once(source, text, seen=seen), _tokens(source, seen))
+        return Lossless(once(source, text, seen=seen, groups=True), _tokens(source, seen))
     except Failed:
-        _, found = attempt(source)
-        program, seen = with_holes(source, text)
-        return Lossless(program, _tokens(source, seen), tuple(found))
+        found = list(failures(source, text))
+        program, seen = with_holes(source, text, found)
+        return Lossless(program, _tokens(source, seen), tuple([failed.diagnostic for failed, _ in found]))
 
 
 def _tokens(source: Source, seen: Seen) -> tuple[Token, ...]:

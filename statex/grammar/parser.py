@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Iterator
 from copy import copy
 from dataclasses import replace
 from itertools import takewhile
@@ -110,10 +111,11 @@ def _not_integer(node: tree.Expr) -> tree.Expr | None:
 
 def parse(source: Source) -> Program:
     """Parse a rule file, as `statex.grammar.parse` says."""
-    program, found = attempt(source)
-    if program is None:
-        raise StatexError(found)
-    return program
+    text = readable(source)
+    try:
+        return once(source, text)
+    except Failed:
+        raise StatexError([failed.diagnostic for failed, _ in failures(source, text)]) from None
 
 
 def readable(source: Source) -> str:
@@ -132,31 +134,25 @@ def readable(source: Source) -> str:
     return source.text.replace("\ufeff", " ", 1) if source.text.startswith("\ufeff") else source.text
 
 
-def attempt(source: Source) -> tuple[Program | None, list[Diagnostic]]:
-    """Parse a rule file, and return its tree, or else every syntax error that was found.
-
-    Raises:
-        StatexError: SX115, SX113.
-    """
-    text = readable(source)
-    found: list[Diagnostic] = []
-    unclosed = start = 0
+def failures(source: Source, text: str) -> Iterator[tuple[Failed, Seen]]:
+    """Yield the syntax errors of a text, each with the tokens before it since the last one."""
+    count = unclosed = start = 0
     for _ in range(ATTEMPTS):
+        seen = Seen()
         try:
-            program = once(source, text, start)
+            once(source, text, start, seen)
+            return
         except Failed as failed:
             stray = unclosed > 0 and _is_stray_brace(text, failed.at)
             if not stray:
-                found.append(failed.diagnostic)
-            if len(found) >= ERRORS or failed.diagnostic.code is codes.TOO_DEEP:
+                count += 1
+                yield failed, seen
+            if count >= ERRORS or failed.diagnostic.code is codes.TOO_DEEP:
                 # What follows too deep a bracket is as a rule inside it, and would be misread.
-                break
+                return
             resume = failed.at + 1 if stray else next_statement(text, failed.at, failed.opened)
             unclosed += -1 if stray else _open_braces(text[start:resume])
             start = resume
-            continue
-        return (None if found else program), found
-    return None, found
 
 
 class Failed(Exception):
@@ -169,10 +165,10 @@ class Failed(Exception):
         self.opened = opened
 
 
-def once(source: Source, text: str, start: int = 0, seen: Seen | None = None) -> Program:
+def once(source: Source, text: str, start: int = 0, seen: Seen | None = None, *, groups: bool = False) -> Program:
     """Parse a text from an offset on, up to its first error.
 
-    Where its tokens are wanted they are noted in `seen`, and parentheses are nodes.
+    Where its tokens are wanted they are noted in `seen`; with `groups`, parentheses are nodes.
 
     Raises:
         Failed: for that error.
@@ -180,7 +176,7 @@ def once(source: Source, text: str, start: int = 0, seen: Seen | None = None) ->
     parser = _parser("start")
     parser.newlines.seen = seen
     try:
-        parsed = parser.parse(source, TextSlice(text, start, len(text)), groups=seen is not None)
+        parsed = parser.parse(source, TextSlice(text, start, len(text)), groups=groups)
         return cast(Program, parsed)
     except StatexError as error:
         first = error.diagnostics[0]

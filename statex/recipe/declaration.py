@@ -85,7 +85,7 @@ class InputFile(Declared):
             str | Annotated[list[str | int], Meta(min_length=1)],
             said("the path of the state: dotted text, or a list of dict keys and list places"),
             doc(
-                "The path of the state in a nested checkpoint, dotted or as a list of dict keys and list places; '' is "
+                "The path of the state in a nested checkpoint: dotted, or a list of dict keys and list places. '' is "
                 "the whole file.",
                 "",
                 "state_dict",
@@ -95,14 +95,14 @@ class InputFile(Declared):
         | UnsetType
     ) = UNSET
     format: (
-        Annotated[InputFormat, doc("The format that the content must have; left out, it is told by the content.")]
+        Annotated[InputFormat, doc("The format the input must have; by default, detected from the content.")]
         | UnsetType
     ) = UNSET
     sha256: (
         Annotated[
             Digits | Annotated[dict[Path, Digits], Meta(min_length=1)],
             said("64 hexadecimal digits or, for a folder, a mapping of file names to them"),
-            doc("The digest that the file must have; of a folder, those of its files by their names."),
+            doc("The digest the file must have; for a folder, the digests of its files by name."),
         ]
         | UnsetType
     ) = UNSET
@@ -111,7 +111,7 @@ class InputFile(Declared):
 Input = Annotated[
     Path | InputFile | Annotated[list[Annotated[Path | InputFile, said("a path or a mapping")]], Meta(min_length=1)],
     said("a path, a mapping, or a list of these, which is a family"),
-    doc("A checkpoint, or a list of them: a family, which rules read together.", "base/", ["runs/1.pth", "runs/2.pth"]),
+    doc("A checkpoint, or a list that rules read together: a family.", "base/", ["runs/1.pth", "runs/2.pth"]),
 ]
 
 
@@ -124,7 +124,7 @@ class ParamFile(Declared, rename={"from_": "from"}):
             Text,
             said("the dotted path of a key"),
             doc(
-                "The dotted path of the value in the file; left out, the key with the name of the parameter.",
+                "The dotted path of the value in the file; by default, the name of the parameter.",
                 "text_config.num_attention_heads",
             ),
         ]
@@ -138,7 +138,8 @@ class RuleEntry(Declared, rename={"with_": "with"}):
     relations = (quoted_rule(("file", "with", "inline")), one_of("file", "inline"), needs("with", "file"))
 
     file: (
-        Annotated[Path, doc("A rule file, relative to the recipe, or one of the library.", "rules/soup.sx")] | UnsetType
+        Annotated[Path, doc("A rule file, relative to the recipe, or one from the library.", "rules/soup.sx")]
+        | UnsetType
     ) = UNSET
     with_: (
         Annotated[
@@ -149,7 +150,7 @@ class RuleEntry(Declared, rename={"with_": "with"}):
         | UnsetType
     ) = UNSET
     inline: (
-        Annotated[str, said("rules as text"), doc("Rules, best as a block of text after `|`.", "drop **.inv_freq\n")]
+        Annotated[str, said("rules as text"), doc("Rules as text, best as a block after `|`.", "drop **.inv_freq\n")]
         | UnsetType
     ) = UNSET
 
@@ -164,7 +165,7 @@ class Target(Declared):
             str,
             said("`module:callable`", pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*$"),
             doc(
-                "A callable that returns the model. Its code runs, and only if --allow-import is given.",
+                "A callable that returns the model. Running its code requires --allow-import.",
                 "models:net",
             ),
         ]
@@ -179,9 +180,7 @@ class Target(Declared):
         | UnsetType
     ) = UNSET
     like: (
-        Annotated[
-            Path, doc("A checkpoint whose keys, shapes and dtypes are those of the result.", "golden.safetensors")
-        ]
+        Annotated[Path, doc("A checkpoint with the keys, shapes and dtypes of the result.", "golden.safetensors")]
         | UnsetType
     ) = UNSET
 
@@ -193,30 +192,27 @@ class OutputFile(Declared):
     """A checkpoint to write."""
 
     path: Annotated[
-        Path, doc("The file or folder, relative to the recipe; its ending says the format.", "out/model.safetensors")
+        Path, doc("The file or folder, relative to the recipe; its suffix sets the format.", "out/model.safetensors")
     ]
-    format: Annotated[Format, doc("The format, if the ending of the path does not say it.")] | UnsetType = UNSET
-    shard_size: (
-        Annotated[Size, doc("Write a folder of files of at most this size.", "2GB", 500_000_000)] | UnsetType
-    ) = UNSET
+    format: Annotated[Format, doc("The format, if the suffix of the path does not set it.")] | UnsetType = UNSET
+    shard_size: Annotated[Size, doc("Write a folder of files no larger than this.", "2GB", 500_000_000)] | UnsetType = (
+        UNSET
+    )
     copy_files: (
-        Annotated[Flag, doc("Also copy the files beside the weights of the main input: config, tokenizer.")] | UnsetType
+        Annotated[Flag, doc("Also copy non-weight files (config, tokenizer) from the main input.")] | UnsetType
     ) = UNSET
     update_config: (
-        Annotated[
-            Flag, doc("Let a config.json that is copied state the dtype that tensors have now; true unless given.")
-        ]
-        | UnsetType
+        Annotated[Flag, doc("Update the dtype in a copied config.json to the tensors'; true by default.")] | UnsetType
     ) = UNSET
     stem: (
-        Annotated[Text, doc("What the files of a folder are named after, if not as those of the input.", "model.fp16")]
+        Annotated[Text, doc("The base name of the files in a folder; by default, that of the input.", "model.fp16")]
         | UnsetType
     ) = UNSET
     keep: (
         Annotated[
             Text | Annotated[list[Annotated[Text, said("a pattern")]], Meta(min_length=1)],
             said("a pattern or a list of patterns"),
-            doc("The keys that this output holds; left out, all.", "head.**", ["head.**", "norm.*"]),
+            doc("The keys this output holds; all by default.", "head.**", ["head.**", "norm.*"]),
         ]
         | UnsetType
     ) = UNSET
@@ -231,7 +227,7 @@ Level = Literal["error", "warn"]
 
 
 class Policy(Declared):
-    """How a run treats warnings, memory, checks and files that exist."""
+    """How a run treats warnings, memory, checks and existing files."""
 
     warnings: (
         Annotated[
@@ -244,19 +240,21 @@ class Policy(Declared):
                 said("", known_lints()),
             ],
             said("error, warn, or a mapping of codes to error, warn or ignore"),
-            doc("What warnings do: all of them, or each code.", "error", {"SX902": "ignore"}),
+            doc("How to treat warnings: all of them, or by code.", "error", {"SX902": "ignore"}),
         ]
         | UnsetType
     ) = UNSET
     max_memory: (
-        Annotated[Size, doc("Refuse to start if more memory may be needed.", "4GiB")] | UnsetType
+        Annotated[Size, doc("Refuse to start if the run may need more memory than this.", "4GiB")] | UnsetType
     ) = UNSET  # fmt: skip
-    verify_written: Annotated[Flag, doc("Read every output again and compare it.")] | UnsetType = UNSET
+    verify_written: Annotated[Flag, doc("Read every output back and compare it.")] | UnsetType = UNSET
     check_input: (
-        Annotated[Flag, doc("Compare all bytes of the inputs with the checksums that their files record.")] | UnsetType
+        Annotated[Flag, doc("Check all bytes of the inputs against the checksums in their files.")] | UnsetType
     ) = UNSET
     keep_foreign: (
-        Annotated[Flag, doc("Write objects that statex does not load as they were read, as dangerous as they were.")]
+        Annotated[
+            Flag, doc("Write back, as they were read, objects that statex does not load; as dangerous as before.")
+        ]
         | UnsetType
     ) = UNSET
     unchanged: (
@@ -271,7 +269,7 @@ class Policy(Declared):
         Annotated[
             Literal["never", "own", "always"],
             said("never, own or always"),
-            doc("Which outputs may be overwritten: none, those that the last report shows statex wrote, or all."),
+            doc("Which outputs to overwrite: none, those the last report shows statex wrote, or all."),
         ]
         | UnsetType
     ) = UNSET
@@ -279,19 +277,19 @@ class Policy(Declared):
         Annotated[
             Literal["none", "sha256"],
             said("none or sha256"),
-            doc("Whether the report holds digests of inputs and outputs; they take a full read of each input."),
+            doc("Whether the report includes digests of inputs and outputs; this takes a full read of each input."),
         ]
         | UnsetType
     ) = UNSET
 
 
 class Recipe(Declared, kw_only=True):
-    """A recipe of statex: inputs, rules, outputs and what a run must keep to."""
+    """A statex recipe: inputs, rules, outputs and the policy of the run."""
 
     statex: Annotated[
         Literal[1],
         said("1, the version of recipes that this statex reads"),
-        doc("The version of the recipe's form."),
+        doc("The version of the recipe format."),
     ]
     inputs: Annotated[
         dict[Name, Input],
@@ -302,14 +300,14 @@ class Recipe(Declared, kw_only=True):
             reserved(["target"], "which rules use for the target"),
             fix=hints.inputs,
         ),
-        doc("The checkpoints to read, by name: `main`, which the rules change, and further ones.", {"main": "base/"}),
+        doc("The checkpoints to read, by name: `main`, which the rules change, and any others.", {"main": "base/"}),
     ]
     params: (
         Annotated[
             dict[Name, Annotated[Value | ParamFile, said(f"{VALUE}, or `{{file: PATH, from: KEY}}`")]],
             said("a mapping of names to values"),
             doc(
-                "The values of parameters: of rules, and of `{param: NAME}` in this recipe.",
+                "The values of parameters, for the rules and for `{param: NAME}` in this recipe.",
                 {"classes": 5, "heads": {"file": "base/config.json", "from": "num_attention_heads"}},
             ),
         ]
@@ -324,7 +322,7 @@ class Recipe(Declared, kw_only=True):
                 ]
             ],
             said("a list of rules", fix=hints.rules),
-            doc("The rules, in this order: statements, rule files and blocks of text.", ["drop **.inv_freq"]),
+            doc("The rules, in order: statements, rule files and blocks of text.", ["drop **.inv_freq"]),
         ]
         | UnsetType
     ) = UNSET
@@ -332,7 +330,7 @@ class Recipe(Declared, kw_only=True):
         Annotated[
             Target,
             said("a mapping with `model` or `like`", fix=hints.target),
-            doc("What the state after all rules must fit."),
+            doc("What the state must fit after all rules."),
         ]
         | UnsetType
     ) = UNSET
@@ -350,7 +348,7 @@ class Recipe(Declared, kw_only=True):
         Annotated[Policy, said("a mapping"), doc("How the run treats warnings, memory, checks and existing files.")]
         | UnsetType
     ) = UNSET
-    report: Annotated[Path, doc("Where the account of the run is written, as JSON.", "out/report.json")] | UnsetType = (
+    report: Annotated[Path, doc("Where to write the report of the run, as JSON.", "out/report.json")] | UnsetType = (
         UNSET
     )
 

@@ -5,7 +5,7 @@ Who writes an output, prices it, reads it back or shows how far it is goes by th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from statex.checkpoint.blobs.contents import Blob, OutTensor
@@ -149,8 +149,3 @@ def _items(value: Any) -> list[tuple[object, Any]]:
     if isinstance(value, OpaqueInfo):
         return [("", value.handle)]
     return list(value.items() if isinstance(value, Mapping) else enumerate(value))
-
-
-def of_files(format: Format, tree: Any, files: Iterable[FilePlan]) -> WritePlan:
-    """Return the plan of an output that is these files."""
-    return WritePlan(format, tree, tuple(files))

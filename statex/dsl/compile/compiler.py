@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -39,6 +39,7 @@ from statex.dsl.plan.plan import Allowed, Change, Rule, Same, Step
 from statex.dsl.resolve import Resolved
 from statex.dsl.values import TensorValue, Value
 from statex.grammar import tree
+from statex.grammar.roles import Role, of
 
 Runner = Callable[["Compiler", Sequence[tree.Statement], Scope], None]
 """Carries out statements; handed in, as the statements are built on the compiler."""
@@ -198,14 +199,11 @@ class Compiler:
             raise StatexError([found if around is None else of_prefix(found, around, node) for found in problems])
         return template
 
-    def rules(
-        self, sources: Iterable[tree.PatternNode], targets: Sequence[tree.PatternNode], clause: Clause
-    ) -> Iterator[Rule]:
-        """Yield what makes keys of these templates of those these patterns match, where they capture something."""
-        for source in sources:
-            pattern = self.pattern(source, clause.scope, clause.known)
-            if pattern.captures:
-                yield from (Rule(pattern, self.template(target, clause.scope)) for target in targets)
+    def rules(self, node: tree.Row | tree.Statement, clause: Clause) -> tuple[Rule, ...]:
+        """Return what makes keys of a node's templates of those its patterns match, where they capture something."""
+        templates = [self.template(one, clause.scope) for one in of(node, Role.TEMPLATE)]
+        patterns = (self.pattern(one, clause.scope, clause.known) for one in of(node, Role.BINDING))
+        return tuple([Rule(pattern, one) for pattern in patterns if pattern.captures for one in templates])
 
     def constants(self, scope: Scope, key: str | None = None) -> dict[str, object]:
         """Return the names a template may use besides captures."""

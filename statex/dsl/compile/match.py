@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from statex.core.record import record
+from statex.core.source import Span
 from statex.diagnostics import fail
 from statex.diagnostics.codes import keys as codes
 from statex.dsl.expressions.scope import Scope
@@ -55,6 +56,11 @@ class Clause:
     """Whether a tensor counts that only some members of a family have."""
     templates: tuple[tree.PatternNode, ...] | None = ()
     """The templates that the pattern fills, `None` where they do not simply follow it; for messages."""
+
+
+def everything(span: Span) -> tree.PatternNode:
+    """Return the pattern of all keys, for a statement at a place."""
+    return tree.PatternNode(span, tree.PatternKind.BARE, "**", (tree.DoubleStar(span),))
 
 
 def main_only(node: tree.PatternNode) -> None:

@@ -204,14 +204,14 @@ class Graph:
         return len(self._nodes) - 1
 
 
+def _value(kind: TensorType, id: int) -> TensorValue:
+    return TensorValue(kind.dtype, kind.shape, id, kind.size if isinstance(kind, RawType) else None)
+
+
 def arguments_of(call: OperationCall, argument: Callable[[Any], Any] = lambda value: value) -> dict[str, Any]:
     """Return the arguments of a call by their names; `argument` gives what stands for one, a `Ref` for a tensor."""
     axes = {one.name for one in OPERATIONS[call.operation].parameters if one.kind is ArgKind.AXES}
     return {name: dict(value) if name in axes else argument(value) for name, value in call.arguments}
-
-
-def _value(kind: TensorType, id: int) -> TensorValue:
-    return TensorValue(kind.dtype, kind.shape, id, kind.size if isinstance(kind, RawType) else None)
 
 
 def _as_argument(value: Any) -> Any:

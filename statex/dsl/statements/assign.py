@@ -11,7 +11,7 @@ from statex.diagnostics import StatexError, diagnostic, fail
 from statex.diagnostics.codes import keys as codes
 from statex.diagnostics.codes import lints
 from statex.dsl.compile.compiler import Compiler
-from statex.dsl.compile.match import Clause, Match
+from statex.dsl.compile.match import Clause, Match, everything
 from statex.dsl.compile.state import Made, Outcome, computed
 from statex.dsl.expressions.calls import expect_tensor
 from statex.dsl.expressions.computing import check_own, rounded
@@ -224,10 +224,8 @@ def _added_for(
 
 def _places_of_prefix(compiler: Compiler, node: tree.Add, clause: Clause) -> Iterable[Match]:
     """Return one match for each place the `within` blocks around stand for; none of them is a current tensor."""
-    everything = tree.PatternNode(node.span, tree.PatternKind.BARE, "**", (tree.DoubleStar(node.span),))
-    found = compiler.matches(everything, clause)
     places: dict[str, Match] = {}
-    for match in found:
+    for match in compiler.matches(everything(node.span), clause):
         prefix = compiler.prefix_text(clause.scope, match.bindings)
         places.setdefault(prefix, replace(match, instead=(None,), place=prefix))
     return places.values()

@@ -11,7 +11,7 @@ from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import keys as codes
 from statex.diagnostics.suggest import join_words
 from statex.dsl.compile.compiler import Compiler
-from statex.dsl.compile.match import Clause, Match, main_only
+from statex.dsl.compile.match import Clause, Match, everything, main_only
 from statex.dsl.compile.reports import LONGEST_KEY, ambiguous, long_key
 from statex.dsl.compile.state import Made, Outcome
 from statex.dsl.expressions.scope import Scope
@@ -123,7 +123,7 @@ def _whole_keys(compiler: Compiler, node: tree.Rename, scope: Scope) -> tuple[Mo
     moves: Moves = {}
     for number, row in enumerate(node.rows):
         matches, target, clause = _row(compiler, node, row, scope)
-        rules += compiler.rules((row.source,), (row.target,), clause) if matches else ()
+        rules += compiler.rules(row, clause) if matches else ()
         wins = 0
         for match in matches:
             if match.key in winners:
@@ -251,7 +251,7 @@ def _below(compiler: Compiler, node: tree.Rename, scope: Scope) -> Iterable[tupl
     if scope.prefix is None:
         nothing: Bindings = {}
         return [(key, key, nothing) for key in compiler.state.in_order()]
-    found = compiler.matches(_everything(node.span), Clause(scope, optional=True))
+    found = compiler.matches(everything(node.span), Clause(scope, optional=True))
     return [(m.key, m.visible, m.bindings) for m in found]
 
 
@@ -368,12 +368,8 @@ def _outer_types(compiler: Compiler, span: Span, scope: Scope) -> Mapping[str, C
     """Return the captures of the `within` blocks around."""
     if scope.prefix is None:
         return {}
-    captures = compiler.pattern(_everything(span), scope).captures
+    captures = compiler.pattern(everything(span), scope).captures
     return {name: kind for name, kind in captures.items() if is_named(name)}
-
-
-def _everything(span: Span) -> tree.PatternNode:
-    return tree.PatternNode(span, tree.PatternKind.BARE, "**", (tree.DoubleStar(span),))
 
 
 def _parts(compiler: Compiler, node: tree.Rename, scope: Scope) -> Rewrite:

@@ -8,7 +8,7 @@ from statex.core.source import Span
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import keys as codes
 from statex.dsl.compile.compiler import Compiler
-from statex.dsl.compile.match import Clause, Match
+from statex.dsl.compile.match import Clause, Match, everything
 from statex.dsl.compile.reports import LONGEST_KEY, long_key
 from statex.dsl.compile.state import Made, Outcome
 from statex.dsl.expressions.scope import TARGET, Scope
@@ -33,7 +33,7 @@ def drop(compiler: Compiler, node: tree.Drop, scope: Scope) -> Outcome:
         else:
             chosen.update((m.key, m) for m in found)
     if node.keep:
-        visible = _everything_below(compiler, node.span, scope)
+        visible = [m.key for m in compiler.matches(everything(node.span), Clause(scope, optional=True))]
         # A `keep` whose pattern is at fault would drop everything and be followed by errors that mean nothing; `keep?`
         # says that nothing to do is fine, not that nothing shall be kept.
         removed = [key for key in visible if key not in chosen] if chosen else []
@@ -41,11 +41,6 @@ def drop(compiler: Compiler, node: tree.Drop, scope: Scope) -> Outcome:
         removed = compiler.state.sort(chosen)
     changes = tuple([Change("dropped", (key,), ()) for key in removed])
     return Outcome("keep" if node.keep else "drop", node.span, changes, removed, named=named)
-
-
-def _everything_below(compiler: Compiler, span: Span, scope: Scope) -> list[str]:
-    everything = tree.PatternNode(span, tree.PatternKind.BARE, "**", (tree.DoubleStar(span),))
-    return [m.key for m in compiler.matches(everything, Clause(scope, optional=True))]
 
 
 def copy(compiler: Compiler, node: tree.Copy, scope: Scope) -> Outcome | None:
@@ -73,8 +68,7 @@ def copy(compiler: Compiler, node: tree.Copy, scope: Scope) -> Outcome | None:
         new: (m.entry.at_step(compiler.step), None, change.before)
         for (new, m), change in zip(added.items(), changes, strict=True)
     }
-    rules = tuple(compiler.rules((node.source,), (node.target,), clause))
-    return Outcome("copy", node.span, changes, produced=produced, rules=rules)
+    return Outcome("copy", node.span, changes, produced=produced, rules=compiler.rules(node, clause))
 
 
 def _check_single(compiler: Compiler, source: tree.PatternNode) -> None:

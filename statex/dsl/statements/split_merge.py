@@ -149,8 +149,7 @@ def split(compiler: Compiler, node: tree.Split, scope: Scope) -> Outcome | None:
     for key, (_, _, source) in work.made.items():
         pieces.setdefault(source, []).append(key)
     changes = tuple([Change("split", source, tuple(keys)) for source, keys in pieces.items()])
-    rules = tuple(compiler.rules((node.source,), node.targets, clause))
-    return Outcome("split", node.span, changes, work.consumed, work.made, rules=rules)
+    return Outcome("split", node.span, changes, work.consumed, work.made, rules=compiler.rules(node, clause))
 
 
 def _slots(compiler: Compiler, node: tree.Split, clause: Clause) -> list[_Slot]:
@@ -299,8 +298,7 @@ def merge(compiler: Compiler, node: tree.Merge, scope: Scope) -> Outcome | None:
     )
     _check_reached(compiler, "merge", node, work, sources)
     changes = tuple([Change("merged", keys, (key,)) for key, (_, _, keys) in work.made.items()])
-    rules = tuple(compiler.rules([source.pattern for source in node.sources], (node.target,), clause))
-    return Outcome("merge", node.span, changes, work.consumed, work.made, rules=rules)
+    return Outcome("merge", node.span, changes, work.consumed, work.made, rules=compiler.rules(node, clause))
 
 
 def _gather(compiler: Compiler, node: tree.Merge, clause: Clause, over: str | None) -> dict[GroupKey, _Group]:
