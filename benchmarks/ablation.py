@@ -5,9 +5,9 @@
     python benchmarks/ablation.py --layers reserve ahead
 
 A round runs the whole program and then each one without a layer, in a new order each time, so that the noise of the
-machine meets all of them. A line has the median of the ratios of a round, the smallest and the largest of them, and in
-how many rounds the layer's absence cost time. A layer is taken out here, by what this script puts in its place: statex
-itself has no switch for it.
+machine meets all of them. A line has the median of the ratios of a round, the smallest and the largest of them, in how
+many rounds the layer's absence cost time, and the median of the ratios of what the processors did. A layer is taken out
+here, by what this script puts in its place: statex itself has no switch for it.
 """
 
 from __future__ import annotations
@@ -60,13 +60,6 @@ def no_isal() -> None:
     sys.modules["isal"] = None  # type: ignore[assignment]
 
 
-def no_direct() -> None:
-    """Write large outputs through the page cache."""
-    from statex.session import conversion
-
-    conversion.is_large = lambda folder, nbytes: False
-
-
 def no_passive() -> None:
     """Let the threads of OpenMP spin, as it does unless it is told otherwise."""
     os.environ["OMP_WAIT_POLICY"] = ""
@@ -77,7 +70,6 @@ LAYERS: dict[str, Callable[[], None]] = {
     "reserve": no_reserve,
     "ahead": no_ahead,
     "isal": no_isal,
-    "direct": no_direct,
     "passive": no_passive,
 }
 USUAL = ("writeback", "reserve", "ahead", "isal")
@@ -99,7 +91,6 @@ CASES = [
         bench.Case("LoRA of rank 16, 0.6 GB", ".safetensors", bench.llama(0.6), bench.LORA_RULE, "", bench.adapter),
         ("writeback", "reserve", "ahead", "passive"),
     ),
-    (bench.Case("rename all, 6 GB", ".safetensors", bench.llama(6), bench.RENAME_RULE, ""), ("direct",)),
 ]
 """What is measured, and the layers that have a part in it: `isal ahead` is without both."""
 
@@ -113,23 +104,26 @@ def measure(case: bench.Case, layers: list[str], folder: Path, rounds: int) -> N
     command = ["apply", "-e", case.rules, str(source), str(target)]
     command += ["--in", f"other={other}"] if case.second is not None else []
     subprocess.run(["cat", source], stdout=subprocess.DEVNULL, check=True)  # warm
-    times: dict[str, list[float]] = {name: [] for name in ("", *layers)}
+    used: dict[str, list[bench.Used]] = {name: [] for name in ("", *layers)}
     for _ in range(rounds):
-        for name in random.sample(list(times), len(times)):
+        for name in random.sample(list(used), len(used)):
             target.unlink(missing_ok=True)
             os.sync()
-            times[name].append(bench.run(sys.executable, str(HERE), "--without", name, *command).seconds)
+            used[name].append(bench.run(sys.executable, str(HERE), "--without", name, *command))
     for path in (source, other, target):
         path.unlink(missing_ok=True)
-    whole = times.pop("")
-    for name, found in times.items():
-        ratios = [without / with_it for without, with_it in zip(found, whole, strict=True)]
-        medians = (
-            f"{statistics.median(whole):.2f} s | {statistics.median(found):.2f} s | {statistics.median(ratios):.2f}"
-        )
+    whole = used.pop("")
+    for name, found in used.items():
+        ratios = [without.seconds / with_it.seconds for without, with_it in zip(found, whole, strict=True)]
+        cpu = statistics.median(without.cpu / with_it.cpu for without, with_it in zip(found, whole, strict=True))
+        medians = [statistics.median(one.seconds for one in times) for times in (whole, found)]
         slower = f"{sum(ratio > 1 for ratio in ratios)} of {rounds}"
         spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-        print(f"| {case.name} | {case.suffix} | {name} | {medians} | {spread} | {slower} |", flush=True)
+        print(
+            f"| {case.name} | {case.suffix} | {name} | {medians[0]:.2f} s | {medians[1]:.2f} s "
+            f"| {statistics.median(ratios):.2f} | {spread} | {slower} | {cpu:.2f} |",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -149,8 +143,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=None, help="where 12 GB are free")
     options = parser.parse_args()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    print("| work | format | without | statex | without it | ratio | ratios of the rounds | slower |")
-    print("|---|---|---|---|---|---|---|---|", flush=True)
+    print("| work | format | without | statex | without it | ratio | ratios of the rounds | slower | CPU |")
+    print("|---|---|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         for case, layers in CASES:
             chosen = [name for name in layers if set(name.split()) <= set(options.layers)]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from statex.checkpoint.formats.base import Format
     from statex.checkpoint.formats.registry import format_for, format_of_name, known_format
     from statex.checkpoint.formats.sharded import entries, holds_just, shards_in
-    from statex.checkpoint.io.large import is_large, memory_there_is
+    from statex.checkpoint.io.memory import memory_there_is
     from statex.checkpoint.opening import entry_of, open_checkpoint
     from statex.checkpoint.output import check_output, check_space
     from statex.checkpoint.reader import Reader
@@ -36,7 +36,6 @@ __all__ = [
     "format_of_name",
     "holds_just",
     "is_index",
-    "is_large",
     "is_never_copied",
     "is_stem",
     "known_format",
@@ -71,8 +70,7 @@ _OWNERS = {
     "format_of_name": "formats.registry",
     "holds_just": "formats.sharded",
     "is_index": "filenames",
-    "is_large": "io.large",
-    "memory_there_is": "io.large",
+    "memory_there_is": "io.memory",
     "is_stem": "filenames",
     "known_format": "formats.registry",
     "names_in": "filenames",

@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 class Options:
     """How an output is written.
 
-    `name` is that of the file, which some formats note in it. `folder` makes it a folder, in files of at most
-    `shard_size` bytes (a larger tensor has one of its own), which are called by `names`. `check` compares every input
+        `name` is that of the file, which some formats note in it. `folder` makes it a folder, in files of at most
+        `shard_size` bytes (a larger tensor has one of its own), which are called by `names`. `check` compares every input
     byte that has a checksum with it, `keep_crc` keeps those of computed bytes for `compare_written`. `metadata_texts`
     are those beside the tensors, for formats that keep them, `index_metadata` is what else the index of the input says.
-    `copy` are files that go into the folder as well. `large` writes past the page cache, where the file system
-    lets us. `own` are the names of files, beside those of sets, that may go with a folder that is replaced.
-    `watch` hears of bytes as they are written and synced. `earlier` knows what outputs written before hold.
+    `copy` are files that go into the folder as well. `own` are the names of files, beside those of sets, that may go
+    with a folder that is replaced. `watch` hears of bytes as they are written and synced. `earlier` knows what outputs
+    written before hold.
     """
 
     format: Format
@@ -53,7 +53,6 @@ class Options:
     index_metadata: Mapping[str, Any] = field(default_factory=dict)
     copy: Sequence[OtherFile] = ()
     own: frozenset[str] = frozenset()
-    large: bool = False
     watch: Watch = field(default_factory=Watch)
     earlier: Earlier | None = None
 
@@ -143,7 +142,7 @@ def write_file(path: Path, plan: FilePlan, options: Options) -> None:
     if plan.is_index:
         file = OutputFile(path)
     else:
-        file = OutputFile(path, options.watch, keep_crc=options.keep_crc, large=options.large, earlier=options.earlier)
+        file = OutputFile(path, options.watch, keep_crc=options.keep_crc, earlier=options.earlier)
     try:
         put(file, plan, check=options.check)
         file.finish()

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from statex.checkpoint import check_space, is_large, open_checkpoint, stage_checkpoint
+from statex.checkpoint import check_space, open_checkpoint, stage_checkpoint
 from statex.checkpoint.atomic.transaction import Transaction
 from statex.checkpoint.blobs.earlier import Earlier
 from statex.checkpoint.blobs.write_plan import WritePlan
@@ -250,8 +250,7 @@ def _write(session: Session, found: Sequence[Shipment], done: Conversion, phases
     ):
         records = Records(session, digests)
         for one in in_order(found):
-            large = is_large(one.placed.path.parent, one.layout.nbytes)
-            options = replace(one.options, large=large, watch=watch, earlier=earlier if len(found) > 1 else None)
+            options = replace(one.options, watch=watch, earlier=earlier if len(found) > 1 else None)
             staged = stage_checkpoint(outputs, one.placed.path, one.layout, options, partial(verify, one))
             earlier.complete()
             records.staged(one, staged.temporary)

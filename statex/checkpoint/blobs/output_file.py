@@ -10,10 +10,10 @@ from statex.checkpoint.blobs.contents import Blob, ByteRun, Made, Moved
 from statex.checkpoint.blobs.earlier import Earlier
 from statex.checkpoint.blobs.write_plan import Derived, FilePlan
 from statex.checkpoint.io.ahead import ahead
+from statex.checkpoint.io.cached_file import CachedFile
 from statex.checkpoint.io.crc import combined, crc32
 from statex.checkpoint.io.input_file import SLICE, Buffer, Extent, Stored
 from statex.checkpoint.io.reserve import reserve
-from statex.checkpoint.io.sink import open_sink
 from statex.core.progress import Watch
 
 _SMALL = SLICE // 4
@@ -25,8 +25,7 @@ _WORTH_AHEAD = 1 << 19
 class OutputFile:
     """A file open for writing; `watch` hears of its bytes.
 
-    With `keep_crc` computed blobs get the CRC-32 of their bytes whatever the format needs. `large` is for one of an
-    output that is written past the page cache, where the file system lets us.
+    With `keep_crc` computed blobs get the CRC-32 of their bytes whatever the format needs.
     """
 
     def __init__(
@@ -35,7 +34,6 @@ class OutputFile:
         watch: Watch | None = None,
         *,
         keep_crc: bool = False,
-        large: bool = False,
         earlier: Earlier | None = None,
     ) -> None:
         self.path = path
@@ -47,7 +45,7 @@ class OutputFile:
         self._waiting = 0
         self._region: Extent | None = None
         self._keep_crc = keep_crc
-        self._sink = open_sink(path, self.fd, watch or Watch(), large=large)
+        self._sink = CachedFile(self.fd, watch or Watch())
         self._parts: dict[Stored, tuple[int, int]] = {}
         """Of storages that are written in parts: how far the parts follow one another, and their CRC-32."""
 

@@ -1,4 +1,4 @@
-"""The usual way to the disk: through the page cache, with bytes that only move copied by the kernel."""
+"""The way to the disk: through the page cache, with bytes that only move copied by the kernel."""
 
 from __future__ import annotations
 
