@@ -19,6 +19,7 @@ from statex.dsl.keys.quoting import show_rules
 from statex.dsl.parts import ProgramPart
 from statex.dsl.plan.followed import Followed
 from statex.dsl.plan.plan import Output, Plan
+from statex.following.average import follow_average
 from statex.following.beside import BY_NAME, BY_POSITION, Beside, is_parameter, things_beside
 from statex.following.follow import follow_optimizer
 from statex.following.parameters import Hints
@@ -123,7 +124,8 @@ class _Followers:
     def _followed(self, thing: Beside) -> Followed:
         names = self._given.of(thing.dotted)
         hints = Hints(partial(_equal, self._inputs.main), self._ordered, names, self._target)
-        return follow_optimizer(self._plan, thing.path, at(self._tree, thing.path), hints)  # type: ignore[arg-type]
+        follow = follow_optimizer if thing.what == "optimizer" else follow_average
+        return follow(self._plan, thing.path, at(self._tree, thing.path), hints)  # type: ignore[arg-type]
 
     @property
     def _ordered(self) -> bool:
@@ -144,7 +146,11 @@ class _Followers:
         return _without(self._plan, self._tree, thing, self._root)
 
     def _warning(self, thing: Beside, found: Sequence[str], error: CannotFollowError | None) -> Diagnostic:
-        return _warning(self._plan, thing, found, error, self._without(thing))
+        ways = [self._without(thing)]
+        if error is None and thing.what != "optimizer" and self._root:
+            path = address_of(self._tree, thing.path)  # type: ignore[arg-type]
+            ways.insert(0, f"to take it through the same rules: {show_rules(make.follow(path))}")
+        return _warning(self._plan, thing, found, error, ways)
 
 
 def _parameter_names(target: Target | None) -> list[str] | None:
@@ -211,7 +217,7 @@ def _is_new(output: Output) -> bool:
 
 
 def _warning(
-    plan: Plan, thing: Beside, found: Sequence[str], error: CannotFollowError | None, without: str
+    plan: Plan, thing: Beside, found: Sequence[str], error: CannotFollowError | None, ways: Sequence[str]
 ) -> Diagnostic:
     by = " and ".join(how for how, minds in (("position", BY_POSITION), ("name", BY_NAME)) if minds <= thing.minds)
     what = join_words([_CHANGES[name] for name in found], limit=4)
@@ -221,7 +227,7 @@ def _warning(
         f"the {thing.what} in `{thing.dotted}` stays as it is, and the parameters that it knows do not",
         _place(plan, found),
         notes=[f"it knows them by {by}, and the program changes {what}", *cannot],
-        help=[*(error.help if error is not None else ()), without],
+        help=[*(error.help if error is not None else ()), *ways],
     )
 
 

@@ -64,6 +64,11 @@ class Followed:
 def follow_line(one: Followed) -> str:
     """Return the line that says what became of the parameters that an optimizer knows."""
     found = one.account
+    if one.what != "optimizer":
+        gone = f", {len(found.dropped)} dropped" if found.dropped else ""
+        return (
+            f"{escape(one.dotted)}: {counted(found.followed + len(found.new), 'average')}{gone}{_ORDERS[found.order]}"
+        )
     slots = f"{', '.join(map(escape, found.slots))} of " if found.slots else ""
     said = [f"{slots}{counted(found.followed, 'parameter')} followed"]
     if found.grown:
