@@ -257,6 +257,7 @@ def convert(
     root: Address | None = None,
     params: Mapping[str, Any] | None = None,
     param_names: ParamNames | None = None,
+    optimizer: tuple[PathLike, PathLike] | None = None,
     format: str | None = None,
     force: bool = False,
     dry_run: bool = False,
@@ -281,6 +282,8 @@ def convert(
     default the ending of the name decides. `force` replaces an existing output. With `dry_run` everything is checked,
     but nothing is computed or written. `max_memory` is in bytes. `check_input` compares all input bytes with the
     checksums that a torch file records for them, `verify_written` reads the output again and compares it.
+    `optimizer` names a file with the state of an optimizer, and the one that is written of it, to which the same rules
+    are applied; `param_names` are the names of its parameters by group, where it does not tell itself.
     `keep_foreign` keeps objects that statex does not load, such as those of your own classes, in torch files as they
     were read; without it they are an error (SX640). `progress` is called with a `Progress` in all phases of the run; a
     function of two arguments is called with the bytes written so far and those to be written.
@@ -296,6 +299,10 @@ def convert(
         max_memory=max_memory, check_input=check_input, verify_written=verify_written, keep_foreign=keep_foreign,
         stem=stem, update_config=update_config,
     )  # fmt: skip
+    if optimizer is not None:
+        old, new = optimizer
+        beside = OutputSpec(new, "optimizer", optimizer="optimizer")
+        request = replace(request, optimizers={"optimizer": InputSpec(old)}, outputs=(*request.outputs, beside))
     return carry_out(request, teller(progress))
 
 

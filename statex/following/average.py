@@ -50,7 +50,7 @@ class _Average:
 
     @property
     def _input(self) -> str:
-        return f"({joined(self._path)})"
+        return f"(){joined(self._path)}"
 
     def _held(self, name: str, info: TensorInfo) -> TensorValue:
         self._infos[name] = info

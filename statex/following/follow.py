@@ -22,19 +22,22 @@ from statex.following.slots import COUNTERS, NOT_FROM_ZERO, PER_MATRIX
 from statex.following.writing import Renewed, ids_of, written_optimizer
 
 
-def follow_optimizer(plan: Plan, path: KeyPath, tree: Mapping[Any, Any], hints: Hints) -> Followed:
+def follow_optimizer(plan: Plan, path: KeyPath, tree: Mapping[Any, Any], hints: Hints, file: str = "") -> Followed:
     """Return an optimizer beside the state as it is beside the result; `path` is where its own `tree` stands.
+
+    `file` is the name of the input that it stands in, if that is a file of its own.
 
     Raises:
         CannotFollowError: SX341 to SX347.
     """
-    return _Following(plan, path, tree, hints).run()
+    return _Following(plan, path, tree, hints, file).run()
 
 
 class _Following:
-    def __init__(self, plan: Plan, path: KeyPath, tree: Mapping[Any, Any], hints: Hints) -> None:
+    def __init__(self, plan: Plan, path: KeyPath, tree: Mapping[Any, Any], hints: Hints, file: str) -> None:
         self._plan = plan
         self._path = path
+        self._file = file
         self._tree = tree
         self._hints = hints
         self._optimizer = read_optimizer(tree)
@@ -56,6 +59,7 @@ class _Following:
         return Followed(
             self._path, "optimizer", self._input, self._infos, self._outputs,
             written_optimizer(self._tree, self._optimizer, renewed), self._account(by_group),
+            self._file,
         )  # fmt: skip
 
     def _account(self, found: Sequence[ResultParameter]) -> FollowAccount:
@@ -81,7 +85,7 @@ class _Following:
 
     @property
     def _input(self) -> str:
-        return f"({joined(self._path)})"
+        return f"({self._file}){joined(self._path)}"
 
     def _entry(self, one: ResultParameter, id: int | str) -> dict[str, Any] | None:
         entries = [self._members[source].entry for source in one.of]
@@ -193,7 +197,7 @@ class _Following:
 
     def _put(self, id: int | str, slot: str, value: TensorValue, origin: SourceKey | None) -> Place:
         inner: KeyPath = (f"state.{id}.{slot}",) if self._optimizer.is_flat else ("state", id, slot)
-        place = Place(self._path, inner)
+        place = Place(self._path, inner, self._file)
         graph = self._plan.graph
         self._outputs[place] = Output(
             None if origin is not None else graph.inner(value.id), value.type, ("followed", place), origin, None, False,
