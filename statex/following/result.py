@@ -11,6 +11,7 @@ from statex.diagnostics.codes import following as codes
 from statex.diagnostics.suggest import join_words
 from statex.dsl.plan.graph import InputTensor, SourceKey
 from statex.dsl.plan.plan import Output, Plan
+from statex.following.module_order import module_order
 from statex.following.optimizer import Optimizer
 from statex.following.parameters import Hints, aligned, is_buffer_name
 from statex.following.problems import CannotFollowError
@@ -160,10 +161,15 @@ class ResultParameters:
         return sorted(found, key=lambda one: one.rank)
 
     def _as_before(self, found: list[ResultParameter]) -> list[ResultParameter]:
-        """Put those with names of before into the order of before: a model with these names has them so."""
-        ranks = {key: rank for rank, key in enumerate(self._plan.header.entries)}
-        known = iter(sorted((one for one in found if one.key in ranks), key=lambda one: ranks[one.key]))
-        return [next(known) if one.key in ranks else one for one in found]
+        """Put them into the order of modules, and those with names of before into the order of before.
+
+        A model with names of before has what these name in the order of before.
+        """
+        by_key = {one.key: one for one in found}
+        ordered = [by_key[key] for key in module_order(by_key)]
+        ranks = {key: rank for rank, key in enumerate(module_order(self._plan.header.entries))}
+        known = iter(sorted((one for one in ordered if one.key in ranks), key=lambda one: ranks[one.key]))
+        return [next(known) if one.key in ranks else one for one in ordered]
 
     def _tied_keys(self) -> Mapping[object, list[str]]:
         keys: dict[object, list[str]] = {}

@@ -63,7 +63,9 @@ def store(session: Session, found: InverseRules, path: Path, *, force: bool, tel
     part = ProgramPart(tree.Program(Source("<lost>", ""), tuple(rules)))
     policy = Policy(replace="always" if force else "never")
     output = OutputSpec(path, format=SAFETENSORS.name)
-    request = replace(session.request, parts=(part,), inputs={}, outside=Outside(), target=None, outputs=(output,))
+    request = replace(
+        session.request, parts=(part,), inputs={}, outside=Outside(), target=None, outputs=(output,), optimizers={}
+    )
     carry_out(replace(request, policy=policy), tell)
 
 
