@@ -257,6 +257,7 @@ def convert(
     root: Address | None = None,
     params: Mapping[str, Any] | None = None,
     param_names: ParamNames | None = None,
+    optimizer: tuple[PathLike, PathLike] | None = None,
     format: str | None = None,
     force: bool = False,
     dry_run: bool = False,
@@ -282,6 +283,8 @@ def convert(
     default the ending of the name decides. `force` replaces an existing output. With `dry_run` everything is checked,
     but nothing is computed or written. `max_memory` is in bytes. `check_input` compares all input bytes with the
     checksums that a torch file records for them, `verify_written` reads the output again and compares it.
+    `optimizer` names a file with the state of an optimizer, and the one that is written of it, to which the same rules
+    are applied; `param_names` are the names of its parameters by group, where it does not tell itself.
     `keep_foreign` keeps objects that statex does not load, such as those of your own classes, in torch files as they
     were read; without it they are an error (SX640). A `reversible` conversion also writes the rules that undo it, and
     the tensors that it loses: `out.back.sx` and `out.lost.safetensors` for `out.pth`. `progress` is called with a
@@ -300,6 +303,10 @@ def convert(
         stem=stem, update_config=update_config,
     )  # fmt: skip
     request = replace(request, policy=replace(request.policy, reversible=reversible))
+    if optimizer is not None:
+        old, new = optimizer
+        beside = OutputSpec(new, "optimizer", optimizer="optimizer")
+        request = replace(request, optimizers={"optimizer": InputSpec(old)}, outputs=(*request.outputs, beside))
     return carry_out(request, teller(progress))
 
 

@@ -161,6 +161,17 @@ def test_the_pages_on_python_run(page: str, count: int, tmp_path: Path, monkeypa
         exec(compile(block, page, "exec"), names)
 
 
+def test_the_page_on_optimizers_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "optimizer.md").read_text()
+    before, after = blocks(text, "python")
+    (rules,), names = blocks(text, "sx"), dict[str, object]({"__name__": "page"})
+    Path("rules.sx").write_text(rules)
+    exec(compile(before, "optimizer.md", "exec"), names)
+    repeat(blocks(text, "console"), tmp_path)
+    exec(compile(after, "optimizer.md", "exec"), names)
+
+
 def test_consoles_of_the_inverse_are_what_the_tool_prints(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "inverse.md").read_text()
     (rules,) = blocks(text, "sx")

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 class Options:
     """How an output is written.
 
-        `name` is that of the file, which some formats note in it. `folder` makes it a folder, in files of at most
-        `shard_size` bytes (a larger tensor has one of its own), which are called by `names`. `check` compares every input
+    `name` is that of the file, which some formats note in it. `folder` makes it a folder, in files of at most
+    `shard_size` bytes (a larger tensor has one of its own), which are called by `names`. `check` compares every input
     byte that has a checksum with it, `keep_crc` keeps those of computed bytes for `compare_written`. `metadata_texts`
     are those beside the tensors, for formats that keep them, `index_metadata` is what else the index of the input says.
     `copy` are files that go into the folder as well. `own` are the names of files, beside those of sets, that may go

@@ -68,6 +68,15 @@ Root = Annotated[
         help="The path of the state in a nested checkpoint, dotted or as a list ('' for the whole).",
     ),
 ]
+Optimizers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--optimizer",
+        metavar="IN[=OUT]",
+        help="A file with the state of an optimizer, to which the same rules are applied; by default, the new one has "
+        "its name and is written beside the output. Repeatable.",
+    ),
+]
 ParamNames = Annotated[
     Path | None,
     typer.Option(
@@ -137,6 +146,7 @@ class ProgramOptions:
     params: ParamFiles = None
     inputs: Inputs = None
     root: Root = None
+    optimizers: Optimizers = None
     param_names: ParamNames = None
     include_path: IncludePath = None
 

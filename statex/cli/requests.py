@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,17 +41,46 @@ def request(
     from statex.grammar.rulefiles import includes_from
     from statex.session.request import InputSpec, Policy, Request
 
+    files = optimizers(program.optimizers)
     return Request(
         InputSpec(source if source is not None else {}, root(program.root)),
         parts(rules),
         {name: tuple(InputSpec(path) for path in paths) for name, paths in inputs(program.inputs).items()},
         outside(program),
         target(aim),
-        tuple(outputs),
+        (*outputs, *(of_optimizer(name, *files[name], outputs[0]) for name in files if outputs)),
         policy or Policy(),
         load=includes_from(program.include_path or ()),
         param_names=program.param_names,
+        optimizers={name: InputSpec(path) for name, (path, _) in files.items()},
     )
+
+
+def optimizers(given: Sequence[str] | None) -> dict[str, tuple[str, str]]:
+    """Return the files of optimizers by names, each with where the new one goes: empty where nothing says so."""
+    found: dict[str, tuple[str, str]] = {}
+    for number, text in enumerate(given or ()):
+        source, equals, to = text.partition("=")
+        if not source or (equals and not to):
+            raise typer.BadParameter(f"`{text}` is not of the form IN[=OUT]", param_hint="--optimizer")
+        found["optimizer" if number == 0 else f"optimizer {number + 1}"] = source, to
+    return found
+
+
+def of_optimizer(name: str, source: str, to: str, beside: OutputSpec) -> OutputSpec:
+    """Return the output of an optimizer: where it is said to be, or under its old name beside the first output."""
+    from statex.session.request import OutputSpec
+
+    if not to:
+        other = os.fspath(beside.path)
+        if other.endswith(("/", os.sep)) or os.path.isdir(other) or beside.shard_size is not None:
+            raise typer.BadParameter(
+                f"the output is a folder, which is written as a whole: say where the new optimizer goes, as in "
+                f"--optimizer {source}=OUT",
+                param_hint="--optimizer",
+            )
+        to = os.path.join(os.path.dirname(other), os.path.basename(source))
+    return OutputSpec(to, name, optimizer=name)
 
 
 def root(text: str | None, option: str = "--root") -> Address | None:

@@ -55,6 +55,12 @@ def things_beside(tree: Tree, root: str, header: Header) -> list[Beside]:
     return found if root else [*found, *_joined_optimizers(tree)]
 
 
+def optimizers_in(tree: Tree) -> list[Beside]:
+    """Return the optimizers that a file of its own holds: one that is all of it, or those in it."""
+    whole = _optimizer(tree, ())
+    return [whole] if whole is not None else [one for one in _found(tree, (), "", {}) if one.what == "optimizer"]
+
+
 Shapes = Mapping[str, tuple[int, ...]]
 
 

@@ -109,7 +109,7 @@ class Slot:
             arguments[operation.fills_with] = 0
             self._grown[id] |= _numel(node.type) > _numel(*(self._graph[one].type for one in self._graph.read(id)))
         try:
-            result = operation.infer(**{name: _typed(value) for name, value in arguments.items()})
+            result = operation.infer(**{name: typed(value) for name, value in arguments.items()})
         except OperationError as error:
             raise NoMomentsError(operation.name, f"it cannot take the moments: {error.headline}") from None
         return self._graph.call(operation.name, arguments, result)
@@ -129,10 +129,11 @@ class Slot:
         return made
 
 
-def _typed(value: Any) -> Any:
+def typed(value: Any) -> Any:
+    """Return an argument of a call with the types of tensors in their places."""
     if isinstance(value, TensorValue):
         return value.type
-    return tuple(_typed(one) for one in value) if isinstance(value, tuple) else value
+    return tuple(typed(one) for one in value) if isinstance(value, tuple) else value
 
 
 def _numel(*kinds: TensorType | tuple[TensorType, ...]) -> int:

@@ -11,6 +11,7 @@ from statex.diagnostics.codes import following as codes
 from statex.dsl.plan.plan import Plan
 from statex.following.alignment import Aligned, Alignment, Ambiguous, Misfit, by_name, by_order, by_shape
 from statex.following.beside import is_parameter
+from statex.following.module_order import module_order
 from statex.following.optimizer import Id, KnownParameter, Optimizer
 from statex.following.problems import CannotFollowError
 
@@ -44,7 +45,7 @@ def is_buffer_name(key: str) -> bool:
 
 
 def parameter_shapes(header: Header, buffers: Container[str] = ()) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of what may be parameters, in the order of the keys; of tied keys, the first one stands.
+    """Return the shapes of what may be parameters, in the order of the model; of tied keys, the first one stands.
 
     `buffers` are keys that are known to be none.
     """
@@ -58,7 +59,7 @@ def parameter_shapes(header: Header, buffers: Container[str] = ()) -> dict[str, 
             continue
         seen.add(info.identity)
         found[key] = info.type.shape
-    return found
+    return {key: found[key] for key in module_order(found)}
 
 
 def aligned(optimizer: Optimizer, plan: Plan, hints: Hints) -> Mapping[Id, str]:

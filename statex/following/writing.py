@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from statex.core.record import record
-from statex.following.optimizer import Id, KnownParameter, Optimizer, flat_items
+from statex.following.optimizer import Id, Optimizer, flat_items
 from statex.trees.rebuilding import like
 
 Entry = Mapping[str, Any]
@@ -14,12 +14,11 @@ Entry = Mapping[str, Any]
 
 @record
 class Renewed:
-    """A parameter of the result: its name, its group, and what the optimizer keeps of it; `before` was it before."""
+    """A parameter of the result: its name, its group, and what the optimizer keeps of it."""
 
     name: str
     group: int
     entry: Entry | None
-    before: KnownParameter | None
 
 
 def written_optimizer(tree: Mapping[Any, Any], optimizer: Optimizer, renewed: Sequence[Renewed]) -> Any:
@@ -27,13 +26,13 @@ def written_optimizer(tree: Mapping[Any, Any], optimizer: Optimizer, renewed: Se
     return _flat(tree, optimizer, renewed) if optimizer.is_flat else _nested(tree, optimizer, renewed)
 
 
-def ids_of(optimizer: Optimizer, renewed: Sequence[Renewed]) -> list[Id]:
-    """Return how the parameters of the result are called in the groups."""
-    return list(range(len(renewed))) if optimizer.by_position else [one.name for one in renewed]
+def ids_of(optimizer: Optimizer, names: Sequence[str]) -> list[Id]:
+    """Return how the parameters of the result are called in the groups; `names` are theirs, group by group."""
+    return list(range(len(names))) if optimizer.by_position else [*names]
 
 
 def _nested(tree: Mapping[Any, Any], optimizer: Optimizer, renewed: Sequence[Renewed]) -> Any:
-    ids = ids_of(optimizer, renewed)
+    ids = ids_of(optimizer, [one.name for one in renewed])
     known = {one.id for one in optimizer.members}
     state: dict[Any, Any] = {id: one.entry for id, one in zip(ids, renewed, strict=True) if one.entry is not None}
     state |= {key: value for key, value in tree["state"].items() if key not in known}

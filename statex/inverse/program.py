@@ -82,8 +82,9 @@ def inverse(plan: Plan, statements: Sequence[tree.Statement], *, keep: bool = Fa
 class _Inversion:
     def __init__(self, plan: Plan, statements: Sequence[tree.Statement], *, keep: bool) -> None:
         self._plan = plan
-        self._statements = [one for one in statements if not isinstance(one, tree.Root)]
+        self._statements = [one for one in statements if not isinstance(one, tree.Root | tree.Follow)]
         self._roots = [one for one in statements if isinstance(one, tree.Root)]
+        self._following = [one for one in statements if isinstance(one, tree.Follow)]
         self._recovery = Recovery(plan.graph)
         self._states = states(plan)
         self._macros = {one.name.name: one for one in statements if isinstance(one, tree.Macro)}
@@ -207,7 +208,7 @@ class _Inversion:
             body += lines
         used = [one for section in sections for one in section.statements]
         declared = [show(one) for one in self._declarations([*macros.values(), *used])]
-        roots = [] if bare else [show(one) for one in map(_turned_root, self._roots)]
+        roots = [] if bare else [show(one) for one in (*map(_turned_root, self._roots), *self._following)]
         if any(_reads(one, self._input) for one in used):
             declared.insert(0, show(make.input_(self._input)))
         head = [*roots, *declared]

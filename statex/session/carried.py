@@ -22,6 +22,7 @@ from statex.grammar import factory as make
 from statex.session.opened import Inputs
 from statex.trees.rebuilding import edited_around
 
+_ATTRIBUTES = "the attributes of "
 _FEW = 3
 """So many are named one by one in help."""
 
@@ -53,12 +54,17 @@ def carried(plan: Plan, inputs: Inputs) -> list[Carried]:
     return found
 
 
+def carried_in(tree: Any) -> list[Carried]:
+    """Return what is foreign in an optimizer of a file of its own, in which no rule leaves anything out."""
+    return [Carried(one.path, one.names, "") for one in _around(tree, (), tree)]
+
+
 def _in_state(plan: Plan) -> Iterator[Carried]:
     for key, output in plan.outputs.items():
         if output.opaque is not None and (names := harms(output.opaque)):
             yield Carried(key, names, show_rules(make.drop(make.key(key))))
         elif output.attributes is not None and (names := harms(output.attributes)):
-            yield Carried(f"the attributes of {key}", names, "")
+            yield Carried(f"{_ATTRIBUTES}{key}", names, "")
 
 
 def _around(tree: Any, path: KeyPath, part: Any) -> Iterator[Carried]:
@@ -93,7 +99,12 @@ def _ways(found: Sequence[Carried], *, in_recipe: bool) -> list[str]:
     drops = [one.drop for one in found if one.drop]
     ways = ["; ".join(drops)] if len(drops) <= _FEW else [*drops[:_FEW], f"and {len(drops) - _FEW} more such lines"]
     keep = "policy: {keep_foreign: true}" if in_recipe else "--keep-foreign"
-    return [*(ways if drops else ["write .safetensors, which has no attributes"]), keep]
+    attributes = ["write .safetensors, which has no attributes"] if any(map(_of_attributes, found)) else []
+    return [*(ways if drops else attributes), keep]
+
+
+def _of_attributes(one: Carried) -> bool:
+    return one.path.startswith(_ATTRIBUTES)
 
 
 def foreign_warnings(found: Sequence[Carried], *, kept: bool) -> Iterator[Diagnostic]:

@@ -15,6 +15,7 @@ from statex.checkpoint.blobs.write_plan import WritePlan
 from statex.core.progress import PLANNING, READING, READING_BACK, SYNCING, WRITING, Add, Phases, Tell, Watch
 from statex.core.source import Span
 from statex.diagnostics import Diagnostic, StatexError, pointing_at
+from statex.dsl.plan.entry import Entry
 from statex.dsl.plan.plan import Plan
 from statex.session.configs import ConfigChange
 from statex.session.digests import Digests
@@ -22,7 +23,7 @@ from statex.session.folders import MadeFolders
 from statex.session.placing import Placed, check_apart, check_report, checked, place, replaces_report
 from statex.session.records import Records, included
 from statex.session.report import LastRun, is_report, make_report, read_report
-from statex.session.request import Request
+from statex.session.request import OutputSpec, Request
 from statex.session.reversing import Reversal, reversal
 from statex.session.sameness import check_same
 from statex.session.session import Session, check, settled
@@ -151,7 +152,12 @@ def _is_done(request: Request, last: LastRun, phases: Phases) -> bool:
 
 
 def _placed(request: Request) -> list[Placed]:
-    return _each([(one.span, partial(place, one, request.state.path)) for one in request.outputs])
+    return _each([(one.span, partial(place, one, _source(request, one))) for one in request.outputs])
+
+
+def _source(request: Request, output: OutputSpec) -> Path | None:
+    """Return the checkpoint that an output is made of."""
+    return (request.optimizers[output.optimizer] if output.optimizer else request.state).path
 
 
 def _each(works: Iterable[tuple[Span | None, Callable[[], Placed]]]) -> list[Placed]:
@@ -213,7 +219,7 @@ def _done(
             one.placed.path if wrote else None,
             one.options.format.name,
             one.keys,
-            sum(o.type.nbytes for o in one.delivery.plan.outputs.values() if o.type is not None),
+            sum(o.type.nbytes for o in _held(one) if o.type is not None),
             one.comparison,
             one.placed.left,
             tuple(file.path for file in one.placed.copy),
@@ -224,6 +230,11 @@ def _done(
     )
     included = tuple(dict.fromkeys(source.name for source in session.resolved.included))
     return Conversion(plan, written, session.request.report if wrote else None, warnings, included, back)
+
+
+def _held(one: Shipment) -> Iterable[Entry]:
+    plan = one.delivery.plan
+    return plan.outputs.values() or plan.made
 
 
 def _write(session: Session, found: Sequence[Shipment], done: Conversion, phases: Phases) -> None:

@@ -32,7 +32,7 @@ from statex.grammar import factory as make
 from statex.session.followed import followed_in
 from statex.session.opened import Inputs
 from statex.trees.pickled_modules import is_module
-from statex.trees.rebuilding import rebuild
+from statex.trees.rebuilding import rebuild, with_data
 
 if TYPE_CHECKING:
     from statex.execute.stream import Stream
@@ -258,6 +258,31 @@ class Delivery:
         kind = torch_type(leaf.type) or TensorType(BY_NAME["uint8"], (leaf.type.nbytes,))
         tensor = torch.empty(kind.shape, dtype=torch_dtype(torch, kind.dtype.name), device="meta")
         return torch.nn.Parameter(tensor, requires_grad=leaf.requires_grad) if leaf.is_parameter else tensor
+
+
+class OptimizerDelivery(Delivery):
+    """An optimizer of a file of its own on its way to an output; `name` is that of the input."""
+
+    def __init__(self, plan: Plan, inputs: Inputs, name: str, earlier: Mapping[int, Made] | None = None) -> None:
+        own = tuple(one for one in plan.followed if one.file == name)
+        super().__init__(replace(plan, outputs={}, followed=own, metadata=None), inputs, None, earlier)
+        self.opened = inputs.optimizers[name]
+
+    def contents(self, format: Format) -> Any:
+        """Return what the output shall hold, for `arrange`; nothing is computed yet."""
+        stream = self.stream(format)
+
+        def load(leaf: Any) -> Any:
+            known = isinstance(leaf, TensorInfo)
+            return stream.readable(leaf, lambda: self.opened.load(leaf)) if known else leaf
+
+        around = followed_in(replace(self.plan, edits=()), self.opened.tree, stream.followed(), load)
+        return with_data(around.tree, around.load)
+
+
+def of_state(plan: Plan) -> Plan:
+    """Return a plan without what follows in files of its own."""
+    return replace(plan, followed=tuple(one for one in plan.followed if not one.file))
 
 
 def alone(tree: Any) -> list[Any]:

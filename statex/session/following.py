@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from statex.core.header import KeyPath, TensorInfo
 from statex.core.paths import at, joined, readings
+from statex.core.quoting import show_label
 from statex.core.source import Span
 from statex.core.surroundings import address_of
-from statex.diagnostics import Diagnostic, StatexError, diagnostic
+from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
 from statex.diagnostics.codes import following as codes
 from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
@@ -20,7 +21,8 @@ from statex.dsl.parts import ProgramPart
 from statex.dsl.plan.entry import Entry
 from statex.dsl.plan.followed import Followed
 from statex.dsl.plan.plan import Plan
-from statex.following.beside import BY_NAME, BY_POSITION, Beside, is_parameter, things_beside
+from statex.following.average import follow_average
+from statex.following.beside import BY_NAME, BY_POSITION, Beside, is_parameter, optimizers_in, things_beside
 from statex.following.follow import follow_optimizer
 from statex.following.parameters import Hints
 from statex.following.problems import CannotFollowError
@@ -66,6 +68,39 @@ def with_following(
         StatexError: SX340 for what is named and is nothing that could follow, SX341 to SX347 for what cannot.
     """
     return _Followers(plan, inputs, target, names).run(named)
+
+
+def followed_files(plan: Plan, inputs: Inputs, target: Target | None, names: GivenNames) -> list[Followed]:
+    """Return the optimizers of files of their own as they are beside the result.
+
+    Raises:
+        StatexError: SX340 for a file without an optimizer, SX341 to SX347 for one that cannot follow.
+    """
+    found: list[Followed] = []
+    for name, opened in inputs.optimizers.items():
+        things = optimizers_in(opened.tree)
+        if not things:
+            fail(codes.NOTHING_TO_FOLLOW, f"{show_label(opened.label)} holds no optimizer")
+        for one in things:
+            hints = Hints(partial(_equal, opened), _ordered(inputs), names.of(name), _parameter_names(target))
+            try:
+                found.append(follow_optimizer(plan, one.path, at(opened.tree, one.path), hints, name))  # type: ignore[arg-type]
+            except CannotFollowError as error:
+                step = plan.steps[error.step] if error.step >= 0 else None
+                fail(
+                    error.code,
+                    f"the optimizer in {show_label(opened.label)} cannot follow: {error.headline}",
+                    step.span if step is not None else None,
+                    notes=error.notes,
+                    help=error.help,
+                )
+    return found
+
+
+def _ordered(inputs: Inputs) -> bool:
+    """Say whether the order of the keys may be that of the model: those of safetensors are mostly sorted by name."""
+    keys = [*inputs.header.entries]
+    return inputs.main.format.holds_objects or keys != sorted(keys)
 
 
 class _Followers:
@@ -123,13 +158,9 @@ class _Followers:
 
     def _followed(self, thing: Beside) -> Followed:
         names = self._given.of(thing.dotted)
-        hints = Hints(partial(_equal, self._inputs.main), self._ordered, names, self._target)
-        return follow_optimizer(self._plan, thing.path, at(self._tree, thing.path), hints)  # type: ignore[arg-type]
-
-    @property
-    def _ordered(self) -> bool:
-        keys = [*self._plan.header.entries]
-        return self._inputs.main.format.holds_objects or keys != sorted(keys)
+        hints = Hints(partial(_equal, self._inputs.main), _ordered(self._inputs), names, self._target)
+        follow = follow_optimizer if thing.what == "optimizer" else follow_average
+        return follow(self._plan, thing.path, at(self._tree, thing.path), hints)  # type: ignore[arg-type]
 
     def _error(self, thing: Beside, error: CannotFollowError, node: nodes.PathNode) -> Diagnostic:
         step = self._plan.steps[error.step] if error.step >= 0 else None
@@ -145,7 +176,11 @@ class _Followers:
         return _without(self._plan, self._tree, thing, self._root)
 
     def _warning(self, thing: Beside, found: Sequence[str], error: CannotFollowError | None) -> Diagnostic:
-        return _warning(self._plan, thing, found, error, self._without(thing))
+        ways = [self._without(thing)]
+        if error is None and thing.what != "optimizer" and self._root:
+            path = address_of(self._tree, thing.path)  # type: ignore[arg-type]
+            ways.insert(0, f"to take it through the same rules: {show_rules(make.follow(path))}")
+        return _warning(self._plan, thing, found, error, ways)
 
 
 def _parameter_names(target: Target | None) -> list[str] | None:
@@ -212,7 +247,7 @@ def _is_new(output: Entry) -> bool:
 
 
 def _warning(
-    plan: Plan, thing: Beside, found: Sequence[str], error: CannotFollowError | None, without: str
+    plan: Plan, thing: Beside, found: Sequence[str], error: CannotFollowError | None, ways: Sequence[str]
 ) -> Diagnostic:
     by = " and ".join(how for how, minds in (("position", BY_POSITION), ("name", BY_NAME)) if minds <= thing.minds)
     what = join_words([_CHANGES[name] for name in found], limit=4)
@@ -222,7 +257,7 @@ def _warning(
         f"the {thing.what} in `{thing.dotted}` stays as it is, and the parameters that it knows do not",
         _place(plan, found),
         notes=[f"it knows them by {by}, and the program changes {what}", *cannot],
-        help=[*(error.help if error is not None else ()), without],
+        help=[*(error.help if error is not None else ()), *ways],
     )
 
 

@@ -41,6 +41,8 @@ def described(request: Request) -> dict[str, Any]:
             name: [_input(one, request.base) for one in members]
             for name, members in [("main", (request.state,)), *request.inputs.items()]
         },
+        "optimizers": {name: _input(one, request.base) for name, one in request.optimizers.items()},
+        "param_names": repr(request.param_names) if request.param_names is not None else None,
         "target": _target(request.target, request.base),
         "outputs": {one.label: _output(one, request.base) for one in request.outputs},
         "policy": {
@@ -120,6 +122,7 @@ def _output(one: OutputSpec, base: Path) -> dict[str, Any]:
         "copy_files": one.copy_files,
         "stem": one.stem,
         "update_config": one.update_config,
+        "optimizer": one.optimizer,
         "keep": [pattern.text for pattern in one.keep],
         "target": _target(one.target, base),
     }

@@ -79,6 +79,7 @@ def storing(session: Session, found: InverseRules, path: Path, *, force: bool) -
         inputs={},
         outside=Outside(),
         target=None,
+        optimizers={},
         outputs=(OutputSpec(path, format=SAFETENSORS.name),),
         policy=Policy(replace="always" if force else "never"),
     )

@@ -133,6 +133,7 @@ class Inputs:
         try:
             self._find_state(request.parts, request.state)
             self._open_further(resolved, request.inputs)
+            self.optimizers = {name: self._open(one, name) for name, one in request.optimizers.items()}
         except BaseException:
             self.close()
             raise
@@ -216,8 +217,13 @@ class Inputs:
 
     def load(self, key: SourceKey, info: TensorInfo | OpaqueInfo | None = None) -> Any:
         """Return the data of a source; what was loaded once is kept. `info` is that of what stands beside the state."""
-        opened = self._members[key.input][key.member] if key.input in self._members else self.main
+        members = self._members.get(key.input)
+        opened = members[key.member] if members is not None else self._beside(key.input)
         return opened.load(self.info(key) if info is None else info)
+
+    def _beside(self, input: str) -> Opened:
+        """Return what holds the tensors of something that follows: a file of its own, or the checkpoint itself."""
+        return self.optimizers.get(input.removeprefix("(").partition(")")[0], self.main)
 
     def load_alone(self, key: SourceKey, info: TensorInfo | OpaqueInfo | None = None) -> Any:
         """Return a tensor's data without keeping it, nor more of its storage than it reaches."""

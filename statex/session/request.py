@@ -79,8 +79,8 @@ class OutputSpec:
 
     With `update_config`, a configuration that is copied along says the dtype that tensors have now. `stem` is what the
     files of a folder are named after, `None` for what the input is. `keep` are patterns of the keys
-    it holds (none: all), each with a source of its own; `target` is what these have to fit. `span` is where a recipe
-    names it.
+    it holds (none: all), each with a source of its own; `target` is what these have to fit. With `optimizer`, it holds
+    what that input of an optimizer has become, and nothing else. `span` is where a recipe names it.
     """
 
     path: PathLike
@@ -93,6 +93,7 @@ class OutputSpec:
     span: Span | None = None
     stem: str | None = None
     update_config: bool = True
+    optimizer: str = ""
 
     @property
     def label(self) -> str:
@@ -137,6 +138,7 @@ class Request:
 
     The rules are for the module `at` a path in the state, or for all of it. `stamp` is the version of the layout that
     they give it, to be noted there. `param_names` are the names of the parameters of optimizers, by their groups.
+    `optimizers` are files of their own that follow the rules, by names.
     """
 
     state: InputSpec
@@ -154,12 +156,13 @@ class Request:
     at: str = ""
     stamp: Mapping[str, Any] | None = None
     param_names: ParamNames | None = None
+    optimizers: Mapping[str, InputSpec] = field(default_factory=dict)
 
     @property
     def all_inputs(self) -> list[tuple[str, int, InputSpec]]:
         """Every checkpoint that is read, with the name of its input (`''` for the state) and its number there."""
         further = [(name, i, one) for name, members in self.inputs.items() for i, one in enumerate(members)]
-        return [("", 0, self.state), *further]
+        return [("", 0, self.state), *further, *((name, 0, one) for name, one in self.optimizers.items())]
 
     def takes_digest(self, one: InputSpec) -> bool:
         """Say whether the files of an input are read as a whole, for their digests."""

@@ -69,7 +69,7 @@ def reversal(session: Session, placed: Placed) -> Iterator[Reversal | None]:
     if not request.policy.reversible:
         yield None
         return
-    assert len(request.outputs) == 1
+    assert sum(not one.optimizer for one in request.outputs) == 1
     assert not placed.spec.keep
     rules, lost = _beside(placed.path, f"back{ENDING}"), _beside(placed.path, f"lost{SAFETENSORS.suffixes[0]}")
     force = request.policy.replace == "always"
@@ -97,6 +97,10 @@ def _command(request: Request, placed: Placed, rules: Path, inverse: InverseRule
     words = ["statex", "apply", rules.name, placed.path.name, source.name if source is not None else _FALLBACK]
     if inverse.stored:
         words += ["--in", f"{inverse.input}={lost.name}"]
+    for one in request.outputs:
+        old = request.optimizers[one.optimizer].path if one.optimizer else None
+        if old is not None:
+            words += ["--optimizer", f"{Path(one.path).name}={old.name}"]
     if request.state.root is not None:
         root = request.state.root
         words += ["--root", root if isinstance(root, str) else as_list(tuple(root))]

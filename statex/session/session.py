@@ -23,8 +23,8 @@ from statex.dsl.planner import compile_plan
 from statex.dsl.resolve import Resolved
 from statex.dsl.resolve import resolve as resolve_rules
 from statex.session.carried import carried, foreign_warnings, module_warnings
-from statex.session.delivery import Delivery, alone
-from statex.session.following import named_to_follow, with_following
+from statex.session.delivery import Delivery, alone, of_state
+from statex.session.following import followed_files, named_to_follow, with_following
 from statex.session.format_warnings import format_warnings, notes_left
 from statex.session.opened import Inputs
 from statex.session.paramnames import GivenNames
@@ -88,7 +88,7 @@ class Session(Telling):
         except BaseException:
             self.close()
             raise
-        self.whole = Delivery(self.plan, self.inputs, self.target)
+        self.whole = Delivery(of_state(self.plan), self.inputs, self.target)
 
     def _plan(self) -> Plan:
         request, inputs = self.request, self.inputs
@@ -107,6 +107,8 @@ class Session(Telling):
         plan = replace(plan, left_around=tuple(dict.fromkeys(left)), linked=inputs.linked)
         headers = [inputs.header, *(header for members in inputs.headers.values() for header in members)]
         plan, beside = with_following(plan, inputs, named_to_follow(self.resolved.parts), self.target, self.names)
+        files = followed_files(plan, inputs, self.target, self.names)
+        plan = replace(plan, followed=(*plan.followed, *files))
         label = inputs.main.label
         notes = (*notes_left(inputs.main.left_texts, label), *unread_stamps(plan.metadata_texts, label))
         found = (*self._unused(plan), *plan.warnings, *beside, *module_warnings(headers), *notes)

@@ -18,9 +18,9 @@ from statex.diagnostics.codes import files as codes
 from statex.diagnostics.codes import lints
 from statex.diagnostics.suggest import join_words
 from statex.dsl.plan.plan import Cost, Plan
-from statex.session.carried import carried, foreign_warnings, refuse_foreign
+from statex.session.carried import Carried, carried, carried_in, foreign_warnings, refuse_foreign
 from statex.session.configs import Upkeep, kept_up
-from statex.session.delivery import Delivery
+from statex.session.delivery import Delivery, OptimizerDelivery, of_state
 from statex.session.following import named_to_follow, with_following
 from statex.session.format_warnings import format_warnings
 from statex.session.keeping import plans_of
@@ -54,7 +54,7 @@ class Shipment:
     @property
     def keys(self) -> int:
         """The number of its keys."""
-        return len(self.delivery.plan.outputs)
+        return len(self.delivery.plan.outputs) or len(self.delivery.plan.made)
 
 
 def shipments(session: Session, outputs: Sequence[Placed], policy: Policy) -> list[Shipment]:
@@ -64,7 +64,10 @@ def shipments(session: Session, outputs: Sequence[Placed], policy: Policy) -> li
         StatexError: SX301 for a pattern of keys that matches none, SX632 for keys that no output holds, SX501 and SX504
             for targets, SX614 for what a format cannot hold.
     """
-    plans = plans_of(session.plan, [one.spec.keep for one in outputs], session.request.outside)
+    whole = of_state(session.plan)
+    states = [one for one in outputs if not one.spec.optimizer]
+    kept = iter(plans_of(whole, [one.spec.keep for one in states], session.request.outside))
+    plans = [session.plan if one.spec.optimizer else next(kept) for one in outputs]
     named = named_to_follow(session.resolved.parts)
     verified = session.whole.check_target()
     if session.target is not None:
@@ -79,9 +82,14 @@ def shipments(session: Session, outputs: Sequence[Placed], policy: Policy) -> li
             unfollowed: list[Diagnostic] = []
             if one.spec.keep:
                 plan, unfollowed = with_following(plan, session.inputs, named, target or session.target, session.names)
-            delivery = Delivery(plan, session.inputs, target, dict(made))
+            name = one.spec.optimizer
+            delivery = (
+                OptimizerDelivery(plan, session.inputs, name, dict(made))
+                if name
+                else Delivery(plan, session.inputs, target, dict(made))
+            )
             shipment = replace(_shipment(session, one, delivery, policy), unfollowed=tuple(unfollowed))
-        if shipment.comparison is None and not one.spec.keep and own is None:
+        if shipment.comparison is None and not one.spec.keep and not one.spec.optimizer and own is None:
             shipment = replace(shipment, comparison=verified)
         found[place] = shipment
         if not shipment.options.format.by_torch:
@@ -117,7 +125,7 @@ def _shipment(session: Session, placed: Placed, delivery: Delivery, policy: Poli
         own=placed.own,
     )
     if options.format.holds_objects and not policy.keep_foreign:
-        found = carried(delivery.plan, inputs)
+        found = _carried(delivery)
         refuse_foreign(found, inputs.main.label, in_recipe=session.request.recipe is not None)
     comparison = delivery.check_target()
     delivery.load_into_target(options.format)
@@ -213,11 +221,17 @@ def _links_left(session: Session, placed: Placed) -> Iterator[Diagnostic]:
             )
 
 
+def _carried(delivery: Delivery) -> list[Carried]:
+    if isinstance(delivery, OptimizerDelivery):
+        return carried_in(delivery.opened.tree)
+    return carried(delivery.plan, delivery.inputs)
+
+
 def _of_output(session: Session, one: Shipment) -> Iterator[Diagnostic]:
-    inputs, plan = session.inputs, one.delivery.plan
+    plan = one.delivery.plan
     yield from format_warnings(plan, one.options.format)
     if one.options.format.holds_objects:
-        yield from foreign_warnings(carried(plan, inputs), kept=True)
+        yield from foreign_warnings(_carried(one.delivery), kept=True)
     if one.placed.spec.keep:
         yield from one.unfollowed
 

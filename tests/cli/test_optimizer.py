@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
+import statex
 from tests.cli.conftest import Run
 
 MERGE = "merge q.{t} as q, k.{t} as k, v.{t} as v -> qkv.{t} = cat(q, k, v)"
@@ -66,7 +68,7 @@ def test_the_plan_as_data(run: Run) -> None:
     found = run("plan", "-e", rules, "in.pt", "--json").json["followed"]
     assert found == [
         {
-            "path": ["optimizer"], "what": "optimizer", "slots": ["exp_avg", "exp_avg_sq"], "followed": 7,
+            "path": ["optimizer"], "file": None, "what": "optimizer", "slots": ["exp_avg", "exp_avg_sq"], "followed": 7,
             "grown": ["out.weight"], "new": ["z.bias"], "dropped": ["q.bias"], "order": "keys",
         }
     ]  # fmt: skip
@@ -126,3 +128,92 @@ def test_names_that_do_not_fit(run: Run, names: str, said: str) -> None:
     assert done.exit_code == 1
     assert "error[SX347]" in done.err
     assert said in done.err
+
+
+def trainer(groups: Any) -> dict[str, Any]:
+    """Save as the Trainer of transformers does: weights sorted by name, and the optimizer in a file of its own."""
+    found = saved(groups)
+    Path("ckpt").mkdir()
+    Path("new").mkdir()
+    save_file(found["model"], "ckpt/model.safetensors")
+    torch.save(found["optimizer"], "ckpt/optimizer.pt")
+    names = [[name for name in net().state_dict() if name.endswith(end)] for end in ("weight", "bias")]
+    Path("names.json").write_text(json.dumps(names))
+    return found
+
+
+FILES = ("ckpt/model.safetensors", "new/model.safetensors", "--optimizer", "ckpt/optimizer.pt")
+
+
+def test_a_file_of_its_own(run: Run) -> None:
+    old = trainer(by_decay)["optimizer"]["state"]
+    refused = run("apply", "-e", MERGE, *FILES)
+    assert refused.exit_code == 1
+    assert "error[SX341]: the optimizer in `optimizer.pt` cannot follow" in refused.err
+    assert not list(Path("new").iterdir())
+    done = run("apply", "-e", MERGE, *FILES, "--param-names", "names.json", "--verify-written")
+    assert (done.exit_code, done.err) == (0, "")
+    assert done.out.splitlines() == [
+        "8 keys in, 4 out (320 B): 2 computed, 0 moved, 2 untouched, 0 dropped, 6 used",
+        "optimizer: exp_avg, exp_avg_sq of 4 parameters followed; numbered in their old order",
+        "output: wrote new/model.safetensors",
+        "optimizer: wrote new/optimizer.pt",
+    ]
+    new = torch.load("new/optimizer.pt")
+    assert [group["params"] for group in new["param_groups"]] == [[0, 1], [2, 3]]
+    for slot in ("exp_avg", "exp_avg_sq"):
+        assert torch.equal(new["state"][0][slot], torch.cat([old[0][slot], old[1][slot], old[2][slot]]))
+        assert torch.equal(new["state"][3][slot], old[7][slot])
+    assert load_file("new/model.safetensors")["qkv.weight"].shape == (12, 4)
+
+
+def test_the_plan_of_a_file_of_its_own(run: Run) -> None:
+    trainer(by_decay)
+    given = (FILES[0], *FILES[2:], "--param-names", "names.json")
+    assert "optimizer: exp_avg, exp_avg_sq of 4 parameters followed" in run("plan", "-e", MERGE, *given).out
+    (found,) = run("plan", "-e", MERGE, *given, "--json").json["followed"]
+    assert (found["file"], found["path"]) == ("optimizer", [])
+
+
+def test_where_the_file_goes(run: Run) -> None:
+    trainer(nn.Module.parameters)
+    order = ("--param-names", "all.json")
+    Path("all.json").write_text(json.dumps([*net().state_dict()]))
+    done = run("apply", "-e", MERGE, FILES[0], "new.safetensors", "--optimizer", "ckpt/optimizer.pt=new/o.pt", *order)
+    assert (done.exit_code, done.err) == (0, "")
+    assert Path("new/o.pt").exists()
+    into = run("apply", "-e", MERGE, FILES[0], "folder/", *FILES[2:], *order)
+    assert into.exit_code == 2
+    assert "--optimizer ckpt/optimizer.pt=OUT" in into.err
+    over = run("apply", "-e", MERGE, FILES[0], "ckpt/new.safetensors", *FILES[2:], *order)
+    assert over.exit_code == 3
+    none = run("apply", "-e", MERGE, FILES[0], "n.safetensors", "--optimizer", "ckpt/model.safetensors=n.pt", *order)
+    assert "error[SX340]: `model.safetensors` holds no optimizer" in none.err
+    assert not Path("n.pt").exists()
+
+
+def test_an_order_that_only_the_model_tells(run: Run) -> None:
+    """A new parameter stands somewhere among the others, which sorted keys do not say."""
+    trainer(nn.Module.parameters)
+    Path("all.json").write_text(json.dumps([*net().state_dict()]))
+    Path("models.py").write_text(
+        "from torch import nn\n"
+        "def net():\n    return nn.ModuleDict({name: nn.Linear(4, 4) for name in ('q', 'new', 'k', 'v', 'out')})\n"
+    )
+    rules = ("-e", "add new.weight = zeros([4, 4])", "-e", "add new.bias = zeros([4])")
+    refused = run("apply", *rules, *FILES, "--param-names", "all.json")
+    assert "error[SX341]" in refused.err
+    assert "--target package.module:callable" in refused.err
+    done = run("apply", *rules, *FILES, "--param-names", "all.json", "--target", "models:net")
+    assert done.exit_code == 0, done.err
+    new, old = torch.load("new/optimizer.pt"), torch.load("ckpt/optimizer.pt")
+    assert {*new["state"]} == {0, 1, *range(4, 10)}
+    assert torch.equal(new["state"][4]["exp_avg"], old["state"][2]["exp_avg"])
+
+
+def test_in_python(run: Run) -> None:
+    old = trainer(by_decay)["optimizer"]
+    files = ("ckpt/optimizer.pt", "new/optimizer.pt")
+    statex.convert(*FILES[:2], statex.compile(MERGE), optimizer=files, param_names="names.json")
+    new = torch.load(files[1])
+    assert torch.equal(new["state"][1]["exp_avg"], old["state"][3]["exp_avg"])

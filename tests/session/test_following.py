@@ -134,7 +134,7 @@ def test_in_files(tmp_path: Path, name: str) -> None:
     by = " and ".join(["position"] * places + ["name"] * names)
     assert [note.text for note in warning.notes] == [
         f"it knows them by {by}, and the program changes which parameters there are and their shapes or values",
-        *[NOT_SCALED] * (what == "optimizer"),
+        *([NOT_SCALED] if what == "optimizer" else [f"to take it through the same rules: follow '{place}'"]),
         f"to leave it out: drop value('{place.removesuffix('.0')}')",
     ]
     assert warning.span is not None

@@ -135,6 +135,13 @@ def source_entry(key: SourceKey, info: TensorInfo | OpaqueInfo) -> Entry:
     )
 
 
+def source_value(graph: Graph, key: SourceKey, info: TensorInfo) -> TensorValue:
+    """Return the value of an input's tensor; those that are tied have one."""
+    value = source_entry(key, info).value_in(graph)
+    assert value is not None
+    return value
+
+
 def computed(graph: Graph, entry: Entry, value: TensorValue | None, tie: Hashable, step: int) -> Entry:
     """Return the entry with another value: it stays a Parameter, unless its new dtype cannot have a gradient."""
     floating = value is None or value.dtype.is_floating_point or value.dtype.is_complex

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 
 class Place(NamedTuple):
-    """Where a tensor of what follows stands in it: the path of what follows, and the path in there."""
+    """Where a tensor of what follows stands in it: the path of what follows, the path in there, and the file."""
 
     path: KeyPath
     inner: KeyPath
+    file: str = ""
 
 
 @record
@@ -44,7 +45,8 @@ class Followed:
     """Something beside the state that follows: what it holds in the output, and how that is made.
 
     `entries` are its tensors in the input, by the keys that the graph knows them by under the name `input`. `tree` is
-    its new form, with a `Place` for each tensor of `outputs`.
+    its new form, with a `Place` for each tensor of `outputs`. `file` is the name of the input that it stands in, if
+    that is a file of its own.
     """
 
     path: KeyPath
@@ -54,16 +56,22 @@ class Followed:
     outputs: Mapping[Place, Entry] = field(compare=False)
     tree: Any = field(compare=False)
     account: FollowAccount
+    file: str = ""
 
     @property
     def dotted(self) -> str:
-        """The path as messages write it."""
-        return ".".join(map(str, self.path))
+        """The path as messages write it, in the file that it stands in."""
+        return ".".join(map(str, (self.file, *self.path) if self.file else self.path))
 
 
 def follow_line(one: Followed) -> str:
     """Return the line that says what became of the parameters that an optimizer knows."""
     found = one.account
+    if one.what != "optimizer":
+        gone = f", {len(found.dropped)} dropped" if found.dropped else ""
+        return (
+            f"{escape(one.dotted)}: {counted(found.followed + len(found.new), 'average')}{gone}{_ORDERS[found.order]}"
+        )
     slots = f"{', '.join(map(escape, found.slots))} of " if found.slots else ""
     said = [f"{slots}{counted(found.followed, 'parameter')} followed"]
     if found.grown:
@@ -88,6 +96,7 @@ def follow_data(one: Followed) -> dict[str, Any]:
     found = one.account
     return {
         "path": list(one.path),
+        "file": one.file or None,
         "what": one.what,
         "slots": list(found.slots),
         "followed": found.followed,

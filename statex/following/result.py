@@ -1,0 +1,188 @@
+"""The parameters of a result in the groups and the order that an optimizer has them in, and what each is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NoReturn
+
+from statex.core.header import TensorInfo
+from statex.core.record import record
+from statex.diagnostics.codes import following as codes
+from statex.diagnostics.suggest import join_words
+from statex.dsl.compile.state import source_value
+from statex.dsl.plan.entry import Entry
+from statex.dsl.plan.graph import InputTensor, SourceKey
+from statex.dsl.plan.plan import Plan
+from statex.following.module_order import module_order
+from statex.following.optimizer import Optimizer
+from statex.following.parameters import Hints, aligned, is_buffer_name
+from statex.following.problems import CannotFollowError
+
+
+@record
+class ResultParameter:
+    """A parameter of the result: the members it is made of, and those whose group it joins."""
+
+    key: str
+    output: Entry
+    of: tuple[int, ...]
+    group: int
+    rank: int
+    is_new: bool
+
+
+class ResultParameters:
+    """The parameters of the result of a plan, as an optimizer of the state has to know them.
+
+    `members` are those that it knows now, by their ids in the graph, and `keys` what they are called there.
+    """
+
+    def __init__(self, plan: Plan, optimizer: Optimizer, hints: Hints) -> None:
+        self._plan = plan
+        self._optimizer = optimizer
+        self._hints = hints
+        keys = aligned(optimizer, plan, hints)
+        self.keys = [keys[one.id] for one in optimizer.members]
+        self.members = {self._source(key): one for key, one in zip(self.keys, optimizer.members, strict=True)}
+        self._ranks = {id: rank for rank, id in enumerate(self.members)}
+
+    @property
+    def order(self) -> str:
+        """What their positions follow, as a `FollowAccount` says it."""
+        if not self._optimizer.by_position:
+            return "names"
+        return "target" if self._hints.target is not None else "keys" if self._hints.ordered else "before"
+
+    def by_group(self) -> list[ResultParameter]:
+        """Return them group by group, and in each group in the order of the model, as far as that is known.
+
+        Raises:
+            CannotFollowError: SX344 for parameters that cannot be joined, SX346 for new ones that have no group, SX341
+                where nothing says where they come.
+        """
+        found = self._in_order(self._parameters())
+        return [one for number in range(self._optimizer.groups) for one in found if one.group == number]
+
+    def _source(self, key: str) -> int:
+        info = self._plan.header.entries[key]
+        assert isinstance(info, TensorInfo)
+        return source_value(self._plan.graph, SourceKey("", 0, key), info).id
+
+    def _parameters(self) -> list[ResultParameter]:
+        found: list[ResultParameter] = []
+        tied = set()
+        for key, output in self._plan.outputs.items():
+            kind = output.type
+            floating = kind is not None and (kind.dtype.is_floating_point or kind.dtype.is_complex)
+            if not floating or output.tie in tied:
+                continue
+            one = self._parameter(key, output)
+            if one is not None:
+                tied.add(output.tie)
+                found.append(one)
+        return found
+
+    def _parameter(self, key: str, output: Entry) -> ResultParameter | None:
+        own = self._own(output)
+        known = tuple(id for id in own if id in self.members)
+        if not own:
+            group = self._group_of_new(key, output)
+            return None if group is None else ResultParameter(key, output, (), group, len(self._ranks), True)
+        if not known:
+            return None
+        if len(known) < len(own):
+            other = next(id for id in own if id not in self.members)
+            self.apart(key, output, f"the optimizer knows {self.said(known[:1])}, and not {self.said([other])}")
+        groups = {self.members[id].group for id in known}
+        if len(groups) > 1:
+            one, two = self._two(known, lambda member: member.group)
+            self.apart(key, output, f"{self.said([one])} and {self.said([two])} are in different groups of it")
+        return ResultParameter(key, output, known, groups.pop(), min(self._ranks[id] for id in known), False)
+
+    def _own(self, output: Entry) -> list[int]:
+        """Return the tensors of the state that the data of an output is made of."""
+        if output.origin is not None:
+            return [] if output.origin.input else [self._source(output.origin.key)]
+        assert output.value is not None
+        graph = self._plan.graph
+        return sorted(id for id in graph.sources(output.value) if self._key(id) is not None)
+
+    def _key(self, id: int) -> str | None:
+        """Return the key of a tensor of the state."""
+        node = self._plan.graph[id]
+        return node.key.key if isinstance(node, InputTensor) and not node.key.input else None
+
+    def said(self, ids: Iterable[int]) -> str:
+        """Return the keys of tensors of the state, as messages write them."""
+        return join_words([f"`{self._key(id)}`" for id in ids], limit=3)
+
+    def _two(self, known: Sequence[int], of: Any) -> tuple[int, int]:
+        first = known[0]
+        return first, next(id for id in known if of(self.members[id]) != of(self.members[first]))
+
+    def _group_of_new(self, key: str, output: Entry) -> int | None:
+        """Return the group that a parameter joins whose data is not of the state; `None` if it is no parameter."""
+        if is_buffer_name(key) or (self._hints.target is not None and key not in self._hints.target):
+            return None
+        if output.module_source is not None and isinstance(self._plan.header.entries[output.module_source], TensorInfo):
+            member = self.members.get(self._source(output.module_source))
+            return None if member is None else member.group
+        named = self._plan.graph.named([output.value]) if output.value is not None else {}
+        like = [self.members.get(self._source(one.key)) for one in named if not one.input]
+        groups = {one.group for one in like if one is not None} or {*range(self._optimizer.groups)}
+        if len(groups) == 1:
+            return groups.pop()
+        raise CannotFollowError(
+            codes.NO_GROUP,
+            f"nothing says which of the {self._optimizer.groups} groups the new parameter `{key}` belongs to",
+            help=("make it of a parameter whose group it should join, as `zeros_like(OTHER)` does",),
+            step=output.step,
+        )
+
+    def _in_order(self, found: list[ResultParameter]) -> list[ResultParameter]:
+        """Return the parameters of the result in the order in which its model has them, as far as that is known."""
+        target = self._hints.target
+        if target is not None:
+            places = {name: place for place, name in enumerate(target)}
+            keys = self._tied_keys()
+            first = {
+                one.key: min((places[key] for key in keys[one.output.tie] if key in places), default=-1)
+                for one in found
+            }
+            return sorted((one for one in found if first[one.key] >= 0), key=lambda one: first[one.key])
+        if self._hints.ordered or not self._optimizer.by_position:
+            return self._as_before(found)
+        new = next((one for one in found if one.is_new), None)
+        if new is not None:
+            raise CannotFollowError(
+                codes.AMBIGUOUS_PARAMETERS,
+                f"the keys are in the order of their names, so nothing says where the new parameter `{new.key}` comes",
+                help=("name the model, whose order counts: --target package.module:callable",),
+                step=new.output.step,
+            )
+        return sorted(found, key=lambda one: one.rank)
+
+    def _as_before(self, found: list[ResultParameter]) -> list[ResultParameter]:
+        """Put them into the order of modules, and those with names of before into the order of before.
+
+        A model with names of before has what these name in the order of before.
+        """
+        by_key = {one.key: one for one in found}
+        ordered = [by_key[key] for key in module_order(by_key)]
+        ranks = {key: rank for rank, key in enumerate(module_order(self._plan.header.entries))}
+        known = iter(sorted((one for one in ordered if one.key in ranks), key=lambda one: ranks[one.key]))
+        return [next(known) if one.key in ranks else one for one in ordered]
+
+    def _tied_keys(self) -> Mapping[object, list[str]]:
+        keys: dict[object, list[str]] = {}
+        for key, output in self._plan.outputs.items():
+            keys.setdefault(output.tie, []).append(key)
+        return keys
+
+    def apart(self, key: str, output: Entry, why: str) -> NoReturn:
+        """Refuse to give a parameter of the result moments.
+
+        Raises:
+            CannotFollowError: SX344.
+        """
+        raise CannotFollowError(codes.MOMENTS_APART, f"`{key}` cannot have moments: {why}", step=output.step)
