@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+from statex.core.header import Header, TensorInfo
 from statex.core.paths import Address
 from statex.core.progress import Tell
 from statex.core.source import Source
 from statex.diagnostics import Diagnostic, StatexError
 from statex.dsl.parts import ProgramPart
+from statex.execute.verify.verification import compare, different
 from statex.grammar import parse, tree
 from statex.grammar.formatter import format_text
 from statex.grammar.printer import show
 from statex.inferring.carrying import carries_over
+from statex.inferring.guessing import guessed
 from statex.inferring.ordering import ordered
+from statex.inferring.planning import planned
 from statex.inferring.program import NotedRule, written
 from statex.inferring.proof import Proof, proved
 from statex.inferring.relations import Relations
 from statex.inferring.search import searched
 from statex.inferring.sides import CheckpointSide
-from statex.session.request import InputSpec, State
+from statex.session.request import InputSpec, State, TargetSpec
+from statex.session.targets import resolve
 
 NAME = "<inferred>"
 _WIDTH = 100
@@ -34,6 +40,9 @@ class Inferred:
     are new keys that it does not make, each with the old key that is most like it; `ambiguous` those whose contents
     several old keys have, so that names alone told them apart. `carries_over` is false where the rules for the last
     layer do not follow from the others, `None` where there are no layers to tell by.
+
+    Without data of the new checkpoint there is no proof: `guesses` has for each new key by what it was guessed, and
+    `misfit` how the result differs from the model in keys, shapes and dtypes, empty where it fits.
     """
 
     rules: str
@@ -43,11 +52,18 @@ class Inferred:
     carries_over: bool | None = None
     errors: tuple[Diagnostic, ...] = ()
     relations: Relations = field(default_factory=lambda: Relations((), ()), repr=False)
+    guesses: Mapping[str, str] = field(default_factory=dict)
+    misfit: str | None = None
 
     @property
     def proved(self) -> bool:
         """True where the program makes the new checkpoint of the old one: the same keys, all equal in bits."""
         return self.proof is not None and self.proof.holds and not self.unexplained
+
+    @property
+    def fits(self) -> bool:
+        """True where the result is proved or, if it was guessed, has the keys, shapes and dtypes of the model."""
+        return self.proved or self.misfit == ""
 
 
 def infer(
@@ -84,6 +100,44 @@ def infer(
     for key in proof.different if proof is not None else ():
         unexplained.setdefault(key, None)
     return Inferred(text, proof, unexplained, relations.ambiguous, over, tuple(errors), relations)
+
+
+def guess(old: State, target: TargetSpec, *, root: Address | None = None) -> Inferred:
+    """Return a program that probably makes the state of a model, from names, shapes and dtypes alone.
+
+    Raises:
+        StatexError: 5xx for a model that cannot be had, 6xx for files.
+    """
+    model = resolve(target)
+    assert model is not None
+    new = {key: info.type for key, info in model.header.entries.items() if isinstance(info, TensorInfo)}
+    with CheckpointSide(old, "the old checkpoint", root) as one:
+        found = guessed(one.kinds, new, _ties(model.header))
+        rules = [_as_guess(rule) for rule in written(found.relations, one.kinds)]
+        errors: Sequence[Diagnostic] = ()
+        text = text_of(rules)
+        over, misfit = None, None
+        try:
+            outputs = planned(text, one.header).outputs
+            misfit = different(compare({key: output.type for key, output in outputs.items()}, model))
+            over = carries_over(found.relations, one, rules)
+        except StatexError as error:
+            errors = error.diagnostics
+    unexplained = dict(found.relations.unexplained)
+    return Inferred(text, None, unexplained, (), over, tuple(errors), found.relations, dict(found.reasons), misfit)
+
+
+def _as_guess(rule: NotedRule) -> NotedRule:
+    return replace(rule, notes=tuple([f"guess: {note}" for note in rule.notes]))
+
+
+def _ties(header: Header) -> list[list[str]]:
+    """Return the keys of a header that are one tensor."""
+    found: defaultdict[object, list[str]] = defaultdict(list)
+    for key, info in header.entries.items():
+        if isinstance(info, TensorInfo) and info.identity is not None:
+            found[info.identity].append(key)
+    return [keys for keys in found.values() if len(keys) > 1]
 
 
 def part_of(text: str) -> ProgramPart:

@@ -128,17 +128,23 @@ class _Writer:
         for members in groups.values():
             items: list[Item] = [(*one.sources, one.target) for one in members]
             gone = {key for one in members for key in one.keys}
-            for row in cover(items, self._others(gone, members[0])):
+            for row in cover(items, self._others(gone, members)):
                 yield self._merging(row, members[0], _count(row, items))
             self.state = dict.fromkeys([*(k for k in self.state if k not in gone), *(one.target for one in members)])
 
-    def _others(self, gone: set[str], one: Merging) -> list[str]:
-        """Return the keys that sources of a merge may not match, also as what they would be gathered as."""
+    def _others(self, gone: set[str], members: Sequence[Merging]) -> list[str]:
+        """Return the keys that sources of a merge may not match, also as what they would be gathered as.
+
+        The sources themselves may be gathered in one way alone: of `h.0.e.1` and so on, by the last number.
+        """
         rest = [key for key in self.state if key not in gone]
-        if one.capture is None:
+        capture = members[0].capture
+        if capture is None:
             return rest
-        kind = Family(one.sources[0], one.capture)
-        return [*rest, *dict.fromkeys(form for key in rest for form in marked(key, kind))]
+        kind = Family(members[0].sources[0], capture)
+        meant = {source for one in members for source in one.sources}
+        forms = dict.fromkeys(form for key in (*rest, *gone) for form in marked(key, kind))
+        return [*rest, *(form for form in forms if form not in meant)]
 
     def _merging(self, row: KeyRow, one: Merging, note: str) -> NotedRule:
         family = Family("", _free(one.capture, row)) if one.capture is not None else None
