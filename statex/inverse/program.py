@@ -247,13 +247,17 @@ class _Inversion:
             list(undone.outputs) == list(layout),
             tuple(wrong),
             tuple(parameters),
-            tuple([key for step in plan.steps for c in step.changes if c.kind in AROUND for key in c.after]),
+            tuple(dict.fromkeys([*_changed_around(plan), *plan.left_around])),
             sum(one.is_turned for one in sections),
             sum(not one.is_turned for one in sections),
             tuple(stored),
             self._input,
             tuple([key for key in layout if key not in stored and by_cast(plan.graph, every, values[key])]),
         )
+
+
+def _changed_around(plan: Plan) -> list[str]:
+    return [key for step in plan.steps for c in step.changes if c.kind in AROUND for key in c.after]
 
 
 def _reads(statement: tree.Statement, input: str) -> bool:

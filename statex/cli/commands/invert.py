@@ -15,7 +15,6 @@ from statex.cli.groups import grouped
 from statex.cli.output import escape, print_diagnostics, print_json, print_text, refuse_existing, write_rules
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.render import to_json
-from statex.diagnostics.suggest import join_words
 
 if TYPE_CHECKING:
     from statex.core.header import Header
@@ -97,6 +96,7 @@ def invert(
 
 
 def _lines(inverse: InverseRules, proof: InverseProof | None, header: Header) -> Iterator[str]:
+    from statex.cli.results import not_undone
     from statex.inverse.losses import come_back, said_of_nan
 
     yield f"on the header: {come_back(set(inverse.kept) - set(inverse.unshown), header)}"
@@ -109,24 +109,7 @@ def _lines(inverse: InverseRules, proof: InverseProof | None, header: Header) ->
         yield f"{verdict}: {proof.equal} of {counted(proof.tensors, 'tensor')} {come} back equal in bits"
         yield from (f"  {escape(key)} differs" for key in proof.different)
     yield from (f"  {line}" for line in said_of_nan(inverse.nan))
-    yield from (f"  not undone: {one}" for one in _left(inverse, proof))
-
-
-def _left(inverse: InverseRules, proof: InverseProof | None) -> Iterator[str]:
-    """Yield what does not come back besides tensors."""
-    for what, keys in (
-        ("tensors that do not come back", inverse.lost),
-        ("keys that shared a tensor with another one, and have one of their own", inverse.apart),
-        ("Parameters that come back as tensors", inverse.parameters),
-        ("tensors that the header does not show to come back", inverse.unshown),
-        ("what is changed around the state", inverse.around),
-    ):
-        if keys:
-            yield f"{what}: {join_words([escape(key) for key in keys], limit=4)}"
-    if not inverse.in_order:
-        yield "the order of the keys"
-    if proof is not None and not proof.metadata:
-        yield "what `_metadata` notes of modules"
+    yield from (f"  not undone: {one}" for one in not_undone(inverse, metadata=proof is None or proof.metadata))
 
 
 def _data(inverse: InverseRules, proof: InverseProof | None) -> dict[str, object]:
