@@ -80,9 +80,9 @@ class _Writer:
             rest = [key for key in self.state if key not in gone]
             away, stay = cover([(key,) for key in gone], rest), cover([(key,) for key in rest], list(gone))
             if stay and _cost(stay) < _cost(away):
-                yield NotedRule(make.keep(*_wild(stay)), (_note(len(rest)),))
+                yield NotedRule(make.keep(*wild(stay)), (_note(len(rest)),))
             else:
-                yield NotedRule(make.drop(*_wild(away)), (_note(len(gone)) + _seen(away),))
+                yield NotedRule(make.drop(*wild(away)), (_note(len(gone)) + _seen(away),))
             self.state = dict.fromkeys(rest)
 
     def _renamed(self) -> Iterator[NotedRule]:
@@ -167,7 +167,7 @@ class _Writer:
                 yield NotedRule(_set_all(value, where), (_note(len(keys)),))
                 continue
             for part in _together(rows):
-                patterns = tuple(_wild(part))
+                patterns = tuple(wild(part))
                 written = expression(value, lambda _: None)
                 assert written is not None
                 count = sum(1 for key in keys if any(row.regex.fullmatch(key) for row in part))
@@ -276,7 +276,7 @@ def _rounds(items: Sequence[Item]) -> Iterator[list[Item]]:
         left = later
 
 
-def _wild(rows: Sequence[KeyRow]) -> list[tree.PatternNode]:
+def wild(rows: Sequence[KeyRow]) -> list[tree.PatternNode]:
     """Return the patterns of rows that make no keys, with stars in place of captures."""
     return [_without_names(row, "p" if len(rows) == 1 else "_") for row in rows]
 

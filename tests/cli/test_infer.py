@@ -156,3 +156,24 @@ def test_one_thing_says_what_is_new(run: Run, more: list[str]) -> None:
     assert "one of NEW, --like and --target says what shall become of OLD" in " ".join(
         done.err.replace("│", "").split()
     )
+
+
+def test_further_inputs_and_a_program_to_go_on_with(run: Run, tmp_path: Path) -> None:
+    old = random("OPT")()
+    other = randomised(old, 1)
+    save_file({key: tensor.clone() for key, tensor in old.items()}, tmp_path / "old.safetensors")
+    save_file({key: tensor.clone() for key, tensor in other.items()}, tmp_path / "ft.safetensors")
+    new = {f"x.{key}": (tensor + other[key]) / 2 for key, tensor in old.items()}
+    save_file(new, tmp_path / "new.safetensors")
+    (tmp_path / "begun.sx").write_text("# as before\nrename prefix '' -> 'x.'\n")
+    arguments = ["old.safetensors", "new.safetensors", "--in", "ft=ft.safetensors"]
+    done = run("infer", *arguments, "--from", "begun.sx", "-o", "rules.sx")
+    assert (done.exit_code, done.err.splitlines()[0]) == (0, f"proved: {len(new)} of {len(new)} tensors equal in bits")
+    text = (tmp_path / "rules.sx").read_text()
+    assert text.startswith("# as before\nrename prefix '' -> 'x.'\n\ninput ft\n")
+    again = run("apply", "rules.sx", "old.safetensors", "out.safetensors", "--in", "ft=ft.safetensors")
+    assert again.exit_code == 0, again.err
+    assert run("diff", "out.safetensors", "new.safetensors").exit_code == 0
+    assert run("infer", "old.safetensors", "new.safetensors").exit_code == 1
+    assert run("infer", *arguments, "--in", "ft=old.safetensors").exit_code == 2
+    assert run("infer", "old.safetensors", "--like", "new.safetensors", "--from", "begun.sx").exit_code == 2

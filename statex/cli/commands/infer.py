@@ -32,6 +32,14 @@ def infer(
     ] = None,
     *,
     aim: options.Aim,
+    further: Annotated[
+        list[str] | None,
+        typer.Option("--in", metavar="NAME=PATH", help="A further checkpoint that NEW was made of; repeatable."),
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="RULES", help="Begin with the rules of a file, and add what they leave to do."),
+    ] = None,
     root: options.Root = None,
     new_root: Annotated[str | None, typer.Option("--new-root", metavar="PATH", help="The same for NEW.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing rule file.")] = False,
@@ -50,14 +58,22 @@ def infer(
     statex infer old.pth new.safetensors
     statex infer old.pth new.pth -o convert.sx
     statex infer old.pth --target mypkg.models:build
+    statex infer base/ merged/ --in lora=adapter/
     """
     from statex.cli import requests
+    from statex.grammar.rulefiles import read_rules
     from statex.inferring.infer import guess
     from statex.inferring.infer import infer as inferred
 
     model = requests.target(aim)
     if (new is None) == (model is None):
         raise typer.BadParameter("one of NEW, --like and --target says what shall become of OLD")
+    if model is not None and (further or start is not None):
+        raise typer.BadParameter("--in and --from are for rules that are found from two checkpoints")
+    inputs = requests.inputs(further)
+    if several := [name for name, paths in inputs.items() if len(paths) > 1]:
+        raise typer.BadParameter(f"the input `{several[0]}` is given twice", param_hint="--in")
+    begun = read_rules(start) if start is not None else None
     refuse_existing(output, force=force)
     with progress.shown(saying, events) as shown, redirect_stdout(sys.stderr):
         if model is not None:
@@ -69,6 +85,8 @@ def infer(
                 new,
                 root=requests.root(root),
                 new_root=requests.root(new_root, "--new-root"),
+                inputs={name: path for name, (path,) in inputs.items()},
+                start=begun,
                 tell=shown,
             )
         if output is not None:
