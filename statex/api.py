@@ -424,18 +424,53 @@ def diff(
         return compared(one, other, values=values, rtol=rtol, atol=atol)
 
 
-def infer(old: State, new: State, *, root: Address | None = None, new_root: Address | None = None) -> Inferred:
+def infer(
+    old: State,
+    new: State | None = None,
+    *,
+    root: Address | None = None,
+    new_root: Address | None = None,
+    target: Any = None,
+    like: State | None = None,
+    inputs: Mapping[str, State] | None = None,
+    start: Rules | str | PathLike | None = None,
+) -> Inferred:
     """Find the rules that make one checkpoint of another, and prove them by applying them.
 
     The result has the text of the `rules`, whether they are `proved`, and the `unexplained` keys, each with the old key
     that is most like it. Both are paths or states in memory; `root` and `new_root` say where in them their states are.
 
+    Tensors may also come from further `inputs`. With rules to `start` from, these are where the program begins, and
+    only what they leave to do is added.
+
+    In place of `new`, `target` is a model or `"module:callable"`, and `like` a checkpoint whose names, shapes and
+    dtypes count alone: then rules are guessed, and nothing is proved.
+
     Raises:
-        StatexError: 6xx for files.
+        StatexError: 5xx for a model that cannot be had, 6xx for files.
+        TypeError: if not exactly one of `new`, `target` and `like` is given, or there are `inputs` or a `start` for
+            rules that are guessed.
     """
+    from statex.inferring.infer import guess
     from statex.inferring.infer import infer as inferred
 
-    return inferred(old, new, root=root, new_root=new_root)
+    if sum(one is not None for one in (new, target, like)) != 1:
+        raise TypeError("one of `new`, `target` and `like` says what shall become of the checkpoint")
+    if new is not None:
+        return inferred(old, new, root=root, new_root=new_root, inputs=inputs, start=_one_text(start))
+    if inputs or start is not None:
+        raise TypeError("`inputs` and `start` are for rules that are found from two checkpoints")
+    return guess(old, TargetSpec(target, like), root=root)
+
+
+def _one_text(rules: Rules | str | PathLike | None) -> Source | None:
+    """Return the text of rules that are one text."""
+    if rules is None:
+        return None
+    parts = compile(rules).parts
+    if len(parts) != 1:
+        raise TypeError(f"a program starts from one text, and these rules are {len(parts)}")
+    return parts[0].program.source
 
 
 def open(path: PathLike, *, root: Address | None = None) -> Checkpoint:

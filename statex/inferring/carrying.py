@@ -13,13 +13,13 @@ from statex.grammar.printer import show
 from statex.inferring.planning import planned
 from statex.inferring.program import NotedRule, written
 from statex.inferring.relations import MadeTensor, Relations
-from statex.inferring.sides import CheckpointSide
+from statex.inferring.sides import TensorSide
 
 _LEAST = 3
 """So many layers there have to be, for the others to say something of the last one."""
 
 
-def carries_over(relations: Relations, old: CheckpointSide, whole: Sequence[NotedRule]) -> bool | None:
+def carries_over(relations: Relations, old: TensorSide, whole: Sequence[NotedRule]) -> bool | None:
     """Say whether what is learned without the last layer makes it, too; `None` where there are no layers."""
     last_old = _last(relations.old)
     made = [one for one in relations.made.values() if isinstance(one, MadeTensor)]
@@ -52,7 +52,7 @@ def _last(keys: tuple[str, ...]) -> frozenset[str]:
     return frozenset(layers[max(layers)]) if len(layers) >= _LEAST else frozenset()
 
 
-def _made(old: CheckpointSide, statements: Sequence[tree.Statement]) -> dict[str, object]:
+def _made(old: TensorSide, statements: Sequence[tree.Statement]) -> dict[str, object]:
     """Return what each key of the result is made of, told alike whatever the program."""
     plan = planned("".join(f"{show(one)}\n" for one in statements), old.header)
     known: dict[int, int] = {}

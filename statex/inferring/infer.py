@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from statex.core.header import Header, TensorInfo
 from statex.core.paths import Address
 from statex.core.progress import Tell
 from statex.core.source import Source
 from statex.diagnostics import Diagnostic, StatexError
 from statex.dsl.parts import ProgramPart
+from statex.execute.verify.verification import compare, different
 from statex.grammar import parse, tree
 from statex.grammar.formatter import format_text
 from statex.grammar.printer import show
 from statex.inferring.carrying import carries_over
+from statex.inferring.further import FoundFurther, declared, rules_of, with_further
+from statex.inferring.guessing import guessed
 from statex.inferring.ordering import ordered
+from statex.inferring.planning import planned
 from statex.inferring.program import NotedRule, written
 from statex.inferring.proof import Proof, proved
 from statex.inferring.relations import Relations
 from statex.inferring.search import searched
-from statex.inferring.sides import CheckpointSide
-from statex.session.request import InputSpec, State
+from statex.inferring.sides import CheckpointSide, ProgramSide, TensorSide
+from statex.session.request import InputSpec, Request, State, TargetSpec
+from statex.session.targets import resolve
 
 NAME = "<inferred>"
 _WIDTH = 100
@@ -34,6 +43,9 @@ class Inferred:
     are new keys that it does not make, each with the old key that is most like it; `ambiguous` those whose contents
     several old keys have, so that names alone told them apart. `carries_over` is false where the rules for the last
     layer do not follow from the others, `None` where there are no layers to tell by.
+
+    Without data of the new checkpoint there is no proof: `guesses` has for each new key by what it was guessed, and
+    `misfit` how the result differs from the model in keys, shapes and dtypes, empty where it fits.
     """
 
     rules: str
@@ -43,11 +55,18 @@ class Inferred:
     carries_over: bool | None = None
     errors: tuple[Diagnostic, ...] = ()
     relations: Relations = field(default_factory=lambda: Relations((), ()), repr=False)
+    guesses: Mapping[str, str] = field(default_factory=dict)
+    misfit: str | None = None
 
     @property
     def proved(self) -> bool:
         """True where the program makes the new checkpoint of the old one: the same keys, all equal in bits."""
         return self.proof is not None and self.proof.holds and not self.unexplained
+
+    @property
+    def fits(self) -> bool:
+        """True where the result is proved or, if it was guessed, has the keys, shapes and dtypes of the model."""
+        return self.proved or self.misfit == ""
 
 
 def infer(
@@ -56,27 +75,38 @@ def infer(
     *,
     root: Address | None = None,
     new_root: Address | None = None,
+    inputs: Mapping[str, State] | None = None,
+    start: Source | None = None,
     tell: Tell | None = None,
 ) -> Inferred:
     """Return a program that makes one checkpoint of another, proved by applying it.
 
+    It may take tensors from further `inputs`. With a `start`, it begins with these rules, and what they leave to do is
+    added.
+
     Raises:
-        StatexError: 6xx for files.
+        StatexError: 6xx for files, and the errors of the rules that it begins with.
     """
-    with (
-        CheckpointSide(old, "the old checkpoint", root) as one,
-        CheckpointSide(new, "the new checkpoint", new_root) as other,
-    ):
-        relations = searched(one, other, tell)
+    further = {name: (InputSpec(state),) for name, state in (inputs or {}).items()}
+    with ExitStack() as open_sides:
+        other = open_sides.enter_context(CheckpointSide(new, "the new checkpoint", new_root))
+        sides = {name: open_sides.enter_context(CheckpointSide(one, name)) for name, one in (inputs or {}).items()}
+        one: TensorSide
+        if start is None:
+            one = open_sides.enter_context(CheckpointSide(old, "the old checkpoint", root))
+        else:
+            begun = Request(InputSpec(old, root), (_beginning(start),), _declared_in(start, further))
+            one = open_sides.enter_context(ProgramSide(begun))
+        relations, found = with_further(searched(one, other, tell), one, other, sides)
         rules = written(relations, one.kinds)
+        added = [*rules, *rules_of(found, sides, [key for key in other.header.entries if key in relations.made])]
         text = ""
         errors: Sequence[Diagnostic] = ()
         proof: Proof | None = None
         try:
-            text = text_of(rules)
-            text = ordered(text, one, other)
-            part = part_of(text)
-            proof = proved(part, InputSpec(old, root), other, tell)
+            text = _after(start, text_of(_with_inputs(added, found, start)), one, other, sides)
+            proof = proved(_beginning(Source(NAME, text), start), InputSpec(old, root), other, tell,
+                           _declared_in(Source(NAME, text), further))  # fmt: skip
         except StatexError as error:
             errors = error.diagnostics
         over = carries_over(relations, one, rules) if proof is not None and proof.holds else None
@@ -86,6 +116,76 @@ def infer(
     return Inferred(text, proof, unexplained, relations.ambiguous, over, tuple(errors), relations)
 
 
+def _beginning(source: Source, start: Source | None = None) -> ProgramPart:
+    """Return rules as a program; files that they include are where those of the file that they begin with are."""
+    where = start if start is not None else source
+    return ProgramPart(parse(source), Path(where.name).parent.as_posix())
+
+
+def _declared_in(source: Source, inputs: Mapping[str, tuple[InputSpec, ...]]) -> dict[str, tuple[InputSpec, ...]]:
+    """Return the inputs that rules declare themselves."""
+    names = {one.name.name for one in parse(source).statements if isinstance(one, tree.Input)}
+    return {name: spec for name, spec in inputs.items() if name in names}
+
+
+def _with_inputs(rules: Sequence[NotedRule], found: FoundFurther, start: Source | None) -> list[NotedRule]:
+    """Return rules with the declarations of inputs that they are the first to need."""
+    known = {one.name.name for one in parse(start).statements if isinstance(one, tree.Input)} if start else set()
+    return [*declared([name for name in found.inputs if name not in known]), *rules]
+
+
+def _after(
+    start: Source | None, text: str, one: TensorSide, other: CheckpointSide, inputs: Mapping[str, CheckpointSide]
+) -> str:
+    """Return a text with what puts keys in order, after the rules that it adds to."""
+    names = {
+        statement.name.name for statement in parse(Source(NAME, text)).statements if isinstance(statement, tree.Input)
+    }
+    text = ordered(text, one, other, {name: [inputs[name].header] for name in names if name in inputs})
+    if start is None:
+        return text
+    before = start.text if start.text.endswith("\n") or not start.text else f"{start.text}\n"
+    return f"{before}\n{text}" if before and text else before or text
+
+
+def guess(old: State, target: TargetSpec, *, root: Address | None = None) -> Inferred:
+    """Return a program that probably makes the state of a model, from names, shapes and dtypes alone.
+
+    Raises:
+        StatexError: 5xx for a model that cannot be had, 6xx for files.
+    """
+    model = resolve(target)
+    assert model is not None
+    new = {key: info.type for key, info in model.header.entries.items() if isinstance(info, TensorInfo)}
+    with CheckpointSide(old, "the old checkpoint", root) as one:
+        found = guessed(one.kinds, new, _ties(model.header))
+        rules = [_as_guess(rule) for rule in written(found.relations, one.kinds)]
+        errors: Sequence[Diagnostic] = ()
+        text = text_of(rules)
+        over, misfit = None, None
+        try:
+            outputs = planned(text, one.header).outputs
+            misfit = different(compare({key: output.type for key, output in outputs.items()}, model))
+            over = carries_over(found.relations, one, rules)
+        except StatexError as error:
+            errors = error.diagnostics
+    unexplained = dict(found.relations.unexplained)
+    return Inferred(text, None, unexplained, (), over, tuple(errors), found.relations, dict(found.reasons), misfit)
+
+
+def _as_guess(rule: NotedRule) -> NotedRule:
+    return replace(rule, notes=tuple([f"guess: {note}" for note in rule.notes]))
+
+
+def _ties(header: Header) -> list[list[str]]:
+    """Return the keys of a header that are one tensor."""
+    found: defaultdict[object, list[str]] = defaultdict(list)
+    for key, info in header.entries.items():
+        if isinstance(info, TensorInfo) and info.identity is not None:
+            found[info.identity].append(key)
+    return [keys for keys in found.values() if len(keys) > 1]
+
+
 def part_of(text: str) -> ProgramPart:
     """Return a text as a program."""
     return ProgramPart(parse(Source(NAME, text)))
@@ -93,7 +193,7 @@ def part_of(text: str) -> ProgramPart:
 
 def text_of(rules: Sequence[NotedRule]) -> str:
     """Return rules as `statex fmt` writes them, each with its note."""
-    lines = [line for rule in rules for line in _lines(rule)]
+    lines = [line for rule in rules for line in (_lines(rule) if rule.notes else [show(rule.statement)])]
     return format_text(Source(NAME, "".join(f"{line}\n" for line in lines))) if lines else ""
 
 

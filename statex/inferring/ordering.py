@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+from statex.core.header import Header
 from statex.diagnostics import StatexError
 from statex.grammar import factory as make
 from statex.grammar.printer import show
-from statex.inferring.planning import planned
-from statex.inferring.sides import CheckpointSide
+from statex.inferring.planning import NO_INPUTS, planned
+from statex.inferring.sides import CheckpointSide, TensorSide
 
 
-def ordered(text: str, old: CheckpointSide, new: CheckpointSide) -> str:
+def ordered(text: str, old: TensorSide, new: CheckpointSide, inputs: Mapping[str, Sequence[Header]] = NO_INPUTS) -> str:
     """Return rules with what puts the keys in order, if one statement does."""
     if not new.opened.format.keeps_metadata:
         return text  # such formats have an order of their own
     wanted = list(new.header.entries)
     sorted_too = f"{text}{show(make.order())}\n"
-    if _order(text, old) == wanted or _order(sorted_too, old) != wanted:
+    if _order(text, old, inputs) == wanted or _order(sorted_too, old, inputs) != wanted:
         return text
     return sorted_too
 
 
-def _order(text: str, old: CheckpointSide) -> list[str] | None:
+def _order(text: str, old: TensorSide, inputs: Mapping[str, Sequence[Header]]) -> list[str] | None:
     try:
-        return list(planned(text, old.header).outputs)
+        return list(planned(text, old.header, inputs=inputs).outputs)
     except StatexError:
         # What is wrong with the rules is said by their proof.
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from statex.core.header import Header
 from statex.core.source import Source
 from statex.dsl.parts import Outside, ProgramPart
@@ -11,12 +13,16 @@ from statex.dsl.resolve import resolve
 from statex.grammar import parse
 from statex.grammar.rulefiles import read_include
 
+NO_INPUTS: Mapping[str, Sequence[Header]] = {}
 
-def planned(text: str, header: Header, *, brief: bool = False) -> Plan:
-    """Return the plan of a program that stands by itself.
+
+def planned(
+    text: str, header: Header, *, brief: bool = False, inputs: Mapping[str, Sequence[Header]] = NO_INPUTS
+) -> Plan:
+    """Return the plan of a program that stands by itself, but for further `inputs`.
 
     Raises:
         StatexError: what is wrong with it.
     """
     resolved = resolve((ProgramPart(parse(Source("<inferred>", text))),), read_include, Outside())
-    return compile_plan(resolved, header, inputs={}, target=None, outside=Outside(), brief=brief)
+    return compile_plan(resolved, header, inputs=inputs, target=None, outside=Outside(), brief=brief)

@@ -80,9 +80,9 @@ class _Writer:
             rest = [key for key in self.state if key not in gone]
             away, stay = cover([(key,) for key in gone], rest), cover([(key,) for key in rest], list(gone))
             if stay and _cost(stay) < _cost(away):
-                yield NotedRule(make.keep(*_wild(stay)), (_note(len(rest)),))
+                yield NotedRule(make.keep(*wild(stay)), (_note(len(rest)),))
             else:
-                yield NotedRule(make.drop(*_wild(away)), (_note(len(gone)) + _seen(away),))
+                yield NotedRule(make.drop(*wild(away)), (_note(len(gone)) + _seen(away),))
             self.state = dict.fromkeys(rest)
 
     def _renamed(self) -> Iterator[NotedRule]:
@@ -128,17 +128,23 @@ class _Writer:
         for members in groups.values():
             items: list[Item] = [(*one.sources, one.target) for one in members]
             gone = {key for one in members for key in one.keys}
-            for row in cover(items, self._others(gone, members[0])):
+            for row in cover(items, self._others(gone, members)):
                 yield self._merging(row, members[0], _count(row, items))
             self.state = dict.fromkeys([*(k for k in self.state if k not in gone), *(one.target for one in members)])
 
-    def _others(self, gone: set[str], one: Merging) -> list[str]:
-        """Return the keys that sources of a merge may not match, also as what they would be gathered as."""
+    def _others(self, gone: set[str], members: Sequence[Merging]) -> list[str]:
+        """Return the keys that sources of a merge may not match, also as what they would be gathered as.
+
+        The sources themselves may be gathered in one way alone: of `h.0.e.1` and so on, by the last number.
+        """
         rest = [key for key in self.state if key not in gone]
-        if one.capture is None:
+        capture = members[0].capture
+        if capture is None:
             return rest
-        kind = Family(one.sources[0], one.capture)
-        return [*rest, *dict.fromkeys(form for key in rest for form in marked(key, kind))]
+        kind = Family(members[0].sources[0], capture)
+        meant = {source for one in members for source in one.sources}
+        forms = dict.fromkeys(form for key in (*rest, *gone) for form in marked(key, kind))
+        return [*rest, *(form for form in forms if form not in meant)]
 
     def _merging(self, row: KeyRow, one: Merging, note: str) -> NotedRule:
         family = Family("", _free(one.capture, row)) if one.capture is not None else None
@@ -161,7 +167,7 @@ class _Writer:
                 yield NotedRule(_set_all(value, where), (_note(len(keys)),))
                 continue
             for part in _together(rows):
-                patterns = tuple(_wild(part))
+                patterns = tuple(wild(part))
                 written = expression(value, lambda _: None)
                 assert written is not None
                 count = sum(1 for key in keys if any(row.regex.fullmatch(key) for row in part))
@@ -270,7 +276,7 @@ def _rounds(items: Sequence[Item]) -> Iterator[list[Item]]:
         left = later
 
 
-def _wild(rows: Sequence[KeyRow]) -> list[tree.PatternNode]:
+def wild(rows: Sequence[KeyRow]) -> list[tree.PatternNode]:
     """Return the patterns of rows that make no keys, with stars in place of captures."""
     return [_without_names(row, "p" if len(rows) == 1 else "_") for row in rows]
 

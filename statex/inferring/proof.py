@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from statex.core.header import Header, OpaqueInfo
@@ -35,13 +35,19 @@ class Proof:
         return not self.different and not self.further
 
 
-def proved(part: ProgramPart, state: InputSpec, new: CheckpointSide, tell: Tell | None = None) -> Proof:
-    """Apply a program, and compare what it makes with a checkpoint.
+def proved(
+    part: ProgramPart,
+    state: InputSpec,
+    new: CheckpointSide,
+    tell: Tell | None = None,
+    inputs: Mapping[str, tuple[InputSpec, ...]] | None = None,
+) -> Proof:
+    """Apply a program, and compare what it makes with a checkpoint; `inputs` are further ones by name.
 
     Raises:
         StatexError: errors of the program on the old checkpoint, 6xx for files.
     """
-    with Session(Request(state, (part,))) as session:
+    with Session(Request(state, (part,), inputs or {})) as session:
         found = compared(session, new, tell=tell)
         different = dict.fromkeys(found.only_second, "is not there")
         different |= {key: f"{one} and not {other}" for key, (one, other) in found.types.items()}

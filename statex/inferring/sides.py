@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
@@ -10,14 +11,15 @@ from statex.checkpoint.blobs.contents import OutTensor
 from statex.checkpoint.blobs.layout import dense
 from statex.checkpoint.io.crc import crc32
 from statex.core.dtypes import DType, Kind
-from statex.core.header import Header, TensorInfo, TensorType
+from statex.core.header import Header, OpaqueInfo, TensorInfo, TensorType
 from statex.core.paths import Address
 from statex.core.progress import Add
 from statex.execute.elements import PIECE, Elements
 from statex.execute.heap import Heap
 from statex.execute.readable import readable
 from statex.session.opened import Opened
-from statex.session.request import State
+from statex.session.request import Request, State
+from statex.session.session import Session
 
 Identity = tuple[TensorType, int]
 """A type and the CRC-32 of the contents: equal for equal tensors. What it lets pass by chance, the proof finds."""
@@ -26,57 +28,15 @@ _LARGEST = 8
 """Bytes of an element that numpy has an unsigned integer for."""
 
 
-class CheckpointSide:
-    """A checkpoint that is compared, opened; a context manager that closes its files.
+class TensorSide:
+    """Tensors by their keys, with a header: what relations are looked for between."""
 
-    Raises:
-        StatexError: 6xx.
-    """
-
-    def __init__(self, state: State, label: str, root: Address | None = None) -> None:
-        self._opened = Opened(state, label)
-        try:
-            self.header: Header = self._opened.header(root)
-        except BaseException:
-            self.close()
-            raise
-        self.kinds: dict[str, TensorType] = {
-            key: info.type for key, info in self.header.entries.items() if isinstance(info, TensorInfo)
-        }
-
-    def __enter__(self) -> CheckpointSide:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def label(self) -> str:
-        """Its name."""
-        return self._opened.label
-
-    @property
-    def opened(self) -> Opened:
-        """The checkpoint."""
-        return self._opened
-
-    @property
-    def types(self) -> Mapping[str, TensorType | None]:
-        """The types by key; `None` for what is not a dense tensor."""
-        return {key: self.kinds.get(key) for key in self.header.entries}
+    header: Header
+    kinds: Mapping[str, TensorType]
 
     def tensors(self) -> Mapping[str, OutTensor]:
         """Return the tensors, each with bytes of its own that can be read in their order."""
-        return self._tensors
-
-    @cached_property
-    def _tensors(self) -> Mapping[str, OutTensor]:
-        heap = Heap()
-        entries = {key: one for key, one in self.header.entries.items() if isinstance(one, TensorInfo)}
-        return dense({key: self._readable(info, heap) for key, info in entries.items()})
-
-    def _readable(self, info: TensorInfo, heap: Heap) -> TensorInfo | OutTensor:
-        return readable(info, lambda: self._opened.load(info), heap)
+        raise NotImplementedError
 
     def tie(self, key: str) -> object:
         """Return what the keys of one tensor have in common; `None` for a storage of its own."""
@@ -118,9 +78,104 @@ class CheckpointSide:
             at += len(piece)
         return found.view(unsigned(kind.dtype)).reshape(kind.shape)
 
+
+class CheckpointSide(TensorSide):
+    """A checkpoint that is compared, opened; a context manager that closes its files.
+
+    Raises:
+        StatexError: 6xx.
+    """
+
+    def __init__(self, state: State, label: str, root: Address | None = None) -> None:
+        self._opened = Opened(state, label)
+        try:
+            self.header = self._opened.header(root)
+        except BaseException:
+            self.close()
+            raise
+        self.kinds = _kinds(self.header)
+
+    def __enter__(self) -> CheckpointSide:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def label(self) -> str:
+        """Its name."""
+        return self._opened.label
+
+    @property
+    def opened(self) -> Opened:
+        """The checkpoint."""
+        return self._opened
+
+    @property
+    def types(self) -> Mapping[str, TensorType | None]:
+        """The types by key; `None` for what is not a dense tensor."""
+        return {key: self.kinds.get(key) for key in self.header.entries}
+
+    def tensors(self) -> Mapping[str, OutTensor]:
+        """Return the tensors, each with bytes of its own that can be read in their order."""
+        return self._tensors
+
+    @cached_property
+    def _tensors(self) -> Mapping[str, OutTensor]:
+        heap = Heap()
+        entries = {key: one for key, one in self.header.entries.items() if isinstance(one, TensorInfo)}
+        return dense({key: self._readable(info, heap) for key, info in entries.items()})
+
+    def _readable(self, info: TensorInfo, heap: Heap) -> TensorInfo | OutTensor:
+        return readable(info, lambda: self._opened.load(info), heap)
+
     def close(self) -> None:
         """Close the files."""
         self._opened.close()
+
+
+class ProgramSide(TensorSide):
+    """What a program makes of a checkpoint, computed as it is read; a context manager that closes the files.
+
+    Raises:
+        StatexError: every error of the program on the checkpoint, 6xx.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._session = Session(request)
+        plan = self._session.plan
+        counts = Counter(one.tie for one in plan.outputs.values())
+        entries: dict[str, TensorInfo | OpaqueInfo] = {}
+        for key, one in plan.outputs.items():
+            if one.type is None:
+                entries[key] = one.opaque or OpaqueInfo("entry")
+                continue
+            shared = ("tie", one.tie) if counts[one.tie] > 1 else None
+            entries[key] = TensorInfo(one.type, shared, is_parameter=one.is_parameter, requires_grad=one.requires_grad)
+        self.header = Header(entries, plan.metadata, label=self._session.label)
+        self.kinds = _kinds(self.header)
+
+    def __enter__(self) -> ProgramSide:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def tensors(self) -> Mapping[str, OutTensor]:
+        """Return the tensors, each with bytes of its own that can be read in their order."""
+        return self._tensors
+
+    @cached_property
+    def _tensors(self) -> Mapping[str, OutTensor]:
+        return self._session.tensors()
+
+    def close(self) -> None:
+        """Close the files."""
+        self._session.close()
+
+
+def _kinds(header: Header) -> dict[str, TensorType]:
+    return {key: info.type for key, info in header.entries.items() if isinstance(info, TensorInfo)}
 
 
 def is_computable(dtype: DType) -> bool:

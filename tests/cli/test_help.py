@@ -59,7 +59,7 @@ def test_what_stands_for_arguments(run: Run) -> None:
         "migrate new": "migrate new [OPTIONS] TITLE [OLD NEW]",
         "verify": "verify [OPTIONS] FILE",
         "diff": "diff [OPTIONS] A B",
-        "infer": "infer [OPTIONS] OLD NEW",
+        "infer": "infer [OPTIONS] OLD [NEW]",
         "show": "show [OPTIONS] FILE [PATTERN…]",
         "schema": "schema [OPTIONS]",
         "ops": "ops [OPTIONS] [NAME]",

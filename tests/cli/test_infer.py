@@ -114,3 +114,66 @@ def test_quiet(run: Run, tmp_path: Path, quiet: bool) -> None:
     done = run("infer", "old.pth", "old.pth", *(["--quiet"] if quiet else []))
     assert done.exit_code == 0
     assert (done.err == "") == quiet
+
+
+def test_rules_for_a_model_are_guessed(run: Run, tmp_path: Path) -> None:
+    old = {"fc.weight": torch.randn(5, 10), "fc.bias": torch.randn(5)}
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        old[f"norm.{name}"] = torch.randn(5)
+    old["norm.num_batches_tracked"] = torch.tensor(3)
+    save_file(old, tmp_path / "old.safetensors")
+    done = run("infer", "old.safetensors", "--target", "models:Net", "-o", "rules.sx")
+    assert done.exit_code == 0, done.err
+    text = (tmp_path / "rules.sx").read_text()
+    assert text.count("# guess: ") == text.count("#") > 0
+    assert done.err.splitlines()[0] == "guessed from names and shapes, not proved: 7 of 7 tensors"
+    assert done.err.splitlines()[-1] == "the result fits in keys, shapes and dtypes"
+    assert run("apply", "rules.sx", "old.safetensors", "out.pth", "--target", "models:Net").exit_code == 0
+    made = torch.load(tmp_path / "out.pth")
+    assert all(torch.equal(made[key.replace("fc", "linear").replace("norm", "bn")], one) for key, one in old.items())
+    wider = run("infer", "old.safetensors", "--target", "models:Net", "--target-arg", "width=7", "--json")
+    assert (wider.exit_code, wider.json["ok"], wider.json["proved"]) == (1, False, False)
+    assert wider.json["misfit"] == "6 missing, 6 unexpected"
+    assert set(wider.json["unexplained"]) == set(made) - {"bn.num_batches_tracked"}
+
+
+def test_a_checkpoint_of_which_names_and_shapes_count(run: Run, tmp_path: Path) -> None:
+    old = random("OPT")()
+    torch.save(old, tmp_path / "old.pth")
+    torch.save({f"x.{key}": torch.zeros_like(tensor) for key, tensor in old.items()}, tmp_path / "like.pth")
+    done = run("infer", "old.pth", "--like", "like.pth")
+    assert (done.exit_code, done.out) == (0, f"rename prefix '' -> 'x.'  # guess: {len(old)} keys\n")
+    assert "\nproved" not in f"\n{done.err}"
+    as_json = run("infer", "old.pth", "--like", "like.pth", "--json").json
+    assert (as_json["ok"], as_json["proved"], as_json["new"], len(as_json["guesses"])) == (True, False, None, len(old))
+
+
+@pytest.mark.parametrize("more", [[], ["new.pth", "--like", "new.pth"], ["new.pth", "--target", "models:Net"]])
+def test_one_thing_says_what_is_new(run: Run, more: list[str]) -> None:
+    torch.save({"a.weight": torch.randn(3)}, "old.pth")
+    done = run("infer", "old.pth", *more)
+    assert done.exit_code == 2
+    assert "one of NEW, --like and --target says what shall become of OLD" in " ".join(
+        done.err.replace("│", "").split()
+    )
+
+
+def test_further_inputs_and_a_program_to_go_on_with(run: Run, tmp_path: Path) -> None:
+    old = random("OPT")()
+    other = randomised(old, 1)
+    save_file({key: tensor.clone() for key, tensor in old.items()}, tmp_path / "old.safetensors")
+    save_file({key: tensor.clone() for key, tensor in other.items()}, tmp_path / "ft.safetensors")
+    new = {f"x.{key}": (tensor + other[key]) / 2 for key, tensor in old.items()}
+    save_file(new, tmp_path / "new.safetensors")
+    (tmp_path / "begun.sx").write_text("# as before\nrename prefix '' -> 'x.'\n")
+    arguments = ["old.safetensors", "new.safetensors", "--in", "ft=ft.safetensors"]
+    done = run("infer", *arguments, "--from", "begun.sx", "-o", "rules.sx")
+    assert (done.exit_code, done.err.splitlines()[0]) == (0, f"proved: {len(new)} of {len(new)} tensors equal in bits")
+    text = (tmp_path / "rules.sx").read_text()
+    assert text.startswith("# as before\nrename prefix '' -> 'x.'\n\ninput ft\n")
+    again = run("apply", "rules.sx", "old.safetensors", "out.safetensors", "--in", "ft=ft.safetensors")
+    assert again.exit_code == 0, again.err
+    assert run("diff", "out.safetensors", "new.safetensors").exit_code == 0
+    assert run("infer", "old.safetensors", "new.safetensors").exit_code == 1
+    assert run("infer", *arguments, "--in", "ft=old.safetensors").exit_code == 2
+    assert run("infer", "old.safetensors", "--like", "new.safetensors", "--from", "begun.sx").exit_code == 2

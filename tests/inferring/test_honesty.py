@@ -183,3 +183,15 @@ def test_a_split_onto_a_name_that_goes() -> None:
     old = {"a.weight": torch.randn(6, 3), "b.weight": torch.randn(3, 3)}
     new = {"b.weight": old["a.weight"][:3], "c.weight": old["a.weight"][3:], "d.weight": old["b.weight"]}
     assert statex.infer(old, new).proved
+
+
+def test_experts_alone() -> None:
+    old = {f"layers.{i}.experts.{e}.w1.weight": torch.randn(6, 4) for i in range(2) for e in range(3)}
+    new = {
+        f"layers.{i}.experts.w1.weight": torch.stack([old[f"layers.{i}.experts.{e}.w1.weight"] for e in range(3)])
+        for i in range(2)
+    }
+    # The first number of their keys says nothing of what is stacked.
+    found = statex.infer(old, new)
+    assert found.proved, found.errors
+    assert statex.infer(new, old).proved

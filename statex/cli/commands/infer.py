@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -23,11 +24,22 @@ if TYPE_CHECKING:
 @grouped
 def infer(
     old: Annotated[Path, typer.Argument(metavar="OLD", help="A checkpoint as it was.")],
-    new: Annotated[Path, typer.Argument(metavar="NEW", help="The checkpoint that was made of it.")],
+    new: Annotated[
+        Path | None, typer.Argument(metavar="[NEW]", help="The checkpoint that was made of it; or --like, --target.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Where to write the rules; else to stdout.")
     ] = None,
     *,
+    aim: options.Aim,
+    further: Annotated[
+        list[str] | None,
+        typer.Option("--in", metavar="NAME=PATH", help="A further checkpoint that NEW was made of; repeatable."),
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="RULES", help="Begin with the rules of a file, and add what they leave to do."),
+    ] = None,
     root: options.Root = None,
     new_root: Annotated[str | None, typer.Option("--new-root", metavar="PATH", help="The same for NEW.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing rule file.")] = False,
@@ -39,39 +51,63 @@ def infer(
     They are applied to OLD, with nothing written, and compared with NEW in bits: the exit code is 0 if that proved
     them. What they do not explain is listed, and the exit code is 1; the rules for the rest are written all the same.
 
+    For a model without data, --target or --like, rules are guessed from names and shapes. Nothing proves these; the
+    exit code is 0 if their result has the keys, shapes and dtypes of the model.
+
     \b
     statex infer old.pth new.safetensors
     statex infer old.pth new.pth -o convert.sx
+    statex infer old.pth --target mypkg.models:build
+    statex infer base/ merged/ --in lora=adapter/
     """
     from statex.cli import requests
+    from statex.grammar.rulefiles import read_rules
+    from statex.inferring.infer import guess
     from statex.inferring.infer import infer as inferred
 
+    model = requests.target(aim)
+    if (new is None) == (model is None):
+        raise typer.BadParameter("one of NEW, --like and --target says what shall become of OLD")
+    if model is not None and (further or start is not None):
+        raise typer.BadParameter("--in and --from are for rules that are found from two checkpoints")
+    inputs = requests.inputs(further)
+    if several := [name for name, paths in inputs.items() if len(paths) > 1]:
+        raise typer.BadParameter(f"the input `{several[0]}` is given twice", param_hint="--in")
+    begun = read_rules(start) if start is not None else None
     refuse_existing(output, force=force)
     with progress.shown(saying, events) as shown, redirect_stdout(sys.stderr):
-        found = inferred(
-            old,
-            new,
-            root=requests.root(root),
-            new_root=requests.root(new_root, "--new-root"),
-            tell=shown,
-        )
+        if model is not None:
+            found = guess(old, model, root=requests.root(root))
+        else:
+            assert new is not None
+            found = inferred(
+                old,
+                new,
+                root=requests.root(root),
+                new_root=requests.root(new_root, "--new-root"),
+                inputs={name: path for name, (path,) in inputs.items()},
+                start=begun,
+                tell=shown,
+            )
         if output is not None:
             write_rules(output, found.rules, force=force)
     if saying.json:
-        print_json(_as_json(found, str(old), str(new)))
+        print_json(_as_json(found, str(old), str(new) if new is not None else None))
     else:
         if output is None:
             print_text(found.rules)
         print_diagnostics(found.errors, concise=saying.concise)
         for line in [] if saying.quiet else _lines(found):
             typer.echo(line, err=True)
-    if not found.proved:
+    if not found.fits:
         raise typer.Exit(1)
 
 
 def _lines(found: Inferred) -> Iterator[str]:
     """Yield what is known of the rules."""
-    if found.proof is not None:
+    if found.misfit is not None:
+        yield from _guessed(found)
+    elif found.proof is not None:
         total = len(found.proof.equal) + len(found.proof.different)
         verdict = "proved" if found.proved else "not proved"
         yield f"{verdict}: {len(found.proof.equal)} of {counted(total, 'tensor')} equal in bits"
@@ -92,14 +128,22 @@ def _lines(found: Inferred) -> Iterator[str]:
     yield from (f"unexplained  {line}" for line in columns([tuple(map(escape, row)) for row in rows]))
 
 
+def _guessed(found: Inferred) -> Iterator[str]:
+    """Yield by what rules were guessed, and whether their result fits."""
+    counts = Counter(found.guesses.values())
+    yield f"guessed from names and shapes, not proved: {len(found.guesses)} of {len(found.relations.new)} tensors"
+    yield from (f"  {line}" for line in columns([(f"{count}", reason) for reason, count in counts.most_common()]))
+    yield f"the result does not fit: {found.misfit}" if found.misfit else "the result fits in keys, shapes and dtypes"
+
+
 def _why(found: Inferred, key: str) -> str:
     return found.proof.different.get(key, "") if found.proof is not None else ""
 
 
-def _as_json(found: Inferred, old: str, new: str) -> dict[str, Any]:
+def _as_json(found: Inferred, old: str, new: str | None) -> dict[str, Any]:
     proof = found.proof
     return {
-        "ok": found.proved,
+        "ok": found.fits,
         "old": old,
         "new": new,
         "rules": found.rules,
@@ -111,5 +155,7 @@ def _as_json(found: Inferred, old: str, new: str) -> dict[str, Any]:
         "unexplained": found.unexplained,
         "ambiguous": list(found.ambiguous),
         "carries_over": found.carries_over,
+        "guesses": dict(found.guesses),
+        "misfit": found.misfit,
         "diagnostics": [to_json(one) for one in found.errors],
     }

@@ -119,6 +119,17 @@ def mismatch(
     `flat()` is how the result is had without dicts in it.
     """
     paired = pair(found.missing, found.unexpected, result)
+    return diagnostic(
+        codes.MISMATCH,
+        f"{subject} does not fit {found.target}: {different(found)} ({found.agreeing} of {found.expected} keys agree)",
+        rows=[*_rows(found, paired.partners, origin), *_nested_rows(found)],
+        notes=[f"`allow` forgives {len(found.allowed)} more"] if found.allowed else (),
+        help=[*paired.lines, *retypes(found.shapes, found.dtypes, result), *_flattened(found, flat)],
+    )
+
+
+def different(found: Comparison) -> str:
+    """Return how many keys of each kind do not fit, in words; nothing where all do."""
     parts = {
         "missing": len(found.missing),
         "unexpected": len(found.unexpected),
@@ -126,14 +137,7 @@ def mismatch(
         "of wrong dtype": len(found.dtypes),
         "nested differently": len(found.nested),
     }
-    counts = ", ".join(f"{count} {what}" for what, count in parts.items() if count)
-    return diagnostic(
-        codes.MISMATCH,
-        f"{subject} does not fit {found.target}: {counts} ({found.agreeing} of {found.expected} keys agree)",
-        rows=[*_rows(found, paired.partners, origin), *_nested_rows(found)],
-        notes=[f"`allow` forgives {len(found.allowed)} more"] if found.allowed else (),
-        help=[*paired.lines, *retypes(found.shapes, found.dtypes, result), *_flattened(found, flat)],
-    )
+    return ", ".join(f"{count} {what}" for what, count in parts.items() if count)
 
 
 def _rows(found: Comparison, pairs: Mapping[str, str], origin: Callable[[str], str]) -> list[tuple[str, ...]]:
