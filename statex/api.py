@@ -269,6 +269,7 @@ def convert(
     check_input: bool = False,
     verify_written: bool = False,
     keep_foreign: bool = False,
+    reversible: bool = False,
     progress: Callable[[Progress], None] | Callable[[int, int], None] | None = None,
 ) -> Conversion:
     """Convert a checkpoint; the output appears whole and verified, or not at all.
@@ -285,8 +286,10 @@ def convert(
     `optimizer` names a file with the state of an optimizer, and the one that is written of it, to which the same rules
     are applied; `param_names` are the names of its parameters by group, where it does not tell itself.
     `keep_foreign` keeps objects that statex does not load, such as those of your own classes, in torch files as they
-    were read; without it they are an error (SX640). `progress` is called with a `Progress` in all phases of the run; a
-    function of two arguments is called with the bytes written so far and those to be written.
+    were read; without it they are an error (SX640). A `reversible` conversion also writes the rules that undo it, and
+    the tensors that it loses: `out.back.sx` and `out.lost.safetensors` for `out.pth`. `progress` is called with a
+    `Progress` in all phases of the run; a function of two arguments is called with the bytes written so far and those
+    to be written.
 
     Raises:
         StatexError: as `Rules.apply`, and 6xx for files.
@@ -299,6 +302,7 @@ def convert(
         max_memory=max_memory, check_input=check_input, verify_written=verify_written, keep_foreign=keep_foreign,
         stem=stem, update_config=update_config,
     )  # fmt: skip
+    request = replace(request, policy=replace(request.policy, reversible=reversible))
     if optimizer is not None:
         old, new = optimizer
         beside = OutputSpec(new, "optimizer", optimizer="optimizer")

@@ -9,11 +9,10 @@ A `.txt` beside this file has cases, each after a line `# NAME`:
     ...
 
 `state` is the checkpoint (that of the lines before the first case, where a case has none); `tied` are keys that share a
-tensor, `value` has what is no tensor, `around` what stands around the state, which is `model` then, and `optimizer` names
-the parameters of one that stands there, group by group; `like` is
-the checkpoint that the result has to fit, `given` are values of parameters.
-Several `input` lines of one name are a family. `python -m tests.messages.corpus` writes the texts anew: read what
-has changed.
+tensor, `value` has what is no tensor, `around` what stands around the state, which is `model` then, and `optimizer`
+names the parameters of one that stands there, group by group; `like` is the checkpoint that the result has to fit,
+`given` are values of parameters. Several `input` lines of one name are a family. `python -m tests.messages.corpus`
+writes the texts anew: read what has changed.
 """
 
 from __future__ import annotations
