@@ -85,7 +85,7 @@ class _Average:
         except NoMomentsError as error:
             raise CannotFollowError(
                 codes.MOMENTS_UNKNOWN,
-                f"what would stand for `{key}` cannot go through `{error.operation}`: {error.why}",
+                f"the average of `{key}` cannot be made: {error.why}",
                 step=output.step,
             ) from None
         node = graph[graph.inner(value.id)]

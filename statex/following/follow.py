@@ -187,7 +187,7 @@ class _Following:
         except NoMomentsError as error:
             raise CannotFollowError(
                 codes.MOMENTS_UNKNOWN,
-                f"its `{slot}` of {self._result.said(one.of)} cannot go through `{error.operation}`: {error.why}",
+                f"`{slot}` of `{one.key}` cannot be told from that of {self._result.said(one.of)}: {error.why}",
                 step=one.output.step,
             ) from None
 

@@ -16,11 +16,10 @@ from statex.following.slots import SIGNED, UNSIGNED
 
 
 class NoMomentsError(Exception):
-    """An operation that moments do not follow: its name, and why."""
+    """An operation that moments, or averages, do not follow, and why."""
 
-    def __init__(self, operation: str, why: str) -> None:
+    def __init__(self, why: str) -> None:
         super().__init__(why)
-        self.operation = operation
         self.why = why
 
 
@@ -88,7 +87,7 @@ class Slot:
         if operation.moments is Moments.NEW or not known:
             return None
         if operation.moments is Moments.UNKNOWN:
-            raise NoMomentsError(operation.name, "moments do not follow from those of its tensors")
+            raise NoMomentsError(f"`{operation.name}` does more than move elements")
         if operation.moments is Moments.KEPT or (operation.moments is Moments.TURNED and self._is_unsigned(operation)):
             return self._found[known[0]]
         dtypes = [one.dtype for one in map(self._found.__getitem__, known) if isinstance(one, TensorValue)]
@@ -97,7 +96,7 @@ class Slot:
 
     def _is_unsigned(self, operation: type[Operation]) -> bool:
         if self._name not in SIGNED | UNSIGNED:
-            raise NoMomentsError(operation.name, f"whether `{self._name}` has a sign is not known")
+            raise NoMomentsError(f"`{operation.name}` changes signs, and whether `{self._name}` has one is not known")
         return self._name in UNSIGNED
 
     def _called(self, id: int, node: OperationCall, operation: type[Operation], dtype: DType) -> _Found:
@@ -111,7 +110,7 @@ class Slot:
         try:
             result = operation.infer(**{name: typed(value) for name, value in arguments.items()})
         except OperationError as error:
-            raise NoMomentsError(operation.name, f"it cannot take the moments: {error.headline}") from None
+            raise NoMomentsError(f"`{operation.name}` cannot take it: {error.headline}") from None
         return self._graph.call(operation.name, arguments, result)
 
     def _argument(self, argument: Any, dtype: DType) -> Any:

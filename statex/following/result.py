@@ -92,11 +92,11 @@ class ResultParameters:
             return None
         if len(known) < len(own):
             other = next(id for id in own if id not in self.members)
-            self.apart(key, output, f"the optimizer knows {self.said(known[:1])}, and not {self.said([other])}")
+            self.apart(key, output, f"it knows {self.said(known[:1])}, and not {self.said([other])}")
         groups = {self.members[id].group for id in known}
         if len(groups) > 1:
             one, two = self._two(known, lambda member: member.group)
-            self.apart(key, output, f"{self.said([one])} and {self.said([two])} are in different groups of it")
+            self.apart(key, output, f"{self.said([one])} and {self.said([two])} are in different groups")
         return ResultParameter(key, output, known, groups.pop(), min(self._ranks[id] for id in known), False)
 
     def _own(self, output: Entry) -> list[int]:
@@ -185,4 +185,6 @@ class ResultParameters:
         Raises:
             CannotFollowError: SX344.
         """
-        raise CannotFollowError(codes.MOMENTS_APART, f"`{key}` cannot have moments: {why}", step=output.step)
+        raise CannotFollowError(
+            codes.MOMENTS_APART, f"the moments for `{key}` cannot be joined: {why}", step=output.step
+        )

@@ -59,7 +59,7 @@ class Substitution:
         try:
             result = operation.infer(**{name: typed(value) for name, value in arguments.items()})
         except OperationError as error:
-            raise NoMomentsError(operation.name, error.headline) from None
+            raise NoMomentsError(f"`{operation.name}` cannot take it: {error.headline}") from None
         return self._graph.call(operation.name, arguments, result)
 
     def _argument(self, argument: Any) -> Any:

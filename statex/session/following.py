@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from statex.core.header import KeyPath, TensorInfo
 from statex.core.paths import at, joined, readings
-from statex.core.quoting import show_label
+from statex.core.quoting import show_label, show_text
 from statex.core.source import Span
 from statex.core.surroundings import address_of
 from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
 from statex.diagnostics.codes import following as codes
 from statex.diagnostics.codes import lints
-from statex.diagnostics.suggest import join_words
+from statex.diagnostics.suggest import did_you_mean, join_words
 from statex.dsl.keys.quoting import show_rules
 from statex.dsl.parts import ProgramPart
 from statex.dsl.plan.entry import Entry
@@ -202,12 +202,15 @@ def _nothing(node: nodes.PathNode, things: Sequence[Beside], *, bare: bool) -> D
             "`root … -> ''` writes the bare state, with nothing beside it that could follow",
             node.span,
         )
+    given = node.value if isinstance(node.value, str) else joined(node.value)
+    near = did_you_mean(given, [one.dotted for one in things])
     there = join_words([f"the {one.what} `{one.dotted}`" for one in things], limit=4)
     return diagnostic(
         codes.NOTHING_TO_FOLLOW,
         f"there is no optimizer or average at {node.span.text}",
         node.span,
-        notes=[f"beside the state stand {there}" if things else "nothing beside the state knows its parameters"],
+        notes=[f"beside the state: {there}" if things else "nothing beside the state knows its parameters"],
+        help=[f"did you mean {show_text(one)}?" for one in near],
     )
 
 

@@ -9,10 +9,10 @@ A `.txt` beside this file has cases, each after a line `# NAME`:
     ...
 
 `state` is the checkpoint (that of the lines before the first case, where a case has none); `tied` are keys that share a
-tensor, `value` has what is no tensor, `around` what stands around the state, which is `model` then; `like` is
-the checkpoint that the result has to fit, `given` are values of parameters.
-Several `input` lines of one name are a family. `python -m tests.messages.corpus` writes the texts anew: read what
-has changed.
+tensor, `value` has what is no tensor, `around` what stands around the state, which is `model` then, and `optimizer`
+names the parameters of one that stands there, group by group; `like` is the checkpoint that the result has to fit,
+`given` are values of parameters. Several `input` lines of one name are a family. `python -m tests.messages.corpus`
+writes the texts anew: read what has changed.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def of_file(path: Path) -> list[Case]:
             found.append(Case(line[2:], dict(common.state), dict(common.inputs), around=dict(common.around)))
             continue
         case = found[-1] if found else common
-        directive = re.match(r"(state|tied|value|around|like|given|input) ?(\w*): ?(.*)", line)
+        directive = re.match(r"(state|optimizer|tied|value|around|like|given|input) ?(\w*): ?(.*)", line)
         if line.startswith("|") and not case.said:
             case.rules.append(line[2:])
         elif directive is not None and not case.rules:
@@ -116,12 +116,24 @@ def _read(case: Case, kind: str, name: str, text: str) -> None:
         case.state.update(ast.literal_eval(f"{{{text}}}"))
     elif kind == "around":
         case.around.update(ast.literal_eval(f"{{{text}}}"))
+    elif kind == "optimizer":
+        case.around["optimizer"] = optimizer(text, case.state)
     elif kind == "like":
         case.like = tensors(text)
     elif kind == "given":
         case.given.update(ast.literal_eval(f"{{{text}}}"))
     else:
         case.inputs[name] = [*case.inputs.get(name, []), tensors(text)]
+
+
+def optimizer(text: str, state: State) -> State:
+    """Return an optimizer of Adam's kind for parameters of a state: `[a.weight, a.bias], [b.weight]` are two groups."""
+    groups = [names.split(", ") for names in re.findall(r"\[(.*?)\]", text)]
+    keys = [key for names in groups for key in names]
+    entries = {i: {"step": 3, "exp_avg": state[key], "exp_avg_sq": state[key]} for i, key in enumerate(keys)}
+    starts = [sum(map(len, groups[:number])) for number in range(len(groups))]
+    members = [[*range(start, start + len(names))] for start, names in zip(starts, groups, strict=True)]
+    return {"state": entries, "param_groups": [{"lr": 0.1, "params": one} for one in members]}
 
 
 def tensors(text: str) -> State:
@@ -144,7 +156,7 @@ def _write(path: Path) -> None:
         head = [
             line
             for line in block.split("\n")
-            if re.match(r"# |\||(state|tied|value|around|like|given|input) ?\w*:", line)
+            if re.match(r"# |\||(state|optimizer|tied|value|around|like|given|input) ?\w*:", line)
         ]
         lines.append("\n".join([*head, next(texts)]) + "\n")
     path.write_text("\n".join(lines), encoding="utf-8")
