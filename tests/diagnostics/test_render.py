@@ -358,7 +358,7 @@ def test_json() -> None:
         "rows": [["a", "b"]],
     }
     assert to_json(found) == expected
-    assert json.loads(json_text([to_json(found)])) == [expected]
+    assert json.loads(json_text(to_json(found))) == expected
 
 
 def test_an_error_is_rendered_in_full() -> None:
@@ -439,7 +439,7 @@ def test_no_rendering_holds_a_control_character(found: Diagnostic, width: int) -
             assert character == "\n" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp"), text
     assert "\n" not in render_concise(found)
     # Two surrogates in a row are one character to a JSON reader.
-    assert json.loads(json_text(to_json(found))) == [json.loads(json.dumps(to_json(found)))]
+    assert json.loads(json_text(to_json(found))) == json.loads(json.dumps(to_json(found)))
 
 
 @pytest.mark.parametrize("count", [1, 2])
