@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +28,7 @@ from statex.inferring.proof import Proof, proved
 from statex.inferring.relations import Relations
 from statex.inferring.search import searched
 from statex.inferring.sides import CheckpointSide, ProgramSide, TensorSide
+from statex.inferring.sizes import sizes_beside, with_named_sizes
 from statex.session.request import InputSpec, Request, State, TargetSpec
 from statex.session.targets import resolve
 
@@ -104,7 +105,9 @@ def infer(
         errors: Sequence[Diagnostic] = ()
         proof: Proof | None = None
         try:
-            text = _after(start, text_of(_with_inputs(added, found, start)), one, other, sides)
+            taken = declared_names(start) if start is not None else ()
+            noted = with_named_sizes(_with_inputs(added, found, taken), sizes_beside(old), taken)
+            text = _after(start, text_of(noted), one, other, sides)
             proof = proved(_beginning(Source(NAME, text), start), InputSpec(old, root), other, tell,
                            _declared_in(Source(NAME, text), further))  # fmt: skip
         except StatexError as error:
@@ -128,9 +131,14 @@ def _declared_in(source: Source, inputs: Mapping[str, tuple[InputSpec, ...]]) ->
     return {name: spec for name, spec in inputs.items() if name in names}
 
 
-def _with_inputs(rules: Sequence[NotedRule], found: FoundFurther, start: Source | None) -> list[NotedRule]:
+def declared_names(source: Source) -> frozenset[str]:
+    """Return the names that rules declare."""
+    kinds = tree.Input | tree.Param | tree.Let | tree.Macro
+    return frozenset(one.name.name for one in parse(source).statements if isinstance(one, kinds))
+
+
+def _with_inputs(rules: Sequence[NotedRule], found: FoundFurther, known: Collection[str]) -> list[NotedRule]:
     """Return rules with the declarations of inputs that they are the first to need."""
-    known = {one.name.name for one in parse(start).statements if isinstance(one, tree.Input)} if start else set()
     return [*declared([name for name in found.inputs if name not in known]), *rules]
 
 

@@ -1,0 +1,120 @@
+"""Numbers in rules that a configuration beside the checkpoint has a name for: they become parameters."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from statex.core.source import Span
+from statex.core.text_file import Unreadable, read_text_file
+from statex.dsl.ops import OPERATIONS
+from statex.dsl.ops.base import ArgKind
+from statex.grammar import factory as make
+from statex.grammar import tree
+from statex.inferring.program import NotedRule
+from statex.session.request import State
+
+CONFIG = "config.json"
+_LARGEST = 16 << 20
+_TYPE = "int"
+
+
+_WIDTH = ("hidden_size", "n_embd", "d_model", "dim")
+_HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads")
+_FURTHER = (
+    "num_key_value_heads", "n_kv_heads", "head_dim", "intermediate_size", "n_inner", "d_ff", "num_local_experts",
+    "num_experts", "n_routed_experts", "num_key_value_groups",
+)  # fmt: skip
+_LEAST = 3
+"""Two is rather the halves or the pairs of something."""
+
+Named = tuple[tree.Expr, tuple[str, ...]]
+"""A number as it is written, and the names that this takes."""
+
+
+@dataclass(frozen=True)
+class ConfigSizes:
+    """What a configuration says of sizes: its numbers by name, and what each number is, if it is one thing only."""
+
+    values: Mapping[str, int] = field(default_factory=dict)
+    written: Mapping[int, Named] = field(default_factory=dict)
+
+
+def sizes_beside(state: State) -> ConfigSizes:
+    """Return the sizes of the configuration beside a checkpoint, none if there is no such file."""
+    if not isinstance(state, str | os.PathLike):
+        return ConfigSizes()
+    path = Path(state)
+    try:
+        found = json.loads(read_text_file((path if path.is_dir() else path.parent) / CONFIG, _LARGEST))
+    except (Unreadable, ValueError):
+        return ConfigSizes()  # it is a help, and nobody has asked for it
+    return sizes_of(found) if isinstance(found, dict) else ConfigSizes()
+
+
+def sizes_of(config: Mapping[str, object]) -> ConfigSizes:
+    """Return the sizes of a model by their names, those with them that follow: of a head, and of half of one."""
+    values = {
+        name: value for name in (*_WIDTH, *_HEADS, *_FURTHER) if type(value := config.get(name)) is int and value > 0
+    }
+    meant: defaultdict[int, list[Named]] = defaultdict(list)
+    for name, value in values.items():
+        meant[value].append((make.name(name), (name,)))
+    width, heads = (next((name for name in names if name in values), None) for names in (_WIDTH, _HEADS))
+    if "head_dim" in values:
+        meant[values["head_dim"] // 2].append((_halved(make.name("head_dim")), ("head_dim",)))
+    elif width is not None and heads is not None and values[width] % values[heads] == 0:
+        one = make.binary(make.name(width), "//", make.name(heads))
+        size = values[width] // values[heads]
+        meant[size].append((one, (width, heads)))
+        meant[size // 2].append((_halved(one), (width, heads)))
+    return ConfigSizes(values, {value: own[0] for value, own in meant.items() if len(own) == 1 and value >= _LEAST})
+
+
+def _halved(value: tree.Expr) -> tree.Expr:
+    return make.binary(value, "//", make.number(2))
+
+
+def with_named_sizes(rules: Sequence[NotedRule], sizes: ConfigSizes, taken: Collection[str] = ()) -> list[NotedRule]:
+    """Return rules in which lengths of axes are parameters, if they have names that are not `taken`; these come first.
+
+    Lengths alone are sizes: a number of chunks or of a dim is equal to one by chance.
+    """
+    free = {value: one for value, one in sizes.written.items() if not set(one[1]) & set(taken)}
+    used: dict[str, None] = {}
+    named = [replace(rule, statement=_named(rule.statement, free, used)) for rule in rules]
+    given = [(make.name(name), make.name(_TYPE), make.number(sizes.values[name])) for name in used]
+    declared = [NotedRule(tree.Param(make.NOWHERE, *one), (CONFIG,)) for one in given]
+    return [*declared, *named]
+
+
+def _named(node: Any, names: Mapping[int, Named], used: dict[str, None]) -> Any:
+    """Return a node in which the lengths of axes are names."""
+    if isinstance(node, tuple):
+        return tuple([_named(one, names, used) for one in node])
+    if isinstance(node, Span) or not is_dataclass(node) or isinstance(node, type):
+        return node
+    if isinstance(node, tree.Call) and _names_axes(node):
+        return replace(node, arguments=tuple([_argument(one, names, used) for one in node.arguments]))
+    made = {one.name: _named(getattr(node, one.name), names, used) for one in fields(node)}
+    changed = {name: value for name, value in made.items() if value is not getattr(node, name)}
+    return replace(node, **changed) if changed else node
+
+
+def _names_axes(node: tree.Call) -> bool:
+    operation = OPERATIONS.get(node.function)
+    return operation is not None and any(one.kind is ArgKind.AXES for one in operation.parameters)
+
+
+def _argument(one: tree.Argument, names: Mapping[int, Named], used: dict[str, None]) -> tree.Argument:
+    value = one.value
+    if one.name is None or not isinstance(value, tree.Number) or value.value not in names:
+        return one
+    written, read = names[int(value.value)]
+    used.update(dict.fromkeys(read))
+    return replace(one, value=written)
