@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -97,6 +98,10 @@ def _command(request: Request, placed: Placed, rules: Path, inverse: InverseRule
     words = ["statex", "apply", rules.name, placed.path.name, source.name if source is not None else _FALLBACK]
     if inverse.stored:
         words += ["--in", f"{inverse.input}={lost.name}"]
+    for one in request.outputs:
+        if one.optimizer:
+            old, new = request.optimizers[one.optimizer].path, os.path.relpath(one.path, placed.path.parent)
+            words += ["--optimizer", f"{new}={old.name if old is not None else new}"]
     if request.state.root is not None:
         root = request.state.root
         words += ["--root", root if isinstance(root, str) else as_list(tuple(root))]

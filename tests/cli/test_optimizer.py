@@ -217,3 +217,20 @@ def test_in_python(run: Run) -> None:
     statex.convert(*FILES[:2], statex.compile(MERGE), optimizer=files, param_names="names.json")
     new = torch.load(files[1])
     assert torch.equal(new["state"][1]["exp_avg"], old["state"][3]["exp_avg"])
+
+
+def test_there_and_back(run: Run) -> None:
+    old = trainer(by_decay)["optimizer"]
+    done = run("apply", "-e", MERGE, *FILES, "--param-names", "names.json", "--reversible")
+    assert (done.exit_code, done.err) == (0, "")
+    command = Path("new/model.back.sx").read_text().splitlines()[0]
+    assert "--optimizer optimizer.pt=optimizer.pt" in command
+    names = [["qkv.weight", "out.weight"], ["qkv.bias", "out.bias"]]
+    Path("new.json").write_text(json.dumps(names))
+    rules = ("new/model.back.sx", "new/model.safetensors", "again.safetensors")
+    given = ("--optimizer", "new/optimizer.pt=again.pt", "--param-names", "new.json")
+    assert run("apply", *rules, *given).exit_code == 0
+    again = torch.load("again.pt")
+    assert again["param_groups"] == old["param_groups"]
+    for id, entry in old["state"].items():
+        assert torch.equal(again["state"][id]["exp_avg"], entry["exp_avg"]), id
