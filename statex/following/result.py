@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from statex.core.header import TensorInfo
@@ -80,7 +81,16 @@ class ResultParameters:
             if one is not None:
                 tied.add(output.tie)
                 found.append(one)
-        return found
+        return [*found, *self._missing()]
+
+    def _missing(self) -> Iterator[ResultParameter]:
+        """Yield the parameters of the target that the result has not: the optimizer of the target has them."""
+        for name in self._hints.target or ():
+            if name not in self._plan.outputs:
+                nothing = Output(None, None, ("missing", name), None, None, True, True, -1, None)
+                group = self._group_of_new(name, nothing)
+                if group is not None:
+                    yield ResultParameter(name, nothing, (), group, len(self._ranks), True)
 
     def _parameter(self, key: str, output: Entry) -> ResultParameter | None:
         own = self._own(output)
@@ -146,19 +156,20 @@ class ResultParameters:
             places = {name: place for place, name in enumerate(target)}
             keys = self._tied_keys()
             first = {
-                one.key: min((places[key] for key in keys[one.output.tie] if key in places), default=-1)
+                one.key: min((places[key] for key in keys.get(one.output.tie, [one.key]) if key in places), default=-1)
                 for one in found
             }
             return sorted((one for one in found if first[one.key] >= 0), key=lambda one: first[one.key])
         if self._hints.ordered or not self._optimizer.by_position:
             return self._as_before(found)
-        new = next((one for one in found if one.is_new), None)
-        if new is not None:
+        ranks = Counter((one.group, one.rank) for one in found)
+        unplaced = next((one for one in found if one.is_new or ranks[one.group, one.rank] > 1), None)
+        if unplaced is not None:
             raise CannotFollowError(
                 codes.AMBIGUOUS_PARAMETERS,
-                f"the keys are in the order of their names, so nothing says where the new parameter `{new.key}` comes",
+                f"files of this format do not have the model's order, so nothing says where `{unplaced.key}` comes",
                 help=("name the model, whose order counts: --target package.module:callable",),
-                step=new.output.step,
+                step=unplaced.output.step,
             )
         return sorted(found, key=lambda one: one.rank)
 

@@ -44,6 +44,7 @@ class RecipeBuilder:
             target=self._target(_given(value.target, None), _part(node, "target")),
             outputs=self._outputs(value.outputs, node.entries["outputs"]),
             policy=self._policy(policy, _part(node, "policy") or Scalar(node.start, node.start, None, "")),
+            param_names=_given(value.param_names, None),
             report=_given(value.report, None),
             **self._place(node),
         )
@@ -113,6 +114,7 @@ class RecipeBuilder:
             update_config=_given(given.update_config, True),
             keep=tuple(map(self._text, _items(keep) or (keep,))) if keep is not None else (),
             target=self._target(_given(given.target, None), _part(entry.value, "target")),
+            optimizer=_given(given.optimizer, None),
             span=self._span(entry.key),
             places=self._place(entry.value, "path")["places"],
         )

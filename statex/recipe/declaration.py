@@ -15,7 +15,18 @@ from statex.core.sizes import LARGEST, PATTERN, is_size
 from statex.core.yaml_text import Node
 from statex.recipe import hints
 from statex.recipe.hints import Fix
-from statex.recipe.relations import LINT, Relation, has, known_lints, needs, one_of, quoted_rule, reserved, single
+from statex.recipe.relations import (
+    LINT,
+    Relation,
+    apart,
+    has,
+    known_lints,
+    needs,
+    one_of,
+    quoted_rule,
+    reserved,
+    single,
+)
 
 
 def said(
@@ -191,6 +202,8 @@ TARGET = "a mapping with `model` or `like`"
 class OutputFile(Declared):
     """A checkpoint to write."""
 
+    relations = (apart("optimizer", "keep", "target"),)
+
     path: Annotated[
         Path, doc("The file or folder, relative to the recipe; its suffix sets the format.", "out/model.safetensors")
     ]
@@ -218,6 +231,17 @@ class OutputFile(Declared):
     ) = UNSET
     target: (
         Annotated[Target, said("a mapping with `model` or `like`", fix=hints.target), doc("What this output must fit.")]
+        | UnsetType
+    ) = UNSET
+    optimizer: (
+        Annotated[
+            Path,
+            doc(
+                "The file of an optimizer of the main input, relative to the recipe: this output holds what becomes of "
+                "it, and nothing else.",
+                "base/optimizer.pt",
+            ),
+        ]
         | UnsetType
     ) = UNSET
 
@@ -346,6 +370,16 @@ class Recipe(Declared, kw_only=True):
     ]
     policy: (
         Annotated[Policy, said("a mapping"), doc("How the run treats warnings, memory, checks and existing files.")]
+        | UnsetType
+    ) = UNSET
+    param_names: (
+        Annotated[
+            Path,
+            doc(
+                "A file with the names of an optimizer's parameters: a list for each of its groups, as JSON or YAML.",
+                "names.json",
+            ),
+        ]
         | UnsetType
     ) = UNSET
     report: Annotated[Path, doc("Where to write the report of the run, as JSON.", "out/report.json")] | UnsetType = (

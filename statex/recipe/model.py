@@ -108,7 +108,8 @@ class Target(Spanned):
 class Output(Spanned):
     """A checkpoint to write. `keep` are the patterns of the keys it holds, none if it holds all.
 
-    `shard_size` is in bytes. `span` is the place of its name, or of `outputs` if there is one without a name.
+    With `optimizer`, it holds what becomes of that file alone. `shard_size` is in bytes. `span` is the place of its
+    name, or of `outputs` if there is one without a name.
     """
 
     name: str
@@ -120,6 +121,7 @@ class Output(Spanned):
     update_config: bool = True
     keep: tuple[Source, ...] = ()
     target: Target | None = None
+    optimizer: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +158,7 @@ class Recipe(Spanned):
     outputs: Mapping[str, Output]
     policy: Policy
     report: str | None
+    param_names: str | None = None
 
     @property
     def folder(self) -> str:

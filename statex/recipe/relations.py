@@ -61,6 +61,17 @@ def needs(name: str, other: str) -> Relation:
     return Relation({"dependentRequired": {name: [other]}}, check)
 
 
+def apart(name: str, *others: str) -> Relation:
+    """Let a key not stand beside any of several others."""
+
+    def check(fields: Fields, text: str) -> Iterator[Problem]:
+        for other in others if name in fields.entries else ():
+            if other in fields.entries:
+                yield Problem(codes.WRONG_VALUE, f"takes `{name}` or `{other}`, and has both", fields.entries[name].key)
+
+    return Relation({"not": {"required": [name], "anyOf": [{"required": [other]} for other in others]}}, check)
+
+
 def has(name: str, why: str) -> Relation:
     """Require a name in a mapping of names."""
 

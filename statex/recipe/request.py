@@ -79,6 +79,7 @@ class _Request:
         self._declared.update((name, self._param(name, one)) for name, one in recipe.params.items())
         inputs = {name: self._input(one) for name, one in recipe.inputs.items()}
         (state,) = inputs.pop("main")
+        names = Path(recipe.resolve(recipe.param_names)) if recipe.param_names is not None else None
         return Request(
             state,
             tuple(self._part(rule) for rule in recipe.rules),
@@ -97,8 +98,14 @@ class _Request:
             report,
             overrides.load,
             Path(recipe.folder),
-            tuple(dict.fromkeys(self._read)),
+            tuple(dict.fromkeys([*self._read, *([names] if names is not None else [])])),
             recipe.source,
+            param_names=names,
+            optimizers={
+                one.name: InputSpec(recipe.resolve(one.optimizer), span=one.at("optimizer"))
+                for one in recipe.outputs.values()
+                if one.optimizer is not None
+            },
         )
 
     def _used(self) -> Iterator[str]:
@@ -165,6 +172,10 @@ class _Request:
             if output.copy_files:
                 (main,) = self._input(recipe.inputs["main"])
                 yield [os.fspath(path) for path in copied_along(main.path)], output.at("copy_files")
+            if output.optimizer is not None:
+                yield [recipe.resolve(output.optimizer)], output.at("optimizer")
+        if recipe.param_names is not None:
+            yield [recipe.resolve(recipe.param_names)], recipe.at("param_names")
         if recipe.report is not None:
             yield [recipe.resolve(recipe.report)], recipe.at("report")
 
@@ -208,6 +219,7 @@ class _Request:
             one.at("path"),
             one.stem,
             one.update_config,
+            one.name if one.optimizer is not None else "",
         )
 
     def _target(self, target: model.Target | None) -> TargetSpec | None:

@@ -98,9 +98,11 @@ def followed_files(plan: Plan, inputs: Inputs, target: Target | None, names: Giv
 
 
 def _ordered(inputs: Inputs) -> bool:
-    """Say whether the order of the keys may be that of the model: those of safetensors are mostly sorted by name."""
-    keys = [*inputs.header.entries]
-    return inputs.main.format.holds_objects or keys != sorted(keys)
+    """Say whether the order of the keys may be that of the model: those of safetensors are mostly sorted by name.
+
+    What is made of such a file is no longer sorted, and its order means as little.
+    """
+    return inputs.main.format.holds_objects
 
 
 class _Followers:

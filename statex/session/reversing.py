@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -98,9 +99,9 @@ def _command(request: Request, placed: Placed, rules: Path, inverse: InverseRule
     if inverse.stored:
         words += ["--in", f"{inverse.input}={lost.name}"]
     for one in request.outputs:
-        old = request.optimizers[one.optimizer].path if one.optimizer else None
-        if old is not None:
-            words += ["--optimizer", f"{Path(one.path).name}={old.name}"]
+        if one.optimizer:
+            old, new = request.optimizers[one.optimizer].path, os.path.relpath(one.path, placed.path.parent)
+            words += ["--optimizer", f"{new}={old.name if old is not None else new}"]
     if request.state.root is not None:
         root = request.state.root
         words += ["--root", root if isinstance(root, str) else as_list(tuple(root))]

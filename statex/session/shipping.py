@@ -70,8 +70,8 @@ def shipments(session: Session, outputs: Sequence[Placed], policy: Policy) -> li
     plans = [session.plan if one.spec.optimizer else next(kept) for one in outputs]
     named = named_to_follow(session.resolved.parts)
     verified = session.whole.check_target()
-    if session.target is not None:
-        session.whole.load_into_target(outputs[0].format or session.inputs.main.format.successor)
+    if session.target is not None and states:
+        session.whole.load_into_target(states[0].format or session.inputs.main.format.successor)
     made: dict[int, Made] = {}
     found: dict[int, Shipment] = {}
     for place in _order([one.format or session.inputs.main.format.successor for one in outputs]):

@@ -14,6 +14,11 @@ from torch import nn
 import statex
 from tests.cli.conftest import Run
 
+MODEL = """from torch import nn
+
+def net():
+    return nn.ModuleDict({name: nn.Linear(4, 4) for name in ('q', 'new', 'k', 'v', 'out')})
+"""
 MERGE = "merge q.{t} as q, k.{t} as k, v.{t} as v -> qkv.{t} = cat(q, k, v)"
 
 
@@ -196,10 +201,7 @@ def test_an_order_that_only_the_model_tells(run: Run) -> None:
     """A new parameter stands somewhere among the others, which sorted keys do not say."""
     trainer(nn.Module.parameters)
     Path("all.json").write_text(json.dumps([*net().state_dict()]))
-    Path("models.py").write_text(
-        "from torch import nn\n"
-        "def net():\n    return nn.ModuleDict({name: nn.Linear(4, 4) for name in ('q', 'new', 'k', 'v', 'out')})\n"
-    )
+    Path("models.py").write_text(MODEL)
     rules = ("-e", "add new.weight = zeros([4, 4])", "-e", "add new.bias = zeros([4])")
     refused = run("apply", *rules, *FILES, "--param-names", "all.json")
     assert "error[SX341]" in refused.err
@@ -217,3 +219,23 @@ def test_in_python(run: Run) -> None:
     statex.convert(*FILES[:2], statex.compile(MERGE), optimizer=files, param_names="names.json")
     new = torch.load(files[1])
     assert torch.equal(new["state"][1]["exp_avg"], old["state"][3]["exp_avg"])
+
+
+def test_there_and_back(run: Run) -> None:
+    old = trainer(by_decay)["optimizer"]
+    done = run("apply", "-e", MERGE, *FILES, "--param-names", "names.json", "--reversible")
+    assert (done.exit_code, done.err) == (0, "")
+    command = Path("new/model.back.sx").read_text().splitlines()[0]
+    assert "--optimizer optimizer.pt=optimizer.pt" in command
+    names = [["qkv.weight", "out.weight"], ["qkv.bias", "out.bias"]]
+    Path("new.json").write_text(json.dumps(names))
+    rules = ("new/model.back.sx", "new/model.safetensors", "again.safetensors")
+    given = ("--optimizer", "new/optimizer.pt=again.pt", "--param-names", "new.json")
+    unplaced = run("apply", *rules, *given)
+    assert "so nothing says where" in unplaced.err
+    Path("models.py").write_text(MODEL.replace("'new', ", ""))
+    assert run("apply", *rules, *given, "--target", "models:net").exit_code == 0
+    again = torch.load("again.pt")
+    assert again["param_groups"] == old["param_groups"]
+    for id, entry in old["state"].items():
+        assert torch.equal(again["state"][id]["exp_avg"], entry["exp_avg"]), id

@@ -296,3 +296,13 @@ def test_a_state_that_is_put_elsewhere(tmp_path: Path, rules: str) -> None:
     checkpoint = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
     found = converted(checkpoint, tmp_path, RULES.replace("root 'model'", rules))
     holds(found["optimizer"], dict(enumerate(KEYS)), found["optimizer"]["state"])
+
+
+def test_a_parameter_that_the_target_has_and_the_result_has_not() -> None:
+    """It has a position in the optimizer of the target, and nothing is kept of it."""
+    model, optimizer = trained()
+    rules = statex.compile("drop 1.weight\nset 3.weight = transpose\nallow missing 1.weight")
+    after = rules.apply({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, root="model", target=Old())
+    assert {*after["optimizer"]["state"]} == {0, 1, 3, 4, 5, 6, 7}
+    assert after["optimizer"]["param_groups"][0]["params"] == [*range(8)]
+    torch.optim.Adam(Old().parameters()).load_state_dict(after["optimizer"])
