@@ -260,6 +260,7 @@ def convert(
     check_input: bool = False,
     verify_written: bool = False,
     keep_foreign: bool = False,
+    reversible: bool = False,
     progress: Callable[[Progress], None] | Callable[[int, int], None] | None = None,
 ) -> Conversion:
     """Convert a checkpoint; the output appears whole and verified, or not at all.
@@ -274,8 +275,10 @@ def convert(
     but nothing is computed or written. `max_memory` is in bytes. `check_input` compares all input bytes with the
     checksums that a torch file records for them, `verify_written` reads the output again and compares it.
     `keep_foreign` keeps objects that statex does not load, such as those of your own classes, in torch files as they
-    were read; without it they are an error (SX640). `progress` is called with a `Progress` in all phases of the run; a
-    function of two arguments is called with the bytes written so far and those to be written.
+    were read; without it they are an error (SX640). A `reversible` conversion also writes the rules that undo it, and
+    the tensors that it loses: `out.back.sx` and `out.lost.safetensors` for `out.pth`. `progress` is called with a
+    `Progress` in all phases of the run; a function of two arguments is called with the bytes written so far and those
+    to be written.
 
     Raises:
         StatexError: as `Rules.apply`, and 6xx for files.
@@ -288,6 +291,7 @@ def convert(
         check_input=check_input, verify_written=verify_written, keep_foreign=keep_foreign, stem=stem,
         update_config=update_config,
     )  # fmt: skip
+    request = replace(request, policy=replace(request.policy, reversible=reversible))
     return carry_out(request, teller(progress))
 
 

@@ -40,7 +40,7 @@ ALLOWED = {
     "session": room("core diagnostics trees grammar dsl inverse checkpoint execute", "torch yaml msgspec"),
     "inferring": room("core diagnostics grammar dsl checkpoint execute session", "torch numpy einops"),
     "recipe": room("core diagnostics grammar dsl session", "msgspec yaml"),
-    "migrating": room("core diagnostics trees grammar dsl checkpoint execute session", "torch"),
+    "migrating": room("core diagnostics trees grammar dsl inverse checkpoint execute session", "torch"),
     "api": room("core diagnostics grammar dsl inverse checkpoint execute session migrating inferring", "torch"),
     "cli": room(
         "core diagnostics trees grammar dsl inverse checkpoint execute session recipe migrating inferring api",

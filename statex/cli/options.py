@@ -179,6 +179,15 @@ class Writing:
     ] = False
 
 
+Reversible = Annotated[
+    bool,
+    typer.Option(
+        "--reversible",
+        help="Also write the rules that undo it (OUT.back.sx), and the tensors that are lost (OUT.lost.safetensors).",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class Tolerance:
     """By how much numbers may differ."""

@@ -6,11 +6,14 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, TextIO
 
 import typer
 
-from statex.diagnostics import Diagnostic, Severity, StatexError
+from statex.core.text_file import replace_text_file
+from statex.diagnostics import Diagnostic, Severity, StatexError, fail
+from statex.diagnostics.codes import files as codes
 from statex.diagnostics.escape import escape
 from statex.diagnostics.render import json_text, render_concise, render_full, to_json
 from statex.diagnostics.tables import columns
@@ -74,6 +77,34 @@ def print_text(text: str) -> None:
     sys.stdout.buffer.flush()
 
 
+def refuse_existing(path: Path | None, *, force: bool) -> None:
+    """Fail before any work is done if a file to be written exists already.
+
+    Raises:
+        StatexError: SX610.
+    """
+    if path is not None and path.exists() and not force:
+        fail(codes.EXISTS, f"`{path}` exists already", help="`--force` replaces it")
+
+
+def write_rules(path: Path, text: str, *, force: bool) -> None:
+    """Write a text to a rule file, at once or not at all; with `force`, in the place of one that exists.
+
+    Raises:
+        StatexError: SX610 for a file that exists, SX612 if it cannot be written.
+    """
+    refuse_existing(path, force=force)
+    try:
+        if path.is_file():
+            replace_text_file(path, text)
+        else:
+            # `x` where there is nothing, as another process may have made it since; devices and pipes are written to.
+            with path.open("w" if path.exists() else "x", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+    except OSError as error:
+        fail(codes.UNWRITABLE, f"`{path}` cannot be written: {error.strerror or error}")
+
+
 __all__ = [
     "columns",
     "escape",
@@ -81,7 +112,9 @@ __all__ = [
     "print_diagnostics",
     "print_json",
     "print_text",
+    "refuse_existing",
     "report_error",
     "report_usage",
     "room",
+    "write_rules",
 ]

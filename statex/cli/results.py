@@ -18,8 +18,10 @@ from statex.diagnostics.suggest import join_words
 from statex.dsl.plan.around import around_lines
 from statex.dsl.plan.data import plan_data
 from statex.dsl.plan.text import plan_lines, totals
+from statex.inverse.program import InverseRules
 from statex.session.conversion import Conversion, Written
 from statex.session.request import OutputSpec, Request
+from statex.session.reversing import Reversal
 
 
 def say_done(request: Request, done: Conversion, saying: Saying) -> None:
@@ -62,6 +64,32 @@ def outcome(request: Request, done: Conversion) -> Iterator[str]:
         yield from _of_output(spec, one, name, unverified)
     if done.report is not None:
         yield f"wrote the report {escape(str(done.report))}"
+    if done.reversal is not None:
+        yield from _reversal(done.reversal, wrote=not request.policy.dry_run)
+
+
+def _reversal(back: Reversal, *, wrote: bool) -> Iterator[str]:
+    names = join_words([escape(str(path)) for path in back.paths])
+    yield f"wrote {names}" if wrote else f"dry run: {names} {'was' if len(back.paths) == 1 else 'were'} not written"
+    yield f"  to undo it: {escape(back.command)}"
+    yield from (f"  not undone: {one}" for one in not_undone(back.inverse))
+
+
+def not_undone(inverse: InverseRules, *, metadata: bool = True) -> Iterator[str]:
+    """Yield what does not come back besides tensors; `metadata` says whether what is noted of modules does."""
+    for what, keys in (
+        ("tensors that do not come back", inverse.lost),
+        ("keys that shared a tensor with another one, and have one of their own", inverse.apart),
+        ("Parameters that come back as tensors", inverse.parameters),
+        ("tensors that the header does not show to come back", inverse.unshown),
+        ("what is changed around the state", inverse.around),
+    ):
+        if keys:
+            yield f"{what}: {join_words([escape(key) for key in keys], limit=4)}"
+    if not inverse.in_order:
+        yield "the order of the keys"
+    if not metadata:
+        yield "what `_metadata` notes of modules"
 
 
 def _not_copied(one: Written, name: str, fix: str) -> Iterator[str]:
@@ -111,4 +139,7 @@ def as_json(request: Request, done: Conversion) -> dict[str, Any]:
              "left": list(first.left_files), "updated": [asdict(change) for change in first.updated]}  # fmt: skip
     plan = plan_data(done.plan)
     said = {"keys": plan["outputs"], "outputs": outputs} if request.recipe is not None else alone
-    return plan | said | {"skipped": False, "report": str(done.report) if done.report is not None else None}
+    back = done.reversal
+    reversal = None if back is None else {"files": [str(path) for path in back.paths], "command": back.command}
+    report = str(done.report) if done.report is not None else None
+    return plan | said | {"skipped": False, "report": report, "reversal": reversal}

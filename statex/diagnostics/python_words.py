@@ -19,7 +19,6 @@ def _written(text: str) -> str:
 _OPTIONS: tuple[tuple[str, Say], ...] = (
     (r"--in (\w+)=(\S+)", lambda found: f"inputs={{{found[1]!r}: {_written(found[2])}}}"),
     (r"-D (\w+)=(\S+)", lambda found: f"params={{{found[1]!r}: {found[2]}}}"),
-    (r"--keep-foreign   \(keep_foreign=True in Python\)", lambda found: "keep_foreign=True"),
     (r"--(root|at|like|target|assume|stem) " + _VALUE, lambda found: f"{found[1]}={_written(found[2])}"),
     (r"--params FILE", lambda found: "params=…"),
     (r"with `--target-arg name=value`", lambda found: "with a function that takes none"),

@@ -94,14 +94,15 @@ def numbers(data: memoryview, dtype: DType) -> Any:
     """Return elements as numpy computes with them without overflow: an array of float64, or complex128."""
     import numpy
 
-    if dtype.name == "bfloat16":
-        wide = numpy.frombuffer(data, "<u2").astype(numpy.uint32) << 16
-        return wide.view(numpy.float32).astype(numpy.float64)
-    if dtype.name in NUMPY:
-        array = numpy.frombuffer(data, NUMPY[dtype.name])
-        return array.astype(numpy.complex128 if dtype.is_complex else numpy.float64)
-    if dtype.name == "complex32":  # torch says at each use that its own is experimental
-        return numpy.frombuffer(data, "<f2").astype(numpy.float64).view(numpy.complex128)
+    with numpy.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
+        if dtype.name == "bfloat16":
+            wide = numpy.frombuffer(data, "<u2").astype(numpy.uint32) << 16
+            return wide.view(numpy.float32).astype(numpy.float64)
+        if dtype.name in NUMPY:
+            array = numpy.frombuffer(data, NUMPY[dtype.name])
+            return array.astype(numpy.complex128 if dtype.is_complex else numpy.float64)
+        if dtype.name == "complex32":  # torch says at each use that its own is experimental
+            return numpy.frombuffer(data, "<f2").astype(numpy.float64).view(numpy.complex128)
     import torch
 
     tensor = torch.frombuffer(bytearray(data), dtype=torch_dtype(torch, dtype.name))

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from statex.dsl.ops import OPERATIONS
-from statex.dsl.ops.base import ArgKind, Result
-from statex.dsl.plan.graph import OperationCall, Ref
+from statex.dsl.ops.base import Result
+from statex.dsl.plan.graph import OperationCall, Ref, arguments_of
 
 TypeOf = Callable[[int], Result]
 
@@ -18,8 +18,7 @@ def scratch(call: OperationCall, result: Result, type_of: TypeOf, *, plain: bool
     `type_of` gives the types of its tensors, `plain` says that they are known to lie as a file would hold them.
     """
     operation = OPERATIONS[call.operation]
-    axes = {p.name for p in operation.parameters if p.kind is ArgKind.AXES}
-    arguments = {name: dict(value) if name in axes else _types(value, type_of) for name, value in call.arguments}
+    arguments = arguments_of(call, lambda argument: _types(argument, type_of))
     return operation.scratch(result=result, plain=plain, **arguments)
 
 

@@ -102,12 +102,6 @@ def _read(path: Path, code: Code) -> Source:
             data = file.read(LARGEST + 1)
     except OSError as error:
         fail(code, f"`{name}` cannot be read: {error.strerror or error}", help=_meant(path))
-    if len(data) > LARGEST:
-        fail(
-            code,
-            f"`{name}` is too large to be a rule file: it has more than {show_bytes(LARGEST)}",
-            help="name the rule file before the checkpoint; rules can be divided among several files",
-        )
     return rules_of(name, data, code)
 
 
@@ -124,8 +118,14 @@ def rules_of(name: str, data: bytes, code: Code = codes.RULES_UNREADABLE) -> Sou
     """Return the source of rules in bytes.
 
     Raises:
-        StatexError: `code` if they are not text.
+        StatexError: `code` if they are not text, or more than `LARGEST`.
     """
+    if len(data) > LARGEST:
+        fail(
+            code,
+            f"`{name}` is too large to be a rule file: it has more than {show_bytes(LARGEST)}",
+            help="name the rule file before the checkpoint; rules can be divided among several files",
+        )
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:

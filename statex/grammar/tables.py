@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache
 from pkgutil import get_data
 from typing import Any
 
@@ -47,12 +48,18 @@ def packed() -> str:
 
 def tables(start: str) -> Data:
     """Return tables that hold those of a start rule: the package's, if they were made of this grammar by this lark."""
+    return packaged() or compute(start)
+
+
+@cache
+def packaged() -> Data:
+    """Return the tables that the package has, read once in a process; none if they are of another grammar or lark."""
     try:
         text = get_data("statex.grammar", FILE)
     except OSError:
-        return compute(start)
+        return {}
     found: Data = json.loads(text) if text else {}
-    return found if found.get("digest") == digest() else compute(start)
+    return found if found.get("digest") == digest() else {}
 
 
 def compute(*starts: str) -> Data:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from functools import cache, lru_cache
+from functools import cache
 
 _WORDS = re.compile(r"[A-Za-z]+|\d+")
 _NUMBERS = re.compile(r"\d+")
@@ -24,7 +24,9 @@ class Likeness:
         self._stems: defaultdict[str, Counter[str]] = defaultdict(Counter)
         for old, new in pairs:
             self.learn(old, new)
+        # As long as this is, and no longer: the keys of other checkpoints are others.
         self._words = cache(self._of_words)
+        self._numbers, self._stem, self._classed = cache(_numbers), cache(stem_of), cache(_classed)
 
     def learn(self, old: str, new: str) -> None:
         """Take a pair as certain."""
@@ -33,19 +35,19 @@ class Likeness:
         self._new.update(other)
         self._together.update((a, b) for a in one for b in other)
         self._modules[_module(old), _module(new)] += 1
-        self._stems[_stem(new)][_stem(old)] += 1
+        self._stems[self._stem(new)][self._stem(old)] += 1
 
     def stem(self, new: str) -> str:
         """Return what the old keys for those beside a new one begin with, up to their last number."""
-        known = self._stems.get(_stem(new))
-        return known.most_common(1)[0][0] if known else _stem(new)
+        known = self._stems.get(self._stem(new))
+        return known.most_common(1)[0][0] if known else self._stem(new)
 
     def score(self, old: str, new: str) -> float:
         """Return how alike two keys are."""
-        found = self._words(_classed(old), _classed(new))
-        if _stem(old) == self.stem(new):
+        found = self._words(self._classed(old), self._classed(new))
+        if self._stem(old) == self.stem(new):
             found += 3.0
-        a, b = _numbers(old), _numbers(new)
+        a, b = self._numbers(old), self._numbers(new)
         if a == b:
             found += 1.0
         elif set(a) & set(b):
@@ -67,13 +69,11 @@ class Likeness:
         return max(0.8 * learned, similar)
 
 
-@lru_cache(1 << 16)
 def _numbers(key: str) -> tuple[str, ...]:
     return tuple(_NUMBERS.findall(key))
 
 
-@lru_cache(1 << 16)
-def _stem(key: str) -> str:
+def stem_of(key: str) -> str:
     """Return a key up to its last number that is a whole segment."""
     segments = key.split(".")
     while segments and not segments[-1].isdecimal():
@@ -81,7 +81,6 @@ def _stem(key: str) -> str:
     return ".".join(segments)
 
 
-@lru_cache(1 << 16)
 def _classed(key: str) -> str:
     return _NUMBERS.sub("#", key)
 
@@ -107,7 +106,7 @@ def assigned(old: Sequence[str], new: Sequence[str], likeness: Likeness, places:
     by_old: defaultdict[str, list[str]] = defaultdict(list)
     by_new: defaultdict[str, list[str]] = defaultdict(list)
     for key in old:
-        by_old[_stem(key)].append(key)
+        by_old[stem_of(key)].append(key)
     for key in new:
         by_new[likeness.stem(key)].append(key)
     found: dict[str, str] = {}
@@ -146,7 +145,7 @@ def places(old: Sequence[str], new: Sequence[str]) -> dict[str, float]:
     for side, keys in (("old", old), ("new", new)):
         groups: defaultdict[str, list[str]] = defaultdict(list)
         for key in keys:
-            groups[_stem(key)].append(key)
+            groups[stem_of(key)].append(key)
         for group in groups.values():
             for number, key in enumerate(group):
                 found[f"{side} {key}"] = number / max(1, len(group) - 1)

@@ -101,6 +101,10 @@ class Hit:
     line: int
 
 
+_PLACES = 64
+"""So many places are told of a line that is at several."""
+
+
 class LineIndex:
     """The lines of many tensors, looked up by their hashes."""
 
@@ -136,8 +140,8 @@ class LineIndex:
         tensor, dims = self._owners[owner]
         return Hit(tensor, dims, line)
 
-    def found(self, hashes: Any, zeros: Any, limit: int = 64) -> list[list[Hit]] | None:
-        """Return where lines are, each with up to `limit` places; `None` where one is nowhere.
+    def found(self, hashes: Any, zeros: Any) -> list[list[Hit]] | None:
+        """Return where lines are, each with some places; `None` where one is nowhere.
 
         Lines of zeros, whose hash is `zeros`, may be nowhere.
         """
@@ -150,6 +154,6 @@ class LineIndex:
         if not len(flat) or ((left == right) & (flat != zeros)).any():
             return None
         return [
-            [self._hit(int(owners[at]), int(lines[at])) for at in range(a, min(b, a + limit))]
+            [self._hit(int(owners[at]), int(lines[at])) for at in range(a, min(b, a + _PLACES))]
             for a, b in zip(left.tolist(), right.tolist(), strict=True)
         ]

@@ -54,6 +54,7 @@ class _Search:
         self.likeness = Likeness()
         self._held = lru_cache(_HELD)(self._bits)
         self.new_bits = lru_cache(2)(new.bits)
+        self._number = lru_cache(4096)(self._number_of)
 
     def run(self) -> Relations:
         """Look for all."""
@@ -129,8 +130,7 @@ class _Search:
     def _is_plain(self, key: str) -> bool:
         return self._number(key) is not None
 
-    @lru_cache(4096)  # noqa: B019 - as long as the search
-    def _number(self, key: str) -> int | float | bool | None:
+    def _number_of(self, key: str) -> int | float | bool | None:
         """Return the number that a new tensor has all over, `None` where it has several."""
         import numpy
 
@@ -419,6 +419,3 @@ def _renumbered(value: Value, numbers: Sequence[int], pool: Pool) -> Value:
 
 def _named(key: str, value: Value, numbers: Sequence[int], pool: Pool) -> MadeTensor:
     return MadeTensor(key, tuple(pool[number][0] for number in numbers), value)
-
-
-__all__ = ["searched"]

@@ -15,8 +15,8 @@ from statex.core.header import TensorType, contiguous
 from statex.core.record import record
 from statex.core.strides import Tile, Tiling
 from statex.dsl.ops import OPERATIONS, Operation
-from statex.dsl.plan.graph import Graph, InputTensor, OperationCall, Ref, ResultPiece, Settled
-from statex.inverse.recovery import arguments_of, type_of
+from statex.dsl.plan.graph import Graph, InputTensor, OperationCall, Ref, ResultPiece, Settled, arguments_of
+from statex.inverse.recovery import type_of
 
 Form = Tiling | tuple[Tiling, ...]
 Leaf = Callable[[InputTensor], Tiling | None]
@@ -106,11 +106,14 @@ class NormalForms:
             assert isinstance(pieces, tuple)
             return pieces[node.index]
         operation = OPERATIONS[node.operation]
-        return self._moved(node, operation) or self._mapped(id, node, operation) or self._opaque(node)
+        return self._moved(id, node, operation) or self._mapped(id, node, operation) or self._opaque(node)
 
-    def _moved(self, node: OperationCall, operation: type[Operation]) -> Form | None:
+    def _moved(self, id: int, node: OperationCall, operation: type[Operation]) -> Form | None:
         if operation.moves is None or not operation.takes_data or operation.leading() is None:
             return None
+        kinds = node.type if isinstance(node.type, tuple) else (node.type,)
+        if {type_of(self._graph, one).dtype for one in self._graph.operands(id)} - {kinds[0].dtype}:
+            return None  # elements of another dtype are not the same elements
         found = operation.moves(**{name: self._with_forms(value) for name, value in arguments_of(node).items()})
         if isinstance(found, tuple):
             pieces = [one for one in found if one is not None]

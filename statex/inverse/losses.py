@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from statex.core.header import TensorType
+from statex.core.header import Header, TensorInfo, TensorType
 from statex.core.record import record
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.escape import escape
 from statex.diagnostics.folding import folded
 from statex.dsl.ops import CASTING, OPERATIONS
-from statex.dsl.plan.graph import OperationCall, SourceKey
+from statex.dsl.plan.graph import Graph, OperationCall, SourceKey, arguments_of
 from statex.dsl.plan.ledger import LETS_GO
 from statex.dsl.plan.plan import Plan, Step
 from statex.grammar.printer import show_flat
 from statex.inverse.recovery import (
     Derivation,
+    DerivedValue,
     Recovery,
     Value,
-    arguments_of,
     cut_of,
     results_of,
     sources_of,
@@ -98,18 +98,23 @@ def lossless(plan: Plan) -> LossReport:
     lost = [key for key, value in sources.items() if value not in found]
     blame = _Blame(plan, found)
     kept = tuple([key for key in sources if sources[key] in found])
-    nan = tuple([key for key in kept if _narrows(found, sources[key])])
+    nan = tuple([key for key in kept if by_cast(plan.graph, found, sources[key])])
     return LossReport(plan, kept, tuple([blame.loss(key, sources[key]) for key in lost]), nan)
 
 
-def _narrows(found: Mapping[Value, Derivation], value: Value) -> bool:
-    """Say whether a value is made by a cast to a dtype, which changes the payloads of NaNs."""
-    derivation = found[value]
-    operation = getattr(derivation, "operation", None)
-    if operation is None:
-        return False
-    casts = operation == CASTING.name and derivation.arguments["dtype"].is_floating_point  # type: ignore[union-attr]
-    return casts or any(_narrows(found, one) for one in derivation.of)  # type: ignore[union-attr]
+def by_cast(graph: Graph, found: Mapping[Value, Derivation], value: Value) -> bool:
+    """Say whether a value comes back by a cast to another float dtype, which may change the payloads of NaNs."""
+    pending = [value]
+    while pending:
+        derivation = found[pending.pop()]
+        if not isinstance(derivation, DerivedValue):
+            continue
+        if derivation.operation == CASTING.name:
+            dtype = derivation.arguments["dtype"]
+            if dtype.is_floating_point and dtype is not type_of(graph, derivation.of[0]).dtype:
+                return True
+        pending += derivation.of
+    return False
 
 
 class _Blame:
@@ -217,14 +222,37 @@ def lossless_rows(found: LossReport) -> list[str]:
 def lossless_lines(found: LossReport) -> list[str]:
     """Return the statements that lose something, with what, and how many tensors come back."""
     lines = lossless_rows(found)
-    if found.nan:
-        count = counted(len(found.nan), "tensor")
-        come = "comes" if len(found.nan) == 1 else "come"
-        lines.append(f"{count} {come} back by a cast: a NaN stays a NaN, and may get another payload")
-    total = len(found.kept) + len(found.losses)
-    if found.is_lossless:
-        return [*lines, f"lossless: {len(found.kept)} of {counted(total, 'tensor')} come back"]
-    return [*lines, f"not lossless: {len(found.kept)} of {counted(total, 'tensor')} come back"]
+    lines += said_of_nan(found.nan)
+    return [*lines, f"{'' if found.is_lossless else 'not '}lossless: {come_back(found.kept, found.plan.header)}"]
+
+
+def said_of_nan(keys: Sequence[str]) -> list[str]:
+    """Return what casts do to NaNs, as a line, if tensors come back by casts."""
+    if not keys:
+        return []
+    come = "comes" if len(keys) == 1 else "come"
+    return [f"{counted(len(keys), 'tensor')} {come} back by a cast: a NaN stays a NaN, and may get another payload"]
+
+
+def amount(keys: Collection[str], header: Header, *, all_kinds: bool = True) -> tuple[str, bool]:
+    """Say how many of the entries of a checkpoint these are, tensors and others apart, and whether it is one.
+
+    Without `all_kinds`, only those are named that there are.
+    """
+    tensors = {key for key, info in header.entries.items() if isinstance(info, TensorInfo)}
+    counts = [
+        (sum(key in tensors for key in keys), len(tensors), "tensor", ""),
+        (sum(key not in tensors for key in keys), len(header.entries) - len(tensors), "other entry", "other entries"),
+    ]
+    said = [one for one in counts if one[1] and (one[0] or all_kinds)] or counts[:1]
+    parts = [f"{many} of {counted(total, what, several)}" for many, total, what, several in said]
+    return " and ".join(parts), [one[0] for one in said] == [1]
+
+
+def come_back(keys: Collection[str], header: Header) -> str:
+    """Say how many of the entries of a checkpoint come back."""
+    said, is_one = amount(keys, header)
+    return f"{said} {'comes' if is_one else 'come'} back"
 
 
 def place_of(step: Step) -> str:

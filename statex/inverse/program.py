@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from itertools import chain, count
 
 from statex.core.dtypes import DType
@@ -17,6 +17,7 @@ from statex.grammar.printer import show
 from statex.inverse.comments import AuthorComments
 from statex.inverse.generated import generated
 from statex.inverse.history import KeyValues, after_all, before_all, between, statement_of, states
+from statex.inverse.losses import by_cast
 from statex.inverse.proof import StateLayout, compiled, differences, header_of, untied
 from statex.inverse.recovery import Recovery
 from statex.inverse.swapping import CannotTurnError
@@ -31,17 +32,16 @@ _LOST = "lost"
 class InverseRules:
     """The rules that undo a plan: their `text`, and what the proof on the header says of them.
 
-    `body` is the text without the statements that say where in a file the state is. `kept` are the keys of the
-    checkpoint that come back, `lost` all others. `apart` are those that shared a tensor with another key, and come back
-    with one of their own. `in_order` says whether the keys come back in their order. `unshown` are those that the
-    header does not show to come back as they were, though they do. `parameters` names those that come back as plain
-    tensors, `around` what is changed around the state and not undone. `turned` and `generated` count the statements of
-    the author that were turned round, and those that were undone by what the graph says. `stored` are keys that come
-    from a further input, whose name is `input`.
+    `kept` are the keys of the checkpoint that come back, `lost` all others. `apart` are those that shared a tensor with
+    another key, and come back with one of their own. `in_order` says whether the keys come back in their order.
+    `unshown` are those that the header does not show to come back as they were, though they do. `parameters` names
+    those that come back as plain tensors, `around` what is changed around the state and not undone. `turned` and
+    `generated` count the statements of the author that were turned round, and those that were undone by what the graph
+    says. `stored` are keys that come from a further input, whose name is `input`. `nan` are keys of tensors that come
+    back by a cast, which may change the payloads of NaNs.
     """
 
     text: str
-    body: str
     kept: tuple[str, ...]
     lost: tuple[str, ...]
     apart: tuple[str, ...] = ()
@@ -53,6 +53,7 @@ class InverseRules:
     generated: int = 0
     stored: tuple[str, ...] = ()
     input: str = _LOST
+    nan: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.text
@@ -66,7 +67,6 @@ class _Section:
     macros: Mapping[str, tree.Macro]
     of: tree.Statement | None
     is_turned: bool
-    is_shown: bool = True
 
 
 def inverse(plan: Plan, statements: Sequence[tree.Statement], *, keep: bool = False) -> InverseRules:
@@ -158,8 +158,7 @@ class _Inversion:
         short = _Section(tuple(generated(found, wanted, after, fold=True, taken=self._taken)), {}, node, False)
         if self._holds(short, wanted, after):
             return short
-        long = _Section(tuple(generated(found, wanted, after, fold=False)), {}, node, False)
-        return long if self._holds(long, wanted, after) else replace(long, is_shown=False)
+        return _Section(tuple(generated(found, wanted, after, fold=False)), {}, node, False)
 
     def _done(self, steps: range) -> dict[Span, list[StatementDone]]:
         found: dict[Span, list[StatementDone]] = {}
@@ -232,9 +231,9 @@ class _Inversion:
             sorted_again = self._compiled(self._text(natural), after, stored)
             if list(sorted_again.outputs) == list(layout):
                 sections, text, undone = natural, self._text(natural), sorted_again
-        # What holds of each statement holds of all.
-        shown = all(one.is_shown for one in sections)
-        wrong = () if shown else differences(plan.graph, layout, after, undone)
+        wrong = differences(plan.graph, layout, after, undone)
+        every = self._recovery.of(self._states[-1])
+        values = self._states[0]
         parameters = [
             key for key, held in layout.items()
             if (held.is_parameter, held.requires_grad)
@@ -242,19 +241,23 @@ class _Inversion:
         ]  # fmt: skip
         return InverseRules(
             text,
-            self._text(sections, bare=True),
             tuple(layout),
             tuple([key for key in before if key not in wanted]),
             tuple(untied(layout, undone)),
             list(undone.outputs) == list(layout),
-            tuple([one.key for one in wrong]),
+            tuple(wrong),
             tuple(parameters),
-            tuple([key for step in plan.steps for c in step.changes if c.kind in AROUND for key in c.after]),
+            tuple(dict.fromkeys([*_changed_around(plan), *plan.left_around])),
             sum(one.is_turned for one in sections),
             sum(not one.is_turned for one in sections),
             tuple(stored),
             self._input,
+            tuple([key for key in layout if key not in stored and by_cast(plan.graph, every, values[key])]),
         )
+
+
+def _changed_around(plan: Plan) -> list[str]:
+    return [key for step in plan.steps for c in step.changes if c.kind in AROUND for key in c.after]
 
 
 def _reads(statement: tree.Statement, input: str) -> bool:

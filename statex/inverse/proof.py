@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from statex.core.header import Header, OpaqueInfo, TensorInfo, TensorType
 from statex.core.record import record
 from statex.core.source import Source
 from statex.core.strides import Tiling
+from statex.dsl.compile.given import params
 from statex.dsl.expressions.parameters import Given
 from statex.dsl.parts import Outside, ProgramPart
 from statex.dsl.plan.graph import Graph, SourceKey
@@ -36,7 +37,7 @@ StateLayout = Mapping[str, HeldEntry]
 """What stands under the keys of a state, in their order."""
 
 
-def header_of(graph: Graph, layout: StateLayout, label: str = "the result") -> Header:
+def header_of(graph: Graph, layout: StateLayout) -> Header:
     """Return the header a state would have, with ties."""
     counts: dict[object, int] = {}
     for held in layout.values():
@@ -50,7 +51,7 @@ def header_of(graph: Graph, layout: StateLayout, label: str = "the result") -> H
         kind = graph[held.value].type
         assert isinstance(kind, TensorType)
         entries[key] = TensorInfo(kind, shared, is_parameter=held.is_parameter, requires_grad=held.requires_grad)
-    return Header(entries, label=label)
+    return Header(entries, label="the result")
 
 
 def compiled(
@@ -58,43 +59,31 @@ def compiled(
     header: Header,
     given: Mapping[str, object],
     inputs: Mapping[str, Sequence[Header]] | None = None,
-    name: str = "<inverse>",
 ) -> Plan:
     """Return the plan of a rule text over a header.
 
     Raises:
         StatexError: every error of the text on this header.
     """
-    part = ProgramPart(parse(Source(name, text)))
+    part = ProgramPart(parse(Source("<inverse>", text)))
     outside = Outside({key: Given(value, typed=True) for key, value in given.items()})
     resolved = resolve([part], _no_includes, outside)
-    known = {one.name.name for one in _params(resolved.parts)}
+    known = {one.name.name for part in resolved.parts for one in params(part.program.statements)}
     outside = replace(outside, given={key: value for key, value in outside.given.items() if key in known})
     return compile_plan(
         resolve([part], _no_includes, outside), header, inputs=inputs or {}, target=None, outside=outside
     )
 
 
-def _params(parts: Iterable[ProgramPart]):  # type: ignore[no-untyped-def]
-    from statex.dsl.compile.given import params
-
-    return params([one for part in parts for one in part.program.statements])
-
-
 def _no_includes(folder: str, path: str) -> Source:
     raise AssertionError("an inverse includes nothing")
 
 
-@record
-class KeyDifference:
-    """What an inverse does not give back as it was."""
+def differences(graph: Graph, before: StateLayout, after: StateLayout, inverse: Plan) -> list[str]:
+    """Return the keys of a state that are not shown to come back, given the inverse compiled over what became of it.
 
-    key: str
-    what: str
-
-
-def differences(graph: Graph, before: StateLayout, after: StateLayout, inverse: Plan) -> list[KeyDifference]:
-    """Return which keys of a state do not come back, given the inverse compiled over what became of it."""
+    Keys that the inverse makes and the state does not have are among them.
+    """
     known = {
         held.value: whole(("source", held.value), type_of(graph, held.value).shape)
         for held in before.values()
@@ -110,29 +99,24 @@ def differences(graph: Graph, before: StateLayout, after: StateLayout, inverse: 
         return standing[key.key] if key.input else forms[key.key]
 
     second = NormalForms(inverse.graph, lambda node: form_of(node.key))
-    found = [KeyDifference(key, "is missing") for key in before if key not in inverse.outputs]
-    found += [KeyDifference(key, "is not of the checkpoint") for key in inverse.outputs if key not in before]
-    for key, held in before.items():
+
+    def comes_back(key: str, held: HeldEntry) -> bool:
         output = inverse.outputs.get(key)
         if output is None:
-            continue
+            return False
+        origin = output.origin
         if not isinstance(held.value, int):
-            origin = output.origin
-            good = origin is not None and origin.key in after and after[origin.key].value == held.value
-            found += [] if good else [KeyDifference(key, "is another entry")]
-            continue
+            return origin is not None and origin.key in after and after[origin.key].value == held.value
         kind = type_of(graph, held.value)
         if output.type != kind:
-            found.append(KeyDifference(key, f"is {output.type or 'no tensor'} instead of {kind}"))
-            continue
-        if output.origin is not None:
-            form = form_of(output.origin)
-        else:
-            assert output.value is not None
-            form = second.of(output.value)
-        if not is_whole(form, ("source", held.value), kind.shape):
-            found.append(KeyDifference(key, "cannot be shown to be equal"))
-    return found
+            return False
+        if origin is not None:
+            return is_whole(form_of(origin), ("source", held.value), kind.shape)
+        assert output.value is not None
+        return is_whole(second.of(output.value), ("source", held.value), kind.shape)
+
+    wrong = [key for key, held in before.items() if not comes_back(key, held)]
+    return wrong + [key for key in inverse.outputs if key not in before]
 
 
 def untied(before: StateLayout, inverse: Plan) -> list[str]:

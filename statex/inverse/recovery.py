@@ -10,7 +10,7 @@ from statex.core.record import record
 from statex.core.strides import Tiling
 from statex.dsl.ops import CUTTING, JOINING, OPERATIONS
 from statex.dsl.ops.base import ArgKind
-from statex.dsl.plan.graph import Graph, OperationCall, Ref, ResultPiece, SourceKey
+from statex.dsl.plan.graph import Graph, OperationCall, Ref, ResultPiece, SourceKey, arguments_of
 from statex.dsl.plan.plan import Plan, Stood
 from statex.dsl.values import TensorValue
 
@@ -59,12 +59,6 @@ def results_of(plan: Plan) -> dict[str, Value]:
 def sources_of(plan: Plan) -> dict[str, Value]:
     """Return the values under the keys of the checkpoint."""
     return {key: value_of(plan, SourceKey("", 0, key)) for key in plan.header.entries}
-
-
-def arguments_of(call: OperationCall) -> dict[str, Any]:
-    """Return the arguments of a call by name, with a `Ref` for each tensor."""
-    axes = {p.name for p in OPERATIONS[call.operation].parameters if p.kind is ArgKind.AXES}
-    return {name: dict(value) if name in axes else value for name, value in call.arguments}
 
 
 def type_of(graph: Graph, id: int) -> TensorType:

@@ -9,10 +9,10 @@ from typing import Any
 from statex.core.dtypes import DType
 from statex.dsl.ops import OPERATIONS, OPERATORS
 from statex.dsl.ops.base import REQUIRED, ArgKind, Index
-from statex.dsl.plan.graph import Graph, OperationCall, Ref
+from statex.dsl.plan.graph import Graph, OperationCall, Ref, arguments_of
 from statex.grammar import factory as make
 from statex.grammar import tree
-from statex.inverse.recovery import Derivation, StandingValue, Value, arguments_of
+from statex.inverse.recovery import Derivation, StandingValue, Value
 
 CURRENT = make.name("it")
 

@@ -9,9 +9,10 @@ from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from typing import Any
 
-from statex.core.source import Source, Span
+from statex.core.source import Span
 from statex.dsl.parts import ProgramPart
 from statex.grammar import parse, tree
+from statex.grammar.rulefiles import Load
 
 SCHEME = 1
 """The version of what is digested; a change of it makes other digests of the same rules."""
@@ -19,8 +20,6 @@ _LENGTH = 32
 """Hexadecimal digits that are kept."""
 _WITHOUT_MEANING = {("Rename", "is_table")}
 """Fields that say how a node was written: a table of one row is that row."""
-
-Load = Callable[[str, str], Source]
 
 
 def digest(parts: Iterable[ProgramPart], load: Load) -> str:

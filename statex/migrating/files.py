@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,14 +11,12 @@ from statex.checkpoint import Format
 from statex.core import garbage
 from statex.core.header import Header
 from statex.core.progress import Tell
-from statex.core.source import ENDING
-from statex.diagnostics import Diagnostic, StatexError, diagnostic
-from statex.diagnostics.codes import migrations as codes
+from statex.diagnostics import Diagnostic
 from statex.dsl.compile.embedded import inside
 from statex.dsl.compile.given import check_outside
 from statex.execute.verify.target import Target
 from statex.migrating.chain import Chain, MigrationStep
-from statex.migrating.folder import down_of
+from statex.migrating.descent import Descent, DownStep
 from statex.migrating.layouts import check_layout
 from statex.migrating.stamp import stamp
 from statex.migrating.standing import Standing, Subject, standing, standing_or_why, subject
@@ -36,13 +35,14 @@ from statex.session.targets import resolve
 class Migration:
     """A checkpoint on its way from one layout to another: where it stands, and the run that carries it on.
 
-    The version is noted in the output if `request.stamp` is set; a plain dict has no place for it. `settled` is what is
-    to be said of interrupted runs that were settled for it.
+    `steps` are the names of what is carried out, in order. The version is noted in the output if `request.stamp` is
+    set; a plain dict has no place for it. `settled` is what is to be said of interrupted runs that were settled for it.
     """
 
     subject: Subject
     standing: Standing
     to: int
+    steps: tuple[str, ...]
     request: Request
     settled: tuple[Diagnostic, ...] = ()
 
@@ -56,14 +56,6 @@ class Migration:
     def params(self) -> dict[str, Any]:
         """The values of parameters that the state has come to its new layout with, as plain data."""
         return plain_values(self.subject.chain, self.subject.given)
-
-    @property
-    def steps(self) -> list[str]:
-        """The names of the files that are carried out, in order."""
-        steps = self.subject.chain.steps
-        if self.to < self.before:
-            return [down_of(step.name) for step in reversed(steps[self.to : self.before])]
-        return [step.name for step in steps[self.before : self.to]]
 
 
 def migration(
@@ -94,24 +86,31 @@ def migration(
         found = _subject(request, chain, whole, at)
         target = resolve(request.target)
         stands = standing(found, to=end, target=_below(target, found.at), assume=assume, option=option)
-        wanted = _completed(replace(request, target=target), found, stands, end)
+        steps = _steps(found, stands, end, _below(target, found.at))
+        wanted = _completed(replace(request, target=target), found, steps, end)
         if not _has_place(request, whole, format):
             wanted = replace(wanted, stamp=None)
-        return Migration(found, stands, end, wanted, before)
+        return Migration(found, stands, end, tuple([step.name for step in steps]), wanted, before)
 
 
-def _completed(request: Request, found: Subject, stands: Standing, to: int) -> Request:
-    """Return a request with the rules that make one layout of another."""
+def _steps(found: Subject, stands: Standing, to: int, below: Target | None) -> Sequence[MigrationStep | DownStep]:
+    """Return what makes one layout of another, in order."""
     chain, layout = found.chain, stands.layout
     assert layout is not None
-    _check_downs(chain, layout, to)
+    if to < layout:
+        return Descent(chain, found.given, found.header, layout, to, below).steps()
+    return chain.steps[layout:to]
+
+
+def _completed(request: Request, found: Subject, steps: Sequence[MigrationStep | DownStep], to: int) -> Request:
+    """Return a request with the rules of some steps."""
     return replace(
         request,
-        parts=chain.between(layout, to),
+        parts=tuple([part for step in steps for part in step.parts]),
         outside=outside(found.given),
-        load=chain.load,
+        load=found.chain.load,
         at=found.at,
-        stamp=stamp(chain, found.given, to),
+        stamp=stamp(found.chain, found.given, to),
     )
 
 
@@ -157,20 +156,3 @@ def _subject(request: Request, chain: Chain, whole: Header, at: str | None) -> S
 
 def _below(target: Target | None, at: str) -> Target | None:
     return replace(target, header=inside(target.header, at)) if target is not None else None
-
-
-def _check_downs(chain: Chain, before: int, after: int) -> None:
-    """Refuse to undo steps that no rules undo."""
-    lacking = [step for step in chain.steps[after:before] if not step.down]
-    if lacking:
-        raise StatexError([_no_way_down(chain, step) for step in reversed(lacking)])
-
-
-def _no_way_down(chain: Chain, step: MigrationStep) -> Diagnostic:
-    path = f"{chain.label}/{down_of(step.name)}"
-    is_file = step.name.endswith(ENDING)
-    return diagnostic(
-        codes.NO_WAY_DOWN,
-        f"nothing undoes step {step.number}, `{step.name}`" + (f": there is no `{path}`" if is_file else ""),
-        help=f"write {path}: rules that make layout {step.number - 1} of layout {step.number}" if is_file else (),
-    )

@@ -92,7 +92,7 @@ def refuse_foreign(found: Sequence[Carried], label: str, *, in_recipe: bool) -> 
 def _ways(found: Sequence[Carried], *, in_recipe: bool) -> list[str]:
     drops = [one.drop for one in found if one.drop]
     ways = ["; ".join(drops)] if len(drops) <= _FEW else [*drops[:_FEW], f"and {len(drops) - _FEW} more such lines"]
-    keep = "policy: {keep_foreign: true}" if in_recipe else "--keep-foreign   (keep_foreign=True in Python)"
+    keep = "policy: {keep_foreign: true}" if in_recipe else "--keep-foreign"
     return [*(ways if drops else ["write .safetensors, which has no attributes"]), keep]
 
 

@@ -23,6 +23,7 @@ from statex.session.placing import Placed, check_apart, check_report, checked, p
 from statex.session.records import Records, included
 from statex.session.report import LastRun, is_report, make_report, read_report
 from statex.session.request import Request
+from statex.session.reversing import Reversal, reversal
 from statex.session.sameness import check_same
 from statex.session.session import Session, check, settled
 from statex.session.settling import telling
@@ -66,7 +67,7 @@ class Written:
 class Conversion:
     """What a run did: the plan that was carried out (none if nothing had changed), and the outputs.
 
-    `included` are the names of the rule files that rules include.
+    `included` are the names of the rule files that rules include, `reversal` is what undoes a `reversible` run.
     """
 
     plan: Plan | None
@@ -74,6 +75,7 @@ class Conversion:
     report: Path | None = None
     warnings: tuple[Diagnostic, ...] = ()
     included: tuple[str, ...] = ()
+    reversal: Reversal | None = None
 
     @property
     def skipped(self) -> bool:
@@ -105,8 +107,8 @@ def preview(request: Request) -> Conversion:
     """
     outputs = _placed(request)
     check_apart(outputs, request)
-    with Session(request) as session:
-        return _done(session, outputs, shipments(session, outputs, request.policy), wrote=False)
+    with Session(request) as session, reversal(session, outputs[0]) as back:
+        return _done(session, outputs, shipments(session, outputs, request.policy), back, wrote=False)
 
 
 def carry_out(request: Request, tell: Tell | None = None, before: Sequence[Diagnostic] = ()) -> Conversion:
@@ -136,9 +138,9 @@ def _carried_out(request: Request, before: Sequence[Diagnostic], phases: Phases)
     check_apart(outputs, request)
     check_report(request)
     phases.begin(PLANNING)
-    with Session(request, before) as session:
+    with Session(request, before) as session, reversal(session, outputs[0]) as back:
         found = shipments(session, outputs, request.policy)
-        done = _done(session, outputs, found, wrote=not request.policy.dry_run)
+        done = _done(session, outputs, found, back, wrote=not request.policy.dry_run)
         if not request.policy.dry_run:
             _write(session, found, done, phases)
         return done
@@ -198,7 +200,9 @@ def _as_before(placed: Placed) -> Written:
     return Written(placed.spec.label, placed.path, placed.format.name if placed.format is not None else "", 0, 0)
 
 
-def _done(session: Session, outputs: Sequence[Placed], found: Sequence[Shipment], *, wrote: bool) -> Conversion:
+def _done(
+    session: Session, outputs: Sequence[Placed], found: Sequence[Shipment], back: Reversal | None, *, wrote: bool
+) -> Conversion:
     policy = session.request.policy
     plan = priced(session, found, policy)
     warnings = judged((*session.before, *plan.warnings), policy.warnings)
@@ -219,7 +223,7 @@ def _done(session: Session, outputs: Sequence[Placed], found: Sequence[Shipment]
         for one in found
     )
     included = tuple(dict.fromkeys(source.name for source in session.resolved.included))
-    return Conversion(plan, written, session.request.report if wrote else None, warnings, included)
+    return Conversion(plan, written, session.request.report if wrote else None, warnings, included, back)
 
 
 def _write(session: Session, found: Sequence[Shipment], done: Conversion, phases: Phases) -> None:
@@ -228,11 +232,16 @@ def _write(session: Session, found: Sequence[Shipment], done: Conversion, phases
     assert plan is not None
     assert plan.cost is not None
     check_memory(plan.cost.memory, request.policy)
-    check_space({one.placed.path: one.layout.nbytes + sum(file.size for file in one.options.copy) for one in found})
+    back = done.reversal
+    sizes = {one.placed.path: one.layout.nbytes + sum(file.size for file in one.options.copy) for one in found}
+    further = back.sizes if back is not None else {}
+    check_space({**sizes, **further})
     check_same(plan, session.inputs, phases)
-    watch = Watch(phases.phase(WRITING, plan.cost.written), phases.phase(SYNCING, plan.cost.written))
+    written = plan.cost.written + sum(further.values())
+    watch = Watch(phases.phase(WRITING, written), phases.phase(SYNCING, written))
     verify = _verifier(session, found, phases)
     finals = [one.placed.path for one in found] + ([request.report] if request.report is not None else [])
+    finals += back.paths if back is not None else ()
     with (
         MadeFolders(finals),
         Digests() as digests,
@@ -245,6 +254,8 @@ def _write(session: Session, found: Sequence[Shipment], done: Conversion, phases
             staged = stage_checkpoint(outputs, one.placed.path, one.layout, options, partial(verify, one))
             earlier.complete()
             records.staged(one, staged.temporary)
+        if back is not None:
+            back.stage(outputs, watch, verify)
         prints = digests.taken(phases)
         records.check_expected(prints)
         records.check_copied(prints)

@@ -12,15 +12,14 @@ from statex.core.header import OpaqueInfo
 from statex.core.progress import Tell
 from statex.core.source import Source
 from statex.diagnostics import StatexError, diagnostic
-from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import keys as codes
 from statex.dsl.parts import Outside, ProgramPart
 from statex.grammar import factory as make
 from statex.grammar import parse, tree
-from statex.inverse.losses import LossReport, lossless, lossless_rows
+from statex.inverse.losses import LossReport, amount, lossless, lossless_rows
 from statex.inverse.program import InverseRules, inverse
 from statex.session.compared import compared
-from statex.session.request import InputSpec, OutputSpec, Policy
+from statex.session.request import InputSpec, OutputSpec, Policy, Request
 from statex.session.session import Session
 
 if TYPE_CHECKING:
@@ -31,10 +30,18 @@ _SHOWN = 8
 """So many losses are shown in an error."""
 
 
-def inverted(session: Session, *, partial: bool = False, keep: bool = False) -> InverseRules:
+_REMEDIES = (
+    "`--partial` gives the rules that bring back the others",
+    "`--keep lost.safetensors` writes these to a file, from which they come back",
+)
+
+
+def inverted(
+    session: Session, *, partial: bool = False, keep: bool = False, remedies: Sequence[str] = _REMEDIES
+) -> InverseRules:
     """Return the rules that undo the program of a session, shown on the header to give back every tensor.
 
-    With `keep`, they take the tensors that are lost from a further input.
+    With `keep`, they take the tensors that are lost from a further input. `remedies` are what an error offers.
 
     Raises:
         StatexError: SX333 where a tensor does not come back, unless the inverse may be `partial`.
@@ -43,7 +50,7 @@ def inverted(session: Session, *, partial: bool = False, keep: bool = False) -> 
     found = lossless(plan)
     lost = [one for one in found.losses if not keep or isinstance(plan.header.entries[one.key], OpaqueInfo)]
     if lost and not partial:
-        raise _lossy(replace(found, losses=tuple(lost)))
+        raise _lossy(replace(found, losses=tuple(lost)), remedies[:1] if keep else remedies)
     statements = [one for part in session.request.parts for one in part.program.statements]
     return inverse(plan, statements, keep=keep)
 
@@ -56,33 +63,40 @@ def store(session: Session, found: InverseRules, path: Path, *, force: bool, tel
     """
     from statex.session.conversion import carry_out
 
+    carry_out(storing(session, found, path, force=force), tell)
+
+
+def storing(session: Session, found: InverseRules, path: Path, *, force: bool) -> Request:
+    """Return the request that writes the tensors that an inverse takes from a further input to a file."""
     rules: list[tree.Statement] = [make.keep(*map(make.key, found.stored))]
     if session.inputs.root:
         here = tree.PathNode(make.NOWHERE, tuple(session.inputs.root))
         rules.insert(0, tree.Root(make.NOWHERE, here, tree.PathNode(make.NOWHERE, "")))
     part = ProgramPart(tree.Program(Source("<lost>", ""), tuple(rules)))
-    policy = Policy(replace="always" if force else "never")
-    output = OutputSpec(path, format=SAFETENSORS.name)
-    request = replace(session.request, parts=(part,), inputs={}, outside=Outside(), target=None, outputs=(output,))
-    carry_out(replace(request, policy=policy), tell)
+    return replace(
+        session.request,
+        parts=(part,),
+        inputs={},
+        outside=Outside(),
+        target=None,
+        outputs=(OutputSpec(path, format=SAFETENSORS.name),),
+        policy=Policy(replace="always" if force else "never"),
+    )
 
 
-def _lossy(found: LossReport) -> StatexError:
+def _lossy(found: LossReport, remedies: Sequence[str]) -> StatexError:
     rows = [(line,) for line in lossless_rows(found)]
     more = len(rows) - _SHOWN
-    lost, total = len(found.losses), len(found.losses) + len(found.kept)
+    lost, _ = amount([one.key for one in found.losses], found.plan.header, all_kinds=False)
     steps = [one.step for one in found.losses if one.step >= 0]
     return StatexError(
         [
             diagnostic(
                 codes.LOSSY,
-                f"{lost} of {counted(total, 'tensor')} cannot be had back from what these rules make",
+                f"{lost} cannot be had back from what these rules make",
                 found.plan.steps[min(steps)].span if steps else None,
                 rows=rows[:_SHOWN] + ([(f"and {more} more",)] if more > 0 else []),
-                help=(
-                    "`--partial` gives the rules that bring back the others",
-                    "`--keep lost.safetensors` writes these to a file, from which they come back",
-                ),
+                help=remedies,
             )
         ]
     )
@@ -117,7 +131,7 @@ def prove(session: Session, found: InverseRules, tell: Tell | None = None, lost:
         StatexError: 6xx for files.
     """
     request = session.request
-    part = ProgramPart(parse(Source("<inverse>", found.body)), stem="<inverse>")
+    part = ProgramPart(_within(parse(Source("<inverse>", found.text))), stem="<inverse>")
     there_and_back = replace(request, parts=(*request.parts, part), target=None, outputs=())
     if lost is not None:
         there_and_back = replace(there_and_back, inputs={**request.inputs, found.input: (InputSpec(lost),)})
@@ -128,6 +142,12 @@ def prove(session: Session, found: InverseRules, tell: Tell | None = None, lost:
         metadata = both.plan.metadata == session.plan.header.metadata
     wrong = (*result.only_first, *result.only_second, *result.types, *result.values)
     return InverseProof(result.equal + len(wrong), result.equal, tuple(wrong), result.uncompared, metadata)
+
+
+def _within(program: tree.Program) -> tree.Program:
+    """Return a program without the statements that say where in a file the state is: between two there is no file."""
+    inner = tuple([one for one in program.statements if not isinstance(one, tree.Root)])
+    return replace(program, statements=inner)
 
 
 class _Some:

@@ -108,7 +108,8 @@ class Policy:
     `max_memory` is in bytes. `skip` does nothing if nothing has changed since the last report, `rehash` then reads
     all files again. `digests` asks for the SHA-256 of all that is read and written. `make_folders` makes the
     folders that outputs stand in, if they are missing. `keep_foreign` writes objects that statex does not load as they
-    were read.
+    were read. A `reversible` run of one output, which holds the whole result, writes the rules
+    that undo it beside that.
     """
 
     replace: str = "never"
@@ -122,6 +123,7 @@ class Policy:
     dry_run: bool = False
     make_folders: bool = False
     keep_foreign: bool = False
+    reversible: bool = False
 
 
 @node

@@ -15,6 +15,7 @@ import pytest
 
 from statex.cli.commands import fmt as command
 from statex.grammar import formatter
+from statex.grammar.rulefiles import LARGEST
 from tests.cli.conftest import Run
 
 ODD = "drop   a # x\nset?b=1\n"
@@ -97,6 +98,19 @@ def test_json(run: Run, folder: Path) -> None:
 @pytest.fixture
 def stdin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(ODD.encode())))
+
+
+def test_standard_input_that_is_too_large_is_refused_as_a_file_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    large = "# x\n" * (1 + LARGEST // 4)
+    Path("large.sx").write_text(large)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(large.encode())))
+    found = [run("fmt", "-"), run("fmt", "large.sx")]
+    assert [one.exit_code for one in found] == [3, 3]
+    assert [one.out for one in found] == ["", ""]
+    assert [one.err.partition("\n")[0] for one in found] == [
+        f"error[SX222]: `{name}` is too large to be a rule file: it has more than 2.0 MiB"
+        for name in ("<stdin>", "large.sx")
+    ]
 
 
 @pytest.mark.usefixtures("stdin")

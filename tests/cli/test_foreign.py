@@ -43,7 +43,7 @@ def test_apply_stops_and_names_both_ways(run: Run) -> None:
         f"    hyper.cfg  <{NAME}>\n"
         "  = note: statex does not load them; it can leave them out, or write them as they were read\n"
         "  = help: drop value('config'); drop value('hyper.cfg')\n"
-        "  = help: --keep-foreign   (keep_foreign=True in Python)\n"
+        "  = help: --keep-foreign\n"
     )
     assert not Path("out.pth").exists()
 

@@ -108,3 +108,53 @@ def test_what_is_lost_is_kept_in_a_file(run: Run) -> None:
     assert all(torch.equal(again[key], value) for key, value in state().items())
     assert torch.equal(again["gone"], torch.arange(3))
     assert run("invert", "rules.sx", "in.pth", "--keep", "lost.safetensors").exit_code == 3
+
+
+def test_a_proof_that_fails_is_not_called_one(run: Run) -> None:
+    # A signalling NaN, which a cast makes a quiet one.
+    bits = torch.tensor([0x7FA1, 0x3F80], dtype=torch.int16)
+    torch.save({"w": bits.view(torch.bfloat16)}, "in.pth")
+    done = run("invert", "-e", "set w = cast(f32)", "in.pth", "-o", "back.sx", "--prove")
+    assert done.exit_code == 1
+    assert done.out.splitlines() == [
+        "on the header: 1 of 1 tensor comes back",
+        "not proved: 0 of 1 tensor come back equal in bits",
+        "  w differs",
+        "  1 tensor comes back by a cast: a NaN stays a NaN, and may get another payload",
+    ]
+    found = run("invert", "-e", "set w = cast(f32)", "in.pth", "--json").json
+    assert (found["nan_payloads"], found["proof"]) == (["w"], None)
+
+
+def test_casts_of_integers_say_nothing_of_nans(run: Run) -> None:
+    torch.save({"w": torch.arange(3, dtype=torch.int32), "x": torch.ones(2)}, "in.pth")
+    done = run("invert", "-e", "set w = cast(i64)", "-e", "set x = cast(f32)", "in.pth", "-o", "back.sx", "--prove")
+    assert (done.exit_code, done.out.splitlines()) == (0, [
+        "on the header: 2 of 2 tensors come back",
+        "proved: 2 of 2 tensors come back equal in bits",
+    ])  # fmt: skip
+
+
+def test_what_is_no_tensor_is_not_counted_as_one(run: Run) -> None:
+    torch.save({"w": torch.ones(2), "v": torch.zeros(3), "layer._extra_state": {"scale": 1}}, "in.pth")
+    kept = run("plan", "-e", "set w = neg", "in.pth", "--lossless")
+    assert kept.out == "lossless: 2 of 2 tensors and 1 of 1 other entry come back\n"
+    lost = run("plan", "-e", "drop layer._extra_state", "in.pth", "--lossless")
+    assert lost.out.splitlines()[-1] == "not lossless: 2 of 2 tensors and 0 of 1 other entry come back"
+    refused = run("invert", "-e", "drop layer._extra_state", "in.pth")
+    assert "error[SX333]: 1 of 1 other entry cannot be had back from what these rules make" in refused.err
+    both = run("invert", "-e", "drop layer._extra_state, w", "in.pth")
+    assert "error[SX333]: 1 of 2 tensors and 1 of 1 other entry cannot be had back" in both.err
+
+
+def test_the_whole_text_is_proved(run: Run) -> None:
+    torch.save({"model": {"w": torch.randn(4, 3)}, "epoch": 1}, "in.pth")
+    Path("rules.sx").write_text(
+        "root 'model' -> 'net'\nparam rows: int\n# the top\nset w = rearrange('(a b) c -> (b a) c', a=rows)  # beside\n"
+    )
+    done = run("invert", "rules.sx", "in.pth", "-D", "rows=2", "-o", "back.sx", "--prove")
+    assert done.exit_code == 0, done.err
+    assert Path("back.sx").read_text() == (
+        "root 'net' -> 'model'\nparam rows: int = 2\n\n# the top\n"
+        "set w = rearrange('(b a) c -> (a b) c', a=rows)  # beside\n"
+    )

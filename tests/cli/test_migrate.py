@@ -95,9 +95,11 @@ def test_a_way_back(run: Run) -> None:
     assert ended.err == (
         "error[SX822]: nothing undoes step 3, `0003_scale_head.sx`: there is no `migrations/0003_scale_head.down.sx`\n"
         "  = help: write migrations/0003_scale_head.down.sx: rules that make layout 2 of layout 3\n"
+        "  = help: or name a target, the model or a checkpoint of layout 1, from which the inverse is derived\n"
         "\n"
         "error[SX822]: nothing undoes step 2, `0002_fuse_qk.sx`: there is no `migrations/0002_fuse_qk.down.sx`\n"
         "  = help: write migrations/0002_fuse_qk.down.sx: rules that make layout 1 of layout 2\n"
+        "  = help: or name a target, the model or a checkpoint of layout 1, from which the inverse is derived\n"
         "\n"
         "2 errors\n"
     )

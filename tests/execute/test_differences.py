@@ -205,3 +205,15 @@ def test_other_dtypes_and_layouts_of_equal_numbers(tmp_path: Path) -> None:
     assert list(found.types) == ["t"]
     assert not found.values
     assert compare(tmp_path, base.T, base.T.contiguous()).agree
+
+
+SIGNALLING = [(torch.bfloat16, 0x7FA1), (torch.float16, 0x7D01), (torch.float32, 0x7F800001)]
+
+
+@pytest.mark.parametrize(("dtype", "bits"), SIGNALLING)
+def test_payloads_of_nans_differ_without_a_warning(tmp_path: Path, dtype: torch.dtype, bits: int) -> None:
+    whole = torch.int32 if dtype.itemsize == 4 else torch.int16
+    one = torch.tensor([bits, 0], dtype=whole).view(dtype)
+    other = torch.tensor([bits + 1, 0], dtype=whole).view(dtype)
+    assert compare(tmp_path, one, one.clone()).agree
+    assert list(compare(tmp_path, one, other).values) == ["t"]

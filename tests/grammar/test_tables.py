@@ -139,21 +139,28 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     return asked
 
 
-def pack(monkeypatch: pytest.MonkeyPatch, text: str | None) -> None:
+def pack(monkeypatch: pytest.MonkeyPatch, text: str | None) -> list[str]:
+    """Let the package have a text for its tables, or none, and return the files that are read from now on."""
+    read: list[str] = []
+
     def get(package: str, name: str) -> bytes:
+        read.append(name)
         if text is None:
             raise FileNotFoundError(name)
         return text.encode()
 
     monkeypatch.setattr(tables, "get_data", get)
+    monkeypatch.setattr(tables, "packaged", cache(tables.packaged.__wrapped__))
+    return read
 
 
 def test_what_the_package_has_is_taken(monkeypatch: pytest.MonkeyPatch, computed: list[tuple[str, ...]]) -> None:
     text = tables.packed()
     computed.clear()
-    pack(monkeypatch, text)
+    read = pack(monkeypatch, text)
     assert tables.tables("start") == tables.tables("field") == json.loads(text)
     assert not computed
+    assert read == [tables.FILE]  # once for both
 
 
 def test_a_package_without_them_computes_them(monkeypatch: pytest.MonkeyPatch, computed: list[tuple[str, ...]]) -> None:

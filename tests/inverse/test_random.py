@@ -90,6 +90,8 @@ def check(program: str, state: dict[str, Any], seen: Counter[str]) -> None:
     result = rules.apply(state)
     if not any(isinstance(value, torch.Tensor) for value in result.values()):
         return
+    seen["carried out"] += 1
+    seen["tensors"] += sum(isinstance(state[key], torch.Tensor) for key in made.kept)
     back = statex.compile(made.text).apply(result)
     assert list(back) == list(made.kept) or not made.in_order
     assert set(back) == set(made.kept)
@@ -109,6 +111,8 @@ def test_what_is_called_lossless_comes_back_in_bits() -> None:
     assert seen["lossless"] > 40, seen
     assert seen["lossy"] > 15, seen
     assert seen["turned"] > seen["generated"], seen
+    assert seen["carried out"] > 300, seen
+    assert seen["tensors"] > 1000, seen
 
 
 def test_programs_of_any_kind_are_undone_as_far_as_is_said() -> None:
@@ -122,3 +126,5 @@ def test_programs_of_any_kind_are_undone_as_far_as_is_said() -> None:
     holds()
     assert seen["lossless"] > 20, seen
     assert seen["lossy"] > 15, seen
+    assert seen["carried out"] > 50, seen
+    assert seen["tensors"] > 200, seen

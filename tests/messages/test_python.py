@@ -161,7 +161,7 @@ def test_rules_as_text_a_dict_as_source_and_arrays_are_taken(tmp_path: Path) -> 
     [
         ("add --force to replace it", "add force=True to replace it"),
         ("--root \"['a.b']\"   or in the rules: root ['a.b']", "root=['a.b']   or in the rules: root ['a.b']"),
-        ("--keep-foreign   (keep_foreign=True in Python)", "keep_foreign=True"),
+        ("--keep-foreign", "keep_foreign=True"),
         ("`statex diff` shows all; numbers that may differ by rounding: --rtol, --atol",
          "`statex diff` shows all; numbers that may differ by rounding: rtol, atol"),
         ("name it: `--target package.module:Model` or `--like other.safetensors`",

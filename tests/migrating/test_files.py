@@ -250,6 +250,82 @@ def test_a_step_that_nothing_undoes(chain: statex.Chain, tmp_path: Path) -> None
     assert "0002_fuse_qk.down.sx" not in str(caught.value)
 
 
+@pytest.mark.parametrize("module", [False, True])
+def test_with_a_target_the_inverse_of_every_step_is_derived(module: bool, chain: statex.Chain, tmp_path: Path) -> None:
+    state = trained(Net(0)).state_dict()
+    statex.migrate(state, tmp_path / "up.pth", chain, to=2)
+    given: dict[str, Any] = {"target": Net(0)} if module else {"like": state}
+    done = statex.migrate(tmp_path / "up.pth", tmp_path / "down.pth", chain, to=0, **given)
+    assert done.comparison is not None
+    assert done.comparison.fits
+    back = read(tmp_path / "down.pth")
+    assert set(back) == set(state)
+    assert all(torch.equal(back[key], state[key]) for key in state)
+    net = Net(0)
+    net.load_state_dict(back)
+    assert same_forward(trained(Net(0)), net)
+
+
+def test_a_derived_inverse_knows_sizes_that_the_state_does_not_say(tmp_path: Path) -> None:
+    chain = folder_of(tmp_path / "c", **{"0001_a": "merge q, k -> qk = cat", "0002_b": "rename qk -> block.qk"})
+    state = {"q": torch.rand(3, 2), "k": torch.rand(5, 2)}
+    statex.migrate(state, tmp_path / "up.pth", chain)
+    meta = {key: torch.empty(value.shape, device="meta") for key, value in state.items()}
+    statex.migrate(tmp_path / "up.pth", tmp_path / "down.pth", chain, assume=2, to=0, like=meta)
+    back = read(tmp_path / "down.pth")
+    assert torch.equal(back["q"], state["q"])
+    assert torch.equal(back["k"], state["k"])
+
+
+def test_files_that_undo_steps_come_before_inverses(tmp_path: Path) -> None:
+    steps = {"0001_a": "merge q, k -> qk = cat", "0002_b": "set qk = it * 3", "0002_b.down": "set qk = it / 3"}
+    chain = folder_of(tmp_path / "c", **steps)
+    state = {"q": torch.ones(3, 2), "k": torch.ones(5, 2)}
+    statex.migrate(state, tmp_path / "up.pth", chain)
+    done = statex.migrate(tmp_path / "up.pth", tmp_path / "down.pth", chain, assume=2, to=0, like=state)
+    assert done.plan is not None
+    names = [step.span.source.name for step in done.plan.steps]
+    assert [name.rpartition("/")[2] for name in names] == ["0002_b.down.sx", "<the inverse of 0001_a.sx>"]
+    assert torch.equal(read(tmp_path / "down.pth")["k"], state["k"])
+
+
+def test_what_a_step_has_lost_is_said(tmp_path: Path) -> None:
+    chain = folder_of(tmp_path / "c", **{"0001_a": "set w = it[:2]"})
+    state = {"w": torch.rand(3, 2)}
+    statex.migrate(state, tmp_path / "up.pth", chain, assume=0)
+    with pytest.raises(statex.StatexError) as caught:
+        statex.migrate(tmp_path / "up.pth", tmp_path / "down.pth", chain, assume=1, to=0, like=state)
+    assert codes(caught.value) == ["SX822"]
+    assert "it[:2] drops rows 2.. of w" in str(caught.value)
+
+
+def test_a_target_of_another_model_derives_nothing(tmp_path: Path) -> None:
+    chain = folder_of(tmp_path / "c", **{"0001_a": "merge q, k -> qk = cat"})
+    statex.migrate({"q": torch.rand(3, 2), "k": torch.rand(5, 2)}, tmp_path / "up.pth", chain)
+    for like, why in (
+        ({"q": torch.rand(3, 2), "k": torch.rand(4, 2)}, "the steps make `qk` of the target in another shape"),
+        ({"q": torch.rand(3, 2)}, "step 1 cannot be carried out on"),
+        (
+            {"q": torch.rand(3, 2), "k": torch.rand(5, 2), "b": torch.rand(2)},
+            "the steps make `b` of the target, which",
+        ),
+    ):
+        with pytest.raises(statex.StatexError) as caught:
+            statex.migrate(tmp_path / "up.pth", tmp_path / "down.pth", chain, assume=1, to=0, like=like)
+        assert codes(caught.value) == ["SX822"]
+        assert why in str(caught.value)
+
+
+def test_an_inverse_is_for_the_module_at_a_path(tmp_path: Path) -> None:
+    chain = folder_of(tmp_path / "c", **{"0001_a": "merge q, k -> qk = cat"})
+    state = {"m.q": torch.rand(3, 2), "m.k": torch.rand(5, 2), "w": torch.rand(2)}
+    statex.migrate(state, tmp_path / "up.pth", chain, at="m", assume=0)
+    statex.migrate(tmp_path / "up.pth", tmp_path / "down.pth", chain, at="m", assume=1, to=0, like=state)
+    back = read(tmp_path / "down.pth")
+    assert set(back) == set(state)
+    assert all(torch.equal(back[key], state[key]) for key in state)
+
+
 def test_an_empty_file_undoes_a_step_that_loses_nothing(tmp_path: Path) -> None:
     chain = folder_of(tmp_path / "c", **{"0001_a": "drop? buffer", "0001_a.down": "# nothing is needed of it"})
     statex.migrate({"w": torch.ones(2)}, tmp_path / "out.pth", chain, assume=1, to=0)

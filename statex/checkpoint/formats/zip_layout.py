@@ -86,14 +86,12 @@ class ZipLayout:
         """Yield where the data of the next members would start, from their names and sizes."""
         position = self._layout.position
         for name, size in members:
-            start = position + _LOCAL.size + len(name.encode()) + len(_wide(size, position)) + 4
-            start += -start % ALIGNMENT
+            _, _, start = _placed(len(name.encode()), size, position)
             yield start
             position = start + size + (struct.calcsize(_descriptor_layout(size, position)) if size else 0)
 
     def _local(self, member: _Member, further: int) -> bytes:
-        wide = _wide(member.size, member.header)
-        padding = -(member.header + _LOCAL.size + len(member.name) + len(wide) + 4) % ALIGNMENT
+        wide, padding, _ = _placed(len(member.name), member.size, member.header)
         extra = wide + (_padding(padding + further) if further else _PADDINGS[padding])
         counts = len(member.name), len(extra)
         return _LOCAL.pack(LOCAL, self._version, _flags(member), 0, 0, 0, 0, 0, 0, *counts) + member.name + extra
@@ -113,6 +111,17 @@ class ZipLayout:
         )
         self._layout.add("end of directory", _end(len(members), start, size))
         return self._layout.file(name, checksums=True)
+
+
+def _placed(name: int, size: int, header: int) -> tuple[bytes, int, int]:
+    """Return the wide field of a local header, how much padding follows, and where the data starts behind that.
+
+    `name` is the length of the member's name in bytes, `header` where its local header stands.
+    """
+    wide = _wide(size, header)
+    start = header + _LOCAL.size + name + len(wide) + 4
+    padding = -start % ALIGNMENT
+    return wide, padding, start + padding
 
 
 def _wide(size: int, header: int) -> bytes:

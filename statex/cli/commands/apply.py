@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import redirect_stdout
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -22,6 +23,7 @@ def apply(
     program: options.ProgramOptions,
     aim: options.Aim,
     writing: options.Writing,
+    reversible: options.Reversible = False,
     events: options.ProgressEvents = None,
     saying: options.Saying,
 ) -> None:
@@ -44,7 +46,7 @@ def apply(
     found = requests.arguments(ctx, ["IN", "OUT"])
     source, destination = found.paths
     output, policy = requests.written(destination, writing, saying)
-    wanted = requests.request(found.rules, source, program, aim, [output], policy)
+    wanted = requests.request(found.rules, source, program, aim, [output], replace(policy, reversible=reversible))
     with progress.shown(saying, events) as shown, redirect_stdout(sys.stderr):
         done = carry_out(wanted, shown)
     say_done(wanted, done, saying)

@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from statex.cli import options
-from statex.cli.output import escape, print_json, print_text
+from statex.cli.output import escape, print_json, print_text, write_rules
 from statex.core.source import ENDING
-from statex.core.text_file import replace_text_file
 from statex.diagnostics import Diagnostic, StatexError, fail
 from statex.diagnostics.amounts import counted
-from statex.diagnostics.codes import files as codes
 from statex.diagnostics.codes import names
 from statex.grammar.rulefiles import LARGEST, read_rules, rules_of
 
@@ -93,7 +91,7 @@ class _Done:
             source = _read(path)
             one = _File(source.name, source.text, format_text(source))
             if write and path != STDIN and one.before != one.after:
-                _write(Path(path), one.after)
+                write_rules(Path(path), one.after, force=True)
         except StatexError as error:
             self.errors += error.diagnostics
             return
@@ -122,15 +120,8 @@ def _refuse(error: OSError) -> None:
 
 def _read(path: str) -> Source:
     if path == STDIN:
-        return rules_of("<stdin>", sys.stdin.buffer.read(4 * LARGEST))
+        return rules_of("<stdin>", sys.stdin.buffer.read(LARGEST + 1))
     return read_rules(path, special=False)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        replace_text_file(path, text)
-    except OSError as error:
-        fail(codes.UNWRITABLE, f"`{path}` cannot be written: {error.strerror or error}")
 
 
 def _report(done: _Done, *, write: bool, diff: bool, json: bool, quiet: bool) -> None:

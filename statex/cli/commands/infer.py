@@ -12,11 +12,8 @@ import typer
 
 from statex.cli import options, progress
 from statex.cli.groups import grouped
-from statex.cli.output import columns, escape, print_diagnostics, print_json, print_text
-from statex.core.text_file import replace_text_file
-from statex.diagnostics import fail
+from statex.cli.output import columns, escape, print_diagnostics, print_json, print_text, refuse_existing, write_rules
 from statex.diagnostics.amounts import counted
-from statex.diagnostics.codes import files as codes
 from statex.diagnostics.render import to_json
 
 if TYPE_CHECKING:
@@ -49,8 +46,7 @@ def infer(
     from statex.cli import requests
     from statex.inferring.infer import infer as inferred
 
-    if output is not None and output.exists() and not force:
-        fail(codes.EXISTS, f"`{output}` exists already", help="--force replaces it")
+    refuse_existing(output, force=force)
     with progress.shown(saying, events) as shown, redirect_stdout(sys.stderr):
         found = inferred(
             old,
@@ -60,7 +56,7 @@ def infer(
             tell=shown,
         )
         if output is not None:
-            _write(output, found.rules, force=force)
+            write_rules(output, found.rules, force=force)
     if saying.json:
         print_json(_as_json(found, str(old), str(new)))
     else:
@@ -71,17 +67,6 @@ def infer(
             typer.echo(line, err=True)
     if not found.proved:
         raise typer.Exit(1)
-
-
-def _write(path: Path, text: str, *, force: bool) -> None:
-    try:
-        if force and path.exists():
-            replace_text_file(path, text)
-            return
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        fail(codes.UNWRITABLE, f"`{path}` cannot be written: {error.strerror or error}")
 
 
 def _lines(found: Inferred) -> Iterator[str]:

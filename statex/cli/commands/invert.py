@@ -12,14 +12,12 @@ import typer
 
 from statex.cli import options, progress
 from statex.cli.groups import grouped
-from statex.cli.output import escape, print_diagnostics, print_json
-from statex.diagnostics import fail
+from statex.cli.output import escape, print_diagnostics, print_json, print_text, refuse_existing, write_rules
 from statex.diagnostics.amounts import counted
-from statex.diagnostics.codes import files as codes
 from statex.diagnostics.render import to_json
-from statex.diagnostics.suggest import join_words
 
 if TYPE_CHECKING:
+    from statex.core.header import Header
     from statex.inverse.program import InverseRules
     from statex.session.inverting import InverseProof
 
@@ -75,8 +73,7 @@ def invert(
     policy = requests.warnings(saying.warnings)
     (source,) = found.paths
     wanted = requests.request(found.rules, source, program, options.Aim())
-    if output is not None and output.exists() and not force:
-        fail(codes.EXISTS, f"`{output}` exists", help="`--force` replaces it")
+    refuse_existing(output, force=force)
     with progress.shown(saying, events) as shown, redirect_stdout(sys.stderr), Session(wanted) as session:
         warnings = judged(session.warnings, policy)
         inverse = inverted(session, partial=partial, keep=keep is not None)
@@ -85,53 +82,34 @@ def invert(
             store(session, inverse, lost, force=force, tell=shown)
         proof = prove_it(session, inverse, shown, lost) if prove else None
     if output is not None:
-        _write(output, inverse.text)
+        write_rules(output, inverse.text, force=force)
     if saying.json:
         print_json(_data(inverse, proof) | {"warnings": [to_json(one) for one in warnings]})
     else:
         print_diagnostics(warnings, concise=saying.concise)
         if output is None:
-            typer.echo(inverse.text, nl=False)
-        for line in [] if saying.quiet else _lines(inverse, proof):
+            print_text(inverse.text)
+        for line in [] if saying.quiet else _lines(inverse, proof, session.plan.header):
             typer.echo(line, err=output is None)
     if proof is not None and not proof.holds:
         raise typer.Exit(1)
 
 
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        fail(codes.UNWRITABLE, f"`{path}` cannot be written: {error.strerror or error}")
+def _lines(inverse: InverseRules, proof: InverseProof | None, header: Header) -> Iterator[str]:
+    from statex.cli.results import not_undone
+    from statex.inverse.losses import come_back, said_of_nan
 
-
-def _lines(inverse: InverseRules, proof: InverseProof | None) -> Iterator[str]:
-    total = len(inverse.kept) + len(inverse.lost)
-    yield f"on the header: {len(inverse.kept) - len(inverse.unshown)} of {counted(total, 'tensor')} come back"
+    yield f"on the header: {come_back(set(inverse.kept) - set(inverse.unshown), header)}"
     if inverse.stored:
         many = "comes" if len(inverse.stored) == 1 else "come"
         yield f"  {len(inverse.stored)} of these {many} from the input `{inverse.input}`"
     if proof is not None:
-        yield f"proved: {proof.equal} of {counted(proof.tensors, 'tensor')} come back equal in bits"
+        come = "comes" if proof.equal == 1 else "come"
+        verdict = "proved" if proof.holds else "not proved"
+        yield f"{verdict}: {proof.equal} of {counted(proof.tensors, 'tensor')} {come} back equal in bits"
         yield from (f"  {escape(key)} differs" for key in proof.different)
-    yield from (f"  not undone: {one}" for one in _left(inverse, proof))
-
-
-def _left(inverse: InverseRules, proof: InverseProof | None) -> Iterator[str]:
-    """Yield what does not come back besides tensors."""
-    for what, keys in (
-        ("tensors that do not come back", inverse.lost),
-        ("keys that shared a tensor with another one, and have one of their own", inverse.apart),
-        ("Parameters that come back as tensors", inverse.parameters),
-        ("tensors that the header does not show to come back", inverse.unshown),
-        ("what is changed around the state", inverse.around),
-    ):
-        if keys:
-            yield f"{what}: {join_words([escape(key) for key in keys], limit=4)}"
-    if not inverse.in_order:
-        yield "the order of the keys"
-    if proof is not None and not proof.metadata:
-        yield "what `_metadata` notes of modules"
+    yield from (f"  {line}" for line in said_of_nan(inverse.nan))
+    yield from (f"  not undone: {one}" for one in not_undone(inverse, metadata=proof is None or proof.metadata))
 
 
 def _data(inverse: InverseRules, proof: InverseProof | None) -> dict[str, object]:
@@ -142,6 +120,7 @@ def _data(inverse: InverseRules, proof: InverseProof | None) -> dict[str, object
         "lost": list(inverse.lost),
         "stored": list(inverse.stored),
         "unshown": list(inverse.unshown),
+        "nan_payloads": list(inverse.nan),
         "untied": list(inverse.apart),
         "parameters": list(inverse.parameters),
         "around": list(inverse.around),

@@ -133,9 +133,11 @@ NO_WAY_DOWN = declare(
     "a step that nothing undoes",
     exit=2,
     meaning="A checkpoint should go back to an earlier layout, and for one of the steps in between there is no file "
-    "that says how to undo it.",
+    "that says how to undo it. An inverse is derived only if a target says what the earlier layout is, the steps make "
+    "of that what the checkpoint is, and they lose nothing.",
     example="statex migrate new.pth old.pth --to 1   # there is no 0002_fuse_qk.down.sx",
-    fix="Write the file that the message names: rules that turn the layout after the step into the one before it.",
+    fix="Name a target, the model or a checkpoint of the earlier layout, or write the file that the message names: "
+    "rules that turn the layout after the step into the one before it.",
 )
 OTHER_VALUE = declare(
     "SX823",

@@ -415,12 +415,23 @@ class Cast(Operation):
 
     @staticmethod
     def invert(x: TensorType, dtype: DType) -> Inverse | None:
-        return Inverse("cast", {"dtype": x.dtype}) if (x.dtype.name, dtype.name) in _EXACT else None
+        holds = dtype is x.dtype or dtype.short in _HOLD.get(x.dtype.short, ())
+        return Inverse("cast", {"dtype": x.dtype}) if holds else None
 
 
-_EXACT = {
-    ("bfloat16", "float32"), ("float16", "float32"), ("float32", "float64"), ("bfloat16", "float64"),
-    ("float16", "float64"), ("int8", "int16"), ("int8", "int32"), ("int8", "int64"), ("int16", "int32"),
-    ("int16", "int64"), ("int32", "int64"), ("uint8", "int16"), ("uint8", "int32"), ("uint8", "int64"),
-}  # fmt: skip
-"""Casts that lose nothing: from, to."""
+_FROM_HALF_ON = ("f16", "bf16", "f32", "f64")
+_HOLD = {
+    "u8": ("i16", "i32", "i64", *_FROM_HALF_ON),
+    "i8": ("i16", "i32", "i64", *_FROM_HALF_ON),
+    "i16": ("i32", "i64", "f32", "f64"),
+    "i32": ("i64", "f64"),
+    "f8_e4m3fn": _FROM_HALF_ON,
+    "f8_e5m2": _FROM_HALF_ON,
+    "f16": ("f32", "f64"),
+    "bf16": ("f32", "f64"),
+    "f32": ("f64",),
+}
+"""The dtypes that hold every number of a dtype, so that a cast back gives each as it was; NaNs may change payloads.
+
+Bool has none: any byte but 0 is true, and would come back as 1.
+"""

@@ -5,13 +5,14 @@ Equal calls on equal values are one value, so the graph is also what tells commo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import copysign
 from typing import Any, NamedTuple
 
 from statex.core.header import RawType, TensorInfo, TensorType
 from statex.core.record import record
 from statex.dsl.ops import OPERATIONS
+from statex.dsl.ops.base import ArgKind
 from statex.dsl.values import TensorValue
 
 
@@ -205,6 +206,12 @@ class Graph:
         self._nodes.append(node)
         self._ids[identity] = len(self._nodes) - 1
         return len(self._nodes) - 1
+
+
+def arguments_of(call: OperationCall, argument: Callable[[Any], Any] = lambda value: value) -> dict[str, Any]:
+    """Return the arguments of a call by their names; `argument` gives what stands for one, a `Ref` for a tensor."""
+    axes = {one.name for one in OPERATIONS[call.operation].parameters if one.kind is ArgKind.AXES}
+    return {name: dict(value) if name in axes else argument(value) for name, value in call.arguments}
 
 
 def _as_argument(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from statex.core.source import Source, Span
@@ -12,9 +11,7 @@ from statex.dsl.keys.patterns import Pattern
 from statex.dsl.keys.templates import Template
 from statex.dsl.resolve.definitions import Definition, NameKind
 from statex.grammar import parse, tree
-
-Load = Callable[[str, str], Source]
-"""Reads the rule file that a path in a folder names."""
+from statex.grammar.rulefiles import Load
 
 
 @dataclass(slots=True)

@@ -15,12 +15,13 @@ from statex.dsl.expressions.parameters import known_type
 from statex.dsl.keys.patterns import compile_pattern
 from statex.dsl.parts import Outside, ProgramPart, stem_of
 from statex.dsl.resolve.definitions import Definition, NameKind, Resolved
-from statex.dsl.resolve.findings import Findings, Load
+from statex.dsl.resolve.findings import Findings
 from statex.dsl.resolve.lints import lint_captures, lint_names
 from statex.dsl.resolve.names import CONDITION, INCLUDED, MACRO, WITHIN, KnownNames
 from statex.dsl.resolve.terms import Terms
 from statex.grammar import tree
 from statex.grammar.roles import Role, has_current, of
+from statex.grammar.rulefiles import Load
 
 
 def resolve(parts: Sequence[ProgramPart], load: Load, outside: Outside) -> Resolved:

@@ -10,8 +10,8 @@ from statex.core.header import TensorType
 from statex.diagnostics import fail
 from statex.diagnostics.codes import types as codes
 from statex.dsl.ops import OPERATIONS
-from statex.dsl.ops.base import ArgKind, OperationError
-from statex.dsl.plan.graph import Graph, InputTensor, OperationCall, Ref, ResultPiece, Settled, SourceKey
+from statex.dsl.ops.base import OperationError
+from statex.dsl.plan.graph import Graph, InputTensor, OperationCall, Ref, ResultPiece, Settled, SourceKey, arguments_of
 from statex.execute.kernels.laying_out import laid_out
 from statex.execute.shortage import told
 
@@ -96,12 +96,6 @@ def run_call(node: OperationCall, argument: Callable[[Any], Any]) -> Any:
         except RuntimeError as error:
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             fail(codes.TORCH_REFUSES, f"torch cannot compute `{operation.name}`: {reason}")
-
-
-def arguments_of(node: OperationCall, argument: Callable[[Any], Any]) -> dict[str, Any]:
-    """Return the arguments of a call by their names; `argument` gives what stands for one."""
-    axes = {p.name for p in OPERATIONS[node.operation].parameters if p.kind is ArgKind.AXES}
-    return {name: dict(value) if name in axes else argument(value) for name, value in node.arguments}
 
 
 def _on_one_device(arguments: dict[str, Any], torch: Any) -> dict[str, Any]:

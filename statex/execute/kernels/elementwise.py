@@ -15,9 +15,9 @@ from statex.core.dtypes import BOOL, FLOAT32, DType, Kind
 from statex.core.header import TensorType
 from statex.diagnostics.torch_dtypes import torch_dtype
 from statex.dsl.ops import OPERATIONS
-from statex.dsl.plan.graph import Graph, OperationCall, Ref
+from statex.dsl.plan.graph import Graph, OperationCall, Ref, arguments_of
 from statex.execute.kernels import by_numpy
-from statex.execute.kernels.by_torch import arguments_of, run_call
+from statex.execute.kernels.by_torch import run_call
 from statex.execute.kernels.movement import Movement
 from statex.execute.kernels.sequential import SequentialBuffers, SequentialReader
 from statex.execute.kernels.unpacking import unpacked

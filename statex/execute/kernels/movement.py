@@ -14,9 +14,8 @@ from statex.core.header import OpaqueInfo, RawType, TensorInfo, TensorType
 from statex.core.strides import Fill, Tiling
 from statex.dsl.ops import OPERATIONS
 from statex.dsl.ops.base import Moved
-from statex.dsl.plan.graph import Graph, InputTensor, Ref, ResultPiece, Settled, SourceKey
+from statex.dsl.plan.graph import Graph, InputTensor, Ref, ResultPiece, Settled, SourceKey, arguments_of
 from statex.execute.kernels import by_numpy
-from statex.execute.kernels.by_torch import arguments_of
 from statex.execute.kernels.sequential import SequentialBuffers, SequentialBytes, SequentialReader
 
 Runs = tuple[ByteRun, ...]

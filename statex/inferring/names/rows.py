@@ -122,10 +122,6 @@ class KeyRow:
         found = self.regex.fullmatch(key)
         return None if found is None else tuple(_filled(one, found.groupdict()) for one in self.keys[1:])
 
-    def apply_reading(self, texts: Mapping[str, str]) -> str:
-        """Return the first key for what was captured."""
-        return _filled(self.keys[0], texts)
-
     @cached_property
     def captures(self) -> dict[str, RowCapture]:
         """The captures of the pattern by name."""
@@ -136,11 +132,6 @@ class KeyRow:
         """The captures that are computed with, which have to be ints."""
         pieces = (p for key in self.keys[1:] for segment in key for p in segment)
         return frozenset(name for p in pieces if isinstance(p, Computed) for name in p.names)
-
-    @property
-    def is_literal(self) -> bool:
-        """True where the pattern is one key."""
-        return not self.captures
 
     @property
     def is_overfit(self) -> bool:
@@ -286,22 +277,3 @@ def class_of(split: list[list[str | int]]) -> str:
 def numbers_of(split: list[list[str | int]]) -> list[int]:
     """Return the numbers of a key that was split."""
     return [p for segment in split for p in segment if isinstance(p, int)]
-
-
-def replaced(row: KeyRow, at: int, key: Key) -> KeyRow:
-    """Return a row with another key at a place."""
-    return KeyRow((*row.keys[:at], key, *row.keys[at + 1 :]))
-
-
-__all__ = [
-    "MARK",
-    "Computed",
-    "Key",
-    "KeyRow",
-    "Piece",
-    "RowCapture",
-    "Segment",
-    "class_of",
-    "numbers_of",
-    "replace",
-]

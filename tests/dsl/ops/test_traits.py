@@ -15,7 +15,7 @@ from statex.dsl.ops.base import Aliasing
 from statex.execute.kernels.by_torch import TorchValues
 
 PACKAGE = Path(statex.__file__).parent
-ROOMS = ("dsl", "execute", "session", "checkpoint")
+ROOMS = ("dsl", "inverse", "execute", "session", "checkpoint")
 
 DECLARED = ("name", "category", "parameters", "example", "infer", "run", "aliasing", "scratch")
 """What has no default: one that were wrong for an operation would make a promise false."""

@@ -1,0 +1,103 @@
+"""What is written beside an output to undo it: the inverse of its rules, and the tensors that are lost."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from statex.checkpoint import check_output, stage_checkpoint
+from statex.checkpoint.atomic.transaction import Transaction
+from statex.checkpoint.formats.safetensors.format import SAFETENSORS
+from statex.core.paths import as_list
+from statex.core.progress import Watch
+from statex.core.source import ENDING
+from statex.inverse.program import InverseRules
+from statex.session.inverting import inverted, storing
+from statex.session.placing import Placed, place
+from statex.session.request import Request
+from statex.session.session import Session
+from statex.session.shipping import Shipment, shipments
+
+_FALLBACK = "restored.pth"
+"""What the command that undoes a run makes of a state that was in memory."""
+
+
+@dataclass(frozen=True)
+class Reversal:
+    """The rules that undo a run, on their way to a file beside its output, and the tensors that they take from another.
+
+    `command` carries them out.
+    """
+
+    inverse: InverseRules
+    path: Path
+    command: str
+    lost: Shipment | None = None
+    force: bool = False
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files that are written."""
+        return (self.path, *([self.lost.placed.path] if self.lost is not None else []))
+
+    @property
+    def sizes(self) -> Mapping[Path, int]:
+        """The bytes of the files that are large."""
+        return {self.lost.placed.path: self.lost.layout.nbytes} if self.lost is not None else {}
+
+    def stage(self, outputs: Transaction, watch: Watch, verify: Callable[[Shipment, Path], None]) -> None:
+        """Write the files under temporary names."""
+        if self.lost is not None:
+            lost = self.lost
+            options = replace(lost.options, watch=watch)
+            stage_checkpoint(outputs, lost.placed.path, lost.layout, options, lambda written: verify(lost, written))
+        text = f"# {self.command}\n\n{self.inverse.text}"
+        outputs.stage_bytes(self.path, text.encode(), force=self.force)
+
+
+@contextmanager
+def reversal(session: Session, placed: Placed) -> Iterator[Reversal | None]:
+    """Return what undoes a run that shall be `reversible`; the files that it reads are open until the context ends.
+
+    Raises:
+        StatexError: SX333 for entries that do not come back, 6xx for files that cannot be written.
+    """
+    request = session.request
+    if not request.policy.reversible:
+        yield None
+        return
+    assert len(request.outputs) == 1
+    assert not placed.spec.keep
+    rules, lost = _beside(placed.path, f"back{ENDING}"), _beside(placed.path, f"lost{SAFETENSORS.suffixes[0]}")
+    force = request.policy.replace == "always"
+    inverse = inverted(session, keep=True, remedies=("without `--reversible`, no inverse is written",))
+    found = Reversal(inverse, rules, _command(request, placed, rules, inverse, lost), force=force)
+    for path in (rules, *([lost] if inverse.stored else [])):
+        check_output(path, force=force)
+    if not inverse.stored:
+        yield found
+        return
+    with Session(storing(session, inverse, lost, force=force)) as other:
+        output = replace(place(other.request.outputs[0], None), force=force)
+        (shipment,) = shipments(other, [output], other.request.policy)
+        yield replace(found, lost=shipment)
+
+
+def _beside(path: Path, ending: str) -> Path:
+    """Return the path of a file that belongs to an output: `out.back.sx` for `out.pth` and for the folder `out`."""
+    return path.parent / f"{path.stem if path.suffix else path.name}.{ending}"
+
+
+def _command(request: Request, placed: Placed, rules: Path, inverse: InverseRules, lost: Path) -> str:
+    """Return the command that undoes a run, in the folder of its output."""
+    source = request.state.path
+    words = ["statex", "apply", rules.name, placed.path.name, source.name if source is not None else _FALLBACK]
+    if inverse.stored:
+        words += ["--in", f"{inverse.input}={lost.name}"]
+    if request.state.root is not None:
+        root = request.state.root
+        words += ["--root", root if isinstance(root, str) else as_list(tuple(root))]
+    return shlex.join(words)

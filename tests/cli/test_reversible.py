@@ -1,0 +1,133 @@
+"""`statex apply --reversible`: what it writes makes the input of the output again, by the command that it prints."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import statex
+from tests.cli.conftest import Run
+
+RULES = """\
+# The projections stand in one tensor now.
+merge layers.{i}.q, layers.{i}.k -> layers.{i}.qk = cat
+set embed = it[:2]
+drop layers.*.unused
+"""
+
+
+def state() -> OrderedDict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    found = OrderedDict((f"layers.{i}.{name}", torch.randn(3, 4)) for i in range(2) for name in ("q", "k", "unused"))
+    found["embed"] = torch.randn(5, 4)
+    return found
+
+
+def read(path: str) -> Any:
+    with statex.open(path) as found:
+        return {key: found[key].clone() for key in found}
+
+
+def undone(run: Run, out: str) -> dict[str, torch.Tensor]:
+    """Carry out the printed command, with another name for what it makes, and return that."""
+    command = next(line for line in out.splitlines() if line.startswith("  to undo it: "))
+    words = shlex.split(command.removeprefix("  to undo it: "))
+    assert (words[:2], words[4]) == (["statex", "apply"], "in.pth")
+    assert run(*words[1:4], "again.pth", *words[5:]).exit_code == 0
+    return read("again.pth")
+
+
+@pytest.mark.parametrize("output", ["out.pth", "out.safetensors", "folder/", "out.npz"])
+@pytest.mark.parametrize("wrap", [False, True])
+def test_the_printed_command_makes_the_input_again(output: str, wrap: bool, run: Run) -> None:
+    torch.save({"model": state(), "epoch": 3} if wrap else state(), "in.pth")
+    Path("rules.sx").write_text(("root 'model' -> ''\n" if wrap else "") + RULES)
+    ended = run("apply", "rules.sx", "in.pth", output, "--reversible", "--format", *_format(output))
+    assert (ended.exit_code, ended.err.count("error")) == (0, 0)
+    name = output.rstrip("/").partition(".")[0]
+    assert f"wrote {name}.back.sx and {name}.lost.safetensors" in ended.out
+    assert ("  not undone: what is changed around the state: epoch\n" in ended.out) == wrap
+    assert set(read(f"{name}.lost.safetensors")) == {"layers.0.unused", "layers.1.unused", "embed"}
+    text = Path(f"{name}.back.sx").read_text()
+    assert text.startswith(f"# statex apply {name}.back.sx {output.rstrip('/')} in.pth --in lost=")
+    assert "# The projections stand in one tensor now." in text
+    back = undone(run, ended.out)
+    assert set(back) == set(state())
+    assert all(torch.equal(back[key], value) for key, value in state().items())
+
+
+def _format(output: str) -> list[str]:
+    return [{"pth": "torch", "npz": "npz"}.get(output.rpartition(".")[2], "safetensors")]
+
+
+def test_what_loses_nothing_needs_no_further_file(run: Run) -> None:
+    torch.save({"one": {"w": torch.ones(2)}, "two": {"w": torch.zeros(2)}}, "in.pth")
+    ended = run("apply", "-e", "rename w -> v", "in.pth", "out.pth", "--reversible", "--root", "two")
+    assert ended.exit_code == 0
+    assert not Path("out.lost.safetensors").exists()
+    assert "  to undo it: statex apply out.back.sx out.pth in.pth --root two" in ended.out
+    assert run("apply", "out.back.sx", "out.pth", "again.pth", "--root", "two").exit_code == 0
+    again = torch.load("again.pth", weights_only=True)
+    assert list(again["two"]) == ["w"]
+
+
+def test_a_dry_run_writes_nothing_and_json_names_the_files(run: Run) -> None:
+    torch.save(state(), "in.pth")
+    Path("rules.sx").write_text(RULES)
+    before = sorted(os.listdir())
+    ended = run("apply", "rules.sx", "in.pth", "out.pth", "--reversible", "--dry-run")
+    assert "dry run: out.back.sx and out.lost.safetensors were not written" in ended.out
+    assert sorted(os.listdir()) == before
+    found = run("apply", "rules.sx", "in.pth", "out.pth", "--reversible", "--json").json["reversal"]
+    assert found["files"] == ["out.back.sx", "out.lost.safetensors"]
+    assert shlex.split(found["command"])[-2:] == ["--in", "lost=out.lost.safetensors"]
+    assert run("apply", "rules.sx", "in.pth", "other.pth", "--json").json["reversal"] is None
+
+
+@pytest.mark.parametrize("name", ["out.back.sx", "out.lost.safetensors"])
+def test_files_that_are_there_are_replaced_only_with_force(name: str, run: Run) -> None:
+    torch.save(state(), "in.pth")
+    Path("rules.sx").write_text(RULES)
+    Path(name).write_text("mine")
+    ended = run("apply", "rules.sx", "in.pth", "out.pth", "--reversible")
+    assert ended.err.startswith(f"error[SX610]: `{name}` exists")
+    assert not Path("out.pth").exists()
+    assert Path(name).read_text() == "mine"
+    assert run("apply", "rules.sx", "in.pth", "out.pth", "--reversible", "--force").exit_code == 0
+    assert Path(name).read_bytes() != b"mine"
+
+
+def test_all_files_appear_or_none(run: Run) -> None:
+    """What does not fit its target is not written, and neither is what would undo it."""
+    torch.save(state(), "in.pth")
+    torch.save({"other": torch.ones(2)}, "like.pth")
+    Path("rules.sx").write_text(RULES)
+    before = sorted(os.listdir())
+    ended = run("apply", "rules.sx", "in.pth", "out.pth", "--reversible", "--like", "like.pth")
+    assert "SX501" in ended.err
+    assert sorted(os.listdir()) == before
+
+
+def test_what_is_not_a_tensor_cannot_be_kept_apart(run: Run) -> None:
+    torch.save({"w": torch.ones(2), "extra": {1, 2}}, "in.pth")
+    ended = run("apply", "-e", "drop extra", "in.pth", "out.pth", "--reversible")
+    assert ended.err.startswith("error[SX333]")
+    assert "without `--reversible`, no inverse is written" in ended.err
+    assert not Path("out.pth").exists()
+
+
+def test_a_state_in_memory(tmp_path: Path) -> None:
+    given = state()
+    done = statex.convert(given, tmp_path / "out.safetensors", RULES, reversible=True)
+    assert done.reversal is not None
+    assert [path.name for path in done.reversal.paths] == ["out.back.sx", "out.lost.safetensors"]
+    lost = tmp_path / "out.lost.safetensors"
+    statex.convert(tmp_path / "out.safetensors", tmp_path / "x.pth", tmp_path / "out.back.sx", inputs={"lost": lost})
+    back = torch.load(tmp_path / "x.pth", weights_only=True)
+    assert all(torch.equal(back[key], value) for key, value in given.items())
