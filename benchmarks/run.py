@@ -8,7 +8,7 @@ Each round runs `cp`, `cp` with a `sync` of the copy, statex (which syncs what i
 does not) and `statex plan` one after the other, so that the noise of the machine meets all of them. `/ script` is the
 median of the ratios of single rounds, and `CPU / script` compares what the processors did, which other work on the
 machine changes less. A second table has `statex diff` of two equal files beside `cat`, which reads both, `cmp`, and a
-torch script that compares them.
+torch script that compares them, a third one `statex infer`.
 """
 
 from __future__ import annotations
@@ -271,6 +271,8 @@ assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for 
 """
 """Compares two files as a user would with torch."""
 COMPARED = "diff of two equal files, 2 GB each"
+INFERRED = "infer rules with merges and transposes, 1 GB each"
+INFERRED_RULES = f"{JOIN_RULE}; set **.mlp.**, **.o_proj.weight = transpose; {RENAME_RULE}"
 
 
 def run(*command: str) -> Used:
@@ -320,6 +322,27 @@ def compare(suffix: str, folder: Path, rounds: int, torch_rounds: int) -> str:
         f"| {COMPARED} | {suffix} | {cat:.2f} s | {cmp:.2f} s | {ours:.2f} s | {ours / cat:.2f} | {theirs / cat:.2f} "
         f"| {peak(used['statex'])} | {peak(used['torch'])} |"
     )
+
+
+def inferred(suffix: str, folder: Path, rounds: int) -> str:
+    """Return the line of the table for finding the rules that make one file of another, of 1 GB each."""
+    old, new, rules = folder / f"old{suffix}", folder / f"new{suffix}", folder / "found.sx"
+    made(llama(1), old)
+    run(program(), "apply", "-e", INFERRED_RULES, str(old), str(new))
+    commands = {
+        "cat": ["cat", str(old), str(new)],
+        "statex": [program(), "infer", "--force", "-o", str(rules), str(old), str(new)],
+    }
+    run(*commands["cat"])  # warm
+    used = rounds_of(commands, rounds, 0)
+    nbytes = old.stat().st_size + new.stat().st_size
+    old.unlink()
+    new.unlink()
+    cat, ours = (middle(one.seconds for one in used[name]) for name in commands)
+    cpu = middle(one.cpu for one in used["statex"])
+    speed = nbytes / ours / 1e9
+    times = f"{cat:.2f} s | {ours:.2f} s | {cpu:.2f} s"
+    return f"| {INFERRED} | {suffix} | {times} | {speed:.2f} GB/s | {peak(used['statex'])} |"
 
 
 def rounds_of(
@@ -407,6 +430,11 @@ def main() -> None:
         for suffix in (".safetensors", ".pth"):
             if options.only in f"{COMPARED} {suffix}":
                 print(compare(suffix, Path(folder), options.rounds, options.torch_rounds), flush=True)
+        print("\n| work | format | cat | statex infer | CPU | both files | peak |")
+        print("|---|---|---|---|---|---|---|", flush=True)
+        for suffix in (".safetensors", ".pth"):
+            if options.only in f"{INFERRED} {suffix}":
+                print(inferred(suffix, Path(folder), options.rounds), flush=True)
 
 
 if __name__ == "__main__":
