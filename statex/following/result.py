@@ -87,7 +87,7 @@ class ResultParameters:
         """Yield the parameters of the target that the result has not: the optimizer of the target has them."""
         for name in self._hints.target or ():
             if name not in self._plan.outputs:
-                nothing = Output(None, None, ("missing", name), None, None, True, True, -1, None)
+                nothing = Entry(None, None, ("missing", name), None, None, True, True, -1, None)
                 group = self._group_of_new(name, nothing)
                 if group is not None:
                     yield ResultParameter(name, nothing, (), group, len(self._ranks), True)

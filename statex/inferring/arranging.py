@@ -10,7 +10,7 @@ from typing import Any
 
 from statex.inferring.factoring import factored, rearranging
 from statex.inferring.lines import Dims
-from statex.inferring.values import ElementMove, Joined, MovedValue, SourceTensor, Value, moved
+from statex.relating.values import ElementMove, Joined, MovedValue, SourceTensor, Value, moved
 
 ZEROS = -1
 """The number of the source of lines of zeros that are nowhere else."""

@@ -10,10 +10,10 @@ from statex.diagnostics import StatexError
 from statex.dsl.plan.graph import Graph, InputTensor, OperationCall, ResultPiece
 from statex.grammar import tree
 from statex.grammar.printer import show
-from statex.inferring.planning import planned
-from statex.inferring.program import NotedRule, written
-from statex.inferring.relations import MadeTensor, Relations
 from statex.inferring.sides import TensorSide
+from statex.relating.planning import planned
+from statex.relating.program import NotedRule, written
+from statex.relating.relations import MadeTensor, Relations
 
 _LEAST = 3
 """So many layers there have to be, for the others to say something of the last one."""

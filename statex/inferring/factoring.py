@@ -12,7 +12,7 @@ from math import prod
 from typing import Any
 
 from statex.core.record import record
-from statex.inferring.values import ElementMove
+from statex.relating.values import ElementMove
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 

@@ -12,12 +12,12 @@ from statex.core.dtypes import Kind
 from statex.diagnostics.torch_dtypes import torch_dtype
 from statex.grammar import factory as make
 from statex.grammar import tree
-from statex.inferring.names.covering import cover
-from statex.inferring.program import NotedRule, wild
-from statex.inferring.relations import MadeTensor, Relations
 from statex.inferring.sides import CheckpointSide, Identity, TensorSide
-from statex.inferring.values import SourceTensor
-from statex.inferring.words import WordWeights
+from statex.relating.names.covering import cover
+from statex.relating.program import NotedRule, wild
+from statex.relating.relations import MadeTensor, Relations
+from statex.relating.values import SourceTensor
+from statex.relating.words import WordWeights
 
 Inputs = Mapping[str, CheckpointSide]
 """Further inputs by name."""
@@ -44,7 +44,7 @@ class FoundFurther:
     """Inputs, their keys, and new keys."""
     updates: list[tuple[str, float, str, str, str]] = field(default_factory=list)
     """Inputs, factors, the keys of the first and the second matrix, and new keys."""
-    means: list[tuple[Mean, tuple[str, ...], str]] = field(default_factory=list)
+    means: list[tuple[WeightedMean, tuple[str, ...], str]] = field(default_factory=list)
     """How a mean is computed, the keys in each input, and new keys."""
 
     @property
@@ -59,7 +59,7 @@ class FoundFurther:
 
 
 @dataclass(frozen=True)
-class Mean:
+class WeightedMean:
     """A mean as rules write it: of the current tensor and those of `inputs`, the last of two with a weight."""
 
     inputs: tuple[str, ...]
@@ -212,15 +212,15 @@ def _named_alike(side: CheckpointSide, base: str, key: str, new: CheckpointSide)
     return None
 
 
-def _means(first: Any, others: Mapping[str, Any], wanted: Any) -> Iterator[Mean]:
-    yield Mean(tuple(others))
+def _means(first: Any, others: Mapping[str, Any], wanted: Any) -> Iterator[WeightedMean]:
+    yield WeightedMean(tuple(others))
     for name, other in others.items():
         if len(others) > 1:
-            yield Mean((name,))
+            yield WeightedMean((name,))
         for weight in _weights_of(wanted - first, other - first):
             if 0 < weight < 1:
-                yield Mean((name,), weight, "step")
-                yield Mean((name,), weight, "parts")
+                yield WeightedMean((name,), weight, "step")
+                yield WeightedMean((name,), weight, "parts")
 
 
 def _weights_of(difference: Any, direction: Any) -> Iterator[float]:
@@ -351,7 +351,7 @@ def _has_module(key: str, before: str, behind: str) -> bool:
 
 
 def _averaged(found: FoundFurther, state: Sequence[str]) -> Iterator[NotedRule]:
-    groups: defaultdict[Mean, list[tuple[tuple[str, ...], str]]] = defaultdict(list)
+    groups: defaultdict[WeightedMean, list[tuple[tuple[str, ...], str]]] = defaultdict(list)
     for mean, keys, target in found.means:
         groups[mean].append((keys, target))
     for mean, items in groups.items():

@@ -20,15 +20,15 @@ from statex.grammar.formatter import format_text
 from statex.grammar.printer import show
 from statex.inferring.carrying import carries_over
 from statex.inferring.further import FoundFurther, declared, rules_of, with_further
-from statex.inferring.guessing import guessed
 from statex.inferring.ordering import ordered
-from statex.inferring.planning import planned
-from statex.inferring.program import NotedRule, written
 from statex.inferring.proof import Proof, proved
-from statex.inferring.relations import Relations
 from statex.inferring.search import searched
 from statex.inferring.sides import CheckpointSide, ProgramSide, TensorSide
 from statex.inferring.sizes import sizes_beside, with_named_sizes
+from statex.relating.guessing import guessed
+from statex.relating.planning import planned
+from statex.relating.program import NotedRule, written
+from statex.relating.relations import Relations
 from statex.session.request import InputSpec, Request, State, TargetSpec
 from statex.session.targets import resolve
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import permutations
 
-from statex.inferring.values import ElementMove
+from statex.relating.values import ElementMove
 
 _LETTERS = "abcdefgh"
 _MOST_DIMS = 5

@@ -8,8 +8,8 @@ from statex.core.header import Header
 from statex.diagnostics import StatexError
 from statex.grammar import factory as make
 from statex.grammar.printer import show
-from statex.inferring.planning import NO_INPUTS, planned
 from statex.inferring.sides import CheckpointSide, TensorSide
+from statex.relating.planning import NO_INPUTS, planned
 
 
 def ordered(text: str, old: TensorSide, new: CheckpointSide, inputs: Mapping[str, Sequence[Header]] = NO_INPUTS) -> str:

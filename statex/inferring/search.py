@@ -15,9 +15,9 @@ from statex.inferring.arranging import ZEROS, Found, values_of, with_ones
 from statex.inferring.layouts import layouts
 from statex.inferring.likeness import Likeness, assigned, places
 from statex.inferring.lines import Dims, Hit, LineIndex, dims_of, hash_of_zeros, line_hashes
-from statex.inferring.relations import Constant, MadeTensor, Relation, Relations
 from statex.inferring.sides import CheckpointSide, Identity, TensorSide, is_computable, unsigned
-from statex.inferring.values import Joined, MovedValue, SourceTensor, Value, computed, moved, sources, variants
+from statex.relating.relations import Constant, MadeTensor, Relation, Relations
+from statex.relating.values import Joined, MovedValue, SourceTensor, Value, computed, moved, sources, variants
 
 _HELD = 8
 """Tensors that are held in memory while what is made of them is looked for."""

@@ -16,7 +16,7 @@ from statex.dsl.ops import OPERATIONS
 from statex.dsl.ops.base import ArgKind
 from statex.grammar import factory as make
 from statex.grammar import tree
-from statex.inferring.program import NotedRule
+from statex.relating.program import NotedRule
 from statex.session.request import State
 
 CONFIG = "config.json"

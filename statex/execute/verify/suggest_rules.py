@@ -26,6 +26,10 @@ Types = Mapping[str, Type]
 Differing = Mapping[str, tuple[Type, Type]]
 
 _LINES = 3
+_LONG = 240
+"""Characters of a line that is still read."""
+_GUESSED = 2000
+"""Of more keys than this, rules are not guessed for a message; `statex infer --target` does it."""
 _PAIRED = 200
 """Beyond this many families, pairs by likeness cost more than they help; a common prefix is still found."""
 _NUMBER = re.compile(r"(?<![^.])(?:0|[1-9][0-9]*)(?![^.])")
@@ -38,10 +42,54 @@ class Pairing:
 
     partners: Mapping[str, str] = field(default_factory=dict)
     lines: tuple[str, ...] = ()
+    explained: int = 0
+    """How many missing keys the lines make, where that is not one for each partner."""
+    is_cut: bool = False
+    """Whether more lines would be needed."""
 
 
-def pair(missing: Types, unexpected: Types, result: Collection[str]) -> Pairing:
-    """Pair missing keys with unexpected ones of equal type whose name is near; `result` are all keys there are."""
+def pair(missing: Types, unexpected: Types, result: Types) -> Pairing:
+    """Pair missing keys with unexpected ones, by their names and types; `result` are the types of all keys there are.
+
+    Where names that are near do not explain all that is missing, what the keys have in common is looked at as `statex
+    infer` does for a model without data: fused projections, other words for one thing.
+    """
+    near = _near(missing, unexpected, result)
+    is_all = len(near.partners) == len(missing) and not near.is_cut
+    if is_all or len(result) + len(missing) > _GUESSED:
+        return near
+    guess = _guess(missing, unexpected, result)
+    if guess is None or guess.explained + near.is_cut <= len(near.partners):
+        return near
+    return guess
+
+
+def _guess(missing: Types, unexpected: Types, result: Types) -> Pairing | None:
+    """Return what is guessed of missing keys, if few lines say it."""
+    # What goes well guesses nothing, and should not wait for this.
+    from statex.relating.guessing import guessed
+    from statex.relating.program import written
+    from statex.relating.relations import MadeTensor, Relations
+    from statex.relating.values import SourceTensor
+
+    old = {key: kind for key, kind in unexpected.items() if kind is not None}
+    new = {key: kind for key, kind in missing.items() if kind is not None}
+    made = guessed(old, new).relations.made
+    used = {key for one in made.values() if isinstance(one, MadeTensor) for key in one.keys}
+    # What is not used stays, as do the keys that are right: it is not said here that anything goes.
+    staying = {key: MadeTensor(key, (key,), SourceTensor()) for key in result if key not in used}
+    relations = Relations(tuple(result), (*staying, *made), {**staying, **made})
+    rules = written(relations, {key: kind for key, kind in result.items() if kind is not None})
+    lines = [show_rules(rule.statement) for rule in rules]
+    if not lines or len(lines) > _LINES or max(map(len, lines)) > _LONG:
+        return None
+    whole = {key: one.keys[0] for key, one in made.items() if isinstance(one, MadeTensor) and one.is_whole}
+    partners = {key: other for key, other in whole.items() if unexpected[other] == missing[key]}
+    return Pairing(partners, tuple(lines), len(made))
+
+
+def _near(missing: Types, unexpected: Types, result: Collection[str]) -> Pairing:
+    """Pair missing keys with unexpected ones of equal type whose name is near."""
     affix = _common_affix(missing, unexpected, result)
     if affix is not None:
         old, new = affix
@@ -51,11 +99,13 @@ def pair(missing: Types, unexpected: Types, result: Collection[str]) -> Pairing:
         return Pairing({key: pairs[key] for key in missing if key in pairs}, (line,))
     paired = _paired_families(_families(missing), _families(unexpected))
     lines: list[str] = []
+    is_cut = False
     for wanted, found in paired:
-        if len(lines) < _LINES:
+        is_cut = len(lines) >= _LINES
+        if not is_cut:
             lines += _lines(found, result, lambda row: make.rename(make.row(*row)), wanted)
     partners = {one: other for wanted, found in paired for one, other in zip(wanted, found, strict=True)}
-    return Pairing(partners, tuple(lines[:_LINES]))
+    return Pairing(partners, tuple(lines[:_LINES]), is_cut=is_cut or len(lines) > _LINES)
 
 
 def retypes(shapes: Differing, dtypes: Differing, result: Types) -> list[str]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from statex.core.record import record
 from statex.grammar import factory as make
 from statex.grammar import tree
-from statex.inferring.names.choices import apart
-from statex.inferring.names.rows import MARK, numbers_of, split_key
+from statex.relating.names.choices import apart
+from statex.relating.names.rows import MARK, numbers_of, split_key
 
 
 @record

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
-from statex.inferring.names.rows import KeyRow, RowCapture, Segment
+from statex.relating.names.rows import KeyRow, RowCapture, Segment
 
 _NAMES = ("p", "c", "s", "r", "w")
 _HOLE: Segment = ("\ue001",)

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from statex.core.record import record
-from statex.inferring.names.choices import joined
-from statex.inferring.names.fitting import fitted
-from statex.inferring.names.rows import Computed, Key, KeyRow, Piece, RowCapture, class_of, numbers_of, split_key
+from statex.relating.names.choices import joined
+from statex.relating.names.fitting import fitted
+from statex.relating.names.rows import Computed, Key, KeyRow, Piece, RowCapture, class_of, numbers_of, split_key
 
 Item = tuple[str, ...]
 """A key that a pattern shall match, and the keys that its templates shall give for it."""

@@ -9,7 +9,7 @@ from statex.core.header import Header, TensorInfo, TensorType
 from statex.diagnostics import StatexError
 from statex.grammar import tree
 from statex.grammar.printer import show
-from statex.inferring.planning import planned
+from statex.relating.planning import planned
 
 
 def makes(statements: Sequence[tree.Statement], expected: Mapping[str, str]) -> bool:

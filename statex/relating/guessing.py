@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from math import prod
 
 from statex.core.header import TensorType
-from statex.inferring.classes import KeyClass, Numbers, classes_of
-from statex.inferring.relations import MadeTensor, Relations
-from statex.inferring.values import ElementMove, Joined, SourceTensor, Value, moved
-from statex.inferring.words import WordWeights, words_of
+from statex.relating.classes import KeyClass, Numbers, classes_of
+from statex.relating.relations import MadeTensor, Relations
+from statex.relating.values import ElementMove, Joined, SourceTensor, Value, moved
+from statex.relating.words import WordWeights, words_of
 
 _ROUNDS = 3
 _LEAST = 0.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from statex.inferring.names.rows import Computed
+from statex.relating.names.rows import Computed
 
 Column = Sequence[int]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from statex.core.header import TensorType
 from statex.core.record import record
-from statex.inferring.values import SourceTensor, Value
+from statex.relating.values import SourceTensor, Value
 
 
 @record
@@ -41,7 +41,7 @@ Relation = MadeTensor | Constant
 class Relations:
     """What is known of every new key, in the order of the new checkpoint.
 
-    This is what programs are written from: `statex.infer.program.written` takes relations however they were found.
+    This is what programs are written from: `statex.relating.program.written` takes relations however they were found.
     `ties` are sets of new keys that are one tensor. `opaque` are pairs of old and new keys of entries that are no
     tensors. `ambiguous` are new keys whose contents several old keys have, so that names alone told which is meant.
     """

@@ -11,10 +11,10 @@ from statex.core.header import TensorType
 from statex.core.record import record
 from statex.grammar import factory as make
 from statex.grammar import tree
-from statex.inferring.gathering import Family, family, names_for
-from statex.inferring.names.changes import NameChange
-from statex.inferring.relations import Constant, MadeTensor, Relations
-from statex.inferring.values import (
+from statex.relating.gathering import Family, family, names_for
+from statex.relating.names.changes import NameChange
+from statex.relating.relations import Constant, MadeTensor, Relations
+from statex.relating.values import (
     ElementMove,
     Joined,
     MovedValue,

@@ -10,13 +10,13 @@ from statex.core.header import TensorType
 from statex.core.record import record
 from statex.grammar import factory as make
 from statex.grammar import tree
-from statex.inferring.gathering import Family, marked
-from statex.inferring.names.covering import Item, cover
-from statex.inferring.names.renaming import renames
-from statex.inferring.names.rows import MARK, KeyRow, RowCapture
-from statex.inferring.relations import Constant, Relations
-from statex.inferring.statements import Merging, Sorted, Splitting, by_value, sorted_out
-from statex.inferring.values import SourceTensor, Value, expression
+from statex.relating.gathering import Family, marked
+from statex.relating.names.covering import Item, cover
+from statex.relating.names.renaming import renames
+from statex.relating.names.rows import MARK, KeyRow, RowCapture
+from statex.relating.relations import Constant, Relations
+from statex.relating.statements import Merging, Sorted, Splitting, by_value, sorted_out
+from statex.relating.values import SourceTensor, Value, expression
 
 
 @record

@@ -11,10 +11,10 @@ from typing import TypeVar
 from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.grammar.printer import show
-from statex.inferring.names.changes import NameChange, part_changes
-from statex.inferring.names.covering import cover
-from statex.inferring.names.rows import KeyRow, numbers_of, split_key
-from statex.inferring.names.trial import makes
+from statex.relating.names.changes import NameChange, part_changes
+from statex.relating.names.covering import cover
+from statex.relating.names.rows import KeyRow, numbers_of, split_key
+from statex.relating.names.trial import makes
 
 Pair = tuple[str, str]
 Noted = tuple[tree.Statement, tuple[str, ...]]
