@@ -15,8 +15,8 @@ from statex.following.optimizer import KnownParameter, Optimizer
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-_MOST = 20_000
-"""So many ways to have got to a key are followed; where there are more, there is not just one."""
+_MOST = 200_000
+"""So many ways to have got somewhere are followed, besides a few for each key; where there are more, too many fit."""
 
 
 @record
@@ -128,11 +128,13 @@ class _Frontier:
         end = tuple(map(len, self._groups))
         spare = len(self._keys) - sum(end)
         layers: list[_Steps] = [{start: []}]
+        left = _MOST + 4 * len(self._keys)
         for number, (_, shape) in enumerate(self._keys):
             layers.append(self._next(layers[-1], shape, number + 1 - spare))
             if not layers[-1]:
                 return self._stuck(layers)
-            if len(layers[-1]) > _MOST:
+            left -= len(layers[-1])
+            if left < 0:
                 return Ambiguous()
         if end not in layers[-1]:
             return self._stuck(layers)

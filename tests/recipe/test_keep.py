@@ -79,7 +79,7 @@ def test_an_output_of_a_part_of_a_list(bench: Bench) -> None:
     assert set(bench.load("a.pth")) == {"l.0", "l.2"}
 
 
-def test_an_optimizer_beside_some_of_the_keys_is_warned_of(bench: Bench) -> None:
+def test_an_optimizer_beside_some_of_the_keys_is_that_of_these(bench: Bench) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
     state = {"model": model.state_dict(), "optimizer": torch.optim.SGD(model.parameters()).state_dict()}
     bench.save("all.pth", state)
@@ -87,4 +87,14 @@ def test_an_optimizer_beside_some_of_the_keys_is_warned_of(bench: Bench) -> None
     bench.write("recipe.yaml", head)
     assert "SX916" not in bench().err
     bench.write("recipe.yaml", head + "  head: {path: head.pth, keep: '1.**'}\n")
-    assert bench("--force").err.count("warning[SX916]: the optimizer in `optimizer` stays as it is") == 1
+    assert "SX916" not in bench("--force").err
+    assert bench.load("head.pth")["optimizer"]["param_groups"][0]["params"] == [0, 1]
+    assert bench.load("whole.pth")["optimizer"]["param_groups"][0]["params"] == [0, 1, 2, 3]
+
+
+def test_averages_beside_some_of_the_keys_are_warned_of(bench: Bench) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    bench.save("all.pth", {"model": model.state_dict(), "ema": model.state_dict()})
+    head = "statex: 1\ninputs: {main: {path: all.pth, root: model}}\noutputs:\n  whole: {path: whole.pth}\n"
+    bench.write("recipe.yaml", head + "  head: {path: head.pth, keep: '1.**'}\n")
+    assert bench().err.count("warning[SX916]: the averaged model in `ema` stays as it is") == 1

@@ -1,0 +1,108 @@
+"""What moments do not follow: each is refused by its code, and only where elements are touched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import statex
+
+State = dict[str, Any]
+Make = Callable[[Any], torch.optim.Optimizer]
+
+
+def checkpoint(make: Make, steps: dict[str, int] | None = None) -> State:
+    """Return two matrices and a bias with their optimizer; `steps` says how often each was stepped on."""
+    torch.manual_seed(0)
+    state = {"a.weight": torch.randn(4, 6), "a.bias": torch.randn(4), "b.weight": torch.randn(4, 6)}
+    found = {key: torch.nn.Parameter(tensor.clone()) for key, tensor in state.items()}
+    optimizer = make([*found.values()])
+    for step in range(3):
+        for key, p in found.items():
+            p.grad = torch.randn_like(p) if step < (steps or {}).get(key, 3) else None
+        optimizer.step()
+    return {"model": state, "optimizer": optimizer.state_dict()}
+
+
+def code_of(rules: str, state: State) -> str | None:
+    try:
+        statex.compile(f"{rules}\nfollow 'optimizer'").plan(state, root="model")
+    except statex.StatexError as error:
+        (found,) = error.diagnostics
+        return found.code.id
+    return None
+
+
+MERGE = "merge a.weight as a, b.weight as b -> c.weight = cat(a, b)"
+ADAM: Make = torch.optim.Adam
+
+
+@pytest.mark.parametrize(
+    ("rules", "code"),
+    [
+        ("set a.weight = it * 2", "SX343"), ("set a.weight = it + 1", "SX343"), ("set a.weight = it ** 2", "SX343"),
+        ("set a.weight = it @ transpose(it)", "SX343"), ("set a.weight = mean(dim=0)", "SX343"),
+        ("set a.bias = abs", "SX343"), ("set a.weight = (it + b.weight) / 2", "SX343"),
+        ("set a.weight = unsqueeze(0) | interpolate(3) | squeeze(0)", "SX343"),
+        ("set a.weight = it * 2\ndrop a.weight", None), ("set a.weight = ones_like", None), (MERGE, None),
+    ],
+)  # fmt: skip
+def test_of_operations(rules: str, code: str | None) -> None:
+    assert code_of(rules, checkpoint(ADAM)) == code
+
+
+def test_of_different_steps() -> None:
+    assert code_of(MERGE, checkpoint(ADAM, {"b.weight": 2})) == "SX344"
+    assert code_of(MERGE, checkpoint(ADAM, {"b.weight": 0})) == "SX344"
+    assert code_of(MERGE, checkpoint(ADAM, {"b.weight": 0, "a.weight": 0})) is None
+    assert code_of("drop b.weight", checkpoint(ADAM, {"b.weight": 0})) is None
+
+
+def test_where_moments_do_not_begin_with_zero() -> None:
+    grown = "set a.weight = pad([0, 0, 0, 2])"
+    assert code_of(grown, checkpoint(torch.optim.Rprop)) == "SX343"
+    assert code_of(grown, checkpoint(torch.optim.ASGD)) == "SX343"
+    assert code_of("set a.weight = transpose", checkpoint(torch.optim.Rprop)) is None
+
+
+def test_of_rows_and_columns() -> None:
+    state = checkpoint(torch.optim.Adafactor)
+    for rules, code in [
+        ("rename a.weight -> x.weight\ndrop b.weight", None), ("set a.weight = transpose", "SX345"), (MERGE, "SX345"),
+        ("set a.bias = flip(0)", None),
+    ]:  # fmt: skip
+        assert code_of(rules, state) == code, rules
+    after = statex.compile("rename a.weight -> x.weight\ndrop b.weight").apply(state, root="model")["optimizer"]
+    old = state["optimizer"]["state"][0]
+    assert all(torch.equal(after["state"][0][slot], value) for slot, value in old.items())
+
+
+def test_of_whole_matrices() -> None:
+    if not hasattr(torch.optim, "Muon"):
+        pytest.skip("torch is older than Muon")
+    state = checkpoint(lambda params: torch.optim.Muon([p for p in params if p.ndim == 2]))
+    assert code_of(MERGE, state) == "SX345"
+    assert code_of("split a.weight -> {p:q|k}.weight = chunk(2)", state) == "SX345"
+    assert code_of("set a.weight = transpose", state) is None
+
+
+def test_of_slots_whose_sign_is_not_known() -> None:
+    state = checkpoint(ADAM)
+    for entry in state["optimizer"]["state"].values():
+        entry["velocity"] = entry.pop("exp_avg")
+    assert code_of("set a.weight = -it", state) == "SX343"
+    assert code_of("set a.weight = flip(0)", state) is None
+
+
+def test_what_only_moves_is_copied_as_bytes(tmp_path: Path) -> None:
+    state = checkpoint(ADAM)
+    torch.save(state, tmp_path / "in.pt")
+    rules = f"root 'model'\nsplit a.weight -> {{p:q|k}}.weight = chunk(2)\n{MERGE.replace('a.weight', 'q.weight')}"
+    cost = statex.compile(rules).plan(tmp_path / "in.pt").cost
+    assert cost is not None
+    assert cost.computed == 0
+    assert cost.copied == sum(3 * 4 * tensor.numel() for tensor in state["model"].values()) + 3 * 4
