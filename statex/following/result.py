@@ -87,7 +87,7 @@ class ResultParameters:
         """Yield the parameters of the target that the result has not: the optimizer of the target has them."""
         for name in self._hints.target or ():
             if name not in self._plan.outputs:
-                nothing = Entry(None, None, ("missing", name), None, None, True, True, -1, None)
+                nothing = Entry(("missing", name), is_parameter=True, requires_grad=True)
                 group = self._group_of_new(name, nothing)
                 if group is not None:
                     yield ResultParameter(name, nothing, (), group, len(self._ranks), True)
