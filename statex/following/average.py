@@ -95,7 +95,7 @@ class _Average:
         return place
 
     def _followed(self, tree: Any, account: FollowAccount) -> Followed:
-        return Followed(self._path, "average", self._input, self._infos, self._outputs, tree, account)
+        return Followed(self._path, "averages", self._input, self._infos, self._outputs, tree, account)
 
 
 def _is_own(node: Any) -> bool:

@@ -111,7 +111,7 @@ def test_a_list_in_the_order_of_the_parameters(tmp_path: Path) -> None:
     wanted = [shadow[0], shadow[2], shadow[3], shadow[4] * 2, shadow[5], torch.ones(3)]
     assert all(torch.equal(a, b) for a, b in zip(found["shadow_params"], wanted, strict=True))
     assert done.plan is not None
-    assert "ema: 6 averages, 1 dropped; numbered in the order of the keys" in str(done.plan)
+    assert "ema: 6 averaged tensors, 1 dropped; numbered in the order of the keys" in str(done.plan)
 
 
 def test_it_follows_only_where_rules_say_so() -> None:

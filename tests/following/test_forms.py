@@ -306,3 +306,16 @@ def test_a_parameter_that_the_target_has_and_the_result_has_not() -> None:
     assert {*after["optimizer"]["state"]} == {0, 1, 3, 4, 5, 6, 7}
     assert after["optimizer"]["param_groups"][0]["params"] == [*range(8)]
     torch.optim.Adam(Old().parameters()).load_state_dict(after["optimizer"])
+
+
+def test_a_migrated_file(tmp_path: Path) -> None:
+    """The optimizer beside a state follows the steps of a chain."""
+    model, optimizer = trained()
+    (tmp_path / "migrations").mkdir()
+    (tmp_path / "migrations" / "0001_turn.sx").write_text("set 2.weight = transpose\nrename 0.{p} -> first.{p}\n")
+    torch.save({"state_dict": model.state_dict(), "optimizer_states": [optimizer.state_dict()]}, tmp_path / "in.ckpt")
+    statex.migrate(tmp_path / "in.ckpt", tmp_path / "out.ckpt", tmp_path / "migrations")
+    found = torch.load(tmp_path / "out.ckpt")["optimizer_states"][0]["state"]
+    old = optimizer.state_dict()["state"]
+    assert torch.equal(found[4]["exp_avg"], old[4]["exp_avg"].t())
+    assert torch.equal(found[0]["exp_avg"], old[0]["exp_avg"])

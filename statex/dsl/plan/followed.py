@@ -69,9 +69,8 @@ def follow_line(one: Followed) -> str:
     found = one.account
     if one.what != "optimizer":
         gone = f", {len(found.dropped)} dropped" if found.dropped else ""
-        return (
-            f"{escape(one.dotted)}: {counted(found.followed + len(found.new), 'average')}{gone}{_ORDERS[found.order]}"
-        )
+        averages = counted(found.followed + len(found.new), "averaged tensor")
+        return f"{escape(one.dotted)}: {averages}{gone}{_ORDERS[found.order]}"
     slots = f"{', '.join(map(escape, found.slots))} of " if found.slots else ""
     said = [f"{slots}{counted(found.followed, 'parameter')} followed"]
     if found.grown:

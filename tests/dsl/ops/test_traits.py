@@ -15,7 +15,7 @@ from statex.dsl.ops.base import Aliasing
 from statex.execute.kernels.by_torch import TorchValues
 
 PACKAGE = Path(statex.__file__).parent
-ROOMS = ("dsl", "inverse", "execute", "session", "checkpoint")
+ROOMS = ("dsl", "inverse", "following", "execute", "session", "checkpoint")
 
 DECLARED = ("name", "category", "parameters", "example", "infer", "run", "aliasing", "scratch", "moments")
 """What has no default: one that were wrong for an operation would make a promise false."""
@@ -77,6 +77,7 @@ ALLOWED: Mapping[tuple[str, str], str] = {
     ("checkpoint/formats/torch/pickle_machine.py", "add"): "what a pickle does to a set",
     ("checkpoint/formats/torch/pickle_reader.py", "add"): "what a pickle does to a set",
     ("checkpoint/formats/torch/pickle_writer.py", "add"): "what a pickle does to a set",
+    ("following/slots.py", "sum"): "what Adagrad calls its moments",
 }
 """Strings that are no operations, though one has the name."""
 
