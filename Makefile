@@ -10,7 +10,7 @@ demo: $(VENV)/run.stamp
 	PATH="$(CURDIR)/$(BIN):$$PATH" examples/card/demo.sh
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest -n 2 $(PYTEST)
 
 # The stated memory of every operation, for all dtypes.
 test-memory: $(VENV)/dev.stamp

@@ -47,7 +47,7 @@ def test_rules_in_documents_are_in_their_form(page: str, block: str) -> None:
 
 def test_there_are_files_and_documents_with_rules() -> None:
     assert len(RULE_FILES) > 8
-    assert {name for name, _ in BLOCKS} == {"README.md", "language.md", "inverse.md", "infer.md"}
+    assert {name for name, _ in BLOCKS} == {"README.md", "language.md", "inverse.md", "infer.md", "optimizer.md"}
     assert len(BLOCKS) > 15
 
 

@@ -66,7 +66,13 @@ def test_the_type_rule_says_what_execution_gives(name: str) -> None:
         except OperationError as error:
             seen["refused" if told(error, operation) else "refused without a word"] += 1
             return
-        found = operation.run(torch, **as_tensors(arguments))
+        try:
+            found = operation.run(torch, **as_tensors(arguments))
+        except OperationError as error:
+            # Of the data alone, which no type rule knows.
+            if "division of ints by zero" not in str(error):
+                raise
+            return
         seen["done"] += 1
         if isinstance(wanted, tuple):
             assert tuple(type_of(t) for t in found) == wanted

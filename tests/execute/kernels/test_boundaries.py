@@ -18,6 +18,7 @@ from statex import StatexError
 from statex.dsl.ops import OPERATIONS
 from statex.dsl.ops.base import OperationError
 from statex.dsl.plan.graph import Graph
+from statex.dsl.values import TensorValue
 from statex.execute.kernels.laying_out import laid_out
 from tests.checkpoint.states import bits
 from tests.dsl.ops.strategies import CALLS, as_tensors
@@ -135,7 +136,7 @@ def test_within_a_statement_torch_computes_as_it_does() -> None:
 
 
 def test_the_property_is_one_that_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Graph, "settled", lambda graph, value: value)
+    monkeypatch.setattr(Graph, "settled", lambda graph, id, kind: TensorValue(kind.dtype, kind.shape, id))
     given_ = state(61, 61, torch.float32, 3)
     rules = statex.compile("set a = transpose; set a = sum(dim=0)")
     assert not torch.equal(rules.apply(given_)["a"], given_["a"].T.contiguous().sum(0))
