@@ -531,7 +531,8 @@ def test_hostile_recipes_are_refused_at_once_and_in_little_memory(tmp_path: Path
     said = {name: line.split() for name, line in zip(HOSTILE, done.stdout.splitlines(), strict=True)}
     harmless = {"blocks", "one block", "escapes", "folds", "blanks in a rule"}
     assert {name for name, (code, _, _) in said.items() if code == "read"} == harmless
-    assert max(float(seconds) for _, seconds, _ in said.values()) < 1
+    # Seconds of the processor: what grows with the square of the length would take minutes.
+    assert max(float(seconds) for _, seconds, _ in said.values()) < 3
     assert max(int(kilobytes) for _, _, kilobytes in said.values()) < 200_000
     assert not (tmp_path / "owned").exists()
 
