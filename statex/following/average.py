@@ -15,10 +15,10 @@ from statex.dsl.plan.graph import InputTensor, SourceKey
 from statex.dsl.plan.plan import Plan
 from statex.dsl.values import TensorValue
 from statex.following.alignment import wrapping
-from statex.following.moments import NoMomentsError
 from statex.following.optimizer import KnownParameter, Optimizer
 from statex.following.parameters import Hints, is_buffer_name
 from statex.following.problems import CannotFollowError
+from statex.following.remaking import NoMomentsError
 from statex.following.result import ResultParameters
 from statex.following.substitution import Substitution
 from statex.trees.rebuilding import like

@@ -15,10 +15,11 @@ from statex.dsl.plan.graph import SourceKey
 from statex.dsl.plan.plan import Plan
 from statex.dsl.values import TensorValue
 from statex.following.alignment import wrapping
-from statex.following.moments import CarriedMoments, NoMomentsError, Slot
+from statex.following.moments import CarriedMoments, Slot
 from statex.following.optimizer import KnownParameter, read_optimizer
 from statex.following.parameters import Hints
 from statex.following.problems import CannotFollowError
+from statex.following.remaking import NoMomentsError
 from statex.following.result import ResultParameter, ResultParameters
 from statex.following.slots import COUNTERS, NOT_FROM_ZERO, PER_MATRIX
 from statex.following.writing import Renewed, ids_of, written_optimizer

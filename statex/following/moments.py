@@ -9,18 +9,11 @@ from statex.core.dtypes import DType
 from statex.core.header import TensorType
 from statex.core.record import record
 from statex.dsl.ops import OPERATIONS, ZEROS
-from statex.dsl.ops.base import ArgKind, Moments, Operation, OperationError
-from statex.dsl.plan.graph import Graph, InputTensor, OperationCall, Ref, ResultPiece, Settled
+from statex.dsl.ops.base import Moments, Operation
+from statex.dsl.plan.graph import Graph, InputTensor, OperationCall, Ref, ResultPiece, Settled, arguments_of
 from statex.dsl.values import TensorValue
+from statex.following.remaking import NoMomentsError, below, called
 from statex.following.slots import SIGNED, UNSIGNED
-
-
-class NoMomentsError(Exception):
-    """An operation that moments, or averages, do not follow, and why."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
 
 
 @record
@@ -50,22 +43,11 @@ class Slot:
         Raises:
             NoMomentsError: for an operation that they do not follow.
         """
-        for one in self._below(id):
+        for one in below(id, self._found, self._graph.read):
             self._found[one] = self._made(one)
         found = self._found[id]
         assert not isinstance(found, tuple)
         return CarriedMoments(found if found is not None else self._zeros(id, dtype), self._grown[id])
-
-    def _below(self, wanted: int) -> list[int]:
-        """Return what a value is made of and is not known yet, in the order of the graph."""
-        seen: set[int] = set()
-        pending = [wanted]
-        while pending:
-            id = pending.pop()
-            if id not in seen and id not in self._found:
-                seen.add(id)
-                pending += self._graph.read(id)
-        return sorted(seen)
 
     def _made(self, id: int) -> _Found:
         node = self._graph[id]
@@ -100,18 +82,11 @@ class Slot:
         return self._name in UNSIGNED
 
     def _called(self, id: int, node: OperationCall, operation: type[Operation], dtype: DType) -> _Found:
-        axes = {one.name for one in operation.parameters if one.kind is ArgKind.AXES}
-        arguments = {
-            name: dict(value) if name in axes else self._argument(value, dtype) for name, value in node.arguments
-        }
+        arguments = arguments_of(node, lambda value: self._argument(value, dtype))
         if operation.fills_with is not None:
             arguments[operation.fills_with] = 0
             self._grown[id] |= _numel(node.type) > _numel(*(self._graph[one].type for one in self._graph.read(id)))
-        try:
-            result = operation.infer(**{name: typed(value) for name, value in arguments.items()})
-        except OperationError as error:
-            raise NoMomentsError(f"`{operation.name}` cannot take it: {error.headline}") from None
-        return self._graph.call(operation.name, arguments, result)
+        return called(self._graph, operation.name, arguments)
 
     def _argument(self, argument: Any, dtype: DType) -> Any:
         if isinstance(argument, Ref):
@@ -126,13 +101,6 @@ class Slot:
         made = self._graph.call(ZEROS.name, {"size": kind.shape, "dtype": dtype}, shape)
         assert isinstance(made, TensorValue)
         return made
-
-
-def typed(value: Any) -> Any:
-    """Return an argument of a call with the types of tensors in their places."""
-    if isinstance(value, TensorValue):
-        return value.type
-    return tuple(typed(one) for one in value) if isinstance(value, tuple) else value
 
 
 def _numel(*kinds: TensorType | tuple[TensorType, ...]) -> int:

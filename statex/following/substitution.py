@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from statex.dsl.ops import OPERATIONS
-from statex.dsl.ops.base import ArgKind, OperationError
-from statex.dsl.plan.graph import Graph, InputTensor, OperationCall, Ref, ResultPiece, Settled
+from statex.dsl.plan.graph import Graph, InputTensor, Ref, ResultPiece, Settled, arguments_of
 from statex.dsl.values import TensorValue
-from statex.following.moments import NoMomentsError, typed
+from statex.following.remaking import below, called
 
 
 class Substitution:
@@ -25,21 +23,11 @@ class Substitution:
         Raises:
             NoMomentsError: for an operation that cannot take them.
         """
-        for one in self._below(id):
+        for one in below(id, self._found, self._graph.operands):
             self._found[one] = self._made(one)
         found = self._found[id]
         assert isinstance(found, TensorValue)
         return found
-
-    def _below(self, wanted: int) -> list[int]:
-        seen: set[int] = set()
-        pending = [wanted]
-        while pending:
-            id = pending.pop()
-            if id not in seen and id not in self._found:
-                seen.add(id)
-                pending += self._graph.operands(id)
-        return sorted(seen)
 
     def _made(self, id: int) -> Any:
         node = self._graph[id]
@@ -50,17 +38,7 @@ class Substitution:
             return self._graph.settled(inner.id, inner.type)
         if isinstance(node, ResultPiece):
             return self._found[node.call][node.index]
-        return self._called(node)
-
-    def _called(self, node: OperationCall) -> Any:
-        operation = OPERATIONS[node.operation]
-        axes = {one.name for one in operation.parameters if one.kind is ArgKind.AXES}
-        arguments = {name: dict(value) if name in axes else self._argument(value) for name, value in node.arguments}
-        try:
-            result = operation.infer(**{name: typed(value) for name, value in arguments.items()})
-        except OperationError as error:
-            raise NoMomentsError(f"`{operation.name}` cannot take it: {error.headline}") from None
-        return self._graph.call(operation.name, arguments, result)
+        return called(self._graph, node.operation, arguments_of(node, self._argument))
 
     def _argument(self, argument: Any) -> Any:
         if isinstance(argument, Ref):

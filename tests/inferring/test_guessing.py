@@ -10,7 +10,7 @@ import torch
 
 import statex
 from statex import StatexError
-from tests.inferring.corpus import CASES, Case
+from tests.inferring.corpus import CASES, TO_META, Case
 from tests.inferring.models import model, random
 from tests.inferring.test_corpus import same_bits
 
@@ -44,15 +44,7 @@ def test_most_keys_of_the_corpus_are_guessed() -> None:
 @pytest.mark.parametrize(
     ("name", "rules"),
     [
-        ("Llama", """rename {
-  model.embed_tokens.weight -> tok_embeddings.weight
-  model.norm.weight -> norm.weight
-  lm_head.weight -> output.weight
-  model.layers.{i}.self_attn.{p:q|k|v|o}_proj.weight -> layers.{i}.attention.w{p}.weight
-  model.layers.{i}.mlp.{p:gate=1|down=2|up=3}_proj.weight -> layers.{i}.feed_forward.w{p}.weight
-  model.layers.{i}.input_layernorm.weight -> layers.{i}.attention_norm.weight
-  model.layers.{i}.post_attention_layernorm.weight -> layers.{i}.ffn_norm.weight
-}"""),
+        ("Llama", TO_META),
         ("OPT", "rename prefix 'model.decoder.' -> 'gpt.'\nrename part self_attn -> attn"),
         ("ViT", "merge {m:**}.{p:q|k|v}_proj.{t} over p -> {m}.qkv.{t} = cat(dim=0)"),
         ("Bert", "rename prefix 'bert.' -> ''\nset ** = cast(bf16) where is_floating_point(it)"),
