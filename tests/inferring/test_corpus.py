@@ -44,6 +44,12 @@ def test_the_program_is_found(case: Case) -> None:
     assert equal(statex.compile(found.rules).apply(old), new)
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if case.name.endswith(", initial")], ids=lambda case: case.name)
+def test_what_untrained_weights_teach_holds_for_trained_ones(case: Case) -> None:
+    old, new = BY_NAME[case.name.removesuffix(", initial")].pair()
+    assert equal(statex.compile(inferred(case.name).rules).apply(old), new)
+
+
 def test_programs_are_as_short_as_by_hand() -> None:
     measured = [
         (length(inferred(case.name).rules), length(case.rules)) for case in CASES if not case.name.endswith("initial")
