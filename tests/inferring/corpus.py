@@ -91,7 +91,8 @@ rename {
 """,
 )  # fmt: skip
 both(
-    "bert to the encoder of torch", "Bert",
+    "bert to the encoder of torch",
+    "Bert",
     """
     drop cls.**
     rename bert.embeddings.{p:word=tokens|position=positions|token_type=kinds}_embeddings.weight -> {p}.weight

@@ -14,6 +14,7 @@ from statex import StatexError
 from statex.inverse.losses import lossless
 from statex.inverse.program import inverse
 from tests.dsl.test_programs import KEYS, filled, programs
+from tests.effort import examples
 
 RENAMES = [
     "l.{i:int}.w -> l.{i}.v", "l.{i}.{x} -> m.{x}.{i}", "{m:**}.w -> {m}.v", "** -> q.**",
@@ -102,7 +103,7 @@ def check(program: str, state: dict[str, Any], seen: Counter[str]) -> None:
 def test_what_is_called_lossless_comes_back_in_bits() -> None:
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=1000, deadline=None, derandomize=True)
+    @settings(max_examples=examples(1000), deadline=None, derandomize=True)
     @given(turnable, states())
     def holds(program: str, state: dict[str, Any]) -> None:
         check(program, state, seen)
@@ -118,7 +119,7 @@ def test_what_is_called_lossless_comes_back_in_bits() -> None:
 def test_programs_of_any_kind_are_undone_as_far_as_is_said() -> None:
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=500, deadline=None, derandomize=True)
+    @settings(max_examples=examples(500), deadline=None, derandomize=True)
     @given(programs, states())
     def holds(program: str, state: dict[str, Any]) -> None:
         check(program, state, seen)
