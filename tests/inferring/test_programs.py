@@ -9,7 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 
 import statex
-from tests.effort import examples
+from tests.effort import examples, least
 from tests.inferring.test_corpus import equal
 
 MODULES = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.up", "mlp.down", "norm")
@@ -88,5 +88,5 @@ def test_random_programs() -> None:
         seen["changed"] += new.keys() != state.keys() or not equal(new, state)
 
     holds()
-    assert seen["changed"] > 30, seen
+    assert seen["changed"] > least(30), seen
     assert seen["programs"] >= seen["changed"], seen
