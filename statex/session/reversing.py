@@ -10,11 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from statex.checkpoint import check_output, format_of_name, stage_checkpoint
+from statex.checkpoint.atomic.staging import write_bytes
 from statex.checkpoint.atomic.transaction import Transaction
 from statex.checkpoint.formats.safetensors.format import SAFETENSORS
 from statex.core.paths import as_list
 from statex.core.progress import Watch
 from statex.core.source import ENDING
+from statex.core.text_file import as_utf8
 from statex.inverse.program import InverseRules
 from statex.session.inverting import inverted, storing
 from statex.session.placing import Placed, place
@@ -55,10 +57,13 @@ class Reversal:
             lost = self.lost
             options = replace(lost.options, watch=watch)
             stage_checkpoint(outputs, lost.placed.path, lost.layout, options, lambda written: verify(lost, written))
-        # A name of a file may have line breaks, and is no rule.
-        remark = "".join(f"# {line}\n" for line in self.command.splitlines())
-        text = f"{remark}\n{self.inverse.text}"
-        outputs.stage_bytes(self.path, text.encode(), force=self.force)
+        outputs.stage_file(self.path, lambda temporary: write_bytes(temporary, self._data()), force=self.force)
+
+    def _data(self) -> bytes:
+        # The name of a file may have line breaks, which would end the remark, and may not be text at all.
+        named = self.command.encode("utf-8", "backslashreplace").decode()
+        remark = "".join(f"# {line}\n" for line in named.splitlines())
+        return as_utf8(f"{remark}\n{self.inverse.text}")
 
 
 @contextmanager

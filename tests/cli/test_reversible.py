@@ -78,7 +78,7 @@ def test_what_loses_nothing_needs_no_further_file(run: Run) -> None:
     assert list(again["two"]) == ["w"]
 
 
-@pytest.mark.parametrize("name", ["a\ndrop **\n.pth", "a\x85drop **", "-in.pth"])
+@pytest.mark.parametrize("name", ["a\ndrop **\n.pth", "a\x85drop **", "-in.pth", "in\udcff.pth"])
 def test_names_of_files_are_neither_rules_nor_options(name: str, run: Run) -> None:
     torch.save({"w": torch.ones(2)}, name)
     done = statex.convert(name, "out.pth", "rename w -> v", reversible=True)
