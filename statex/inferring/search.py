@@ -9,8 +9,11 @@ from math import inf
 from typing import Any
 
 from statex.core.dtypes import DType, Kind
+from statex.core.header import TensorType
 from statex.core.progress import READING, Phases, Tell
 from statex.diagnostics.torch_dtypes import torch_dtype
+from statex.dsl.ops import CASTING, OPERATIONS
+from statex.dsl.ops.base import OperationError
 from statex.inferring.arranging import ZEROS, Found, values_of, with_ones
 from statex.inferring.layouts import layouts
 from statex.inferring.likeness import Likeness, assigned, places
@@ -177,7 +180,7 @@ class _Search:
         by_cast: defaultdict[tuple[tuple[int, ...], DType, int], list[tuple[str, DType]]] = defaultdict(list)
         for key, kind in self.old.kinds.items() if wanted else ():
             for dtype in wanted.get(kind.shape, ()):
-                if is_computable(kind.dtype) and dtype is not kind.dtype:
+                if is_computable(kind.dtype) and dtype is not kind.dtype and _can_be_cast(kind, dtype):
                     crc = crc32(memoryview(self._bits(key, dtype).reshape(-1)).cast("B"))
                     by_cast[kind.shape, dtype, crc].append((key, dtype))
         buckets: defaultdict[tuple[tuple[int, ...], DType, int], list[str]] = defaultdict(list)
@@ -419,3 +422,12 @@ def _renumbered(value: Value, numbers: Sequence[int], pool: Pool) -> Value:
 
 def _named(key: str, value: Value, numbers: Sequence[int], pool: Pool) -> MadeTensor:
     return MadeTensor(key, tuple(pool[number][0] for number in numbers), value)
+
+
+def _can_be_cast(kind: TensorType, dtype: DType) -> bool:
+    """Say whether rules can cast a tensor to a dtype: complex numbers to real ones they cannot."""
+    try:
+        OPERATIONS[CASTING.name].infer(x=kind, dtype=dtype)
+    except OperationError:
+        return False
+    return True

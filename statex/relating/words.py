@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 
 _MEANT = (
     "q query queries", "k key keys", "v value values", "o out output",
@@ -33,6 +34,16 @@ _WHOLE = {
     "encdecattention": ("cross", "attn"), "encoder_attn": ("cross", "attn"), "crossattention": ("cross", "attn"),
 }  # fmt: skip
 """Segments that are read as a whole."""
+
+
+def class_of(key: str) -> str:
+    """Return a key with `#` for the numbers that are whole segments."""
+    return _NUMBER.sub("#", key)
+
+
+def numbers_in(key: str) -> tuple[int, ...]:
+    """Return the numbers of a key that are whole segments."""
+    return tuple(map(int, _NUMBER.findall(key)))
 
 
 def words_of(name: str) -> tuple[str, ...]:
