@@ -26,6 +26,8 @@ _HELD = 8
 """Tensors that are held in memory while what is made of them is looked for."""
 _HELD_BYTES = 8 << 20
 """Bytes of the largest tensor that is held."""
+_LEAST_INT = -(2**63)
+"""Its sign is no part of a number in rules, which has 63 bits."""
 _VALUES = 24
 """So many values are computed and compared for one way in which the lines of a tensor were found."""
 
@@ -150,7 +152,7 @@ class _Search:
 
         bits = torch.frombuffer(bytearray(numpy.array([first]).tobytes()), dtype=torch_dtype(torch, kind.dtype.name))
         number: int | float | bool = bits[0].item()
-        if number != number or number in (inf, -inf):
+        if number != number or number in (inf, -inf) or (type(number) is int and number == _LEAST_INT):
             return None  # there is no word for these in rules
         again = torch.full((1,), number, dtype=bits.dtype)
         return number if again.view(torch.uint8).tolist() == bits.view(torch.uint8).tolist() else None

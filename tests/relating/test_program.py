@@ -57,3 +57,19 @@ def test_complex_numbers_are_not_cast_to_real_ones() -> None:
     old = {"a": torch.zeros(4, dtype=torch.complex64)}
     found, _ = applied(old, {"a": torch.zeros(4, dtype=torch.bfloat16)})
     assert found.proved, found.rules
+
+
+def test_the_least_int_has_no_number_in_rules() -> None:
+    least = torch.full((3,), -(2**63))
+    old = {"a": torch.randn(4)}
+    found, made = applied(old, {"a": old["a"], "b": least, "c": least + 1})
+    assert list(found.unexplained) == ["b"]
+    assert torch.equal(made["c"], least + 1)
+
+
+def test_what_is_beside_a_rearranged_tensor_may_have_other_dims() -> None:
+    weight = torch.randn(2, 3, 4)
+    new = {"m.weight": weight.permute(2, 0, 1).reshape(-1).contiguous(), "m.bias": torch.randn(3)}
+    found, made = applied({"m.weight": weight, "m.bias": torch.randn(3)}, new)
+    assert list(found.unexplained) == ["m.bias"]
+    assert torch.equal(made["m.weight"], new["m.weight"])
