@@ -7,6 +7,7 @@ are counted in which every group is a subsequence of the keys with the shapes th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
@@ -58,7 +59,8 @@ def by_name(optimizer: Optimizer, shapes: Shapes) -> Alignment:
                 f"what it keeps of `{name}` has the shape {list(one.shape)}, and `{key}` has {list(shapes[key])}"
             )
         found[one.id] = key
-    return Aligned(found)
+    twice = next((key for key, count in Counter(found.values()).items() if count > 1), None)
+    return Aligned(found) if twice is None else Misfit(f"two parameters have the name `{twice}`")
 
 
 def wrapping(names: Sequence[str], keys: Shapes) -> tuple[str, str]:

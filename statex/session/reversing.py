@@ -9,18 +9,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from statex.checkpoint import check_output, stage_checkpoint
+from statex.checkpoint import check_output, format_of_name, stage_checkpoint
+from statex.checkpoint.atomic.staging import write_bytes
 from statex.checkpoint.atomic.transaction import Transaction
 from statex.checkpoint.formats.safetensors.format import SAFETENSORS
 from statex.core.paths import as_list
 from statex.core.progress import Watch
 from statex.core.source import ENDING
+from statex.core.text_file import as_utf8
 from statex.inverse.program import InverseRules
 from statex.session.inverting import inverted, storing
 from statex.session.placing import Placed, place
-from statex.session.request import Request
 from statex.session.session import Session
 from statex.session.shipping import Shipment, shipments
+from statex.session.sources import folder_of, is_set
 
 _FALLBACK = "restored.pth"
 """What the command that undoes a run makes of a state that was in memory."""
@@ -55,8 +57,13 @@ class Reversal:
             lost = self.lost
             options = replace(lost.options, watch=watch)
             stage_checkpoint(outputs, lost.placed.path, lost.layout, options, lambda written: verify(lost, written))
-        text = f"# {self.command}\n\n{self.inverse.text}"
-        outputs.stage_bytes(self.path, text.encode(), force=self.force)
+        outputs.stage_file(self.path, lambda temporary: write_bytes(temporary, self._data()), force=self.force)
+
+    def _data(self) -> bytes:
+        # The name of a file may have line breaks, which would end the remark, and may not be text at all.
+        named = self.command.encode("utf-8", "backslashreplace").decode()
+        remark = "".join(f"# {line}\n" for line in named.splitlines())
+        return as_utf8(f"{remark}\n{self.inverse.text}")
 
 
 @contextmanager
@@ -75,7 +82,7 @@ def reversal(session: Session, placed: Placed) -> Iterator[Reversal | None]:
     rules, lost = _beside(placed.path, f"back{ENDING}"), _beside(placed.path, f"lost{SAFETENSORS.suffixes[0]}")
     force = request.policy.replace == "always"
     inverse = inverted(session, keep=True, remedies=("without `--reversible`, no inverse is written",))
-    found = Reversal(inverse, rules, _command(request, placed, rules, inverse, lost), force=force)
+    found = Reversal(inverse, rules, _command(session, placed, rules, inverse, lost), force=force)
     for path in (rules, *([lost] if inverse.stored else [])):
         check_output(path, force=force)
     if not inverse.stored:
@@ -92,10 +99,11 @@ def _beside(path: Path, ending: str) -> Path:
     return path.parent / f"{path.stem if path.suffix else path.name}.{ending}"
 
 
-def _command(request: Request, placed: Placed, rules: Path, inverse: InverseRules, lost: Path) -> str:
+def _command(session: Session, placed: Placed, rules: Path, inverse: InverseRules, lost: Path) -> str:
     """Return the command that undoes a run, in the folder of its output."""
-    source = request.state.path
-    words = ["statex", "apply", rules.name, placed.path.name, source.name if source is not None else _FALLBACK]
+    request = session.request
+    back, *format = _as_it_was(session, placed)
+    words = ["statex", "apply", *map(_here, (rules.name, placed.path.name, back)), *format]
     if inverse.stored:
         words += ["--in", f"{inverse.input}={lost.name}"]
     for one in request.outputs:
@@ -106,3 +114,21 @@ def _command(request: Request, placed: Placed, rules: Path, inverse: InverseRule
         root = request.state.root
         words += ["--root", root if isinstance(root, str) else as_list(tuple(root))]
     return shlex.join(words)
+
+
+def _as_it_was(session: Session, placed: Placed) -> list[str]:
+    """Return how the checkpoint is called, and the option for its format if that does not follow from the names."""
+    source, format = session.request.state.path, session.inputs.main.format
+    if source is None:
+        return [_FALLBACK]
+    wanted = format if format.is_written else format.successor
+    if is_set(source):
+        name = f"{Path(os.path.abspath(folder_of(source))).name}/"
+        return [name] if placed.format in (None, wanted) else [name, "--format", wanted.name]
+    name = source.name if format.is_written else f"{source.stem}{wanted.suffixes[0]}"
+    return [name] if format_of_name(name) is wanted else [name, "--format", wanted.name]
+
+
+def _here(name: str) -> str:
+    """Return the name of a file as an argument, which is not an option."""
+    return f"./{name}" if name.startswith("-") else name
