@@ -18,9 +18,9 @@ from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.grammar.walk import nodes
 from statex.inverse.history import KeyValues
-from statex.inverse.recovery import Derivation, DerivedValue, Recovery, StandingValue, Value
+from statex.inverse.recovery import Derivation, DerivedValue, Recovery, StandingValue, StoredValue, Value
 from statex.inverse.swapping import CannotTurnError, as_pattern, as_template, swapped
-from statex.inverse.terms import CURRENT, call, expression
+from statex.inverse.terms import CURRENT, by_current_key, call, expression
 
 _NOTHING = (
     tree.Param, tree.Let, tree.Input, tree.Macro, tree.Expect, tree.ExpectKeys, tree.ExpectEach, tree.ExpectSame,
@@ -42,14 +42,17 @@ class StatementDone:
 class Turner:
     """Turns the statements of a text round; `done` is what each did, by its place, as often as it was carried out.
 
-    `conditions` says whether a `where` stays.
+    `conditions` says whether a `where` stays. `stored` are values that a further input has.
     """
 
     recovery: Recovery
     done: Mapping[Span, Sequence[StatementDone]]
     macros: Mapping[str, tree.Macro]
     conditions: bool = True
+    stored: Mapping[int, StoredValue] = field(default_factory=dict)
     turned_macros: dict[str, tree.Macro] = field(default_factory=dict)
+    _prefix: tuple[tree.Piece, ...] = ()
+    """What keys begin with inside `within`."""
 
     def turned(self, node: tree.Statement) -> list[tree.Statement]:
         """Return what may undo a statement.
@@ -60,7 +63,7 @@ class Turner:
         if isinstance(node, _NOTHING):
             return []
         if isinstance(node, tree.Within):
-            body = self.all(node.body)
+            body = self._inside(node)
             return [tree.Within(make.NOWHERE, node.pattern, tuple(body))] if body else []
         if isinstance(node, tree.If):
             return self._if(node)
@@ -74,6 +77,15 @@ class Turner:
         if found is None:
             raise CannotTurnError
         return [found(self, node)]
+
+    def _inside(self, node: tree.Within) -> list[tree.Statement]:
+        """Turn the statements round whose keys are short."""
+        outer = self._prefix
+        self._prefix = (*outer, *node.pattern.pieces, tree.Text(make.NOWHERE, "."))
+        try:
+            return self.all(node.body)
+        finally:
+            self._prefix = outer
 
     def all(self, body: Sequence[tree.Statement]) -> list[tree.Statement]:
         """Return what may undo statements that follow one another."""
@@ -143,13 +155,23 @@ class Turner:
 
     def _before(self, done: StatementDone, change: Change) -> tree.Expr:
         (key,) = change.after
-        return self._derived({key: done.after[key]}, done.before[key], lambda _: CURRENT)
-
-    def _derived(self, known: KeyValues, value: Value, leaf: Callable[[str], tree.Expr]) -> tree.Expr:
-        found = self.recovery.of(known)
+        value = done.before[key]
+        found = self.recovery.near({key: done.after[key]}, self.stored, value)
         if value not in found:
             raise CannotTurnError
-        return expression(found, value, leaf)
+        return expression(found, value, lambda _: CURRENT, stored=by_current_key(key, self._template()))
+
+    def _template(self) -> list[tree.Piece]:
+        """Return what keys begin with inside `within`, from its captures."""
+        found: list[tree.Piece] = []
+        for piece in self._prefix:
+            if isinstance(piece, tree.Capture) and piece.name != "_":
+                found.append(make.capture(piece.name))
+            elif isinstance(piece, tree.Text):
+                found.append(piece)
+            else:
+                return []
+        return found
 
     def _one(self, values: Any) -> tree.Expr:
         """Return what all cases have in common."""
@@ -177,7 +199,7 @@ class Turner:
     def _joined(self, done: StatementDone, change: Change, node: tree.Split) -> tree.Expr:
         """Return how the source of a split is made of its pieces, taken together as `it`."""
         (source,), pieces = change.before, change.after
-        found = self.recovery.of({key: done.after[key] for key in pieces})
+        found = self.recovery.near({key: done.after[key] for key in pieces}, self.stored, done.before[source])
         if done.before[source] not in found:
             raise CannotTurnError
         return _of_all(found, done.before[source], pieces, stages_of(node.value))
@@ -339,6 +361,8 @@ def _of_all(
 
 def _keys(found: Mapping[Value, Derivation], value: Value) -> list[str]:
     one = found[value]
+    if isinstance(one, StoredValue):
+        return []
     return [one.key] if isinstance(one, StandingValue) else [key for part in one.of for key in _keys(found, part)]
 
 

@@ -18,6 +18,7 @@ from statex.grammar import factory as make
 from statex.grammar import parse, tree
 from statex.inverse.losses import LossReport, amount, lossless, lossless_rows
 from statex.inverse.program import InverseRules, inverse
+from statex.inverse.stored import rules_giving
 from statex.session.compared import compared
 from statex.session.request import InputSpec, OutputSpec, Policy, Request
 from statex.session.session import Session
@@ -68,7 +69,7 @@ def store(session: Session, found: InverseRules, path: Path, *, force: bool, tel
 
 def storing(session: Session, found: InverseRules, path: Path, *, force: bool) -> Request:
     """Return the request that writes the tensors that an inverse takes from a further input to a file."""
-    rules: list[tree.Statement] = [make.keep(*map(make.key, found.stored))]
+    rules = rules_giving(found.tensors, session.plan.header.entries)
     if session.inputs.root:
         here = tree.PathNode(make.NOWHERE, tuple(session.inputs.root))
         rules.insert(0, tree.Root(make.NOWHERE, here, tree.PathNode(make.NOWHERE, "")))

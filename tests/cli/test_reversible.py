@@ -53,7 +53,10 @@ def test_the_printed_command_makes_the_input_again(output: str, wrap: bool, run:
     name = output.rstrip("/").partition(".")[0]
     assert f"wrote {name}.back.sx and {name}.lost.safetensors" in ended.out
     assert ("  not undone: what is changed around the state: epoch\n" in ended.out) == wrap
-    assert set(read(f"{name}.lost.safetensors")) == {"layers.0.unused", "layers.1.unused", "embed"}
+    lost = read(f"{name}.lost.safetensors")
+    assert set(lost) == {"layers.0.unused", "layers.1.unused", "embed"}
+    assert torch.equal(lost["embed"], state()["embed"][2:])
+    assert "  3 tensors come from the input `lost`, 1 of them in part: 144 B of 176 B\n" in ended.out
     text = Path(f"{name}.back.sx").read_text()
     assert text.startswith(f"# statex apply {name}.back.sx {output.rstrip('/')} in.pth --in lost=")
     assert "# The projections stand in one tensor now." in text
@@ -87,6 +90,9 @@ def test_a_dry_run_writes_nothing_and_json_names_the_files(run: Run) -> None:
     found = run("apply", "rules.sx", "in.pth", "out.pth", "--reversible", "--json").json["reversal"]
     assert found["files"] == ["out.back.sx", "out.lost.safetensors"]
     assert shlex.split(found["command"])[-2:] == ["--in", "lost=out.lost.safetensors"]
+    assert {one["name"]: (one["bytes"], one["in_part"]) for one in found["stored"]} == {
+        "layers.0.unused": (48, False), "layers.1.unused": (48, False), "embed": (48, True),
+    }  # fmt: skip
     assert run("apply", "rules.sx", "in.pth", "other.pth", "--json").json["reversal"] is None
 
 

@@ -9,6 +9,10 @@ import pytest
 import torch
 
 import statex
+from statex.grammar import factory as make
+from statex.grammar.printer import show
+from statex.inverse.program import inverse
+from statex.inverse.stored import rules_giving
 from tests.inverse.test_random import same
 
 STATE: dict[str, Any] = {
@@ -72,6 +76,75 @@ def test_statements_turned_round(rules: str, inverse: str | None) -> None:
     found = program.inverse(STATE)
     assert found.text == inverse + "\n"
     back = statex.compile(found.text).apply(program.apply(STATE))
+    assert back.keys() == STATE.keys()
+    assert all(same(back[key], value) for key, value in STATE.items())
+
+
+KEPT = [
+    ("set wide.w = it[:6]", "set wide.w = cat(it, lost::{key})", {"wide.w": (4, 4)}),
+    ("set wide.w = it[:, 1:]", "set wide.w = cat(lost::{key}, it, dim=1)", {"wide.w": (10, 1)}),
+    (
+        "set wide.w = it[2:6]",
+        "set wide.w = cat(lost::{key}, it, lost::{key}.2)",
+        {"wide.w": (2, 4), "wide.w.2": (4, 4)},
+    ),
+    ("set h.{i}.b = it[:2]", "set h.{i}.b = cat(it, lost::{key})", {"h.0.b": (1,), "h.1.b": (1,)}),
+    (
+        "within h.{i} { rename b -> c; set c = it[1:] }",
+        "within h.{i} {\n  set c = cat(lost::h.{i}.{key}, it)\n  rename c -> b\n}",
+        {"h.0.c": (1,), "h.1.c": (1,)},
+    ),
+    (
+        "split wide.w -> a.w, b.w = sections([6, 4])\nset a.w = neg\nset a.w = it[:2]\ndrop b.w",
+        "copy lost::b.w -> b.w\nset a.w = cat(it, lost::{key})\nset a.w = neg\nmerge a.w, b.w -> wide.w = cat",
+        {"a.w": (4, 4), "b.w": (4, 4)},
+    ),
+    (
+        "split qkv.w -> {p:q|k|v}.w = chunk(3)\nrename k.w -> z.w\ndrop z.w",
+        "copy lost::** -> **\nrename z.w -> k.w\nmerge {p:q|k|v}.w over p -> qkv.w = cat",
+        {"z.w": (2, 2)},
+    ),
+    (
+        "split wide.w over e -> r.{e} = unstack\ndrop r.0, r.9",
+        "copy lost::** -> **\nmerge r.{e:int} over e -> wide.w = stack",
+        {"r.0": (4,), "r.9": (4,)},
+    ),
+    (
+        "add u = (qkv.w | chunk(3))[1]\ndrop qkv.w",
+        "add qkv.w = cat(lost::qkv.w, ::u, lost::qkv.w.2)\ndrop u",
+        {"qkv.w": (2, 2), "qkv.w.2": (2, 2)},
+    ),
+    (
+        "merge h.0.b, h.1.b -> hb = cat\nset hb = it[:4]",
+        "set hb = cat(it, lost::{key})\nsplit hb -> h.0.b, h.1.b = sections([3, 3])",
+        {"hb": (2,)},
+    ),
+    (
+        "add w = wide.w[:6]\nset wide.w = it[5:8]",
+        "add inverse.1 = cat(::w, wide.w | narrow(0, 1, 2), lost::wide.w)\ndrop wide.w\n"
+        "rename inverse.1 -> wide.w\ndrop w",
+        {"wide.w": (2, 4)},
+    ),
+    # Nothing of these can be told apart from what is there, or less would not be kept.
+    ("set c = mean(dim=0)", "set c = lost::{key}", {"c": (2, 3)}),
+    ("set c = cast(f16) where ndim == 2", "set c = lost::{key} where ndim == 2", {"c": (2, 3)}),
+    ("set wide.w = it[::2]", "set wide.w = lost::{key}", {"wide.w": (10, 4)}),
+    ("set c = cast(f32)\nset c = it[:1]", "drop c\ncopy lost::** -> **", {"c": (2, 3)}),
+    ("set wide.w = it[:6]\nset wide.w = it * 2", "drop wide.w\ncopy lost::** -> **", {"wide.w": (10, 4)}),
+    ("drop h.*.b", "copy lost::** -> **", {"h.0.b": (3,), "h.1.b": (3,)}),
+    ("split qkv.w -> q.w, k.w = chunk(2)\ndrop q.w, k.w", "copy lost::** -> **", {"qkv.w": (6, 2)}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rules", "text", "shapes"), KEPT, ids=[rules for rules, *_ in KEPT])
+def test_what_is_lost_comes_back_from_what_is_kept(rules: str, text: str, shapes: dict[str, Any]) -> None:
+    program = statex.compile(rules)
+    found = inverse(program.plan(STATE), program.statements, keep=True)
+    assert found.text == f"input lost\n\n{text}\n"
+    assert (found.lost, found.unshown) == ((), ())
+    lost = statex.compile(show(make.program(*rules_giving(found.tensors, STATE)))).apply(STATE)
+    assert {key: tuple(value.shape) for key, value in lost.items()} == shapes
+    back = statex.compile(found.text).apply(program.apply(STATE), inputs={"lost": lost})
     assert back.keys() == STATE.keys()
     assert all(same(back[key], value) for key, value in STATE.items())
 

@@ -45,7 +45,7 @@ def invert(
         typer.Option(
             "--keep",
             metavar="LOST.safetensors",
-            help="Write tensors that are lost to a file, from which they come back.",
+            help="Write what is lost of tensors to a file, from which they come back.",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
@@ -96,13 +96,12 @@ def invert(
 
 
 def _lines(inverse: InverseRules, proof: InverseProof | None, header: Header) -> Iterator[str]:
-    from statex.cli.results import not_undone
+    from statex.cli.results import not_undone, said_of_stored
     from statex.inverse.losses import come_back, said_of_nan
 
     yield f"on the header: {come_back(set(inverse.kept) - set(inverse.unshown), header)}"
     if inverse.stored:
-        many = "comes" if len(inverse.stored) == 1 else "come"
-        yield f"  {len(inverse.stored)} of these {many} from the input `{inverse.input}`"
+        yield f"  {said_of_stored(inverse, header, 'of these')}"
     if proof is not None:
         come = "comes" if proof.equal == 1 else "come"
         verdict = "proved" if proof.holds else "not proved"
@@ -113,12 +112,15 @@ def _lines(inverse: InverseRules, proof: InverseProof | None, header: Header) ->
 
 
 def _data(inverse: InverseRules, proof: InverseProof | None) -> dict[str, object]:
+    from statex.cli.results import stored_data
+
     return {
         "ok": proof is None or proof.holds,
         "rules": inverse.text,
         "kept": list(inverse.kept),
         "lost": list(inverse.lost),
         "stored": list(inverse.stored),
+        "stored_tensors": stored_data(inverse),
         "unshown": list(inverse.unshown),
         "nan_payloads": list(inverse.nan),
         "untied": list(inverse.apart),
