@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from itertools import chain, count
 
@@ -19,7 +19,7 @@ from statex.inverse.around import around_undone, still_changed
 from statex.inverse.comments import AuthorComments
 from statex.inverse.generated import generated
 from statex.inverse.history import KeyValues, after_all, before_all, between, statement_of, states
-from statex.inverse.losses import by_cast
+from statex.inverse.losses import is_computed
 from statex.inverse.proof import HeldEntry, StateLayout, compiled, differences, header_of, untied
 from statex.inverse.recovery import Recovery, StoredValue
 from statex.inverse.stored import StoredTensor, stored_tensors
@@ -41,8 +41,8 @@ class InverseRules:
     those that come back as plain tensors, `around` what is changed around the state and not undone. `turned` and
     `generated` count the statements of the author that were turned round, and those that were undone by what the graph
     says. `stored` are keys that come, whole or in part, from a further input, whose name is `input`; `tensors` is what
-    that has to have. `nan` are keys of tensors that come
-    back by a cast, which may change the payloads of NaNs.
+    that has to have. `nan` are keys of tensors that
+    are computed back, by which NaNs may change.
     """
 
     text: str
@@ -74,23 +74,27 @@ class _Section:
     is_turned: bool
 
 
-def inverse(plan: Plan, statements: Sequence[tree.Statement], *, keep: bool = False) -> InverseRules:
+def inverse(
+    plan: Plan, statements: Sequence[tree.Statement], *, keep: bool = False, on_data: Collection[int] = ()
+) -> InverseRules:
     """Return the rules that make the checkpoint of the result of a plan, as far as it can be had.
 
-    With `keep`, what is lost comes from a further input, of tensors that are lost in part these parts alone.
+    With `keep`, what is lost comes from a further input, of tensors that are lost in part these parts alone. `on_data`
+    are calls of the graph that are undone though only the data tell whether that gives back every bit.
     """
-    return _Inversion(plan, statements, keep=keep).run()
+    return _Inversion(plan, statements, keep, on_data).run()
 
 
 class _Inversion:
-    def __init__(self, plan: Plan, statements: Sequence[tree.Statement], *, keep: bool) -> None:
+    def __init__(self, plan: Plan, statements: Sequence[tree.Statement], keep: bool, on_data: Collection[int]) -> None:
         self._plan = plan
         self._statements = [one for one in statements if not isinstance(one, tree.Root | tree.Follow)]
         self._roots = [one for one in statements if isinstance(one, tree.Root)]
         self._following = [one for one in statements if isinstance(one, tree.Follow)]
         self._states = states(plan)
-        self._tensors = stored_tensors(plan, self._states) if keep else ()
-        self._recovery = Recovery(plan.graph)
+        self._tensors = stored_tensors(plan, self._states, on_data) if keep else ()
+        self._recovery = Recovery(plan.graph, on_data)
+        self._on_data = bool(on_data)
         self._macros = {one.name.name: one for one in statements if isinstance(one, tree.Macro)}
         self._made_macros: dict[str, tree.Macro] = {}
         own = (one.name.name for one in statements if isinstance(one, tree.Param | tree.Let | tree.Macro | tree.Input))
@@ -187,7 +191,7 @@ class _Inversion:
             plan = self._compiled(text, result)
         except StatexError:
             return False
-        return not differences(self._plan.graph, before, result, plan, self._layout)
+        return not differences(self._plan.graph, before, result, plan, self._layout, on_data=self._on_data)
 
     def _compiled(
         self,
@@ -274,7 +278,7 @@ class _Inversion:
             tuple([key for key in layout if key in stored]),
             self._tensors,
             self._input,
-            tuple([key for key in layout if by_cast(plan.graph, every, values[key])]),
+            tuple([key for key in layout if is_computed(plan.graph, every, values[key])]),
         )
 
 

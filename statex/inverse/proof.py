@@ -81,25 +81,32 @@ def _no_includes(folder: str, path: str) -> Source:
 
 
 def differences(
-    graph: Graph, before: StateLayout, after: StateLayout, inverse: Plan, stored: StateLayout = _NOTHING
+    graph: Graph,
+    before: StateLayout,
+    after: StateLayout,
+    inverse: Plan,
+    stored: StateLayout = _NOTHING,
+    *,
+    on_data: bool = False,
 ) -> list[str]:
     """Return the keys of a state that are not shown to come back, given the inverse compiled over what became of it.
 
-    Keys that the inverse makes and the state does not have are among them. `stored` is what its further input has.
+    Keys that the inverse makes and the state does not have are among them. `stored` is what its further input has. With
+    `on_data` it is left to the data whether operations are undone that need not be.
     """
     known = {
         held.value: whole(("source", held.value), type_of(graph, held.value).shape)
         for held in before.values()
         if isinstance(held.value, int)
     }
-    first = NormalForms(graph, lambda node: None, known)
+    first = NormalForms(graph, lambda node: None, known, on_data=on_data)
     forms = {k: first.of(h.value) for k, h in after.items() if isinstance(h.value, int)}
     kept = {k: first.of(h.value) for k, h in stored.items() if isinstance(h.value, int)}
 
     def form_of(key: SourceKey) -> Tiling:
         return kept[key.key] if key.input else forms[key.key]
 
-    second = NormalForms(inverse.graph, lambda node: form_of(node.key))
+    second = NormalForms(inverse.graph, lambda node: form_of(node.key), on_data=on_data)
 
     def comes_back(key: str, held: HeldEntry) -> bool:
         output = inverse.outputs.get(key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from statex.core.header import TensorType, contiguous
@@ -112,21 +112,39 @@ class Uses:
                 self.pieces.setdefault(node.call, []).append(id)
 
 
-def inverse_of(graph: Graph, id: int) -> Inverse | None:
-    """Return what undoes a call, all of whose results are there."""
+def inverse_of(graph: Graph, id: int, on_data: Container[int] = ()) -> Inverse | None:
+    """Return what undoes a call, all of whose results are there; where the data tell, of the calls `on_data` alone."""
     node = graph[id]
     assert isinstance(node, OperationCall)
     operation = OPERATIONS[node.operation]
     if operation.invert is None or operation.leading() is None:
         return None
-    return operation.invert(**arguments_of(node, lambda value: with_types(graph, value)))
+    found = operation.invert(**arguments_of(node, lambda value: with_types(graph, value)))
+    return None if found is not None and found.on_data and id not in on_data else found
+
+
+def undone_on_data(graph: Graph) -> frozenset[int]:
+    """Return the calls of which only the data tell whether they can be undone."""
+    calls = [id for id in range(len(graph)) if isinstance(graph[id], OperationCall)]
+    return frozenset([id for id in calls if inverse_of(graph, id) is None and inverse_of(graph, id, (id,)) is not None])
+
+
+def made_of_any(graph: Graph, values: Iterable[Value]) -> frozenset[int]:
+    """Return some values and all that is made of them."""
+    found = set(values)
+    for id in range(len(graph)):
+        # What is made of a value has a greater number.
+        if any(one in found for one in graph.operands(id)):
+            found.add(id)
+    return frozenset([one for one in found if isinstance(one, int)])
 
 
 class Recovery:
-    """A graph in which values follow from others."""
+    """A graph in which values follow from others; of the calls `on_data`, the data tell that they can be undone."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, on_data: Container[int] = ()) -> None:
         self._graph = graph
+        self._on_data = on_data
         self._found: dict[Value, Derivation] = {}
         self._stored: Mapping[int, StoredValue] = {}
         self._pending: list[int] = []
@@ -202,11 +220,12 @@ class Recovery:
             self._undo(call, node, tuple(pieces))
 
     def _undo(self, id: int, call: OperationCall, results: tuple[int, ...]) -> None:
-        inverse = inverse_of(self._graph, id)
+        inverse = inverse_of(self._graph, id, self._on_data)
         leading = OPERATIONS[call.operation].leading()
         if inverse is None or leading is None:
             return
-        operands = list(refs_of(arguments_of(call)[leading.name]))
+        # A number may stand before the tensor.
+        operands = list(refs_of(arguments_of(call)[leading.name])) or list(self._graph.operands(id))
         several = leading.kind is ArgKind.TENSORS
         for index, operand in enumerate(operands):
             self._know(operand, DerivedValue(inverse.operation, inverse.arguments, results, index if several else None))

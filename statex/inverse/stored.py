@@ -6,7 +6,7 @@ What is lost in another way is stored whole.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 
 from statex.core.header import TensorType
@@ -63,19 +63,20 @@ class _Group:
     is_part: bool
 
 
-def stored_tensors(plan: Plan, states: Sequence[KeyValues]) -> tuple[StoredTensor, ...]:
+def stored_tensors(plan: Plan, states: Sequence[KeyValues], on_data: Container[int] = ()) -> tuple[StoredTensor, ...]:
     """Return what has to be stored for every tensor of a checkpoint to come back.
 
-    `states` are those before each statement, and the one after the last. Parts become values of the graph.
+    `states` are those before each statement, and the one after the last; `on_data` are calls that the data have shown
+    to be undone. Parts become values of the graph.
     """
     graph = plan.graph
-    found = Recovery(graph).of(states[-1])
+    found = Recovery(graph, on_data).of(states[-1])
     lost: dict[int, list[str]] = {}
     for key, value in states[0].items():
         if isinstance(value, int) and value not in found:
             lost.setdefault(value, []).append(key)
-    groups = _in_parts(graph, found, lost)
-    while failing := _failing(graph, states[-1], groups):
+    groups = _in_parts(graph, found, lost, on_data)
+    while failing := _failing(graph, states[-1], groups, on_data):
         groups = [group for group in groups if group not in failing]
     in_part = {value for group in groups for value in group.sources}
     groups = [*[_Group((value,), (value,), False) for value in lost if value not in in_part], *groups]
@@ -103,11 +104,11 @@ def _stored(graph: Graph, places: _Places, lost: Mapping[int, Sequence[str]], gr
     return StoredTensor(name, id, type_of(graph, id), value, keys, group.is_part, step)
 
 
-def _in_parts(graph: Graph, found: Collection[Value], lost: Collection[int]) -> list[_Group]:
+def _in_parts(graph: Graph, found: Collection[Value], lost: Collection[int], on_data: Container[int]) -> list[_Group]:
     """Return the lost tensors whose parts take less room than they do, those together that have parts in common."""
     if not lost:
         return []
-    parts_of = _parts_of_all(graph, found)
+    parts_of = _parts_of_all(graph, found, on_data)
     owner: dict[_Part, int] = {}
     members: dict[int, tuple[list[int], set[_Part]]] = {}
     for value in lost:
@@ -128,30 +129,32 @@ def _in_parts(graph: Graph, found: Collection[Value], lost: Collection[int]) -> 
     ]
 
 
-def _failing(graph: Graph, last: KeyValues, groups: Sequence[_Group]) -> list[_Group]:
+def _failing(graph: Graph, last: KeyValues, groups: Sequence[_Group], on_data: Container[int]) -> list[_Group]:
     """Return the groups of which a tensor does not follow from the result and from what is stored."""
     if not groups:
         return []
     stored = {id: StoredValue("", str(id)) for group in groups for id in group.ids}
-    found = Recovery(graph).of(last, stored)
+    found = Recovery(graph, on_data).of(last, stored)
     return [group for group in groups if any(value not in found for value in group.sources)]
 
 
 # --- parts ---------------------------------------------------------------------------------------------------------
 
 
-def _parts_of_all(graph: Graph, found: Collection[Value]) -> Mapping[int, _Parts | None]:
+def _parts_of_all(graph: Graph, found: Collection[Value], on_data: Container[int]) -> Mapping[int, _Parts | None]:
     """Return for each value the parts that it lacks: none where it is known, `None` where it is lost as a whole."""
     uses = Uses(graph)
     parts: dict[int, _Parts | None] = {}
     for id in reversed(range(len(graph))):
         # What is made of a value has a greater number.
         if isinstance(graph[id].type, TensorType):
-            parts[id] = frozenset() if id in found else _lacking(graph, uses, parts, id)
+            parts[id] = frozenset() if id in found else _lacking(graph, uses, parts, id, on_data)
     return parts
 
 
-def _lacking(graph: Graph, uses: Uses, parts: Mapping[int, _Parts | None], id: int) -> _Parts | None:
+def _lacking(
+    graph: Graph, uses: Uses, parts: Mapping[int, _Parts | None], id: int, on_data: Container[int]
+) -> _Parts | None:
     ways: list[_Parts] = []
     slices: dict[int, list[tuple[int, int, _Parts]]] = {}
     for user in uses.users.get(id, ()):
@@ -159,7 +162,7 @@ def _lacking(graph: Graph, uses: Uses, parts: Mapping[int, _Parts | None], id: i
         lacking = _of_pieces(graph, parts, pieces) if pieces is not None else parts[user]
         if lacking is None:
             continue
-        if inverse_of(graph, user) is not None:
+        if inverse_of(graph, user, on_data) is not None:
             ways.append(lacking)
         elif pieces is None and len(graph.read(user)) == 1 and (cut := cut_of(graph, user)) is not None:
             slices.setdefault(cut[0], []).append((cut[1], cut[2], lacking))

@@ -99,6 +99,10 @@ def call(operation: str, arguments: Mapping[str, Any], operands: Sequence[tree.E
         return make.subscript(first, *[_index(item) for item in arguments["index"]])
     leading = kind.leading()
     assert leading is not None
+    if leading.kind is ArgKind.OPERAND and kind.operator is not None:
+        (other,) = arguments.items()
+        sides = (first, plain(other[1])) if other[0] != leading.name else (plain(other[1]), first)
+        return make.binary(sides[0], kind.operator, sides[1])
     several = leading.kind is ArgKind.TENSORS
     given = _given(operation, arguments, named=several)
     if several:

@@ -355,7 +355,8 @@ def _of_all(
     made = call(one.operation, one.arguments, [CURRENT])
     if parts[0] == CURRENT:
         return made
-    assert isinstance(made, tree.Call | tree.Name)
+    if not isinstance(made, tree.Call | tree.Name):
+        raise CannotTurnError
     return make.pipe(parts[0], made)
 
 

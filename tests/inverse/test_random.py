@@ -26,7 +26,7 @@ MOVES = [
     "it", "-it", "transpose", "cast(f64)", "reshape([1, -1])", "flatten", "unsqueeze(0)", "pad([1, 2])",
     "rearrange('a b -> b a')", "transpose | neg", "cat(it, it)", "it[:1]", "it * 2", "flip(0)", "roll(1, 0)",
     "stack(it, it)", "expand(3, -1, -1)", "zeros_like", "resize([3, -1])", "it[[1, 0]]", "it[1:]", "narrow(-1, 1, 1)",
-    "resize([1, -1])", "it[:, :1]", "chunk(it, 2)[1]", "(it | transpose)[:1]", "cast(f32)", "pad([-1, 0])",
+    "resize([1, -1])", "it[:, :1]", "chunk(it, 2)[1]", "(it | transpose)[:1]", "cast(f32)", "pad([-1, 0])", "it * -1",
 ]  # fmt: skip
 OTHERS = [
     "split l.{i}.w -> l.{i}.{p:x|y} = chunk(2)", "split head.w -> h.x, h.y = sections([1, 1])", "drop **.b",

@@ -17,7 +17,7 @@ from tests.inverse.test_random import same
 
 STATE: dict[str, Any] = {
     "h.0.b": torch.randn(3), "h.1.b": torch.randn(3), "qkv.w": torch.randn(6, 2), "c": torch.randn(2, 3).bfloat16(),
-    "wide.w": torch.randn(10, 4),
+    "wide.w": torch.randn(10, 4), "n": torch.tensor([-(2**63), 2**63 - 1, 0]),
 }  # fmt: skip
 
 PAIRS = [
@@ -59,7 +59,13 @@ PAIRS = [
     ),
     ("param k: int = 2\nrename h.{i:int}.b -> h.{i + k}.b", "param k: int = 2\n\nrename h.{i:int}.b -> h.{i - k}.b"),
     ("if exists(h.0.b) { set c = neg }", "set c = neg"),
-    ("set c = it * 1", None),
+    ("set c = it * 3", None),
+    ("set c = it * 2", None),
+    ("set c = it + 1", None),
+    ("set c = it * -1", "set c = it * -1"),
+    ("set c = transpose | neg | mul(-1)", "set c = it * -1 | neg | transpose"),
+    ("set n = -1 * it + 1", "set n = (it - 1) * -1"),
+    ("set n = it + 3\nset n = it - 200", "set n = it + 200\nset n = it - 3"),
     ("macro f(a) { rename {$a}.b -> {$a}.e }\nuse f('h.0')",
      "macro f(a) {\n  rename {$a}.e -> {$a}.b\n}\n\nuse f('h.0')"),
 ]  # fmt: skip
@@ -155,7 +161,7 @@ LOSSES = [
     ("set wide.w = it[:, 1:]", "it[:, 1:] drops columns ..0 of wide.w"),
     ("set wide.w = it[::2]", "it[::2] drops a part of wide.w"),
     ("drop h.*.b", "drops h.{0..1}.b  x 2"),
-    ("keep h.*.b, wide.w, c", "drops qkv.w"),
+    ("keep h.*.b, wide.w, c, n", "drops qkv.w"),
     ("set wide.w = cast(bf16)", "cast(bf16) rounds wide.w"),
     ("set wide.w = mean(dim=0)", "mean([0]) does not give back wide.w"),
     ("set wide.w = zeros([10, 4])", "replaces wide.w"),
@@ -190,6 +196,9 @@ def test_a_nan_comes_back_from_a_cast_as_a_nan() -> None:
     back = statex.compile(rules.inverse(state).text).apply(rules.apply(state))["w"]
     assert torch.equal(back.isnan(), state["w"].isnan())
     assert back[3] == 1
+    assert statex.lossless(statex.compile("set w = -it").plan(state)).nan == ("w",)
+    assert statex.lossless(statex.compile("set w = flip(0)").plan(state)).nan == ()
+    assert statex.lossless(statex.compile("set w = -it").plan({"w": torch.arange(3)})).nan == ()
 
 
 def test_ties_parameters_and_order_are_named_where_they_do_not_come_back() -> None:
