@@ -19,6 +19,7 @@ from statex.grammar import tree
 from statex.grammar.walk import nodes
 from statex.inverse.history import KeyValues
 from statex.inverse.recovery import Derivation, DerivedValue, Recovery, StandingValue, StoredValue, Value
+from statex.inverse.regexes import turned_regex
 from statex.inverse.swapping import CannotTurnError, as_pattern, as_template, swapped
 from statex.inverse.terms import CURRENT, by_current_key, call, expression
 
@@ -121,6 +122,10 @@ class Turner:
         """Exchange the sides of the rows."""
         rows = []
         for row in node.rows:
+            if node.mode is tree.RenameMode.KEY and row.source.kind is tree.PatternKind.REGEX:
+                source, target = turned_regex(row.source, row.target)
+                rows.append(tree.Row(make.NOWHERE, source, target, row.optional))
+                continue
             if node.mode in (tree.RenameMode.KEY, tree.RenameMode.PART):
                 source, target = swapped(row.source, row.target)
                 if not source.text:
@@ -133,6 +138,30 @@ class Turner:
         return tree.Rename(
             make.NOWHERE, node.mode, tuple(rows), node.is_table, node.first, node.optional, self.where(node)
         )
+
+    def renumber(self, node: tree.Renumber) -> tree.Statement:
+        """Give back the numbers, which the text does not say: a row for each that became another."""
+        pieces = node.pattern.pieces
+        texts = ["" if isinstance(piece, tree.Capture) else getattr(piece, "text", None) for piece in pieces]
+        if texts.count("") != 1 or None in texts or node.where is not None:
+            raise CannotTurnError
+        at = texts.index("")
+        head, tail = "".join(map(str, texts[:at])), "".join(map(str, texts[at:]))
+        found = re.compile(rf"{re.escape(head)}([0-9]+){re.escape(tail)}(\..+)?", re.S)
+        rows: dict[tuple[str, bool], str] = {}
+        for done in self.done[node.span]:
+            for change in done.changes:
+                old, new = (found.fullmatch(key) for key in (*change.before, *change.after))
+                if old is None or new is None or rows.setdefault((new[1], old[2] is None), old[1]) != old[1]:
+                    raise CannotTurnError
+        rest = make.capture("rest", tree.CaptureForm.SEGMENTS)
+        made = [
+            (_with_rest(f"{head}{new}{tail}", None if ends else rest),
+             _with_rest(f"{head}{old}{tail}", None if ends else make.capture("rest")))
+            for (new, ends), old in sorted(rows.items(), key=lambda row: int(row[0][0]))
+            if new != old
+        ]  # fmt: skip
+        return make.rename(*[make.row(source, target) for source, target in made])
 
     def copy(self, node: tree.Copy) -> tree.Statement:
         """Drop what was put under further keys."""
@@ -147,11 +176,9 @@ class Turner:
 
     def set(self, node: tree.Set) -> tree.Statement:
         """Undo an expression that can be undone alike for every key."""
-        if node.each is not None:
-            raise CannotTurnError
         value = self._one(self._before(one, change) for one in self.done[node.span] for change in one.changes)
         value = as_author(value, stages_of(node.value))
-        return tree.Set(make.NOWHERE, node.targets, value, None, node.optional, self.where(node))
+        return tree.Set(make.NOWHERE, node.targets, value, node.each, node.optional, self.where(node))
 
     def _before(self, done: StatementDone, change: Change) -> tree.Expr:
         (key,) = change.after
@@ -319,6 +346,10 @@ def _with_text(node: tree.PatternNode, name: str, text: str) -> tree.PatternNode
     return make.pattern([text if isinstance(p, tree.Capture) and p.name == name else p for p in node.pieces])
 
 
+def _with_rest(start: str, rest: tree.Capture | None) -> tree.PatternNode:
+    return make.key(start) if rest is None else make.pattern([f"{start}.", rest])
+
+
 def _piece(found: Mapping[Value, Derivation], value: Value, number: int) -> tuple[DerivedValue, tree.Expr]:
     """Return the cut that a value is a piece of, as if it was the first, and what is done with that piece."""
     after: list[DerivedValue] = []
@@ -436,6 +467,7 @@ def _needed(notation: str, known: Container[str | None], named: Container[str | 
 
 _TURNED: Mapping[type, Callable[[Turner, Any], tree.Statement]] = {
     tree.Rename: Turner.rename,
+    tree.Renumber: Turner.renumber,
     tree.Copy: Turner.copy,
     tree.Add: Turner.add,
     tree.Set: Turner.set,
