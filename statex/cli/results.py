@@ -66,7 +66,7 @@ def outcome(request: Request, done: Conversion) -> Iterator[str]:
     if done.report is not None:
         yield f"wrote the report {escape(str(done.report))}"
     if done.reversal is not None:
-        yield from _reversal(done, done.reversal, wrote=not request.policy.dry_run)
+        yield from _reversal(done, done.reversal, wrote=done.outputs[0].path is not None)
 
 
 def _reversal(done: Conversion, back: Reversal, *, wrote: bool) -> Iterator[str]:

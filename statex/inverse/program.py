@@ -239,6 +239,11 @@ class _Inversion:
                 found.append(node if literal is None else tree.Let(make.NOWHERE, node.name, literal))
             else:
                 found.append(tree.Param(make.NOWHERE, node.name, node.type, literal))
+        declared = {one.name.name for one in found if isinstance(one, tree.Param | tree.Let)}
+        for name, value in self._plan.parameters.items():
+            # Those of a recipe are known without a declaration.
+            if name in names - declared and (literal := _literal(value)) is not None:
+                found.append(tree.Param(make.NOWHERE, make.name(name), None, literal))
         return found
 
     def _finished(self, sections: Sequence[_Section], wanted: KeyValues) -> InverseRules:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +139,70 @@ def test_a_state_in_memory(tmp_path: Path) -> None:
     statex.convert(tmp_path / "out.safetensors", tmp_path / "x.pth", tmp_path / "out.back.sx", inputs={"lost": lost})
     back = torch.load(tmp_path / "x.pth", weights_only=True)
     assert all(torch.equal(back[key], value) for key, value in given.items())
+
+
+RECIPE = """\
+statex: 1
+inputs: {main: in.pth}
+params: {rows: 2}
+rules:
+  - merge layers.{i}.q, layers.{i}.k -> layers.{i}.qk = cat
+  - {file: crop.sx, with: {rows: {param: rows}}}
+  - rename embed -> embed.{$rows}
+outputs: out/model.pth
+policy: {reversible: true, unchanged: skip}
+report: out/report.json
+"""
+
+
+def recipe(change: Callable[[str], str] = lambda text: text) -> None:
+    """Write a recipe, its input and a rule file of its own."""
+    torch.save(state(), "in.pth")
+    Path("crop.sx").write_text("param rows: int\nset embed = it[:rows]\n")
+    Path("recipe.yaml").write_text(change(RECIPE))
+
+
+def test_a_recipe_can_be_reversible(run: Run) -> None:
+    recipe()
+    planned = run("plan", "recipe.yaml")
+    assert "  writes  out/model.back.sx           to undo it\n" in planned.out
+    assert "wrote" not in planned.out
+    ended = run("run", "recipe.yaml")
+    assert (ended.exit_code, ended.err) == (0, "")
+    assert "wrote out/model.back.sx and out/model.lost.safetensors\n" in ended.out
+    command = Path("out/model.back.sx").read_text().partition("\n")[0].removeprefix("# ")
+    os.chdir("out")
+    assert run(*shlex.split(command)[1:4], "again.pth", *shlex.split(command)[5:]).exit_code == 0
+    back = read("again.pth")
+    assert all(torch.equal(back[key], value) for key, value in state().items())
+    assert back.keys() == state().keys()
+    made = json.loads(Path("report.json").read_text())["outputs"]
+    assert {name: list(one["files"]) for name, one in made.items()} == {
+        "main": ["out/model.pth"],
+        "main.lost": ["out/model.lost.safetensors"],
+        "main.back": ["out/model.back.sx"],
+    }
+
+
+def test_a_recipe_replaces_its_own_way_back_alone(run: Run) -> None:
+    recipe()
+    assert run("run", "recipe.yaml").exit_code == 0
+    assert "nothing to do" in run("run", "recipe.yaml").out
+    recipe(lambda text: text.replace("rows: 2}\nrules", "rows: 3}\nrules"))
+    assert run("run", "recipe.yaml").exit_code == 0
+    assert len(read("out/model.lost.safetensors")["embed"]) == 2
+    Path("out/model.back.sx").write_text("mine")
+    refused = run("run", "recipe.yaml")
+    assert (refused.exit_code, "error[SX610]: `out/model.back.sx` exists" in refused.err) == (3, True)
+    assert Path("out/model.back.sx").read_text() == "mine"
+    assert run("run", "recipe.yaml", "--force").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    ["{a: a.pth, b: b.pth}", "{path: a.pth, keep: '**'}", "{a: {path: a.pth, optimizer: in.pth}}"],
+)
+def test_a_recipe_is_reversible_with_one_whole_output(outputs: str, run: Run) -> None:
+    recipe(lambda text: text.replace("outputs: out/model.pth", f"outputs: {outputs}"))
+    ended = run("check", "recipe.yaml")
+    assert "error[SX704]: the recipe takes `reversible` only with one output that holds the whole result" in ended.err
