@@ -77,6 +77,8 @@ def _reversal(done: Conversion, back: Reversal, *, wrote: bool) -> Iterator[str]
         assert done.plan is not None
         yield f"  {said_of_stored(back.inverse, done.plan.header, 'tensor')}"
     yield from (f"  not undone: {one}" for one in not_undone(back.inverse))
+    if back.is_noted:
+        yield "  not undone: the version of the layout, which is noted in the output"
 
 
 def said_of_stored(inverse: InverseRules, header: Header, what: str) -> str:

@@ -113,6 +113,8 @@ def storing(session: Session, found: InverseRules, path: Path, *, force: bool) -
         target=None,
         optimizers={},
         outputs=(OutputSpec(path, format=SAFETENSORS.name),),
+        at="",
+        stamp=None,
         policy=Policy(replace="always" if force else "never"),
     )
 

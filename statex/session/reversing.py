@@ -30,7 +30,8 @@ _FALLBACK = "restored.pth"
 class Reversal:
     """The rules that undo a run, on their way to a file beside its output, and the tensors that they take from another.
 
-    `command` carries them out. `label` is that of the output.
+    `command` carries them out. `label` is that of the output. `is_noted` says whether the output carries the version
+    of a layout, which no rules change.
     """
 
     inverse: InverseRules
@@ -39,6 +40,7 @@ class Reversal:
     lost: Shipment | None = None
     force: bool = False
     label: str = ""
+    is_noted: bool = False
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -97,7 +99,7 @@ def reversal(
     forced, lost_forced = (policy.replace == "always" or is_own(one) for one in specs)
     inverse = inverted(session, keep=True, remedies=("without `--reversible`, no inverse is written",))
     command = _command(request, placed, rules, inverse, lost)
-    found = Reversal(inverse, rules, command, force=forced, label=label)
+    found = Reversal(inverse, rules, command, force=forced, label=label, is_noted=request.stamp is not None)
     if os.path.lexists(rules.parent) or not policy.make_folders:
         check_output(rules, force=forced)
         if inverse.stored:

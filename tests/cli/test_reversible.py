@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import statex
 from tests.cli.conftest import Run
@@ -139,6 +140,46 @@ def test_a_state_in_memory(tmp_path: Path) -> None:
     statex.convert(tmp_path / "out.safetensors", tmp_path / "x.pth", tmp_path / "out.back.sx", inputs={"lost": lost})
     back = torch.load(tmp_path / "x.pth", weights_only=True)
     assert all(torch.equal(back[key], value) for key, value in given.items())
+
+
+STEPS = {
+    "0001_fuse.sx": "# The projections stand in one tensor now.\nmerge q.{t}, k.{t} -> qk.{t} = cat\n",
+    "0002_crop.sx": "param rows: int = 2\nset embed = it[:rows]\nrename part out -> head\n",
+}
+
+
+def chain() -> dict[str, torch.Tensor]:
+    """Write a chain of migrations, and return a state of its first layout."""
+    Path("migrations").mkdir()
+    for name, text in STEPS.items():
+        Path("migrations", name).write_text(text)
+    return {"q.w": torch.randn(2, 2), "k.w": torch.randn(3, 2), "embed": torch.randn(5, 4), "out.w": torch.randn(2)}
+
+
+@pytest.mark.parametrize("at", ["", "model.encoder"])
+def test_a_migration_can_be_reversible(at: str, run: Run) -> None:
+    old = {f"{at}.{key}" if at else key: value for key, value in chain().items()}
+    if at:
+        old["model.head.w"] = torch.randn(2)
+    torch.save(old, "in.pth")
+    ended = run("migrate", "in.pth", "out.pth", "--reversible", *(["--at", at, "--from", "0"] if at else []))
+    assert (ended.exit_code, ended.err) == (0, "")
+    assert "wrote out.back.sx and out.lost.safetensors\n" in ended.out
+    assert "  1 tensor comes from the input `lost`, in part: 48 B of 80 B\n" in ended.out
+    assert "not undone" not in ended.out
+    assert "# The projections stand in one tensor now." in Path("out.back.sx").read_text()
+    back = undone(run, ended.out)
+    assert back.keys() == old.keys()
+    assert all(torch.equal(back[key], value) for key, value in old.items())
+
+
+def test_the_version_of_a_layout_is_named_as_not_undone(run: Run) -> None:
+    save_file(chain(), "in.safetensors")
+    ended = run("migrate", "in.safetensors", "out.safetensors", "--reversible")
+    assert "  not undone: the version of the layout, which is noted in the output\n" in ended.out
+    done = statex.migrate("in.safetensors", "other.safetensors", "migrations", reversible=True)
+    assert done.reversal is not None
+    assert [path.name for path in done.reversal.paths] == ["other.back.sx", "other.lost.safetensors"]
 
 
 RECIPE = """\
