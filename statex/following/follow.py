@@ -41,6 +41,7 @@ class _Following:
         self._plan = plan
         self._path = path
         self._file = file
+        self._input = f"({file}){joined(path)}"
         self._tree = tree
         self._hints = hints
         self._optimizer = read_optimizer(tree)
@@ -85,10 +86,6 @@ class _Following:
         return [f"{before}{one.key.removeprefix(after)}" for one in found]
 
     # --- entries -------------------------------------------------------------------------------------------------
-
-    @property
-    def _input(self) -> str:
-        return f"({self._file}){joined(self._path)}"
 
     def _entry(self, one: ResultParameter, id: int | str) -> dict[str, Any] | None:
         entries = [self._members[source].entry for source in one.of]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from statex.core.header import KeyPath, TensorInfo
+from statex.core.header import KeyPath
 from statex.core.paths import at, joined, readings
 from statex.core.quoting import show_label, show_text
 from statex.core.source import Span
@@ -28,7 +28,8 @@ from statex.following.parameters import Hints
 from statex.following.problems import CannotFollowError
 from statex.grammar import factory as make
 from statex.grammar import tree as nodes
-from statex.session.opened import Inputs, Opened
+from statex.session.counters import same_numbers
+from statex.session.opened import Inputs
 from statex.session.paramnames import GivenNames
 from statex.trees.envelope import Tree
 from statex.trees.rebuilding import edited_around
@@ -82,7 +83,7 @@ def followed_files(plan: Plan, inputs: Inputs, target: Target | None, names: Giv
         if not things:
             fail(codes.NOTHING_TO_FOLLOW, f"{show_label(opened.label)} holds no optimizer")
         for one in things:
-            hints = Hints(partial(_equal, opened), _ordered(inputs), names.of(name), _parameter_names(target))
+            hints = Hints(partial(same_numbers, opened), _ordered(inputs), names.of(name), _parameter_names(target))
             try:
                 found.append(follow_optimizer(plan, one.path, at(opened.tree, one.path), hints, name))  # type: ignore[arg-type]
             except CannotFollowError as error:
@@ -160,7 +161,7 @@ class _Followers:
 
     def _followed(self, thing: Beside) -> Followed:
         names = self._given.of(thing.dotted)
-        hints = Hints(partial(_equal, self._inputs.main), _ordered(self._inputs), names, self._target)
+        hints = Hints(partial(same_numbers, self._inputs.main), _ordered(self._inputs), names, self._target)
         follow = follow_optimizer if thing.what == "optimizer" else follow_average
         return follow(self._plan, thing.path, at(self._tree, thing.path), hints)  # type: ignore[arg-type]
 
@@ -188,13 +189,6 @@ class _Followers:
 def _parameter_names(target: Target | None) -> list[str] | None:
     module = target.module if target is not None else None
     return [name for name, _ in module.named_parameters()] if module is not None else None
-
-
-def _equal(opened: Opened, infos: Sequence[TensorInfo]) -> bool:
-    import torch
-
-    first, *others = [opened.load(info) for info in infos]
-    return all(torch.equal(one, first) for one in others)
 
 
 def _nothing(node: nodes.PathNode, things: Sequence[Beside], *, bare: bool) -> Diagnostic:
