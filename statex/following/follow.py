@@ -185,7 +185,8 @@ class _Following:
         except NoMomentsError as error:
             raise CannotFollowError(
                 codes.MOMENTS_UNKNOWN,
-                f"`{slot}` of `{one.key}` cannot be told from that of {self._result.said(one.of)}: {error.why}",
+                f"the `{slot}` of the new `{one.key}` does not follow from that of {self._result.said(one.of)}: "
+                f"{error.why}",
                 step=one.output.step,
             ) from None
 

@@ -120,8 +120,9 @@ def test_names_are_asked_for_where_nothing_tells(run: Run) -> None:
     ("names", "said"),
     [
         ('{"optimizer": 3}', "expected a list of names for each group"),
-        ('["q.weight", "q.bias"]', "[2] names by group, and the optimizer has [8]"),
-        (json.dumps(["x.weight", *list(net().state_dict())[1:]]), "the state has no such key"),
+        ('["q.weight", "q.bias"]', "names are given for [2] parameters by group, and it has [8]"),
+        (json.dumps(["x.weight", *list(net().state_dict())[1:]]), "the state has no key for its parameter `x.weight`"),
+        (json.dumps([*list(net().state_dict())[:-1], "q.bias"]), "`q.bias` is named for two of its parameters"),
         (json.dumps([*reversed(net().state_dict())]), "has the shape [4, 4], and `out.bias` has [4]"),
     ],
 )
