@@ -183,7 +183,7 @@ class _Followers:
         outer = {one.path[0] for one in things}
         found = [
             key
-            for key, value in self._tree.items()
+            for key, value in (self._tree.items() if isinstance(self._tree, Mapping) else ())
             if isinstance(key, str) and isinstance(value, Mapping) and key not in outer and _has_tensors(value)
         ]
         if len(found) != 1:
