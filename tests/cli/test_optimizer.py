@@ -198,6 +198,27 @@ def test_where_the_file_goes(run: Run) -> None:
     assert not Path("n.pt").exists()
 
 
+def test_what_follows_is_not_left(run: Run) -> None:
+    trainer(nn.Module.parameters)
+    Path("all.json").write_text(json.dumps([*net().state_dict()]))
+    Path("ckpt/scheduler.pt").write_bytes(b"")
+    given = ("--optimizer", "ckpt/optimizer.pt=new.pt", "--param-names", "all.json")
+    assert "output: not copied: scheduler.pt\n" in run("apply", "-e", MERGE, "ckpt/", "folder/", *given).out
+
+
+@pytest.mark.parametrize("to", ["new.safetensors", "new/o/", "new.npz"])
+def test_where_it_cannot_be_held(run: Run, to: str) -> None:
+    saved()
+    torch.save(torch.load("in.pt")["optimizer"], "optimizer.pt")
+    Path("new").mkdir()
+    done = run("apply", "-e", MERGE, "in.pt", "out.pt", "--optimizer", f"optimizer.pt={to}")
+    assert done.exit_code == 3
+    assert "error[SX614]" in done.err
+    assert f"and not the optimizer for `{to.rstrip('/')}`" in done.err
+    assert "a name that ends in `.pt`" in done.err
+    assert not Path("out.pt").exists()
+
+
 def test_an_order_that_only_the_model_tells(run: Run) -> None:
     """A new parameter stands somewhere among the others, which sorted keys do not say."""
     trainer(nn.Module.parameters)
