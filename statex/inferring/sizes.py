@@ -6,16 +6,15 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from statex.core.source import Span
 from statex.core.text_file import Unreadable, read_text_file
 from statex.dsl.ops import OPERATIONS
 from statex.dsl.ops.base import ArgKind
 from statex.grammar import factory as make
 from statex.grammar import tree
+from statex.grammar.rewriting import rewritten
 from statex.relating.program import NotedRule
 from statex.session.request import State
 
@@ -93,17 +92,16 @@ def with_named_sizes(rules: Sequence[NotedRule], sizes: ConfigSizes, taken: Coll
     return [*declared, *named]
 
 
-def _named(node: Any, names: Mapping[int, Named], used: dict[str, None]) -> Any:
-    """Return a node in which the lengths of axes are names."""
-    if isinstance(node, tuple):
-        return tuple([_named(one, names, used) for one in node])
-    if isinstance(node, Span) or not is_dataclass(node) or isinstance(node, type):
-        return node
-    if isinstance(node, tree.Call) and _names_axes(node):
+def _named(rule: tree.Statement, names: Mapping[int, Named], used: dict[str, None]) -> tree.Statement:
+    """Return a statement in which the lengths of axes are names."""
+
+    def change(node: object) -> tree.Call | None:
+        if not isinstance(node, tree.Call) or not _names_axes(node):
+            return None
         return replace(node, arguments=tuple([_argument(one, names, used) for one in node.arguments]))
-    made = {one.name: _named(getattr(node, one.name), names, used) for one in fields(node)}
-    changed = {name: value for name, value in made.items() if value is not getattr(node, name)}
-    return replace(node, **changed) if changed else node
+
+    found: tree.Statement = rewritten(rule, change)
+    return found
 
 
 def _names_axes(node: tree.Call) -> bool:
