@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from statex.core.dtypes import Kind
 from statex.core.header import TensorType
@@ -18,8 +18,11 @@ from statex.relating.words import WordWeights, class_of, numbers_in
 
 _TRIED = 4
 """So many old tensors, the most alike in names, are tried as what a new one was."""
-_HELD = 4
+_HELD, _HELD_SMALL = 4, 1024
+_SMALL = 16 << 10
+"""Bytes of tensors that many are held of."""
 
+Answer = TypeVar("Answer")
 Inputs = Mapping[str, CheckpointSide]
 """Further inputs by name."""
 
@@ -28,7 +31,7 @@ class Evidence:
     """The two checkpoints and further inputs, as far as explanations ask for them.
 
     `free` are the old keys that nothing is made of, in their order; `left` are the new ones that nothing explains.
-    `configs` are those of adapters among the inputs.
+    `origins` are the old keys of new tensors that are old ones. `configs` are those of adapters among the inputs.
     """
 
     def __init__(
@@ -38,15 +41,18 @@ class Evidence:
         inputs: Inputs,
         left: Collection[str],
         free: Iterable[str],
+        origins: Mapping[str, str],
         configs: Mapping[str, AdapterConfig],
     ) -> None:
         self.old, self.new, self.inputs, self.configs = old, new, inputs, configs
         self.left = tuple(left)
         self.free = dict.fromkeys(free)
+        self.origins = dict(origins)
         self.known: dict[tree.Expr, None] = {}
         """The expressions of formulas that hold for other keys."""
         self.wanted = lru_cache(1)(self._wanted)
-        self.tensor = lru_cache(_HELD)(self._tensor)
+        self._large, self._small = lru_cache(_HELD)(self._tensor), lru_cache(_HELD_SMALL)(self._tensor)
+        self._once: dict[Callable[[Evidence], object], object] = {}
         self._ranked = lru_cache(None)(self._ranked_classes)
 
     # --- tensors -------------------------------------------------------------------------------------------------
@@ -58,8 +64,11 @@ class Evidence:
     def _side(self, operand: ReadTensor) -> TensorSide:
         return self.old if operand.input is None else self.inputs[operand.input]
 
+    def tensor(self, operand: ReadTensor) -> Any:
+        """Return an operand as a tensor of torch; small ones are held for long."""
+        return (self._small if self.kind(operand).nbytes <= _SMALL else self._large)(operand)
+
     def _tensor(self, operand: ReadTensor) -> Any:
-        """Return an operand as a tensor of torch."""
         return tensor_of(self._side(operand), operand.key)
 
     def _wanted(self, key: str) -> Any:
@@ -121,8 +130,15 @@ class Evidence:
         return found
 
     def beside(self, key: str) -> list[str]:
-        """Return the other old keys of a module that nothing is made of."""
-        return [one for one in self._modules[key.rpartition(".")[0]] if one != key and one in self.free]
+        """Return the other old keys of a module."""
+        return [one for one in self._modules[key.rpartition(".")[0]] if one != key]
+
+    def once(self, question: Callable[[Evidence], Answer]) -> Answer:
+        """Return the answer to a question that does not change, which is asked once."""
+        if question not in self._once:
+            self._once[question] = question(self)
+        found: Answer = self._once[question]  # type: ignore[assignment]
+        return found
 
     def by_use(self, formulas: Iterable[Formula]) -> list[Formula]:
         """Return formulas, first those that are written as others that hold."""

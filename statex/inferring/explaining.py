@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from statex.core.dtypes import DType, Kind
 from statex.core.header import Header, TensorInfo, TensorType
 from statex.inferring.evidence import Evidence
 from statex.inferring.explanations.averages import averages
+from statex.inferring.explanations.folded_norms import folded_norms
+from statex.inferring.explanations.grids import resampled
 from statex.inferring.explanations.low_rank import low_rank_updates
-from statex.inferring.formulas import Formula, computed
+from statex.inferring.explanations.masks import masked
+from statex.inferring.explanations.weight_norms import weight_norms
+from statex.inferring.formulas import Formula, computed, same_bits
 from statex.relating.relations import MadeTensor, Relations
 from statex.relating.values import SourceTensor
 from statex.relating.words import class_of
@@ -20,7 +23,7 @@ from statex.relating.words import class_of
 Explanation = Callable[[Evidence, str], Iterable[Formula]]
 """Yields what a new tensor may be computed by, the likeliest first."""
 
-EXPLANATIONS: Sequence[Explanation] = (low_rank_updates, averages)
+EXPLANATIONS: Sequence[Explanation] = (masked, weight_norms, low_rank_updates, averages, folded_norms, resampled)
 
 _MISSES = 2
 """So many keys of a class that nothing explains are enough not to look at the others, if they are the first ones."""
@@ -69,10 +72,12 @@ class Explained:
 
 
 def explained(evidence: Evidence, relations: Relations) -> Explained:
-    """Return what is computed of what is left, and of the neighbours of these that seem to be as they were."""
+    """Return what is computed of what is left, and of what has another explanation in a class that is computed."""
     walk = _Walk(evidence, relations)
-    walk.left()
-    walk.neighbours()
+    walk.left(evidence.left)
+    walk.unify()
+    if walk.neighbours():
+        walk.left([key for key in evidence.left if key not in walk.found.formulas])
     return walk.found
 
 
@@ -85,43 +90,64 @@ class _Walk:
         self.by_class: defaultdict[str, dict[Explanation, set[object]]] = defaultdict(dict)
         """By which explanations the keys of a class were explained, and the forms of these formulas."""
 
-    def left(self) -> None:
+    def left(self, left: Iterable[str]) -> None:
         """Look at each class of new keys: at the first and the last one, and at all if one of these is explained."""
         classes: defaultdict[str, list[str]] = defaultdict(list)
-        for key in self.evidence.left:
+        for key in left:
             kind = self.evidence.new.kinds.get(key)
             if kind is not None and kind.dtype.kind is Kind.FLOAT and kind.numel:
                 classes[class_of(key)].append(key)
         for keys in classes.values():
             misses = 0
             for key in dict.fromkeys([keys[0], keys[-1], *keys]):
-                misses += not self._explain(key, EXPLANATIONS)
+                misses += not self._explain(key, self._order(key))
                 if misses == _MISSES and class_of(key) not in self.by_class:
                     break
 
-    def neighbours(self) -> None:
-        """Give tensors that seem to be as they were the formulas of their class, where these hold for them as well.
+    def _order(self, key: str) -> Iterable[Explanation]:
+        """Return the explanations, first those of others of a class."""
+        return dict.fromkeys([*self.by_class.get(class_of(key), ()), *EXPLANATIONS])
 
-        An update may have changed nothing, and a mask may have masked nothing: it is one rule all the same.
+    def unify(self) -> None:
+        """Give each class one form, where one holds for all of it: by chance, several may hold for some."""
+        for name, own in self.by_class.items():
+            members = [key for key in self.found.formulas if class_of(key) == name]
+            forms = Counter(self.found.formulas[key].form for key in members)
+            for form, _ in forms.most_common(1) if len(forms) > 1 else ():
+                for key in members:
+                    if self.found.formulas[key].form != form:
+                        self._as(key, list(own), form)
+
+    def _as(self, key: str, explanations: Sequence[Explanation], form: object) -> None:
+        """Give a new tensor a formula of a form, in place of the one that it has, if that holds."""
+        before = self._give_up(key)
+        if not self._explain(key, explanations, lambda one: one.form == form):
+            self._take(key, before)
+
+    def neighbours(self) -> bool:
+        """Give new tensors that have another explanation a formula of their class, where one holds; say if any has one.
+
+        An update may have changed nothing, a mask may have masked nothing, and small tensors may be found by chance in
+        others: it is one rule all the same.
         """
         uses = self.relations.uses
+        some = False
         for key, made in self.relations.made.items():
-            if class_of(key) not in self.by_class or not isinstance(made, MadeTensor) or not made.is_whole:
-                continue
-            if len(uses[made.keys[0]]) == 1:
-                self._as_neighbour(key, made.keys[0])
+            if class_of(key) in self.by_class and isinstance(made, MadeTensor):
+                own = [one for one in made.keys if len(uses[one]) == 1]
+                some |= self._as_neighbour(key, own)
+        return some
 
-    def _as_neighbour(self, key: str, base: str) -> None:
-        """Give a tensor that seems to be an old one as it was a formula of its class, where one holds."""
+    def _as_neighbour(self, key: str, sources: Sequence[str]) -> bool:
         own, free = self.by_class[class_of(key)], self.evidence.free
         forms = {form for known in own.values() for form in known}
-
-        def is_meant(one: Formula) -> bool:
-            return one.operands[0].key == base and one.form in forms
-
-        free[base] = None
-        if not self._explain(key, list(own), is_meant):
-            del free[base]
+        freed = dict.fromkeys(one for one in sources if one not in self.read)
+        free |= freed
+        if self._explain(key, list(own), lambda one: one.operands[0].key in freed and one.form in forms):
+            return True
+        for one in freed:
+            free.pop(one, None)
+        return False
 
     def _explain(
         self, key: str, explanations: Iterable[Explanation], meant: Callable[[Formula], bool] = lambda _: True
@@ -153,6 +179,15 @@ class _Walk:
         found = computed(formula, [self.evidence.tensor(one) for one in formula.operands])
         return found is not None and found.shape == wanted.shape and same_bits(found.to(wanted.dtype), wanted)
 
+    def _give_up(self, key: str) -> Formula:
+        """Take back the formula of a new tensor."""
+        formula = self.found.formulas.pop(key)
+        del self.found.results[formula.result]
+        self.found.casts.pop(key, None)
+        for one in formula.operands if formula.names else formula.operands[:1]:
+            self.evidence.free[one.key] = None
+        return formula
+
     def _take(self, key: str, formula: Formula) -> None:
         found, free = self.found, self.evidence.free
         kind, wanted = self.evidence.kind(formula.operands[0]), self.evidence.new.kinds[key]
@@ -165,15 +200,7 @@ class _Walk:
         for one in own if formula.names else own[:1]:
             free.pop(one, None)
         self.evidence.known[formula.value] = None
-
-
-def same_bits(one: Any, other: Any) -> bool:
-    """Say whether two tensors of torch are equal in every bit."""
-    import torch
-
-    return one.dtype is other.dtype and torch.equal(
-        one.contiguous().view(torch.uint8), other.contiguous().view(torch.uint8)
-    )
+        self.evidence.origins[key] = formula.result
 
 
 def free_of(relations: Relations, keys: Collection[str]) -> list[str]:

@@ -60,6 +60,18 @@ def _set(members: Sequence[Formula], state: Sequence[str]) -> Iterator[NotedRule
 
 def _each(members: Sequence[Formula], inputs: Inputs) -> Iterator[NotedRule]:
     """Yield statements for each of the second operands, tensors of an input."""
+    by_operands: defaultdict[Item, list[Formula]] = defaultdict(list)
+    for one in members:
+        by_operands[_keys(one)[1:]].append(one)
+    yield from _for_each([own[0] for own in by_operands.values() if len(own) == 1], inputs)
+    for own in by_operands.values():
+        if len(own) > 1:
+            yield _set_at_once(own)
+
+
+def _for_each(members: Sequence[Formula], inputs: Inputs) -> Iterator[NotedRule]:
+    if not members:
+        return
     first = members[0]
     name = first.operands[1].input
     items: list[Item] = [(*_keys(one)[1:], one.result) for one in members]
@@ -70,6 +82,15 @@ def _each(members: Sequence[Formula], inputs: Inputs) -> Iterator[NotedRule]:
         references = [_reference(one, operand.input) for one, operand in zip(named, first.operands[1:], strict=True)]
         value = filled(first.value, lambda number, own=references: own[number - 1] if number else _IT)  # type: ignore[misc]
         yield NotedRule(replace(assigned(first, target, value), each=replace(each, input=name)), (count,))
+
+
+def _set_at_once(members: Sequence[Formula]) -> NotedRule:
+    """Return a statement for keys that are computed with the same tensors, as those of a tie are: they stay one."""
+    first = members[0]
+    references = [_reference(make.key(one.key), one.input) for one in first.operands]
+    value = filled(first.value, lambda number: references[number] if number else _IT)
+    targets = tuple([make.key(one.result) for one in members])
+    return NotedRule(replace(assigned(first, targets[0], value), targets=targets), (_counted(len(targets)),))
 
 
 def _merged(members: Sequence[Formula], others: Sequence[str]) -> Iterator[NotedRule]:

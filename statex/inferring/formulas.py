@@ -102,3 +102,12 @@ def computed(formula: Formula, tensors: Sequence[Any]) -> Any:
             return session.whole.execute()[made]
     except StatexError:
         return None
+
+
+def same_bits(one: Any, other: Any) -> bool:
+    """Say whether two tensors of torch are equal in every bit."""
+    import torch
+
+    return one.dtype is other.dtype and torch.equal(
+        one.contiguous().view(torch.uint8), other.contiguous().view(torch.uint8)
+    )

@@ -14,7 +14,7 @@ from statex.inferring.formulas import Formula
 from statex.inferring.further import Copy, copies, copy_rules, declared
 from statex.inferring.sides import CheckpointSide, TensorSide, kinds_of
 from statex.relating.program import NotedRule
-from statex.relating.relations import Relations
+from statex.relating.relations import MadeTensor, Relations
 
 
 class HeaderSide(TensorSide):
@@ -59,7 +59,9 @@ def what_is_left(
     taken = {key for _, _, key in copied}
     left = {key: near for key, near in relations.unexplained.items() if key not in taken}
     relations = replace(relations, unexplained=left)
-    evidence = Evidence(old, new, inputs, left, free_of(relations, old.kinds), configs)
+    made = [one for one in relations.made.values() if isinstance(one, MadeTensor) and one.is_whole]
+    origins = {one.target: one.keys[0] for one in made}
+    evidence = Evidence(old, new, inputs, left, free_of(relations, old.kinds), origins, configs)
     found = explained(evidence, relations)
     formulas = list(found.formulas.values())
     return LeftExplained(

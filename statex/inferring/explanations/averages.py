@@ -8,7 +8,7 @@ from typing import Any
 from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.inferring.evidence import Evidence
-from statex.inferring.explanations.weights import weights_of
+from statex.inferring.explanations.weights import rounding, weights_of
 from statex.inferring.formulas import Formula, ReadTensor, slot
 from statex.inferring.sides import CheckpointSide
 
@@ -38,7 +38,7 @@ def _mean(count: int) -> tree.Expr:
 def _weighted(first: Any, other: Any, wanted: Any) -> Iterator[tree.Expr]:
     if first.shape != wanted.shape:
         return
-    for weight in weights_of(wanted - first, other - first, wanted):
+    for weight in weights_of(wanted - first, other - first, rounding(wanted, wanted.dtype)):
         if 0 < weight < 1:
             step = make.binary(make.binary(slot(1), "-", slot(0)), "*", make.number(weight))
             yield make.binary(slot(0), "+", step)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from statex.core.dtypes import DType, Kind
+from statex.core.dtypes import DType
 from statex.core.record import record
 from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.inferring.evidence import Evidence
-from statex.inferring.explanations.weights import weights_of
+from statex.inferring.explanations.weights import rounding, weights_of
 from statex.inferring.formulas import Formula, ReadTensor, slot
 from statex.inferring.sides import CheckpointSide
 
@@ -39,34 +40,42 @@ def low_rank_updates(evidence: Evidence, key: str) -> Iterator[Formula]:
     kind = evidence.new.kinds[key]
     if kind.ndim != 2 or not evidence.inputs:
         return
-    pairs = [pair for name, side in evidence.inputs.items() for pair in _pairs(name, side, kind.shape)]
+    pairs = evidence.once(_pairs).get(kind.shape, ())
     near = sorted(pairs, key=lambda one: -evidence.alike(one.down.key, key))[:_TRIED]
     for base in evidence.bases(key) if near else ():
         for pair in near:
             yield from _updates(evidence, key, ReadTensor(base), pair)
 
 
-def _pairs(name: str, side: CheckpointSide, shape: tuple[int, ...]) -> Iterator[_Pair]:
-    """Yield the factors of products of a shape."""
+def _pairs(evidence: Evidence) -> Mapping[tuple[int, ...], Sequence[_Pair]]:
+    """Return the factors of products of matrices by the shapes of these, also of those that are transposed."""
+    found: defaultdict[tuple[int, ...], list[_Pair]] = defaultdict(list)
+    for name, side in evidence.inputs.items():
+        for key, other in _factors(side):
+            made = side.kinds[other].shape[0], side.kinds[key].shape[1]
+            found[made].append(_Pair(ReadTensor(key, name), ReadTensor(other, name)))
+            found[made[::-1]].append(_Pair(ReadTensor(key, name), ReadTensor(other, name), turned=True))
+    return found
+
+
+def _factors(side: CheckpointSide) -> Iterator[tuple[str, str]]:
+    """Yield the keys of matrices whose product is a low-rank update: the one that is applied first, and the other."""
     for key, kind in side.kinds.items():
         for down, up in _DOWN_UP:
             other = key.replace(down, up)
-            if other == key or other not in side.kinds or not kind.ndim == side.kinds[other].ndim == 2:
-                continue
-            made = (side.kinds[other].shape[0], kind.shape[1])
-            if kind.shape[0] == side.kinds[other].shape[1] and shape in (made, made[::-1]):
-                yield _Pair(ReadTensor(key, name), ReadTensor(other, name), made != shape)
-                if made == shape == made[::-1]:
-                    yield _Pair(ReadTensor(key, name), ReadTensor(other, name), turned=True)
+            two = other != key and other in side.kinds and kind.ndim == side.kinds[other].ndim == 2
+            if two and kind.shape[0] == side.kinds[other].shape[1]:
+                yield key, other
 
 
 def _updates(evidence: Evidence, key: str, base: ReadTensor, pair: _Pair) -> Iterator[Formula]:
     first, down, up, wanted = *map(evidence.tensor, (base, pair.down, pair.up)), evidence.wanted(key)
     product = _wide(up) @ _wide(down)
+    product, difference = product.T if pair.turned else product, _wide(wanted) - _wide(first)
     rank = down.shape[0]
     config = evidence.configs.get(str(pair.down.input))
     operands = (base, pair.down, pair.up)
-    for factor in weights_of(_wide(wanted) - _wide(first), product.T if pair.turned else product, wanted):
+    for factor in weights_of(difference, product, rounding(wanted, wanted.dtype) + rounding(difference, down.dtype)):
         for number in dict.fromkeys((factor, round(factor * rank) / rank)):
             if config is not None and abs(config.scale(rank) - number) <= 1e-3 * abs(number):
                 scale = config.written(make.call("size", slot(1), make.number(0)))
@@ -94,25 +103,27 @@ def _forms(
     product = _product(slot(1), slot(2), scale, turned)
     if all(one is base for one in factors):
         yield make.binary(slot(0), "+", product), None
-    if all(one.kind is Kind.FLOAT and one.itemsize <= _BYTES for one in (base, *factors)):
-        if any(one.itemsize < _BYTES for one in (base, *factors)):
-            yield make.binary(slot(0), "+", product), _WIDE
-        yield from ((value, None) for value in _rounded_first(base, factors, scale, turned))
+    widths = {one.itemsize for one in (base, *factors)}
+    if max(widths) <= _BYTES and min(widths) < _BYTES:
+        yield make.binary(slot(0), "+", product), _WIDE
+        yield make.binary(slot(0), "+", _rounded(base, factors, scale, turned)), None
 
 
 _BYTES = 4
 
 
-def _rounded_first(base: DType, factors: list[DType], scale: tree.Expr | None, turned: bool) -> Iterator[tree.Expr]:
-    """Yield updates whose product is computed in f32, and rounded before it is added."""
-    if base.itemsize < _BYTES or any(one is not base for one in factors):
-        down, up = (
-            slot(at) if one.itemsize == _BYTES else make.call("cast", slot(at), make.name(_WIDE))
-            for at, one in enumerate(factors, 1)
-        )
-        product = _product(down, up, scale, turned)
-        rounded = product if base.itemsize == _BYTES else make.call("cast", product, make.name(base.short))
-        yield make.binary(slot(0), "+", rounded)
+def _rounded(base: DType, factors: list[DType], scale: tree.Expr | None, turned: bool) -> tree.Expr:
+    """Return a product that is computed in f32, and rounded before it is added: to the dtype of its factors."""
+    down, up = (_cast(slot(at), one, _WIDE) for at, one in enumerate(factors, 1))
+    product = _product(down, up, scale, turned)
+    if factors[1].itemsize < _BYTES:
+        product = make.call("cast", product, make.name(factors[1].short))
+    return _cast(product, factors[1] if factors[1].itemsize < _BYTES else None, base.short)
+
+
+def _cast(value: tree.Expr, dtype: DType | None, to: str) -> tree.Expr:
+    """Return a value of a dtype, `None` for f32, in another one."""
+    return value if (dtype.short if dtype is not None else _WIDE) == to else make.call("cast", value, make.name(to))
 
 
 def _product(down: tree.Expr, up: tree.Expr, scale: tree.Expr | None, turned: bool) -> tree.Expr:
