@@ -48,8 +48,8 @@ class Evidence:
         self.left = tuple(left)
         self.free = dict.fromkeys(free)
         self.origins = dict(origins)
-        self.known: dict[tree.Expr, None] = {}
-        """The expressions of formulas that hold for other keys."""
+        self.known: dict[tree.Expr, Formula] = {}
+        """Formulas that hold for other keys, by their expressions."""
         self.wanted = lru_cache(1)(self._wanted)
         self._large, self._small = lru_cache(_HELD)(self._tensor), lru_cache(_HELD_SMALL)(self._tensor)
         self._once: dict[Callable[[Evidence], object], object] = {}

@@ -199,7 +199,7 @@ class _Walk:
         self.read.update(own if not formula.names else ())
         for one in own if formula.names else own[:1]:
             free.pop(one, None)
-        self.evidence.known[formula.value] = None
+        self.evidence.known.setdefault(formula.value, formula)
         self.evidence.origins[key] = formula.result
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from statex.core.header import Header
 from statex.inferring.adapters import CONFIG, AdapterConfig
+from statex.inferring.borrowed import borrowed
 from statex.inferring.evidence import Evidence, Inputs
 from statex.inferring.explaining import explained, free_of
 from statex.inferring.formula_rules import formula_rules, parameters_of
@@ -64,11 +65,15 @@ def what_is_left(
     evidence = Evidence(old, new, inputs, left, free_of(relations, old.kinds), origins, configs)
     found = explained(evidence, relations)
     formulas = list(found.formulas.values())
+    relations = found.relations(relations)
+    arranged = borrowed(relations, new, inputs)
+    header = arranged.header(found.header(old.header), inputs)
+    first = [*copy_rules(arranged.copies, inputs), *formula_rules(formulas, list(old.header.entries), inputs)]
     return LeftExplained(
-        found.relations(relations),
-        HeaderSide(found.header(old.header)) if formulas else old,
+        arranged.onto(relations),
+        HeaderSide(header) if header is not old.header else old,
         formulas,
-        copied,
-        list(formula_rules(formulas, list(old.header.entries), inputs)),
+        [*copied, *arranged.copies],
+        first,
         list(copy_rules(copied, inputs)),
     )

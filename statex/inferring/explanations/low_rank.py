@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from statex.core.dtypes import DType
@@ -75,6 +76,9 @@ def _updates(evidence: Evidence, key: str, base: ReadTensor, pair: _Pair) -> Ite
     rank = down.shape[0]
     config = evidence.configs.get(str(pair.down.input))
     operands = (base, pair.down, pair.up)
+    if not product.any():
+        # It says nothing of the scale, which is that of the others.
+        yield from (replace(one, operands=operands) for one in evidence.known.values() if one.each)
     for factor in weights_of(difference, product, rounding(wanted, wanted.dtype) + rounding(difference, down.dtype)):
         for number in dict.fromkeys((factor, round(factor * rank) / rank)):
             if config is not None and abs(config.scale(rank) - number) <= 1e-3 * abs(number):
