@@ -13,7 +13,7 @@ from statex.core.progress import READING, Phases, Tell
 from statex.diagnostics.torch_dtypes import torch_dtype
 from statex.inferring.arranging import ZEROS, Found, values_of, with_ones
 from statex.inferring.layouts import layouts
-from statex.inferring.likeness import Likeness, assigned, places
+from statex.inferring.likeness import Likeness, assigned, beside, places
 from statex.inferring.lines import Dims, Hit, LineIndex, dims_of, hash_of_zeros, line_hashes
 from statex.inferring.sides import Identity, TensorSide, is_computable, unsigned
 from statex.relating.relations import Constant, MadeTensor, Relation, Relations
@@ -339,8 +339,7 @@ class _Search:
 
     def _like(self, key: str, one: MadeTensor) -> MadeTensor | None:
         """Return a new tensor as made like the one beside it, of the sources beside those of that one."""
-        last = key.rpartition(".")[2]
-        keys = tuple(".".join([*old.split(".")[:-1], last]) for old in one.keys)
+        keys = tuple(beside(old, one.target, key) for old in one.keys)
         if any(old not in self.old.kinds for old in keys):
             return None
         if any(self.old.kinds[old].dtype is not self.new.kinds[key].dtype for old in keys):

@@ -46,7 +46,7 @@ def test_what_is_unexplained_is_listed(run: Run, tmp_path: Path) -> None:
     torch.save({"head.weight": old["fc.weight"], "head.bias": old["fc.bias"] * 2}, tmp_path / "new.pth")
     done = run("infer", "old.pth", "new.pth", "-o", "rules.sx")
     assert done.exit_code == 1
-    assert "unexplained    head.bias  near fc.bias" in done.err
+    assert "unexplained    head.bias  near fc.bias" in done.out
     assert (tmp_path / "rules.sx").read_text() == "rename fc.weight -> head.weight  # 1 key\n"
     as_json = run("infer", "old.pth", "new.pth", "--json")
     assert as_json.exit_code == 1
@@ -126,8 +126,8 @@ def test_rules_for_a_model_are_guessed(run: Run, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.err
     text = (tmp_path / "rules.sx").read_text()
     assert text.count("# guess: ") == text.count("#") > 0
-    assert done.err.splitlines()[0] == "guessed from names and shapes, not proved: 7 of 7 tensors"
-    assert done.err.splitlines()[-1] == "the result fits in keys, shapes and dtypes"
+    assert done.out.splitlines()[0] == "guessed from names and shapes, not proved: 7 of 7 tensors"
+    assert done.out.splitlines()[-1] == "the result fits in keys, shapes and dtypes"
     assert run("apply", "rules.sx", "old.safetensors", "out.pth", "--target", "models:Net").exit_code == 0
     made = torch.load(tmp_path / "out.pth")
     assert all(torch.equal(made[key.replace("fc", "linear").replace("norm", "bn")], one) for key, one in old.items())
@@ -168,7 +168,7 @@ def test_further_inputs_and_a_program_to_go_on_with(run: Run, tmp_path: Path) ->
     (tmp_path / "begun.sx").write_text("# as before\nrename prefix '' -> 'x.'\n")
     arguments = ["old.safetensors", "new.safetensors", "--in", "ft=ft.safetensors"]
     done = run("infer", *arguments, "--from", "begun.sx", "-o", "rules.sx")
-    assert (done.exit_code, done.err.splitlines()[0]) == (0, f"proved: {len(new)} of {len(new)} tensors equal in bits")
+    assert (done.exit_code, done.out.splitlines()[0]) == (0, f"proved: {len(new)} of {len(new)} tensors equal in bits")
     text = (tmp_path / "rules.sx").read_text()
     assert text.startswith("# as before\nrename prefix '' -> 'x.'\n\ninput ft\n")
     again = run("apply", "rules.sx", "old.safetensors", "out.safetensors", "--in", "ft=ft.safetensors")
