@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
+import hypothesis.strategies as st
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
 from torch import nn
 from torch.nn.utils import fusion, parametrizations, parametrize, prune
 
@@ -326,3 +329,91 @@ def test_grids_that_are_not_square_and_grids_as_they_are() -> None:
         "last": sample(old["last"].permute(0, 3, 1, 2), (7, 7), mode="bicubic").permute(0, 2, 3, 1).contiguous(),
     }
     assert proved(old, new).count("interpolate") == 3
+
+
+# --- models of transformers --------------------------------------------------------------------------------------
+
+
+def test_a_residual_network_of_transformers_is_folded() -> None:
+    import transformers
+
+    config = transformers.ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 12], depths=[2, 2], layer_type="basic", num_labels=3
+    )
+    module = transformers.ResNetForImageClassification(config).eval()
+    module.load_state_dict(randomised(module.state_dict()))
+    for one in module.modules():
+        if isinstance(one, nn.BatchNorm2d):
+            one.running_var.abs_().add_(0.1)  # type: ignore[union-attr, operator]
+    old = taken(module)
+    for one in list(module.modules()):
+        if isinstance(getattr(one, "normalization", None), nn.BatchNorm2d):
+            one.convolution = fusion.fuse_conv_bn_eval(one.convolution, one.normalization)  # type: ignore[type-var]
+            one.normalization = nn.Identity()
+    rules = proved(old, taken(module))
+    assert (rules.count("set "), rules.count("merge ")) == (1, 1), rules
+    assert "{m:**}.convolution.weight" in rules
+
+
+def test_position_embeddings_of_transformers_for_another_size() -> None:
+    from tests.inferring.models import model, random
+
+    module = model("ViT")
+    old = random("ViT")()
+    module.load_state_dict(old)
+    embeddings = module.embeddings
+    patches = torch.empty(1, 1 + 8 * 6, 32)
+    with torch.no_grad():
+        positions = embeddings.interpolate_pos_encoding(patches, 32, 24)  # type: ignore[operator, union-attr]
+    new = old | {"embeddings.position_embeddings": positions.contiguous()}
+    rules = proved(old, new)
+    assert "interpolate([8, 6], mode=bicubic)" in rules
+    assert "it[:, :1]" in rules
+
+
+def test_the_weight_norm_of_a_speech_model() -> None:
+    import transformers
+
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    convs = {"conv_dim": [8], "conv_kernel": [4], "conv_stride": [2], "num_feat_extract_layers": 1}
+    positions = {"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}
+    module = transformers.Wav2Vec2Model(transformers.Wav2Vec2Config(**small, **convs, **positions))
+    module.load_state_dict(randomised(module.state_dict()))
+    old = taken(module)
+    parametrize.remove_parametrizations(module.encoder.pos_conv_embed.conv, "weight")
+    assert "weight_norm(v, g, dim=2)" in proved(old, taken(module))
+
+
+# --- whatever it is ----------------------------------------------------------------------------------------------
+
+
+def test_what_is_proved_is_equal_and_a_bit_too_many_is_not() -> None:
+    seen: Counter[bool] = Counter()
+
+    @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.integers(0, 2**31), st.sampled_from((1, 3, 8)), st.sampled_from(("masks", "norms")), st.booleans())
+    def holds(seed: int, count: int, what: str, is_changed: bool) -> None:
+        torch.manual_seed(seed)
+        if what == "masks":
+            module = layers(lambda: nn.Linear(5, 9), count, seed)
+            for linear in module:
+                prune.random_unstructured(linear, "weight", 0.5)
+            old = taken(module)
+            for linear in module:
+                prune.remove(linear, "weight")
+        else:
+            module = layers(lambda: parametrizations.weight_norm(nn.Linear(5, 9)), count, seed)
+            old = taken(module)
+            for linear in module:
+                parametrize.remove_parametrizations(linear, "weight")
+        new = taken(module)
+        if is_changed:
+            key = f"{seed % count}.weight"
+            new[key] = flipped(new[key])
+            not_proved(old, new, key)
+        else:
+            proved(old, new)
+        seen[is_changed] += 1
+
+    holds()
+    assert min(seen[True], seen[False]) > 1
