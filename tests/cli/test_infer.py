@@ -177,3 +177,24 @@ def test_further_inputs_and_a_program_to_go_on_with(run: Run, tmp_path: Path) ->
     assert run("infer", "old.safetensors", "new.safetensors").exit_code == 1
     assert run("infer", *arguments, "--in", "ft=old.safetensors").exit_code == 2
     assert run("infer", "old.safetensors", "--like", "new.safetensors", "--from", "begun.sx").exit_code == 2
+
+
+def test_sizes_are_found_in_a_configuration_in_the_configuration(run: Run, tmp_path: Path) -> None:
+    def put(name: str, width: int) -> None:
+        (tmp_path / name).mkdir()
+        config = {"text_config": {"hidden_size": width, "num_attention_heads": 4}, "vision_config": {"hidden_size": 40}}
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+        state = {f"layers.{i}.q_proj.weight": torch.randn(width, width) for i in range(3)}
+        save_file(state, tmp_path / name / "model.safetensors")
+
+    rope = "set **.weight = rearrange('(h two d) c -> (h d two) c', h=4, two=2)"
+    put("old", 64)
+    put("wider", 96)
+    assert run("apply", "-e", rope, "old", "new.safetensors").exit_code == 0
+    assert run("infer", "old", "new.safetensors", "-o", "rules.sx").exit_code == 0
+    rules = (tmp_path / "rules.sx").read_text()
+    assert "param hidden_size: int from 'text_config.hidden_size' = 64  " in rules
+    # The rules find the sizes of another checkpoint in its own file.
+    assert run("apply", "-e", rope, "wider", "wanted.safetensors").exit_code == 0
+    assert run("apply", "rules.sx", "wider", "out.safetensors", "--params", "wider/config.json").exit_code == 0
+    assert run("diff", "out.safetensors", "wanted.safetensors").exit_code == 0
