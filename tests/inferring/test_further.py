@@ -84,6 +84,20 @@ def test_means_of_two(written: str) -> None:
     assert holds(statex.infer(old, renamed, inputs={"ft": other}), old, renamed, {"ft": other})
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("weight", [0.3, None])
+def test_means_of_narrow_dtypes_that_were_computed_in_f32(weight: float | None, dtype: torch.dtype) -> None:
+    old = {f"{n}.weight": torch.randn(24, 24).to(dtype) for n in range(3)}
+    inputs = {name: {key: torch.randn(24, 24).to(dtype) for key in old} for name in ("b", "c")}
+    new = {}
+    for key, tensor in old.items():
+        one, b, c = tensor.float(), inputs["b"][key].float(), inputs["c"][key].float()
+        new[key] = ((one + b + c) / 3 if weight is None else one + (b - one) * weight).to(dtype)
+    found = statex.infer(old, new, inputs=inputs)
+    assert holds(found, old, new, inputs)
+    assert "set ** in f32 = " in found.rules
+
+
 def test_a_mean_of_three_and_parts_taken_over() -> None:
     old = random("ViT")()
     inputs = {"b": randomised(old, 1), "c": randomised(old, 2)}

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from statex.core.dtypes import FLOAT32
 from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.inferring.evidence import Evidence
-from statex.inferring.explanations.weights import rounding, weights_of
+from statex.inferring.explanations.weights import rounding, weights_of, wide
 from statex.inferring.formulas import Formula, ReadTensor, slot
 from statex.inferring.sides import CheckpointSide
 
@@ -20,12 +21,19 @@ def averages(evidence: Evidence, key: str) -> Iterator[Formula]:
         keys = {name: _named_alike(side, base, key, evidence) for name, side in evidence.inputs.items()}
         others = [ReadTensor(one, name) for name, one in keys.items() if one is not None]
         if others:
-            yield Formula(_mean(len(others) + 1), (first, *others))
+            yield from _in_dtypes(evidence, _mean(len(others) + 1), (first, *others))
         for other in others:
             if len(others) > 1:
-                yield Formula(_mean(2), (first, other))
+                yield from _in_dtypes(evidence, _mean(2), (first, other))
             for value in _weighted(evidence.tensor(first), evidence.tensor(other), evidence.wanted(key)):
-                yield Formula(value, (first, other))
+                yield from _in_dtypes(evidence, value, (first, other))
+
+
+def _in_dtypes(evidence: Evidence, value: tree.Expr, operands: tuple[ReadTensor, ...]) -> Iterator[Formula]:
+    """Yield a mean in the dtype of its tensors and, if that is a narrow one, in f32, rounded once at the end."""
+    yield Formula(value, operands)
+    if evidence.kind(operands[0]).dtype.itemsize < FLOAT32.itemsize:
+        yield Formula(value, operands, FLOAT32.short)
 
 
 def _mean(count: int) -> tree.Expr:
@@ -38,7 +46,9 @@ def _mean(count: int) -> tree.Expr:
 def _weighted(first: Any, other: Any, wanted: Any) -> Iterator[tree.Expr]:
     if first.shape != wanted.shape:
         return
-    for weight in weights_of(wanted - first, other - first, rounding(wanted, wanted.dtype)):
+    rounded = rounding(wanted, wanted.dtype)
+    first, other, wanted = map(wide, (first, other, wanted))
+    for weight in weights_of(wanted - first, other - first, rounded):
         if 0 < weight < 1:
             step = make.binary(make.binary(slot(1), "-", slot(0)), "*", make.number(weight))
             yield make.binary(slot(0), "+", step)

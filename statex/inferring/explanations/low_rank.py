@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from statex.core.dtypes import DType
 from statex.core.record import record
 from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.inferring.evidence import Evidence
-from statex.inferring.explanations.weights import rounding, weights_of
+from statex.inferring.explanations.weights import rounding, weights_of, wide
 from statex.inferring.formulas import Formula, ReadTensor, slot
 from statex.inferring.sides import CheckpointSide
 
@@ -71,8 +70,8 @@ def _factors(side: CheckpointSide) -> Iterator[tuple[str, str]]:
 
 def _updates(evidence: Evidence, key: str, base: ReadTensor, pair: _Pair) -> Iterator[Formula]:
     first, down, up, wanted = *map(evidence.tensor, (base, pair.down, pair.up)), evidence.wanted(key)
-    product = _wide(up) @ _wide(down)
-    product, difference = product.T if pair.turned else product, _wide(wanted) - _wide(first)
+    product = wide(up) @ wide(down)
+    product, difference = product.T if pair.turned else product, wide(wanted) - wide(first)
     rank = down.shape[0]
     config = evidence.configs.get(str(pair.down.input))
     operands = (base, pair.down, pair.up)
@@ -87,13 +86,6 @@ def _updates(evidence: Evidence, key: str, base: ReadTensor, pair: _Pair) -> Ite
                     yield Formula(value, operands, compute, each=True, parameters=config.parameters)
             for value, compute in _forms(evidence, operands, None if number == 1 else _number(number), pair.turned):
                 yield Formula(value, operands, compute, each=True)
-
-
-def _wide(tensor: Any) -> Any:
-    """Return a tensor in a dtype that products are near enough in."""
-    import torch
-
-    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.to(torch.float32)
 
 
 _WIDE = "f32"

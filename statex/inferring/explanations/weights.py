@@ -32,3 +32,10 @@ def rounding(tensor: Any, dtype: Any) -> float:
     import torch
 
     return float(torch.finfo(dtype).eps) * float(tensor.to(torch.float64).norm())
+
+
+def wide(tensor: Any) -> Any:
+    """Return a tensor in a dtype that sums and products are near enough in."""
+    import torch
+
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.to(torch.float32)
