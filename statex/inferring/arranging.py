@@ -318,6 +318,8 @@ def _lines(lines: Any, source: tuple[int, ...], rest: bool) -> Iterator[tuple[El
     if found is not None:
         move = rearranging(found, source, lines.ndim, rest or len(source) == 1)
         yield (move, *(ElementMove("item", (0, one)) for one in found.fixed))
+    elif len(source) > lines.ndim and (part := _inner_slices(lines, source)) is not None:
+        yield part
     if len(source) == 1 and lines.ndim == 1 and len(lines) <= _MOST_INDICES:
         yield (ElementMove("index_select", (0, tuple(lines.tolist()))),)
 
@@ -351,3 +353,22 @@ def _slices(lines: Any, source: tuple[int, ...]) -> tuple[ElementMove, ...] | No
         for d, (one, length) in enumerate(zip(part, source, strict=True))
         if one.stop - one.start < length
     )
+
+
+def _inner_slices(lines: Any, source: tuple[int, ...]) -> tuple[ElementMove, ...] | None:
+    """Return slices of what stands at one place along each of some dims."""
+    import numpy
+
+    places = numpy.unravel_index(lines, source)
+    fixed = [d for d, own in enumerate(places) if (own == own.flat[0]).all()]
+    fixed = fixed[: len(source) - lines.ndim]
+    rest = [d for d in range(len(source)) if d not in fixed]
+    if len(rest) != lines.ndim:
+        return None
+    size = tuple([source[d] for d in rest])
+    part = _slices(numpy.ravel_multi_index([places[d] for d in rest], size), size)
+    if part is None:
+        return None
+    # Each dim that goes is the first that is left of those, counted without those before it.
+    items = [ElementMove("item", (d - number, int(places[d].flat[0]))) for number, d in enumerate(fixed)]
+    return (*items, *part)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -15,7 +15,8 @@ from statex.relating.names.covering import Item, cover
 from statex.relating.names.renaming import renames
 from statex.relating.names.rows import MARK, KeyRow, RowCapture
 from statex.relating.relations import Constant, Relations
-from statex.relating.statements import Merging, Sorted, Splitting, by_value, sorted_out
+from statex.relating.splitting import Splitting
+from statex.relating.statements import Merging, Sorted, by_value, sorted_out
 from statex.relating.values import SourceTensor, Value, expression
 
 
@@ -37,6 +38,8 @@ def written(relations: Relations, types: Mapping[str, TensorType]) -> list[Noted
 
 _WORTH = 80
 """What patterns may cost before a condition in place of them is looked for."""
+_FEW_PIECES = 4
+"""So many keys that are made of one by themselves may have been meant so: more are as many as there were."""
 _IT = make.name("it")
 _CONDITIONS: list[tuple[tree.Expr, Callable[[TensorType], bool]]] = [
     (make.call("is_floating_point", _IT), lambda kind: kind.dtype.is_floating_point),
@@ -101,9 +104,13 @@ class _Writer:
     # --- one into several, several into one ------------------------------------------------------------------------
 
     def _split(self) -> Iterator[NotedRule]:
+        for found in (self.found.split, self.found.split_again):
+            yield from self._split_once(found)
+
+    def _split_once(self, found: Sequence[Splitting]) -> Iterator[NotedRule]:
         groups: defaultdict[object, list[Splitting]] = defaultdict(list)
-        values = {one.value for one in self.found.split if one.other is None}
-        for one in self.found.split:
+        values = {one.value for one in found if one.other is None}
+        for one in found:
             value = one.other if one.other in values else one.value
             groups[value, one.family.capture if one.family else len(one.targets)].append(replace(one, value=value))
         for members in groups.values():
@@ -210,12 +217,16 @@ class _Writer:
     def _joined_first(self) -> Iterator[NotedRule]:
         """Yield what is made of keys that are also used otherwise: read before any of these goes."""
         alone: defaultdict[Value, list[Item]] = defaultdict(list)
+        pieces: Counter[str] = Counter()
         for made in self.found.joined:
             if len(made.keys) == 1:
                 alone[made.value].append((made.keys[0], made.target))
+                pieces[made.keys[0]] += 1
         for given, items in alone.items():
             written = expression(given, lambda _: None) or make.name("it")
-            yield from self._further(items, lambda a, b, written=written: make.add(b, written, a))  # type: ignore[misc]
+            for rule in self._further(items, lambda a, b, written=written: make.add(b, written, a)):  # type: ignore[misc]
+                many = any(pieces[source] > _FEW_PIECES for source, _ in items)
+                yield replace(rule, notes=(f"{rule.notes[0]}, only seen here",)) if many else rule
         for made in (one for one in self.found.joined if len(one.keys) > 1):
             value = expression(made.value, lambda source, made=made: make.tensor(made.keys[source.number]))  # type: ignore[misc]
             assert value is not None

@@ -148,7 +148,7 @@ def _selected(x: Any, dim: int, index: tuple[int, ...]) -> Any:
 
 
 def _indexed(x: Any, dim: int, index: int) -> Any:
-    return _selected(x, dim, (index,)).squeeze(dim)
+    return x[(*(slice(None),) * dim, index)]
 
 
 _MOVES: dict[str, Callable[..., Any]] = {
