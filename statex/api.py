@@ -352,15 +352,20 @@ def requested(
     param_names: ParamNames | None = None,
 ) -> Request:
     """Return the request to apply rules to a state, without outputs."""
-    given = {name: value if isinstance(value, Given) else Given(value, typed=True) for name, value in params.items()}
     return Request(
         InputSpec(state, root),
         rules.parts,
         {name: as_members(one) for name, one in (inputs or {}).items()},
-        Outside(given),
+        _outside(params),
         TargetSpec(target, like) if target is not None or like is not None else None,
         param_names=param_names,
     )
+
+
+def _outside(params: Mapping[str, Any]) -> Outside:
+    """Return values of parameters as what a program is given."""
+    given = {name: value if isinstance(value, Given) else Given(value, typed=True) for name, value in params.items()}
+    return Outside(given)
 
 
 def verify(state: State, target: Any = None, *, like: State | None = None, root: Address | None = None) -> Comparison:
@@ -434,6 +439,7 @@ def infer(
     like: State | None = None,
     inputs: Mapping[str, State] | None = None,
     start: Rules | str | PathLike | None = None,
+    params: Mapping[str, Any] | None = None,
 ) -> Inferred:
     """Find the rules that make one checkpoint of another, and prove them by applying them.
 
@@ -441,23 +447,26 @@ def infer(
     that is most like it. Both are paths or states in memory; `root` and `new_root` say where in them their states are.
 
     Tensors may also come from further `inputs`. With rules to `start` from, these are where the program begins, and
-    only what they leave to do is added.
+    only what they leave to do is added; `params` are values for their parameters.
 
     In place of `new`, `target` is a model or `"module:callable"`, and `like` a checkpoint whose names, shapes and
     dtypes count alone: then rules are guessed, and nothing is proved.
 
     Raises:
         StatexError: 5xx for a model that cannot be had, 6xx for files.
-        TypeError: if not exactly one of `new`, `target` and `like` is given, or there are `inputs` or a `start` for
-            rules that are guessed.
+        TypeError: if not exactly one of `new`, `target` and `like` is given, there are `inputs` or a `start` for
+            rules that are guessed, or `params` without a `start`.
     """
     from statex.inferring.infer import guess
     from statex.inferring.infer import infer as inferred
 
     if sum(one is not None for one in (new, target, like)) != 1:
-        raise TypeError("one of `new`, `target` and `like` says what shall become of the checkpoint")
+        raise TypeError("give exactly one of `new`, `target` and `like`")
+    if params and start is None:
+        raise TypeError("`params` are for the rules to `start` from")
     if new is not None:
-        return inferred(old, new, root=root, new_root=new_root, inputs=inputs, start=_one_text(start))
+        begun, given = _one_text(start), _outside(params or {})
+        return inferred(old, new, root=root, new_root=new_root, inputs=inputs, start=begun, given=given)
     if inputs or start is not None:
         raise TypeError("`inputs` and `start` are for rules that are found from two checkpoints")
     return guess(old, TargetSpec(target, like), root=root)

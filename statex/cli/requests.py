@@ -151,17 +151,22 @@ def pairs(given: Sequence[str] | None, option: str, form: str = "NAME=VALUE") ->
 
 
 def outside(program: options.ProgramOptions) -> Outside:
+    """Return the values of the parameters of a program."""
+    return parameters(program.definitions, program.params)
+
+
+def parameters(definitions: Sequence[str] | None, params: Sequence[Path] | None) -> Outside:
     """Return the values of parameters: of files, in order, and of `-D`, which wins."""
     from statex.dsl.expressions.parameters import Given
     from statex.dsl.parts import Outside
     from statex.session.paramfiles import read_params
 
-    documents = {str(path): read_params(path) for path in program.params or ()}
-    given: dict[str, Given] = {}
+    documents = {str(path): read_params(path) for path in params or ()}
+    values: dict[str, Given] = {}
     for content in documents.values():
-        given.update((n, Given(v, typed=True, lenient=True)) for n, v in content.items() if v is not None)
-    given.update((name, Given(text)) for name, text in pairs(program.definitions, "-D"))
-    return Outside(given, documents=documents)
+        values.update((n, Given(v, typed=True, lenient=True)) for n, v in content.items() if v is not None)
+    values.update((name, Given(text)) for name, text in pairs(definitions, "-D"))
+    return Outside(values, documents=documents)
 
 
 def inputs(given: Sequence[str] | None) -> dict[str, list[str]]:

@@ -13,7 +13,7 @@ from statex.core.paths import Address
 from statex.core.progress import Tell
 from statex.core.source import Source
 from statex.diagnostics import Diagnostic, StatexError
-from statex.dsl.parts import ProgramPart
+from statex.dsl.parts import Outside, ProgramPart, stem_of
 from statex.execute.verify.verification import compare, different
 from statex.grammar import parse, tree
 from statex.grammar.formatter import format_text
@@ -35,6 +35,7 @@ from statex.session.targets import resolve
 
 NAME = "<inferred>"
 _WIDTH = 100
+NOTHING_GIVEN = Outside()
 
 
 @dataclass(frozen=True)
@@ -79,12 +80,13 @@ def infer(
     new_root: Address | None = None,
     inputs: Mapping[str, State] | None = None,
     start: Source | None = None,
+    given: Outside = NOTHING_GIVEN,
     tell: Tell | None = None,
 ) -> Inferred:
     """Return a program that makes one checkpoint of another, proved by applying it.
 
-    It may take tensors from further `inputs`. With a `start`, it begins with these rules, and what they leave to do is
-    added.
+    It may take tensors from further `inputs`. With a `start`, it begins with these rules, `given` values for their
+    parameters, and what they leave to do is added.
 
     Raises:
         StatexError: 6xx for files, and the errors of the rules that it begins with.
@@ -97,7 +99,7 @@ def infer(
         if start is None:
             one = open_sides.enter_context(CheckpointSide(old, "the old checkpoint", root))
         else:
-            begun = Request(InputSpec(old, root), (_beginning(start),), _declared_in(start, further))
+            begun = Request(InputSpec(old, root), (_beginning(start),), _declared_in(start, further), given)
             one = open_sides.enter_context(ProgramSide(begun))
         taken = declared_names(start) if start is not None else frozenset()
         configs = configs_beside(inputs or {}, taken)
@@ -111,8 +113,8 @@ def infer(
             named = with_named_sizes(rules, sizes_beside(old), taken)
             noted = [*found.declared(taken), *found.before, *named, *found.after]
             text = _after(start, text_of(noted), one, other, sides)
-            proof = proved(_beginning(Source(NAME, text), start), InputSpec(old, root), other, tell,
-                           _declared_in(Source(NAME, text), further))  # fmt: skip
+            part, further = _beginning(Source(NAME, text), start), _declared_in(Source(NAME, text), further)
+            proof = proved(Request(InputSpec(old, root), (part,), further, given), other, tell)
         except StatexError as error:
             errors = error.diagnostics
         over = carries_over(relations, found.side, rules) if proof is not None and proof.holds else None
@@ -125,7 +127,8 @@ def infer(
 def _beginning(source: Source, start: Source | None = None) -> ProgramPart:
     """Return rules as a program; files that they include are where those of the file that they begin with are."""
     where = start if start is not None else source
-    return ProgramPart(parse(source), Path(where.name).parent.as_posix())
+    stem = "" if where.name.startswith("<") else stem_of(where.name)
+    return ProgramPart(parse(source), Path(where.name).parent.as_posix(), stem)
 
 
 def _declared_in(source: Source, inputs: Mapping[str, tuple[InputSpec, ...]]) -> dict[str, tuple[InputSpec, ...]]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from statex.core.header import Header, OpaqueInfo
 from statex.core.progress import Tell
-from statex.dsl.parts import ProgramPart
 from statex.dsl.plan.plan import Plan
 from statex.inferring.sides import CheckpointSide
 from statex.session.compared import compared
-from statex.session.request import InputSpec, Request
+from statex.session.request import Request
 from statex.session.session import Session
 from statex.trees.rebuilding import edited
 
@@ -36,19 +35,13 @@ class Proof:
         return not self.different and not self.further
 
 
-def proved(
-    part: ProgramPart,
-    state: InputSpec,
-    new: CheckpointSide,
-    tell: Tell | None = None,
-    inputs: Mapping[str, tuple[InputSpec, ...]] | None = None,
-) -> Proof:
-    """Apply a program, and compare what it makes with a checkpoint; `inputs` are further ones by name.
+def proved(request: Request, new: CheckpointSide, tell: Tell | None = None) -> Proof:
+    """Apply the program of a request, and compare what it makes with a checkpoint.
 
     Raises:
         StatexError: errors of the program on the old checkpoint, 6xx for files.
     """
-    with Session(Request(state, (part,), inputs or {})) as session:
+    with Session(request) as session:
         found = compared(session, new, tell=tell)
         different = dict.fromkeys(found.only_second, "is not there")
         different |= {key: f"{one} and not {other}" for key, (one, other) in found.types.items()}

@@ -153,9 +153,7 @@ def test_one_thing_says_what_is_new(run: Run, more: list[str]) -> None:
     torch.save({"a.weight": torch.randn(3)}, "old.pth")
     done = run("infer", "old.pth", *more)
     assert done.exit_code == 2
-    assert "one of NEW, --like and --target says what shall become of OLD" in " ".join(
-        done.err.replace("│", "").split()
-    )
+    assert "give exactly one of NEW, --like and --target" in " ".join(done.err.replace("│", "").split())
 
 
 def test_further_inputs_and_a_program_to_go_on_with(run: Run, tmp_path: Path) -> None:
@@ -177,6 +175,21 @@ def test_further_inputs_and_a_program_to_go_on_with(run: Run, tmp_path: Path) ->
     assert run("infer", "old.safetensors", "new.safetensors").exit_code == 1
     assert run("infer", *arguments, "--in", "ft=old.safetensors").exit_code == 2
     assert run("infer", "old.safetensors", "--like", "new.safetensors", "--from", "begun.sx").exit_code == 2
+
+
+def test_the_rules_that_it_begins_with_have_parameters(run: Run, tmp_path: Path) -> None:
+    old = {f"layers.{n}.weight": torch.randn(4, 4) for n in range(3)}
+    torch.save(old, tmp_path / "old.pth")
+    torch.save({f"x.{key}": tensor * 3.0 for key, tensor in old.items()}, tmp_path / "new.pth")
+    (tmp_path / "begun.sx").write_text("param scale: float\nset ** = it * scale\n")
+    (tmp_path / "config.json").write_text('{"scale": 3, "other": "x"}')
+    for given in (["-D", "scale=3"], ["-D", "begun.scale=3"], ["--params", "config.json"]):
+        done = run("infer", "old.pth", "new.pth", "--from", "begun.sx", *given)
+        assert (done.exit_code, "\nrename prefix '' -> 'x.'" in done.out) == (0, True), done.err
+    assert run("infer", "old.pth", "new.pth", "--from", "begun.sx", "-D", "scale=2").exit_code == 1
+    lacking = run("infer", "old.pth", "new.pth", "--from", "begun.sx")
+    assert "SX204" in lacking.err
+    assert run("infer", "old.pth", "new.pth", "-D", "scale=2").exit_code == 2
 
 
 def test_sizes_are_found_in_a_configuration_in_the_configuration(run: Run, tmp_path: Path) -> None:

@@ -151,6 +151,16 @@ def test_what_a_program_computes_is_where_the_rest_begins(tmp_path: Path) -> Non
     assert found.rules.startswith("include 'inner.sx'\n\nrename prefix '' -> 'm.'")
 
 
+def test_a_program_is_given_its_parameters() -> None:
+    old = random("OPT")()
+    begun = "param scale: float\nset ** = it * scale\n"
+    new = {f"m.{key}": tensor * 0.5 for key, tensor in old.items()}
+    assert statex.infer(old, new, start=begun, params={"scale": 0.5}).proved
+    assert not statex.infer(old, new, start=begun, params={"scale": 0.25}).proved
+    with pytest.raises(TypeError):
+        statex.infer(old, new, params={"scale": 0.5})
+
+
 def test_what_goes_wrong_in_the_program() -> None:
     old = {"a.weight": torch.randn(3)}
     with pytest.raises(StatexError) as caught:

@@ -40,6 +40,8 @@ def infer(
         Path | None,
         typer.Option("--from", metavar="RULES", help="Begin with the rules of a file, and add what they leave to do."),
     ] = None,
+    definitions: options.Definitions = None,
+    params: options.ParamFiles = None,
     root: options.Root = None,
     new_root: Annotated[str | None, typer.Option("--new-root", metavar="PATH", help="The same for NEW.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing rule file.")] = False,
@@ -67,13 +69,16 @@ def infer(
 
     model = requests.target(aim)
     if (new is None) == (model is None):
-        raise typer.BadParameter("one of NEW, --like and --target says what shall become of OLD")
+        raise typer.BadParameter("give exactly one of NEW, --like and --target")
     if model is not None and (further or start is not None):
         raise typer.BadParameter("--in and --from are for rules that are found from two checkpoints")
     inputs = requests.inputs(further)
     if several := [name for name, paths in inputs.items() if len(paths) > 1]:
         raise typer.BadParameter(f"the input `{several[0]}` is given twice", param_hint="--in")
+    if start is None and (definitions or params):
+        raise typer.BadParameter("-D and --params are for the parameters of the rules that --from names")
     begun = read_rules(start) if start is not None else None
+    values = requests.parameters(definitions, params)
     refuse_existing(output, force=force)
     with progress.shown(saying, events) as shown, redirect_stdout(sys.stderr):
         if model is not None:
@@ -87,6 +92,7 @@ def infer(
                 new_root=requests.root(new_root, "--new-root"),
                 inputs={name: path for name, (path,) in inputs.items()},
                 start=begun,
+                given=values,
                 tell=shown,
             )
         if output is not None:
