@@ -318,7 +318,7 @@ def _lines(lines: Any, source: tuple[int, ...], rest: bool) -> Iterator[tuple[El
     if found is not None:
         move = rearranging(found, source, lines.ndim, rest or len(source) == 1)
         yield (move, *(ElementMove("item", (0, one)) for one in found.fixed))
-    elif len(source) > lines.ndim and (part := _inner_slices(lines, source)) is not None:
+    if len(source) > lines.ndim and (part := _inner_slices(lines, source)) is not None:
         yield part
     if len(source) == 1 and lines.ndim == 1 and len(lines) <= _MOST_INDICES:
         yield (ElementMove("index_select", (0, tuple(lines.tolist()))),)

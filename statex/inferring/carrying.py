@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from statex.diagnostics import StatexError
 from statex.dsl.plan.graph import Graph, InputTensor, OperationCall, ResultPiece
+from statex.dsl.plan.plan import Plan
 from statex.grammar import tree
 from statex.grammar.printer import show
 from statex.inferring.sides import TensorSide
@@ -54,7 +55,11 @@ def _last(keys: tuple[str, ...]) -> frozenset[str]:
 
 def _made(old: TensorSide, statements: Sequence[tree.Statement]) -> dict[str, object]:
     """Return what each key of the result is made of, told alike whatever the program."""
-    plan = planned("".join(f"{show(one)}\n" for one in statements), old.header)
+    return told(planned("".join(f"{show(one)}\n" for one in statements), old.header))
+
+
+def told(plan: Plan) -> dict[str, object]:
+    """Return what each key of the result of a plan is made of, told alike whatever the program."""
     known: dict[int, int] = {}
     return {
         key: (one.type, one.origin or (_told(plan.graph, one.value, known) if one.value is not None else None))

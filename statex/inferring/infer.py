@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from statex.core.header import Header, TensorInfo
+from statex.core.header import Header, TensorInfo, TensorType
 from statex.core.paths import Address
 from statex.core.progress import Tell
 from statex.core.source import Source
@@ -21,8 +21,10 @@ from statex.grammar.printer import show
 from statex.inferring.adapters import configs_beside
 from statex.inferring.carrying import carries_over
 from statex.inferring.leftovers import what_is_left
+from statex.inferring.let_through import let_through
+from statex.inferring.nearest import nearest
 from statex.inferring.ordering import ordered
-from statex.inferring.proof import Proof, proved
+from statex.inferring.proof import MISSING, Proof, not_alike, proved
 from statex.inferring.search import searched
 from statex.inferring.sides import CheckpointSide, ProgramSide, TensorSide
 from statex.inferring.sizes import sizes_beside, with_named_sizes
@@ -43,7 +45,8 @@ class Inferred:
     """A program that was found, and what is known of it.
 
     `rules` is its text. `proof` is what applying it has shown, `None` where that ended with the `errors`. `unexplained`
-    are new keys that it does not make, each with the old key that is most like it; `ambiguous` those whose contents
+    are new keys that it does not make, each with the old key that is most like it, `None` where none is like it, and
+    `differences` say how they differ; `ambiguous` those whose contents
     several old keys have, so that names alone told them apart. `carries_over` is false where the rules for the last
     layer do not follow from the others, `None` where there are no layers to tell by.
 
@@ -60,6 +63,7 @@ class Inferred:
     relations: Relations = field(default_factory=lambda: Relations((), ()), repr=False)
     guesses: Mapping[str, str] = field(default_factory=dict)
     misfit: str | None = None
+    differences: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def proved(self) -> bool:
@@ -105,7 +109,7 @@ def infer(
         configs = configs_beside(inputs or {}, taken)
         found = what_is_left(searched(one, other, tell), one, other, sides, configs)
         relations = found.relations
-        rules = written(relations, found.side.kinds)
+        rules, origins = let_through(relations, found.side, written(relations, found.side.kinds))
         text = ""
         errors: Sequence[Diagnostic] = ()
         proof: Proof | None = None
@@ -113,15 +117,27 @@ def infer(
             named = with_named_sizes(rules, sizes_beside(old), taken)
             noted = [*found.declared(taken), *found.before, *named, *found.after]
             text = _after(start, text_of(noted), one, other, sides)
-            part, further = _beginning(Source(NAME, text), start), _declared_in(Source(NAME, text), further)
-            proof = proved(Request(InputSpec(old, root), (part,), further, given), other, tell)
+            source = Source(NAME, text)
+            request = Request(InputSpec(old, root), (_beginning(source, start),), _declared_in(source, further), given)
+            proof = proved(request, other, tell)
         except StatexError as error:
             errors = error.diagnostics
         over = carries_over(relations, found.side, rules) if proof is not None and proof.holds else None
-    unexplained = dict(relations.unexplained)
+        near = {**nearest(relations, one.kinds, other.kinds), **origins}
+        differences = _differences(near, proof, one.kinds, other.kinds)
+        near = {key: one.old_key(old) if old is not None else None for key, old in near.items()}
     for key in proof.different if proof is not None else ():
-        unexplained.setdefault(key, None)
-    return Inferred(text, proof, unexplained, relations.ambiguous, over, tuple(errors), relations)
+        near.setdefault(key, None)
+    return Inferred(text, proof, near, relations.ambiguous, over, tuple(errors), relations, differences=differences)
+
+
+def _differences(
+    near: Mapping[str, str | None], proof: Proof | None, old: Mapping[str, TensorType], new: Mapping[str, TensorType]
+) -> dict[str, str]:
+    """Return how keys that nothing explains differ: from what the rules make of theirs, or in their types."""
+    made = {key: said for key, said in (proof.different if proof is not None else {}).items() if said != MISSING}
+    types = {key: (old.get(one), new.get(key)) for key, one in near.items() if one is not None and key not in made}
+    return {**made, **{key: not_alike(*pair) for key, pair in types.items() if None not in pair and pair[0] != pair[1]}}
 
 
 def _beginning(source: Source, start: Source | None = None) -> ProgramPart:
@@ -167,6 +183,7 @@ def guess(old: State, target: TargetSpec, *, root: Address | None = None) -> Inf
     assert model is not None
     new = {key: info.type for key, info in model.header.entries.items() if isinstance(info, TensorInfo)}
     with CheckpointSide(old, "the old checkpoint", root) as one:
+        kinds = one.kinds
         found = guessed(one.kinds, new, _ties(model.header))
         rules = [_as_guess(rule) for rule in written(found.relations, one.kinds)]
         errors: Sequence[Diagnostic] = ()
@@ -178,8 +195,10 @@ def guess(old: State, target: TargetSpec, *, root: Address | None = None) -> Inf
             over = carries_over(found.relations, one, rules)
         except StatexError as error:
             errors = error.diagnostics
-    unexplained = dict(found.relations.unexplained)
-    return Inferred(text, None, unexplained, (), over, tuple(errors), found.relations, dict(found.reasons), misfit)
+    near = dict(found.relations.unexplained)
+    differences = _differences(near, None, kinds, new)
+    reasons = dict(found.reasons)
+    return Inferred(text, None, near, (), over, tuple(errors), found.relations, reasons, misfit, differences)
 
 
 def _as_guess(rule: NotedRule) -> NotedRule:

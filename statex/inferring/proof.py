@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from statex.core.header import Header, OpaqueInfo
+from statex.core.header import OpaqueInfo, TensorType
 from statex.core.progress import Tell
 from statex.dsl.plan.plan import Plan
+from statex.inferring.around import around_compared
 from statex.inferring.sides import CheckpointSide
 from statex.session.compared import compared
 from statex.session.request import Request
 from statex.session.session import Session
-from statex.trees.rebuilding import edited
+
+MISSING = "is not there"
+"""What is said of a key that a program does not make."""
+
+
+def not_alike(one: TensorType | None, other: TensorType | None) -> str:
+    """Say that a type is another one."""
+    return f"{one} and not {other}"
 
 
 @dataclass(frozen=True)
@@ -21,13 +29,14 @@ class Proof:
 
     `equal` are keys whose tensors are equal in bits, of type and dtype too; `different` the others, with what differs.
     `further` are keys that the program leaves and the new checkpoint does not have. `also` says of order, ties and so
-    on whether they are as in the new checkpoint.
+    on whether they are as in the new checkpoint; `around` is what differs in the place of the state and around it.
     """
 
     equal: tuple[str, ...]
     different: dict[str, str] = field(default_factory=dict)
     further: tuple[str, ...] = ()
     also: dict[str, bool] = field(default_factory=dict)
+    around: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -43,12 +52,15 @@ def proved(request: Request, new: CheckpointSide, tell: Tell | None = None) -> P
     """
     with Session(request) as session:
         found = compared(session, new, tell=tell)
-        different = dict.fromkeys(found.only_second, "is not there")
-        different |= {key: f"{one} and not {other}" for key, (one, other) in found.types.items()}
+        different = dict.fromkeys(found.only_second, MISSING)
+        different |= {key: not_alike(*pair) for key, pair in found.types.items()}
         different |= {key: str(one) for key, one in found.values.items()}
         different |= dict.fromkeys(found.uncompared, "was not compared: it is not a dense tensor")
         equal = tuple(key for key in new.types if key not in different)
-        return Proof(equal, different, tuple(found.only_first), _also(session.plan, new))
+        also = _also(session.plan, new)
+        around = around_compared(session, new)
+        also |= around.same
+        return Proof(equal, different, tuple(found.only_first), also, tuple(around.differences))
 
 
 def _also(plan: Plan, new: CheckpointSide) -> dict[str, bool]:
@@ -67,23 +79,7 @@ def _also(plan: Plan, new: CheckpointSide) -> dict[str, bool]:
         found["ties"] = _ties([(key, one.tie) for key, one in plan.outputs.items()]) == ties
     if new.header.metadata is not None:
         found["_metadata"] = plan.metadata == new.header.metadata
-    made = _around_result(plan)
-    if new.header.around or made.around:
-        found["what stands around the state"] = _around(made) == _around(new.header) is not None
     return found
-
-
-def _around_result(plan: Plan) -> Header:
-    """Return a header with what stands around the result of a plan."""
-    before = plan.header.surroundings
-    if before is None or plan.left_around:
-        return replace(plan.header, surroundings=None)
-    return replace(plan.header, surroundings=replace(before, tree=edited(before.tree, plan.edits)))
-
-
-def _around(header: Header) -> object:
-    """Return the plain values around a state; `None` where there is more around it, which nobody compares."""
-    return header.values if all(path in header.values for path in header.around) else None
 
 
 def _ties(keys: Sequence[tuple[str, object]]) -> set[frozenset[str]]:

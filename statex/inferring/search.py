@@ -78,13 +78,12 @@ class _Search:
         self._constants()
         self._no_tensors()
         left = [key for key in self.new.header.entries if key not in self.made]
-        unexplained = {key: self._nearest(key) for key in left}
         return Relations(
             tuple(self.old.header.entries),
             tuple(self.new.header.entries),
             {key: self.made[key] for key in self.new.header.entries if key in self.made},
             self._ties(),
-            unexplained,
+            dict.fromkeys(left),
             tuple(self.ambiguous),
         )
 
@@ -386,12 +385,6 @@ class _Search:
             if tie is not None:
                 found[tie].append(key)
         return tuple(tuple(keys) for keys in found.values() if len(keys) > 1)
-
-    def _nearest(self, key: str) -> str | None:
-        """Return the old key that is most like a new one that nothing explains."""
-        same = [one for one, kind in self.old.kinds.items() if kind == self.new.kinds.get(key)]
-        near = same or list(self.old.kinds)
-        return max(near, key=lambda one: self.likeness.score(one, key), default=None)
 
 
 def _is(value: Value, load: Callable[[SourceTensor], Any], bits: Any) -> bool:

@@ -17,6 +17,7 @@ from statex.core.progress import Add
 from statex.execute.elements import PIECE, Elements
 from statex.execute.heap import Heap
 from statex.execute.readable import readable
+from statex.inferring.origins import sources_of
 from statex.session.opened import Opened
 from statex.session.request import Request, State
 from statex.session.session import Session
@@ -37,6 +38,10 @@ class TensorSide:
     def tensors(self) -> Mapping[str, OutTensor]:
         """Return the tensors, each with bytes of its own that can be read in their order."""
         raise NotImplementedError
+
+    def old_key(self, key: str) -> str:
+        """Return the key of the old checkpoint that a key is or, where a program has changed keys, comes from."""
+        return key
 
     def tie(self, key: str) -> object:
         """Return what the keys of one tensor have in common; `None` for a storage of its own."""
@@ -160,6 +165,11 @@ class ProgramSide(TensorSide):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def old_key(self, key: str) -> str:
+        """Return the key of the old checkpoint that a key of the result comes from; the key itself for several."""
+        found = sources_of(self._session.plan, self._session.plan.outputs[key])
+        return found[0] if len(found) == 1 else key
 
     def tensors(self) -> Mapping[str, OutTensor]:
         """Return the tensors, each with bytes of its own that can be read in their order."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 
 from statex.core.header import TensorType
 from statex.core.record import record
@@ -13,7 +14,7 @@ from statex.grammar import tree
 from statex.relating.gathering import Family, marked
 from statex.relating.names.covering import Item, cover
 from statex.relating.names.renaming import renames
-from statex.relating.names.rows import MARK, KeyRow, RowCapture
+from statex.relating.names.rows import MARK, Computed, KeyRow, RowCapture
 from statex.relating.relations import Constant, Relations
 from statex.relating.splitting import Splitting
 from statex.relating.statements import Merging, Sorted, by_value, sorted_out
@@ -40,6 +41,10 @@ _WORTH = 80
 """What patterns may cost before a condition in place of them is looked for."""
 _FEW_PIECES = 4
 """So many keys that are made of one by themselves may have been meant so: more are as many as there were."""
+_STRAYS = 3
+"""So often patterns of merges are looked for again that match no keys besides."""
+_FEW_DROPPED = 3
+"""So many patterns more of keys that go are read rather than those of keys that stay."""
 _IT = make.name("it")
 _CONDITIONS: list[tuple[tree.Expr, Callable[[TensorType], bool]]] = [
     (make.call("is_floating_point", _IT), lambda kind: kind.dtype.is_floating_point),
@@ -82,7 +87,8 @@ class _Writer:
         if gone:
             rest = [key for key in self.state if key not in gone]
             away, stay = cover([(key,) for key in gone], rest), cover([(key,) for key in rest], list(gone))
-            if stay and _cost(stay) < _cost(away):
+            # What is kept by name loses keys that another checkpoint has besides: only where the others are many.
+            if stay and _ways(away) > _ways(stay) + _FEW_DROPPED and _cost(stay) < _cost(away):
                 yield NotedRule(make.keep(*wild(stay)), (_note(len(rest)),))
             else:
                 yield NotedRule(make.drop(*wild(away)), (_note(len(gone)) + _seen(away),))
@@ -135,7 +141,15 @@ class _Writer:
         for members in groups.values():
             items: list[Item] = [(*one.sources, one.target) for one in members]
             gone = {key for one in members for key in one.keys}
-            for row in cover(items, self._others(gone, members)):
+            others = self._others(gone, members)
+            rows = cover(items, others)
+            for _ in range(_STRAYS if len(members[0].sources) > 1 else 0):
+                strays = self._strays(rows, items, gone)
+                if not strays:
+                    break
+                others += strays
+                rows = cover(items, others)
+            for row in rows:
                 yield self._merging(row, members[0], _count(row, items))
             self.state = dict.fromkeys([*(k for k in self.state if k not in gone), *(one.target for one in members)])
 
@@ -152,6 +166,21 @@ class _Writer:
         meant = {source for one in members for source in one.sources}
         forms = dict.fromkeys(form for key in (*rest, *gone) for form in marked(key, kind))
         return [*rest, *(form for form in forms if form not in meant)]
+
+    def _strays(self, rows: Sequence[KeyRow], items: Sequence[Item], gone: set[str]) -> list[str]:
+        """Return the first keys of groups that are none: the patterns of other sources match a key for them."""
+        firsts = {item[0] for item in items}
+        found: dict[str, None] = {}
+        for row in rows:
+            for pattern in row.keys[1:-1]:
+                if any(isinstance(piece, Computed) for segment in pattern for piece in segment):
+                    continue
+                turned = KeyRow((pattern, row.keys[0]))
+                if turned.computes or turned.captures.keys() != row.captures.keys():
+                    continue
+                made = (turned.apply(key) for key in self.state if key not in gone)
+                found.update((one[0], None) for one in made if one is not None and one[0] not in firsts)
+        return list(found)
 
     def _merging(self, row: KeyRow, one: Merging, note: str) -> NotedRule:
         family = Family("", _free(one.capture, row)) if one.capture is not None else None
@@ -316,6 +345,11 @@ def _without_names(row: KeyRow, name: str) -> tree.PatternNode:
 
 def _cost(rows: Sequence[KeyRow]) -> int:
     return sum(row.cost for row in rows)
+
+
+def _ways(rows: Sequence[KeyRow]) -> int:
+    """Return how many patterns rows come to, each word of a choice by itself."""
+    return sum(prod([len(one.choices) or 1 for one in row.captures.values()]) for row in rows)
 
 
 def _seen(rows: Sequence[KeyRow]) -> str:

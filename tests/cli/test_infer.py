@@ -47,7 +47,9 @@ def test_what_is_unexplained_is_listed(run: Run, tmp_path: Path) -> None:
     done = run("infer", "old.pth", "new.pth", "-o", "rules.sx")
     assert done.exit_code == 1
     assert "unexplained    head.bias  near fc.bias" in done.out
-    assert (tmp_path / "rules.sx").read_text() == "rename fc.weight -> head.weight  # 1 key\n"
+    assert "near fc.bias: max abs " in done.out
+    assert "3 of 3 elements\ntried on what is unexplained: masks, " in done.out
+    assert (tmp_path / "rules.sx").read_text() == "rename prefix 'fc.' -> 'head.'  # 1 key\n"
     as_json = run("infer", "old.pth", "new.pth", "--json")
     assert as_json.exit_code == 1
     assert as_json.json["unexplained"] == {"head.bias": "fc.bias"}
@@ -101,7 +103,7 @@ def test_nested_checkpoints(run: Run, tmp_path: Path) -> None:
     done = run("infer", "old.pth", "new.pth", "--root", "a")
     assert done.exit_code == 0, done.err
     assert done.out == "rename prefix 'fc.' -> 'head.'  # 1 key\n"
-    assert "not the same: what stands around the state" in done.err
+    assert "not the same: root, what stands around the state\n  root 'a' -> 'ema'   # puts" in done.err
 
 
 def test_files_that_are_not_there(run: Run) -> None:

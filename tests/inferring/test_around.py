@@ -35,3 +35,22 @@ def test_nothing_is_said_where_nothing_is_around(tmp_path: Path) -> None:
     found = statex.infer(tmp_path / "old.pth", tmp_path / "new.pth", start="root 'model' -> ''")
     assert found.proof is not None
     assert AROUND not in found.proof.also
+
+
+def test_it_is_said_what_differs(tmp_path: Path) -> None:
+    state = {"a.weight": torch.randn(2, 3)}
+    torch.save({"state_dict": state, "epoch": 3, "name": "x", "optimizer": {"s": torch.ones(1)}}, tmp_path / "old.pth")
+    torch.save({"model": state, "epoch": 4, "optimizer": {"s": torch.ones(1)}}, tmp_path / "new.pth")
+    found = statex.infer(tmp_path / "old.pth", tmp_path / "new.pth", root="state_dict", new_root="model")
+    assert found.proved
+    assert found.proof is not None
+    assert found.proof.also["root"] is found.proof.also[AROUND] is False
+    root, *others = found.proof.around
+    assert root.startswith("root 'state_dict' -> 'model'")
+    assert others[:2] == ["value('epoch') is 4 in NEW, and 3 in the result", "value('name') is not in NEW"]
+    assert "was not compared" in others[2]
+    # The statement that it names does it.
+    rules = f"{root}\nset value('epoch') = 4\ndrop value('name')\ndrop value('optimizer')\n"
+    done = statex.infer(tmp_path / "old.pth", tmp_path / "new.pth", start=rules, new_root="model")
+    assert done.proof is not None
+    assert "root" not in done.proof.also

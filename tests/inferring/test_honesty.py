@@ -10,7 +10,7 @@ import statex
 from statex.inferring.infer import part_of
 from statex.inferring.proof import proved
 from statex.inferring.sides import CheckpointSide
-from statex.session.request import InputSpec
+from statex.session.request import InputSpec, Request
 from tests.inferring.models import State, random
 
 
@@ -57,10 +57,12 @@ def test_a_wrong_program_is_not_proved() -> None:
     old = random("ViT")()
     new = renamed(old)
     with CheckpointSide(new, "the new checkpoint") as side:
-        proof = proved(part_of("rename prefix '' -> 'model.'\nset **.dense.weight = transpose\n"), InputSpec(old), side)
+        part = part_of("rename prefix '' -> 'model.'\nset **.dense.weight = transpose\n")
+        proof = proved(Request(InputSpec(old), (part,)), side)
         assert not proof.holds
         assert list(proof.different) == ["model.pooler.dense.weight"]
-        further = proved(part_of("rename prefix '' -> 'model.'\nadd extra.weight = zeros([2])\n"), InputSpec(old), side)
+        part = part_of("rename prefix '' -> 'model.'\nadd extra.weight = zeros([2])\n")
+        further = proved(Request(InputSpec(old), (part,)), side)
         assert further.further == ("extra.weight",)
         assert not further.holds
 

@@ -6,6 +6,12 @@ import pytest
 import torch
 
 import statex
+from statex.core.dtypes import FLOAT32
+from statex.core.header import TensorType
+from statex.grammar.printer import show
+from statex.relating.program import written
+from statex.relating.relations import MadeTensor, Relation, Relations
+from statex.relating.values import ElementMove, Joined, SourceTensor, moved
 
 State = dict[str, torch.Tensor]
 
@@ -73,3 +79,38 @@ def test_what_is_beside_a_rearranged_tensor_may_have_other_dims() -> None:
     found, made = applied({"m.weight": weight, "m.bias": torch.randn(3)}, new)
     assert list(found.unexplained) == ["m.bias"]
     assert torch.equal(made["m.weight"], new["m.weight"])
+
+
+def test_a_merge_does_not_match_what_its_other_sources_could() -> None:
+    old = [f"h.{n}.{key}" for n in range(3) for key in ("dense.weight", "fc.weight", "fc.bias")]
+    pairs = {f"h.{n}.both.weight": (f"h.{n}.dense.weight", f"h.{n}.fc.weight") for n in range(3)}
+    both = Joined("cat", (moved(SourceTensor(0), ElementMove("transpose")), SourceTensor(1)), 0)
+    made: dict[str, Relation] = {key: MadeTensor(key, keys, both) for key, keys in pairs.items()}
+    made |= {key: MadeTensor(key, (key,), SourceTensor()) for key in old if key.endswith("bias")}
+    types = {key: TensorType(FLOAT32, (4, 4)) for key in old}
+    (rule,) = written(Relations(tuple(old), tuple(made), made), types)
+    assert show(rule.statement).startswith("merge {m:**}.dense.weight as a, {m}.fc.weight as b -> {m}.both.weight")
+
+
+def test_keys_go_by_name_and_others_stay_unless_that_is_much_longer() -> None:
+    old = [f"h.{n}.{key}" for n in range(3) for key in ("a.weight", "b.bias", "mask", "inv_freq")]
+    kept = [key for key in old if key.endswith(("weight", "bias"))]
+    types = {key: TensorType(FLOAT32, (4,)) for key in old}
+    made: dict[str, Relation] = {key: MadeTensor(key, (key,), SourceTensor()) for key in kept}
+    (rule,) = written(Relations(tuple(old), tuple(kept), made), types)
+    assert show(rule.statement).strip().startswith("drop ")
+    words = ("beta", "gate", "out", "rope", "x", "zed", "mu", "nu")
+    many = [*old, *(f"h.{n}.{other}.{word}" for n in range(3) for word, other in zip(words, words[::-1], strict=True))]
+    types = {key: TensorType(FLOAT32, (4,)) for key in many}
+    (rule,) = written(Relations(tuple(many), tuple(kept), made), types)
+    assert show(rule.statement).strip().startswith("keep ")
+
+
+@pytest.mark.parametrize(("before", "note"), [("layers", "3 layers"), ("l", "3 numbers")])
+def test_a_renumbering_says_what_it_counts(before: str, note: str) -> None:
+    old = [f"{before}.{n}.weight" for n in (0, 5, 9)]
+    pairs = {key: f"{before}.{rank}.weight" for rank, key in enumerate(old)}
+    made: dict[str, Relation] = {new: MadeTensor(new, (key,), SourceTensor()) for key, new in pairs.items()}
+    types = {key: TensorType(FLOAT32, (4,)) for key in old}
+    (rule,) = written(Relations(tuple(old), tuple(made), made), types)
+    assert (show(rule.statement).startswith("renumber "), rule.notes) == (True, (note,))

@@ -103,13 +103,13 @@ def infer(
         if output is None:
             print_text(found.rules)
         print_diagnostics(found.errors, concise=saying.concise)
-        for line in [] if saying.quiet else _lines(found):
+        for line in [] if saying.quiet else _lines(found, bool(inputs)):
             typer.echo(line, err=output is None)
     if not found.fits:
         raise typer.Exit(1)
 
 
-def _lines(found: Inferred) -> Iterator[str]:
+def _lines(found: Inferred, further: bool) -> Iterator[str]:
     """Yield what is known of the rules."""
     if found.misfit is not None:
         yield from _guessed(found)
@@ -122,6 +122,9 @@ def _lines(found: Inferred) -> Iterator[str]:
             yield f"the same: {', '.join(good)}"
         if bad := [name for name, holds in also.items() if not holds]:
             yield f"not the same: {', '.join(bad)}"
+        yield from (f"  {escape(line)}" for line in found.proof.around[:_SHOWN])
+        if len(found.proof.around) > _SHOWN:
+            yield f"  … and {len(found.proof.around) - _SHOWN} more"
         if found.proof.further:
             yield f"left over: {', '.join(map(escape, found.proof.further))}"
     else:
@@ -130,8 +133,16 @@ def _lines(found: Inferred) -> Iterator[str]:
         yield f"told apart by names alone, as their contents are equal: {counted(len(found.ambiguous), 'key')}"
     if found.carries_over is False:
         yield "warning: rules learned without the last layer do not make it: these may hold for this checkpoint alone"
-    rows = [(key, f"near {near}" if near is not None else _why(found, key)) for key, near in found.unexplained.items()]
+    rows = [(key, _near(found, key, near)) for key, near in found.unexplained.items()]
     yield from (f"unexplained  {line}" for line in columns([tuple(map(escape, row)) for row in rows]))
+    if rows and found.misfit is None:
+        yield _TRIED if further else f"{_TRIED_ALONE} (further inputs: --in)"
+
+
+_SHOWN = 8
+"""So many differences around the state are shown."""
+_TRIED_ALONE = "tried on what is unexplained: masks, weight norms, folded batch norms, resampled grids"
+_TRIED = f"{_TRIED_ALONE}, and with the further inputs low-rank updates (not DoRA) and means"
 
 
 def _guessed(found: Inferred) -> Iterator[str]:
@@ -142,8 +153,12 @@ def _guessed(found: Inferred) -> Iterator[str]:
     yield f"the result does not fit: {found.misfit}" if found.misfit else "the result fits in keys, shapes and dtypes"
 
 
-def _why(found: Inferred, key: str) -> str:
-    return found.proof.different.get(key, "") if found.proof is not None else ""
+def _near(found: Inferred, key: str, near: str | None) -> str:
+    """Say what a key that nothing explains is like, and how it differs."""
+    difference = found.differences.get(key)
+    if near is None:
+        return difference or "like none of OLD"
+    return f"near {near}: {difference}" if difference else f"near {near}"
 
 
 def _as_json(found: Inferred, old: str, new: str | None) -> dict[str, Any]:
@@ -158,7 +173,9 @@ def _as_json(found: Inferred, old: str, new: str | None) -> dict[str, Any]:
         "different": proof.different if proof is not None else {},
         "further": list(proof.further) if proof is not None else [],
         "also": proof.also if proof is not None else {},
+        "around": list(proof.around) if proof is not None else [],
         "unexplained": found.unexplained,
+        "differences": dict(found.differences),
         "ambiguous": list(found.ambiguous),
         "carries_over": found.carries_over,
         "guesses": dict(found.guesses),
