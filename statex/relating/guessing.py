@@ -277,7 +277,11 @@ class _ClassLikeness:
         """Return by what a pair was found."""
         if self._choices[0][one] == self._choices[1][other] == 1:
             return "the only one of its shape"
-        return "alike in names" if self._weights.alike(one.name, other.name) >= _LEAST else "its place and its shape"
+        return (
+            "alike in names"
+            if self._weights.alike(one.name, other.name) >= _LEAST
+            else "by position in its block and shape"
+        )
 
 
 def _same_elements(old: Sequence[KeyClass], new: Sequence[KeyClass]) -> Iterator[tuple[KeyClass, KeyClass]]:

@@ -146,7 +146,8 @@ def _renumbered(pairs: Sequence[Pair], others: Sequence[str]) -> Way | None:
         return before + ranks[number] + key[len(before) + len(number) :] if number in ranks else key
 
     pattern = make.pattern([before, make.capture("i", tree.CaptureForm.INT)])
-    note = f"{len(numbers)} {one[at - 1] if at else 'numbers'}"
+    word = one[at - 1] if at else ""
+    note = f"{len(numbers)} {word if len(word) > 1 and word.endswith('s') else 'numbers'}"
     rest = table([(closed(a), b) for a, b in pairs], others)
     return [(make.renumber(pattern), (lambda _: note,)), *_noted_later(rest, closed)]
 
