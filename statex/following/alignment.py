@@ -53,14 +53,14 @@ def by_name(optimizer: Optimizer, shapes: Shapes) -> Alignment:
     for one, name in zip(optimizer.members, names, strict=True):
         key = f"{after}{name.removeprefix(before)}"
         if key not in shapes:
-            return Misfit(f"it knows a parameter `{name}`, and the state has no such key")
+            return Misfit(f"the state has no key for its parameter `{name}`")
         if one.shape is not None and one.shape != shapes[key]:
             return Misfit(
                 f"what it keeps of `{name}` has the shape {list(one.shape)}, and `{key}` has {list(shapes[key])}"
             )
         found[one.id] = key
     twice = next((key for key, count in Counter(found.values()).items() if count > 1), None)
-    return Aligned(found) if twice is None else Misfit(f"two parameters have the name `{twice}`")
+    return Aligned(found) if twice is None else Misfit(f"`{twice}` is named for two of its parameters")
 
 
 def wrapping(names: Sequence[str], keys: Shapes) -> tuple[str, str]:

@@ -41,6 +41,7 @@ class _Following:
         self._plan = plan
         self._path = path
         self._file = file
+        self._input = f"({file}){joined(path)}"
         self._tree = tree
         self._hints = hints
         self._optimizer = read_optimizer(tree)
@@ -85,10 +86,6 @@ class _Following:
         return [f"{before}{one.key.removeprefix(after)}" for one in found]
 
     # --- entries -------------------------------------------------------------------------------------------------
-
-    @property
-    def _input(self) -> str:
-        return f"({self._file}){joined(self._path)}"
 
     def _entry(self, one: ResultParameter, id: int | str) -> dict[str, Any] | None:
         entries = [self._members[source].entry for source in one.of]
@@ -187,7 +184,8 @@ class _Following:
         except NoMomentsError as error:
             raise CannotFollowError(
                 codes.MOMENTS_UNKNOWN,
-                f"`{slot}` of `{one.key}` cannot be told from that of {self._result.said(one.of)}: {error.why}",
+                f"the `{slot}` of the new `{one.key}` does not follow from that of {self._result.said(one.of)}: "
+                f"{error.why}",
                 step=one.output.step,
             ) from None
 

@@ -23,7 +23,7 @@ _NOT_FROM_ZERO: Mapping[str, str] = {
 }
 """Moments that do not begin with zeros, and why."""
 
-PER_MATRIX = frozenset(("ns_steps", "ns_coefficients", "trust_coefficient"))
+PER_MATRIX = ("ns_steps", "ns_coefficients", "trust_coefficient")
 """Options of optimizers whose step depends on a whole matrix, not on each element alone."""
 
 

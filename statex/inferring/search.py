@@ -16,9 +16,9 @@ from statex.dsl.ops import CASTING, OPERATIONS
 from statex.dsl.ops.base import OperationError
 from statex.inferring.arranging import ZEROS, Found, values_of, with_ones
 from statex.inferring.layouts import layouts
-from statex.inferring.likeness import Likeness, assigned, places
+from statex.inferring.likeness import Likeness, assigned, beside, places
 from statex.inferring.lines import Dims, Hit, LineIndex, dims_of, hash_of_zeros, line_hashes
-from statex.inferring.sides import CheckpointSide, Identity, TensorSide, is_computable, unsigned
+from statex.inferring.sides import Identity, TensorSide, is_computable, unsigned
 from statex.relating.relations import Constant, MadeTensor, Relation, Relations
 from statex.relating.values import Joined, MovedValue, SourceTensor, Value, computed, moved, sources, variants
 
@@ -36,7 +36,7 @@ Pool = Sequence[tuple[str, DType | None]]
 """Old keys that lines are looked for in, each with the dtype that it is cast to."""
 
 
-def searched(old: TensorSide, new: CheckpointSide, tell: Tell | None = None) -> Relations:
+def searched(old: TensorSide, new: TensorSide, tell: Tell | None = None) -> Relations:
     """Return what became of what.
 
     Raises:
@@ -46,7 +46,7 @@ def searched(old: TensorSide, new: CheckpointSide, tell: Tell | None = None) -> 
 
 
 class _Search:
-    def __init__(self, old: TensorSide, new: CheckpointSide, tell: Tell | None) -> None:
+    def __init__(self, old: TensorSide, new: TensorSide, tell: Tell | None) -> None:
         self.old, self.new = old, new
         total = sum(kind.nbytes for side in (old, new) for kind in side.kinds.values())
         added = Phases(tell).begin(READING, total)
@@ -344,8 +344,7 @@ class _Search:
 
     def _like(self, key: str, one: MadeTensor) -> MadeTensor | None:
         """Return a new tensor as made like the one beside it, of the sources beside those of that one."""
-        last = key.rpartition(".")[2]
-        keys = tuple(".".join([*old.split(".")[:-1], last]) for old in one.keys)
+        keys = tuple(beside(old, one.target, key) for old in one.keys)
         if any(old not in self.old.kinds for old in keys):
             return None
         if any(self.old.kinds[old].dtype is not self.new.kinds[key].dtype for old in keys):

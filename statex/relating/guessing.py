@@ -64,6 +64,7 @@ class _Guess:
         """Guess all."""
         self._same_names()
         self._pair()
+        self._grown()
         self._tied()
         self._pieces()
         left = [key for key in self.new if key not in self.made]
@@ -119,11 +120,27 @@ class _Guess:
             for a, b in _matched(one, other):
                 self._is(b, (a,), moved(self._source(0, a, b), *moves), reason)
 
+    def _grown(self) -> None:
+        """Pair embeddings and heads of vocabularies of other sizes, and what else has as many rows before and after."""
+        old, new = self._left()
+        weights = WordWeights({one.name for one in (*old, *new)})
+        pairs = [(weights.alike(a.name, b.name), a, b) for b in new for a in old if _differ_in_rows(a, b)]
+        pairs = sorted((pair for pair in pairs if pair[0] >= _LEAST), key=lambda pair: -pair[0])
+        numbers = {_rows(a, b) for _, a, b in pairs if all(_is_of_words(one.name) for one in (a, b))}
+        for _, one, other in pairs:
+            (source,), (target,) = one.keys.values(), other.keys.values()
+            if _rows(one, other) in numbers and source not in self.used and target not in self.made:
+                before, after = _rows(one, other)
+                grown, cut = ElementMove("resize", (other.type.shape,)), ElementMove("getitem", (0, 0, after))
+                move = grown if after > before else cut
+                reason = f"the same but for its {'new' if after > before else 'last'} rows"
+                self._is(target, (source,), moved(self._source(0, source, target), move), reason)
+
     # --- pieces ----------------------------------------------------------------------------------------------------
 
     def _pieces(self) -> None:
         """Look for what was fused, and stacked, or shall be."""
-        for find in (self._split, self._merge, self._stack, self._unstack):
+        for find in (self._split, self._merge, self._stack, self._unstack, self._stack_fused):
             old, new = self._left()
             weights = WordWeights({one.name for one in (*old, *new)})
             find(old, new, weights)
@@ -154,6 +171,26 @@ class _Guess:
             for numbers, keys in groups.items():
                 target = other.keys[numbers]
                 self._is(target, keys, self._joined("stack", keys, target), "stacked by their shapes")
+
+    def _stack_fused(self, old: list[KeyClass], new: list[KeyClass], weights: WordWeights) -> None:
+        """Look for experts of several projections that are stacked, and the stacks joined."""
+        for parts in _families(old):
+            for other in new:
+                groups = [_grouped(part) for part in parts]
+                turned = _turned_stack(other.type, [part.type for part in parts])
+                count = other.type.shape[0] if other.type.ndim == 3 else 0
+                fits = all(own.keys() == other.keys.keys() and _lengths(own) == {count} for own in groups)
+                if turned is None or not fits or any(target in self.made for target in other.keys.values()):
+                    continue
+                first = [ElementMove("transpose")] if turned else []
+                for numbers, target in other.keys.items():
+                    keys = tuple([key for own in groups for key in own[numbers]])
+                    values = [moved(self._source(at, key, target), *first) for at, key in enumerate(keys)]
+                    stacks = [Joined("stack", tuple(values[at : at + count]), 0) for at in range(0, len(keys), count)]
+                    self._is(
+                        target, keys, Joined("cat", tuple(stacks), 1 + turned), "stacked and joined by their shapes"
+                    )
+                break
 
     def _unstack(self, old: list[KeyClass], new: list[KeyClass], weights: WordWeights) -> None:
         for _, other, groups in _stacks(new, old, weights):
@@ -334,7 +371,47 @@ def _turned_sum(whole: TensorType, parts: Sequence[TensorType]) -> bool | None:
     return True if whole.ndim == 2 and whole.shape == shape[::-1] else None
 
 
+def _turned_stack(whole: TensorType, parts: Sequence[TensorType]) -> bool | None:
+    """Say the same of stacks of parts, joined along their dim behind the first one."""
+    return _turned_sum(TensorType(whole.dtype, whole.shape[1:]), parts) if whole.ndim == 3 else None
+
+
+def _differ_in_rows(one: KeyClass, other: KeyClass) -> bool:
+    """Say whether two classes are single tensors that differ in their numbers of rows alone."""
+    if len(one.keys) != 1 or len(other.keys) != 1 or not one.type.ndim == other.type.ndim > 0:
+        return False
+    same = one.leaf == other.leaf and one.type.shape[1:] == other.type.shape[1:]
+    return same and one.type.shape[0] != other.type.shape[0]
+
+
+def _rows(one: KeyClass, other: KeyClass) -> tuple[int, int]:
+    return one.type.shape[0], other.type.shape[0]
+
+
+_OF_WORDS = ("embed", "head")
+_OF_POSITIONS = "pos"
+"""Rows that are positions are not simply more of the same."""
+
+
+def _is_of_words(name: str) -> bool:
+    """Say whether a class is named as the embedding of a vocabulary, or as a head."""
+    words = set(words_of(name))
+    return not words.isdisjoint(_OF_WORDS) and _OF_POSITIONS not in words
+
+
 Groups = dict[Numbers, tuple[str, ...]]
+
+
+def _grouped(one: KeyClass) -> Groups:
+    """Return the keys of a class by all of their numbers but the last, in the order of that."""
+    found: defaultdict[Numbers, list[str]] = defaultdict(list)
+    for numbers in sorted(one.keys):
+        found[numbers[:-1]].append(one.keys[numbers])
+    return {numbers: tuple(keys) for numbers, keys in found.items()}
+
+
+def _lengths(groups: Groups) -> set[int]:
+    return {len(keys) for keys in groups.values()}
 
 
 def _stacks(
@@ -352,9 +429,7 @@ def _stacks(
         one, other = single[a], stacked[b]
         if one in taken or other in taken or other.type.shape[0] * len(other.keys) != len(one.keys):
             continue
-        groups: defaultdict[Numbers, list[str]] = defaultdict(list)
-        for numbers in sorted(one.keys):
-            groups[numbers[:-1]].append(one.keys[numbers])
-        if groups.keys() == other.keys.keys() and {len(keys) for keys in groups.values()} == {other.type.shape[0]}:
+        groups = _grouped(one)
+        if groups.keys() == other.keys.keys() and _lengths(groups) == {other.type.shape[0]}:
             taken |= {one, other}
-            yield one, other, {numbers: tuple(keys) for numbers, keys in groups.items()}
+            yield one, other, groups

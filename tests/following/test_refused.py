@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 import torch
 
 import statex
+from tests.without_torch import run_without_torch
 
 State = dict[str, Any]
 Make = Callable[[Any], torch.optim.Optimizer]
@@ -28,7 +31,7 @@ def checkpoint(make: Make, steps: dict[str, int] | None = None) -> State:
     return {"model": state, "optimizer": optimizer.state_dict()}
 
 
-def code_of(rules: str, state: State) -> str | None:
+def code_of(rules: str, state: State | Path) -> str | None:
     try:
         statex.compile(f"{rules}\nfollow 'optimizer'").plan(state, root="model")
     except statex.StatexError as error:
@@ -75,6 +78,35 @@ def test_of_different_steps() -> None:
     assert code_of(MERGE, checkpoint(ADAM, {"b.weight": 0})) == "SX344"
     assert code_of(MERGE, checkpoint(ADAM, {"b.weight": 0, "a.weight": 0})) is None
     assert code_of("drop b.weight", checkpoint(ADAM, {"b.weight": 0})) is None
+
+
+def test_of_different_steps_in_a_file(tmp_path: Path) -> None:
+    """Steps are read from files, and from memory above, as other numbers that are kept of each parameter."""
+    path = tmp_path / "in.pt"
+    for b, dtype, code in ((3, None, None), (2, None, "SX344"), (3, torch.float64, "SX344")):
+        state = checkpoint(ADAM, {"b.weight": b})
+        if dtype is not None:
+            state["optimizer"]["state"][2]["step"] = state["optimizer"]["state"][2]["step"].to(dtype)
+        torch.save(state, path)
+        assert code_of(MERGE, path) == code
+
+
+def test_steps_of_a_file_are_compared_with_its_checksums(tmp_path: Path) -> None:
+    torch.save(checkpoint(ADAM), tmp_path / "in.pt")
+    with zipfile.ZipFile(tmp_path / "in.pt") as archive:
+        records = {one.filename: one for one in archive.infolist()}
+        steps = [one for name, one in records.items() if "/data/" in name and one.file_size == 4]
+        place = steps[-1].header_offset
+    content = bytearray((tmp_path / "in.pt").read_bytes())
+    lengths = struct.unpack("<HH", content[place + 26 : place + 30])
+    content[place + 30 + sum(lengths)] ^= 1
+    (tmp_path / "in.pt").write_bytes(content)
+    assert code_of(MERGE, tmp_path / "in.pt") == "SX604"
+
+
+def test_steps_are_compared_without_torch(tmp_path: Path) -> None:
+    torch.save(checkpoint(ADAM), tmp_path / "in.pt")
+    run_without_torch("plan", "-e", MERGE, tmp_path / "in.pt", "--root", "model")
 
 
 def test_where_moments_do_not_begin_with_zero() -> None:

@@ -9,7 +9,8 @@ NOTHING_TO_FOLLOW = declare(
     "average, or a second state of the same model. At this path there is nothing, or something else; or it is not in "
     "the output.",
     example="follow 'optimiser'   # over {'model': …, 'optimizer': …}",
-    fix="Name what is there: `statex show` lists it. A bare state (`root 'model' -> ''`) has nothing beside it.",
+    fix="Name what is there: `statex show` lists it. A bare state (`root 'model' -> ''`) has nothing beside it, and "
+    "with `root ''` the whole file is the state: `root 'model'` names the state alone.",
 )
 AMBIGUOUS_PARAMETERS = declare(
     "SX341",
