@@ -9,6 +9,7 @@ from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.inverse.folded import KeyMove, WrittenMove, folded_moves
 from statex.inverse.history import KeyValues
+from statex.inverse.inserting import inserted, insertions
 from statex.inverse.recovery import Derivation, DerivedValue, StandingValue, StoredValue, Value
 from statex.inverse.terms import CURRENT, by_current_key, call, expression, leaves
 
@@ -21,13 +22,15 @@ def generated(
     fold: bool,
     taken: Container[str] = (),
     stored: Collection[str] = (),
+    in_place: bool = False,
 ) -> list[tree.Statement]:
     """Return statements that make of the state `after` the state `before`, whose values all are in `found`.
 
     With `fold`, keys that differ in numbers alone are one statement, whose pattern may match more than these; captures
-    have none of the names that are `taken`. `stored` are all names of the further input that values may come from.
+    have none of the names that are `taken`. `stored` are all names of the further input that values may come from. With
+    `in_place` they are put where they stood in the old state.
     """
-    return _Generator(found, before, after, fold, taken, stored).statements()
+    return _Generator(found, before, after, fold, taken, stored, in_place).statements()
 
 
 @dataclass
@@ -47,8 +50,10 @@ class _Generator:
         fold: bool,
         taken: Container[str],
         stored: Collection[str],
+        in_place: bool,
     ) -> None:
         self._reserved = taken
+        self._in_place = in_place
         self._stored = stored
         self._found = found
         self._before = before
@@ -114,7 +119,14 @@ class _Generator:
         if not self._fetched:
             return
         input = self._fetched[0][0].input
-        if self._fold and {one.name for one, name in self._fetched if one.name == name} == set(self._stored):
+        if self._in_place:
+            missing = {name for one, name in self._fetched if one.name == name}
+            there = {key for key, value in self._before.items() if isinstance(value, int) and key in self._after}
+            places = insertions(self._before, missing, {key for key in there if self._names.get(key) == key})
+            yield from inserted(places, input, self._fold, self._reserved)
+            put = {key for one in places for key in (*one.before, *one.after)}
+            self._fetched = [(one, name) for one, name in self._fetched if name not in put]
+        elif self._fold and {one.name for one, name in self._fetched if one.name == name} == set(self._stored):
             yield make.copy(make.glob("**", input), make.glob("**"))
             return
         yield from folded_moves(
