@@ -30,6 +30,7 @@ from statex.session.sameness import check_same
 from statex.session.session import Session, check, settled
 from statex.session.settling import telling
 from statex.session.shipping import Shipment, check_held_back, check_memory, in_order, priced, shipments
+from statex.session.sources import folder_of
 from statex.session.unchanged import changes, is_own, was_there
 from statex.session.warnings import judged
 
@@ -161,7 +162,11 @@ def _is_done(request: Request, last: LastRun, phases: Phases) -> bool:
 
 
 def _placed(request: Request) -> list[Placed]:
-    return _each([(one.span, partial(place, one, _source(request, one))) for one in request.outputs])
+    found = _each([(one.span, partial(place, one, _source(request, one))) for one in request.outputs])
+    own = [one.path for one in request.optimizers.values() if one.path is not None]
+    source = request.state.path
+    followed = {path.name for path in own if source is not None and path.parent == folder_of(source)}
+    return [replace(one, left=tuple(name for name in one.left if name not in followed)) for one in found]
 
 
 def _source(request: Request, output: OutputSpec) -> Path | None:

@@ -9,18 +9,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from statex.checkpoint import check_output, stage_checkpoint
+from statex.checkpoint import check_output, format_of_name, stage_checkpoint
 from statex.checkpoint.atomic.transaction import Transaction
 from statex.checkpoint.formats.safetensors.format import SAFETENSORS
 from statex.core.paths import as_list
 from statex.core.progress import Watch
 from statex.core.source import ENDING
+from statex.core.text_file import as_utf8
 from statex.inverse.program import InverseRules
 from statex.session.inverting import inverted, storing
 from statex.session.placing import Placed, place
-from statex.session.request import OutputSpec, Request
+from statex.session.request import OutputSpec
 from statex.session.session import Session
 from statex.session.shipping import Shipment, shipments
+from statex.session.sources import folder_of, is_set
 
 _FALLBACK = "restored.pth"
 """What the command that undoes a run makes of a state that was in memory."""
@@ -62,9 +64,14 @@ class Reversal:
             path = lost.placed.path
             staged = stage_checkpoint(outputs, path, lost.layout, options, lambda written: verify(lost, written))
             yield OutputSpec(path, _lost_of(self.label)), staged.temporary
-        text = f"# {self.command}\n\n{self.inverse.text}"
-        staged = outputs.stage_bytes(self.path, text.encode(), force=self.force)
+        staged = outputs.stage_bytes(self.path, self._data(), force=self.force)
         yield OutputSpec(self.path, _back_of(self.label)), staged.temporary
+
+    def _data(self) -> bytes:
+        # The name of a file may have line breaks, which would end the remark, and may not be text at all.
+        named = self.command.encode("utf-8", "backslashreplace").decode()
+        remark = "".join(f"# {line}\n" for line in named.splitlines())
+        return as_utf8(f"{remark}\n{self.inverse.text}")
 
 
 def _back_of(label: str) -> str:
@@ -98,7 +105,7 @@ def reversal(
     specs = [OutputSpec(rules, _back_of(label)), OutputSpec(lost, _lost_of(label))]
     forced, lost_forced = (policy.replace == "always" or is_own(one) for one in specs)
     inverse = inverted(session, keep=True, remedies=("without `--reversible`, no inverse is written",))
-    command = _command(request, placed, rules, inverse, lost)
+    command = _command(session, placed, rules, inverse, lost)
     found = Reversal(inverse, rules, command, force=forced, label=label, is_noted=request.stamp is not None)
     if os.path.lexists(rules.parent) or not policy.make_folders:
         check_output(rules, force=forced)
@@ -118,10 +125,11 @@ def _beside(path: Path, ending: str) -> Path:
     return path.parent / f"{path.stem if path.suffix else path.name}.{ending}"
 
 
-def _command(request: Request, placed: Placed, rules: Path, inverse: InverseRules, lost: Path) -> str:
+def _command(session: Session, placed: Placed, rules: Path, inverse: InverseRules, lost: Path) -> str:
     """Return the command that undoes a run, in the folder of its output."""
-    source = request.state.path
-    words = ["statex", "apply", rules.name, placed.path.name, source.name if source is not None else _FALLBACK]
+    request = session.request
+    back, *format = _as_it_was(session, placed)
+    words = ["statex", "apply", *map(_here, (rules.name, placed.path.name, back)), *format]
     if inverse.stored:
         words += ["--in", f"{inverse.input}={lost.name}"]
     for one in request.outputs:
@@ -132,3 +140,21 @@ def _command(request: Request, placed: Placed, rules: Path, inverse: InverseRule
         root = request.state.root
         words += ["--root", root if isinstance(root, str) else as_list(tuple(root))]
     return shlex.join(words)
+
+
+def _as_it_was(session: Session, placed: Placed) -> list[str]:
+    """Return how the checkpoint is called, and the option for its format if that does not follow from the names."""
+    source, format = session.request.state.path, session.inputs.main.format
+    if source is None:
+        return [_FALLBACK]
+    wanted = format if format.is_written else format.successor
+    if is_set(source):
+        name = f"{Path(os.path.abspath(folder_of(source))).name}/"
+        return [name] if placed.format in (None, wanted) else [name, "--format", wanted.name]
+    name = source.name if format.is_written else f"{source.stem}{wanted.suffixes[0]}"
+    return [name] if format_of_name(name) is wanted else [name, "--format", wanted.name]
+
+
+def _here(name: str) -> str:
+    """Return the name of a file as an argument, which is not an option."""
+    return f"./{name}" if name.startswith("-") else name

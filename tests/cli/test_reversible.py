@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +82,32 @@ def test_what_loses_nothing_needs_no_further_file(run: Run) -> None:
     assert run("apply", "out.back.sx", "out.pth", "again.pth", "--root", "two").exit_code == 0
     again = torch.load("again.pth", weights_only=True)
     assert list(again["two"]) == ["w"]
+
+
+@pytest.mark.parametrize("name", ["a\ndrop **\n.pth", "a\x85drop **", "-in.pth", "in\udcff.pth"])
+def test_names_of_files_are_neither_rules_nor_options(name: str, run: Run) -> None:
+    torch.save({"w": torch.ones(2)}, name)
+    done = statex.convert(name, "out.pth", "rename w -> v", reversible=True)
+    assert done.reversal is not None
+    assert statex.compile(Path("out.back.sx")).apply({"v": torch.ones(2)}).keys() == {"w"}
+    words = shlex.split(done.reversal.command)
+    Path(name).unlink()
+    assert run(*words[1:]).exit_code == 0
+    assert read(name).keys() == {"w"}
+
+
+@pytest.mark.parametrize("source", ["folder", "folder/model.safetensors.index.json"])
+@pytest.mark.parametrize("output", ["out.pth", "out.safetensors", "out/"])
+def test_a_folder_comes_back_as_one(source: str, output: str, run: Run) -> None:
+    torch.save({"v": torch.ones(2), "w": torch.ones(3)}, "in.pth")
+    split = ["--format", "safetensors", "--shard-size", "8"]
+    assert run("apply", "-e", "rename v -> u", "in.pth", "folder/", *split).exit_code == 0
+    ended = run("apply", "-e", "rename w -> x", source, output, "--reversible")
+    shutil.rmtree("folder")
+    command = next(line for line in ended.out.splitlines() if line.startswith("  to undo it: "))
+    assert run(*shlex.split(command.removeprefix("  to undo it: "))[1:]).exit_code == 0
+    assert read("folder").keys() == {"u", "w"}
+    assert any(name.endswith(".safetensors") for name in os.listdir("folder"))
 
 
 def test_a_dry_run_writes_nothing_and_json_names_the_files(run: Run) -> None:
