@@ -73,6 +73,7 @@ class _Generator:
         self._splits: list[KeyMove] = []
         self._later: list[KeyMove] = []
         self._adds: list[tuple[str, tree.Expr]] = []
+        self._put: dict[Value, list[str]] = {}
         self._fetched: list[tuple[StoredValue, str]] = []
         self._copies: list[tuple[str, str]] = []
         self._gone: list[str] = []
@@ -93,6 +94,7 @@ class _Generator:
             *self._copied(),
             *folded_moves(self._later, _set, self._fold, self._reserved),
             *folded_moves(self._sets, _set, self._fold, self._reserved),
+            *self._replacing(),
             *self._renamed(renames),
             *[make.copy(make.key(one), make.key(other)) for one, other in self._copies],
         ]
@@ -101,10 +103,21 @@ class _Generator:
         """Let a key that is in both states, and of no use, keep its place: it gets what the further input has."""
         if key not in self._leaves or not isinstance(self._found[self._before[key]], StoredValue):
             return False
-        self._sets.append(KeyMove((key,), (), self._of_one(self._before[key], key)))
+        self._put.setdefault(self._before[key], []).append(key)
         self._names[key] = key
         del self._leaves[key]
         return True
+
+    def _replacing(self) -> Iterator[tree.Statement]:
+        """Give keys what the further input has: those of one tensor together, so that they are one again."""
+        alone = [(value, keys[0]) for value, keys in self._put.items() if len(keys) == 1]
+        moves = [KeyMove((key,), (), self._of_one(value, key)) for value, key in alone]
+        yield from folded_moves(moves, _set, self._fold, self._reserved)
+        for value, keys in self._put.items():
+            if len(keys) > 1:
+                yield replace(
+                    make.assign(make.key(keys[0]), self._of_one(value, "")), targets=tuple(map(make.key, keys))
+                )
 
     def _dropped(self, keys: Sequence[str]) -> Iterator[tree.Statement]:
         moves = folded_moves(

@@ -27,7 +27,7 @@ from statex.inverse.swapping import CannotTurnError
 from statex.inverse.terms import plain
 from statex.inverse.turning import StatementDone, Turner
 
-_LONGER = 20
+_LONGER = 40
 """So many more lines rules may have for the order of the keys."""
 _LOST = "lost"
 """How the input is called that has what is lost."""
