@@ -60,7 +60,7 @@ def by_name(optimizer: Optimizer, shapes: Shapes) -> Alignment:
             )
         found[one.id] = key
     twice = next((key for key, count in Counter(found.values()).items() if count > 1), None)
-    return Misfit(f"`{twice}` is named for two of its parameters") if twice is not None else Aligned(found)
+    return Aligned(found) if twice is None else Misfit(f"`{twice}` is named for two of its parameters")
 
 
 def wrapping(names: Sequence[str], keys: Shapes) -> tuple[str, str]:

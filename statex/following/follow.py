@@ -21,7 +21,7 @@ from statex.following.parameters import Hints
 from statex.following.problems import CannotFollowError
 from statex.following.remaking import NoMomentsError
 from statex.following.result import ResultParameter, ResultParameters
-from statex.following.slots import COUNTERS, NOT_FROM_ZERO, PER_MATRIX
+from statex.following.slots import COUNTERS, PER_MATRIX, why_not_from_zero
 from statex.following.writing import Renewed, ids_of, written_optimizer
 
 
@@ -172,11 +172,10 @@ class _Following:
             }
             self._slots[slot] = Slot(slot, self._plan.graph, held)
         carried = self._carried(one, slot)
-        if carried.grown and slot in NOT_FROM_ZERO:
+        why = why_not_from_zero(slot) if carried.grown else ""
+        if why:
             raise CannotFollowError(
-                codes.MOMENTS_UNKNOWN,
-                f"`{one.key}` has new elements, and its `{slot}` cannot begin with 0: {NOT_FROM_ZERO[slot]}",
-                step=one.output.step,
+                codes.MOMENTS_UNKNOWN, f"`{one.key}` has new elements, and {why}", step=one.output.step
             )
         if carried.grown and one.key not in self._grown:
             self._grown.append(one.key)

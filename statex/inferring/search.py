@@ -9,13 +9,16 @@ from math import inf
 from typing import Any
 
 from statex.core.dtypes import DType, Kind
+from statex.core.header import TensorType
 from statex.core.progress import READING, Phases, Tell
 from statex.diagnostics.torch_dtypes import torch_dtype
+from statex.dsl.ops import CASTING, OPERATIONS
+from statex.dsl.ops.base import OperationError
 from statex.inferring.arranging import ZEROS, Found, values_of, with_ones
 from statex.inferring.layouts import layouts
-from statex.inferring.likeness import Likeness, assigned, places
+from statex.inferring.likeness import Likeness, assigned, beside, places
 from statex.inferring.lines import Dims, Hit, LineIndex, dims_of, hash_of_zeros, line_hashes
-from statex.inferring.sides import CheckpointSide, Identity, TensorSide, is_computable, unsigned
+from statex.inferring.sides import Identity, TensorSide, is_computable, unsigned
 from statex.relating.relations import Constant, MadeTensor, Relation, Relations
 from statex.relating.values import Joined, MovedValue, SourceTensor, Value, computed, moved, sources, variants
 
@@ -23,6 +26,8 @@ _HELD = 8
 """Tensors that are held in memory while what is made of them is looked for."""
 _HELD_BYTES = 8 << 20
 """Bytes of the largest tensor that is held."""
+_LEAST_INT = -(2**63)
+"""Its sign is no part of a number in rules, which has 63 bits."""
 _VALUES = 24
 """So many values are computed and compared for one way in which the lines of a tensor were found."""
 
@@ -31,7 +36,7 @@ Pool = Sequence[tuple[str, DType | None]]
 """Old keys that lines are looked for in, each with the dtype that it is cast to."""
 
 
-def searched(old: TensorSide, new: CheckpointSide, tell: Tell | None = None) -> Relations:
+def searched(old: TensorSide, new: TensorSide, tell: Tell | None = None) -> Relations:
     """Return what became of what.
 
     Raises:
@@ -41,7 +46,7 @@ def searched(old: TensorSide, new: CheckpointSide, tell: Tell | None = None) -> 
 
 
 class _Search:
-    def __init__(self, old: TensorSide, new: CheckpointSide, tell: Tell | None) -> None:
+    def __init__(self, old: TensorSide, new: TensorSide, tell: Tell | None) -> None:
         self.old, self.new = old, new
         total = sum(kind.nbytes for side in (old, new) for kind in side.kinds.values())
         added = Phases(tell).begin(READING, total)
@@ -147,7 +152,7 @@ class _Search:
 
         bits = torch.frombuffer(bytearray(numpy.array([first]).tobytes()), dtype=torch_dtype(torch, kind.dtype.name))
         number: int | float | bool = bits[0].item()
-        if number != number or number in (inf, -inf):
+        if number != number or number in (inf, -inf) or (type(number) is int and number == _LEAST_INT):
             return None  # there is no word for these in rules
         again = torch.full((1,), number, dtype=bits.dtype)
         return number if again.view(torch.uint8).tolist() == bits.view(torch.uint8).tolist() else None
@@ -177,7 +182,7 @@ class _Search:
         by_cast: defaultdict[tuple[tuple[int, ...], DType, int], list[tuple[str, DType]]] = defaultdict(list)
         for key, kind in self.old.kinds.items() if wanted else ():
             for dtype in wanted.get(kind.shape, ()):
-                if is_computable(kind.dtype) and dtype is not kind.dtype:
+                if is_computable(kind.dtype) and dtype is not kind.dtype and _can_be_cast(kind, dtype):
                     crc = crc32(memoryview(self._bits(key, dtype).reshape(-1)).cast("B"))
                     by_cast[kind.shape, dtype, crc].append((key, dtype))
         buckets: defaultdict[tuple[tuple[int, ...], DType, int], list[str]] = defaultdict(list)
@@ -339,8 +344,7 @@ class _Search:
 
     def _like(self, key: str, one: MadeTensor) -> MadeTensor | None:
         """Return a new tensor as made like the one beside it, of the sources beside those of that one."""
-        last = key.rpartition(".")[2]
-        keys = tuple(".".join([*old.split(".")[:-1], last]) for old in one.keys)
+        keys = tuple(beside(old, one.target, key) for old in one.keys)
         if any(old not in self.old.kinds for old in keys):
             return None
         if any(self.old.kinds[old].dtype is not self.new.kinds[key].dtype for old in keys):
@@ -419,3 +423,12 @@ def _renumbered(value: Value, numbers: Sequence[int], pool: Pool) -> Value:
 
 def _named(key: str, value: Value, numbers: Sequence[int], pool: Pool) -> MadeTensor:
     return MadeTensor(key, tuple(pool[number][0] for number in numbers), value)
+
+
+def _can_be_cast(kind: TensorType, dtype: DType) -> bool:
+    """Say whether rules can cast a tensor to a dtype: complex numbers to real ones they cannot."""
+    try:
+        OPERATIONS[CASTING.name].infer(x=kind, dtype=dtype)
+    except OperationError:
+        return False
+    return True

@@ -93,7 +93,7 @@ class CheckpointSide(TensorSide):
         except BaseException:
             self.close()
             raise
-        self.kinds = _kinds(self.header)
+        self.kinds = kinds_of(self.header)
 
     def __enter__(self) -> CheckpointSide:
         return self
@@ -153,7 +153,7 @@ class ProgramSide(TensorSide):
             shared = ("tie", one.tie) if counts[one.tie] > 1 else None
             entries[key] = TensorInfo(one.type, shared, is_parameter=one.is_parameter, requires_grad=one.requires_grad)
         self.header = Header(entries, plan.metadata, label=self._session.label)
-        self.kinds = _kinds(self.header)
+        self.kinds = kinds_of(self.header)
 
     def __enter__(self) -> ProgramSide:
         return self
@@ -174,7 +174,8 @@ class ProgramSide(TensorSide):
         self._session.close()
 
 
-def _kinds(header: Header) -> dict[str, TensorType]:
+def kinds_of(header: Header) -> dict[str, TensorType]:
+    """Return the types of the dense tensors of a header."""
     return {key: info.type for key, info in header.entries.items() if isinstance(info, TensorInfo)}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -109,7 +110,7 @@ def preview(request: Request) -> Conversion:
     """
     outputs = _placed(request)
     check_apart(outputs, request)
-    with Session(request) as session, reversal(session, outputs[0]) as back:
+    with Session(request) as session, reversal(session, outputs, lambda one: True) as back:
         return _done(session, outputs, shipments(session, outputs, request.policy), back, wrote=False)
 
 
@@ -140,12 +141,20 @@ def _carried_out(request: Request, before: Sequence[Diagnostic], phases: Phases)
     check_apart(outputs, request)
     check_report(request)
     phases.begin(PLANNING)
-    with Session(request, before) as session, reversal(session, outputs[0]) as back:
+    with Session(request, before) as session, _reversal(session, outputs, last, added) as back:
         found = shipments(session, outputs, request.policy)
         done = _done(session, outputs, found, back, wrote=not request.policy.dry_run)
         if not request.policy.dry_run:
             _write(session, found, done, phases)
         return done
+
+
+def _reversal(
+    session: Session, outputs: Sequence[Placed], last: LastRun | None, added: Add
+) -> AbstractContextManager[Reversal | None]:
+    request = session.request
+    replaces = request.policy.replace != "never"
+    return reversal(session, outputs, lambda one: replaces and is_own(request, one, last, added))
 
 
 def _is_done(request: Request, last: LastRun, phases: Phases) -> bool:
@@ -271,7 +280,8 @@ def _write(session: Session, found: Sequence[Shipment], done: Conversion, phases
             earlier.complete()
             records.staged(one, staged.temporary)
         if back is not None:
-            back.stage(outputs, watch, verify)
+            for spec, temporary in back.stage(outputs, watch, verify):
+                records.beside(spec, temporary)
         prints = digests.taken(phases)
         records.check_expected(prints)
         records.check_copied(prints)

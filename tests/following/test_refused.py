@@ -58,6 +58,21 @@ def test_of_operations(rules: str, code: str | None) -> None:
     assert code_of(rules, checkpoint(ADAM)) == code
 
 
+def test_of_names_that_are_given_twice() -> None:
+    state = checkpoint(ADAM)
+    (group,) = state["optimizer"]["param_groups"]
+    group["param_names"] = ["a.weight", "a.bias", "a.weight"]
+    assert code_of("set a.weight = transpose", state) == "SX342"
+
+
+def test_of_two_parameters_that_are_one_tensor() -> None:
+    state = checkpoint(ADAM)
+    state["model"]["b.weight"] = state["model"]["a.weight"]
+    (group,) = state["optimizer"]["param_groups"]
+    group["param_names"] = ["a.weight", "a.bias", "b.weight"]
+    assert code_of("set a.bias = -it", state) == "SX342"
+
+
 def test_of_different_steps() -> None:
     assert code_of(MERGE, checkpoint(ADAM, {"b.weight": 2})) == "SX344"
     assert code_of(MERGE, checkpoint(ADAM, {"b.weight": 0})) == "SX344"
@@ -99,6 +114,31 @@ def test_where_moments_do_not_begin_with_zero() -> None:
     assert code_of(grown, checkpoint(torch.optim.Rprop)) == "SX343"
     assert code_of(grown, checkpoint(torch.optim.ASGD)) == "SX343"
     assert code_of("set a.weight = transpose", checkpoint(torch.optim.Rprop)) is None
+
+
+@pytest.mark.parametrize("rules", ["set a.weight = resize([8, 2])", "set a.weight = pad([2, -2])"])
+def test_new_elements_are_seen_where_there_are_no_more_of_them(rules: str) -> None:
+    assert code_of(rules, checkpoint(torch.optim.Rprop)) == "SX343"
+    state = checkpoint(ADAM)
+    (followed,) = statex.compile(f"{rules}\nfollow 'optimizer'").plan(state, root="model").followed
+    assert followed.account.grown == ("a.weight",)
+
+
+def test_padding_with_elements_that_are_there_grows_nothing() -> None:
+    rules = "set a.weight = unsqueeze(0) | pad([1, 1], mode=reflect) | squeeze(0)"
+    assert code_of(rules, checkpoint(torch.optim.Rprop)) is None
+    (followed,) = statex.compile(f"{rules}\nfollow 'optimizer'").plan(checkpoint(ADAM), root="model").followed
+    assert followed.account.grown == ()
+
+
+def test_of_slots_that_are_not_known_to_begin_with_zero() -> None:
+    # The optimizers without a schedule keep a second copy of the parameter, `z`.
+    state = checkpoint(ADAM)
+    for kept in state["optimizer"]["state"].values():
+        kept["z"] = torch.ones_like(kept["exp_avg"])
+    assert code_of("set a.weight = pad([0, 0, 0, 2], value=0.5)", state) == "SX343"
+    assert code_of("set a.weight = transpose", state) is None
+    assert code_of("set a.weight = it[:2]", state) is None
 
 
 def test_of_rows_and_columns() -> None:

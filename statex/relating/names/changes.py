@@ -30,10 +30,16 @@ class NameChange:
 
     def without_idle(self, keys: Iterable[str]) -> NameChange:
         """Return the change without the rows that no key is changed by."""
+        used = {row for key in keys for row in self.rows_for(key)}
+        return NameChange(self.mode, tuple(row for row in self.rows if row in used))
+
+    def rows_for(self, key: str) -> tuple[Pair, ...]:
+        """Return the rows that change a key."""
+        if self.mode is tree.RenameMode.PREFIX:
+            return self.rows if key.startswith(self.rows[0][0]) else ()
         used: set[str] = set()
-        for key in keys:
-            self._of_parts(key, used)
-        return NameChange(self.mode, tuple(row for row in self.rows if row[0] in used))
+        self._of_parts(key, used)
+        return tuple(row for row in self.rows if row[0] in used)
 
     def _of_parts(self, key: str, used: set[str] | None = None) -> str:
         segments = key.split(".")

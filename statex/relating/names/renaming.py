@@ -96,13 +96,13 @@ def _after(
     everything = [*(a for a, _ in moved), *now, *others]
     count = sum(a != b for (a, _), (b, _) in zip(pairs, moved, strict=True))
     if count and len(set(everything)) == len(everything):
-        notes = tuple(partial(_met, NameChange(change.mode, (row,))) for row in change.rows)
+        notes = tuple(partial(_met, change, row) for row in change.rows)
         yield [(change.statement(), notes), *_noted_later(table(moved, [*others, *now]), change.of)], change
 
 
-def _met(change: NameChange, keys: Sequence[str]) -> str:
-    """Say how many keys a row of a change is for."""
-    return _keys(sum(change.of(key) != key for key in keys))
+def _met(change: NameChange, row: Pair, keys: Sequence[str]) -> str:
+    """Say how many keys a row of a change is for; of two that could be, the first one takes a key."""
+    return _keys(sum(row in change.rows_for(key) for key in keys))
 
 
 def _noted_later(way: Way, of: Callable[[str], str]) -> Way:
