@@ -31,6 +31,10 @@ def test_the_rules_are_found_and_proved(statex: Run, tmp_path: Path, monkeypatch
     assert (tmp_path / "rules.sx").read_text() == (HERE / "rules.sx").read_text()
 
 
+def test_the_front_page_shows_them() -> None:
+    assert (HERE / "rules.sx").read_text() in (HERE.parent.parent / "README.md").read_text()
+
+
 def test_they_hold_for_a_larger_model(statex: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(1)
     source = bert(layers=5).eval()

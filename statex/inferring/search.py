@@ -9,8 +9,11 @@ from math import inf
 from typing import Any
 
 from statex.core.dtypes import DType, Kind
+from statex.core.header import TensorType
 from statex.core.progress import READING, Phases, Tell
 from statex.diagnostics.torch_dtypes import torch_dtype
+from statex.dsl.ops import CASTING, OPERATIONS
+from statex.dsl.ops.base import OperationError
 from statex.inferring.arranging import ZEROS, Found, values_of, with_ones
 from statex.inferring.layouts import layouts
 from statex.inferring.likeness import Likeness, assigned, beside, places
@@ -23,6 +26,8 @@ _HELD = 8
 """Tensors that are held in memory while what is made of them is looked for."""
 _HELD_BYTES = 8 << 20
 """Bytes of the largest tensor that is held."""
+_LEAST_INT = -(2**63)
+"""Its sign is no part of a number in rules, which has 63 bits."""
 _VALUES = 24
 """So many values are computed and compared for one way in which the lines of a tensor were found."""
 
@@ -147,7 +152,7 @@ class _Search:
 
         bits = torch.frombuffer(bytearray(numpy.array([first]).tobytes()), dtype=torch_dtype(torch, kind.dtype.name))
         number: int | float | bool = bits[0].item()
-        if number != number or number in (inf, -inf):
+        if number != number or number in (inf, -inf) or (type(number) is int and number == _LEAST_INT):
             return None  # there is no word for these in rules
         again = torch.full((1,), number, dtype=bits.dtype)
         return number if again.view(torch.uint8).tolist() == bits.view(torch.uint8).tolist() else None
@@ -177,7 +182,7 @@ class _Search:
         by_cast: defaultdict[tuple[tuple[int, ...], DType, int], list[tuple[str, DType]]] = defaultdict(list)
         for key, kind in self.old.kinds.items() if wanted else ():
             for dtype in wanted.get(kind.shape, ()):
-                if is_computable(kind.dtype) and dtype is not kind.dtype:
+                if is_computable(kind.dtype) and dtype is not kind.dtype and _can_be_cast(kind, dtype):
                     crc = crc32(memoryview(self._bits(key, dtype).reshape(-1)).cast("B"))
                     by_cast[kind.shape, dtype, crc].append((key, dtype))
         buckets: defaultdict[tuple[tuple[int, ...], DType, int], list[str]] = defaultdict(list)
@@ -418,3 +423,12 @@ def _renumbered(value: Value, numbers: Sequence[int], pool: Pool) -> Value:
 
 def _named(key: str, value: Value, numbers: Sequence[int], pool: Pool) -> MadeTensor:
     return MadeTensor(key, tuple(pool[number][0] for number in numbers), value)
+
+
+def _can_be_cast(kind: TensorType, dtype: DType) -> bool:
+    """Say whether rules can cast a tensor to a dtype: complex numbers to real ones they cannot."""
+    try:
+        OPERATIONS[CASTING.name].infer(x=kind, dtype=dtype)
+    except OperationError:
+        return False
+    return True

@@ -53,7 +53,7 @@ def sizes_beside(state: State) -> ConfigSizes:
     path = Path(state)
     try:
         found = json.loads(read_text_file((path if path.is_dir() else path.parent) / CONFIG, _LARGEST))
-    except (Unreadable, ValueError):
+    except (Unreadable, ValueError, RecursionError):
         return ConfigSizes()  # it is a help, and nobody has asked for it
     return sizes_of(found) if isinstance(found, dict) else ConfigSizes()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
+from itertools import accumulate
 
 from statex.core.header import TensorType
 from statex.relating.classes import KeyClass, Numbers, classes_of
@@ -72,7 +72,7 @@ class _Guess:
         self._tied()
         self._pieces()
         left = [key for key in self.new if key not in self.made]
-        near = {key: self._nearest(key) for key in left}
+        near = self._nearest(left)
         made = {key: self.made[key] for key in self.new if key in self.made}
         ties = tuple(tuple(keys) for keys in self.ties)
         return Guessed(Relations(tuple(self.old), tuple(self.new), dict(made), ties, near), self.reasons)
@@ -98,6 +98,9 @@ class _Guess:
     def _source(self, number: int, old: str, new: str) -> SourceTensor:
         dtype = self.new[new].dtype
         return SourceTensor(number, dtype if self.dtypes and self.old[old].dtype is not dtype else None)
+
+    def _joined(self, operation: str, keys: Sequence[str], new: str) -> Joined:
+        return Joined(operation, tuple([self._source(number, key, new) for number, key in enumerate(keys)]), 0)
 
     def _left(self) -> tuple[list[KeyClass], list[KeyClass]]:
         """Return the classes of old keys that nothing is made of, and of new ones that nothing explains."""
@@ -147,41 +150,23 @@ class _Guess:
             find(old, new, weights)
 
     def _split(self, old: list[KeyClass], new: list[KeyClass], weights: WordWeights) -> None:
-        for parts in _families(new):
-            near = sorted(old, key=lambda one: -sum(weights.alike(one.name, part.name) for part in parts))
-            for one in near:
-                turned = _turned_sum(one.type, [part.type for part in parts])
-                if turned is None or any(set(part.keys) != set(one.keys) for part in parts):
-                    continue
-                first = [ElementMove("transpose")] if turned else []
-                for numbers, key in one.keys.items():
-                    at = 0
-                    for part in parts:
-                        end = at + part.type.shape[0]
-                        whole = one.type.shape[1 if turned else 0]
-                        cut = ElementMove("getitem", (0, at, None if end == whole else end))
-                        target = part.keys[numbers]
-                        self._is(
-                            target, (key,), moved(self._source(0, key, target), *first, cut), "a piece by its shape"
-                        )
-                        at = end
-                old.remove(one)
-                break
+        for whole, parts, turned in _fused(old, new, weights):
+            first = [ElementMove("transpose")] if turned else []
+            lengths = [part.type.shape[0] for part in parts]
+            for part, end in zip(parts, accumulate(lengths), strict=True):
+                start = end - part.type.shape[0]
+                cut = ElementMove("getitem", (0, start, end if end < sum(lengths) else None))
+                for numbers, key in whole.keys.items():
+                    target = part.keys[numbers]
+                    value = moved(self._source(0, key, target), *first, cut)
+                    self._is(target, (key,), value, "a piece by its shape")
 
     def _merge(self, old: list[KeyClass], new: list[KeyClass], weights: WordWeights) -> None:
-        for parts in _families(old):
-            near = sorted(new, key=lambda one: -sum(weights.alike(one.name, part.name) for part in parts))
-            for one in near:
-                turned = _turned_sum(one.type, [part.type for part in parts])
-                if turned is None or any(set(part.keys) != set(one.keys) for part in parts):
-                    continue
-                last = [ElementMove("transpose")] if turned else []
-                for numbers, target in one.keys.items():
-                    keys = tuple(part.keys[numbers] for part in parts)
-                    values = tuple(self._source(number, key, target) for number, key in enumerate(keys))
-                    self._is(target, keys, moved(Joined("cat", values, 0), *last), "joined by their shapes")
-                new.remove(one)
-                break
+        for whole, parts, turned in _fused(new, old, weights):
+            last = [ElementMove("transpose")] if turned else []
+            for numbers, target in whole.keys.items():
+                keys = tuple(part.keys[numbers] for part in parts)
+                self._is(target, keys, moved(self._joined("cat", keys, target), *last), "joined by their shapes")
 
     def _stack(self, old: list[KeyClass], new: list[KeyClass], weights: WordWeights) -> None:
         for _, other, groups in _stacks(old, new, weights):
@@ -189,8 +174,7 @@ class _Guess:
                 continue
             for numbers, keys in groups.items():
                 target = other.keys[numbers]
-                values = tuple(self._source(number, key, target) for number, key in enumerate(keys))
-                self._is(target, keys, Joined("stack", values, 0), "stacked by their shapes")
+                self._is(target, keys, self._joined("stack", keys, target), "stacked by their shapes")
 
     def _stack_fused(self, old: list[KeyClass], new: list[KeyClass], weights: WordWeights) -> None:
         """Look for experts of several projections that are stacked, and the stacks joined."""
@@ -222,10 +206,18 @@ class _Guess:
                     value = moved(self._source(0, source, target), ElementMove("item", (0, at)))
                     self._is(target, (source,), value, "unstacked by their shapes")
 
-    def _nearest(self, key: str) -> str | None:
-        weights = WordWeights([*self.old, key])
-        same = [one for one, kind in self.old.items() if kind.shape == self.new[key].shape] or list(self.old)
-        return max(same, key=lambda one: weights.alike(one, key), default=None)
+    def _nearest(self, left: Sequence[str]) -> dict[str, str | None]:
+        """Return for each key the old one most like it: of its shape, if there is one, and with its numbers."""
+        old, new = classes_of(self.old), classes_of({key: self.new[key] for key in left})
+        weights = WordWeights({one.name for one in (*old, *new)})
+        near: dict[str, str | None] = dict.fromkeys(left)
+        for one in new:
+            same = [other for other in old if other.type.shape == one.type.shape] or old
+            best = max(same, key=lambda other: weights.alike(one.name, other.name), default=None)
+            if best is not None:
+                first = next(iter(best.keys.values()))
+                near |= {key: best.keys.get(numbers, first) for numbers, key in one.keys.items()}
+        return near
 
 
 class _ClassLikeness:
@@ -358,6 +350,21 @@ def _families(classes: Sequence[KeyClass]) -> Iterator[list[KeyClass]]:
                 yield parts
 
 
+def _fused(
+    wholes: Sequence[KeyClass], pieces: Sequence[KeyClass], weights: WordWeights
+) -> Iterator[tuple[KeyClass, list[KeyClass], bool]]:
+    """Yield classes that are others in one, with these; and whether a whole has to be transposed to be them."""
+    left = list(wholes)
+    for parts in _families(pieces):
+        types = [part.type for part in parts]
+        for whole in sorted(left, key=lambda one: -sum(weights.alike(one.name, part.name) for part in parts)):
+            turned = _turned_sum(whole.type, types)
+            if turned is not None and all(part.keys.keys() == whole.keys.keys() for part in parts):
+                left.remove(whole)
+                yield whole, parts, turned
+                break
+
+
 def _turned_sum(whole: TensorType, parts: Sequence[TensorType]) -> bool | None:
     """Say whether parts, one after the other, are a whole when that is transposed; `None` where they are not one."""
     if not parts[0].ndim or any(part.shape[1:] != parts[0].shape[1:] for part in parts):
@@ -424,7 +431,7 @@ def _stacks(
     taken: set[KeyClass] = set()
     for _, a, b in sorted(pairs, key=lambda pair: (-pair[0], pair[1:])):
         one, other = single[a], stacked[b]
-        if one in taken or other in taken or prod(other.type.shape[:1]) * len(other.keys) != len(one.keys):
+        if one in taken or other in taken or other.type.shape[0] * len(other.keys) != len(one.keys):
             continue
         groups = _grouped(one)
         if groups.keys() == other.keys.keys() and _lengths(groups) == {other.type.shape[0]}:

@@ -59,3 +59,13 @@ def test_no_rows_are_proposed_to_go() -> None:
     assert "it[:7]" in statex.infer(old, target=module).rules
     lines = helps(old, module)
     assert not any("[:7]" in line for line in lines), lines
+
+
+def test_a_guess_is_called_one() -> None:
+    """A projection of q, k and v may be cut in three, or head by head: its shape is the same."""
+    old = {"a.query_key_value.weight": torch.randn(12, 4)}
+    module = torch.nn.ModuleDict({"a": torch.nn.ModuleDict({f"{p}_proj": torch.nn.Linear(4, 4, False) for p in "qkv"})})
+    (line,) = helps(old, module)
+    rule, _, note = line.partition("  # ")
+    assert (rule.startswith("split "), note) == (True, "guess: from names and shapes")
+    assert statex.verify(statex.compile(line).apply(old), module).fits
