@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import cached_property
 
-from statex.core.record import record
 from statex.grammar import factory as make
 from statex.grammar import tree
 
@@ -14,7 +15,7 @@ Pair = tuple[str, str]
 Words = tuple[str, ...]
 
 
-@record
+@dataclass(frozen=True)
 class NameChange:
     """A prefix, or parts, that become others: rows of what is replaced by what."""
 
@@ -30,22 +31,44 @@ class NameChange:
 
     def without_idle(self, keys: Iterable[str]) -> NameChange:
         """Return the change without the rows that no key is changed by."""
-        used: set[str] = set()
+        used: set[int] = set()
         for key in keys:
             self._of_parts(key, used)
-        return NameChange(self.mode, tuple(row for row in self.rows if row[0] in used))
+        return NameChange(self.mode, tuple([row for number, row in enumerate(self.rows) if number in used]))
 
-    def _of_parts(self, key: str, used: set[str] | None = None) -> str:
+    def counts(self, keys: Iterable[str]) -> list[int]:
+        """Return how many keys each row changes by itself."""
+        alone = [NameChange(self.mode, (row,)) for row in self.rows]
+        if self.mode is tree.RenameMode.PREFIX:
+            return [sum(one.of(key) != key for key in keys) for one in alone]
+        found = [0] * len(alone)
+        for key in keys:
+            for number in {n for segment in key.split(".") for n, _, _ in self._beginning.get(segment, ())}:
+                found[number] += alone[number].of(key) != key
+        return found
+
+    @cached_property
+    def _beginning(self) -> Mapping[str, list[tuple[int, list[str], str]]]:
+        """The rows by the segment that they begin with: the number, all segments, and what they become."""
+        found: defaultdict[str, list[tuple[int, list[str], str]]] = defaultdict(list)
+        for number, (before, after) in enumerate(self.rows):
+            own = before.split(".")
+            found[own[0]].append((number, own, after))
+        return dict(found)
+
+    def _of_parts(self, key: str, used: set[int] | None = None) -> str:
         segments = key.split(".")
+        beginning = self._beginning
+        if beginning.keys().isdisjoint(segments):
+            return key
         found: list[str] = []
         at = 0
         while at < len(segments):
-            for before, after in self.rows:
-                own = before.split(".")
-                if segments[at : at + len(own)] == own:
+            for number, own, after in beginning.get(segments[at], ()):
+                if len(own) == 1 or segments[at : at + len(own)] == own:
                     found += [after] if after else []
                     if used is not None:
-                        used.add(before)
+                        used.add(number)
                     at += len(own)
                     break
             else:
