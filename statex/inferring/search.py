@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from math import inf
 from typing import Any
 
 from statex.core.dtypes import DType, Kind
-from statex.core.progress import READING, Phases, Tell
+from statex.core.progress import READING, Add, Phases, Tell, unheard
 from statex.diagnostics.torch_dtypes import torch_dtype
+from statex.inferring.analogies import Analogies, some_layers
 from statex.inferring.arranging import ZEROS, Found, values_of, with_ones
+from statex.inferring.comparing import holds
 from statex.inferring.layouts import layouts
 from statex.inferring.likeness import Likeness, assigned, places
-from statex.inferring.lines import Dims, Hit, LineIndex, dims_of, hash_of_zeros, line_hashes
+from statex.inferring.line_index import Hit, LineIndex
+from statex.inferring.lines import Dims, dims_of, hash_of_zeros, hashes_of_parts, line_hashes, rows_at_once
 from statex.inferring.sides import CheckpointSide, Identity, TensorSide, is_computable, unsigned
 from statex.relating.relations import Constant, MadeTensor, Relation, Relations
-from statex.relating.values import Joined, MovedValue, SourceTensor, Value, computed, moved, sources, variants
+from statex.relating.values import Joined, MovedValue, SourceTensor, Value, moved, sources, variants
 
 _HELD = 8
 """Tensors that are held in memory while what is made of them is looked for."""
 _HELD_BYTES = 8 << 20
 """Bytes of the largest tensor that is held."""
+_TOGETHER = 1 << 17
+"""Elements of small tensors whose lines are hashed at once; the rows of larger ones are read a few at a time."""
 _VALUES = 24
 """So many values are computed and compared for one way in which the lines of a tensor were found."""
 
@@ -43,11 +48,11 @@ def searched(old: TensorSide, new: CheckpointSide, tell: Tell | None = None) -> 
 class _Search:
     def __init__(self, old: TensorSide, new: CheckpointSide, tell: Tell | None) -> None:
         self.old, self.new = old, new
-        total = sum(kind.nbytes for side in (old, new) for kind in side.kinds.values())
-        added = Phases(tell).begin(READING, total)
-        self.old_ids: dict[str, Identity] = {key: old.identity(key, added) for key in old.kinds}
-        self.new_ids: dict[str, Identity] = {key: new.identity(key, added) for key in new.kinds}
+        self.phases = Phases(tell)
+        self.looked_at: Add = unheard
         self.made: dict[str, Relation] = {}
+        self.used: set[str] = set()
+        """Old keys that something is made of."""
         self.ambiguous: list[str] = []
         self.plain: list[tuple[list[str], list[str]]] = []
         """Old and new keys of equal contents that are one number all over, which says little."""
@@ -89,9 +94,10 @@ class _Search:
         """Find what is equal as a whole; of contents that several have, names tell which is meant."""
         by_old: defaultdict[Identity, list[str]] = defaultdict(list)
         by_new: defaultdict[Identity, list[str]] = defaultdict(list)
-        for key, identity in self.old_ids.items():
+        old_ids, new_ids = self._identities()
+        for key, identity in old_ids:
             by_old[identity].append(key)
-        for key, identity in self.new_ids.items():
+        for key, identity in new_ids:
             if identity in by_old:
                 by_new[identity].append(key)
         unclear: list[tuple[list[str], list[str]]] = []
@@ -105,8 +111,21 @@ class _Search:
         for old, keys in sorted(unclear, key=lambda pair: len(pair[0]) * len(pair[1])):
             self._assign(old, keys)
 
+    def _identities(self) -> tuple[list[tuple[str, Identity]], list[tuple[str, Identity]]]:
+        """Return the identities of old and of new tensors, of types that both sides have: others are equal to none."""
+        types = {*self.old.kinds.values()} & {*self.new.kinds.values()}
+        sides = [(side, [key for key, kind in side.kinds.items() if kind in types]) for side in (self.old, self.new)]
+        total = sum(side.kinds[key].nbytes for side, keys in sides for key in keys)
+        added = self.phases.begin(READING, total)
+        old, new = ([(key, side.identity(key, added)) for key in keys] for side, keys in sides)
+        return old, new
+
+    def _take(self, made: MadeTensor) -> None:
+        self.made[made.target] = made
+        self.used.update(made.keys)
+
     def _is(self, key: str, old: str) -> None:
-        self.made[key] = MadeTensor(key, (old,), SourceTensor())
+        self._take(MadeTensor(key, (old,), SourceTensor()))
         self.likeness.learn(old, key)
 
     def _assign(self, old: Sequence[str], keys: Sequence[str]) -> None:
@@ -114,8 +133,7 @@ class _Search:
         if not keys:
             return
         plain = self._is_plain(keys[0])
-        used = {key for one in self.made.values() if isinstance(one, MadeTensor) for key in one.keys}
-        old = [key for key in old if key not in used] or old
+        old = [key for key in old if key not in self.used] or old
         found = assigned(old, keys, self.likeness, places(old, keys))
         distinct = {self.old.tie(key) or key for key in old}
         for key in keys:
@@ -123,7 +141,7 @@ class _Search:
             if near is None and not plain:
                 near = max(old, key=lambda one: self.likeness.score(one, key))
             if near is not None:
-                self.made[key] = MadeTensor(key, (near,), SourceTensor())
+                self._take(MadeTensor(key, (near,), SourceTensor()))
         if len(distinct) > 1:
             self.ambiguous += [key for key in keys if key in self.made]
 
@@ -135,7 +153,7 @@ class _Search:
         import numpy
 
         kind = self.new.kinds[key]
-        if not is_computable(kind.dtype) or kind.dtype.is_complex or not kind.numel:
+        if not is_computable(kind.dtype) or kind.dtype.is_complex or not kind.numel or self.new.is_various(key):
             return None
         first = None
         for piece in self.new.pieces(key):
@@ -163,8 +181,7 @@ class _Search:
         ]
 
     def _unused(self) -> list[str]:
-        used = {key for one in self.made.values() if isinstance(one, MadeTensor) for key in one.keys}
-        return [key for key, kind in self.old.kinds.items() if key not in used and is_computable(kind.dtype)]
+        return [key for key, kind in self.old.kinds.items() if key not in self.used and is_computable(kind.dtype)]
 
     def _cast(self, plain: bool = False) -> None:
         """Find tensors that are others in another dtype; numbers that were rounded are not found in another way."""
@@ -181,15 +198,18 @@ class _Search:
                     crc = crc32(memoryview(self._bits(key, dtype).reshape(-1)).cast("B"))
                     by_cast[kind.shape, dtype, crc].append((key, dtype))
         buckets: defaultdict[tuple[tuple[int, ...], DType, int], list[str]] = defaultdict(list)
+        there = {place[:2] for place in by_cast}
         for key in left:
-            kind, crc = self.new_ids[key]
+            if (self.new.kinds[key].shape, self.new.kinds[key].dtype) not in there:
+                continue
+            kind, crc = self.new.identity(key, unheard)
             buckets[kind.shape, kind.dtype, crc].append(key)
-        used = {key for one in self.made.values() if isinstance(one, MadeTensor) for key in one.keys}
+        used = frozenset(self.used)
         for place, keys in buckets.items():
             olds = [key for key, _ in by_cast.get(place, ()) if key not in used]
             found = assigned(olds, keys, self.likeness, places(olds, keys))
             for key, near in found.items():
-                self.made[key] = MadeTensor(key, (near,), SourceTensor(0, place[1]))
+                self._take(MadeTensor(key, (near,), SourceTensor(0, place[1])))
                 self.likeness.learn(near, key)
 
     def bits(self, key: str, cast: DType | None = None) -> Any:
@@ -205,7 +225,7 @@ class _Search:
             return found
         import torch
 
-        tensor = torch.frombuffer(bytearray(found.tobytes()), dtype=torch_dtype(torch, kind.dtype.name))
+        tensor = torch.frombuffer(found.reshape(-1).view("u1").data, dtype=torch_dtype(torch, kind.dtype.name))
         numbers = tensor.to(torch_dtype(torch, cast.name)).view(torch.uint8).numpy()
         return numbers.view(unsigned(cast)).reshape(kind.shape)
 
@@ -217,12 +237,15 @@ class _Search:
             left = self._left()
             if not left:
                 return
+            self.looked_at = self.phases.begin(READING, sum(self.new.kinds[key].nbytes for key in left))
             for dtype in dict.fromkeys(self.new.kinds[key].dtype for key in left):
                 own = [key for key in left if self.new.kinds[key].dtype is dtype]
-                pool = [one for one in names() if self._may_be(self.old.kinds[one].dtype, dtype)]
+                kinds = self.old.kinds
+                pool = [one for one in names() if kinds[one].numel and self._may_be(kinds[one].dtype, dtype)]
                 same = [one for one in pool if self.old.kinds[one].dtype is dtype]
                 self._by_lines(own, [(one, None) for one in same])
-                cast: list[tuple[str, DType | None]] = [(one, dtype) for one in pool if one not in same]
+                other = [one for one in pool if self.old.kinds[one].dtype is not dtype]
+                cast: list[tuple[str, DType | None]] = [(one, dtype) for one in other]
                 self._by_lines([key for key in own if key not in self.made], cast)
 
     @staticmethod
@@ -230,17 +253,65 @@ class _Search:
         return old is new or (old.kind is Kind.FLOAT and new.kind is Kind.FLOAT and old.itemsize > 1 < new.itemsize)
 
     def _by_lines(self, keys: Sequence[str], pool: Pool) -> None:
+        """Find tensors by their lines: where there are many layers, those of a few, and then what is like them."""
+        casts = dict(pool)
+        few = some_layers(keys, list(casts))
+        if few is not None:
+            self._among(few[0], [(one, casts[one]) for one in few[1]])
+            self._alike([key for key in keys if key not in self.made], casts)
+        self._among([key for key in keys if key not in self.made], pool)
+
+    def _among(self, keys: Sequence[str], pool: Pool) -> None:
         if not keys or not pool:
             return
-        index = LineIndex()
+        with LineIndex() as index:
+            self._fill(index, pool)
+            for key in keys:
+                value = self._looked_up(key, pool, index)
+                self.looked_at(self.new.kinds[key].nbytes)
+                if value is not None:
+                    self._take(value)
+                    for one in value.keys:
+                        self.likeness.learn(one, key)
+
+    def _fill(self, index: LineIndex, pool: Pool) -> None:
+        """Put the lines of a pool into an index: of small tensors many at a time, of large ones a few rows."""
+        import numpy
+
+        numbers: list[int] = []
+        several: list[Any] = []
+
+        def put() -> None:
+            if numbers:
+                index.add(numbers, numpy.stack(several))
+            numbers.clear()
+            several.clear()
+
         for number, (key, cast) in enumerate(pool):
-            index.add(number, self._bits(key, cast))
+            shape = self.old.kinds[key].shape
+            if cast is None and self.old.kinds[key].numel > _TOGETHER and len(shape) > 1:
+                parts = self.old.rows(key, rows_at_once(shape))
+                index.add_hashes([number], shape, list(hashes_of_parts(shape, parts, list(dims_of(shape))).values()))
+                continue
+            if several and (several[0].shape != shape or len(several) * several[0].size > _TOGETHER):
+                put()
+            numbers.append(number)
+            several.append(self._bits(key, cast))
+        put()
+
+    def _alike(self, keys: Sequence[str], casts: Mapping[str, DType | None]) -> None:
+        """Try for keys what others of their class are made by; bits say whether it is right."""
+        ways = Analogies(one for one in self.made.values() if isinstance(one, MadeTensor) and one.keys[0] in casts)
         for key in keys:
-            value = self._looked_up(key, pool, index)
-            if value is not None:
-                self.made[key] = value
-                for one in value.keys:
-                    self.likeness.learn(one, key)
+            for one in ways.of(key):
+                if casts.keys() >= {*one.keys} and self._is_made(one):
+                    self._take(one)
+                    self.looked_at(self.new.kinds[key].nbytes)
+                    break
+
+    def _is_made(self, one: MadeTensor) -> bool:
+        """Say whether a new tensor is what it is said to be, in all bits."""
+        return holds(one.value, lambda own: self.bits(one.keys[own.number], own.cast), self.new_bits(one.target))
 
     def _looked_up(self, key: str, pool: Pool, index: LineIndex) -> MadeTensor | None:
         bits = self.new_bits(key)
@@ -318,7 +389,7 @@ class _Search:
 
     def _holds(self, value: Value, numbers: Sequence[int], pool: Pool, bits: Any) -> bool:
         """Say whether a tensor is a value, in all bits."""
-        return _is(value, lambda one: self.bits(pool[numbers[one.number]][0], one.cast), bits)
+        return holds(value, lambda one: self.bits(pool[numbers[one.number]][0], one.cast), bits)
 
     # --- by likeness -------------------------------------------------------------------------------------------
 
@@ -334,7 +405,7 @@ class _Search:
             for one in by_module.get(key.rpartition(".")[0], ()):
                 made = self._like(key, one)
                 if made is not None:
-                    self.made[key] = made
+                    self._take(made)
                     break
 
     def _like(self, key: str, one: MadeTensor) -> MadeTensor | None:
@@ -346,8 +417,9 @@ class _Search:
         if any(self.old.kinds[old].dtype is not self.new.kinds[key].dtype for old in keys):
             return None
         for value in variants(one.value):
-            if _is(value, lambda source: self.bits(keys[source.number], source.cast), self.new_bits(key)):
-                return MadeTensor(key, keys, value)
+            made = MadeTensor(key, keys, value)
+            if self._is_made(made):
+                return made
         return None
 
     def _constants(self) -> None:
@@ -371,7 +443,7 @@ class _Search:
         """Let entries that are no tensors stay where they are."""
         for key in self.new.header.entries:
             if key not in self.new.kinds and key in self.old.header.entries and key not in self.old.kinds:
-                self.made[key] = MadeTensor(key, (key,), SourceTensor())
+                self._take(MadeTensor(key, (key,), SourceTensor()))
 
     # --- the account ---------------------------------------------------------------------------------------------
 
@@ -388,15 +460,6 @@ class _Search:
         same = [one for one, kind in self.old.kinds.items() if kind == self.new.kinds.get(key)]
         near = same or list(self.old.kinds)
         return max(near, key=lambda one: self.likeness.score(one, key), default=None)
-
-
-def _is(value: Value, load: Callable[[SourceTensor], Any], bits: Any) -> bool:
-    try:
-        found = computed(value, load)
-    except (ValueError, IndexError):
-        # What fits together by its lines may not by its other dims.
-        return False
-    return bool(found.shape == bits.shape and found.dtype == bits.dtype and (found == bits).all())
 
 
 def _next(before: Hit | None, own: Sequence[Hit]) -> Hit | None:

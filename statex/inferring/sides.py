@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from math import prod
 from typing import Any
 
 from statex.checkpoint.blobs.contents import OutTensor
@@ -24,6 +25,8 @@ from statex.session.session import Session
 Identity = tuple[TensorType, int]
 """A type and the CRC-32 of the contents: equal for equal tensors. What it lets pass by chance, the proof finds."""
 
+_BEGINNING = 64
+"""Elements that are read to see whether a tensor has several numbers, as nearly all have."""
 _LARGEST = 8
 """Bytes of an element that numpy has an unsigned integer for."""
 
@@ -33,6 +36,11 @@ class TensorSide:
 
     header: Header
     kinds: Mapping[str, TensorType]
+
+    def __init__(self) -> None:
+        self._identities: dict[str, Identity] = {}
+        self._various: set[str] = set()
+        """Keys whose tensors were read, and do not end with the element that they begin with."""
 
     def tensors(self) -> Mapping[str, OutTensor]:
         """Return the tensors, each with bytes of its own that can be read in their order."""
@@ -45,38 +53,63 @@ class TensorSide:
 
     def identity(self, key: str, added: Add) -> Identity:
         """Return the identity of a tensor's contents: by the checksum that its file records, or read for it."""
-        tensor = self.tensors()[key]
-        kind = self.kinds[key]
-        known = tensor.blob.known_crc()
-        if known is None:
-            known = 0
-            for piece in self.pieces(key):
-                known = crc32(piece, known)
-        added(kind.nbytes)
-        return kind, known
+        found = self._identities.get(key)
+        if found is None:
+            kind = self.kinds[key]
+            known = self.tensors()[key].blob.known_crc()
+            found = self._identities[key] = kind, self._crc(key) if known is None else known
+            added(kind.nbytes)
+        return found
 
-    def pieces(self, key: str) -> Iterator[memoryview]:
-        """Yield the bytes of a tensor in their order; each is overwritten by the next."""
+    def _crc(self, key: str) -> int:
+        size, found = self.kinds[key].dtype.itemsize, 0
+        first: bytes | None = None
+        for piece in self.pieces(key):
+            found = crc32(piece, found)
+            if first is None:
+                first = bytes(piece[:size])
+            if piece[-size:] != first:
+                self._various.add(key)
+        return found
+
+    def is_various(self, key: str) -> bool:
+        """Say whether the first elements of a tensor, or others that were read, show that it has several numbers."""
+        if key not in self._various:
+            kind = self.kinds[key]
+            size = kind.dtype.itemsize
+            beginning = bytes(next(self.pieces(key, _BEGINNING), b""))
+            if beginning != beginning[:size] * (len(beginning) // max(size, 1)):
+                self._various.add(key)
+        return key in self._various
+
+    def pieces(self, key: str, most: int = PIECE) -> Iterator[memoryview]:
+        """Yield the bytes of a tensor in their order, so many elements at a time; each is overwritten by the next."""
         kind = self.kinds[key]
         size = 1 if kind.dtype.kind is Kind.RAW else max(kind.dtype.itemsize, 1)
         count = kind.nbytes // size
         if not count:
             return
-        read = Elements(self.tensors()[key].blob, size)
-        for start in range(0, count, PIECE):
-            yield read.take(min(PIECE, count - start))
+        read = Elements(self.tensors()[key].blob, size, bytearray(min(most, count) * size))
+        for start in range(0, count, most):
+            yield read.take(min(most, count - start))
 
     def bits(self, key: str) -> Any:
         """Return a tensor as an array of numpy of unsigned integers: its bits."""
         import numpy
 
         kind = self.kinds[key]
-        found = numpy.empty(kind.nbytes, numpy.uint8)
-        at = 0
-        for piece in self.pieces(key):
-            found[at : at + len(piece)] = piece
-            at += len(piece)
+        found: Any = numpy.empty(kind.nbytes, numpy.uint8)
+        if kind.nbytes:
+            Elements(self.tensors()[key].blob, 1, memoryview(found)).take(kind.nbytes)
         return found.view(unsigned(kind.dtype)).reshape(kind.shape)
+
+    def rows(self, key: str, count: int) -> Iterator[Any]:
+        """Yield the bits of a tensor, so many rows at a time; each is overwritten by the next."""
+        import numpy
+
+        kind = self.kinds[key]
+        for piece in self.pieces(key, max(1, count * prod(kind.shape[1:]))):
+            yield numpy.frombuffer(piece, unsigned(kind.dtype)).reshape(-1, *kind.shape[1:])
 
 
 class CheckpointSide(TensorSide):
@@ -87,6 +120,7 @@ class CheckpointSide(TensorSide):
     """
 
     def __init__(self, state: State, label: str, root: Address | None = None) -> None:
+        super().__init__()
         self._opened = Opened(state, label)
         try:
             self.header = self._opened.header(root)
@@ -142,6 +176,7 @@ class ProgramSide(TensorSide):
     """
 
     def __init__(self, request: Request) -> None:
+        super().__init__()
         self._session = Session(request)
         plan = self._session.plan
         counts = Counter(one.tie for one in plan.outputs.values())
