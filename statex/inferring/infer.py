@@ -109,7 +109,7 @@ def infer(
             noted = with_named_sizes(_with_inputs(added, found, taken), sizes_beside(old), taken)
             text = _after(start, text_of(noted), one, other, sides)
             proof = proved(_beginning(Source(NAME, text), start), InputSpec(old, root), other, tell,
-                           _declared_in(Source(NAME, text), further))  # fmt: skip
+                           _declared_in(Source(NAME, text), further), one.opened)  # fmt: skip
         except StatexError as error:
             errors = error.diagnostics
         over = carries_over(relations, one, rules) if proof is not None and proof.holds else None

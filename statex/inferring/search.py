@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from math import inf
 from typing import Any
 
 from statex.core.dtypes import DType, Kind
@@ -18,7 +17,7 @@ from statex.inferring.layouts import layouts
 from statex.inferring.likeness import Likeness, assigned, places
 from statex.inferring.line_index import Hit, LineIndex
 from statex.inferring.lines import Dims, dims_of, hash_of_zeros, hashes_of_parts, line_hashes, rows_at_once
-from statex.inferring.sides import CheckpointSide, Identity, TensorSide, is_computable, unsigned
+from statex.inferring.sides import CheckpointSide, Identity, TensorSide, is_computable, number_of, unsigned
 from statex.relating.relations import Constant, MadeTensor, Relation, Relations
 from statex.relating.values import Joined, MovedValue, SourceTensor, Value, moved, sources, variants
 
@@ -161,14 +160,7 @@ class _Search:
             first = own[0] if first is None else first
             if (own != first).any():
                 return None
-        import torch
-
-        bits = torch.frombuffer(bytearray(numpy.array([first]).tobytes()), dtype=torch_dtype(torch, kind.dtype.name))
-        number: int | float | bool = bits[0].item()
-        if number != number or number in (inf, -inf):
-            return None  # there is no word for these in rules
-        again = torch.full((1,), number, dtype=bits.dtype)
-        return number if again.view(torch.uint8).tolist() == bits.view(torch.uint8).tolist() else None
+        return number_of(numpy.array([first]), kind.dtype)
 
     # --- casts -----------------------------------------------------------------------------------------------------
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from math import prod
+from math import isfinite, prod
 from typing import Any
 
 from statex.checkpoint.blobs.contents import OutTensor
-from statex.checkpoint.blobs.layout import dense
+from statex.checkpoint.blobs.layout import alone
 from statex.checkpoint.io.crc import crc32
 from statex.core.dtypes import DType, Kind
 from statex.core.header import Header, OpaqueInfo, TensorInfo, TensorType
 from statex.core.paths import Address
 from statex.core.progress import Add
-from statex.execute.elements import PIECE, Elements
+from statex.execute.elements import PIECE, Elements, numbers
 from statex.execute.heap import Heap
+from statex.execute.kernels.by_numpy import NUMPY
 from statex.execute.readable import readable
 from statex.session.opened import Opened
 from statex.session.request import Request, State
@@ -38,12 +39,17 @@ class TensorSide:
     kinds: Mapping[str, TensorType]
 
     def __init__(self) -> None:
-        self._identities: dict[str, Identity] = {}
+        self._crcs: dict[str, int] = {}
         self._various: set[str] = set()
         """Keys whose tensors were read, and do not end with the element that they begin with."""
 
-    def tensors(self) -> Mapping[str, OutTensor]:
-        """Return the tensors, each with bytes of its own that can be read in their order."""
+    @property
+    def opened(self) -> Opened:
+        """The checkpoint, open."""
+        raise NotImplementedError
+
+    def tensor(self, key: str) -> OutTensor:
+        """Return a tensor with bytes of its own that can be read in their order."""
         raise NotImplementedError
 
     def tie(self, key: str) -> object:
@@ -53,13 +59,12 @@ class TensorSide:
 
     def identity(self, key: str, added: Add) -> Identity:
         """Return the identity of a tensor's contents: by the checksum that its file records, or read for it."""
-        found = self._identities.get(key)
+        kind, found = self.kinds[key], self._crcs.get(key)
         if found is None:
-            kind = self.kinds[key]
-            known = self.tensors()[key].blob.known_crc()
-            found = self._identities[key] = kind, self._crc(key) if known is None else known
+            known = self.tensor(key).blob.known_crc()
+            found = self._crcs[key] = self._crc(key) if known is None else known
             added(kind.nbytes)
-        return found
+        return kind, found
 
     def _crc(self, key: str) -> int:
         size, found = self.kinds[key].dtype.itemsize, 0
@@ -89,7 +94,7 @@ class TensorSide:
         count = kind.nbytes // size
         if not count:
             return
-        read = Elements(self.tensors()[key].blob, size, bytearray(min(most, count) * size))
+        read = Elements(self.tensor(key).blob, size, bytearray(min(most, count) * size))
         for start in range(0, count, most):
             yield read.take(min(most, count - start))
 
@@ -100,7 +105,7 @@ class TensorSide:
         kind = self.kinds[key]
         found: Any = numpy.empty(kind.nbytes, numpy.uint8)
         if kind.nbytes:
-            Elements(self.tensors()[key].blob, 1, memoryview(found)).take(kind.nbytes)
+            Elements(self.tensor(key).blob, 1, memoryview(found)).take(kind.nbytes)
         return found.view(unsigned(kind.dtype)).reshape(kind.shape)
 
     def rows(self, key: str, count: int) -> Iterator[Any]:
@@ -122,6 +127,7 @@ class CheckpointSide(TensorSide):
     def __init__(self, state: State, label: str, root: Address | None = None) -> None:
         super().__init__()
         self._opened = Opened(state, label)
+        self._heap = Heap()
         try:
             self.header = self._opened.header(root)
         except BaseException:
@@ -152,16 +158,14 @@ class CheckpointSide(TensorSide):
 
     def tensors(self) -> Mapping[str, OutTensor]:
         """Return the tensors, each with bytes of its own that can be read in their order."""
-        return self._tensors
+        return {key: self.tensor(key) for key in self.kinds}
 
-    @cached_property
-    def _tensors(self) -> Mapping[str, OutTensor]:
-        heap = Heap()
-        entries = {key: one for key, one in self.header.entries.items() if isinstance(one, TensorInfo)}
-        return dense({key: self._readable(info, heap) for key, info in entries.items()})
-
-    def _readable(self, info: TensorInfo, heap: Heap) -> TensorInfo | OutTensor:
-        return readable(info, lambda: self._opened.load(info), heap)
+    def tensor(self, key: str) -> OutTensor:
+        """Return a tensor with bytes of its own that can be read in their order."""
+        info = self.header.entries[key]
+        assert isinstance(info, TensorInfo)
+        found = readable(info, lambda: self._opened.load(info), self._heap)
+        return alone(found) if isinstance(found, TensorInfo) else found
 
     def close(self) -> None:
         """Close the files."""
@@ -196,9 +200,14 @@ class ProgramSide(TensorSide):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def tensors(self) -> Mapping[str, OutTensor]:
-        """Return the tensors, each with bytes of its own that can be read in their order."""
-        return self._tensors
+    @property
+    def opened(self) -> Opened:
+        """The checkpoint that the program is for, open."""
+        return self._session.inputs.main
+
+    def tensor(self, key: str) -> OutTensor:
+        """Return a tensor with bytes of its own that can be read in their order."""
+        return self._tensors[key]
 
     @cached_property
     def _tensors(self) -> Mapping[str, OutTensor]:
@@ -221,3 +230,15 @@ def is_computable(dtype: DType) -> bool:
 def unsigned(dtype: DType) -> str:
     """Return the name of numpy's unsigned integers of as many bytes."""
     return f"<u{dtype.itemsize}"
+
+
+def number_of(bits: Any, dtype: DType) -> int | float | bool | None:
+    """Return the number that an element is, given by its bits in an array; `None` where rules have no word for it."""
+    (raw,) = bits.tolist()
+    if dtype.kind is Kind.BOOL:
+        return bool(raw) if raw in (0, 1) else None
+    if dtype.kind is Kind.INT:
+        found = int(bits.view(NUMPY[dtype.name])[0])
+        return found if found < 1 << 63 else None
+    number = float(numbers(memoryview(bits).cast("B"), dtype)[0])
+    return number if isfinite(number) else None
