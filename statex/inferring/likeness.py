@@ -30,6 +30,10 @@ class Likeness:
         for old, new in pairs:
             self.learn(old, new)
 
+    def forget(self) -> None:
+        """Give back what is held, which holds this itself."""
+        vars(self).clear()
+
     def learn(self, old: str, new: str) -> None:
         """Take a pair as certain."""
         self._new_pairs.append((old, new))

@@ -9,9 +9,9 @@ from typing import Any
 
 from statex.core.dtypes import DType, Kind
 from statex.core.progress import READING, Add, Phases, Tell, unheard
-from statex.diagnostics.torch_dtypes import torch_dtype
 from statex.inferring.analogies import Analogies, some_layers
 from statex.inferring.arranging import ZEROS, Found, values_of, with_ones
+from statex.inferring.casting import cast_bits, cast_crc
 from statex.inferring.comparing import holds
 from statex.inferring.layouts import layouts
 from statex.inferring.likeness import Likeness, assigned, places
@@ -23,7 +23,7 @@ from statex.relating.values import Joined, MovedValue, SourceTensor, Value, move
 
 _HELD = 8
 """Tensors that are held in memory while what is made of them is looked for."""
-_HELD_BYTES = 8 << 20
+_HELD_BYTES = 4 << 20
 """Bytes of the largest tensor that is held."""
 _TOGETHER = 1 << 17
 """Elements of small tensors whose lines are hashed at once; the rows of larger ones are read a few at a time."""
@@ -41,7 +41,11 @@ def searched(old: TensorSide, new: CheckpointSide, tell: Tell | None = None) -> 
     Raises:
         StatexError: 6xx for the files.
     """
-    return _Search(old, new, tell).run()
+    search = _Search(old, new, tell)
+    try:
+        return search.run()
+    finally:
+        search.forget()
 
 
 class _Search:
@@ -57,8 +61,13 @@ class _Search:
         """Old and new keys of equal contents that are one number all over, which says little."""
         self.likeness = Likeness()
         self._held = lru_cache(_HELD)(self._bits)
-        self.new_bits = lru_cache(2)(new.bits)
+        self._last: tuple[str, Any] = ("", None)
         self._number = lru_cache(4096)(self._number_of)
+
+    def forget(self) -> None:
+        """Give back what is held; it holds the search itself, and who started it may have no collector at work."""
+        self.likeness.forget()
+        vars(self).clear()
 
     def run(self) -> Relations:
         """Look for all."""
@@ -177,8 +186,6 @@ class _Search:
 
     def _cast(self, plain: bool = False) -> None:
         """Find tensors that are others in another dtype; numbers that were rounded are not found in another way."""
-        from statex.checkpoint.io.crc import crc32
-
         wanted: defaultdict[tuple[int, ...], set[DType]] = defaultdict(set)
         left = self._left(plain)
         for key in left:
@@ -187,8 +194,7 @@ class _Search:
         for key, kind in self.old.kinds.items() if wanted else ():
             for dtype in wanted.get(kind.shape, ()):
                 if is_computable(kind.dtype) and dtype is not kind.dtype:
-                    crc = crc32(memoryview(self._bits(key, dtype).reshape(-1)).cast("B"))
-                    by_cast[kind.shape, dtype, crc].append((key, dtype))
+                    by_cast[kind.shape, dtype, cast_crc(self.old, key, dtype)].append((key, dtype))
         buckets: defaultdict[tuple[tuple[int, ...], DType, int], list[str]] = defaultdict(list)
         there = {place[:2] for place in by_cast}
         for key in left:
@@ -209,17 +215,18 @@ class _Search:
         small = self.old.kinds[key].nbytes <= _HELD_BYTES
         return self._held(key, cast) if small else self._bits(key, cast)
 
+    def new_bits(self, key: str) -> Any:
+        """Return a new tensor as bits; the last one is held, and given back before the next is read."""
+        if self._last[0] != key:
+            self._last = "", None
+            self._last = key, self.new.bits(key)
+        return self._last[1]
+
     def _bits(self, key: str, cast: DType | None = None) -> Any:
         """Return an old tensor as bits, cast if that is wanted."""
         found = self.old.bits(key)
         kind = self.old.kinds[key]
-        if cast is None or cast is kind.dtype:
-            return found
-        import torch
-
-        tensor = torch.frombuffer(found.reshape(-1).view("u1").data, dtype=torch_dtype(torch, kind.dtype.name))
-        numbers = tensor.to(torch_dtype(torch, cast.name)).view(torch.uint8).numpy()
-        return numbers.view(unsigned(cast)).reshape(kind.shape)
+        return found if cast is None or cast is kind.dtype else cast_bits(found, kind.dtype, cast)
 
     # --- layouts, pieces and several sources ---------------------------------------------------------------------
 

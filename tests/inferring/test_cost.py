@@ -107,7 +107,7 @@ def test_no_file_is_left_by_an_error(small_memory: Counter[str], monkeypatch: py
 
 
 @pytest.mark.skipif(not CAN_MEASURE, reason="the system does not forget the highest resident set")
-@pytest.mark.parametrize("rules", [NAMES, MERGED], ids=["names", "merged"])
+@pytest.mark.parametrize("rules", [NAMES, MERGED, "set ** = cast(bf16)"], ids=["names", "merged", "cast"])
 def test_memory_does_not_grow_with_the_files(rules: str, tmp_path: Path) -> None:
     pairs = []
     for width in (64, 512):
@@ -119,7 +119,7 @@ def test_memory_does_not_grow_with_the_files(rules: str, tmp_path: Path) -> None
     nbytes = sum(path.stat().st_size for path in pairs[1])
     with Peaks() as peaks:
         added = peaks.measure_inferring(*pairs)["added"]
-    assert nbytes > 200 << 20
+    assert nbytes > 180 << 20
     assert added < 32 << 20
 
 
