@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-memory fuzz test-pipelines mutants bench lint types clean
+.PHONY: demo test nightly fuzz test-pipelines mutants bench lint types clean
 
 demo: $(VENV)/run.stamp
 	PATH="$(CURDIR)/$(BIN):$$PATH" examples/card/demo.sh
@@ -12,9 +12,9 @@ demo: $(VENV)/run.stamp
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -n 2 $(PYTEST)
 
-# The stated memory of every operation, for all dtypes.
-test-memory: $(VENV)/dev.stamp
-	STATEX_WIDE=1 $(BIN)/python -m pytest -n 0 tests/execute/test_cost_operations.py $(PYTEST)
+# All that there is to try, for hours: every random example, every dtype, and the tests marked `nightly`.
+nightly: $(VENV)/dev.stamp
+	STATEX_NIGHTLY=1 $(BIN)/python -m pytest -n 2 $(PYTEST)
 
 # Random pickles, for ten minutes (FUZZ=30 for thirty).
 fuzz: $(VENV)/dev.stamp

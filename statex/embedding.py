@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from statex.api import Rules, compile, requested, to_file
@@ -106,6 +107,7 @@ def migrate(
     max_memory: int | None = None,
     check_input: bool = False,
     verify_written: bool = False,
+    reversible: bool = False,
     progress: Callable[[Progress], None] | Callable[[int, int], None] | None = None,
 ) -> Conversion:
     """Take a checkpoint through a chain of migrations, to its last layout or another; the output is as by `convert`.
@@ -130,6 +132,7 @@ def migrate(
         force=force, dry_run=dry_run, shard_size=shard_size, copy_files=copy_files, max_memory=max_memory,
         check_input=check_input, verify_written=verify_written,
     )  # fmt: skip
+    request = replace(request, policy=replace(request.policy, reversible=reversible))
     return carry_out(migration(request, _chain(rules), to=to, assume=assume, at=at, option="assume="), teller(progress))
 
 

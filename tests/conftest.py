@@ -1,10 +1,16 @@
-"""The order of all tests: the cheap ones first, so that a mistake is found in the first minute."""
+"""Which tests run, and in which order: the cheap ones first, so that a mistake is found in the first minute."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+from tests.effort import NIGHTLY, examples
+
+settings.register_profile("effort", max_examples=examples(100))
+settings.load_profile("effort")
 
 _ORDER = (
     "tests/grammar", "tests/dsl", "tests/diagnostics", "tests/execute", "tests/recipe", "tests/migrating", "tests",
@@ -13,9 +19,11 @@ _ORDER = (
 _HERE = Path(__file__).parent.parent
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order tests by the rooms that they are of; within a file they stay as they stand."""
-    items.sort(key=_rank)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Order tests by the rooms that they are of, without those of the night; within a file they stay as they stand."""
+    later = [] if NIGHTLY else [item for item in items if item.get_closest_marker("nightly") is not None]
+    config.hook.pytest_deselected(items=later)
+    items[:] = sorted((item for item in items if item not in later), key=_rank)
 
 
 def _rank(item: pytest.Item) -> int:

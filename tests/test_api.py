@@ -19,6 +19,7 @@ from torch import nn
 
 import statex
 from statex import StatexError
+from tests.effort import examples
 
 
 def state() -> dict[str, torch.Tensor]:
@@ -48,7 +49,7 @@ class TestRules:
             statex.compile(3)
 
     @given(st.text(min_size=1, max_size=12))
-    @settings(deadline=None, max_examples=80)
+    @settings(deadline=None, max_examples=examples(80))
     def test_a_quoted_key_matches_itself_alone(self, key: str) -> None:
         if any(not part for part in key.split(".")) or re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", key):
             return
@@ -153,7 +154,7 @@ RULES = """
 
 class TestStream:
     @given(st.randoms())
-    @settings(deadline=None, max_examples=20)
+    @settings(deadline=None, max_examples=examples(20))
     def test_any_order_gives_what_apply_gives(self, rng: random.Random) -> None:
         given_ = state()
         rules = statex.compile(RULES)

@@ -174,8 +174,11 @@ def test_the_page_on_optimizers_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_consoles_of_the_inverse_are_what_the_tool_prints(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "inverse.md").read_text()
-    (rules,) = blocks(text, "sx")
+    rules, crop = blocks(text, "sx")
     (tmp_path / "rules.sx").write_text(rules)
+    (tmp_path / "crop.sx").write_text(crop)
+    fused = {f"layers.{i}.qkv.weight": torch.randn(6, 4) for i in range(2)}
+    torch.save({"embed.weight": torch.randn(10, 8), **fused}, tmp_path / "fused.pth")
     state = {"embed.weight": torch.randn(10, 8)}
     for i in range(2):
         state |= {f"encoder.{i}.attn.{p}.weight": torch.randn(8, 8) for p in ("query", "key")}

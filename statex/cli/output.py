@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 import typer
 
-from statex.core.text_file import replace_text_file
+from statex.core.text_file import as_utf8, replace_text_file
 from statex.diagnostics import Diagnostic, Severity, StatexError, fail
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.escape import escape
@@ -73,7 +73,11 @@ def print_json(value: Any) -> None:
 def print_text(text: str) -> None:
     """Write a text to standard output as it is, in UTF-8 whatever the terminal has: as a file, it can be piped on."""
     sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+    try:
+        data = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # keys in a pickle may hold anything
+        data = text.encode("utf-8", "surrogatepass")
+    sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
 
 
@@ -95,14 +99,23 @@ def write_rules(path: Path, text: str, *, force: bool) -> None:
     """
     refuse_existing(path, force=force)
     try:
+        data = as_utf8(text)
         if path.is_file():
             replace_text_file(path, text)
+        elif path.exists():  # a device, or a pipe
+            path.write_bytes(data)
         else:
-            # `x` where there is nothing, as another process may have made it since; devices and pipes are written to.
-            with path.open("w" if path.exists() else "x", encoding="utf-8", newline="\n") as file:
-                file.write(text)
+            _write_new(path, data)
     except OSError as error:
         fail(codes.UNWRITABLE, f"`{path}` cannot be written: {error.strerror or error}")
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    from statex.checkpoint.atomic.transaction import Transaction
+
+    with Transaction(alone=True) as outputs:
+        outputs.stage_bytes(path, data, force=False)
+        outputs.commit()
 
 
 __all__ = [

@@ -179,6 +179,8 @@ def writes(wanted: Request, done: Conversion) -> list[tuple[str, str]]:
         (str(Path(spec.path)), f"the output `{one.label}`: {one.format}, {counted(one.keys, 'key')}")
         for spec, one in zip(wanted.outputs, done.outputs, strict=True)
     ]
+    if done.reversal is not None:
+        rows += [(str(path), "to undo it") for path in done.reversal.paths]
     return rows + ([(str(wanted.report), "report")] if wanted.report is not None else [])
 
 
@@ -186,7 +188,7 @@ def places(wanted: Request, done: Conversion) -> list[str]:
     """Return a line for all that is read, and for all that is written."""
     rows = [("reads", escape(path), escape(what)) for path, what in reads(wanted, done)]
     rows += [("writes", escape(path), escape(what)) for path, what in writes(wanted, done)]
-    return [*columns(rows), *(line for line in outcome(wanted, done) if "was not written" not in line)]
+    return [*columns(rows), *(line for line in outcome(wanted, done) if " not written" not in line)]
 
 
 def _as_rows(rows: list[tuple[str, str]]) -> list[dict[str, str]]:

@@ -79,7 +79,9 @@ def of_optimizer(name: str, source: str, to: str, beside: OutputSpec) -> OutputS
                 f"--optimizer {source}=OUT",
                 param_hint="--optimizer",
             )
-        to = os.path.join(os.path.dirname(other), os.path.basename(source))
+        to = os.path.join(os.path.dirname(other), os.path.basename(source.rstrip(f"/{os.sep}")))
+        if source.endswith(("/", os.sep)):
+            to += "/"
     return OutputSpec(to, name, optimizer=name)
 
 

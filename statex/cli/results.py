@@ -12,7 +12,8 @@ import typer
 from statex.checkpoint import is_never_copied
 from statex.cli.options import Saying
 from statex.cli.output import escape, print_diagnostics, print_json
-from statex.diagnostics.amounts import counted
+from statex.core.header import Header, TensorInfo
+from statex.diagnostics.amounts import counted, show_bytes
 from statex.diagnostics.render import to_json
 from statex.diagnostics.suggest import join_words
 from statex.dsl.plan.around import around_lines
@@ -65,14 +66,42 @@ def outcome(request: Request, done: Conversion) -> Iterator[str]:
     if done.report is not None:
         yield f"wrote the report {escape(str(done.report))}"
     if done.reversal is not None:
-        yield from _reversal(done.reversal, wrote=not request.policy.dry_run)
+        yield from _reversal(done, done.reversal, wrote=done.outputs[0].path is not None)
 
 
-def _reversal(back: Reversal, *, wrote: bool) -> Iterator[str]:
+def _reversal(done: Conversion, back: Reversal, *, wrote: bool) -> Iterator[str]:
     names = join_words([escape(str(path)) for path in back.paths])
     yield f"wrote {names}" if wrote else f"dry run: {names} {'was' if len(back.paths) == 1 else 'were'} not written"
     yield f"  to undo it: {escape(back.command)}"
+    if back.inverse.stored:
+        assert done.plan is not None
+        yield f"  {said_of_stored(back.inverse, done.plan.header, 'tensor')}"
     yield from (f"  not undone: {one}" for one in not_undone(back.inverse))
+    if back.is_noted:
+        yield "  not undone: the version of the layout, which is noted in the output"
+
+
+def said_of_stored(inverse: InverseRules, header: Header, what: str) -> str:
+    """Say how many tensors come from a further input, and how many bytes it has of them; they are called `what`."""
+    keys = {key for one in inverse.tensors if one.is_part for key in one.of}
+    come = "comes" if len(inverse.stored) == 1 else "come"
+    several = what if what.startswith("of") else f"{what}s"
+    said = f"{counted(len(inverse.stored), what, several)} {come} from the input `{inverse.input}`"
+    kept = sum(one.type.nbytes for one in inverse.tensors)
+    if not keys:
+        return f"{said}: {show_bytes(kept)}"
+    lost = {one.identity or key: one.type.nbytes for key, one in header.entries.items()
+            if key in inverse.stored and isinstance(one, TensorInfo)}  # fmt: skip
+    part = "in part" if len(keys) == len(inverse.stored) else f"{len(keys)} of them in part"
+    return f"{said}, {part}: {show_bytes(kept)} of {show_bytes(sum(lost.values()))}"
+
+
+def stored_data(inverse: InverseRules) -> list[dict[str, Any]]:
+    """Return what a further input has, as plain data."""
+    return [
+        {"name": one.name, "bytes": one.type.nbytes, "of": list(one.of), "in_part": one.is_part}
+        for one in inverse.tensors
+    ]
 
 
 def not_undone(inverse: InverseRules, *, metadata: bool = True) -> Iterator[str]:
@@ -140,6 +169,14 @@ def as_json(request: Request, done: Conversion) -> dict[str, Any]:
     plan = plan_data(done.plan)
     said = {"keys": plan["outputs"], "outputs": outputs} if request.recipe is not None else alone
     back = done.reversal
-    reversal = None if back is None else {"files": [str(path) for path in back.paths], "command": back.command}
+    reversal = None if back is None else _reversal_data(back)
     report = str(done.report) if done.report is not None else None
     return plan | said | {"skipped": False, "report": report, "reversal": reversal}
+
+
+def _reversal_data(back: Reversal) -> dict[str, Any]:
+    return {
+        "files": [str(path) for path in back.paths],
+        "command": back.command,
+        "stored": stored_data(back.inverse),
+    }

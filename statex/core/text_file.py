@@ -76,6 +76,18 @@ def _check_regular(mode: int) -> None:
         raise Unreadable("is not a regular file")
 
 
+def as_utf8(text: str) -> bytes:
+    """Return a text as it stands in a file.
+
+    Raises:
+        OSError: for characters that UTF-8 does not have, such as those of a key that is not text.
+    """
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise OSError(errno.EILSEQ, f"it would hold {text[error.start]!r}, which is not Unicode text") from None
+
+
 def replace_text_file(path: Path, text: str) -> None:
     """Put a text in the place of a file's, at once or not at all; its permissions stay, and links to it.
 
@@ -86,10 +98,11 @@ def replace_text_file(path: Path, text: str) -> None:
     if not os.access(whole, os.W_OK):
         # The folder alone decides whether a file may be replaced, but who made it read-only wants it as it is.
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    data = as_utf8(text)
     handle, name = tempfile.mkstemp(prefix=f".{whole.name}.", dir=whole.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(text.encode("utf-8"))
+            file.write(data)
             file.flush()
             _take_over(file.fileno(), whole.stat())
             os.fsync(file.fileno())

@@ -15,7 +15,7 @@ from statex.diagnostics.codes import names as name_codes
 from statex.diagnostics.folding import folded
 from statex.diagnostics.suggest import join_words
 from statex.dsl.compile.compiler import Compiler
-from statex.dsl.compile.embedded import in_whole, spliced
+from statex.dsl.compile.embedded import spliced, step_in_whole
 from statex.dsl.compile.given import check_outside, check_with, define_outside
 from statex.dsl.compile.nested import Nesting
 from statex.dsl.compile.nested_result import nested_result
@@ -117,7 +117,7 @@ def _plan(
 ) -> Plan:
     steps, prefix = compiler.steps, compiler.prefix
     if prefix:
-        steps = [replace(one, changes=tuple([in_whole(change, prefix) for change in one.changes])) for one in steps]
+        steps = [step_in_whole(one, prefix) for one in steps]
     return Plan(
         outputs=OrderedDict(entries),
         graph=compiler.graph,

@@ -7,6 +7,7 @@ are counted in which every group is a subsequence of the keys with the shapes th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
@@ -52,13 +53,14 @@ def by_name(optimizer: Optimizer, shapes: Shapes) -> Alignment:
     for one, name in zip(optimizer.members, names, strict=True):
         key = f"{after}{name.removeprefix(before)}"
         if key not in shapes:
-            return Misfit(f"it knows a parameter `{name}`, and the state has no such key")
+            return Misfit(f"the state has no key for its parameter `{name}`")
         if one.shape is not None and one.shape != shapes[key]:
             return Misfit(
                 f"what it keeps of `{name}` has the shape {list(one.shape)}, and `{key}` has {list(shapes[key])}"
             )
         found[one.id] = key
-    return Aligned(found)
+    twice = next((key for key, count in Counter(found.values()).items() if count > 1), None)
+    return Aligned(found) if twice is None else Misfit(f"`{twice}` is named for two of its parameters")
 
 
 def wrapping(names: Sequence[str], keys: Shapes) -> tuple[str, str]:

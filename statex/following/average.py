@@ -70,8 +70,8 @@ class _Average:
             return [] if output.origin.input or output.opaque is not None else [self._source(output.origin.key)]
         return [id for id in graph.sources(output.value or 0) if _is_own(graph[id])]
 
-    def _put(self, inner: KeyPath, key: str, output: Entry, averages: Substitution) -> Place:
-        """Note what stands in the place of an output."""
+    def _put(self, inner: KeyPath, key: str, output: Entry, averages: Substitution, wrapper: str = "") -> Place:
+        """Note what stands in the place of an output; `wrapper` is what the names of these averages begin with."""
         graph, place = self._plan.graph, Place(self._path, inner)
         if output.origin is not None:
             info = self._plan.info(output.origin)
@@ -91,7 +91,7 @@ class _Average:
         node = graph[graph.inner(value.id)]
         origin = node.key if isinstance(node, InputTensor) else None
         made = None if origin is not None else graph.inner(value.id)
-        self._outputs[place] = Entry(("followed", self._path, output.tie), value.type, origin, made)
+        self._outputs[place] = Entry(("followed", self._path, wrapper, output.tie), value.type, origin, made)
         return place
 
     def _followed(self, tree: Any, account: FollowAccount) -> Followed:
@@ -109,27 +109,47 @@ class _State(_Average):
         names = [name for name, value in self._tree.items() if isinstance(value, TensorInfo)]
         if any(isinstance(value, Mapping) for value in self._tree.values()):
             raise CannotFollowError(codes.NOTHING_TO_FOLLOW, "its tensors stand in dicts of their own")
-        before, after = self._wrapping(names)
-        keys = {name: f"{after}{name.removeprefix(before)}" for name in names if name.startswith(before)}
-        known = {name: key for name, key in keys.items() if self._fits(name, key)}
+        wrappings = self._wrappings(names)
+        known: dict[str, int] = {}
+        made: dict[str, Place] = {}
+        for before, after in wrappings:
+            own = {name: key for name, key in _keys(names, before, after).items() if self._fits(name, key)}
+            known |= {name: self._source(key) for name, key in own.items()}
+            made |= self._of_one(own, before, after)
+        others = {name: value for name, value in self._tree.items() if name not in known}
+        first = next(iter(self._tree), None)
+        tree = {**others, **made} if first in others else {**made, **others}
+        reached = {id for output in self._plan.outputs.values() for id in self._own(output)}
+        dropped = tuple(name for name, id in known.items() if id not in reached)
+        return self._followed(self._noted(tree, *wrappings[0]), FollowAccount((), len(made), dropped=dropped))
+
+    def _of_one(self, known: Mapping[str, str], before: str, after: str) -> dict[str, Place]:
+        """Return the averages of the result; `known` are the keys that those of the state are of, by their names."""
         held = {self._source(key): self._held(name, self._tree[name]) for name, key in known.items()}
         averages = Substitution(self._plan.graph, held)
         made = {}
         for key, output in self._averaged({*held}, whole=len(known) >= len(self._plan.header.entries)):
             name = f"{before}{key.removeprefix(after)}"
-            made[name] = self._put((name,), key, output, averages)
-        others = {name: value for name, value in self._tree.items() if name not in known}
-        first = next(iter(self._tree), None)
-        tree = {**others, **made} if first in others else {**made, **others}
-        dropped = tuple(name for name in known if name not in made)
-        return self._followed(self._noted(tree, before, after), FollowAccount((), len(made), dropped=dropped))
+            made[name] = self._put((name,), key, output, averages, before)
+        return made
 
-    def _wrapping(self, names: Sequence[str]) -> tuple[str, str]:
-        """Return the names of wrappers before the names here, and before the keys, with which most of them agree."""
-        shapes = dict.fromkeys(self._plan.header.entries, ())
+    def _wrappings(self, names: Sequence[str]) -> list[tuple[str, str]]:
+        """Return the names of wrappers before the names here, and before the keys, with which most of them agree.
+
+        There are several where the model and its average stand in one dict, each under a name of its own.
+        """
+        entries = self._plan.header.entries
+
+        def agreeing(way: tuple[str, str]) -> int:
+            return sum(key in entries for key in _keys(names, *way).values())
+
         dotted = [name for name in names if "." in name]
+        shapes = dict.fromkeys(entries, ())
         ways = [("", ""), wrapping(dotted, shapes), (_first(dotted), ""), ("", _first([*shapes]))]
-        return max(ways, key=lambda way: sum(f"{way[1]}{n.removeprefix(way[0])}" in shapes for n in names))
+        one = max(ways, key=agreeing)
+        apart = [(f"{first}.", "") for first in dict.fromkeys(name.partition(".")[0] for name in dotted)]
+        several = [way for way in apart if 2 * agreeing(way) > len(entries)]
+        return several if len(several) > 1 and sum(map(agreeing, several)) > agreeing(one) else [one]
 
     def _fits(self, name: str, key: str) -> bool:
         info = self._plan.header.entries.get(key)
@@ -162,6 +182,10 @@ class _State(_Average):
             }
             found._metadata = {"": self._plan.metadata.get("", {}), **noted} if before else noted
         return found
+
+
+def _keys(names: Sequence[str], before: str, after: str) -> dict[str, str]:
+    return {name: f"{after}{name.removeprefix(before)}" for name in names if name.startswith(before)}
 
 
 def _first(names: Sequence[str]) -> str:

@@ -142,6 +142,8 @@ def _averaged(tree: Tree, path: Path, state: Shapes) -> Beside | None:
     # What is a dict in a dict is found there by itself.
     forms = (own, _unwrapped(own)) if any(isinstance(value, TensorInfo) for value in tree.values()) else (own,)
     same = max(_agreeing(one, other) for one in forms for other in (state, _unwrapped(state)))
+    if len(forms) > 1:
+        same = max(same, _in_groups(own, state))
     return Beside(path, "averaged model", BY_NAME) if 2 * same > len(own) else None
 
 
@@ -159,6 +161,17 @@ def _unwrapped(names: Shapes) -> Shapes:
     """Return names without the first segment, where all that have several segments have the same one."""
     firsts = {name.partition(".")[0] for name in names if "." in name}
     return {name.partition(".")[2] or name: shape for name, shape in names.items()} if len(firsts) == 1 else names
+
+
+def _in_groups(own: Shapes, state: Shapes) -> int:
+    """Count the tensors of states that stand in one dict, each under a wrapper's name: the model and its average."""
+    groups: dict[str, dict[str, tuple[int, ...]]] = {}
+    for name, shape in own.items():
+        first, dot, rest = name.partition(".")
+        if dot:
+            groups.setdefault(first, {})[rest] = shape
+    found = [_agreeing(group, state) for group in groups.values()]
+    return sum(same for same in found if 2 * same > len(state))
 
 
 def _agreeing(one: Shapes, other: Shapes) -> int:

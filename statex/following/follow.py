@@ -21,7 +21,7 @@ from statex.following.parameters import Hints
 from statex.following.problems import CannotFollowError
 from statex.following.remaking import NoMomentsError
 from statex.following.result import ResultParameter, ResultParameters
-from statex.following.slots import COUNTERS, NOT_FROM_ZERO, PER_MATRIX
+from statex.following.slots import COUNTERS, PER_MATRIX, why_not_from_zero
 from statex.following.writing import Renewed, ids_of, written_optimizer
 
 
@@ -41,6 +41,7 @@ class _Following:
         self._plan = plan
         self._path = path
         self._file = file
+        self._input = f"({file}){joined(path)}"
         self._tree = tree
         self._hints = hints
         self._optimizer = read_optimizer(tree)
@@ -85,10 +86,6 @@ class _Following:
         return [f"{before}{one.key.removeprefix(after)}" for one in found]
 
     # --- entries -------------------------------------------------------------------------------------------------
-
-    @property
-    def _input(self) -> str:
-        return f"({self._file}){joined(self._path)}"
 
     def _entry(self, one: ResultParameter, id: int | str) -> dict[str, Any] | None:
         entries = [self._members[source].entry for source in one.of]
@@ -170,11 +167,10 @@ class _Following:
             }
             self._slots[slot] = Slot(slot, self._plan.graph, held)
         carried = self._carried(one, slot)
-        if carried.grown and slot in NOT_FROM_ZERO:
+        why = why_not_from_zero(slot) if carried.grown else ""
+        if why:
             raise CannotFollowError(
-                codes.MOMENTS_UNKNOWN,
-                f"`{one.key}` has new elements, and its `{slot}` cannot begin with 0: {NOT_FROM_ZERO[slot]}",
-                step=one.output.step,
+                codes.MOMENTS_UNKNOWN, f"`{one.key}` has new elements, and {why}", step=one.output.step
             )
         if carried.grown and one.key not in self._grown:
             self._grown.append(one.key)
@@ -188,7 +184,8 @@ class _Following:
         except NoMomentsError as error:
             raise CannotFollowError(
                 codes.MOMENTS_UNKNOWN,
-                f"`{slot}` of `{one.key}` cannot be told from that of {self._result.said(one.of)}: {error.why}",
+                f"the `{slot}` of the new `{one.key}` does not follow from that of {self._result.said(one.of)}: "
+                f"{error.why}",
                 step=one.output.step,
             ) from None
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from statex.core.dtypes import DType
-from statex.core.header import TensorType
+from statex.core.header import TensorType, contiguous
 from statex.core.record import record
+from statex.core.strides import Fill, Tiling
 from statex.dsl.ops import OPERATIONS, ZEROS
 from statex.dsl.ops.base import Moments, Operation
 from statex.dsl.plan.graph import Graph, InputTensor, OperationCall, Ref, ResultPiece, Settled, arguments_of
@@ -85,8 +86,21 @@ class Slot:
         arguments = arguments_of(node, lambda value: self._argument(value, dtype))
         if operation.fills_with is not None:
             arguments[operation.fills_with] = 0
-            self._grown[id] |= _numel(node.type) > _numel(*(self._graph[one].type for one in self._graph.read(id)))
+            self._grown[id] |= self._fills(node, operation)
         return called(self._graph, operation.name, arguments)
+
+    def _fills(self, node: OperationCall, operation: type[Operation]) -> bool:
+        """Say whether a call puts new elements among those of its tensor, which may be as many as it takes away."""
+        assert operation.moves is not None
+        found = operation.moves(**arguments_of(node, self._whole))
+        return isinstance(found, Tiling) and any(isinstance(part.source, Fill) for part in found.parts)
+
+    def _whole(self, argument: Any) -> Any:
+        if not isinstance(argument, Ref):
+            return argument
+        kind = self._graph[argument.id].type
+        assert isinstance(kind, TensorType)
+        return Tiling.of(argument.id, 0, kind.shape, contiguous(kind.shape))
 
     def _argument(self, argument: Any, dtype: DType) -> Any:
         if isinstance(argument, Ref):
@@ -101,7 +115,3 @@ class Slot:
         made = self._graph.call(ZEROS.name, {"size": kind.shape, "dtype": dtype}, shape)
         assert isinstance(made, TensorValue)
         return made
-
-
-def _numel(*kinds: TensorType | tuple[TensorType, ...]) -> int:
-    return sum(one.numel for kind in kinds for one in (kind if isinstance(kind, tuple) else (kind,)))

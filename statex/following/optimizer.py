@@ -46,12 +46,16 @@ class KnownParameter:
 
 @record
 class Optimizer:
-    """The parameters of an optimizer, group by group; `is_flat` where all that it keeps stands in one dict."""
+    """The parameters of an optimizer, group by group; `is_flat` where all that it keeps stands in one dict.
+
+    `numbers_are_text` where what it keeps of its parameter 0 stands under "0", as in torch's distributed checkpoints.
+    """
 
     members: tuple[KnownParameter, ...]
     groups: int
     is_flat: bool
     options: tuple[Mapping[str, Any], ...]
+    numbers_are_text: bool = False
 
     @property
     def is_named(self) -> bool:
@@ -74,7 +78,9 @@ def read_optimizer(tree: Mapping[Any, Any]) -> Optimizer:
 
 
 def _nested(tree: Mapping[Any, Any]) -> Optimizer:
-    state, groups = tree["state"], tree["param_groups"]
+    groups = tree["param_groups"]
+    as_text = _are_numbers_text(tree["state"], groups)
+    state = {int(key): kept for key, kept in tree["state"].items()} if as_text else tree["state"]
     members: dict[Id, KnownParameter] = {}
     for number, group in enumerate(groups):
         for id, name in zip(group["params"], _names(group), strict=True):
@@ -90,7 +96,12 @@ def _nested(tree: Mapping[Any, Any]) -> Optimizer:
     if stray is not None:
         _unreadable(f"it keeps something of a parameter {stray}, which is in none of its groups")
     options = ({key: one for key, one in group.items() if key not in _OF_MEMBERS} for group in groups)
-    return Optimizer(tuple(members.values()), len(groups), False, tuple(options))
+    return Optimizer(tuple(members.values()), len(groups), False, tuple(options), as_text)
+
+
+def _are_numbers_text(state: Mapping[Any, Any], groups: Sequence[Mapping[str, Any]]) -> bool:
+    by_number = all(type(id) is int for group in groups for id in group["params"])
+    return by_number and bool(state) and all(isinstance(key, str) and key.isdecimal() for key in state)
 
 
 _OF_MEMBERS = ("params", "param_names")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import replace
 
 from statex.core.header import Header, TensorInfo
 from statex.core.record import record
@@ -98,17 +99,19 @@ def _by_given(
 ) -> Mapping[Id, str]:
     counts = [sum(one.group == number for one in optimizer.members) for number in range(optimizer.groups)]
     if [len(group) for group in names] != counts:
-        said = (
-            f"{json.dumps([len(group) for group in names])} names by group, and the optimizer has {json.dumps(counts)}"
+        given_for, there = json.dumps([len(group) for group in names]), json.dumps(counts)
+        raise CannotFollowError(
+            codes.PARAM_NAMES,
+            f"names are given for {given_for} parameters by group, and it has {there}",
+            help=(f"this line writes them where the optimizer is: {WRITES_NAMES}",),
         )
-        raise CannotFollowError(codes.PARAM_NAMES, f"the file of names has {said}", help=(WRITES_NAMES,))
     given = [name for group in names for name in group]
     members = [
         KnownParameter(one.id, name, one.group, one.entry) for one, name in zip(optimizer.members, given, strict=True)
     ]
-    found = by_name(Optimizer(tuple(members), optimizer.groups, optimizer.is_flat, optimizer.options), shapes)
+    found = by_name(replace(optimizer, members=tuple(members)), shapes)
     if isinstance(found, Misfit):
-        raise CannotFollowError(codes.PARAM_NAMES, f"the file of names does not fit: {found.why}")
+        raise CannotFollowError(codes.PARAM_NAMES, f"the names given for its parameters do not fit: {found.why}")
     return _told(found, shapes)
 
 
@@ -127,7 +130,10 @@ def _several(found: Ambiguous, shapes: Mapping[str, tuple[int, ...]]) -> str:
     of = f"its parameter {found.member.id}" + (f" of group {found.member.group}" if found.member.group else "")
     if len(found.keys) == 1:
         return f"{of} can only be `{first}`, and so can another one"
-    return f"{of} can be `{first}` or `{found.keys[1]}`, and the shape {list(shapes[first])} does not tell"
+    either = f"{of} can be `{first}` or `{found.keys[1]}`"
+    if found.member.shape is None:
+        return f"{either}, and the optimizer keeps nothing of it whose shape would tell"
+    return f"{either}, and the shape {list(shapes[first])} does not tell"
 
 
 _HELP = (

@@ -15,7 +15,7 @@ from statex.dsl.plan.entry import Entry
 from statex.dsl.plan.graph import InputTensor, SourceKey
 from statex.dsl.plan.plan import Plan
 from statex.following.module_order import module_order
-from statex.following.optimizer import Optimizer
+from statex.following.optimizer import KnownParameter, Optimizer
 from statex.following.parameters import Hints, aligned, is_buffer_name
 from statex.following.problems import CannotFollowError
 
@@ -44,7 +44,7 @@ class ResultParameters:
         self._hints = hints
         keys = aligned(optimizer, plan, hints)
         self.keys = [keys[one.id] for one in optimizer.members]
-        self.members = {self._source(key): one for key, one in zip(self.keys, optimizer.members, strict=True)}
+        self.members = self._by_source(optimizer.members)
         self._ranks = {id: rank for rank, id in enumerate(self.members)}
 
     @property
@@ -63,6 +63,18 @@ class ResultParameters:
         """
         found = self._in_order(self._parameters())
         return [one for number in range(self._optimizer.groups) for one in found if one.group == number]
+
+    def _by_source(self, members: Sequence[KnownParameter]) -> dict[int, KnownParameter]:
+        found: dict[int, KnownParameter] = {}
+        for key, member in zip(self.keys, members, strict=True):
+            id = self._source(key)
+            if id in found:
+                one = self.keys[list(found).index(id)]
+                raise CannotFollowError(
+                    codes.OTHER_PARAMETERS, f"it knows `{one}` and `{key}` as two parameters, and they are one tensor"
+                )
+            found[id] = member
+        return found
 
     def _source(self, key: str) -> int:
         info = self._plan.header.entries[key]

@@ -17,11 +17,18 @@ UNSIGNED = frozenset(
 FACTORED = frozenset(("row_var", "col_var", "exp_avg_sq_row", "exp_avg_sq_col"))
 """What Adafactor keeps of the rows and columns of a matrix."""
 
-NOT_FROM_ZERO: Mapping[str, str] = {
+_NOT_FROM_ZERO: Mapping[str, str] = {
     "step_size": "Rprop has a step size for every element, and one of 0 never grows",
     "ax": "ASGD keeps an average of the parameter itself, which does not begin with 0",
 }
 """Moments that do not begin with zeros, and why."""
 
-PER_MATRIX = frozenset(("ns_steps", "ns_coefficients", "trust_coefficient"))
+PER_MATRIX = ("ns_steps", "ns_coefficients", "trust_coefficient")
 """Options of optimizers whose step depends on a whole matrix, not on each element alone."""
+
+
+def why_not_from_zero(slot: str) -> str:
+    """Say why new elements of a slot cannot be zeros; empty if they begin with these."""
+    if slot in _NOT_FROM_ZERO:
+        return f"its `{slot}` cannot begin with 0: {_NOT_FROM_ZERO[slot]}"
+    return "" if slot in SIGNED | UNSIGNED else f"whether `{slot}` begins with 0 is not known"

@@ -169,6 +169,11 @@ def _braces(inside: str, at: Span, inner: Span, field: ParseField) -> Piece:
     return Field(at, parsed.value, parsed.format)
 
 
+def is_choice(text: str) -> bool:
+    """Say whether a text can be one of a capture's choices, or what one stands for."""
+    return "=" not in text and _CHOICE.match(text) is not None
+
+
 def _choices(name: str, text: str, at: Span) -> tuple[Choice, ...]:
     parts = text.split("|")
     if len(parts) == 1 and "=" not in text:

@@ -6,7 +6,10 @@ from typing import Any
 
 from statex.checkpoint.io.crc import crc32
 from statex.core.dtypes import DType
+from statex.core.header import TensorType
 from statex.diagnostics.torch_dtypes import torch_dtype
+from statex.dsl.ops import CASTING, OPERATIONS
+from statex.dsl.ops.base import OperationError
 from statex.execute.kernels.by_numpy import NUMPY, casts
 from statex.inferring.sides import TensorSide, unsigned
 
@@ -32,3 +35,12 @@ def cast_crc(side: TensorSide, key: str, target: DType) -> int:
         bits = cast_bits(numpy.frombuffer(piece, unsigned(source)), source, target)
         found = crc32(memoryview(bits).cast("B"), found)
     return found
+
+
+def can_be_cast(kind: TensorType, dtype: DType) -> bool:
+    """Say whether rules can cast a tensor to a dtype: complex numbers to real ones they cannot."""
+    try:
+        OPERATIONS[CASTING.name].infer(x=kind, dtype=dtype)
+    except OperationError:
+        return False
+    return True

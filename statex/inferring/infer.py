@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,8 +18,9 @@ from statex.execute.verify.verification import compare, different
 from statex.grammar import parse, tree
 from statex.grammar.formatter import format_text
 from statex.grammar.printer import show
+from statex.inferring.adapters import configs_beside
 from statex.inferring.carrying import carries_over
-from statex.inferring.further import FoundFurther, declared, rules_of, with_further
+from statex.inferring.leftovers import what_is_left
 from statex.inferring.ordering import ordered
 from statex.inferring.proof import Proof, proved
 from statex.inferring.search import searched
@@ -98,21 +99,23 @@ def infer(
         else:
             begun = Request(InputSpec(old, root), (_beginning(start),), _declared_in(start, further))
             one = open_sides.enter_context(ProgramSide(begun))
-        relations, found = with_further(searched(one, other, tell), one, other, sides)
-        rules = written(relations, one.kinds)
-        added = [*rules, *rules_of(found, sides, [key for key in other.header.entries if key in relations.made])]
+        taken = declared_names(start) if start is not None else frozenset()
+        configs = configs_beside(inputs or {}, taken)
+        found = what_is_left(searched(one, other, tell), one, other, sides, configs)
+        relations = found.relations
+        rules = written(relations, found.side.kinds)
         text = ""
         errors: Sequence[Diagnostic] = ()
         proof: Proof | None = None
         try:
-            taken = declared_names(start) if start is not None else ()
-            noted = with_named_sizes(_with_inputs(added, found, taken), sizes_beside(old), taken)
+            named = with_named_sizes(rules, sizes_beside(old), taken)
+            noted = [*found.declared(taken), *found.before, *named, *found.after]
             text = _after(start, text_of(noted), one, other, sides)
             proof = proved(_beginning(Source(NAME, text), start), InputSpec(old, root), other, tell,
                            _declared_in(Source(NAME, text), further), one.opened)  # fmt: skip
         except StatexError as error:
             errors = error.diagnostics
-        over = carries_over(relations, one, rules) if proof is not None and proof.holds else None
+        over = carries_over(relations, found.side, rules) if proof is not None and proof.holds else None
     unexplained = dict(relations.unexplained)
     for key in proof.different if proof is not None else ():
         unexplained.setdefault(key, None)
@@ -135,11 +138,6 @@ def declared_names(source: Source) -> frozenset[str]:
     """Return the names that rules declare."""
     kinds = tree.Input | tree.Param | tree.Let | tree.Macro
     return frozenset(one.name.name for one in parse(source).statements if isinstance(one, kinds))
-
-
-def _with_inputs(rules: Sequence[NotedRule], found: FoundFurther, known: Collection[str]) -> list[NotedRule]:
-    """Return rules with the declarations of inputs that they are the first to need."""
-    return [*declared([name for name in found.inputs if name not in known]), *rules]
 
 
 def _after(

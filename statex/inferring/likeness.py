@@ -9,6 +9,7 @@ from functools import cache
 
 _WORDS = re.compile(r"[A-Za-z]+|\d+")
 _NUMBERS = re.compile(r"\d+")
+_PIECES = re.compile(r"[A-Za-z]+|[^A-Za-z]+")
 
 Pair = tuple[str, str]
 
@@ -111,6 +112,22 @@ def _module(key: str) -> str:
 
 def _words(key: str) -> list[str]:
     return [word.lower() for word in _WORDS.findall(key)]
+
+
+def beside(old: str, known: str, new: str) -> str:
+    """Return the old key that stands to another one as a new key to a known one of its module.
+
+    `q.weight` that became `in_proj_weight` has `q.bias` beside it for `in_proj_bias`: where the last segments of the
+    new keys differ in one word, the old one has the other word, too.
+    """
+    module, _, last = old.rpartition(".")
+    before, after = (key.rpartition(".")[2] for key in (known, new))
+    one, other = _WORDS.findall(before), _WORDS.findall(after)
+    changed = [(a, b) for a, b in zip(one, other, strict=False) if a != b]
+    if last != before and len(one) == len(other) and len(changed) == 1:
+        (word, instead), words = changed[0], _PIECES.findall(last)
+        after = "".join(instead if piece == word else piece for piece in words)
+    return f"{module}.{after}" if module else after
 
 
 _MOST = 100_000

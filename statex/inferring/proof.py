@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from statex.core.header import Header, OpaqueInfo
 from statex.core.progress import Tell
@@ -14,6 +14,7 @@ from statex.session.compared import compared
 from statex.session.opened import Opened
 from statex.session.request import InputSpec, Request
 from statex.session.session import Session
+from statex.trees.rebuilding import edited
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,18 @@ def _also(plan: Plan, new: CheckpointSide) -> dict[str, bool]:
         found["ties"] = _ties([(key, one.tie) for key, one in plan.outputs.items()]) == ties
     if new.header.metadata is not None:
         found["_metadata"] = plan.metadata == new.header.metadata
-    if new.header.around or plan.header.around:
-        found["what stands around the state"] = _around(plan.header) == _around(new.header) is not None
+    made = _around_result(plan)
+    if new.header.around or made.around:
+        found["what stands around the state"] = _around(made) == _around(new.header) is not None
     return found
+
+
+def _around_result(plan: Plan) -> Header:
+    """Return a header with what stands around the result of a plan."""
+    before = plan.header.surroundings
+    if before is None or plan.left_around:
+        return replace(plan.header, surroundings=None)
+    return replace(plan.header, surroundings=replace(before, tree=edited(before.tree, plan.edits)))
 
 
 def _around(header: Header) -> object:

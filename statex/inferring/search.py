@@ -11,13 +11,13 @@ from statex.core.dtypes import DType, Kind
 from statex.core.progress import READING, Add, Phases, Tell, unheard
 from statex.inferring.analogies import Analogies, some_layers
 from statex.inferring.arranging import ZEROS, Found, values_of, with_ones
-from statex.inferring.casting import cast_bits, cast_crc
+from statex.inferring.casting import can_be_cast, cast_bits, cast_crc
 from statex.inferring.comparing import holds
 from statex.inferring.layouts import layouts
-from statex.inferring.likeness import Likeness, assigned, places
+from statex.inferring.likeness import Likeness, assigned, beside, places
 from statex.inferring.line_index import Hit, LineIndex
 from statex.inferring.lines import Dims, dims_of, hash_of_zeros, hashes_of_parts, line_hashes, rows_at_once
-from statex.inferring.sides import CheckpointSide, Identity, TensorSide, is_computable, number_of, unsigned
+from statex.inferring.sides import Identity, TensorSide, is_computable, number_of, unsigned
 from statex.relating.relations import Constant, MadeTensor, Relation, Relations
 from statex.relating.values import Joined, MovedValue, SourceTensor, Value, moved, sources, variants
 
@@ -35,7 +35,7 @@ Pool = Sequence[tuple[str, DType | None]]
 """Old keys that lines are looked for in, each with the dtype that it is cast to."""
 
 
-def searched(old: TensorSide, new: CheckpointSide, tell: Tell | None = None) -> Relations:
+def searched(old: TensorSide, new: TensorSide, tell: Tell | None = None) -> Relations:
     """Return what became of what.
 
     Raises:
@@ -49,7 +49,7 @@ def searched(old: TensorSide, new: CheckpointSide, tell: Tell | None = None) -> 
 
 
 class _Search:
-    def __init__(self, old: TensorSide, new: CheckpointSide, tell: Tell | None) -> None:
+    def __init__(self, old: TensorSide, new: TensorSide, tell: Tell | None) -> None:
         self.old, self.new = old, new
         self.phases = Phases(tell)
         self.looked_at: Add = unheard
@@ -193,7 +193,7 @@ class _Search:
         by_cast: defaultdict[tuple[tuple[int, ...], DType, int], list[tuple[str, DType]]] = defaultdict(list)
         for key, kind in self.old.kinds.items() if wanted else ():
             for dtype in wanted.get(kind.shape, ()):
-                if is_computable(kind.dtype) and dtype is not kind.dtype:
+                if is_computable(kind.dtype) and dtype is not kind.dtype and can_be_cast(kind, dtype):
                     by_cast[kind.shape, dtype, cast_crc(self.old, key, dtype)].append((key, dtype))
         buckets: defaultdict[tuple[tuple[int, ...], DType, int], list[str]] = defaultdict(list)
         there = {place[:2] for place in by_cast}
@@ -409,8 +409,7 @@ class _Search:
 
     def _like(self, key: str, one: MadeTensor) -> MadeTensor | None:
         """Return a new tensor as made like the one beside it, of the sources beside those of that one."""
-        last = key.rpartition(".")[2]
-        keys = tuple(".".join([*old.split(".")[:-1], last]) for old in one.keys)
+        keys = tuple(beside(old, one.target, key) for old in one.keys)
         if any(old not in self.old.kinds for old in keys):
             return None
         if any(self.old.kinds[old].dtype is not self.new.kinds[key].dtype for old in keys):

@@ -133,7 +133,7 @@ class CheckpointSide(TensorSide):
         except BaseException:
             self.close()
             raise
-        self.kinds = _kinds(self.header)
+        self.kinds = kinds_of(self.header)
 
     def __enter__(self) -> CheckpointSide:
         return self
@@ -192,7 +192,7 @@ class ProgramSide(TensorSide):
             shared = ("tie", one.tie) if counts[one.tie] > 1 else None
             entries[key] = TensorInfo(one.type, shared, is_parameter=one.is_parameter, requires_grad=one.requires_grad)
         self.header = Header(entries, plan.metadata, label=self._session.label)
-        self.kinds = _kinds(self.header)
+        self.kinds = kinds_of(self.header)
 
     def __enter__(self) -> ProgramSide:
         return self
@@ -218,7 +218,8 @@ class ProgramSide(TensorSide):
         self._session.close()
 
 
-def _kinds(header: Header) -> dict[str, TensorType]:
+def kinds_of(header: Header) -> dict[str, TensorType]:
+    """Return the types of the dense tensors of a header."""
     return {key: info.type for key, info in header.entries.items() if isinstance(info, TensorInfo)}
 
 
@@ -239,6 +240,6 @@ def number_of(bits: Any, dtype: DType) -> int | float | bool | None:
         return bool(raw) if raw in (0, 1) else None
     if dtype.kind is Kind.INT:
         found = int(bits.view(NUMPY[dtype.name])[0])
-        return found if found < 1 << 63 else None
+        return found if abs(found) < 1 << 63 else None  # numbers in rules have 63 bits, and no sign
     number = float(numbers(memoryview(bits).cast("B"), dtype)[0])
     return number if isfinite(number) else None

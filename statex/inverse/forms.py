@@ -71,9 +71,15 @@ def _is_in_place(part: Tile, source: Hashable, strides: tuple[int, ...]) -> bool
 
 
 class NormalForms:
-    """The forms of the values of a graph; `leaf` gives those of tensors of the inputs, `known` those of others."""
+    """The forms of the values of a graph; `leaf` gives those of tensors of the inputs, `known` those of others.
 
-    def __init__(self, graph: Graph, leaf: Leaf, known: Mapping[int, Tiling] | None = None) -> None:
+    With `on_data`, what undoes an operation as far as the data allow undoes it.
+    """
+
+    def __init__(
+        self, graph: Graph, leaf: Leaf, known: Mapping[int, Tiling] | None = None, *, on_data: bool = False
+    ) -> None:
+        self._on_data = on_data
         self._graph = graph
         self._leaf = leaf
         self._found: dict[int, Form] = dict(known or {})
@@ -138,8 +144,21 @@ class NormalForms:
         arguments = {name: _HERE if isinstance(v, Ref) else v for name, v in arguments_of(node).items()}
         if any(not isinstance(value, Hashable) for value in arguments.values()):
             return None
-        made = {part.source: _applied(node.operation, arguments, before.dtype, part.source) for part in form.parts}
+        made = {part.source: self._applied(node.operation, arguments, before.dtype, part.source) for part in form.parts}
         return Tiling(form.shape, tuple([Tile(p.start, made[p.source], p.offset, p.dims) for p in form.parts]))
+
+    def _applied(self, name: str, arguments: Mapping[str, Any], dtype: DType, source: object) -> Hashable:
+        """Return what an operation makes of the elements of a source: what it was before, if that is undone by it."""
+        if isinstance(source, MappedSource):
+            before = OPERATIONS[source.operation]
+            scalar = TensorType(source.dtype, ())
+            given = {key: scalar if value is _HERE else value for key, value in source.arguments}
+            inverse = before.invert(**given) if before.invert is not None else None
+            plain = {key: value for key, value in arguments.items() if value is not _HERE}
+            holds = inverse is not None and (self._on_data or not inverse.on_data)
+            if inverse is not None and holds and inverse.operation == name and dict(inverse.arguments) == plain:
+                return source.of
+        return MappedSource(name, tuple(arguments.items()), dtype, source)
 
     def _opaque(self, node: OperationCall) -> Form:
         arguments = tuple([(name, self._key(value)) for name, value in node.arguments])
@@ -152,16 +171,3 @@ class NormalForms:
         if isinstance(argument, Ref):
             return self._found[argument.id], type_of(self._graph, argument.id)
         return tuple([self._key(one) for one in argument]) if isinstance(argument, tuple) else repr(argument)
-
-
-def _applied(name: str, arguments: Mapping[str, Any], dtype: DType, source: object) -> Hashable:
-    """Return what an operation makes of the elements of a source: what it was before, if that is undone by it."""
-    if isinstance(source, MappedSource):
-        before, given = OPERATIONS[source.operation], dict(source.arguments)
-        leading = before.leading()
-        if before.invert is not None and leading is not None and given.get(leading.name) is _HERE:
-            inverse = before.invert(**{**given, leading.name: TensorType(source.dtype, ())})
-            plain = {key: value for key, value in arguments.items() if value is not _HERE}
-            if inverse is not None and inverse.operation == name and dict(inverse.arguments) == plain:
-                return source.of
-    return MappedSource(name, tuple(arguments.items()), dtype, source)

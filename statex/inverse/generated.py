@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.inverse.folded import KeyMove, WrittenMove, folded_moves
 from statex.inverse.history import KeyValues
-from statex.inverse.recovery import Derivation, DerivedValue, StandingValue, Value
-from statex.inverse.terms import CURRENT, call, expression, leaves
+from statex.inverse.recovery import Derivation, DerivedValue, StandingValue, StoredValue, Value
+from statex.inverse.terms import CURRENT, by_current_key, call, expression, leaves
 
 
 def generated(
@@ -20,13 +20,14 @@ def generated(
     *,
     fold: bool,
     taken: Container[str] = (),
+    stored: Collection[str] = (),
 ) -> list[tree.Statement]:
     """Return statements that make of the state `after` the state `before`, whose values all are in `found`.
 
     With `fold`, keys that differ in numbers alone are one statement, whose pattern may match more than these; captures
-    have none of the names that are `taken`.
+    have none of the names that are `taken`. `stored` are all names of the further input that values may come from.
     """
-    return _Generator(found, before, after, fold, taken).statements()
+    return _Generator(found, before, after, fold, taken, stored).statements()
 
 
 @dataclass
@@ -39,9 +40,16 @@ class _Cluster:
 
 class _Generator:
     def __init__(
-        self, found: Mapping[Value, Derivation], before: KeyValues, after: KeyValues, fold: bool, taken: Container[str]
+        self,
+        found: Mapping[Value, Derivation],
+        before: KeyValues,
+        after: KeyValues,
+        fold: bool,
+        taken: Container[str],
+        stored: Collection[str],
     ) -> None:
         self._reserved = taken
+        self._stored = stored
         self._found = found
         self._before = before
         self._after = after
@@ -60,12 +68,13 @@ class _Generator:
         self._splits: list[KeyMove] = []
         self._later: list[KeyMove] = []
         self._adds: list[tuple[str, tree.Expr]] = []
+        self._fetched: list[tuple[StoredValue, str]] = []
         self._copies: list[tuple[str, str]] = []
         self._gone: list[str] = []
 
     def statements(self) -> list[tree.Statement]:
         used = {key for keys in self._leaves.values() for key in keys} | self._still
-        unused = [key for key in self._after if key not in used]
+        unused = [key for key in self._after if key not in used and not self._replaced(key)]
         self._taken = set(self._after) - set(unused)
         for cluster in self._clusters():
             self._cluster(cluster)
@@ -76,11 +85,21 @@ class _Generator:
             *folded_moves(self._merges, _merge, self._fold, self._reserved),
             *[make.add(make.key(name), value) for name, value in self._adds],
             *self._dropped(self._gone),
+            *self._copied(),
             *folded_moves(self._later, _set, self._fold, self._reserved),
             *folded_moves(self._sets, _set, self._fold, self._reserved),
             *self._renamed(renames),
             *[make.copy(make.key(one), make.key(other)) for one, other in self._copies],
         ]
+
+    def _replaced(self, key: str) -> bool:
+        """Let a key that is in both states, and of no use, keep its place: it gets what the further input has."""
+        if key not in self._leaves or not isinstance(self._found[self._before[key]], StoredValue):
+            return False
+        self._sets.append(KeyMove((key,), (), self._of_one(self._before[key], key)))
+        self._names[key] = key
+        del self._leaves[key]
+        return True
 
     def _dropped(self, keys: Sequence[str]) -> Iterator[tree.Statement]:
         moves = folded_moves(
@@ -89,6 +108,21 @@ class _Generator:
         patterns = [one for move in moves if isinstance(move, tree.Drop) for one in move.patterns]
         if patterns:
             yield make.drop(*patterns)
+
+    def _copied(self) -> Iterator[tree.Statement]:
+        """Take tensors from the further input as they are: all of them at once, where they have their names."""
+        if not self._fetched:
+            return
+        input = self._fetched[0][0].input
+        if self._fold and {one.name for one, name in self._fetched if one.name == name} == set(self._stored):
+            yield make.copy(make.glob("**", input), make.glob("**"))
+            return
+        yield from folded_moves(
+            [KeyMove((one.name,), (name,)) for one, name in self._fetched],
+            lambda move: make.copy(replace(move.sources[0], input=input), move.targets[0]),
+            self._fold,
+            self._reserved,
+        )
 
     def _renamed(self, moves: Sequence[KeyMove]) -> Iterator[tree.Statement]:
         heads = {new.removesuffix(old) for move in moves for old, new in zip(move.sources, move.targets, strict=True)}
@@ -123,7 +157,9 @@ class _Generator:
     def _cluster(self, cluster: _Cluster) -> None:
         standing = [key for key in cluster.targets if isinstance(self._found[self._before[key]], StandingValue)]
         values = {self._before[key] for key in cluster.targets}
-        if len(values) == 1 and len(cluster.used) == 1:
+        if not cluster.used:
+            self._added(cluster)
+        elif len(values) == 1 and len(cluster.used) == 1:
             self._single(cluster)
         elif len(values) == len(cluster.targets) == 1:
             self._merged(cluster)
@@ -139,9 +175,13 @@ class _Generator:
         first = used if used in cluster.targets else cluster.targets[0]
         value = self._before[first]
         if not isinstance(self._found[value], StandingValue):
-            self._sets.append(KeyMove((used,), (), expression(self._found, value, lambda _: CURRENT)))
+            self._sets.append(KeyMove((used,), (), self._of_one(value, used)))
         self._names[first] = used
         self._copies += [(first, key) for key in cluster.targets if key != first]
+
+    def _of_one(self, value: Value, key: str, stop: int | None = None) -> tree.Expr:
+        """Return how a value is made of the current one, that of a key."""
+        return expression(self._found, value, lambda _: CURRENT, stop, by_current_key(key))
 
     def _merged(self, cluster: _Cluster) -> None:
         (target,) = cluster.targets
@@ -182,7 +222,7 @@ class _Generator:
             at = self._piece(value)
             assert isinstance(at, int)
             if at != value:
-                self._later.append(KeyMove((name,), (), expression(self._found, value, lambda _: CURRENT, stop=at)))
+                self._later.append(KeyMove((name,), (), self._of_one(value, name, stop=at)))
         return True
 
     def _piece(self, value: Value) -> Value | None:
@@ -211,6 +251,9 @@ class _Generator:
                 self._names[key] = made.key
                 continue
             name = self._name(key, ())
+            if isinstance(made, StoredValue):
+                self._fetched.append((made, name))
+                continue
             self._adds.append((name, expression(self._found, value, make.tensor)))
         kept = set(self._names.values())
         self._gone += [key for key in cluster.used if key not in kept]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from typing import Any
 
+from statex.core.dtypes import Kind
 from statex.core.header import Header, TensorInfo, TensorType
 from statex.core.record import record
 from statex.diagnostics.amounts import counted
@@ -49,7 +50,7 @@ class Loss:
 class LossReport:
     """What comes back of a checkpoint: `kept` are its keys that do, `losses` has every other one.
 
-    `nan` are the keys of tensors that come back but for the payloads of NaNs.
+    `nan` are the keys of tensors that come back but for the payloads and signs of NaNs.
     """
 
     plan: Plan
@@ -91,28 +92,34 @@ def _loss_data(plan: Plan, loss: Loss) -> dict[str, Any]:
     }
 
 
-def lossless(plan: Plan) -> LossReport:
-    """Say which tensors of the checkpoint follow from the result, and what loses the others; no data is read."""
-    found = Recovery(plan.graph).of(results_of(plan))
+def lossless(plan: Plan, on_data: Container[int] = ()) -> LossReport:
+    """Say which tensors of the checkpoint follow from the result, and what loses the others; no data is read.
+
+    `on_data` are calls that the data have shown to be undone.
+    """
+    found = Recovery(plan.graph, on_data).of(results_of(plan))
     sources = sources_of(plan)
     lost = [key for key, value in sources.items() if value not in found]
     blame = _Blame(plan, found)
     kept = tuple([key for key in sources if sources[key] in found])
-    nan = tuple([key for key in kept if by_cast(plan.graph, found, sources[key])])
+    nan = tuple([key for key in kept if is_computed(plan.graph, found, sources[key])])
     return LossReport(plan, kept, tuple([blame.loss(key, sources[key]) for key in lost]), nan)
 
 
-def by_cast(graph: Graph, found: Mapping[Value, Derivation], value: Value) -> bool:
-    """Say whether a value comes back by a cast to another float dtype, which may change the payloads of NaNs."""
+def is_computed(graph: Graph, found: Mapping[Value, Derivation], value: Value) -> bool:
+    """Say whether floats are computed on the way back to a value, by which NaNs may change payloads and signs."""
     pending = [value]
     while pending:
         derivation = found[pending.pop()]
         if not isinstance(derivation, DerivedValue):
             continue
+        (kind, *_) = [type_of(graph, one).dtype for one in derivation.of]
         if derivation.operation == CASTING.name:
-            dtype = derivation.arguments["dtype"]
-            if dtype.is_floating_point and dtype is not type_of(graph, derivation.of[0]).dtype:
-                return True
+            is_kept = derivation.arguments["dtype"] is kind or not derivation.arguments["dtype"].is_floating_point
+        else:
+            is_kept = OPERATIONS[derivation.operation].moves is not None
+        if not is_kept and kind.kind in (Kind.FLOAT, Kind.COMPLEX):
+            return True
         pending += derivation.of
     return False
 
@@ -227,11 +234,13 @@ def lossless_lines(found: LossReport) -> list[str]:
 
 
 def said_of_nan(keys: Sequence[str]) -> list[str]:
-    """Return what casts do to NaNs, as a line, if tensors come back by casts."""
+    """Return what becomes of NaNs, as a line, if tensors are computed back."""
     if not keys:
         return []
-    come = "comes" if len(keys) == 1 else "come"
-    return [f"{counted(len(keys), 'tensor')} {come} back by a cast: a NaN stays a NaN, and may get another payload"]
+    are = "is" if len(keys) == 1 else "are"
+    return [
+        f"{counted(len(keys), 'tensor')} {are} computed back: a NaN stays a NaN, and may get another payload or sign"
+    ]
 
 
 def amount(keys: Collection[str], header: Header, *, all_kinds: bool = True) -> tuple[str, bool]:

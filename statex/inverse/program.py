@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from itertools import chain, count
 
@@ -19,9 +19,10 @@ from statex.inverse.around import around_undone, still_changed
 from statex.inverse.comments import AuthorComments
 from statex.inverse.generated import generated
 from statex.inverse.history import KeyValues, after_all, before_all, between, statement_of, states
-from statex.inverse.losses import by_cast
-from statex.inverse.proof import StateLayout, compiled, differences, header_of, untied
-from statex.inverse.recovery import Recovery
+from statex.inverse.losses import is_computed
+from statex.inverse.proof import HeldEntry, StateLayout, compiled, differences, header_of, untied
+from statex.inverse.recovery import Recovery, StoredValue
+from statex.inverse.stored import StoredTensor, stored_tensors
 from statex.inverse.swapping import CannotTurnError
 from statex.inverse.terms import plain
 from statex.inverse.turning import StatementDone, Turner
@@ -39,8 +40,9 @@ class InverseRules:
     `unshown` are those that the header does not show to come back as they were, though they do. `parameters` names
     those that come back as plain tensors, `around` what is changed around the state and not undone. `turned` and
     `generated` count the statements of the author that were turned round, and those that were undone by what the graph
-    says. `stored` are keys that come from a further input, whose name is `input`. `nan` are keys of tensors that come
-    back by a cast, which may change the payloads of NaNs.
+    says. `stored` are keys that come, whole or in part, from a further input, whose name is `input`; `tensors` is what
+    that has to have. `nan` are keys of tensors that
+    are computed back, by which NaNs may change.
     """
 
     text: str
@@ -54,6 +56,7 @@ class InverseRules:
     turned: int = 0
     generated: int = 0
     stored: tuple[str, ...] = ()
+    tensors: tuple[StoredTensor, ...] = ()
     input: str = _LOST
     nan: tuple[str, ...] = ()
 
@@ -71,29 +74,35 @@ class _Section:
     is_turned: bool
 
 
-def inverse(plan: Plan, statements: Sequence[tree.Statement], *, keep: bool = False) -> InverseRules:
+def inverse(
+    plan: Plan, statements: Sequence[tree.Statement], *, keep: bool = False, on_data: Collection[int] = ()
+) -> InverseRules:
     """Return the rules that make the checkpoint of the result of a plan, as far as it can be had.
 
-    With `keep`, tensors that are lost come from a further input, which has them under their keys.
+    With `keep`, what is lost comes from a further input, of tensors that are lost in part these parts alone. `on_data`
+    are calls of the graph that are undone though only the data tell whether that gives back every bit.
     """
-    return _Inversion(plan, statements, keep=keep).run()
+    return _Inversion(plan, statements, keep, on_data).run()
 
 
 class _Inversion:
-    def __init__(self, plan: Plan, statements: Sequence[tree.Statement], *, keep: bool) -> None:
+    def __init__(self, plan: Plan, statements: Sequence[tree.Statement], keep: bool, on_data: Collection[int]) -> None:
         self._plan = plan
         self._statements = [one for one in statements if not isinstance(one, tree.Root | tree.Follow)]
         self._roots = [one for one in statements if isinstance(one, tree.Root)]
         self._following = [one for one in statements if isinstance(one, tree.Follow)]
-        self._recovery = Recovery(plan.graph)
         self._states = states(plan)
+        self._tensors = stored_tensors(plan, self._states, on_data) if keep else ()
+        self._recovery = Recovery(plan.graph, on_data)
+        self._on_data = bool(on_data)
         self._macros = {one.name.name: one for one in statements if isinstance(one, tree.Macro)}
         self._made_macros: dict[str, tree.Macro] = {}
         own = (one.name.name for one in statements if isinstance(one, tree.Param | tree.Let | tree.Macro | tree.Input))
         self._taken = frozenset([*plan.parameters, *own])
-        self._keep = keep
         names = chain([_LOST], (f"{_LOST}{number}" for number in count(2)))
         self._input = next(name for name in names if name not in self._taken)
+        self._layout = {one.name: HeldEntry(one.id, ("stored", one.name)) for one in self._tensors}
+        self._stored = {one.id: StoredValue(self._input, one.name) for one in self._tensors}
 
     def run(self) -> InverseRules:
         """Turn one statement after the other round, from the last to the first."""
@@ -101,32 +110,20 @@ class _Inversion:
         after = self._states[-1]
         for number, steps in self._groups():
             before = self._states[steps.start]
-            found = self._recovery.of(after)
+            stored = {one.id: self._stored[one.id] for one in self._tensors if one.step in steps}
+            found = self._recovery.of(after, stored)
             wanted = {key: value for key, value in before.items() if value in found}
-            made = self._section(self._statements[number], steps, wanted, after)
+            made = self._section(self._statements[number], steps, wanted, after, stored)
             if made is not None:
                 sections.append(made)
                 after = wanted
-        every = self._recovery.of(self._states[-1])
+        every = self._recovery.of(self._states[-1], self._stored)
         sources = self._states[0]
         wanted = {key: value for key, value in sources.items() if value in every}
         if after.keys() != wanted.keys() or any(after[key] != value for key, value in wanted.items()):
             # What comes back along another way than the statements took.
-            sections = [self._explicit(wanted, self._states[-1])]
-        stored = self._stored(wanted) if self._keep else {}
-        if stored:
-            wanted = {key: value for key, value in sources.items() if key in wanted or key in stored}
-            everything = make.glob("**", self._input)
-            sections.append(_Section((make.copy(everything, make.glob("**")),), {}, None, False))
-        return self._finished(sections, wanted, stored)
-
-    def _stored(self, wanted: KeyValues) -> StateLayout:
-        """Return the tensors that are lost, which a further input will have."""
-        return {
-            key: held
-            for key, held in before_all(self._plan).items()
-            if key not in wanted and isinstance(held.value, int)
-        }
+            sections = [self._explicit(wanted, self._states[-1], self._stored)]
+        return self._finished(sections, wanted)
 
     def _groups(self) -> Iterator[tuple[int, range]]:
         """Yield the statements that did something, the last one first, with the steps of each."""
@@ -142,11 +139,19 @@ class _Inversion:
 
     # --- one statement -----------------------------------------------------------------------------------------------
 
-    def _section(self, node: tree.Statement, steps: range, wanted: KeyValues, after: KeyValues) -> _Section | None:
+    def _section(
+        self,
+        node: tree.Statement,
+        steps: range,
+        wanted: KeyValues,
+        after: KeyValues,
+        stored: Mapping[int, StoredValue],
+    ) -> _Section | None:
         if wanted == after:
             return None
         for conditions in (True, False):
-            turner = Turner(self._recovery, self._done(steps), self._macros, conditions, dict(self._made_macros))
+            made_macros = dict(self._made_macros)
+            turner = Turner(self._recovery, self._done(steps), self._macros, conditions, stored, made_macros)
             try:
                 made = _Section(tuple(turner.turned(node)), turner.turned_macros, node, True)
             except CannotTurnError:
@@ -154,11 +159,18 @@ class _Inversion:
             if self._holds(made, wanted, after):
                 self._made_macros.update(turner.turned_macros)
                 return made
-        return self._explicit(wanted, after, node)
+        return self._explicit(wanted, after, stored, node)
 
-    def _explicit(self, wanted: KeyValues, after: KeyValues, node: tree.Statement | None = None) -> _Section:
-        found = self._recovery.of(after)
-        short = _Section(tuple(generated(found, wanted, after, fold=True, taken=self._taken)), {}, node, False)
+    def _explicit(
+        self,
+        wanted: KeyValues,
+        after: KeyValues,
+        stored: Mapping[int, StoredValue],
+        node: tree.Statement | None = None,
+    ) -> _Section:
+        found = self._recovery.of(after, stored)
+        folded = generated(found, wanted, after, fold=True, taken=self._taken, stored=self._layout.keys())
+        short = _Section(tuple(folded), {}, node, False)
         if self._holds(short, wanted, after):
             return short
         return _Section(tuple(generated(found, wanted, after, fold=False)), {}, node, False)
@@ -179,17 +191,16 @@ class _Inversion:
             plan = self._compiled(text, result)
         except StatexError:
             return False
-        return not differences(self._plan.graph, before, result, plan)
+        return not differences(self._plan.graph, before, result, plan, self._layout, on_data=self._on_data)
 
     def _compiled(
         self,
         text: str,
         layout: StateLayout,
-        stored: StateLayout | None = None,
         surroundings: Surroundings | None = None,
     ) -> Plan:
         given = {name: value for name, value in self._plan.parameters.items() if _literal(value) is None}
-        inputs = {self._input: [header_of(self._plan.graph, stored)]} if stored else {}
+        inputs = {self._input: [header_of(self._plan.graph, self._layout)]} if self._layout else {}
         header = replace(header_of(self._plan.graph, layout), surroundings=surroundings)
         return compiled(text, header, given, inputs)
 
@@ -209,7 +220,7 @@ class _Inversion:
         used = [one for section in sections for one in section.statements]
         declared = [show(one) for one in self._declarations([*macros.values(), *used])]
         roots = [] if bare else [show(one) for one in (*map(_turned_root, self._roots), *self._following)]
-        if any(_reads(one, self._input) for one in used):
+        if self._layout and self._input in {one.input for one in _patterns([*macros.values(), *used])}:
             declared.insert(0, show(make.input_(self._input)))
         head = [*roots, *declared]
         parts = ["\n".join(part) for part in (head, [show(one) for one in macros.values()], body) if part]
@@ -228,9 +239,14 @@ class _Inversion:
                 found.append(node if literal is None else tree.Let(make.NOWHERE, node.name, literal))
             else:
                 found.append(tree.Param(make.NOWHERE, node.name, node.type, literal))
+        declared = {one.name.name for one in found if isinstance(one, tree.Param | tree.Let)}
+        for name, value in self._plan.parameters.items():
+            # Those of a recipe are known without a declaration.
+            if name in names - declared and (literal := _literal(value)) is not None:
+                found.append(tree.Param(make.NOWHERE, make.name(name), None, literal))
         return found
 
-    def _finished(self, sections: Sequence[_Section], wanted: KeyValues, stored: StateLayout) -> InverseRules:
+    def _finished(self, sections: Sequence[_Section], wanted: KeyValues) -> InverseRules:
         plan = self._plan
         before, after = before_all(plan), after_all(plan)
         layout: StateLayout = {key: held for key, held in before.items() if key in wanted}
@@ -238,14 +254,15 @@ class _Inversion:
         if around.statements:
             sections = [*sections, _Section(around.statements, {}, None, True)]
         text = self._text(sections)
-        undone = self._compiled(text, after, stored, around.surroundings)
+        undone = self._compiled(text, after, around.surroundings)
         if list(undone.outputs) != list(layout):
             natural = [*sections, _Section((tree.Order(make.NOWHERE),), {}, None, False)]
-            sorted_again = self._compiled(self._text(natural), after, stored, around.surroundings)
+            sorted_again = self._compiled(self._text(natural), after, around.surroundings)
             if list(sorted_again.outputs) == list(layout):
                 sections, text, undone = natural, self._text(natural), sorted_again
-        wrong = differences(plan.graph, layout, after, undone)
-        every = self._recovery.of(self._states[-1])
+        wrong = differences(plan.graph, layout, after, undone, self._layout)
+        every = self._recovery.of(self._states[-1], self._stored)
+        stored = {key for one in self._tensors for key in one.of}
         values = self._states[0]
         parameters = [
             key for key, held in layout.items()
@@ -263,14 +280,11 @@ class _Inversion:
             tuple(dict.fromkeys([*around.left, *(still_changed(plan, undone) if around.statements else ())])),
             sum(one.is_turned for one in sections),
             sum(not one.is_turned for one in sections),
-            tuple(stored),
+            tuple([key for key in layout if key in stored]),
+            self._tensors,
             self._input,
-            tuple([key for key in layout if key not in stored and by_cast(plan.graph, every, values[key])]),
+            tuple([key for key in layout if is_computed(plan.graph, every, values[key])]),
         )
-
-
-def _reads(statement: tree.Statement, input: str) -> bool:
-    return isinstance(statement, tree.Copy) and statement.source.input == input
 
 
 def _turned_root(node: tree.Root) -> tree.Statement:
@@ -280,14 +294,22 @@ def _turned_root(node: tree.Root) -> tree.Statement:
 
 def _names(root: object) -> Iterator[str]:
     """Yield the words of statements, those inside patterns too."""
+    return (node.name for node in _every(root) if isinstance(node, tree.Name | tree.Splice))
+
+
+def _patterns(root: object) -> Iterator[tree.PatternNode]:
+    return (node for node in _every(root) if isinstance(node, tree.PatternNode))
+
+
+def _every(root: object) -> Iterator[object]:
+    """Yield the nodes of statements, those inside patterns too."""
     pending = [root]
     while pending:
         node = pending.pop()
         if isinstance(node, Sequence) and not isinstance(node, str):
             pending.extend(node)
         elif is_dataclass(node) and not isinstance(node, Span):
-            if isinstance(node, tree.Name | tree.Splice):
-                yield node.name
+            yield node
             pending.extend(getattr(node, one.name) for one in fields(node))
 
 

@@ -16,7 +16,7 @@ from statex.dsl.plan.graph import Graph, SourceKey
 from statex.dsl.plan.plan import Plan
 from statex.dsl.planner import compile_plan
 from statex.dsl.resolve import resolve
-from statex.grammar import parse
+from statex.grammar import parse, tree
 from statex.inverse.forms import NormalForms, is_whole, whole
 from statex.inverse.recovery import Value, type_of
 
@@ -35,6 +35,7 @@ class HeldEntry:
 
 StateLayout = Mapping[str, HeldEntry]
 """What stands under the keys of a state, in their order."""
+_NOTHING: StateLayout = {}
 
 
 def header_of(graph: Graph, layout: StateLayout) -> Header:
@@ -60,7 +61,7 @@ def compiled(
     given: Mapping[str, object],
     inputs: Mapping[str, Sequence[Header]] | None = None,
 ) -> Plan:
-    """Return the plan of a rule text over a header.
+    """Return the plan of a rule text over a header; of `inputs`, those count that the text declares.
 
     Raises:
         StatexError: every error of the text on this header.
@@ -70,35 +71,42 @@ def compiled(
     resolved = resolve([part], _no_includes, outside)
     known = {one.name.name for part in resolved.parts for one in params(part.program.statements)}
     outside = replace(outside, given={key: value for key, value in outside.given.items() if key in known})
-    return compile_plan(
-        resolve([part], _no_includes, outside), header, inputs=inputs or {}, target=None, outside=outside
-    )
+    declared = {one.name.name for one in part.program.statements if isinstance(one, tree.Input)}
+    further = {name: headers for name, headers in (inputs or {}).items() if name in declared}
+    return compile_plan(resolve([part], _no_includes, outside), header, inputs=further, target=None, outside=outside)
 
 
 def _no_includes(folder: str, path: str) -> Source:
     raise AssertionError("an inverse includes nothing")
 
 
-def differences(graph: Graph, before: StateLayout, after: StateLayout, inverse: Plan) -> list[str]:
+def differences(
+    graph: Graph,
+    before: StateLayout,
+    after: StateLayout,
+    inverse: Plan,
+    stored: StateLayout = _NOTHING,
+    *,
+    on_data: bool = False,
+) -> list[str]:
     """Return the keys of a state that are not shown to come back, given the inverse compiled over what became of it.
 
-    Keys that the inverse makes and the state does not have are among them.
+    Keys that the inverse makes and the state does not have are among them. `stored` is what its further input has. With
+    `on_data` it is left to the data whether operations are undone that need not be.
     """
     known = {
         held.value: whole(("source", held.value), type_of(graph, held.value).shape)
         for held in before.values()
         if isinstance(held.value, int)
     }
-    first = NormalForms(graph, lambda node: None, known)
+    first = NormalForms(graph, lambda node: None, known, on_data=on_data)
     forms = {k: first.of(h.value) for k, h in after.items() if isinstance(h.value, int)}
-    standing = {k: whole(("source", h.value), type_of(graph, h.value).shape) for k, h in before.items()
-                if isinstance(h.value, int)}  # fmt: skip
+    kept = {k: first.of(h.value) for k, h in stored.items() if isinstance(h.value, int)}
 
     def form_of(key: SourceKey) -> Tiling:
-        # What comes from a further input was put there as it was.
-        return standing[key.key] if key.input else forms[key.key]
+        return kept[key.key] if key.input else forms[key.key]
 
-    second = NormalForms(inverse.graph, lambda node: form_of(node.key))
+    second = NormalForms(inverse.graph, lambda node: form_of(node.key), on_data=on_data)
 
     def comes_back(key: str, held: HeldEntry) -> bool:
         output = inverse.outputs.get(key)

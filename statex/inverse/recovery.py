@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from statex.core.header import TensorType, contiguous
@@ -10,7 +10,7 @@ from statex.core.record import record
 from statex.core.strides import Tiling
 from statex.dsl.compile.state import source_entry
 from statex.dsl.ops import CUTTING, JOINING, OPERATIONS
-from statex.dsl.ops.base import ArgKind
+from statex.dsl.ops.base import ArgKind, Inverse
 from statex.dsl.plan.entry import Stood
 from statex.dsl.plan.graph import Graph, OperationCall, Ref, ResultPiece, SourceKey, arguments_of
 from statex.dsl.plan.plan import Plan
@@ -37,7 +37,18 @@ class DerivedValue:
     index: int | None = None
 
 
-Derivation = StandingValue | DerivedValue
+@record
+class StoredValue:
+    """A value that a further input has, under a name."""
+
+    input: str
+    name: str
+
+
+Derivation = StandingValue | DerivedValue | StoredValue
+
+
+_NOTHING: Mapping[int, StoredValue] = {}
 
 
 def value_of(plan: Plan, stood: Stood) -> Value:
@@ -86,38 +97,101 @@ def refs_of(argument: Any) -> Iterator[int]:
             yield from refs_of(one)
 
 
-class Recovery:
-    """A graph in which values follow from others."""
+class Uses:
+    """The calls that are made of each value of a graph, and the pieces of those calls that have several results."""
 
     def __init__(self, graph: Graph) -> None:
-        self._graph = graph
-        self._found: dict[Value, Derivation] = {}
-        self._pending: list[int] = []
-        self._users: dict[int, list[int]] = {}
-        self._pieces: dict[int, list[int]] = {}
+        self.users: dict[int, list[int]] = {}
+        self.pieces: dict[int, list[int]] = {}
         for id in range(len(graph)):
             node = graph[id]
             if isinstance(node, OperationCall):
                 for operand in dict.fromkeys(map(graph.inner, graph.read(id))):
-                    self._users.setdefault(operand, []).append(id)
+                    self.users.setdefault(operand, []).append(id)
             elif isinstance(node, ResultPiece):
-                self._pieces.setdefault(node.call, []).append(id)
+                self.pieces.setdefault(node.call, []).append(id)
 
-    def of(self, known: Mapping[str, Value]) -> dict[Value, Derivation]:
-        """Return how the values that follow from those under some keys are made of these."""
+
+def inverse_of(graph: Graph, id: int, on_data: Container[int] = ()) -> Inverse | None:
+    """Return what undoes a call, all of whose results are there; where the data tell, of the calls `on_data` alone."""
+    node = graph[id]
+    assert isinstance(node, OperationCall)
+    operation = OPERATIONS[node.operation]
+    if operation.invert is None or operation.leading() is None:
+        return None
+    found = operation.invert(**arguments_of(node, lambda value: with_types(graph, value)))
+    return None if found is not None and found.on_data and id not in on_data else found
+
+
+def undone_on_data(graph: Graph) -> frozenset[int]:
+    """Return the calls of which only the data tell whether they can be undone."""
+    calls = [id for id in range(len(graph)) if isinstance(graph[id], OperationCall)]
+    return frozenset([id for id in calls if inverse_of(graph, id) is None and inverse_of(graph, id, (id,)) is not None])
+
+
+def made_of_any(graph: Graph, values: Iterable[Value]) -> frozenset[int]:
+    """Return some values and all that is made of them."""
+    found = set(values)
+    for id in range(len(graph)):
+        # What is made of a value has a greater number.
+        if any(one in found for one in graph.operands(id)):
+            found.add(id)
+    return frozenset([one for one in found if isinstance(one, int)])
+
+
+class Recovery:
+    """A graph in which values follow from others; of the calls `on_data`, the data tell that they can be undone."""
+
+    def __init__(self, graph: Graph, on_data: Container[int] = ()) -> None:
+        self._graph = graph
+        self._on_data = on_data
+        self._found: dict[Value, Derivation] = {}
+        self._stored: Mapping[int, StoredValue] = {}
+        self._pending: list[int] = []
+        uses = Uses(graph)
+        self._users, self._pieces = uses.users, uses.pieces
+
+    def of(self, known: Mapping[str, Value], stored: Mapping[int, StoredValue] = _NOTHING) -> dict[Value, Derivation]:
+        """Return how the values that follow from those under some keys, and stored ones, are made of these."""
+        return self._following(known, stored, stored)
+
+    def near(
+        self, known: Mapping[str, Value], stored: Mapping[int, StoredValue], value: Value
+    ) -> dict[Value, Derivation]:
+        """Return the same, without what follows from stored values alone, unless that is this value.
+
+        It takes no longer where more values are stored that have nothing to do with these keys.
+        """
+        return self._following(known, stored, [value] if value in stored else [])
+
+    def _following(
+        self, known: Mapping[str, Value], stored: Mapping[int, StoredValue], at_once: Iterable[Value]
+    ) -> dict[Value, Derivation]:
         self._found = {}
+        self._stored = stored
         for key, value in known.items():
             if value in self._found:
                 continue
             self._found[value] = StandingValue(key)
             if isinstance(value, int):
                 self._pending.append(value)
+        for one in at_once:
+            self._has(one)
         while self._pending:
             id = self._pending.pop()
             self._back(id)
             for user in self._users.get(id, ()):
                 self._forward(user)
         return self._found
+
+    def _has(self, id: Value) -> bool:
+        """Say whether a value is known, or stored, and so known from now on."""
+        if id in self._found:
+            return True
+        if not isinstance(id, int) or id not in self._stored:
+            return False
+        self._know(id, self._stored[id])
+        return True
 
     def _know(self, id: int, derivation: Derivation) -> None:
         id = self._graph.inner(id)
@@ -142,19 +216,16 @@ class Recovery:
         pieces = self._pieces[call]
         node = self._graph[call]
         assert isinstance(node, OperationCall)
-        if len(pieces) == len(node.type) and all(piece in self._found for piece in pieces):  # type: ignore[arg-type]
+        if len(pieces) == len(node.type) and all(map(self._has, pieces)):  # type: ignore[arg-type]
             self._undo(call, node, tuple(pieces))
 
     def _undo(self, id: int, call: OperationCall, results: tuple[int, ...]) -> None:
-        operation = OPERATIONS[call.operation]
-        leading = operation.leading()
-        if operation.invert is None or leading is None:
+        inverse = inverse_of(self._graph, id, self._on_data)
+        leading = OPERATIONS[call.operation].leading()
+        if inverse is None or leading is None:
             return
-        arguments = arguments_of(call)
-        inverse = operation.invert(**{name: with_types(self._graph, value) for name, value in arguments.items()})
-        if inverse is None:
-            return
-        operands = list(refs_of(arguments[leading.name]))
+        # A number may stand before the tensor.
+        operands = list(refs_of(arguments_of(call)[leading.name])) or list(self._graph.operands(id))
         several = leading.kind is ArgKind.TENSORS
         for index, operand in enumerate(operands):
             self._know(operand, DerivedValue(inverse.operation, inverse.arguments, results, index if several else None))
@@ -165,7 +236,7 @@ class Recovery:
         assert isinstance(node, OperationCall)
         operation = OPERATIONS[node.operation]
         operands = tuple(map(self._graph.inner, self._graph.read(id)))
-        if operation.moves is None or not all(operand in self._found for operand in operands):
+        if operation.moves is None or not all(map(self._has, operands)):
             return
         plain = {name: value for name, value in arguments_of(node).items() if not any(refs_of(value))}
         leading = operation.leading()
@@ -186,7 +257,7 @@ class Recovery:
         shape = type_of(self._graph, id).shape
         slices: dict[int, list[tuple[int, int, int]]] = {}
         for user in self._users.get(id, ()):
-            if user in self._found and (cut := cut_of(self._graph, user)) is not None:
+            if self._has(user) and (cut := cut_of(self._graph, user)) is not None:
                 dim, start, stop = cut
                 slices.setdefault(dim, []).append((start, stop, user))
         for dim, cuts in slices.items():

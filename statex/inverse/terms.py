@@ -9,18 +9,27 @@ from typing import Any
 from statex.core.dtypes import DType
 from statex.dsl.ops import OPERATIONS, OPERATORS
 from statex.dsl.ops.base import REQUIRED, ArgKind, Index
-from statex.dsl.plan.graph import Graph, OperationCall, Ref, arguments_of
+from statex.dsl.plan.graph import Graph, InputTensor, OperationCall, Ref, ResultPiece, Settled, arguments_of
 from statex.grammar import factory as make
 from statex.grammar import tree
-from statex.inverse.recovery import Derivation, StandingValue, Value
+from statex.inverse.recovery import Derivation, StandingValue, StoredValue, Value
 
 CURRENT = make.name("it")
 
 
+def read_stored(value: StoredValue) -> tree.Expr:
+    """Return how a tensor of a further input is read."""
+    return make.tensor(value.name, value.input)
+
+
 def expression(
-    found: Mapping[Value, Derivation], value: Value, leaf: Callable[[str], tree.Expr], stop: int | None = None
+    found: Mapping[Value, Derivation],
+    value: Value,
+    leaf: Callable[[str], tree.Expr],
+    stop: int | None = None,
+    stored: Callable[[StoredValue], tree.Expr] = read_stored,
 ) -> tree.Expr:
-    """Return how a value is made of what stands under keys; `leaf` says how a key is read.
+    """Return how a value is made of what stands under keys; `leaf` says how a key is read, `stored` a further input.
 
     `stop` is a value that is the current one, whatever it is made of.
     """
@@ -29,9 +38,47 @@ def expression(
     derivation = found[value]
     if isinstance(derivation, StandingValue):
         return leaf(derivation.key)
-    operands = [expression(found, one, leaf, stop) for one in derivation.of]
+    if isinstance(derivation, StoredValue):
+        return stored(derivation)
+    operands = [expression(found, one, leaf, stop, stored) for one in derivation.of]
     made = call(derivation.operation, derivation.arguments, operands)
     return made if derivation.index is None else make.subscript(made, number(derivation.index))
+
+
+def by_current_key(key: str, prefix: Sequence[tree.Piece | str] = ()) -> Callable[[StoredValue], tree.Expr]:
+    """Return how tensors of a further input are read whose names begin with the current key, written `{key}`.
+
+    `prefix` is what stands before that where keys are short inside `within`; `key` is the whole one.
+    """
+
+    def read(value: StoredValue) -> tree.Expr:
+        rest = value.name.removeprefix(key)
+        if not value.name.startswith(key) or (rest and not rest.startswith(".")):
+            return read_stored(value)
+        pieces = [*prefix, make.capture("key"), *([rest] if rest else [])]
+        return tree.KeyRef(make.NOWHERE, make.pattern(pieces, value.input))
+
+    return read
+
+
+def made_of(graph: Graph, id: int) -> tree.Expr | None:
+    """Return how a value is made of tensors of the checkpoint, `None` where not of these alone by single operands."""
+    node = graph[id]
+    if isinstance(node, InputTensor):
+        return make.tensor(node.key.key) if not node.key.input else None
+    if isinstance(node, Settled):
+        return made_of(graph, node.value)
+    if isinstance(node, ResultPiece):
+        whole = made_of(graph, node.call)
+        return None if whole is None else make.subscript(whole, number(node.index))
+    arguments = arguments_of(node)
+    leading = OPERATIONS[node.operation].leading()
+    plain_ones = {name: value for name, value in arguments.items() if not _has_tensor(value)}
+    if leading is None or arguments.keys() - plain_ones.keys() != {leading.name}:
+        return None
+    operands = [made_of(graph, one) for one in graph.operands(id)]
+    known = [one for one in operands if one is not None]
+    return call(node.operation, plain_ones, known) if len(known) == len(operands) else None
 
 
 def leaves(found: Mapping[Value, Derivation], value: Value) -> list[str]:
@@ -39,6 +86,8 @@ def leaves(found: Mapping[Value, Derivation], value: Value) -> list[str]:
     derivation = found[value]
     if isinstance(derivation, StandingValue):
         return [derivation.key]
+    if isinstance(derivation, StoredValue):
+        return []
     return list(dict.fromkeys(key for one in derivation.of for key in leaves(found, one)))
 
 
@@ -50,6 +99,10 @@ def call(operation: str, arguments: Mapping[str, Any], operands: Sequence[tree.E
         return make.subscript(first, *[_index(item) for item in arguments["index"]])
     leading = kind.leading()
     assert leading is not None
+    if leading.kind is ArgKind.OPERAND and kind.operator is not None:
+        (other,) = arguments.items()
+        sides = (first, plain(other[1])) if other[0] != leading.name else (plain(other[1]), first)
+        return make.binary(sides[0], kind.operator, sides[1])
     several = leading.kind is ArgKind.TENSORS
     given = _given(operation, arguments, named=several)
     if several:

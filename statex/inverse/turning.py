@@ -18,9 +18,10 @@ from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.grammar.walk import nodes
 from statex.inverse.history import KeyValues
-from statex.inverse.recovery import Derivation, DerivedValue, Recovery, StandingValue, Value
+from statex.inverse.recovery import Derivation, DerivedValue, Recovery, StandingValue, StoredValue, Value
+from statex.inverse.regexes import turned_regex
 from statex.inverse.swapping import CannotTurnError, as_pattern, as_template, swapped
-from statex.inverse.terms import CURRENT, call, expression
+from statex.inverse.terms import CURRENT, by_current_key, call, expression
 
 _NOTHING = (
     tree.Param, tree.Let, tree.Input, tree.Macro, tree.Expect, tree.ExpectKeys, tree.ExpectEach, tree.ExpectSame,
@@ -42,14 +43,17 @@ class StatementDone:
 class Turner:
     """Turns the statements of a text round; `done` is what each did, by its place, as often as it was carried out.
 
-    `conditions` says whether a `where` stays.
+    `conditions` says whether a `where` stays. `stored` are values that a further input has.
     """
 
     recovery: Recovery
     done: Mapping[Span, Sequence[StatementDone]]
     macros: Mapping[str, tree.Macro]
     conditions: bool = True
+    stored: Mapping[int, StoredValue] = field(default_factory=dict)
     turned_macros: dict[str, tree.Macro] = field(default_factory=dict)
+    _prefix: tuple[tree.Piece, ...] = ()
+    """What keys begin with inside `within`."""
 
     def turned(self, node: tree.Statement) -> list[tree.Statement]:
         """Return what may undo a statement.
@@ -60,7 +64,7 @@ class Turner:
         if isinstance(node, _NOTHING):
             return []
         if isinstance(node, tree.Within):
-            body = self.all(node.body)
+            body = self._inside(node)
             return [tree.Within(make.NOWHERE, node.pattern, tuple(body))] if body else []
         if isinstance(node, tree.If):
             return self._if(node)
@@ -74,6 +78,15 @@ class Turner:
         if found is None:
             raise CannotTurnError
         return [found(self, node)]
+
+    def _inside(self, node: tree.Within) -> list[tree.Statement]:
+        """Turn the statements round whose keys are short."""
+        outer = self._prefix
+        self._prefix = (*outer, *node.pattern.pieces, tree.Text(make.NOWHERE, "."))
+        try:
+            return self.all(node.body)
+        finally:
+            self._prefix = outer
 
     def all(self, body: Sequence[tree.Statement]) -> list[tree.Statement]:
         """Return what may undo statements that follow one another."""
@@ -109,6 +122,10 @@ class Turner:
         """Exchange the sides of the rows."""
         rows = []
         for row in node.rows:
+            if node.mode is tree.RenameMode.KEY and row.source.kind is tree.PatternKind.REGEX:
+                source, target = turned_regex(row.source, row.target)
+                rows.append(tree.Row(make.NOWHERE, source, target, row.optional))
+                continue
             if node.mode in (tree.RenameMode.KEY, tree.RenameMode.PART):
                 source, target = swapped(row.source, row.target)
                 if not source.text:
@@ -121,6 +138,30 @@ class Turner:
         return tree.Rename(
             make.NOWHERE, node.mode, tuple(rows), node.is_table, node.first, node.optional, self.where(node)
         )
+
+    def renumber(self, node: tree.Renumber) -> tree.Statement:
+        """Give back the numbers, which the text does not say: a row for each that became another."""
+        pieces = node.pattern.pieces
+        texts = ["" if isinstance(piece, tree.Capture) else getattr(piece, "text", None) for piece in pieces]
+        if texts.count("") != 1 or None in texts or node.where is not None:
+            raise CannotTurnError
+        at = texts.index("")
+        head, tail = "".join(map(str, texts[:at])), "".join(map(str, texts[at:]))
+        found = re.compile(rf"{re.escape(head)}([0-9]+){re.escape(tail)}(\..+)?", re.S)
+        rows: dict[tuple[str, bool], str] = {}
+        for done in self.done[node.span]:
+            for change in done.changes:
+                old, new = (found.fullmatch(key) for key in (*change.before, *change.after))
+                if old is None or new is None or rows.setdefault((new[1], old[2] is None), old[1]) != old[1]:
+                    raise CannotTurnError
+        rest = make.capture("rest", tree.CaptureForm.SEGMENTS)
+        made = [
+            (_with_rest(f"{head}{new}{tail}", None if ends else rest),
+             _with_rest(f"{head}{old}{tail}", None if ends else make.capture("rest")))
+            for (new, ends), old in sorted(rows.items(), key=lambda row: int(row[0][0]))
+            if new != old
+        ]  # fmt: skip
+        return make.rename(*[make.row(source, target) for source, target in made])
 
     def copy(self, node: tree.Copy) -> tree.Statement:
         """Drop what was put under further keys."""
@@ -135,21 +176,29 @@ class Turner:
 
     def set(self, node: tree.Set) -> tree.Statement:
         """Undo an expression that can be undone alike for every key."""
-        if node.each is not None:
-            raise CannotTurnError
         value = self._one(self._before(one, change) for one in self.done[node.span] for change in one.changes)
         value = as_author(value, stages_of(node.value))
-        return tree.Set(make.NOWHERE, node.targets, value, None, node.optional, self.where(node))
+        return tree.Set(make.NOWHERE, node.targets, value, node.each, node.optional, self.where(node))
 
     def _before(self, done: StatementDone, change: Change) -> tree.Expr:
         (key,) = change.after
-        return self._derived({key: done.after[key]}, done.before[key], lambda _: CURRENT)
-
-    def _derived(self, known: KeyValues, value: Value, leaf: Callable[[str], tree.Expr]) -> tree.Expr:
-        found = self.recovery.of(known)
+        value = done.before[key]
+        found = self.recovery.near({key: done.after[key]}, self.stored, value)
         if value not in found:
             raise CannotTurnError
-        return expression(found, value, leaf)
+        return expression(found, value, lambda _: CURRENT, stored=by_current_key(key, self._template()))
+
+    def _template(self) -> list[tree.Piece]:
+        """Return what keys begin with inside `within`, from its captures."""
+        found: list[tree.Piece] = []
+        for piece in self._prefix:
+            if isinstance(piece, tree.Capture) and piece.name != "_":
+                found.append(make.capture(piece.name))
+            elif isinstance(piece, tree.Text):
+                found.append(piece)
+            else:
+                return []
+        return found
 
     def _one(self, values: Any) -> tree.Expr:
         """Return what all cases have in common."""
@@ -177,7 +226,7 @@ class Turner:
     def _joined(self, done: StatementDone, change: Change, node: tree.Split) -> tree.Expr:
         """Return how the source of a split is made of its pieces, taken together as `it`."""
         (source,), pieces = change.before, change.after
-        found = self.recovery.of({key: done.after[key] for key in pieces})
+        found = self.recovery.near({key: done.after[key] for key in pieces}, self.stored, done.before[source])
         if done.before[source] not in found:
             raise CannotTurnError
         return _of_all(found, done.before[source], pieces, stages_of(node.value))
@@ -297,6 +346,10 @@ def _with_text(node: tree.PatternNode, name: str, text: str) -> tree.PatternNode
     return make.pattern([text if isinstance(p, tree.Capture) and p.name == name else p for p in node.pieces])
 
 
+def _with_rest(start: str, rest: tree.Capture | None) -> tree.PatternNode:
+    return make.key(start) if rest is None else make.pattern([f"{start}.", rest])
+
+
 def _piece(found: Mapping[Value, Derivation], value: Value, number: int) -> tuple[DerivedValue, tree.Expr]:
     """Return the cut that a value is a piece of, as if it was the first, and what is done with that piece."""
     after: list[DerivedValue] = []
@@ -333,12 +386,15 @@ def _of_all(
     made = call(one.operation, one.arguments, [CURRENT])
     if parts[0] == CURRENT:
         return made
-    assert isinstance(made, tree.Call | tree.Name)
+    if not isinstance(made, tree.Call | tree.Name):
+        raise CannotTurnError
     return make.pipe(parts[0], made)
 
 
 def _keys(found: Mapping[Value, Derivation], value: Value) -> list[str]:
     one = found[value]
+    if isinstance(one, StoredValue):
+        return []
     return [one.key] if isinstance(one, StandingValue) else [key for part in one.of for key in _keys(found, part)]
 
 
@@ -411,6 +467,7 @@ def _needed(notation: str, known: Container[str | None], named: Container[str | 
 
 _TURNED: Mapping[type, Callable[[Turner, Any], tree.Statement]] = {
     tree.Rename: Turner.rename,
+    tree.Renumber: Turner.renumber,
     tree.Copy: Turner.copy,
     tree.Add: Turner.add,
     tree.Set: Turner.set,

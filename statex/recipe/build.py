@@ -128,6 +128,7 @@ class RecipeBuilder:
             verify_written=_given(value.verify_written, False),
             check_input=_given(value.check_input, False),
             keep_foreign=_given(value.keep_foreign, False),
+            reversible=_given(value.reversible, False),
             unchanged=_given(value.unchanged, "run"),
             replace=_given(value.replace, "own"),
             digests=_given(value.digests, None),

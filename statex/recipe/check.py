@@ -113,7 +113,7 @@ class _Checker:
             for problem in relation.check(node, self._source.text):
                 yield self._error(
                     problem.code,
-                    f"`{_written(path)}` {problem.said}",
+                    f"{f'`{_written(path)}`' if path else 'the recipe'} {problem.said}",
                     problem.at or key or node,
                     help=problem.help,
                 )

@@ -23,6 +23,7 @@ from statex.recipe.relations import (
     known_lints,
     needs,
     one_of,
+    one_result,
     quoted_rule,
     reserved,
     single,
@@ -281,6 +282,10 @@ class Policy(Declared):
         ]
         | UnsetType
     ) = UNSET
+    reversible: (
+        Annotated[Flag, doc("Also write the rules that undo the run, and what they need besides, beside the output.")]
+        | UnsetType
+    ) = UNSET
     unchanged: (
         Annotated[
             Literal["run", "skip"],
@@ -309,6 +314,8 @@ class Policy(Declared):
 
 class Recipe(Declared, kw_only=True):
     """A statex recipe: inputs, rules, outputs and the policy of the run."""
+
+    relations = (one_result(lambda names: is_one_output(names)),)
 
     statex: Annotated[
         Literal[1],

@@ -138,6 +138,7 @@ class Policy(Spanned):
     verify_written: bool = False
     check_input: bool = False
     keep_foreign: bool = False
+    reversible: bool = False
     unchanged: Literal["run", "skip"] = "run"
     replace: Literal["never", "own", "always"] = "own"
     digests: Literal["none", "sha256"] | None = None

@@ -107,6 +107,29 @@ def reserved(names: Iterable[str], why: str) -> Relation:
     return Relation({"propertyNames": {"not": {"enum": names}}}, check)
 
 
+_RUN = ("policy", "outputs")
+
+
+def one_result(is_one: Callable[[Iterable[str]], bool]) -> Relation:
+    """Let a run be `reversible` that has one output, which holds the whole result; `is_one` knows the keys of one."""
+
+    def check(fields: Fields, text: str) -> Iterator[Problem]:
+        policy, outputs = (fields.entries[name].value if name in fields.entries else None for name in _RUN)
+        entry = policy.entries.get("reversible") if isinstance(policy, Fields) else None
+        if entry is None or not isinstance(entry.value, Scalar) or entry.value.value is not True or outputs is None:
+            return
+        made = [outputs]
+        if isinstance(outputs, Fields) and not is_one(outputs.entries):
+            made = [one.value for one in outputs.entries.values()]
+        parts = [one.entries for one in made if isinstance(one, Fields)]
+        states = len(made) - sum("optimizer" in one for one in parts)
+        if states != 1 or any("keep" in one for one in parts):
+            said = "takes `reversible` only with one output that holds the whole result"
+            yield Problem(codes.WRONG_VALUE, said, entry.key)
+
+    return Relation({}, check)
+
+
 LINT = "^SX9[0-9][0-9]$"
 """The form of a warning's code."""
 

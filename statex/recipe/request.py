@@ -286,6 +286,7 @@ class _Request:
             check_input=said.check_input,
             verify_written=said.verify_written,
             keep_foreign=said.keep_foreign,
+            reversible=said.reversible,
             warnings={ALL: said.warnings, **said.codes, **overrides.warnings},
             digests=said.digests == "sha256" or (said.digests is None and report is not None),
             skip=skip,

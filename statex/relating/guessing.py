@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
+from itertools import accumulate
 
 from statex.core.header import TensorType
 from statex.relating.classes import KeyClass, Numbers, classes_of
@@ -64,10 +64,11 @@ class _Guess:
         """Guess all."""
         self._same_names()
         self._pair()
+        self._grown()
         self._tied()
         self._pieces()
         left = [key for key in self.new if key not in self.made]
-        near = {key: self._nearest(key) for key in left}
+        near = self._nearest(left)
         made = {key: self.made[key] for key in self.new if key in self.made}
         ties = tuple(tuple(keys) for keys in self.ties)
         return Guessed(Relations(tuple(self.old), tuple(self.new), dict(made), ties, near), self.reasons)
@@ -94,6 +95,9 @@ class _Guess:
         dtype = self.new[new].dtype
         return SourceTensor(number, dtype if self.dtypes and self.old[old].dtype is not dtype else None)
 
+    def _joined(self, operation: str, keys: Sequence[str], new: str) -> Joined:
+        return Joined(operation, tuple([self._source(number, key, new) for number, key in enumerate(keys)]), 0)
+
     def _left(self) -> tuple[list[KeyClass], list[KeyClass]]:
         """Return the classes of old keys that nothing is made of, and of new ones that nothing explains."""
         old = {key: kind for key, kind in self.old.items() if key not in self.used}
@@ -116,51 +120,49 @@ class _Guess:
             for a, b in _matched(one, other):
                 self._is(b, (a,), moved(self._source(0, a, b), *moves), reason)
 
+    def _grown(self) -> None:
+        """Pair embeddings and heads of vocabularies of other sizes, and what else has as many rows before and after."""
+        old, new = self._left()
+        weights = WordWeights({one.name for one in (*old, *new)})
+        pairs = [(weights.alike(a.name, b.name), a, b) for b in new for a in old if _differ_in_rows(a, b)]
+        pairs = sorted((pair for pair in pairs if pair[0] >= _LEAST), key=lambda pair: -pair[0])
+        numbers = {_rows(a, b) for _, a, b in pairs if all(_is_of_words(one.name) for one in (a, b))}
+        for _, one, other in pairs:
+            (source,), (target,) = one.keys.values(), other.keys.values()
+            if _rows(one, other) in numbers and source not in self.used and target not in self.made:
+                before, after = _rows(one, other)
+                grown, cut = ElementMove("resize", (other.type.shape,)), ElementMove("getitem", (0, 0, after))
+                move = grown if after > before else cut
+                reason = f"the same but for its {'new' if after > before else 'last'} rows"
+                self._is(target, (source,), moved(self._source(0, source, target), move), reason)
+
     # --- pieces ----------------------------------------------------------------------------------------------------
 
     def _pieces(self) -> None:
         """Look for what was fused, and stacked, or shall be."""
-        for find in (self._split, self._merge, self._stack, self._unstack):
+        for find in (self._split, self._merge, self._stack, self._unstack, self._stack_fused):
             old, new = self._left()
             weights = WordWeights({one.name for one in (*old, *new)})
             find(old, new, weights)
 
     def _split(self, old: list[KeyClass], new: list[KeyClass], weights: WordWeights) -> None:
-        for parts in _families(new):
-            near = sorted(old, key=lambda one: -sum(weights.alike(one.name, part.name) for part in parts))
-            for one in near:
-                turned = _turned_sum(one.type, [part.type for part in parts])
-                if turned is None or any(set(part.keys) != set(one.keys) for part in parts):
-                    continue
-                first = [ElementMove("transpose")] if turned else []
-                for numbers, key in one.keys.items():
-                    at = 0
-                    for part in parts:
-                        end = at + part.type.shape[0]
-                        whole = one.type.shape[1 if turned else 0]
-                        cut = ElementMove("getitem", (0, at, None if end == whole else end))
-                        target = part.keys[numbers]
-                        self._is(
-                            target, (key,), moved(self._source(0, key, target), *first, cut), "a piece by its shape"
-                        )
-                        at = end
-                old.remove(one)
-                break
+        for whole, parts, turned in _fused(old, new, weights):
+            first = [ElementMove("transpose")] if turned else []
+            lengths = [part.type.shape[0] for part in parts]
+            for part, end in zip(parts, accumulate(lengths), strict=True):
+                start = end - part.type.shape[0]
+                cut = ElementMove("getitem", (0, start, end if end < sum(lengths) else None))
+                for numbers, key in whole.keys.items():
+                    target = part.keys[numbers]
+                    value = moved(self._source(0, key, target), *first, cut)
+                    self._is(target, (key,), value, "a piece by its shape")
 
     def _merge(self, old: list[KeyClass], new: list[KeyClass], weights: WordWeights) -> None:
-        for parts in _families(old):
-            near = sorted(new, key=lambda one: -sum(weights.alike(one.name, part.name) for part in parts))
-            for one in near:
-                turned = _turned_sum(one.type, [part.type for part in parts])
-                if turned is None or any(set(part.keys) != set(one.keys) for part in parts):
-                    continue
-                last = [ElementMove("transpose")] if turned else []
-                for numbers, target in one.keys.items():
-                    keys = tuple(part.keys[numbers] for part in parts)
-                    values = tuple(self._source(number, key, target) for number, key in enumerate(keys))
-                    self._is(target, keys, moved(Joined("cat", values, 0), *last), "joined by their shapes")
-                new.remove(one)
-                break
+        for whole, parts, turned in _fused(new, old, weights):
+            last = [ElementMove("transpose")] if turned else []
+            for numbers, target in whole.keys.items():
+                keys = tuple(part.keys[numbers] for part in parts)
+                self._is(target, keys, moved(self._joined("cat", keys, target), *last), "joined by their shapes")
 
     def _stack(self, old: list[KeyClass], new: list[KeyClass], weights: WordWeights) -> None:
         for _, other, groups in _stacks(old, new, weights):
@@ -168,8 +170,27 @@ class _Guess:
                 continue
             for numbers, keys in groups.items():
                 target = other.keys[numbers]
-                values = tuple(self._source(number, key, target) for number, key in enumerate(keys))
-                self._is(target, keys, Joined("stack", values, 0), "stacked by their shapes")
+                self._is(target, keys, self._joined("stack", keys, target), "stacked by their shapes")
+
+    def _stack_fused(self, old: list[KeyClass], new: list[KeyClass], weights: WordWeights) -> None:
+        """Look for experts of several projections that are stacked, and the stacks joined."""
+        for parts in _families(old):
+            for other in new:
+                groups = [_grouped(part) for part in parts]
+                turned = _turned_stack(other.type, [part.type for part in parts])
+                count = other.type.shape[0] if other.type.ndim == 3 else 0
+                fits = all(own.keys() == other.keys.keys() and _lengths(own) == {count} for own in groups)
+                if turned is None or not fits or any(target in self.made for target in other.keys.values()):
+                    continue
+                first = [ElementMove("transpose")] if turned else []
+                for numbers, target in other.keys.items():
+                    keys = tuple([key for own in groups for key in own[numbers]])
+                    values = [moved(self._source(at, key, target), *first) for at, key in enumerate(keys)]
+                    stacks = [Joined("stack", tuple(values[at : at + count]), 0) for at in range(0, len(keys), count)]
+                    self._is(
+                        target, keys, Joined("cat", tuple(stacks), 1 + turned), "stacked and joined by their shapes"
+                    )
+                break
 
     def _unstack(self, old: list[KeyClass], new: list[KeyClass], weights: WordWeights) -> None:
         for _, other, groups in _stacks(new, old, weights):
@@ -181,10 +202,18 @@ class _Guess:
                     value = moved(self._source(0, source, target), ElementMove("item", (0, at)))
                     self._is(target, (source,), value, "unstacked by their shapes")
 
-    def _nearest(self, key: str) -> str | None:
-        weights = WordWeights([*self.old, key])
-        same = [one for one, kind in self.old.items() if kind.shape == self.new[key].shape] or list(self.old)
-        return max(same, key=lambda one: weights.alike(one, key), default=None)
+    def _nearest(self, left: Sequence[str]) -> dict[str, str | None]:
+        """Return for each key the old one most like it: of its shape, if there is one, and with its numbers."""
+        old, new = classes_of(self.old), classes_of({key: self.new[key] for key in left})
+        weights = WordWeights({one.name for one in (*old, *new)})
+        near: dict[str, str | None] = dict.fromkeys(left)
+        for one in new:
+            same = [other for other in old if other.type.shape == one.type.shape] or old
+            best = max(same, key=lambda other: weights.alike(one.name, other.name), default=None)
+            if best is not None:
+                first = next(iter(best.keys.values()))
+                near |= {key: best.keys.get(numbers, first) for numbers, key in one.keys.items()}
+        return near
 
 
 class _ClassLikeness:
@@ -317,6 +346,21 @@ def _families(classes: Sequence[KeyClass]) -> Iterator[list[KeyClass]]:
                 yield parts
 
 
+def _fused(
+    wholes: Sequence[KeyClass], pieces: Sequence[KeyClass], weights: WordWeights
+) -> Iterator[tuple[KeyClass, list[KeyClass], bool]]:
+    """Yield classes that are others in one, with these; and whether a whole has to be transposed to be them."""
+    left = list(wholes)
+    for parts in _families(pieces):
+        types = [part.type for part in parts]
+        for whole in sorted(left, key=lambda one: -sum(weights.alike(one.name, part.name) for part in parts)):
+            turned = _turned_sum(whole.type, types)
+            if turned is not None and all(part.keys.keys() == whole.keys.keys() for part in parts):
+                left.remove(whole)
+                yield whole, parts, turned
+                break
+
+
 def _turned_sum(whole: TensorType, parts: Sequence[TensorType]) -> bool | None:
     """Say whether parts, one after the other, are a whole when that is transposed; `None` where they are not one."""
     if not parts[0].ndim or any(part.shape[1:] != parts[0].shape[1:] for part in parts):
@@ -327,7 +371,47 @@ def _turned_sum(whole: TensorType, parts: Sequence[TensorType]) -> bool | None:
     return True if whole.ndim == 2 and whole.shape == shape[::-1] else None
 
 
+def _turned_stack(whole: TensorType, parts: Sequence[TensorType]) -> bool | None:
+    """Say the same of stacks of parts, joined along their dim behind the first one."""
+    return _turned_sum(TensorType(whole.dtype, whole.shape[1:]), parts) if whole.ndim == 3 else None
+
+
+def _differ_in_rows(one: KeyClass, other: KeyClass) -> bool:
+    """Say whether two classes are single tensors that differ in their numbers of rows alone."""
+    if len(one.keys) != 1 or len(other.keys) != 1 or not one.type.ndim == other.type.ndim > 0:
+        return False
+    same = one.leaf == other.leaf and one.type.shape[1:] == other.type.shape[1:]
+    return same and one.type.shape[0] != other.type.shape[0]
+
+
+def _rows(one: KeyClass, other: KeyClass) -> tuple[int, int]:
+    return one.type.shape[0], other.type.shape[0]
+
+
+_OF_WORDS = ("embed", "head")
+_OF_POSITIONS = "pos"
+"""Rows that are positions are not simply more of the same."""
+
+
+def _is_of_words(name: str) -> bool:
+    """Say whether a class is named as the embedding of a vocabulary, or as a head."""
+    words = set(words_of(name))
+    return not words.isdisjoint(_OF_WORDS) and _OF_POSITIONS not in words
+
+
 Groups = dict[Numbers, tuple[str, ...]]
+
+
+def _grouped(one: KeyClass) -> Groups:
+    """Return the keys of a class by all of their numbers but the last, in the order of that."""
+    found: defaultdict[Numbers, list[str]] = defaultdict(list)
+    for numbers in sorted(one.keys):
+        found[numbers[:-1]].append(one.keys[numbers])
+    return {numbers: tuple(keys) for numbers, keys in found.items()}
+
+
+def _lengths(groups: Groups) -> set[int]:
+    return {len(keys) for keys in groups.values()}
 
 
 def _stacks(
@@ -343,11 +427,9 @@ def _stacks(
     taken: set[KeyClass] = set()
     for _, a, b in sorted(pairs, key=lambda pair: (-pair[0], pair[1:])):
         one, other = single[a], stacked[b]
-        if one in taken or other in taken or prod(other.type.shape[:1]) * len(other.keys) != len(one.keys):
+        if one in taken or other in taken or other.type.shape[0] * len(other.keys) != len(one.keys):
             continue
-        groups: defaultdict[Numbers, list[str]] = defaultdict(list)
-        for numbers in sorted(one.keys):
-            groups[numbers[:-1]].append(one.keys[numbers])
-        if groups.keys() == other.keys.keys() and {len(keys) for keys in groups.values()} == {other.type.shape[0]}:
+        groups = _grouped(one)
+        if groups.keys() == other.keys.keys() and _lengths(groups) == {other.type.shape[0]}:
             taken |= {one, other}
-            yield one, other, {numbers: tuple(keys) for numbers, keys in groups.items()}
+            yield one, other, groups

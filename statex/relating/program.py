@@ -315,6 +315,8 @@ def _without_names(row: KeyRow, name: str) -> tree.PatternNode:
                 own = tuple(tree.Choice(text, text) for text, _ in piece.choices)
                 called = name if choices == 1 else "_"
                 pieces.append(tree.Capture(make.NOWHERE, called, tree.CaptureForm.CHOICE, own))
+            elif piece.kind == "number" and row.typed:
+                pieces.append(make.capture("_", tree.CaptureForm.INT))
             else:
                 pieces.append(tree.DoubleStar(make.NOWHERE) if piece.kind == "many" else tree.Star(make.NOWHERE))
     return make.pattern(pieces)

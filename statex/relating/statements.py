@@ -88,7 +88,7 @@ def sorted_out(relations: Relations, shapes: Mapping[str, TensorType]) -> Sorted
     for key in relations.old:
         own = uses.get(key, [])
         if not own:
-            if not relations.unexplained:
+            if not relations.unexplained or key in relations.made:
                 found.dropped.append(key)
             continue
         single = [one for one in own if len(one.keys) == 1]

@@ -73,7 +73,11 @@ def sources(value: Value) -> Iterator[SourceTensor]:
 
 
 def computed(value: Value, load: Callable[[SourceTensor], Any]) -> Any:
-    """Return a value as bits; `load` gives those of sources."""
+    """Return a value as bits; `load` gives those of sources.
+
+    Raises:
+        ValueError, IndexError: for moves that sources of these shapes do not take.
+    """
     import numpy
 
     match value:
@@ -105,7 +109,10 @@ def _resized(x: Any, size: tuple[int, ...]) -> Any:
 def _rearranged(x: Any, pattern: str, **axes: int) -> Any:
     import einops
 
-    return einops.rearrange(x, pattern, **axes)
+    try:
+        return einops.rearrange(x, pattern, **axes)
+    except einops.EinopsError as error:  # which is no ValueError
+        raise ValueError(str(error)) from None
 
 
 def _transposed(x: Any, first: int = -2, second: int = -1) -> Any:

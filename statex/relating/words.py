@@ -11,13 +11,13 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 
 _MEANT = (
-    "q query queries wq", "k key keys wk", "v value values wv", "o out output wo", "qkv wqkv", "kv",
-    "embed embedding embeddings emb wte embedder", "tok token tokens word words", "pos position positions wpe",
-    "norm ln layernorm rmsnorm batchnorm bn groupnorm", "attn attention selfattention mha",
-    "mlp ffn ff feedforward intermediate", "layers layer blocks block h resblocks", "conv conv2d convolution",
-    "head classifier lm", "weight gamma kernel scale", "bias beta", "down w2 fc2 lin2 linear2", "up w3 fc1 lin1 fc",
-    "gate w1 router", "proj projection project dense linear", "post after", "pre before input in", "expert experts",
-    "enc encoder", "dec decoder", "self", "cross enc encdec", "final last", "downsample shortcut",
+    "q query queries", "k key keys", "v value values", "o out output",
+    "embed embedding embeddings emb embedder", "tok token tokens word words", "pos position positions",
+    "norm ln layernorm rmsnorm batchnorm bn groupnorm", "attn attention mha",
+    "mlp ffn ff feedforward intermediate", "layers layer blocks block h resblocks", "conv convolution",
+    "head classifier lm", "weight gamma kernel scale", "bias beta", "up fc", "gate router",
+    "proj projection project dense linear", "post after", "pre before input in", "expert experts",
+    "enc encoder", "dec decoder", "cross encdec", "final last", "downsample shortcut",
 )  # fmt: skip
 """Words that stand for one another, each line by its first one."""
 _SAME = {word: line.split()[0] for line in _MEANT for word in line.split()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from statex.session.sameness import check_same
 from statex.session.session import Session, check, settled
 from statex.session.settling import telling
 from statex.session.shipping import Shipment, check_held_back, check_memory, in_order, priced, shipments
+from statex.session.sources import folder_of
 from statex.session.unchanged import changes, is_own, was_there
 from statex.session.warnings import judged
 
@@ -108,7 +110,7 @@ def preview(request: Request) -> Conversion:
     """
     outputs = _placed(request)
     check_apart(outputs, request)
-    with Session(request) as session, reversal(session, outputs[0]) as back:
+    with Session(request) as session, reversal(session, outputs, lambda one: True) as back:
         return _done(session, outputs, shipments(session, outputs, request.policy), back, wrote=False)
 
 
@@ -139,7 +141,7 @@ def _carried_out(request: Request, before: Sequence[Diagnostic], phases: Phases)
     check_apart(outputs, request)
     check_report(request)
     phases.begin(PLANNING)
-    with Session(request, before) as session, reversal(session, outputs[0]) as back:
+    with Session(request, before) as session, _reversal(session, outputs, last, added) as back:
         found = shipments(session, outputs, request.policy)
         done = _done(session, outputs, found, back, wrote=not request.policy.dry_run)
         if not request.policy.dry_run:
@@ -147,12 +149,24 @@ def _carried_out(request: Request, before: Sequence[Diagnostic], phases: Phases)
         return done
 
 
+def _reversal(
+    session: Session, outputs: Sequence[Placed], last: LastRun | None, added: Add
+) -> AbstractContextManager[Reversal | None]:
+    request = session.request
+    replaces = request.policy.replace != "never"
+    return reversal(session, outputs, lambda one: replaces and is_own(request, one, last, added))
+
+
 def _is_done(request: Request, last: LastRun, phases: Phases) -> bool:
     return changes(request, last, included(check(request), request), phases.phase(READING)) is None
 
 
 def _placed(request: Request) -> list[Placed]:
-    return _each([(one.span, partial(place, one, _source(request, one))) for one in request.outputs])
+    found = _each([(one.span, partial(place, one, _source(request, one))) for one in request.outputs])
+    own = [one.path for one in request.optimizers.values() if one.path is not None]
+    source = request.state.path
+    followed = {path.name for path in own if source is not None and path.parent == folder_of(source)}
+    return [replace(one, left=tuple(name for name in one.left if name not in followed)) for one in found]
 
 
 def _source(request: Request, output: OutputSpec) -> Path | None:
@@ -266,7 +280,8 @@ def _write(session: Session, found: Sequence[Shipment], done: Conversion, phases
             earlier.complete()
             records.staged(one, staged.temporary)
         if back is not None:
-            back.stage(outputs, watch, verify)
+            for spec, temporary in back.stage(outputs, watch, verify):
+                records.beside(spec, temporary)
         prints = digests.taken(phases)
         records.check_expected(prints)
         records.check_copied(prints)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from statex.checkpoint.blobs.walks import leaves
 from statex.core.header import KeyPath, TensorInfo
 from statex.core.paths import at, joined, readings
 from statex.core.quoting import show_label, show_text
@@ -28,7 +29,8 @@ from statex.following.parameters import Hints
 from statex.following.problems import CannotFollowError
 from statex.grammar import factory as make
 from statex.grammar import tree as nodes
-from statex.session.opened import Inputs, Opened
+from statex.session.counters import same_numbers
+from statex.session.opened import Inputs
 from statex.session.paramnames import GivenNames
 from statex.trees.envelope import Tree
 from statex.trees.rebuilding import edited_around
@@ -82,7 +84,7 @@ def followed_files(plan: Plan, inputs: Inputs, target: Target | None, names: Giv
         if not things:
             fail(codes.NOTHING_TO_FOLLOW, f"{show_label(opened.label)} holds no optimizer")
         for one in things:
-            hints = Hints(partial(_equal, opened), _ordered(inputs), names.of(name), _parameter_names(target))
+            hints = Hints(partial(same_numbers, opened), _ordered(inputs), names.of(name), _parameter_names(target))
             try:
                 found.append(follow_optimizer(plan, one.path, at(opened.tree, one.path), hints, name))  # type: ignore[arg-type]
             except CannotFollowError as error:
@@ -119,6 +121,8 @@ class _Followers:
 
     def run(self, named: Sequence[nodes.PathNode]) -> tuple[Plan, list[Diagnostic]]:
         things = self._things() if named or self._may_change() else []
+        if named and not self._root:
+            raise StatexError([self._inside(node, things) for node in named])
         asked = {one.path: node for node in named for one in self._asked(node, things)}
         changed = _changed(self._plan, [] if self._root else things) if things else set()
         followed, warnings = [], []
@@ -151,16 +155,45 @@ class _Followers:
 
     def _asked(self, node: nodes.PathNode, things: Sequence[Beside]) -> list[Beside]:
         """Return what a path of `follow` names: a thing, or all of those in what it leads to."""
-        given = node.value
-        paths = readings(self._tree, given) if isinstance(given, str) else [given]
-        found = [one for one in things if any(one.path[: len(path)] == path for path in paths)]
+        found = self._named(node, things)
         if not found:
             self._errors.append(_nothing(node, things, bare=self._inputs.root_target == ()))
         return found
 
+    def _named(self, node: nodes.PathNode, things: Sequence[Beside]) -> list[Beside]:
+        given = node.value
+        paths = readings(self._tree, given) if isinstance(given, str) else [given]
+        return [one for one in things if any(one.path[: len(path)] == path for path in paths)]
+
+    def _inside(self, node: nodes.PathNode, things: Sequence[Beside]) -> Diagnostic:
+        """Return what is said of `follow` where the whole file is the state."""
+        found = self._named(node, things)
+        if not found:
+            return _nothing(node, things, bare=False)
+        return diagnostic(
+            codes.NOTHING_TO_FOLLOW,
+            f"the whole file is the state here, and the {found[0].what} `{found[0].dotted}` a part of it: only what "
+            "is beside the state can follow",
+            node.span,
+            help=self._smaller_root(things),
+        )
+
+    def _smaller_root(self, things: Sequence[Beside]) -> list[str]:
+        """Return how to name the state alone, where the whole file is the state, and one dict of it may be meant."""
+        outer = {one.path[0] for one in things}
+        found = [
+            key
+            for key, value in (self._tree.items() if isinstance(self._tree, Mapping) else ())
+            if isinstance(key, str) and isinstance(value, Mapping) and key not in outer and _has_tensors(value)
+        ]
+        if len(found) != 1:
+            return []
+        rule = show_rules(make.root(address_of(self._tree, (found[0],))))
+        return [f"name the state alone, and write its keys without `{found[0]}.`: {rule}"]
+
     def _followed(self, thing: Beside) -> Followed:
         names = self._given.of(thing.dotted)
-        hints = Hints(partial(_equal, self._inputs.main), _ordered(self._inputs), names, self._target)
+        hints = Hints(partial(same_numbers, self._inputs.main), _ordered(self._inputs), names, self._target)
         follow = follow_optimizer if thing.what == "optimizer" else follow_average
         return follow(self._plan, thing.path, at(self._tree, thing.path), hints)  # type: ignore[arg-type]
 
@@ -182,19 +215,18 @@ class _Followers:
         if error is None and thing.what != "optimizer" and self._root:
             path = address_of(self._tree, thing.path)  # type: ignore[arg-type]
             ways.insert(0, f"to take it through the same rules: {show_rules(make.follow(path))}")
+        elif not self._root:
+            ways = [*self._smaller_root([thing]), *ways]
         return _warning(self._plan, thing, found, error, ways)
+
+
+def _has_tensors(tree: Tree) -> bool:
+    return any(isinstance(leaf, TensorInfo) for leaf in leaves(tree))
 
 
 def _parameter_names(target: Target | None) -> list[str] | None:
     module = target.module if target is not None else None
     return [name for name, _ in module.named_parameters()] if module is not None else None
-
-
-def _equal(opened: Opened, infos: Sequence[TensorInfo]) -> bool:
-    import torch
-
-    first, *others = [opened.load(info) for info in infos]
-    return all(torch.equal(one, first) for one in others)
 
 
 def _nothing(node: nodes.PathNode, things: Sequence[Beside], *, bare: bool) -> Diagnostic:

@@ -50,6 +50,7 @@ def described(request: Request) -> dict[str, Any]:
             "check_input": policy.check_input,
             "verify_written": policy.verify_written,
             "keep_foreign": policy.keep_foreign,
+            "reversible": policy.reversible,
             "warnings": dict(policy.warnings),
         },
     }

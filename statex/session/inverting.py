@@ -18,6 +18,8 @@ from statex.grammar import factory as make
 from statex.grammar import parse, tree
 from statex.inverse.losses import LossReport, amount, lossless, lossless_rows
 from statex.inverse.program import InverseRules, inverse
+from statex.inverse.recovery import made_of_any, sources_of, undone_on_data
+from statex.inverse.stored import rules_giving
 from statex.session.compared import compared
 from statex.session.request import InputSpec, OutputSpec, Policy, Request
 from statex.session.session import Session
@@ -32,27 +34,57 @@ _SHOWN = 8
 
 _REMEDIES = (
     "`--partial` gives the rules that bring back the others",
-    "`--keep lost.safetensors` writes these to a file, from which they come back",
+    "`--keep lost.safetensors` writes what is lost to a file, from which it comes back",
 )
+_ON_DATA = "`--prove` finds out on the data whether rounding and scaling lose anything here"
 
 
 def inverted(
-    session: Session, *, partial: bool = False, keep: bool = False, remedies: Sequence[str] = _REMEDIES
+    session: Session,
+    *,
+    partial: bool = False,
+    keep: bool = False,
+    on_data: bool = False,
+    remedies: Sequence[str] = _REMEDIES,
+    tell: Tell | None = None,
 ) -> InverseRules:
     """Return the rules that undo the program of a session, shown on the header to give back every tensor.
 
-    With `keep`, they take the tensors that are lost from a further input. `remedies` are what an error offers.
+    With `keep`, they take what is lost from a further input. With `on_data`, operations that may lose bits are undone
+    where the data show that none is lost: these tensors are `unshown`. `remedies` are what an error offers.
 
     Raises:
-        StatexError: SX333 where a tensor does not come back, unless the inverse may be `partial`.
+        StatexError: SX333 where a tensor does not come back, unless the inverse may be `partial`; 6xx for files.
     """
     plan = session.plan
-    found = lossless(plan)
+    calls = undone_on_data(plan.graph)
+    shown = _shown_by_data(session, calls, tell) if on_data and calls else frozenset()
+    found = lossless(plan, shown)
     lost = [one for one in found.losses if not keep or isinstance(plan.header.entries[one.key], OpaqueInfo)]
     if lost and not partial:
+        if calls and not on_data and not keep and lossless(plan, calls).kept != found.kept:
+            remedies = (*remedies, _ON_DATA)
         raise _lossy(replace(found, losses=tuple(lost)), remedies[:1] if keep else remedies)
-    statements = [one for part in session.request.parts for one in part.program.statements]
-    return inverse(plan, statements, keep=keep)
+    return inverse(plan, _statements(session), keep=keep, on_data=shown)
+
+
+def _statements(session: Session) -> list[tree.Statement]:
+    return [one for part in session.request.parts for one in part.program.statements]
+
+
+def _shown_by_data(session: Session, calls: frozenset[int], tell: Tell | None) -> frozenset[int]:
+    """Return those of some calls by whose being undone no bit is lost.
+
+    The tensors that depend on it are carried there and back.
+    """
+    plan = session.plan
+    trial = inverse(plan, _statements(session), on_data=calls)
+    doubtful = tuple([key for key in trial.unshown if key in trial.kept])
+    if not doubtful:
+        return frozenset()
+    sources = sources_of(plan)
+    wrong = [sources[key] for key in prove(session, replace(trial, kept=doubtful), tell).different]
+    return calls - made_of_any(plan.graph, wrong)
 
 
 def store(session: Session, found: InverseRules, path: Path, *, force: bool, tell: Tell | None = None) -> None:
@@ -68,7 +100,7 @@ def store(session: Session, found: InverseRules, path: Path, *, force: bool, tel
 
 def storing(session: Session, found: InverseRules, path: Path, *, force: bool) -> Request:
     """Return the request that writes the tensors that an inverse takes from a further input to a file."""
-    rules: list[tree.Statement] = [make.keep(*map(make.key, found.stored))]
+    rules = rules_giving(found.tensors, session.plan.header.entries)
     if session.inputs.root:
         here = tree.PathNode(make.NOWHERE, tuple(session.inputs.root))
         rules.insert(0, tree.Root(make.NOWHERE, here, tree.PathNode(make.NOWHERE, "")))
@@ -81,6 +113,8 @@ def storing(session: Session, found: InverseRules, path: Path, *, force: bool) -
         target=None,
         optimizers={},
         outputs=(OutputSpec(path, format=SAFETENSORS.name),),
+        at="",
+        stamp=None,
         policy=Policy(replace="always" if force else "never"),
     )
 

@@ -39,6 +39,7 @@ class Records:
         self._digests = digests
         self._outputs: dict[str, dict[Path, Path]] = {}
         """Of each output the files by the paths they will have, and where they are until then."""
+        self._beside: list[OutputSpec] = []
         self._files = {
             where: _files(opened) for where, opened in zip(_places(request), session.inputs.opened, strict=True)
         }
@@ -66,6 +67,13 @@ class Records:
         for path in files.values() if self.wanted else ():
             self._digests.take(path, named=False)
 
+    def beside(self, one: OutputSpec, temporary: Path) -> None:
+        """Note a file that is written beside an output, and has yet to get its name."""
+        self._beside.append(one)
+        self._outputs[one.label] = {Path(os.path.abspath(one.path)): temporary}
+        if self.wanted:
+            self._digests.take(temporary, named=False)
+
     def check_expected(self, prints: Prints) -> None:
         """Compare the digests of inputs with those that are expected.
 
@@ -92,7 +100,7 @@ class Records:
             Listed("", {self._relative(path): prints.get(path) for path in self._further}),
             {one.label: [self._relative(path) for path in copied_files(request, one)] for one in request.outputs},
             included(self._session.resolved, request),
-            {one.label: self._made(one, prints) for one in request.outputs},
+            {one.label: self._made(one, prints) for one in (*request.outputs, *self._beside)},
             0,
         )
 

@@ -88,7 +88,8 @@ def make_report(request: Request, plan: Plan, written: Sequence[Written], files:
                 "updated": [asdict(change) for change in one.updated],
             }
             for one in written
-        },
+        }
+        | {label: one for label, one in made.items() if label not in {output.label for output in written}},
         "parameters": dict(plan.parameters),
         "cost": asdict(plan.cost) if plan.cost is not None else None,
         "warnings": [to_json(warning) for warning in plan.warnings],

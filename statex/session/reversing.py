@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from statex.checkpoint import check_output, stage_checkpoint
+from statex.checkpoint import check_output, format_of_name, stage_checkpoint
 from statex.checkpoint.atomic.transaction import Transaction
 from statex.checkpoint.formats.safetensors.format import SAFETENSORS
 from statex.core.paths import as_list
 from statex.core.progress import Watch
 from statex.core.source import ENDING
+from statex.core.text_file import as_utf8
 from statex.inverse.program import InverseRules
 from statex.session.inverting import inverted, storing
 from statex.session.placing import Placed, place
-from statex.session.request import Request
+from statex.session.request import OutputSpec
 from statex.session.session import Session
 from statex.session.shipping import Shipment, shipments
+from statex.session.sources import folder_of, is_set
 
 _FALLBACK = "restored.pth"
 """What the command that undoes a run makes of a state that was in memory."""
@@ -30,7 +32,8 @@ _FALLBACK = "restored.pth"
 class Reversal:
     """The rules that undo a run, on their way to a file beside its output, and the tensors that they take from another.
 
-    `command` carries them out.
+    `command` carries them out. `label` is that of the output. `is_noted` says whether the output carries the version
+    of a layout, which no rules change.
     """
 
     inverse: InverseRules
@@ -38,6 +41,8 @@ class Reversal:
     command: str
     lost: Shipment | None = None
     force: bool = False
+    label: str = ""
+    is_noted: bool = False
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -49,19 +54,42 @@ class Reversal:
         """The bytes of the files that are large."""
         return {self.lost.placed.path: self.lost.layout.nbytes} if self.lost is not None else {}
 
-    def stage(self, outputs: Transaction, watch: Watch, verify: Callable[[Shipment, Path], None]) -> None:
-        """Write the files under temporary names."""
+    def stage(
+        self, outputs: Transaction, watch: Watch, verify: Callable[[Shipment, Path], None]
+    ) -> Iterator[tuple[OutputSpec, Path]]:
+        """Write the files under temporary names; yield each with where it is until it has its own."""
         if self.lost is not None:
             lost = self.lost
             options = replace(lost.options, watch=watch)
-            stage_checkpoint(outputs, lost.placed.path, lost.layout, options, lambda written: verify(lost, written))
-        text = f"# {self.command}\n\n{self.inverse.text}"
-        outputs.stage_bytes(self.path, text.encode(), force=self.force)
+            path = lost.placed.path
+            staged = stage_checkpoint(outputs, path, lost.layout, options, lambda written: verify(lost, written))
+            yield OutputSpec(path, _lost_of(self.label)), staged.temporary
+        staged = outputs.stage_bytes(self.path, self._data(), force=self.force)
+        yield OutputSpec(self.path, _back_of(self.label)), staged.temporary
+
+    def _data(self) -> bytes:
+        # The name of a file may have line breaks, which would end the remark, and may not be text at all.
+        named = self.command.encode("utf-8", "backslashreplace").decode()
+        remark = "".join(f"# {line}\n" for line in named.splitlines())
+        return as_utf8(f"{remark}\n{self.inverse.text}")
+
+
+def _back_of(label: str) -> str:
+    """Return how a report calls the rules that undo an output; no output has such a name."""
+    return f"{label}.back"
+
+
+def _lost_of(label: str) -> str:
+    return f"{label}.lost"
 
 
 @contextmanager
-def reversal(session: Session, placed: Placed) -> Iterator[Reversal | None]:
+def reversal(
+    session: Session, outputs: Sequence[Placed], is_own: Callable[[OutputSpec], bool]
+) -> Iterator[Reversal | None]:
     """Return what undoes a run that shall be `reversible`; the files that it reads are open until the context ends.
+
+    `is_own` says of a file whether the last run wrote it, so that it may be replaced.
 
     Raises:
         StatexError: SX333 for entries that do not come back, 6xx for files that cannot be written.
@@ -70,19 +98,24 @@ def reversal(session: Session, placed: Placed) -> Iterator[Reversal | None]:
     if not request.policy.reversible:
         yield None
         return
-    assert sum(not one.optimizer for one in request.outputs) == 1
+    (placed,) = [one for one in outputs if not one.spec.optimizer]
     assert not placed.spec.keep
     rules, lost = _beside(placed.path, f"back{ENDING}"), _beside(placed.path, f"lost{SAFETENSORS.suffixes[0]}")
-    force = request.policy.replace == "always"
+    label, policy = placed.spec.label, request.policy
+    specs = [OutputSpec(rules, _back_of(label)), OutputSpec(lost, _lost_of(label))]
+    forced, lost_forced = (policy.replace == "always" or is_own(one) for one in specs)
     inverse = inverted(session, keep=True, remedies=("without `--reversible`, no inverse is written",))
-    found = Reversal(inverse, rules, _command(request, placed, rules, inverse, lost), force=force)
-    for path in (rules, *([lost] if inverse.stored else [])):
-        check_output(path, force=force)
+    command = _command(session, placed, rules, inverse, lost)
+    found = Reversal(inverse, rules, command, force=forced, label=label, is_noted=request.stamp is not None)
+    if os.path.lexists(rules.parent) or not policy.make_folders:
+        check_output(rules, force=forced)
+        if inverse.stored:
+            check_output(lost, force=lost_forced)
     if not inverse.stored:
         yield found
         return
-    with Session(storing(session, inverse, lost, force=force)) as other:
-        output = replace(place(other.request.outputs[0], None), force=force)
+    with Session(storing(session, inverse, lost, force=lost_forced)) as other:
+        output = replace(place(other.request.outputs[0], None), force=lost_forced)
         (shipment,) = shipments(other, [output], other.request.policy)
         yield replace(found, lost=shipment)
 
@@ -92,10 +125,11 @@ def _beside(path: Path, ending: str) -> Path:
     return path.parent / f"{path.stem if path.suffix else path.name}.{ending}"
 
 
-def _command(request: Request, placed: Placed, rules: Path, inverse: InverseRules, lost: Path) -> str:
+def _command(session: Session, placed: Placed, rules: Path, inverse: InverseRules, lost: Path) -> str:
     """Return the command that undoes a run, in the folder of its output."""
-    source = request.state.path
-    words = ["statex", "apply", rules.name, placed.path.name, source.name if source is not None else _FALLBACK]
+    request = session.request
+    back, *format = _as_it_was(session, placed)
+    words = ["statex", "apply", *map(_here, (rules.name, placed.path.name, back)), *format]
     if inverse.stored:
         words += ["--in", f"{inverse.input}={lost.name}"]
     for one in request.outputs:
@@ -106,3 +140,21 @@ def _command(request: Request, placed: Placed, rules: Path, inverse: InverseRule
         root = request.state.root
         words += ["--root", root if isinstance(root, str) else as_list(tuple(root))]
     return shlex.join(words)
+
+
+def _as_it_was(session: Session, placed: Placed) -> list[str]:
+    """Return how the checkpoint is called, and the option for its format if that does not follow from the names."""
+    source, format = session.request.state.path, session.inputs.main.format
+    if source is None:
+        return [_FALLBACK]
+    wanted = format if format.is_written else format.successor
+    if is_set(source):
+        name = f"{Path(os.path.abspath(folder_of(source))).name}/"
+        return [name] if placed.format in (None, wanted) else [name, "--format", wanted.name]
+    name = source.name if format.is_written else f"{source.stem}{wanted.suffixes[0]}"
+    return [name] if format_of_name(name) is wanted else [name, "--format", wanted.name]
+
+
+def _here(name: str) -> str:
+    """Return the name of a file as an argument, which is not an option."""
+    return f"./{name}" if name.startswith("-") else name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -74,7 +75,7 @@ def shipments(session: Session, outputs: Sequence[Placed], policy: Policy) -> li
         session.whole.load_into_target(states[0].format or session.inputs.main.format.successor)
     made: dict[int, Made] = {}
     found: dict[int, Shipment] = {}
-    for place in _order([one.format or session.inputs.main.format.successor for one in outputs]):
+    for place in _order([_format(session, one) for one in outputs]):
         one, plan = outputs[place], plans[place]
         own = one.spec.target
         with pointing_at(one.spec.span if len(outputs) > 1 else None):
@@ -97,6 +98,12 @@ def shipments(session: Session, outputs: Sequence[Placed], policy: Policy) -> li
     return [found[place] for place in range(len(outputs))]
 
 
+def _format(session: Session, placed: Placed) -> Format:
+    """Return the format of an output; where nothing says it, that of what it is made of."""
+    opened = session.inputs.optimizers[placed.spec.optimizer] if placed.spec.optimizer else session.inputs.main
+    return placed.format or opened.format.successor
+
+
 def in_order(found: Sequence[Shipment]) -> list[Shipment]:
     """Return outputs in the order in which they are written: one may read what those before it hold."""
     return [found[place] for place in _order([one.options.format for one in found])]
@@ -111,7 +118,7 @@ def _shipment(session: Session, placed: Placed, delivery: Delivery, policy: Poli
     inputs, spec = session.inputs, placed.spec
     upkeep = kept_up(placed.copy, delivery.plan, spec.span) if spec.update_config else Upkeep(placed.copy)
     options = Options(
-        format=placed.format or inputs.main.format.successor,
+        format=_format(session, placed),
         name=placed.path.name,
         force=placed.force,
         folder=placed.folder,
@@ -129,9 +136,26 @@ def _shipment(session: Session, placed: Placed, delivery: Delivery, policy: Poli
         refuse_foreign(found, inputs.main.label, in_recipe=session.request.recipe is not None)
     comparison = delivery.check_target()
     delivery.load_into_target(options.format)
-    with garbage.paused():
+    with garbage.paused(), _explained(placed, options.format):
         layout = options.format.layout(arrange(delivery.contents(options.format), options), options)
     return Shipment(placed, delivery, options, layout, comparison, upkeep)
+
+
+@contextmanager
+def _explained(placed: Placed, format: Format) -> Iterator[None]:
+    """Say of an optimizer that a format cannot hold where it can go: rules do not change what it is."""
+    try:
+        yield
+    except StatexError as error:
+        if not placed.spec.optimizer or format.is_folder or error.diagnostics[0].code is not codes.CANNOT_HOLD:
+            raise
+        what = "a folder of shards" if placed.folder else f"a {format.title} file"
+        fail(
+            codes.CANNOT_HOLD,
+            f"{what} holds named tensors only, and not the optimizer for `{placed.path}`",
+            placed.spec.span,
+            help="write it to a file of torch: a name that ends in `.pt`",
+        )
 
 
 def priced(session: Session, found: Sequence[Shipment], policy: Policy) -> Plan:

@@ -51,6 +51,17 @@ def _changed(request: Request, last: LastRun, added: Add) -> Iterator[str]:
     for output in request.outputs:
         if not is_own(request, output, last, added):
             yield f"the output `{output.label}`"
+    for output in _beside(request, last):
+        if not is_own(request, output, last, added):
+            yield f"`{output.path}`"
+
+
+def _beside(request: Request, last: LastRun) -> Iterator[OutputSpec]:
+    """Yield the files that the last run wrote beside its outputs."""
+    labels = {output.label for output in request.outputs}
+    for label, listed in last.outputs.items():
+        if label not in labels:
+            yield OutputSpec(located(listed.path, request.base), label)
 
 
 def _is_input(request: Request, given: InputSpec, listed: Listed, added: Add) -> bool:

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 import statex
 from statex import StatexError
 from tests.checkpoint.fuzz import TRAP, as_archive, as_old_file, attempt, files, seeds
+from tests.effort import examples
 
 SPRING, CLASS = f"c{TRAP}\nspring\n".encode(), f"c{TRAP}\nTrap\n".encode()
 EMPTY = b")"
@@ -31,7 +32,7 @@ def test_seeds_can_be_read(tmp_path: Path) -> None:
     assert sum(found) > 3
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=list(HealthCheck))
 @given(files())
 def test_random_pickles(tmp_path: Path, data: bytes) -> None:
     with warnings.catch_warnings():

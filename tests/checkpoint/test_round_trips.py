@@ -30,10 +30,11 @@ from tests.checkpoint.states import (
     states,
     ties,
 )
+from tests.effort import examples
 
 pytestmark = pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
 
-quick = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=examples(80), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @quick
@@ -79,7 +80,7 @@ OUTPUTS = {
 
 
 @pytest.mark.filterwarnings("ignore:torch.distributed is", "ignore:TypedStorage is deprecated")
-@settings(quick, max_examples=60)
+@settings(quick, max_examples=examples(60))
 @given(states(IN_SAFETENSORS), st.sampled_from(sorted(OUTPUTS)), st.sampled_from(sorted(OUTPUTS)))
 def test_states_come_back_through_two_formats(tmp_path: Path, state: Any, one: str, other: str) -> None:
     torch.save(state, tmp_path / "in.pth")

@@ -18,6 +18,7 @@ from typer import BadParameter
 from statex.cli.app import Commands
 from statex.cli.arguments import ORDER, CommandArgument, divided, in_order
 from tests.cli.conftest import Run
+from tests.effort import examples
 
 STATE = {"a.w": torch.full((2, 2), 3.0), "b.w": torch.full((2, 2), 5.0)}
 
@@ -383,7 +384,7 @@ def parsed(arguments: Sequence[str]) -> tuple[dict[str, Any], list[CommandArgume
     return context.params, context.meta[ORDER]
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(400))
 @given(st.lists(_PIECE, max_size=8), st.none() | st.lists(_TEXTS, max_size=3))
 def test_what_we_note_is_what_typer_reads(pieces: Iterable[Sequence[str]], after: Sequence[str] | None) -> None:
     arguments = [text for piece in pieces for text in piece] + (["--", *after] if after is not None else [])

@@ -46,7 +46,7 @@ def test_what_is_unexplained_is_listed(run: Run, tmp_path: Path) -> None:
     torch.save({"head.weight": old["fc.weight"], "head.bias": old["fc.bias"] * 2}, tmp_path / "new.pth")
     done = run("infer", "old.pth", "new.pth", "-o", "rules.sx")
     assert done.exit_code == 1
-    assert "unexplained    head.bias  near fc.bias" in done.err
+    assert "unexplained    head.bias  near fc.bias" in done.out
     assert (tmp_path / "rules.sx").read_text() == "rename fc.weight -> head.weight  # 1 key\n"
     as_json = run("infer", "old.pth", "new.pth", "--json")
     assert as_json.exit_code == 1
@@ -126,8 +126,8 @@ def test_rules_for_a_model_are_guessed(run: Run, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.err
     text = (tmp_path / "rules.sx").read_text()
     assert text.count("# guess: ") == text.count("#") > 0
-    assert done.err.splitlines()[0] == "guessed from names and shapes, not proved: 7 of 7 tensors"
-    assert done.err.splitlines()[-1] == "the result fits in keys, shapes and dtypes"
+    assert done.out.splitlines()[0] == "guessed from names and shapes, not proved: 7 of 7 tensors"
+    assert done.out.splitlines()[-1] == "the result fits in keys, shapes and dtypes"
     assert run("apply", "rules.sx", "old.safetensors", "out.pth", "--target", "models:Net").exit_code == 0
     made = torch.load(tmp_path / "out.pth")
     assert all(torch.equal(made[key.replace("fc", "linear").replace("norm", "bn")], one) for key, one in old.items())
@@ -168,7 +168,7 @@ def test_further_inputs_and_a_program_to_go_on_with(run: Run, tmp_path: Path) ->
     (tmp_path / "begun.sx").write_text("# as before\nrename prefix '' -> 'x.'\n")
     arguments = ["old.safetensors", "new.safetensors", "--in", "ft=ft.safetensors"]
     done = run("infer", *arguments, "--from", "begun.sx", "-o", "rules.sx")
-    assert (done.exit_code, done.err.splitlines()[0]) == (0, f"proved: {len(new)} of {len(new)} tensors equal in bits")
+    assert (done.exit_code, done.out.splitlines()[0]) == (0, f"proved: {len(new)} of {len(new)} tensors equal in bits")
     text = (tmp_path / "rules.sx").read_text()
     assert text.startswith("# as before\nrename prefix '' -> 'x.'\n\ninput ft\n")
     again = run("apply", "rules.sx", "old.safetensors", "out.safetensors", "--in", "ft=ft.safetensors")
@@ -177,3 +177,24 @@ def test_further_inputs_and_a_program_to_go_on_with(run: Run, tmp_path: Path) ->
     assert run("infer", "old.safetensors", "new.safetensors").exit_code == 1
     assert run("infer", *arguments, "--in", "ft=old.safetensors").exit_code == 2
     assert run("infer", "old.safetensors", "--like", "new.safetensors", "--from", "begun.sx").exit_code == 2
+
+
+def test_sizes_are_found_in_a_configuration_in_the_configuration(run: Run, tmp_path: Path) -> None:
+    def put(name: str, width: int) -> None:
+        (tmp_path / name).mkdir()
+        config = {"text_config": {"hidden_size": width, "num_attention_heads": 4}, "vision_config": {"hidden_size": 40}}
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+        state = {f"layers.{i}.q_proj.weight": torch.randn(width, width) for i in range(3)}
+        save_file(state, tmp_path / name / "model.safetensors")
+
+    rope = "set **.weight = rearrange('(h two d) c -> (h d two) c', h=4, two=2)"
+    put("old", 64)
+    put("wider", 96)
+    assert run("apply", "-e", rope, "old", "new.safetensors").exit_code == 0
+    assert run("infer", "old", "new.safetensors", "-o", "rules.sx").exit_code == 0
+    rules = (tmp_path / "rules.sx").read_text()
+    assert "param hidden_size: int from 'text_config.hidden_size' = 64  " in rules
+    # The rules find the sizes of another checkpoint in its own file.
+    assert run("apply", "-e", rope, "wider", "wanted.safetensors").exit_code == 0
+    assert run("apply", "rules.sx", "wider", "out.safetensors", "--params", "wider/config.json").exit_code == 0
+    assert run("diff", "out.safetensors", "wanted.safetensors").exit_code == 0

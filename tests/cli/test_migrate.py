@@ -408,12 +408,13 @@ def test_the_first_step(run: Run) -> None:
 
 
 def test_a_new_step_says_what_differs(run: Run) -> None:
-    torch.save({f"layers.{i}.{n}": torch.ones(2, 2) for i in range(3) for n in "qkx"}, "a.pth")
+    torch.save({f"layers.{i}.{n}": torch.randn(2, 2) for i in range(3) for n in "qkx"}, "a.pth")
     torch.save(
-        {f"layers.{i}.{n}": torch.ones(4 if n == "qk" else 2, 2) for i in range(3) for n in ("qk", "x")}, "b.pth"
+        {f"layers.{i}.{n}": torch.randn(5 if n == "qk" else 2, 2) for i in range(3) for n in ("qk", "x")}, "b.pth"
     )
     ended = run("migrate", "new", "fuse", "a.pth", "b.pth")
     assert (ended.exit_code, ended.err) == (0, "")
+    assert ended.out.endswith("\n  no rules were found that make the second checkpoint of the first\n")
     assert Path("migrations/0004_fuse.sx").read_text() == (
         "# fuse\n"
         "#\n"
@@ -421,13 +422,45 @@ def test_a_new_step_says_what_differs(run: Run) -> None:
         "#\n"
         "#   only in a.pth  layers.{0..2}.q   f32[2, 2]  x 3\n"
         "#   only in a.pth  layers.{0..2}.k   f32[2, 2]  x 3\n"
-        "#   only in b.pth  layers.{0..2}.qk  f32[4, 2]  x 3\n"
+        "#   only in b.pth  layers.{0..2}.qk  f32[5, 2]  x 3\n"
         "# 6 only in a.pth, 3 only in b.pth, 3 agree\n"
     )
     Path("migrations/0005_gap.sx").write_text("")
     Path("migrations/0004_fuse.sx").unlink()
     ended = run("migrate", "new", "x")
     assert (ended.exit_code, "SX803" in ended.err) == (2, True)
+
+
+def layers(names: str, prefix: str) -> dict[str, torch.Tensor]:
+    return {f"{prefix}.{i}.{n}": torch.randn(2, 2) for i in range(3) for n in names}
+
+
+def test_a_new_step_has_rules_that_are_proved(run: Run) -> None:
+    old = layers("qkx", "layers")
+    new = {f"h.{i}.x": old[f"layers.{i}.x"] for i in range(3)}
+    new |= {f"h.{i}.qk": torch.cat([old[f"layers.{i}.q"], old[f"layers.{i}.k"]]) for i in range(3)}
+    torch.save(old, "a.pth")
+    torch.save(new, "b.pth")
+    ended = run("migrate", "new", "fuse", "a.pth", "b.pth", "--chain", "chain")
+    assert (ended.exit_code, ended.err) == (0, "")
+    assert ended.out == "wrote chain/0001_fuse.sx\n  its rules are inferred, and proved: 6 tensors equal in bits\n"
+    assert run("migrate", "a.pth", "out.pth", "--chain", "chain").exit_code == 0
+    made = read("out.pth")
+    assert made.keys() == new.keys()
+    assert all(torch.equal(made[key], value) for key, value in new.items())
+    equal = run("migrate", "new", "again", "b.pth", "b.pth", "--chain", "chain").out
+    assert equal == "wrote chain/0002_again.sx\n  the two checkpoints are equal: there are no rules in it\n"
+    assert all(line.startswith("#") for line in Path("chain/0002_again.sx").read_text().splitlines())
+
+
+def test_rules_that_are_guessed_stay_comments(run: Run) -> None:
+    torch.save(layers("qkx", "layers"), "a.pth")
+    torch.save(layers("qkx", "h"), "b.pth")
+    ended = run("migrate", "new", "names", "a.pth", "b.pth", "--chain", "chain", "--json").json
+    assert (ended["proved"], ended["rules"]) == (False, "")
+    text = Path("chain/0001_names.sx").read_text()
+    assert all(line.startswith("#") for line in text.splitlines())
+    assert "# rename prefix 'layers.' -> 'h.'  # guess: 9 keys\n" in text
 
 
 def test_no_file_is_replaced(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -442,8 +475,8 @@ def test_no_file_is_replaced(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_keys_with_line_ends_stay_comments(run: Run) -> None:
-    torch.save({"a\ndrop **": torch.ones(2)}, "a.pth")
-    torch.save({"b": torch.ones(2)}, "b.pth")
+    torch.save({"a\ndrop **": torch.randn(2)}, "a.pth")
+    torch.save({"b": torch.randn(2)}, "b.pth")
     run("migrate", "new", "one\ndrop **", "a.pth", "b.pth")
     (path,) = Path("migrations").glob("0004*")
     assert all(line.startswith("#") for line in path.read_text().splitlines())

@@ -120,8 +120,9 @@ def test_names_are_asked_for_where_nothing_tells(run: Run) -> None:
     ("names", "said"),
     [
         ('{"optimizer": 3}', "expected a list of names for each group"),
-        ('["q.weight", "q.bias"]', "[2] names by group, and the optimizer has [8]"),
-        (json.dumps(["x.weight", *list(net().state_dict())[1:]]), "the state has no such key"),
+        ('["q.weight", "q.bias"]', "names are given for [2] parameters by group, and it has [8]"),
+        (json.dumps(["x.weight", *list(net().state_dict())[1:]]), "the state has no key for its parameter `x.weight`"),
+        (json.dumps([*list(net().state_dict())[:-1], "q.bias"]), "`q.bias` is named for two of its parameters"),
         (json.dumps([*reversed(net().state_dict())]), "has the shape [4, 4], and `out.bias` has [4]"),
     ],
 )
@@ -195,6 +196,27 @@ def test_where_the_file_goes(run: Run) -> None:
     none = run("apply", "-e", MERGE, FILES[0], "n.safetensors", "--optimizer", "ckpt/model.safetensors=n.pt", *order)
     assert "error[SX340]: `model.safetensors` holds no optimizer" in none.err
     assert not Path("n.pt").exists()
+
+
+def test_what_follows_is_not_left(run: Run) -> None:
+    trainer(nn.Module.parameters)
+    Path("all.json").write_text(json.dumps([*net().state_dict()]))
+    Path("ckpt/scheduler.pt").write_bytes(b"")
+    given = ("--optimizer", "ckpt/optimizer.pt=new.pt", "--param-names", "all.json")
+    assert "output: not copied: scheduler.pt\n" in run("apply", "-e", MERGE, "ckpt/", "folder/", *given).out
+
+
+@pytest.mark.parametrize("to", ["new.safetensors", "new/o/", "new.npz"])
+def test_where_it_cannot_be_held(run: Run, to: str) -> None:
+    saved()
+    torch.save(torch.load("in.pt")["optimizer"], "optimizer.pt")
+    Path("new").mkdir()
+    done = run("apply", "-e", MERGE, "in.pt", "out.pt", "--optimizer", f"optimizer.pt={to}")
+    assert done.exit_code == 3
+    assert "error[SX614]" in done.err
+    assert f"and not the optimizer for `{to.rstrip('/')}`" in done.err
+    assert "a name that ends in `.pt`" in done.err
+    assert not Path("out.pt").exists()
 
 
 def test_an_order_that_only_the_model_tells(run: Run) -> None:

@@ -10,12 +10,13 @@ from hypothesis import given, settings
 
 from statex.core.strides import MOST_PARTS, joined
 from tests.core.tilings import Pair, chains, elements, filled, source
+from tests.effort import examples
 
 
 def test_a_tiling_is_what_numpy_makes_of_an_array() -> None:
     seen: Counter[bool] = Counter()
 
-    @settings(max_examples=2000, deadline=None)
+    @settings(max_examples=examples(2000), deadline=None)
     @given(chains())
     def holds(chain: list[Pair]) -> None:
         for array, tiling in chain:

@@ -17,6 +17,7 @@ from statex import Plan, StatexError
 from statex.dsl.plan.graph import SourceKey
 from statex.dsl.plan.ledger import Totals, label, unread
 from tests.dsl.test_programs import KEYS, filled, over, states
+from tests.effort import examples
 
 State = Mapping[str, Any]
 
@@ -389,7 +390,7 @@ class Reality:
 def test_the_account_is_what_happens_to_the_data() -> None:
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=600, deadline=None, derandomize=True)
+    @settings(max_examples=examples(600), deadline=None, derandomize=True)
     @given(programs(), regular())
     def holds(statements: list[str], state: dict[str, Any]) -> None:
         # Each has a value of its own; of ties the tests above tell.
@@ -421,7 +422,7 @@ def test_the_account_is_what_happens_to_the_data() -> None:
 
 
 def test_numbers_add_up_in_all_programs() -> None:
-    @settings(max_examples=600, deadline=None, derandomize=True)
+    @settings(max_examples=examples(600), deadline=None, derandomize=True)
     @given(programs(), st.one_of(states(), regular()))
     def holds(statements: list[str], state: dict[str, Any]) -> None:
         ft = {"a.w": torch.ones(2, 2), "n": torch.ones(2), "z": torch.ones(2)}

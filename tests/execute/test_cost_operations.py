@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -12,13 +11,13 @@ import torch
 import statex
 from statex import StatexError
 from statex.dsl.ops import OPERATIONS
+from tests.effort import NIGHTLY
 from tests.execute.peaks import CAN_MEASURE, Peaks
 
 pytestmark = pytest.mark.skipif(not CAN_MEASURE, reason="the system does not forget the highest resident set")
 
-WIDE = bool(os.environ.get("STATEX_WIDE"))
-"""All dtypes for every case, as `make test-memory` has them; else one, and another one for the next case."""
 _AT_ONCE = 1
+"""Dtypes that a case is tried with, the next case with others; all of them at night."""
 
 MB = 1 << 20
 _LARGE, _SMALL = 32 * MB, MB // 4
@@ -201,7 +200,7 @@ def peaks() -> Iterator[Peaks]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Inputs of all dtypes, each large and small."""
     folder = tmp_path_factory.mktemp("cost")
-    for dtype in DTYPES if WIDE else FEW:
+    for dtype in DTYPES if NIGHTLY else FEW:
         for size in (_LARGE, _SMALL):
             write(folder / f"{dtype}.{size}", dtype, size)
     return folder
@@ -217,9 +216,9 @@ def test_no_operation_takes_more_memory_than_is_stated(operation: str, peaks: Pe
     for number, case in enumerate(CASES[operation]):
         rules, measured = program(case), 0
         start = number % len(FEW)
-        for dtype in DTYPES if WIDE else FEW[start:] + FEW[:start]:
+        for dtype in DTYPES if NIGHTLY else FEW[start:] + FEW[:start]:
             small, large = folder / f"{dtype}.{_SMALL}", folder / f"{dtype}.{_LARGE}"
-            if not _has_types(rules, small) or (not WIDE and measured == _AT_ONCE):
+            if not _has_types(rules, small) or (not NIGHTLY and measured == _AT_ONCE):
                 continue
             found = peaks.measure(rules, small, large, folder / "out.pth")
             measured += 1

@@ -16,6 +16,7 @@ from statex.session.bare import Bare
 from statex.session.compared import Compared, compared
 from statex.session.request import InputSpec, Request
 from statex.session.session import Session
+from tests.effort import examples
 
 FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn]
 OTHERS = [torch.int64, torch.int8, torch.uint8, torch.bool, torch.complex64]
@@ -139,7 +140,7 @@ RARE = [0.0, -0.0, 1.0, 1.5, -3.0, math.inf, -math.inf, math.nan, 1e-30, 1e30]
 
 
 @given(st.lists(st.sampled_from(RARE), min_size=1, max_size=6), st.data())
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 def test_rare_numbers_agree_where_torch_says_so(values: list[float], data: st.DataObject) -> None:
     import tempfile
 

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import statex
+from tests.effort import examples
 
 STATEMENTS = {
     "set a, b = it * 2": True, "set ** = transpose": True, "set a, b = it": True, "set a = it": True,
@@ -28,7 +29,7 @@ def tied(state: Mapping[str, Any]) -> bool:
     return bool(state["a"].data_ptr() == state["b"].data_ptr())
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(80), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(sorted(STATEMENTS)), min_size=1, max_size=4))
 def test_only_one_statement_keeps_a_tie(tmp_path: Path, statements: list[str]) -> None:
     shared = torch.arange(4.0).reshape(2, 2)

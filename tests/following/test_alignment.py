@@ -12,6 +12,7 @@ from statex.core.dtypes import FLOAT32
 from statex.core.header import TensorInfo, TensorType
 from statex.following.alignment import Aligned, Ambiguous, Misfit, by_order
 from statex.following.optimizer import KnownParameter, Optimizer
+from tests.effort import examples
 
 Shape = tuple[int, ...] | None
 
@@ -47,7 +48,7 @@ def ways(keys: Sequence[tuple[int, ...]], groups: Sequence[Sequence[Shape]]) -> 
 SHAPES = st.sampled_from([(1,), (2,), (3,)])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(
     st.lists(SHAPES, max_size=6),
     st.lists(st.lists(st.none() | SHAPES, max_size=4), min_size=1, max_size=3),

@@ -88,6 +88,33 @@ def test_an_averaged_model_of_torch() -> None:
     assert torch.equal(found["module.5.weight"], swa.state_dict()["module.2.weight"])
 
 
+@pytest.mark.parametrize("rules", [RULES[name] for name in RULES if name != "from another"])
+def test_the_model_and_its_average_in_one_dict(tmp_path: Path, rules: str) -> None:
+    """Both are modules of one wrapper there, as in `ema_pytorch`, and the tensors of neither are those of the other."""
+    wrapper = nn.ModuleDict({"online_model": Net(), "ema_model": Net()})
+    wrapper.register_buffer("step", torch.tensor(3))
+    ema = wrapper.state_dict()
+    torch.save({"model": state(0), "ema": ema}, tmp_path / "in.pt")
+    program = f"root 'model'\n{rules}\nfollow 'ema'"
+    done = statex.convert(tmp_path / "in.pt", tmp_path / "out.pt", statex.compile(program), verify_written=True)
+    assert not [one for one in done.warnings if one.code.id == "SX916"]
+    found = dict(torch.load(tmp_path / "out.pt")["ema"])
+    assert found.pop("step") == 3
+    for name in ("online_model", "ema_model"):
+        wanted = applied(rules, {"model": wrapper[name].state_dict()}, "model")["model"]
+        of_it = {key.removeprefix(f"{name}."): found.pop(key) for key in [*found] if key.startswith(f"{name}.")}
+        same(of_it, wanted)
+    assert not found
+
+
+def test_the_account_of_a_second_state() -> None:
+    """What is merged or renamed is not dropped."""
+    checkpoint = {"model": state(0), "ema": state(1)}
+    rules = f"{RULES['merged']}\nrename 1.{{p}} -> norm.{{p}}\ndrop norm.bias\nfollow 'ema'"
+    (one,) = statex.compile(rules).plan(checkpoint, root="model").followed
+    assert (one.account.followed, one.account.dropped) == (6, ("1.bias",))
+
+
 def test_parameters_alone() -> None:
     """What has no averages of buffers gets none."""
     model = Net()

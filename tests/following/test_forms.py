@@ -177,6 +177,32 @@ def test_in_a_distributed_checkpoint(tmp_path: Path, flat: bool) -> None:
             assert torch.equal(written[f"optim.state.{name}.exp_avg"], entries[name]["exp_avg"])
 
 
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+@pytest.mark.parametrize("apart", [False, True])
+def test_positions_in_a_distributed_checkpoint(tmp_path: Path, apart: bool) -> None:
+    """What is kept of the parameter 0 stands under "0" there, and torch loads it back into an optimizer."""
+    model, optimizer = trained()
+    beside = {"optim": optimizer.state_dict()}
+    dcp.save(beside | {"model": model.state_dict()}, checkpoint_id=tmp_path / "both", no_dist=True)
+    dcp.save(beside, checkpoint_id=tmp_path / "own", no_dist=True)
+    torch.save({"model": model.state_dict()}, tmp_path / "in.pt")
+    if apart:
+        folders = (tmp_path / "own", f"{tmp_path}/new/")
+        statex.convert(tmp_path / "in.pt", tmp_path / "out.pt", statex.compile(RULES), optimizer=folders)
+    else:
+        statex.convert(tmp_path / "both", f"{tmp_path}/new/", statex.compile(RULES), format="dcp")
+    new = New()
+    resumed = torch.optim.Adam(new.parameters())
+    for p in new.parameters():
+        p.grad = torch.randn_like(p)
+    resumed.step()
+    found = {"optim": resumed.state_dict()}
+    dcp.load(found, checkpoint_id=tmp_path / "new", no_dist=True)
+    resumed.load_state_dict(found["optim"])
+    names = {id: name for id, (name, _) in enumerate(new.named_parameters())}
+    holds(found, names, resumed.state_dict()["state"])
+
+
 def test_several_as_lightning_has_them(tmp_path: Path) -> None:
     model, optimizer = trained()
     head = torch.optim.SGD([model[3].weight, model[3].bias], momentum=0.9)  # type: ignore[index]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 import torch
 
 import statex
+from tests.without_torch import run_without_torch
 
 State = dict[str, Any]
 Make = Callable[[Any], torch.optim.Optimizer]
@@ -28,7 +31,7 @@ def checkpoint(make: Make, steps: dict[str, int] | None = None) -> State:
     return {"model": state, "optimizer": optimizer.state_dict()}
 
 
-def code_of(rules: str, state: State) -> str | None:
+def code_of(rules: str, state: State | Path) -> str | None:
     try:
         statex.compile(f"{rules}\nfollow 'optimizer'").plan(state, root="model")
     except statex.StatexError as error:
@@ -55,6 +58,21 @@ def test_of_operations(rules: str, code: str | None) -> None:
     assert code_of(rules, checkpoint(ADAM)) == code
 
 
+def test_of_names_that_are_given_twice() -> None:
+    state = checkpoint(ADAM)
+    (group,) = state["optimizer"]["param_groups"]
+    group["param_names"] = ["a.weight", "a.bias", "a.weight"]
+    assert code_of("set a.weight = transpose", state) == "SX342"
+
+
+def test_of_two_parameters_that_are_one_tensor() -> None:
+    state = checkpoint(ADAM)
+    state["model"]["b.weight"] = state["model"]["a.weight"]
+    (group,) = state["optimizer"]["param_groups"]
+    group["param_names"] = ["a.weight", "a.bias", "b.weight"]
+    assert code_of("set a.bias = -it", state) == "SX342"
+
+
 def test_of_different_steps() -> None:
     assert code_of(MERGE, checkpoint(ADAM, {"b.weight": 2})) == "SX344"
     assert code_of(MERGE, checkpoint(ADAM, {"b.weight": 0})) == "SX344"
@@ -62,11 +80,65 @@ def test_of_different_steps() -> None:
     assert code_of("drop b.weight", checkpoint(ADAM, {"b.weight": 0})) is None
 
 
+def test_of_different_steps_in_a_file(tmp_path: Path) -> None:
+    """Steps are read from files, and from memory above, as other numbers that are kept of each parameter."""
+    path = tmp_path / "in.pt"
+    for b, dtype, code in ((3, None, None), (2, None, "SX344"), (3, torch.float64, "SX344")):
+        state = checkpoint(ADAM, {"b.weight": b})
+        if dtype is not None:
+            state["optimizer"]["state"][2]["step"] = state["optimizer"]["state"][2]["step"].to(dtype)
+        torch.save(state, path)
+        assert code_of(MERGE, path) == code
+
+
+def test_steps_of_a_file_are_compared_with_its_checksums(tmp_path: Path) -> None:
+    torch.save(checkpoint(ADAM), tmp_path / "in.pt")
+    with zipfile.ZipFile(tmp_path / "in.pt") as archive:
+        records = {one.filename: one for one in archive.infolist()}
+        steps = [one for name, one in records.items() if "/data/" in name and one.file_size == 4]
+        place = steps[-1].header_offset
+    content = bytearray((tmp_path / "in.pt").read_bytes())
+    lengths = struct.unpack("<HH", content[place + 26 : place + 30])
+    content[place + 30 + sum(lengths)] ^= 1
+    (tmp_path / "in.pt").write_bytes(content)
+    assert code_of(MERGE, tmp_path / "in.pt") == "SX604"
+
+
+def test_steps_are_compared_without_torch(tmp_path: Path) -> None:
+    torch.save(checkpoint(ADAM), tmp_path / "in.pt")
+    run_without_torch("plan", "-e", MERGE, tmp_path / "in.pt", "--root", "model")
+
+
 def test_where_moments_do_not_begin_with_zero() -> None:
     grown = "set a.weight = pad([0, 0, 0, 2])"
     assert code_of(grown, checkpoint(torch.optim.Rprop)) == "SX343"
     assert code_of(grown, checkpoint(torch.optim.ASGD)) == "SX343"
     assert code_of("set a.weight = transpose", checkpoint(torch.optim.Rprop)) is None
+
+
+@pytest.mark.parametrize("rules", ["set a.weight = resize([8, 2])", "set a.weight = pad([2, -2])"])
+def test_new_elements_are_seen_where_there_are_no_more_of_them(rules: str) -> None:
+    assert code_of(rules, checkpoint(torch.optim.Rprop)) == "SX343"
+    state = checkpoint(ADAM)
+    (followed,) = statex.compile(f"{rules}\nfollow 'optimizer'").plan(state, root="model").followed
+    assert followed.account.grown == ("a.weight",)
+
+
+def test_padding_with_elements_that_are_there_grows_nothing() -> None:
+    rules = "set a.weight = unsqueeze(0) | pad([1, 1], mode=reflect) | squeeze(0)"
+    assert code_of(rules, checkpoint(torch.optim.Rprop)) is None
+    (followed,) = statex.compile(f"{rules}\nfollow 'optimizer'").plan(checkpoint(ADAM), root="model").followed
+    assert followed.account.grown == ()
+
+
+def test_of_slots_that_are_not_known_to_begin_with_zero() -> None:
+    # The optimizers without a schedule keep a second copy of the parameter, `z`.
+    state = checkpoint(ADAM)
+    for kept in state["optimizer"]["state"].values():
+        kept["z"] = torch.ones_like(kept["exp_avg"])
+    assert code_of("set a.weight = pad([0, 0, 0, 2], value=0.5)", state) == "SX343"
+    assert code_of("set a.weight = transpose", state) is None
+    assert code_of("set a.weight = it[:2]", state) is None
 
 
 def test_of_rows_and_columns() -> None:

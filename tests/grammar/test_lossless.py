@@ -13,6 +13,7 @@ from statex.core.source import Source
 from statex.grammar import parse, parse_lossless, parse_text, tree
 from statex.grammar.lossless import Lossless
 from statex.grammar.printer import show
+from tests.effort import examples
 from tests.grammar.random_trees import programs
 from tests.grammar.test_printer import IDENTITY
 from tests.grammar.trees import walk
@@ -106,7 +107,7 @@ def parses(text: str) -> bool:
 ODD = ["fly", "}", "{", "(", "'", "->", "= ", "\n", ", ", "}\n", " { \n", "§", "/x", "a b\n"]
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=examples(300), deadline=None, derandomize=True)
 @given(programs, st.lists(st.tuples(st.integers(0, 300), st.sampled_from(ODD)), min_size=1, max_size=4))
 def test_whatever_is_wrong_there_is_a_tree(program: tree.Program, added: list[tuple[int, str]]) -> None:
     text = show(program)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from statex import StatexError
 from statex.diagnostics import Diagnostic
 from statex.grammar import parse_text, tree
+from tests.effort import examples
 
 SHOWN = """
 set linear.weight = ones_like
@@ -203,7 +204,7 @@ texts = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(texts)
 @example("\ud800")
 @example("set a = {" * 200)
@@ -216,7 +217,7 @@ def test_any_text_is_a_program_or_an_error_with_its_place(text: str) -> None:
             assert 0 <= found.span.start <= found.span.end <= len(text)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.integers(0, 2**32))
 def test_a_damaged_program_is_a_program_or_an_error(seed: int) -> None:
     rng = random.Random(seed)
@@ -277,7 +278,7 @@ def plain(node: object) -> object:
     return node
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(st.sampled_from(["", "   ", "# a comment ( [ {", "\t# it's", ";"]), min_size=40, max_size=40))
 def test_blank_lines_and_comments_change_nothing(fillers: list[str]) -> None:
     statements = parse_text(SHOWN).statements

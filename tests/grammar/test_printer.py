@@ -21,6 +21,7 @@ from statex.grammar.formatter import format_text, same_tree
 from statex.grammar.messages import VERBS
 from statex.grammar.printer import show, show_flat
 from statex.grammar.terminals import grammar_text
+from tests.effort import examples
 from tests.grammar.random_trees import programs, typed_in
 from tests.grammar.trees import plain, plain_text, walk
 from tests.test_documents import ROOT, blocks
@@ -99,7 +100,7 @@ def test_the_rules_of_all_tests_stay_what_they_are() -> None:
     assert seen > 800
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=examples(400), deadline=None, derandomize=True)
 @given(programs, st.sampled_from([20, 60, 100]))
 def test_trees_that_were_made_are_parsed_to_themselves(program: tree.Program, width: int) -> None:
     for text in (show(program, width=width), show_flat(program)):
@@ -112,7 +113,7 @@ GAPS = ["  # {}\n", "\n# {}\n", "\n\n  # {}\n\n", "\n", " ; # {}\n", "#{}\n    "
 def test_comments_stay_wherever_they_stand() -> None:
     typed = 0
 
-    @settings(max_examples=300, deadline=None, derandomize=True)
+    @settings(max_examples=examples(300), deadline=None, derandomize=True)
     @given(
         programs,
         st.sampled_from([20, 60, 100]),

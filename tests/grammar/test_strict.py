@@ -148,7 +148,7 @@ def strict(start: str) -> Lark:
     return Lark(grammar_text(), parser="lalr", start=start, postlex=Kept(), strict=True)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("start", ["start", "field"])
+@pytest.mark.parametrize("start", ["start", pytest.param("field", marks=pytest.mark.nightly)])
 def test_builds_in_strict_mode(start: str) -> None:
     assert strict(start).options.strict
 

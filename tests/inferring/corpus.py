@@ -91,6 +91,24 @@ rename {
 """,
 )  # fmt: skip
 both(
+    "bert to the encoder of torch",
+    "Bert",
+    """
+    drop cls.**
+    rename bert.embeddings.{p:word=tokens|position=positions|token_type=kinds}_embeddings.weight -> {p}.weight
+    rename part {
+      attention.output.dense     -> self_attn.out_proj
+      attention.output.LayerNorm -> norm1
+      bert.encoder.layer         -> blocks.layers
+      intermediate.dense         -> linear1
+      output.dense               -> linear2
+      output.LayerNorm           -> norm2
+      bert.embeddings.LayerNorm  -> norm
+    }
+    merge {m:**}.attention.self.{p:query|key|value}.{t} over p -> {m}.self_attn.in_proj_{t} = cat
+    """,
+)
+both(
     "gpt2 fused split", "GPT2",
     """
 split {m:**}.c_attn.{t:weight|bias} -> {m}.{p:q|k|v}.{t} = chunk(3, dim=ndim - 1)

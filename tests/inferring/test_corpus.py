@@ -25,6 +25,7 @@ def equal(one: State, other: State) -> bool:
     return one.keys() == other.keys() and all(same_bits(one[key], other[key]) for key in other)
 
 
+UNTRAINED = [case for case in CASES if case.name.endswith(", initial")]
 BY_NAME = {case.name: case for case in CASES}
 
 
@@ -42,6 +43,14 @@ def test_the_program_is_found(case: Case) -> None:
     assert found.proof is not None
     assert len(found.proof.equal) == len(new) > 0
     assert equal(statex.compile(found.rules).apply(old), new)
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.name.endswith(", initial")], ids=lambda case: case.name
+)
+def test_what_untrained_weights_teach_holds_for_trained_ones(case: Case) -> None:
+    old, new = BY_NAME[case.name.removesuffix(", initial")].pair()
+    assert equal(statex.compile(inferred(case.name).rules).apply(old), new)
 
 
 def test_programs_are_as_short_as_by_hand() -> None:

@@ -99,6 +99,45 @@ def test_experts_and_pieces() -> None:
     assert all(torch.equal(value, old[key]) for key, value in statex.compile(back.rules).apply(made).items())
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_experts_whose_gate_and_up_are_one(turned: bool) -> None:
+    old = {
+        f"layers.{i}.moe.experts.{e}.{w}.weight": torch.randn(shape)
+        for i in range(3) for e in range(4) for w, shape in (("w1", (6, 4)), ("w3", (6, 4)), ("w2", (4, 6)))
+    }  # fmt: skip
+    shape = (4, 4, 12) if turned else (4, 12, 4)
+    new = {f"layers.{i}.mlp.experts.gate_up_proj": torch.empty(shape) for i in range(3)}
+    new |= {f"layers.{i}.mlp.experts.down_proj": torch.empty(4, 4, 6) for i in range(3)}
+    found = statex.infer(old, like=new)
+    assert found.fits, found.rules
+    assert len(found.rules.splitlines()) <= 4, found.rules
+    made = statex.compile(found.rules).apply(old)["layers.2.mlp.experts.gate_up_proj"][3]
+    gate, up = (old[f"layers.2.moe.experts.3.{w}.weight"] for w in ("w1", "w3"))
+    assert torch.equal(made.T if turned else made, torch.cat([gate, up]))
+
+
+@pytest.mark.parametrize("rows", [80, 104])
+def test_vocabularies_of_other_sizes(rows: int) -> None:
+    theirs = random("Bert")()
+    model = {
+        key: torch.empty(rows, *tensor.shape[1:]) if tensor.shape[:1] == (96,) else tensor
+        for key, tensor in theirs.items()
+    }
+    found = statex.infer(theirs, like=model)
+    assert (found.fits, found.proved) == (True, False), found.rules
+    assert "rows" in str(set(found.guesses.values()))
+    made = statex.compile(found.rules).apply(theirs)["bert.embeddings.word_embeddings.weight"]
+    least = min(rows, 96)
+    assert torch.equal(made[:least], theirs["bert.embeddings.word_embeddings.weight"][:least])
+    assert not made[least:].any()
+
+
+def test_other_rows_of_other_tensors_are_no_vocabulary() -> None:
+    old = {"model.embed_positions.weight": torch.randn(8, 4), "fc.weight": torch.randn(6, 4)}
+    found = statex.infer(old, like={"model.embed_positions.weight": torch.empty(9, 4), "fc.weight": torch.empty(7, 4)})
+    assert (found.fits, set(found.unexplained)) == (False, set(old))
+
+
 def test_ties_of_a_model() -> None:
     module = torch.nn.ModuleDict({"embed": torch.nn.Embedding(7, 4), "head": torch.nn.Linear(4, 7, bias=False)})
     module["head"].weight = module["embed"].weight

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 
 import statex
+from tests.effort import examples
 from tests.inferring.test_corpus import same_bits
 
 
@@ -39,7 +40,7 @@ def layouts(draw: st.DrawFn) -> tuple[tuple[int, ...], str, dict[str, int]]:
     return tuple(shape), f"{' '.join(left)} -> {' '.join(right)}", sizes
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(layouts(), st.sampled_from((torch.float32, torch.bfloat16)))
 def test_what_einops_made(layout: tuple[tuple[int, ...], str, dict[str, int]], dtype: torch.dtype) -> None:
     shape, pattern, sizes = layout

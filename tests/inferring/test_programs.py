@@ -9,6 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 
 import statex
+from tests.effort import examples, least
 from tests.inferring.test_corpus import equal
 
 MODULES = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.up", "mlp.down", "norm")
@@ -69,7 +70,7 @@ RULES = st.one_of(
 def test_random_programs() -> None:
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(states(), st.lists(RULES, min_size=1, max_size=3))
     def holds(state: dict[str, torch.Tensor], rules: list[str]) -> None:
         new = state
@@ -87,5 +88,5 @@ def test_random_programs() -> None:
         seen["changed"] += new.keys() != state.keys() or not equal(new, state)
 
     holds()
-    assert seen["changed"] > 30, seen
+    assert seen["changed"] > least(30), seen
     assert seen["programs"] >= seen["changed"], seen

@@ -52,9 +52,9 @@ def test_a_size_becomes_a_parameter(tmp_path: Path) -> None:
     [
         {"hidden_size": 96, "num_attention_heads": 6, "num_experts": 8},  # two things that are 8
         {"num_hidden_layers": 8, "max_position_embeddings": 8},  # no lengths of axes
-        {"num_attention_heads": True, "head_dim": "16"}, [1], "{", "",
+        {"num_attention_heads": True, "head_dim": "16"}, [1], "{", "", "[" * 200_000,
     ],
-    ids=str,
+    ids=lambda config: str(config)[:50],
 )  # fmt: skip
 def test_a_number_that_may_be_several_things_stays(tmp_path: Path, config: Any) -> None:
     state = old()
@@ -78,3 +78,14 @@ def test_what_sizes_are() -> None:
     assert {value: show(written) for value, (written, _) in found.written.items()} == {
         64: "n_embd", 4: "n_head", 256: "n_inner", 16: "n_embd // n_head", 8: "n_embd // n_head // 2",
     }  # fmt: skip
+
+
+def test_sizes_of_several_configurations() -> None:
+    found = sizes_of({"text_config": {"hidden_size": 64, "n_head": 4}, "vision_config": {"hidden_size": 48}, "dim": 7})
+    assert {value: show(written) for value, (written, _) in found.written.items()} == {
+        7: "dim", 64: "hidden_size", 4: "n_head", 16: "hidden_size // n_head", 8: "hidden_size // n_head // 2",
+        48: "vision_hidden_size",
+    }  # fmt: skip
+    assert found.paths["vision_hidden_size"] == "vision_config.hidden_size"
+    same = sizes_of({"hidden_size": 64, "text_config": {"hidden_size": 64, "n_head": 4}})
+    assert (show(same.written[64][0]), same.paths) == ("hidden_size", {"n_head": "text_config.n_head"})

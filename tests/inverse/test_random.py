@@ -11,9 +11,13 @@ from hypothesis import strategies as st
 
 import statex
 from statex import StatexError
+from statex.grammar import factory as make
+from statex.grammar.printer import show
 from statex.inverse.losses import lossless
 from statex.inverse.program import inverse
+from statex.inverse.stored import rules_giving
 from tests.dsl.test_programs import KEYS, filled, programs
+from tests.effort import examples, least
 
 RENAMES = [
     "l.{i:int}.w -> l.{i}.v", "l.{i}.{x} -> m.{x}.{i}", "{m:**}.w -> {m}.v", "** -> q.**",
@@ -22,7 +26,8 @@ RENAMES = [
 MOVES = [
     "it", "-it", "transpose", "cast(f64)", "reshape([1, -1])", "flatten", "unsqueeze(0)", "pad([1, 2])",
     "rearrange('a b -> b a')", "transpose | neg", "cat(it, it)", "it[:1]", "it * 2", "flip(0)", "roll(1, 0)",
-    "stack(it, it)", "expand(3, -1, -1)", "zeros_like", "resize([3, -1])", "it[[1, 0]]",
+    "stack(it, it)", "expand(3, -1, -1)", "zeros_like", "resize([3, -1])", "it[[1, 0]]", "it[1:]", "narrow(-1, 1, 1)",
+    "resize([1, -1])", "it[:, :1]", "chunk(it, 2)[1]", "(it | transpose)[:1]", "cast(f32)", "pad([-1, 0])", "it * -1",
 ]  # fmt: skip
 OTHERS = [
     "split l.{i}.w -> l.{i}.{p:x|y} = chunk(2)", "split head.w -> h.x, h.y = sections([1, 1])", "drop **.b",
@@ -31,7 +36,8 @@ OTHERS = [
     "rename suffix '.w' -> '.weight'", "add t.w = zeros([2])", "add t.w = a.w[:1]", "order natural", "drop? a.b",
     "merge l.{i:int}.w as a, l.{i}.b as b -> l.{i}.ab = stack(a, b)", "within l.{i} { rename w -> v }",
     "split? l.0.w -> l.0.w1, l.0.w2 = neg | chunk(2)", "rename { a.w -> head.w; head.w -> a.w }",
-    "add u.w = a.w[1:]", "drop a.w", "merge l.{i:int}.w as a, l.{i:int}.b as b over i -> lab = cat(stack(a), stack(b))",
+    "add u.w = a.w[1:]", "drop a.w", "drop *.x", "drop l.*.y", "drop h.y", "keep *.w", "drop a.0.u",
+    "merge l.{i:int}.w as a, l.{i:int}.b as b over i -> lab = cat(stack(a), stack(b))",
 ]  # fmt: skip
 TURNABLE = st.one_of(
     filled("rename ", st.sampled_from(RENAMES)),
@@ -97,34 +103,59 @@ def check(program: str, state: dict[str, Any], seen: Counter[str]) -> None:
     assert set(back) == set(made.kept)
     for key in made.kept:
         assert same(back[key], state[key]), key
+    check_kept(rules, plan, state, result, seen)
+
+
+def check_kept(rules: statex.Rules, plan: statex.Plan, state: dict[str, Any], result: Any, seen: Counter[str]) -> None:
+    """With what is lost in a further input, every tensor comes back, and no more than the lost tensors is kept."""
+    made = inverse(plan, rules.statements, keep=True)
+    assert not made.unshown
+    assert set(made.lost) == {key for key in plan.header.entries if key not in made.kept}
+    assert all(not isinstance(state[key], torch.Tensor) for key in made.lost)
+    if not made.tensors:
+        return
+    lost = statex.compile(show(make.program(*rules_giving(made.tensors, state)))).apply(state)
+    assert list(lost) == [one.name for one in made.tensors]
+    assert sum(one.nbytes for one in lost.values()) == sum(one.type.nbytes for one in made.tensors)
+    whole = {id(state[key]): state[key].nbytes for key in made.stored}
+    assert sum(one.nbytes for one in lost.values()) <= sum(whole.values())
+    seen["kept"] += 1
+    seen["kept in part"] += any(one.is_part for one in made.tensors)
+    back = statex.compile(made.text).apply(result, inputs={made.input: lost})
+    assert list(back) == list(made.kept) or not made.in_order
+    assert set(back) == set(made.kept)
+    for key in made.kept:
+        assert same(back[key], state[key]), key
 
 
 def test_what_is_called_lossless_comes_back_in_bits() -> None:
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=1000, deadline=None, derandomize=True)
+    @settings(max_examples=examples(1000), deadline=None, derandomize=True)
     @given(turnable, states())
     def holds(program: str, state: dict[str, Any]) -> None:
         check(program, state, seen)
 
     holds()
-    assert seen["lossless"] > 40, seen
-    assert seen["lossy"] > 15, seen
+    assert seen["lossless"] > least(40), seen
+    assert seen["lossy"] > least(15), seen
     assert seen["turned"] > seen["generated"], seen
-    assert seen["carried out"] > 300, seen
-    assert seen["tensors"] > 1000, seen
+    assert seen["carried out"] > least(300), seen
+    assert seen["tensors"] > least(1000), seen
+    assert seen["kept"] > least(50), seen
+    assert seen["kept in part"] > least(25), seen
 
 
 def test_programs_of_any_kind_are_undone_as_far_as_is_said() -> None:
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=500, deadline=None, derandomize=True)
+    @settings(max_examples=examples(500), deadline=None, derandomize=True)
     @given(programs, states())
     def holds(program: str, state: dict[str, Any]) -> None:
         check(program, state, seen)
 
     holds()
-    assert seen["lossless"] > 20, seen
-    assert seen["lossy"] > 15, seen
-    assert seen["carried out"] > 50, seen
-    assert seen["tensors"] > 200, seen
+    assert seen["lossless"] > least(20), seen
+    assert seen["lossy"] > least(15), seen
+    assert seen["carried out"] > least(50), seen
+    assert seen["tensors"] > least(200), seen

@@ -10,7 +10,8 @@ A `.txt` beside this file has cases, each after a line `# NAME`:
 
 `state` is the checkpoint (that of the lines before the first case, where a case has none); `tied` are keys that share a
 tensor, `value` has what is no tensor, `around` what stands around the state, which is `model` then, and `optimizer`
-names the parameters of one that stands there, group by group; `like` is the checkpoint that the result has to fit,
+names the parameters of one that stands there, group by group (one of Adam's kind, or a class of `torch.optim` that has
+taken a step); `names` are given for them; `like` is the checkpoint that the result has to fit,
 `given` are values of parameters. Several `input` lines of one name are a family. `python -m tests.messages.corpus`
 writes the texts anew: read what has changed.
 """
@@ -35,6 +36,7 @@ HERE = Path(__file__).parent
 NAME = "r.sx"
 """What rules are called in messages."""
 State = dict[str, Any]
+DIRECTIVES = "state|optimizer|names|tied|value|around|like|given|input"
 
 
 @dataclass
@@ -47,6 +49,7 @@ class Case:
     like: State | None = None
     given: dict[str, Any] = field(default_factory=dict)
     around: dict[str, Any] = field(default_factory=dict)
+    names: Any = None
     rules: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
@@ -63,7 +66,7 @@ class Case:
         """Plan rules over the checkpoints of the case."""
         program = statex.compile(rules, name=NAME)
         state = {"model": self.state, **self.around} if self.around else self.state
-        return program.plan(state, inputs=self.members, like=self.like, params=self.given)
+        return program.plan(state, inputs=self.members, like=self.like, params=self.given, param_names=self.names)
 
     def diagnostics(self, rules: str | None = None) -> tuple[Diagnostic, ...]:
         """Return what is found: errors, or else warnings."""
@@ -93,7 +96,7 @@ def of_file(path: Path) -> list[Case]:
             found.append(Case(line[2:], dict(common.state), dict(common.inputs), around=dict(common.around)))
             continue
         case = found[-1] if found else common
-        directive = re.match(r"(state|optimizer|tied|value|around|like|given|input) ?(\w*): ?(.*)", line)
+        directive = re.match(rf"({DIRECTIVES}) ?(\w*): ?(.*)", line)
         if line.startswith("|") and not case.said:
             case.rules.append(line[2:])
         elif directive is not None and not case.rules:
@@ -117,7 +120,10 @@ def _read(case: Case, kind: str, name: str, text: str) -> None:
     elif kind == "around":
         case.around.update(ast.literal_eval(f"{{{text}}}"))
     elif kind == "optimizer":
-        case.around["optimizer"] = optimizer(text, case.state)
+        groups = [names.split(", ") for names in re.findall(r"\[(.*?)\]", text)]
+        case.around["optimizer"] = stepped(name, groups, case.state) if name else optimizer(groups, case.state)
+    elif kind == "names":
+        case.names = ast.literal_eval(text)
     elif kind == "like":
         case.like = tensors(text)
     elif kind == "given":
@@ -126,9 +132,18 @@ def _read(case: Case, kind: str, name: str, text: str) -> None:
         case.inputs[name] = [*case.inputs.get(name, []), tensors(text)]
 
 
-def optimizer(text: str, state: State) -> State:
-    """Return an optimizer of Adam's kind for parameters of a state: `[a.weight, a.bias], [b.weight]` are two groups."""
-    groups = [names.split(", ") for names in re.findall(r"\[(.*?)\]", text)]
+def stepped(name: str, groups: list[list[str]], state: State) -> State:
+    """Return the state of an optimizer of torch for parameters of a state, after a step."""
+    found = [{"params": [torch.nn.Parameter(state[key].clone()) for key in keys]} for keys in groups]
+    made = getattr(torch.optim, name)(found)
+    for parameter in (one for group in found for one in group["params"]):
+        parameter.grad = torch.ones_like(parameter)
+    made.step()
+    return dict(made.state_dict())
+
+
+def optimizer(groups: list[list[str]], state: State) -> State:
+    """Return an optimizer of Adam's kind for parameters of a state, in groups."""
     keys = [key for names in groups for key in names]
     entries = {i: {"step": 3, "exp_avg": state[key], "exp_avg_sq": state[key]} for i, key in enumerate(keys)}
     starts = [sum(map(len, groups[:number])) for number in range(len(groups))]
@@ -153,11 +168,7 @@ def _write(path: Path) -> None:
         if not block.startswith("# "):
             lines.append(block.rstrip("\n") + "\n")
             continue
-        head = [
-            line
-            for line in block.split("\n")
-            if re.match(r"# |\||(state|optimizer|tied|value|around|like|given|input) ?\w*:", line)
-        ]
+        head = [line for line in block.split("\n") if re.match(rf"# |\||({DIRECTIVES}) ?\w*:", line)]
         lines.append("\n".join([*head, next(texts)]) + "\n")
     path.write_text("\n".join(lines), encoding="utf-8")
 

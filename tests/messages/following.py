@@ -279,6 +279,7 @@ ADVICE = [
     r"`renumber` closes gaps",
     r"name it: `--target",
     r"make it of a parameter whose group",
+    r"name the state alone, and write its keys without ",
     r"\w+\(.*\)$",
 ]
 """Help that is not a text to paste: it names a form, or a choice."""

@@ -23,6 +23,7 @@ from statex.migrating.chain import Chain, chain_of
 from statex.migrating.layouts import Layouts, planned
 from statex.trees.envelope import state_header
 from tests.dsl.test_programs import programs, states
+from tests.effort import examples, least
 
 
 def header_of(state: dict[str, Any]) -> Header:
@@ -64,7 +65,7 @@ KEYS = ["a.w", "a.b", "l.0.w", "l.1.w", "l.10.w", "head.w", "n"]
 def test_a_layout_that_is_ruled_out_does_not_fit() -> None:
     seen: Counter[object] = Counter()
 
-    @settings(max_examples=1000, deadline=None, derandomize=True)
+    @settings(max_examples=examples(1000), deadline=None, derandomize=True)
     @given(
         st.lists(st.sampled_from(STEPS), min_size=1, max_size=4),
         st.lists(st.sampled_from(KEYS), min_size=2, unique=True),
@@ -85,13 +86,13 @@ def test_a_layout_that_is_ruled_out_does_not_fit() -> None:
         seen["ruled out"] += chain.version + 1 - len(quick._possible)
 
     holds()
-    assert min(seen[one] for one in (0, 1, 2, "several", "ruled out")) > 20, seen
+    assert min(seen[one] for one in (0, 1, 2, "several", "ruled out")) > least(20), seen
 
 
 def test_a_key_that_no_statement_takes_is_in_the_result() -> None:
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=600, deadline=None, derandomize=True)
+    @settings(max_examples=examples(600), deadline=None, derandomize=True)
     @given(programs, states())
     def holds(program: str, state: dict[str, Any]) -> None:
         try:
@@ -105,7 +106,7 @@ def test_a_key_that_no_statement_takes_is_in_the_result() -> None:
             assert not leaves(key) or key in plan.outputs
 
     holds()
-    assert min(seen.values()) > 100, seen
+    assert min(seen.values()) > least(100), seen
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_which_keys_are_left(program: str, taken: list[str], left: list[str]) ->
 def test_brief_errors_are_the_first_ones() -> None:
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=600, deadline=None, derandomize=True)
+    @settings(max_examples=examples(600), deadline=None, derandomize=True)
     @given(programs, states())
     def holds(program: str, state: dict[str, Any]) -> None:
         try:
@@ -162,7 +163,7 @@ def test_brief_errors_are_the_first_ones() -> None:
             seen["done"] += 1
 
     holds()
-    assert min(seen.values()) > 50, seen
+    assert min(seen.values()) > least(50), seen
 
 
 INDEPENDENT = (

@@ -15,6 +15,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimi
 from torch.optim.swa_utils import AveragedModel
 
 import statex
+from tests.effort import examples
 
 State = dict[str, Any]
 
@@ -92,7 +93,7 @@ def said(warnings: Any) -> list[tuple[str, str]]:
     return [(one.code.id, one.headline) for one in warnings if one.code.id == "SX916"]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(st.sampled_from(sorted(BESIDE)), st.lists(st.sampled_from(STATEMENTS), min_size=1, max_size=2, unique=True))
 def test_it_is_said_where_what_it_knows_is_something_else(name: str, statements: list[str]) -> None:
     thing, what, places, names = BESIDE[name]

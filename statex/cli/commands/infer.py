@@ -98,7 +98,7 @@ def infer(
             print_text(found.rules)
         print_diagnostics(found.errors, concise=saying.concise)
         for line in [] if saying.quiet else _lines(found):
-            typer.echo(line, err=True)
+            typer.echo(line, err=output is None)
     if not found.fits:
         raise typer.Exit(1)
 

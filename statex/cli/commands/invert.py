@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,7 +46,7 @@ def invert(
         typer.Option(
             "--keep",
             metavar="LOST.safetensors",
-            help="Write tensors that are lost to a file, from which they come back.",
+            help="Write what is lost of tensors to a file, from which they come back.",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
@@ -55,8 +56,9 @@ def invert(
     """Write the rules that undo rules.
 
     They make IN of what the rules make of IN. It is shown on the header that every tensor comes back as it was, each
-    element from its own place; with --prove on the data as well (exit code 1 if a bit differs). Rules that lose a
-    tensor are an error that says where.
+    element from its own place; with --prove on the data as well (exit code 1 if a bit differs), which also undoes
+    operations of which only the data tell whether they lose something. Rules that lose a tensor are an error that says
+    where.
 
     \b
     statex invert rules.sx in.pth -o back.sx
@@ -76,7 +78,7 @@ def invert(
     refuse_existing(output, force=force)
     with progress.shown(saying, events) as shown, redirect_stdout(sys.stderr), Session(wanted) as session:
         warnings = judged(session.warnings, policy)
-        inverse = inverted(session, partial=partial, keep=keep is not None)
+        inverse = inverted(session, partial=partial, keep=keep is not None, on_data=prove, tell=shown)
         lost = keep if inverse.stored else None
         if lost is not None:
             store(session, inverse, lost, force=force, tell=shown)
@@ -96,29 +98,35 @@ def invert(
 
 
 def _lines(inverse: InverseRules, proof: InverseProof | None, header: Header) -> Iterator[str]:
-    from statex.cli.results import not_undone
+    from statex.cli.results import not_undone, said_of_stored
     from statex.inverse.losses import come_back, said_of_nan
 
     yield f"on the header: {come_back(set(inverse.kept) - set(inverse.unshown), header)}"
     if inverse.stored:
-        many = "comes" if len(inverse.stored) == 1 else "come"
-        yield f"  {len(inverse.stored)} of these {many} from the input `{inverse.input}`"
+        yield f"  {said_of_stored(inverse, header, 'of these')}"
     if proof is not None:
         come = "comes" if proof.equal == 1 else "come"
         verdict = "proved" if proof.holds else "not proved"
         yield f"{verdict}: {proof.equal} of {counted(proof.tensors, 'tensor')} {come} back equal in bits"
         yield from (f"  {escape(key)} differs" for key in proof.different)
-    yield from (f"  {line}" for line in said_of_nan(inverse.nan))
+    if proof is None or not proof.holds:
+        yield from (f"  {line}" for line in said_of_nan(inverse.nan))
+    if proof is not None:
+        unshown = tuple([key for key in inverse.unshown if key in proof.different])
+        inverse = replace(inverse, unshown=unshown)
     yield from (f"  not undone: {one}" for one in not_undone(inverse, metadata=proof is None or proof.metadata))
 
 
 def _data(inverse: InverseRules, proof: InverseProof | None) -> dict[str, object]:
+    from statex.cli.results import stored_data
+
     return {
         "ok": proof is None or proof.holds,
         "rules": inverse.text,
         "kept": list(inverse.kept),
         "lost": list(inverse.lost),
         "stored": list(inverse.stored),
+        "stored_tensors": stored_data(inverse),
         "unshown": list(inverse.unshown),
         "nan_payloads": list(inverse.nan),
         "untied": list(inverse.apart),

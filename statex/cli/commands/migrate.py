@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import redirect_stdout
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -53,6 +54,7 @@ def migrate(
     root: options.Root = None,
     aim: options.Aim,
     writing: options.Writing,
+    reversible: options.Reversible = False,
     events: options.ProgressEvents = None,
     saying: options.Saying,
 ) -> None:
@@ -88,7 +90,7 @@ def migrate(
         return
     source, destination = _paths(paths, ["IN", "OUT"], "this takes IN OUT, or IN --status")
     output, policy = requests.written(destination, writing, saying)
-    wanted = requests.request((), source, program, aim, [output], policy)
+    wanted = requests.request((), source, program, aim, [output], replace(policy, reversible=reversible))
     end, assumed = _layout(to, "--to"), _layout(start, "--from")
     steps = chain_at(chain)
     with progress.shown(saying, events) as shown, redirect_stdout(sys.stderr):

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from statex.checkpoint import format_of_name
-from statex.cli import options, requests
+from statex.cli import options, progress, requests
 from statex.cli.commands.diff import difference_lines
 from statex.cli.groups import grouped
 from statex.cli.migrations import FOLDER
 from statex.cli.output import escape, print_diagnostics, print_json
+from statex.core.progress import Tell
 from statex.diagnostics import Diagnostic, fail
+from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import files as file_codes
 from statex.diagnostics.render import to_json
 from statex.migrating.folder import down_of, name_of, next_step
 from statex.session.compared import compared
-from statex.session.request import InputSpec, Request
+from statex.session.request import InputSpec, Request, TargetSpec
 from statex.session.session import Session
 from statex.session.warnings import judged
 
@@ -34,13 +39,17 @@ def migrate_new(
     *,
     chain: options.ChainFolder = None,
     root: options.Root = None,
+    events: options.ProgressEvents = None,
     saying: options.Saying,
 ) -> None:
     """Start the next step of a chain of migrations.
 
     This creates a rule file with the next number, named after its title, that contains only comments. The folder of the
-    chain is created if it is missing, and no file is ever replaced. If two checkpoints are named, the comments list the
-    keys that only one of them has, and those whose types differ; no values are read.
+    chain is created if it is missing, and no file is ever replaced.
+
+    If two checkpoints are named, the comments list the keys that only one of them has, and those whose types differ.
+    Rules are inferred from both, as by `statex infer`: they stand in the file if they make NEW of OLD in every bit.
+    Otherwise those that names and shapes suggest stand in its comments.
 
     \b
     statex migrate new "fuse qkv"
@@ -53,17 +62,24 @@ def migrate_new(
     policy = requests.warnings(saying.warnings)
     path = next_step(chain if chain is not None else Path(FOLDER), title)
     comments, warnings = [*_head(path, title)], list[Diagnostic]()
+    step = _Step()
     if pair:
         differing, warnings = _differing(pair[0], pair[1], root)
-        comments += ["", *differing]
+        with progress.shown(saying, events) as shown, redirect_stdout(sys.stderr):
+            step = _inferred(pair[0], pair[1], root, shown)
+        comments += ["", *differing, *step.comments]
     judged_warnings = judged(warnings, policy)
-    _write(path, "".join(f"# {line}".rstrip() + "\n" for line in comments))
+    _write(path, "".join(f"# {line}".rstrip() + "\n" for line in comments) + step.rules)
     if saying.json:
-        print_json({"ok": True, "path": path.as_posix(), "warnings": [to_json(one) for one in judged_warnings]})
+        rules = {"proved": step.proved, "rules": step.rules} if pair else {}
+        said = [to_json(one) for one in judged_warnings]
+        print_json({"ok": True, "path": path.as_posix(), **rules, "warnings": said})
         return
     print_diagnostics(judged_warnings, concise=saying.concise)
     if not saying.quiet:
         typer.echo(f"wrote {escape(str(path))}")
+        if step.said:
+            typer.echo(f"  {step.said}")
 
 
 def _check_title(title: str) -> None:
@@ -90,6 +106,39 @@ def _differing(old: Path, new: Path, root: str | None) -> tuple[list[str], list[
     with Session(one) as a, Session(other) as b:
         found = compared(a, b, values=False)
         return list(difference_lines(found, names, fold=True)), [*a.before, *b.before]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What was found out about a step: its rules, if they are proved, comments, and what is said of them."""
+
+    rules: str = ""
+    comments: tuple[str, ...] = ()
+    said: str = ""
+    proved: bool = False
+
+
+def _inferred(old: Path, new: Path, root: str | None, tell: Tell) -> _Step:
+    """Return the rules that make one checkpoint of another, or as comments those that names and shapes suggest."""
+    from statex.inferring.infer import guess, infer
+
+    place = requests.root(root)
+    found = infer(old, new, root=place, new_root=place, tell=tell)
+    if found.proved and not found.rules:
+        return _Step(said="the two checkpoints are equal: there are no rules in it", proved=True)
+    if found.proved and found.proof is not None:
+        said = f"its rules are inferred, and proved: {counted(len(found.proof.equal), 'tensor')} equal in bits"
+        doubt = [f"told apart by names alone, as their contents are equal: {counted(len(found.ambiguous), 'key')}"]
+        comments = ("", f"Inferred from {old.name} and {new.name}.", *(doubt if found.ambiguous else []))
+        return _Step(f"\n{found.rules}", tuple(map(escape, comments)), said, True)
+    guessed = guess(old, TargetSpec(like=new), root=place)
+    if not guessed.fits or not guessed.rules:
+        return _Step(said="no rules were found that make the second checkpoint of the first")
+    lines = guessed.rules.splitlines()
+    comments = ("", "Guessed from names and shapes; nothing proves these rules:", "", *lines)
+    return _Step(
+        "", comments, "rules that are guessed from names and shapes stand in its comments: nothing proves them"
+    )
 
 
 def _write(path: Path, text: str) -> None:

@@ -9,7 +9,8 @@ NOTHING_TO_FOLLOW = declare(
     "average, or a second state of the same model. At this path there is nothing, or something else; or it is not in "
     "the output.",
     example="follow 'optimiser'   # over {'model': …, 'optimizer': …}",
-    fix="Name what is there: `statex show` lists it. A bare state (`root 'model' -> ''`) has nothing beside it.",
+    fix="Name what is there: `statex show` lists it. A bare state (`root 'model' -> ''`) has nothing beside it, and "
+    "with `root ''` the whole file is the state: `root 'model'` names the state alone.",
 )
 AMBIGUOUS_PARAMETERS = declare(
     "SX341",
@@ -25,7 +26,8 @@ OTHER_PARAMETERS = declare(
     "SX342",
     "an optimizer of other parameters",
     meaning="The optimizer knows a parameter that the state does not have: by its name, by the shape of its moments, "
-    "or by their number. It was made for another model, or before the state was changed.",
+    "or by their number. Or it knows one tensor as two parameters. It was made for another model, or before the state "
+    "was changed.",
     example="follow 'optimizer'   # the moments of a weight of 4 x 4, and no such weight",
     fix="Leave it out: `drop value('optimizer')`.",
 )
@@ -33,7 +35,8 @@ MOMENTS_UNKNOWN = declare(
     "SX343",
     "moments that do not follow from the rules",
     meaning="Rules that move, cut or join parameters do the same to the moments of an optimizer. A parameter that is "
-    "scaled, averaged, multiplied or resampled has other gradients, and its moments cannot be told from the old ones.",
+    "scaled, averaged, multiplied or resampled has other gradients, and its moments cannot be told from the old ones. "
+    "New elements begin with zeros, if what an optimizer keeps is known to begin so.",
     example="set a.weight = it * 2\nfollow 'optimizer'",
     fix="Leave it out: `drop value('optimizer')`. A new optimizer warms up within some hundred steps.",
 )

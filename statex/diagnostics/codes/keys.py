@@ -240,6 +240,7 @@ LOSSY = declare(
     "or compute what it cannot be computed back from. Each loss is named with its place.",
     example="statex invert rules.sx in.pth   # set embedding.weight = it[:50]",
     fix="`--keep lost.safetensors` writes what is lost to a file from which it comes back, `--partial` (in Python "
-    "`partial=True`) gives the rules that bring back all other tensors. `statex plan --lossless` says the same without "
-    "an error.",
+    "`partial=True`) gives the rules that bring back all other tensors. Casts that round nothing and powers of two "
+    "that scale exactly are undone with `--prove`, which looks at the data. `statex plan --lossless` says the same "
+    "without an error.",
 )

@@ -8,8 +8,9 @@ MISMATCH = declare(
     meaning="Keys, shapes or dtypes of the result differ from what the target's `load_state_dict(strict=True)` needs. "
     "torch would refuse some of it, and cast dtypes silently.",
     example="statex apply rename-all.sx in.pth out.pth --target models:Net   # Net has the old names",
-    fix="The table says what is wrong with each key and, if there is a similar one, the line that fixes it. If keys "
-    "are meant to be missing or left over, declare them: `allow missing PATTERN`, `allow unexpected PATTERN`.",
+    fix="The table says what is wrong with each key and, if there is a similar one, the line that fixes it. A line "
+    "marked as a guess makes the result fit, but may put the wrong numbers there: check it. If keys are meant to be "
+    "missing or left over, declare them: `allow missing PATTERN`, `allow unexpected PATTERN`.",
 )
 NOT_IMPORTED = declare(
     "SX502",

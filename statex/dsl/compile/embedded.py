@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from statex.core.header import Header
 from statex.dsl.plan.metadata import Metadata, below
-from statex.dsl.plan.plan import AROUND, Change
+from statex.dsl.plan.plan import AROUND, Change, Step
 
 T = TypeVar("T")
 
@@ -41,7 +41,13 @@ def spliced(whole: Mapping[str, T], prefix: str, own: Iterable[tuple[str, T]]) -
         yield from ((f"{prefix}{name}", one) for name, one in own)
 
 
-def in_whole(change: Change, prefix: str) -> Change:
+def step_in_whole(step: Step, prefix: str) -> Step:
+    """Return a step on part of a state with the keys of the whole."""
+    changes = tuple([_in_whole(change, prefix) for change in step.changes])
+    return replace(step, changes=changes, made={f"{prefix}{key}": stood for key, stood in step.made.items()})
+
+
+def _in_whole(change: Change, prefix: str) -> Change:
     """Return a change of part of a state with the keys of the whole; what stands around that is named as it is."""
     if change.kind in AROUND:
         return change

@@ -128,18 +128,20 @@ def source_entry(key: SourceKey, info: TensorInfo | OpaqueInfo) -> Entry:
     module_source = key.key if not key.input else None
     if isinstance(info, OpaqueInfo):
         return Entry(("opaque", key), None, key, opaque=info, module_source=module_source)
-    memory = info.identity
-    tie: Hashable = ("source", key.input, key.member, memory) if memory is not None else key
     return Entry(
-        tie, info.type, key, None, None, info.is_parameter, info.requires_grad, -1, module_source, info.attributes
-    )
+        _tie(key, info), info.type, key, None, None, info.is_parameter, info.requires_grad, -1, module_source,
+        info.attributes,
+    )  # fmt: skip
 
 
 def source_value(graph: Graph, key: SourceKey, info: TensorInfo) -> TensorValue:
     """Return the value of an input's tensor; those that are tied have one."""
-    value = source_entry(key, info).value_in(graph)
-    assert value is not None
-    return value
+    return graph.source(key, info.type, _tie(key, info))
+
+
+def _tie(key: SourceKey, info: TensorInfo) -> Hashable:
+    memory = info.identity
+    return ("source", key.input, key.member, memory) if memory is not None else key
 
 
 def computed(graph: Graph, entry: Entry, value: TensorValue | None, tie: Hashable, step: int) -> Entry:

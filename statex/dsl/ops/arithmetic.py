@@ -70,6 +70,7 @@ def _elementwise(
     numpy: str | None = None,
     rounds_numbers: bool = False,
     extra: Any = None,
+    invert: Callable[..., Inverse | None] | None = None,
 ) -> type[Operation]:
     def infer(x: Operand, y: Operand) -> TensorType:
         result = _operands(x, y, name, kinds)
@@ -111,8 +112,40 @@ def _elementwise(
         "infer": staticmethod(infer),
         "scratch": staticmethod(scratch),
         "run": staticmethod(run),
+        "invert": staticmethod(invert) if invert is not None else None,
     }
     return type(name.title().replace("_", ""), (Operation,), members)
+
+
+def _unscaled(by: str, back: str) -> Callable[..., Inverse | None]:
+    """Return how a product, or quotient, of a tensor and a number is undone.
+
+    A change of sign is exact. A power of two changes exponents alone, unless a result is too large, or so small that it
+    lacks bits.
+    """
+
+    def invert(x: Operand, y: Operand) -> Inverse | None:
+        tensor, number = (x, y) if isinstance(x, TensorType) else (y, x)
+        if not isinstance(tensor, TensorType) or isinstance(number, TensorType):
+            return None
+        if (by == "div" and tensor is y) or tensor.dtype.kind not in (Kind.FLOAT, Kind.INT):
+            return None  # of complex numbers, infinities would make NaNs
+        if abs(number) == 1:
+            return Inverse(by, {"y": number})
+        is_power = math.isfinite(number) and abs(math.frexp(number)[0]) == 0.5
+        return Inverse(back, {"y": number}, on_data=True) if is_power and tensor.dtype.kind is Kind.FLOAT else None
+
+    return invert
+
+
+def _unmoved(back: str) -> Callable[..., Inverse | None]:
+    """Return how a sum, or difference, of ints and a number is undone: they wrap around, there and back."""
+
+    def invert(x: Operand, y: Operand) -> Inverse | None:
+        is_int = isinstance(x, TensorType) and x.dtype.kind is Kind.INT and not isinstance(y, TensorType)
+        return Inverse(back, {"y": y}) if is_int else None
+
+    return invert
 
 
 def _by_numpy(function: str | None, *names: str) -> Any:
@@ -154,13 +187,18 @@ _ALL = "floats, ints, complex"
 ELEMENTWISE: tuple[type[Operation], ...] = (
     _elementwise(
         "add", "+", "Add two tensors, or a number to a tensor: `x + y`.", kinds=_ALL, commutes=True, numpy="add",
-        rounds_numbers=True,
+        rounds_numbers=True, invert=_unmoved("sub"),
     ),
-    _elementwise("sub", "-", "Subtract: `x - y`.", kinds=_ALL, numpy="subtract", rounds_numbers=True),
-    _elementwise("mul", "*", "Multiply elementwise: `x * y`.", kinds=_ALL, commutes=True, numpy="multiply"),
+    _elementwise(
+        "sub", "-", "Subtract: `x - y`.", kinds=_ALL, numpy="subtract", rounds_numbers=True, invert=_unmoved("add")
+    ),
+    _elementwise(
+        "mul", "*", "Multiply elementwise: `x * y`.", kinds=_ALL, commutes=True, numpy="multiply",
+        invert=_unscaled("mul", "div"),
+    ),
     _elementwise(
         "div", "/", "Divide elementwise: `x / y`; of floats only, as ints would become floats.",
-        kinds=_ALL, numpy="divide", extra=_no_int_division,
+        kinds=_ALL, numpy="divide", extra=_no_int_division, invert=_unscaled("div", "mul"),
     ),
     _elementwise(
         "floor_divide", "//", "Divide and round down: `x // y`.",
@@ -423,8 +461,10 @@ class Cast(Operation):
 
     @staticmethod
     def invert(x: TensorType, dtype: DType) -> Inverse | None:
-        holds = dtype is x.dtype or dtype.short in _HOLD.get(x.dtype.short, ())
-        return Inverse("cast", {"dtype": x.dtype}) if holds else None
+        if dtype is x.dtype or dtype.short in _HOLD.get(x.dtype.short, ()):
+            return Inverse("cast", {"dtype": x.dtype})
+        are_numbers = x.dtype.block is None and {x.dtype.kind, dtype.kind} <= {Kind.FLOAT, Kind.INT}
+        return Inverse("cast", {"dtype": x.dtype}, on_data=True) if are_numbers else None
 
 
 _FROM_HALF_ON = ("f16", "bf16", "f32", "f64")

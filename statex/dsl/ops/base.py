@@ -81,10 +81,14 @@ IndexItem: TypeAlias = int | tuple[int, ...] | Index | EllipsisType | None
 
 @record
 class Inverse:
-    """The call that turns a result back into the operand: the operation's name and its arguments except the tensor."""
+    """The call that turns a result back into the operand: the operation's name and its arguments except the tensor.
+
+    With `on_data` it does so for some elements only, and whether for all of a tensor its data tell.
+    """
 
     operation: str
     arguments: Mapping[str, Any]
+    on_data: bool = False
 
 
 class Aliasing(Enum):
@@ -125,8 +129,8 @@ class Operation:
     `infer` is the type rule: called with every parameter by name, a `TensorType` (or a tuple of them for `TENSORS`)
     where execution has tensors; it raises `OperationError`. `run` gets the torch module, then the same names with
     tensors; it raises `OperationError` for numbers in them that the operation cannot take.
-    `invert`, if there is one, gets the names too (types for tensors) and returns how to undo the call to the bit,
-    or `None` if these arguments cannot be undone.
+    `invert`, if there is one, gets the names too (types for tensors) and returns how to undo the call to the bit, but
+    for what a NaN holds besides, or `None` if these arguments cannot be undone.
     """
 
     name: ClassVar[str]

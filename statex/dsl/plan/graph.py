@@ -6,6 +6,7 @@ Equal calls on equal values are one value, so the graph is also what tells commo
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from functools import cache
 from math import copysign
 from typing import Any, NamedTuple
 
@@ -80,6 +81,7 @@ class Graph:
 
     def __init__(self) -> None:
         self._nodes: list[Node] = []
+        self._operands: list[tuple[int, ...]] = []
         self._ids: dict[object, int] = {}
         self._sources: dict[int, frozenset[int]] = {}
 
@@ -118,21 +120,13 @@ class Graph:
 
     def operands(self, id: int) -> tuple[int, ...]:
         """Return the ids a value is directly made of."""
-        node = self._nodes[id]
-        if isinstance(node, Settled):
-            return (node.value,)
-        if isinstance(node, ResultPiece):
-            return (node.call,)
-        if isinstance(node, OperationCall):
-            return tuple(ref for _, argument in node.arguments for ref in _refs(argument))
-        return ()
+        return self._operands[id]
 
     def read(self, id: int) -> tuple[int, ...]:
         """Return the ids of the operands whose data a value is made of: of `ones_like(x)`, none."""
         node = self._nodes[id]
-        return (
-            () if isinstance(node, OperationCall) and not OPERATIONS[node.operation].takes_data else self.operands(id)
-        )
+        takes_none = isinstance(node, OperationCall) and not OPERATIONS[node.operation].takes_data
+        return () if takes_none else self._operands[id]
 
     def has_source(self, id: int) -> bool:
         """Say whether a tensor of an input goes into a value, be it with its type and device alone."""
@@ -191,15 +185,22 @@ class Graph:
                 continue
             pending.pop()
             if top not in self._sources:
-                own = frozenset([top]) if isinstance(self._nodes[top], InputTensor) else frozenset()
-                self._sources[top] = own.union(*(self._sources[o] for o in self.read(top)))
+                self._sources[top] = self._joined_sources(top)
         return self._sources[id]
+
+    def _joined_sources(self, id: int) -> frozenset[int]:
+        if isinstance(self._nodes[id], InputTensor):
+            return frozenset([id])
+        # Nearly all values are made of one other, and a set for each of them takes more memory than the graph.
+        found = {self._sources[one] for one in self.read(id)}
+        return found.pop() if len(found) == 1 else frozenset().union(*found)
 
     def _intern(self, identity: object, node: Node) -> int:
         known = self._ids.get(identity)
         if known is not None:
             return known
         self._nodes.append(node)
+        self._operands.append(_operands(node))
         self._ids[identity] = len(self._nodes) - 1
         return len(self._nodes) - 1
 
@@ -210,8 +211,23 @@ def _value(kind: TensorType, id: int) -> TensorValue:
 
 def arguments_of(call: OperationCall, argument: Callable[[Any], Any] = lambda value: value) -> dict[str, Any]:
     """Return the arguments of a call by their names; `argument` gives what stands for one, a `Ref` for a tensor."""
-    axes = {one.name for one in OPERATIONS[call.operation].parameters if one.kind is ArgKind.AXES}
+    axes = _axes(call.operation)
     return {name: dict(value) if name in axes else argument(value) for name, value in call.arguments}
+
+
+@cache
+def _axes(operation: str) -> frozenset[str]:
+    return frozenset(one.name for one in OPERATIONS[operation].parameters if one.kind is ArgKind.AXES)
+
+
+def _operands(node: Node) -> tuple[int, ...]:
+    if isinstance(node, InputTensor):
+        return ()
+    if isinstance(node, Settled):
+        return (node.value,)
+    if isinstance(node, ResultPiece):
+        return (node.call,)
+    return tuple([ref for _, argument in node.arguments for ref in _refs(argument)])
 
 
 def _as_argument(value: Any) -> Any:

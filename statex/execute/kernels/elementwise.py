@@ -70,6 +70,8 @@ class Chunks:
 
     def whole(self, id: int) -> list[int]:
         """Return the values that one is computed of, which have to be computed as whole tensors: maybe itself."""
+        if self._movement.of(id) is not None:
+            return []
         return [one for one in self._order(id) if self._movement.of(one) is None and not self.can(one)]
 
     def needs_torch(self, id: int) -> bool:

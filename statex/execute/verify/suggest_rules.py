@@ -30,6 +30,8 @@ _LONG = 240
 """Characters of a line that is still read."""
 _GUESSED = 2000
 """Of more keys than this, rules are not guessed for a message; `statex infer --target` does it."""
+_BY_GUESS = "guess: from names and shapes"
+"""What is said of such rules: that a projection fits when it is cut in three does not say how its heads lie in it."""
 _PAIRED = 200
 """Beyond this many families, pairs by likeness cost more than they help; a common prefix is still found."""
 _NUMBER = re.compile(r"(?<![^.])(?:0|[1-9][0-9]*)(?![^.])")
@@ -85,7 +87,7 @@ def _guess(missing: Types, unexpected: Types, result: Types) -> Pairing | None:
         return None
     whole = {key: one.keys[0] for key, one in made.items() if isinstance(one, MadeTensor) and one.is_whole}
     partners = {key: other for key, other in whole.items() if unexpected[other] == missing[key]}
-    return Pairing(partners, tuple(lines), len(made))
+    return Pairing(partners, tuple([f"{line}  # {_BY_GUESS}" for line in lines]), len(made))
 
 
 def _near(missing: Types, unexpected: Types, result: Collection[str]) -> Pairing:

@@ -37,14 +37,15 @@ class NameChange:
         return NameChange(self.mode, tuple([row for number, row in enumerate(self.rows) if number in used]))
 
     def counts(self, keys: Iterable[str]) -> list[int]:
-        """Return how many keys each row changes by itself."""
-        alone = [NameChange(self.mode, (row,)) for row in self.rows]
+        """Return how many keys each row changes; of two that could, the first one does."""
         if self.mode is tree.RenameMode.PREFIX:
-            return [sum(one.of(key) != key for key in keys) for one in alone]
-        found = [0] * len(alone)
+            return [sum(key.startswith(self.rows[0][0]) for key in keys)]
+        found = [0] * len(self.rows)
         for key in keys:
-            for number in {n for segment in key.split(".") for n, _, _ in self._beginning.get(segment, ())}:
-                found[number] += alone[number].of(key) != key
+            used: set[int] = set()
+            self._of_parts(key, used)
+            for number in used:
+                found[number] += 1
         return found
 
     @cached_property

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
+from statex.grammar.pieces import is_choice
 from statex.relating.names.rows import KeyRow, RowCapture, Segment
 
 _NAMES = ("p", "c", "s", "r", "w")
@@ -97,7 +98,7 @@ def _join(rows: Sequence[KeyRow], holes: tuple[int | None, ...]) -> KeyRow | Non
         left, right = ("", first, ""), ("", others[0] if others else first, "")
         pairs = tuple(zip(left[1], right[1], strict=True))
     name = next((n for n in _NAMES if n not in rows[0].captures), None)
-    if name is None:
+    if name is None or not all(map(is_choice, (one for pair in pairs for one in pair))):
         return None
     capture = RowCapture(name, "choice", pairs)
     keys = []

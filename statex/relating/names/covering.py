@@ -191,9 +191,10 @@ def _some(keys: Sequence[str], expected: Mapping[str, object]) -> tuple[str, ...
 
 def _base_rows(group: CoveredGroup, table: _Table) -> list[KeyRow]:
     """Return a row for a group of items; several where one does not tell its keys from others."""
-    row = _general(group)
-    if row is not None and table.is_right(row):
-        return [row]
+    for literal in (False, True):
+        row = _general(group, literal)
+        if row is not None and table.is_right(row):
+            return [row]
     row = _by_choice(group)
     if row is not None and table.is_right(row):
         return [row]
@@ -207,8 +208,11 @@ def _columns(group: CoveredGroup, at: int) -> list[list[int]]:
     return [list(column) for column in zip(*(numbers_of(split[at]) for split in group.splits), strict=True)]
 
 
-def _general(group: CoveredGroup) -> KeyRow | None:
-    """Return a row with captures for the numbers, where those of the other keys follow from them."""
+def _general(group: CoveredGroup, literal: bool = False) -> KeyRow | None:
+    """Return a row with captures for the numbers, where those of the other keys follow from them.
+
+    With `literal`, numbers that are the same in all keys are part of the names.
+    """
     columns = _columns(group, 0)
     names = list(_NUMBER_NAMES[: len(columns)])
     if len(names) < len(columns):
@@ -217,7 +221,8 @@ def _general(group: CoveredGroup) -> KeyRow | None:
     for at in range(1, len(group.items[0])):
         own: list[Computed | int] = []
         for place, column in enumerate(_columns(group, at)):
-            one = fitted(column, columns, names, place)
+            same = column[0] if literal and len(set(column)) == 1 else None
+            one = fitted(column, columns, names, place) if same is None else same
             if one is None:
                 return None
             own.append(one)

@@ -101,7 +101,7 @@ def _after(
 
 
 def _met(change: NameChange, keys: Sequence[str]) -> tuple[str, ...]:
-    """Say how many keys each row of a change is for."""
+    """Say how many keys each row of a change is for; of two that could be, the first one takes a key."""
     return tuple(map(_keys, change.counts(keys)))
 
 

@@ -23,6 +23,7 @@ from statex.checkpoint.atomic.recovery import Recovered, recover
 from statex.checkpoint.atomic.renames import aside, beside
 from statex.checkpoint.atomic.transaction import Transaction
 from tests.checkpoint.atomic.steps import Case, System, in_child, listed, started
+from tests.effort import examples
 
 
 def interrupted(folder: Path, written: str, done: int = 0) -> Case:
@@ -451,7 +452,7 @@ def test_journals_of_another_user_are_refused(tmp_path: Path) -> None:
     assert contents(tmp_path) == before
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_damaged_journals_harm_nothing(tmp_path: Path, data: st.DataObject) -> None:
     shutil.rmtree(tmp_path)

@@ -18,6 +18,7 @@ from statex.checkpoint.io.crc import crc32
 from statex.checkpoint.io.input_file import Extent, InputFile, Stored
 from statex.core.strides import Fill, Tiling
 from tests.core.tilings import Pair, chains
+from tests.effort import examples
 
 ELEMENTS = 20_000
 SKIPPED = 24
@@ -49,7 +50,7 @@ def test_every_block_size_gives_the_same_bytes(
     monkeypatch.setattr(gather, "_ROW", 16)
     monkeypatch.setattr(gather, "_TILE", 2 * size)
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=examples(150), deadline=None)
     @given(chains(2000), st.data())
     def holds(chain: list[Pair], data: st.DataObject) -> None:
         array, tiling = chain[-1]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import statex
 from statex import StatexError
+from tests.effort import examples
 
 ODD = ["a.w", "b.w", "bias", "w", "it's", "a b.{x}", "**", "*.w", "x-y.w", 'q"q', "a..w", "\\d.w", "{key}", "é.w", ".a"]
 """Keys of all kinds: dotted and not, and with every character that means something in a pattern."""
@@ -45,7 +46,7 @@ def test_what_does_not_fit_the_target_is_left_out() -> None:
     assert kept(UNFIT, state, like=like) == ["a.w", "bias"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(st.sampled_from(ODD), unique=True, min_size=1), st.lists(st.sampled_from(ODD), unique=True))
 def test_the_current_key_is_itself_whatever_its_characters(own: list[str], others: list[str]) -> None:
     rules = statex.compile('input ft\ndrop? ** where not exists(ft::{key}) or count(ft::"{key}") != 1\ndrop ft::**')
@@ -53,7 +54,7 @@ def test_the_current_key_is_itself_whatever_its_characters(own: list[str], other
     assert list(found) == [key for key in own if key in others]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(st.sampled_from(ODD), unique=True, min_size=1), st.lists(st.sampled_from(ODD), unique=True))
 def test_the_current_key_is_part_of_a_longer_one(own: list[str], others: list[str]) -> None:
     ft = ones(*(f"p_{key}.ema" for key in others), "z")

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from statex.dsl.keys.key_index import KeyIndex
 from tests.dsl.keys.test_patterns import pattern_of
+from tests.effort import examples
 
 KEYS = st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(".".join), unique=True, max_size=12)
 PATTERNS = st.sampled_from(["**.a", "**.b.a", "**.a.b.c", "**.*.c", "**.{x}.a", "**", "**.a.**", "**.{p:a|b}"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(KEYS, st.lists(PATTERNS, min_size=1, max_size=40), st.data())
 def test_keys_found_by_their_ends_are_those_found_one_by_one(
     keys: list[str], asked: list[str], data: st.DataObject

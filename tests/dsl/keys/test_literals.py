@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import statex
 from statex import StatexError
 from statex.grammar.quoted import in_double_quotes
+from tests.effort import examples
 
 KEYS = ("l.0.w", "l.1.w", "a_7_b")
 
@@ -85,7 +86,7 @@ def test_text_is_text(rules: str, key: str) -> None:
 TEXTS = st.text("{}*\\\"'1i. \n$:", min_size=1).filter(lambda text: all(text.split(".")))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(TEXTS)
 def test_every_text_can_be_written_in_double_quotes(text: str) -> None:
     written = in_double_quotes(text)

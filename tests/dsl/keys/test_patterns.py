@@ -19,6 +19,7 @@ from statex.dsl.keys.patterns import Pattern, compile_pattern
 from statex.dsl.keys.templates import Template, compile_template
 from statex.grammar import parse, tree
 from tests.dsl.keys.reference import Segments, Token, counted, is_many, reference, value_of, written
+from tests.effort import examples
 
 # --- random patterns and keys -----------------------------------------------------------------------------------
 
@@ -145,7 +146,7 @@ def captures_of(segments: Segments) -> dict[str, Token]:
 # --- matching ---------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(pattern_and_key(), st.booleans())
 def test_readings_are_those_of_the_reference(case: tuple[Segments, str], stars: bool) -> None:
     segments, key = case
@@ -164,7 +165,7 @@ def test_readings_are_those_of_the_reference(case: tuple[Segments, str], stars: 
     assert (pattern.match(key) is not None) == bool(wanted)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(patterns(), st.data())
 def test_an_index_finds_what_every_key_by_itself_matches(segments: Segments, data: st.DataObject) -> None:
     keys = data.draw(st.lists(keys_of(segments) | _KEY, max_size=12, unique=True))
@@ -189,7 +190,7 @@ def test_an_index_finds_what_every_key_by_itself_matches(segments: Segments, dat
 _NESTED = [".".join(segments) for length in (1, 2, 3) for segments in itertools.product("ab", repeat=length)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.data())
 def test_an_index_whose_keys_begin_with_one_another_is_changed(data: st.DataObject) -> None:
     patterns = {text: pattern_of(text) for text in ("*", "*.*", "a.*", "*.{_:a|b}.a", "a.**", "**.b", "**", "a.b")}
@@ -211,7 +212,7 @@ def test_an_index_whose_keys_begin_with_one_another_is_changed(data: st.DataObje
             ], text
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(patterns(translated=False), st.data())
 def test_bound_captures_leave_the_readings_that_have_them(segments: Segments, data: st.DataObject) -> None:
     key = data.draw(keys_of(segments))
@@ -293,7 +294,7 @@ _REGEX = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(_REGEX, _KEY)
 @example("(a|ab)(c|bcd)", "abcd")
 def test_a_regular_expression_is_that_of_python(text: str, key: str) -> None:
@@ -310,7 +311,7 @@ def test_a_regular_expression_is_that_of_python(text: str, key: str) -> None:
 # --- templates --------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(patterns(translated=False, anonymous=False), st.data())
 def test_a_pattern_as_template_gives_the_key_back(segments: Segments, data: st.DataObject) -> None:
     key = data.draw(keys_of(segments))
@@ -355,7 +356,7 @@ _ARITHMETIC = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(_ARITHMETIC, st.integers(0, 30))
 def test_arithmetic_is_that_of_python(expression: str, number: int) -> None:
     template = template_of(f"a.{{{expression} + 0}}")

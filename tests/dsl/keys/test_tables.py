@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import statex
 from statex import StatexError
 from tests.dsl.keys.reference import Segments, Token, reference, written
+from tests.effort import examples
 
 State = dict[str, torch.Tensor]
 
@@ -160,7 +161,7 @@ _EXPRESSIONS = [
 ]  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.sampled_from(_EXPRESSIONS), st.text("ab_.", min_size=1, max_size=8))
 def test_text_is_replaced_as_by_the_library_of_regular_expressions(expression: str, key: str) -> None:
     key = f"{key}~"
@@ -269,7 +270,7 @@ def moves_of(
     return moves, wrong
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(_KEYS, st.lists(rows(), min_size=1, max_size=4), st.booleans())
 def test_a_table_of_patterns_is_that_of_the_reference(
     keys: list[str], table_rows: list[tuple[Segments, tuple[str, ...]]], first: bool
@@ -333,7 +334,7 @@ _DOTTED = st.lists(st.sampled_from("abc"), min_size=1, max_size=2).map(".".join)
 _PLAIN = st.text("ab.", min_size=1, max_size=3)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.sampled_from([parts, prefix, suffix, text]), _KEYS, st.data())
 def test_a_table_inside_keys_is_that_of_the_reference(
     mode: Callable[[str, Rows], str], keys: list[str], data: st.DataObject
@@ -382,7 +383,7 @@ def bijections(draw: st.DrawFn, keys: Sequence[str]) -> tuple[str, str]:
     return "", ""
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(_KEYS, st.data())
 def test_bijections_and_their_reverse_give_the_state_back(keys: list[str], data: st.DataObject) -> None:
     state = state_of(keys)

@@ -18,6 +18,7 @@ from statex.dsl.ops import OPERATIONS
 from statex.dsl.ops.base import OperationError
 from tests.core.tilings import filled
 from tests.dsl.ops.strategies import CALLS
+from tests.effort import examples
 
 INT64 = BY_NAME["i64"]
 MOVING = sorted(name for name, operation in OPERATIONS.items() if operation.moves is not None)
@@ -43,7 +44,7 @@ def test_elements_go_where_torch_has_them(name: str) -> None:
     operation = OPERATIONS[name]
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=300, deadline=None, derandomize=True)
+    @settings(max_examples=examples(300), deadline=None, derandomize=True)
     @given(CALLS[name])
     def holds(arguments: dict[str, Any]) -> None:
         arguments = {key: as_ints(value) for key, value in arguments.items()}

@@ -22,6 +22,7 @@ from statex.dsl.ops import OPERATIONS, QUERIES
 from statex.dsl.ops.base import ArgKind, Operation, OperationError
 from statex.grammar.parser import parse
 from tests.dsl.ops.strategies import CALLS, DTYPES, as_tensors
+from tests.effort import examples
 
 pytestmark = pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
 
@@ -58,7 +59,7 @@ def test_the_type_rule_says_what_execution_gives(name: str) -> None:
     operation = OPERATIONS[name]
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=250, deadline=None, derandomize=True)
+    @settings(max_examples=examples(250), deadline=None, derandomize=True)
     @given(CALLS[name])
     def holds(arguments: dict[str, Any]) -> None:
         try:
@@ -93,7 +94,7 @@ def test_what_can_be_undone_is_undone_to_the_bit(name: str) -> None:
     assert operation.invert is not None
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=250, deadline=None, derandomize=True)
+    @settings(max_examples=examples(250), deadline=None, derandomize=True)
     @given(CALLS[name])
     def holds(arguments: dict[str, Any]) -> None:
         try:
@@ -101,7 +102,7 @@ def test_what_can_be_undone_is_undone_to_the_bit(name: str) -> None:
         except OperationError:
             return
         back = operation.invert(**arguments)  # type: ignore[misc]
-        if back is None:
+        if back is None or back.on_data:
             return
         seen["undone"] += 1
         given_ = as_tensors(arguments)
@@ -110,14 +111,15 @@ def test_what_can_be_undone_is_undone_to_the_bit(name: str) -> None:
         first = inverse.leading()
         assert first is not None
         found = inverse.run(torch, **{first.name: result}, **back.arguments)
-        before = given_[leading.name]
+        # A number may stand before the tensor.
+        before = next(given_[name] for name in (leading.name, *given_) if not isinstance(given_[name], int | float))
         if isinstance(before, tuple):
             assert all(same_bits(a, b) for a, b in zip(found, before, strict=True))
         else:
             assert same_bits(found, before)
 
     holds()
-    assert seen["undone"] >= 10
+    assert seen["undone"] >= 3
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -208,7 +210,7 @@ def test_a_number_on_the_left_is_the_number_torch_takes(name: str, function: Any
     assert same_bits(OPERATIONS[name].run(torch, x=number, y=x), function(number, x))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(CALLS["getitem"])
 def test_indexing_is_that_of_numpy(arguments: dict[str, Any]) -> None:
     x = TensorType(BY_NAME["i64"], arguments["x"].shape)
@@ -256,7 +258,7 @@ WRONG: dict[ArgKind, list[Any]] = {
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.data())
 def test_a_wrong_argument_is_named(name: str, data: st.DataObject) -> None:
     from statex.dsl.ops import bind

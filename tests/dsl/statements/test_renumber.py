@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import statex
 from statex import StatexError
+from tests.effort import examples
 
 
 def renumbered(pattern: str, keys: Sequence[str]) -> list[str]:
@@ -59,7 +60,7 @@ KEYS = [
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_only_the_number_changes(pattern: str) -> None:
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=examples(60), deadline=None)
     @given(st.lists(st.sampled_from(KEYS), unique=True))
     def holds(keys: list[str]) -> None:
         wanted = by_hand(PATTERNS[pattern], keys)

@@ -22,6 +22,7 @@ from statex.dsl.values import TensorValue
 from statex.execute.kernels.laying_out import laid_out
 from tests.checkpoint.states import bits
 from tests.dsl.ops.strategies import CALLS, as_tensors
+from tests.effort import examples, least
 
 State = Mapping[str, torch.Tensor]
 
@@ -91,7 +92,7 @@ def run(rules: str, given_: State, folder: Path, suffix: str) -> dict[str, torch
 def test_one_run_is_two_runs(tmp_path: Path, suffix: str) -> None:
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         programs(),
         st.sampled_from([(6, 7), (4, 33), (8, 8), (33, 17), (64, 130)]),
@@ -118,7 +119,7 @@ def test_one_run_is_two_runs(tmp_path: Path, suffix: str) -> None:
             assert bits(twice[key]) == bits(tensor), key
 
     holds()
-    assert seen["done"] > 80, seen
+    assert seen["done"] > least(80), seen
 
 
 @pytest.mark.parametrize("rules", ["set a = transpose; set a = sum(dim=0)", "set a = transpose\nset a = it @ it"])
@@ -204,7 +205,7 @@ def test_laid_out_is_as_a_file_holds_it(make: Any) -> None:
 @pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
 @pytest.mark.parametrize("name", [name for name, one in OPERATIONS.items() if one.lays_out])
 def test_operations_that_lay_out_their_results(name: str) -> None:
-    @settings(max_examples=150, deadline=None, derandomize=True)
+    @settings(max_examples=examples(150), deadline=None, derandomize=True)
     @given(CALLS[name])
     def holds(arguments: dict[str, Any]) -> None:
         try:

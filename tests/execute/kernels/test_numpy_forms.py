@@ -15,6 +15,7 @@ from statex.dsl.ops import OPERATIONS
 from statex.dsl.ops.base import ArgKind
 from statex.execute.kernels import by_numpy
 from statex.execute.readable import as_bytes
+from tests.effort import examples
 
 NAMES = sorted(name for name, operation in OPERATIONS.items() if operation.numpy is not None)
 FLOATS = [BY_NAME[name] for name in ("f32", "f64", "f16", "bf16")]
@@ -51,7 +52,7 @@ def test_numpy_computes_as_torch(name: str, dtype: DType) -> None:
     operation = OPERATIONS[name]
     seen: Counter[bool] = Counter()
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=examples(60), deadline=None)
     @given(st.data())
     def holds(data: st.DataObject) -> None:
         count = data.draw(st.sampled_from([1, 3, 42, 700]))

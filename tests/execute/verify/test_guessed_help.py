@@ -49,3 +49,13 @@ def test_nothing_is_proposed_to_go() -> None:
     lines = helps(old, module)
     assert "rename a.weight -> b.weight" in lines
     assert not any("drop" in line for line in lines)
+
+
+def test_a_guess_is_called_one() -> None:
+    """A projection of q, k and v may be cut in three, or head by head: its shape is the same."""
+    old = {"a.query_key_value.weight": torch.randn(12, 4)}
+    module = torch.nn.ModuleDict({"a": torch.nn.ModuleDict({f"{p}_proj": torch.nn.Linear(4, 4, False) for p in "qkv"})})
+    (line,) = helps(old, module)
+    rule, _, note = line.partition("  # ")
+    assert (rule.startswith("split "), note) == (True, "guess: from names and shapes")
+    assert statex.verify(statex.compile(line).apply(old), module).fits

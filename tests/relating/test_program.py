@@ -1,0 +1,75 @@
+"""Rules that relations become: they can be applied, and touch the keys that are meant and no others."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import statex
+
+State = dict[str, torch.Tensor]
+
+
+def applied(old: State, new: State) -> tuple[statex.Inferred, State]:
+    found = statex.infer(old, new)
+    assert not found.errors, (found.rules, found.errors)
+    return found, dict(statex.compile(found.rules).apply(old))
+
+
+def test_what_is_in_the_way_of_a_constant_goes() -> None:
+    """Where something is not explained, old keys stay: but for one whose name another tensor has now."""
+    old = {"a": torch.randn(4), "b": torch.randn(4), "c": torch.randn(4)}
+    new = {"a": torch.zeros(5), "b": torch.randn(3), "c": old["c"]}
+    found, made = applied(old, new)
+    assert set(found.unexplained) == {"b"}
+    assert torch.equal(made["a"], new["a"])
+    assert torch.equal(made["b"], old["b"])
+
+
+@pytest.mark.parametrize("other", ["w.x", "h.q.x"])
+def test_a_number_that_goes_takes_no_word_with_it(other: str) -> None:
+    key = ".".join("1" if part == "x" else "2" for part in other.split("."))
+    old = {key: torch.randn(4), other: torch.randn(4), "m": torch.randn(2)}
+    # The others are more, so that what goes is named.
+    old |= {f"z{i}": torch.randn(2) for i in range(9)}
+    new = {one: tensor for one, tensor in old.items() if one != key}
+    found, made = applied(old, new)
+    assert found.proved, found.rules
+    assert made.keys() == new.keys()
+
+
+def test_a_number_that_gets_a_value_gives_none_to_words() -> None:
+    old = {"0.1": torch.randn(4, 4), "w.x": torch.randn(4, 4)}
+    found, made = applied(old, {"0.1": old["0.1"].T.contiguous(), "w.x": old["w.x"]})
+    assert found.proved, found.rules
+    assert torch.equal(made["w.x"], old["w.x"])
+
+
+def test_a_word_that_cannot_be_a_choice_stands_by_itself() -> None:
+    old = {"odd key.w": torch.randn(3, 4), "k.w": torch.randn(3, 4), "other": torch.randn(3, 4)}
+    new = {key: value.T.contiguous() if key != "other" else value for key, value in old.items()}
+    found, _ = applied(old, new)
+    assert found.proved, found.rules
+    assert statex.infer(old, like=new).fits
+
+
+def test_complex_numbers_are_not_cast_to_real_ones() -> None:
+    old = {"a": torch.zeros(4, dtype=torch.complex64)}
+    found, _ = applied(old, {"a": torch.zeros(4, dtype=torch.bfloat16)})
+    assert found.proved, found.rules
+
+
+def test_the_least_int_has_no_number_in_rules() -> None:
+    least = torch.full((3,), -(2**63))
+    old = {"a": torch.randn(4)}
+    found, made = applied(old, {"a": old["a"], "b": least, "c": least + 1})
+    assert list(found.unexplained) == ["b"]
+    assert torch.equal(made["c"], least + 1)
+
+
+def test_what_is_beside_a_rearranged_tensor_may_have_other_dims() -> None:
+    weight = torch.randn(2, 3, 4)
+    new = {"m.weight": weight.permute(2, 0, 1).reshape(-1).contiguous(), "m.bias": torch.randn(3)}
+    found, made = applied({"m.weight": weight, "m.bias": torch.randn(3)}, new)
+    assert list(found.unexplained) == ["m.bias"]
+    assert torch.equal(made["m.weight"], new["m.weight"])
