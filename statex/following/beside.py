@@ -17,7 +17,7 @@ from statex.trees.envelope import Tree
 Path = tuple[object, ...]
 """The keys of dicts and the places in lists that lead to something in a tree."""
 
-BY_POSITION = frozenset(("which", "order", "values"))
+BY_POSITION = frozenset(("which", "order", "places", "values"))
 """What changes of parameters mean something to who knows them by their positions."""
 BY_NAME = frozenset(("which", "names", "values"))
 """What changes of parameters mean something to who knows them by their names."""

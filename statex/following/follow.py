@@ -62,11 +62,11 @@ class _Following:
         ]
         return Followed(
             self._path, "optimizer", self._input, self._infos, self._outputs,
-            written_optimizer(self._tree, self._optimizer, renewed), self._account(by_group),
+            written_optimizer(self._tree, self._optimizer, renewed), self._account(by_group, names),
             self._file,
         )  # fmt: skip
 
-    def _account(self, found: Sequence[ResultParameter]) -> FollowAccount:
+    def _account(self, found: Sequence[ResultParameter], names: Sequence[str]) -> FollowAccount:
         reached = {id for one in found for id in one.of}
         slots = dict.fromkeys(name for one in self._optimizer.members for name in one.moments)
         return FollowAccount(
@@ -76,7 +76,14 @@ class _Following:
             tuple(one.key for one in found if one.is_new),
             tuple(key for key, id in zip(self._result.keys, self._members, strict=True) if id not in reached),
             self._result.order,
+            self._is_same(found, names),
         )
+
+    def _is_same(self, found: Sequence[ResultParameter], names: Sequence[str]) -> bool:
+        """Say whether every parameter is in its place as it was, under its name if the optimizer has one for it."""
+        unmoved = [one.of for one in found if one.output.origin is not None] == [(id,) for id in self._members]
+        named = [(known.name, name) for known, name in zip(self._optimizer.members, names, strict=False)]
+        return len(found) == len(self._members) and unmoved and all(old in (None, new) for old, new in named)
 
     def _names(self, found: Sequence[ResultParameter]) -> list[str]:
         shapes = dict.fromkeys(self._plan.header.entries, ())

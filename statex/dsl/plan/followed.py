@@ -29,7 +29,7 @@ class FollowAccount:
 
     `followed` went through the rules (or stayed as they are), `grown` of them have zeros in their new part, `new` have
     no entry yet, `dropped` were known before. `slots` are the moments that followed, `order` says what the positions
-    follow: `keys`, `target`, `before`, or `names` where there are none.
+    follow: `keys`, `target`, `before`, or `names` where there are none. `is_same` where the optimizer is what it was.
     """
 
     slots: tuple[str, ...]
@@ -38,6 +38,7 @@ class FollowAccount:
     new: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     order: str = "names"
+    is_same: bool = False
 
 
 @record
