@@ -16,7 +16,7 @@ from statex.dsl.plan.plan import Plan
 from statex.dsl.values import TensorValue
 from statex.following.alignment import wrapping
 from statex.following.moments import CarriedMoments, Slot
-from statex.following.noted import NOTE, Note
+from statex.following.noted import NOTE, NamesNote
 from statex.following.optimizer import KnownParameter, read_optimizer
 from statex.following.ordering import ResultParameter
 from statex.following.parameters import Hints
@@ -69,7 +69,7 @@ class _Following:
             self._file,
         )  # fmt: skip
 
-    def _note(self, found: Sequence[ResultParameter], renewed: Sequence[Renewed]) -> Note | None:
+    def _note(self, found: Sequence[ResultParameter], renewed: Sequence[Renewed]) -> NamesNote | None:
         members = [KnownParameter(number, None, one.group, self._kept(one.entry)) for number, one in enumerate(renewed)]
         return self._result.note(found, members, ordered=self._hints.ordered and not self._file)
 
@@ -77,7 +77,7 @@ class _Following:
         types = {name: self._outputs[one].type for name, one in (entry or {}).items() if isinstance(one, Place)}
         return {name: TensorInfo(kind) for name, kind in types.items() if kind is not None} or None
 
-    def _account(self, found: Sequence[ResultParameter], names: Sequence[str], note: Note | None) -> FollowAccount:
+    def _account(self, found: Sequence[ResultParameter], names: Sequence[str], note: NamesNote | None) -> FollowAccount:
         reached = {id for one in found for id in one.of}
         slots = dict.fromkeys(name for one in self._optimizer.members for name in one.moments)
         return FollowAccount(
@@ -222,5 +222,5 @@ class _Following:
         return place
 
 
-def _data(note: Note | None) -> Any:
+def _data(note: NamesNote | None) -> Any:
     return note.as_data() if note is not None else None

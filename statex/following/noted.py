@@ -18,7 +18,7 @@ NamesByGroup = tuple[tuple[str, ...], ...]
 
 
 @record
-class Note:
+class NamesNote:
     """The keys of an optimizer's parameters, group by group; `before` are those of what it was made of."""
 
     names: NamesByGroup
@@ -29,16 +29,16 @@ class Note:
         return {"names": [[*group] for group in self.names], "before": [[*group] for group in self.before]}
 
 
-def read_note(tree: Mapping[Any, Any]) -> Note | None:
+def read_note(tree: Mapping[Any, Any]) -> NamesNote | None:
     """Return the note in an optimizer's state; `None` if it has none, or something else under that name."""
     held = tree.get(NOTE)
     if not isinstance(held, Mapping) or "names" not in held:
         return None
     names, before = _names(held["names"]), _names(held.get("before", ()))
-    return None if names is None or before is None else Note(names, before)
+    return None if names is None or before is None else NamesNote(names, before)
 
 
-def with_note(tree: Mapping[Any, Any], old: Note | None, new: Note | None) -> dict[Any, Any]:
+def with_note(tree: Mapping[Any, Any], old: NamesNote | None, new: NamesNote | None) -> dict[Any, Any]:
     """Return a tree with a new note in the place of an old one."""
     kept = {key: value for key, value in tree.items() if key != NOTE or old is None}
     return kept if new is None else {**kept, NOTE: new.as_data()}

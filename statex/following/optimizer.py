@@ -8,7 +8,7 @@ from typing import Any
 from statex.core.header import TensorInfo
 from statex.core.record import record
 from statex.diagnostics.codes import following as codes
-from statex.following.noted import Note, read_note
+from statex.following.noted import NamesNote, read_note
 from statex.following.problems import CannotFollowError
 from statex.following.slots import COUNTERS, FACTORED, SIGNED, UNSIGNED
 
@@ -58,7 +58,7 @@ class Optimizer:
     is_flat: bool
     options: tuple[Mapping[str, Any], ...]
     numbers_are_text: bool = False
-    note: Note | None = None
+    note: NamesNote | None = None
 
     @property
     def is_named(self) -> bool:

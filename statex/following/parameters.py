@@ -12,7 +12,7 @@ from statex.diagnostics.codes import following as codes
 from statex.dsl.plan.plan import Plan
 from statex.following.alignment import Aligned, Alignment, Ambiguous, Misfit, by_keys, by_name, by_shape
 from statex.following.beside import may_be_parameter
-from statex.following.noted import Note, flat
+from statex.following.noted import NamesNote, flat
 from statex.following.optimizer import Id, KnownParameter, Optimizer
 from statex.following.problems import CannotFollowError
 
@@ -132,7 +132,7 @@ def _by_given(
     return _told(found, shapes)
 
 
-def _by_note(optimizer: Optimizer, note: Note, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[Id, str]:
+def _by_note(optimizer: Optimizer, note: NamesNote, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[Id, str]:
     counts = [sum(one.group == number for one in optimizer.members) for number in range(optimizer.groups)]
     fits = [len(group) for group in note.names] == counts
     found = by_name(_with_names(optimizer, note.names), shapes) if fits else Misfit("there are more or fewer of them")

@@ -12,7 +12,7 @@ from statex.dsl.compile.state import source_value
 from statex.dsl.plan.entry import Entry
 from statex.dsl.plan.graph import InputTensor, SourceKey
 from statex.dsl.plan.plan import Plan
-from statex.following.noted import Note, by_group
+from statex.following.noted import NamesNote, by_group
 from statex.following.optimizer import KnownParameter, Optimizer
 from statex.following.ordering import ResultOrder, ResultParameter
 from statex.following.parameters import Hints, aligned, is_buffer_name, reads_as, result_shapes
@@ -52,7 +52,7 @@ class ResultParameters:
 
     def note(
         self, found: Sequence[ResultParameter], members: Sequence[KnownParameter], *, ordered: bool
-    ) -> Note | None:
+    ) -> NamesNote | None:
         """Return what has to be noted for the next run: names that it would not find, or not in this order.
 
         `found` are the parameters of the result, group by group, and `members` what the optimizer of the result keeps
@@ -63,7 +63,7 @@ class ResultParameters:
             return None
         names = by_group([(one.group, one.key) for one in found], optimizer.groups)
         old = zip(optimizer.members, self.keys, strict=True)
-        note = Note(names, by_group([(member.group, key) for member, key in old], optimizer.groups))
+        note = NamesNote(names, by_group([(member.group, key) for member, key in old], optimizer.groups))
         made = Optimizer(tuple(members), optimizer.groups, False, optimizer.options)
         keys, shapes = [one.key for one in found], result_shapes(self._plan)
         if not optimizer.is_named and not reads_as(made, shapes, keys, ordered=ordered):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from statex.core.record import record
-from statex.following.noted import Note, with_note
+from statex.following.noted import NamesNote, with_note
 from statex.following.optimizer import Id, Optimizer, flat_items
 from statex.trees.rebuilding import like
 
@@ -23,7 +23,7 @@ class Renewed:
 
 
 def written_optimizer(
-    tree: Mapping[Any, Any], optimizer: Optimizer, renewed: Sequence[Renewed], note: Note | None
+    tree: Mapping[Any, Any], optimizer: Optimizer, renewed: Sequence[Renewed], note: NamesNote | None
 ) -> Any:
     """Return the new form of an optimizer's state; `renewed` are its parameters, group by group."""
     return _flat(tree, optimizer, renewed) if optimizer.is_flat else _nested(tree, optimizer, renewed, note)
@@ -34,7 +34,7 @@ def ids_of(optimizer: Optimizer, names: Sequence[str]) -> list[Id]:
     return list(range(len(names))) if optimizer.by_position else [*names]
 
 
-def _nested(tree: Mapping[Any, Any], optimizer: Optimizer, renewed: Sequence[Renewed], note: Note | None) -> Any:
+def _nested(tree: Mapping[Any, Any], optimizer: Optimizer, renewed: Sequence[Renewed], note: NamesNote | None) -> Any:
     ids = ids_of(optimizer, [one.name for one in renewed])
     key_of: Callable[[Id], Id] = str if optimizer.numbers_are_text else lambda id: id
     known = {key_of(one.id) for one in optimizer.members}
