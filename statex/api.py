@@ -468,7 +468,7 @@ def infer(
         begun, given = _one_text(start), _outside(params or {})
         return inferred(old, new, root=root, new_root=new_root, inputs=inputs, start=begun, given=given)
     if inputs or start is not None:
-        raise TypeError("`inputs` and `start` are for rules that are found from two checkpoints")
+        raise TypeError("`inputs` and `start` need `new`: without its data, nothing shows what was made of what")
     return guess(old, TargetSpec(target, like), root=root)
 
 

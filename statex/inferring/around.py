@@ -10,10 +10,9 @@ from statex.core.header import Header
 from statex.core.paths import in_rules, written
 from statex.core.quoting import show_text
 from statex.core.surroundings import Surroundings
-from statex.dsl.plan.plan import Plan
+from statex.dsl.plan.around import surroundings_after
 from statex.inferring.sides import CheckpointSide
 from statex.session.session import Session
-from statex.trees.rebuilding import edited
 
 AROUND = "what stands around the state"
 _LONGEST = 40
@@ -36,7 +35,7 @@ def around_compared(session: Session, new: CheckpointSide) -> AroundCompared:
     if moved is not None:
         found.same["root"] = False
         found.differences.append(moved)
-    made = _around_result(session.plan)
+    made = replace(session.plan.header, surroundings=surroundings_after(session.plan))
     if new.header.around or made.around:
         differences = list(_differences(made, new.header))
         found.same[AROUND] = not differences
@@ -73,11 +72,3 @@ def _differences(made: Header, new: Header) -> Iterator[str]:
 def _shown(value: Any) -> str:
     text = show_text(value) if isinstance(value, str) else str(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-
-
-def _around_result(plan: Plan) -> Header:
-    """Return a header with what stands around the result of a plan."""
-    before = plan.header.surroundings
-    if before is None or plan.left_around:
-        return replace(plan.header, surroundings=None)
-    return replace(plan.header, surroundings=replace(before, tree=edited(before.tree, plan.edits)))

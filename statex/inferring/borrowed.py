@@ -25,6 +25,7 @@ class UnitedSide(TensorSide):
     """The tensors of several inputs, under their own keys where these tell them apart."""
 
     def __init__(self, inputs: Inputs) -> None:
+        super().__init__()
         self._inputs = inputs
         counts = Counter(key for side in inputs.values() for key in side.kinds)
         self.places: dict[str, Place] = {
@@ -36,23 +37,24 @@ class UnitedSide(TensorSide):
         self.header = Header(entries)
         self.kinds = kinds_of(self.header)
 
-    def tensors(self) -> Mapping[str, OutTensor]:
-        """Return the tensors, each with bytes of its own that can be read in their order."""
-        sides = {name: side.tensors() for name, side in self._inputs.items()}
-        return {key: sides[name][own] for key, (name, own) in self.places.items()}
+    def tensor(self, key: str) -> OutTensor:
+        """Return a tensor with bytes of its own that can be read in their order."""
+        name, own = self.places[key]
+        return self._inputs[name].tensor(own)
 
 
 class PartSide(TensorSide):
     """Some tensors of another side."""
 
     def __init__(self, whole: TensorSide, keys: Collection[str]) -> None:
+        super().__init__()
         self._whole = whole
         self.header = replace(whole.header, entries={key: whole.header.entries[key] for key in keys})
         self.kinds = {key: whole.kinds[key] for key in keys}
 
-    def tensors(self) -> Mapping[str, OutTensor]:
-        """Return the tensors, each with bytes of its own that can be read in their order."""
-        return self._whole.tensors()
+    def tensor(self, key: str) -> OutTensor:
+        """Return a tensor with bytes of its own that can be read in their order."""
+        return self._whole.tensor(key)
 
 
 @dataclass

@@ -119,7 +119,7 @@ def infer(
             text = _after(start, text_of(noted), one, other, sides)
             source = Source(NAME, text)
             request = Request(InputSpec(old, root), (_beginning(source, start),), _declared_in(source, further), given)
-            proof = proved(request, other, tell)
+            proof = proved(request, other, tell, one.opened)
         except StatexError as error:
             errors = error.diagnostics
         over = carries_over(relations, found.side, rules) if proof is not None and proof.holds else None

@@ -11,6 +11,7 @@ from statex.dsl.plan.plan import Plan
 from statex.inferring.around import around_compared
 from statex.inferring.sides import CheckpointSide
 from statex.session.compared import compared
+from statex.session.opened import Opened
 from statex.session.request import Request
 from statex.session.session import Session
 
@@ -44,13 +45,15 @@ class Proof:
         return not self.different and not self.further
 
 
-def proved(request: Request, new: CheckpointSide, tell: Tell | None = None) -> Proof:
+def proved(request: Request, new: CheckpointSide, tell: Tell | None = None, held: Opened | None = None) -> Proof:
     """Apply the program of a request, and compare what it makes with a checkpoint.
+
+    The old checkpoint may be `held` open, by one who closes it.
 
     Raises:
         StatexError: errors of the program on the old checkpoint, 6xx for files.
     """
-    with Session(request) as session:
+    with Session(request, held=held) as session:
         found = compared(session, new, tell=tell)
         different = dict.fromkeys(found.only_second, MISSING)
         different |= {key: not_alike(*pair) for key, pair in found.types.items()}
