@@ -86,7 +86,10 @@ class _Writer:
         gone = dict.fromkeys(self.found.dropped)
         if gone:
             rest = [key for key in self.state if key not in gone]
-            away, stay = cover([(key,) for key in gone], rest), cover([(key,) for key in rest], list(gone))
+            away, stay = (
+                cover([(key,) for key in gone], [*rest, *_unknown(gone, rest)]),
+                cover([(key,) for key in rest], list(gone)),
+            )
             # What is kept by name loses keys that another checkpoint has besides: only where the others are many.
             if stay and _ways(away) > _ways(stay) + _FEW_DROPPED and _cost(stay) < _cost(away):
                 yield NotedRule(make.keep(*wild(stay)), (_note(len(rest)),))
@@ -364,6 +367,21 @@ def _without_names(row: KeyRow, name: str) -> tree.PatternNode:
 
 def _cost(rows: Sequence[KeyRow]) -> int:
     return sum(row.cost for row in rows)
+
+
+def _unknown(gone: Iterable[str], rest: Iterable[str]) -> Iterator[str]:
+    """Yield keys that nobody has seen, beside those that go: where something stays, these are not to be dropped."""
+    staying = {module for key in rest for module in _modules(key)}
+    yield from dict.fromkeys(f"{module}{_UNSEEN}" for key in gone if (module := _modules(key)[-1]) in staying)
+
+
+_UNSEEN = "\ue001"
+"""A word that no key has; of a private area."""
+
+
+def _modules(key: str) -> list[str]:
+    """Return the modules that a key is in, each with the dot behind it, from the outermost, which has no name."""
+    return ["", *(key[: at + 1] for at, char in enumerate(key) if char == ".")]
 
 
 def _ways(rows: Sequence[KeyRow]) -> int:

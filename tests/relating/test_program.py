@@ -98,7 +98,11 @@ def test_keys_go_by_name_and_others_stay_unless_that_is_much_longer() -> None:
     types = {key: TensorType(FLOAT32, (4,)) for key in old}
     made: dict[str, Relation] = {key: MadeTensor(key, (key,), SourceTensor()) for key in kept}
     (rule,) = written(Relations(tuple(old), tuple(kept), made), types)
-    assert show(rule.statement).strip().startswith("drop ")
+    text = show(rule.statement).strip()
+    assert text.startswith("drop ")
+    # A key that nobody has seen stays.
+    state = {key: torch.ones(4) for key in [*old, "h.0.new", "h.0.a.new", "new"]}
+    assert statex.compile(text).apply(state).keys() == {*kept, "h.0.new", "h.0.a.new", "new"}
     words = ("beta", "gate", "out", "rope", "x", "zed", "mu", "nu")
     many = [*old, *(f"h.{n}.{other}.{word}" for n in range(3) for word, other in zip(words, words[::-1], strict=True))]
     types = {key: TensorType(FLOAT32, (4,)) for key in many}
