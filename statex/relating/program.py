@@ -125,7 +125,12 @@ class _Writer:
         for members in groups.values():
             items = [_split_item(one) for one in members]
             gone = {one.source for one in members}
-            for row in cover(items, [key for key in self.state if key not in gone]):
+            others = [key for key in self.state if key not in gone]
+            rows = cover(items, others)
+            if len(rows) > 1:
+                # What the first of them makes is there for the next.
+                rows = cover(items, [*others, *(key for one in members for key in one.targets if key not in gone)])
+            for row in rows:
                 yield self._splitting(row, members[0], _count(row, items))
             self.state = dict.fromkeys(
                 (*(k for k in self.state if k not in gone), *(t for o in members for t in o.targets))

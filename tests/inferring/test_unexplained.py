@@ -49,6 +49,30 @@ def test_a_tensor_that_was_changed_is_in_the_rules_of_the_others(written: str) -
         assert "max abs 1" in found.differences[key]
 
 
+@pytest.mark.parametrize("key", ["h.1.q.weight", "h.2.v.bias", "h.1.moe.3.up.weight", "h.3.moe.0.gate.weight"])
+def test_a_piece_that_was_changed_is_cut_as_the_others(key: str) -> None:
+    old = {
+        f"h.{n}.qkv.{t}": torch.randn(12, 6)[:, : 6 if t == "weight" else 1]
+        for n in range(4)
+        for t in ("weight", "bias")
+    }
+    old |= {f"h.{n}.moe.fused": torch.randn(5, 8, 6) for n in range(4)}
+    new = dict(
+        statex.compile(
+            "split {m:**}.qkv.{t} -> {m}.{p:q|k|v}.{t} = chunk(3)\n"
+            "split {m:**}.fused over e -> {m}.{e}.both.weight = unstack\n"
+            "split {m:**}.both.weight -> {m}.{p:gate|up}.weight = chunk(2)\n"
+        ).apply(old)
+    )
+    changed = {**new, key: new[key].clone()}
+    changed[key].view(-1)[3] += 1
+    found = statex.infer(old, changed)
+    assert list(found.unexplained) == [key]
+    assert found.rules.count("split ") == 3, found.rules
+    assert "add " not in found.rules
+    assert equal(statex.compile(found.rules).apply(old), new), found.rules
+
+
 def test_a_tensor_of_another_shape_is_renamed_with_the_others() -> None:
     old = layers()
     new = {f"model.{key}": tensor for key, tensor in old.items()}

@@ -118,3 +118,16 @@ def test_a_renumbering_says_what_it_counts(before: str, note: str) -> None:
     types = {key: TensorType(FLOAT32, (4,)) for key in old}
     (rule,) = written(Relations(tuple(old), tuple(made), made), types)
     assert (show(rule.statement).startswith("renumber "), rule.notes) == (True, (note,))
+
+
+def test_pieces_are_not_split_once_more() -> None:
+    """A source that is called as a piece of others is cut by a pattern of its own."""
+    torch.manual_seed(0)
+    old = {f"h.{n}.qkv.weight": torch.randn(12, 6) for n in range(3)} | {"h.3.q.weight": torch.randn(12, 6)}
+    new = {}
+    for key, tensor in old.items():
+        names = [f"{key.rpartition('.')[0].rpartition('.')[0]}.{word}.weight" for word in ("q", "k", "v")]
+        new |= dict(zip(names, tensor.chunk(3), strict=True))
+    found, made = applied(old, new)
+    assert found.proved, found.rules
+    assert made.keys() == new.keys()
