@@ -17,7 +17,7 @@ Span = tuple[int, int]
 
 
 @record
-class Box:
+class PieceBounds:
     """A piece of a tensor: from where to where along each dim, and which dim of the piece that is, `None` for none."""
 
     spans: tuple[Span, ...]
@@ -36,7 +36,7 @@ def nested_splitting(
     key: str, made: Sequence[MadeTensor], shape: tuple[int, ...], taken: Collection[str]
 ) -> NestedSplitting | None:
     """Return how an old key is cut along two dims, `None` where it is not; `taken` are keys that are in the way."""
-    boxes: dict[str, Box] = {}
+    boxes: dict[str, PieceBounds] = {}
     for one in made:
         box = _box(one.value, shape)
         if box is None:
@@ -56,7 +56,7 @@ def nested_splitting(
 _VIEWS = frozenset(("rearrange", "getitem", "item", "transpose", "permute", "squeeze", "unsqueeze"))
 
 
-def _box(value: Value, shape: tuple[int, ...]) -> Box | None:
+def _box(value: Value, shape: tuple[int, ...]) -> PieceBounds | None:
     """Return the piece that a value is; `None` for a value that is something else, or whose dims cannot be told."""
     moves = value.moves if isinstance(value, MovedValue) and value.value == SourceTensor() else ()
     if not moves or not all(one.name in _VIEWS and not _joins(one) for one in moves):
@@ -65,7 +65,9 @@ def _box(value: Value, shape: tuple[int, ...]) -> Box | None:
     spans = tuple([one[0] for one in found if one is not None])
     axes = tuple([one[1] for one in found if one is not None])
     size = _coordinates(value, shape, 0).ndim
-    return Box(spans, axes) if len(spans) == len(shape) and sum(one is not None for one in axes) == size else None
+    return (
+        PieceBounds(spans, axes) if len(spans) == len(shape) and sum(one is not None for one in axes) == size else None
+    )
 
 
 def _joins(move: ElementMove) -> bool:
@@ -97,7 +99,7 @@ def _coordinates(value: Value, shape: tuple[int, ...], dim: int) -> Any:
     return computed(value, lambda _: numpy.broadcast_to(line, shape))
 
 
-def _others_cut(boxes: Mapping[str, Box], shape: tuple[int, ...], outer: int) -> Iterator[int]:
+def _others_cut(boxes: Mapping[str, PieceBounds], shape: tuple[int, ...], outer: int) -> Iterator[int]:
     """Yield the dim that pieces are cut along besides another one, if it is one alone."""
     cut = [
         dim
@@ -109,7 +111,7 @@ def _others_cut(boxes: Mapping[str, Box], shape: tuple[int, ...], outer: int) ->
 
 
 def _nested(
-    key: str, boxes: Mapping[str, Box], shape: tuple[int, ...], outer: int, inner: int
+    key: str, boxes: Mapping[str, PieceBounds], shape: tuple[int, ...], outer: int, inner: int
 ) -> NestedSplitting | None:
     groups: defaultdict[int, list[str]] = defaultdict(list)
     for target in sorted(boxes, key=lambda one: boxes[one].spans[inner]):
@@ -136,7 +138,7 @@ def _nested(
     return NestedSplitting(whole, tuple(pieces))
 
 
-def _piece(box: Box, shape: tuple[int, ...], outer: int, inner: int) -> Value:
+def _piece(box: PieceBounds, shape: tuple[int, ...], outer: int, inner: int) -> Value:
     """Return a piece as what it is of its line: in the order of its dims, and cut."""
     rest = [dim for dim in range(len(shape)) if dim != outer]
     start, stop = box.spans[inner]
@@ -150,7 +152,7 @@ def _piece(box: Box, shape: tuple[int, ...], outer: int, inner: int) -> Value:
     return moved(SourceTensor(), *_ordering([rest.index(dim) for dim in ordered]), cut)
 
 
-def _in_order(box: Box, dims: Sequence[int]) -> list[int]:
+def _in_order(box: PieceBounds, dims: Sequence[int]) -> list[int]:
     return sorted(dims, key=lambda dim: box.axes[dim] or 0)
 
 
