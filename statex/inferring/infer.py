@@ -195,7 +195,7 @@ def guess(old: State, target: TargetSpec, *, root: Address | None = None) -> Inf
             over = carries_over(found.relations, one, rules)
         except StatexError as error:
             errors = error.diagnostics
-    near = dict(found.relations.unexplained)
+    near = nearest(found.relations, kinds, new)
     differences = _differences(near, None, kinds, new)
     reasons = dict(found.reasons)
     return Inferred(text, None, near, (), over, tuple(errors), found.relations, reasons, misfit, differences)

@@ -11,6 +11,8 @@ from statex.relating.words import WordWeights, class_of, numbers_in, words_of
 
 Types = Mapping[str, TensorType]
 _Class = tuple[str, TensorType | None]
+_Keys = dict[tuple[int, ...], str]
+"""The keys of a class by their numbers."""
 
 _ROLES = frozenset(("weight", "bias"))
 """Words that say what a tensor is of its module, and nothing of what that does."""
@@ -35,13 +37,21 @@ def nearest(relations: Relations, old: Types, new: Types) -> dict[str, str | Non
 
         best = max((one for one in known if _is_plausible(one, (name, kind))), key=likeness, default=None)
         if best is not None:
-            first = next(iter(known[best].values()))
-            found |= {key: known[best].get(numbers, first) for numbers, key in keys.items()}
+            found |= _by_number(known[best], keys)
     return found
 
 
-def _classes(keys: Iterable[str], types: Types) -> Mapping[_Class, dict[tuple[int, ...], str]]:
-    found: defaultdict[_Class, dict[tuple[int, ...], str]] = defaultdict(dict)
+def _by_number(old: _Keys, new: _Keys) -> dict[str, str | None]:
+    """Return for each new key of a class the old one of another that has its numbers, or else its layer."""
+    first = next(iter(old.values()))
+    layers: dict[tuple[int, ...], str] = {}
+    for numbers, key in old.items():
+        layers.setdefault(numbers[:1], key)
+    return {key: old.get(numbers) or layers.get(numbers[:1], first) for numbers, key in new.items()}
+
+
+def _classes(keys: Iterable[str], types: Types) -> Mapping[_Class, _Keys]:
+    found: defaultdict[_Class, _Keys] = defaultdict(dict)
     for key in keys:
         found[class_of(key), types.get(key)][numbers_in(key)] = key
     return found

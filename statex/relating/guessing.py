@@ -72,10 +72,9 @@ class _Guess:
         self._tied()
         self._pieces()
         left = [key for key in self.new if key not in self.made]
-        near = self._nearest(left)
         made = {key: self.made[key] for key in self.new if key in self.made}
         ties = tuple(tuple(keys) for keys in self.ties)
-        return Guessed(Relations(tuple(self.old), tuple(self.new), dict(made), ties, near), self.reasons)
+        return Guessed(Relations(tuple(self.old), tuple(self.new), dict(made), ties, dict.fromkeys(left)), self.reasons)
 
     def _same_names(self) -> None:
         for key, kind in self.new.items():
@@ -205,19 +204,6 @@ class _Guess:
                 for at, target in enumerate(keys):
                     value = moved(self._source(0, source, target), ElementMove("item", (0, at)))
                     self._is(target, (source,), value, "unstacked by their shapes")
-
-    def _nearest(self, left: Sequence[str]) -> dict[str, str | None]:
-        """Return for each key the old one most like it: of its shape, if there is one, and with its numbers."""
-        old, new = classes_of(self.old), classes_of({key: self.new[key] for key in left})
-        weights = WordWeights({one.name for one in (*old, *new)})
-        near: dict[str, str | None] = dict.fromkeys(left)
-        for one in new:
-            same = [other for other in old if other.type.shape == one.type.shape] or old
-            best = max(same, key=lambda other: weights.alike(one.name, other.name), default=None)
-            if best is not None:
-                first = next(iter(best.keys.values()))
-                near |= {key: best.keys.get(numbers, first) for numbers, key in one.keys.items()}
-        return near
 
 
 class _ClassLikeness:

@@ -6,6 +6,7 @@ import pytest
 
 from statex.core.dtypes import BY_NAME
 from statex.core.header import TensorType
+from statex.inferring.nearest import nearest
 from statex.relating import words
 from statex.relating.guessing import guessed
 
@@ -17,14 +18,16 @@ def layers(name: str, count: int, *shape: int) -> dict[str, TensorType]:
 
 
 def test_what_nothing_explains_is_near_the_old_key_with_its_number() -> None:
-    near = guessed(layers("model", 3, 4, 5), layers("net", 4, 4, 7)).relations.unexplained
+    old, new = layers("model", 3, 4, 5), layers("net", 4, 4, 7)
+    near = nearest(guessed(old, new).relations, old, new)
     assert near["net.layers.2.mlp.up"] == "model.layers.2.mlp.up"
     assert near["net.layers.3.mlp.down"] == "model.layers.0.mlp.down"
     assert list(near) == list(layers("net", 4))
 
 
 def test_nothing_is_near_where_nothing_is() -> None:
-    assert guessed({}, layers("net", 2, 4, 7)).relations.unexplained == dict.fromkeys(layers("net", 2))
+    new = layers("net", 2, 4, 7)
+    assert nearest(guessed({}, new).relations, {}, new) == dict.fromkeys(new)
 
 
 def test_names_are_read_by_class_and_not_by_key(monkeypatch: pytest.MonkeyPatch) -> None:
