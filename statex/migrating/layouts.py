@@ -236,8 +236,21 @@ class Layouts:
             return layout
         if others:
             where = f"fits layout {join_words([str(one) for one in others], limit=4)} and not this one"
-            fail(codes.STAMP_CONTRADICTED, f"{said} layout {layout}, and {self.header.label} {where}")
+            fail(
+                codes.STAMP_CONTRADICTED,
+                f"{said} layout {layout}, and {self.header.label} {where}",
+                notes=self._of_target(layout, others),
+            )
         cannot_be_carried_out(self._errors(layout), layout, said, self.header.label)
+
+    def _of_target(self, layout: int, others: Sequence[int]) -> list[str]:
+        """Say what may be wrong instead of the layout that is stated: that of the module."""
+        if layout == self.present:
+            return []
+        if self.present in others:
+            here = f"of layout {layout} and not of layout {self.present}: {self.header.label} fits it as it is"
+            return [f"unless {self.target.name} is {here}"]
+        return [f"unless {self.target.name} is not of layout {self.present}: the steps after {layout} do not make it"]
 
     def _errors(self, layout: int) -> Sequence[Diagnostic]:
         """Return what keeps the steps after a layout from being carried out."""
