@@ -79,7 +79,7 @@ def compile_plan(
     nested = _nested(compiler, dict(results), root)
     compiler.found.raise_errors()
     _lint_ties(compiler, dict(results))
-    plan = replace(_plan(compiler, results, metadata, _parameters(scope, scopes)), nested=nested)
+    plan = replace(_plan(compiler, results, metadata, _parameters(scope, scopes)), nested=nested, put_at=put_at)
     declared = {node.name.name: node.name.span for node in reversed(resolved.inputs)}
     for name, keys in unread(plan).items():
         _lint_unread(compiler, name, keys, declared.get(name))
