@@ -15,7 +15,7 @@ from statex.dsl.plan.plan import Plan
 from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.inverse.terms import plain
-from statex.trees.rebuilding import edited
+from statex.trees.rebuilding import edited, without_state
 
 
 @dataclass(frozen=True)
@@ -30,20 +30,25 @@ class AroundUndone:
     surroundings: Surroundings | None = None
 
 
-def around_undone(plan: Plan, *, moves: bool) -> AroundUndone:
+def around_undone(plan: Plan) -> AroundUndone:
     """Return what undoes the changes of a plan around the state.
 
-    That takes plain values, outside of lists, whose places in dicts do not matter. Where the state `moves` to another
-    place in the file, all that stands around it is left as it is.
+    That takes plain values, outside of lists, whose places in dicts do not matter. Where the state is taken out of the
+    file, all that stands around it is left behind.
     """
     before = plan.header.surroundings
     edits = net(plan.edits)
-    if before is None or moves:
-        return AroundUndone((), tuple(dict.fromkeys([*[one.name for one in edits], *plan.left_around])))
-    undone = [(edit, _undone(edit, before)) for edit in reversed(edits)]
+    if before is None or plan.put_at == ():
+        texts = [one.name for one in edits if before is None or one.of == "metadata"]
+        return AroundUndone((), tuple(dict.fromkeys([*texts, *plan.left_around])))
+    # Of a state that is put into a file, nothing stays around it when it is taken out again.
+    within = plan.put_at is None or before.root != ()
+    undone = [(edit, _undone(edit, before)) for edit in reversed(edits) if within or edit.of == "metadata"]
     statements = dict.fromkeys([statement for _, statement in undone if statement is not None])
     left = [edit.name for edit, statement in undone if statement is None]
-    after = Surroundings(edited(before.tree, plan.edits), before.root, plan.metadata_texts)
+    around = before.tree if plan.put_at is None else without_state(before.tree, before.root)
+    root = before.root if plan.put_at is None else plan.put_at
+    after = Surroundings(edited(around, plan.edits), root, plan.metadata_texts)
     return AroundUndone(tuple(statements), tuple(left), after)
 
 

@@ -10,7 +10,7 @@ from statex.grammar import tree
 from statex.inverse.folded import KeyMove, WrittenMove, folded_moves
 from statex.inverse.history import KeyValues
 from statex.inverse.recovery import Derivation, DerivedValue, StandingValue, StoredValue, Value
-from statex.inverse.terms import CURRENT, by_current_key, call, expression, leaves
+from statex.inverse.terms import CURRENT, by_current_key, call, expression, leaves, read_stored
 
 
 def generated(
@@ -69,12 +69,15 @@ class _Generator:
         self._later: list[KeyMove] = []
         self._adds: list[tuple[str, tree.Expr]] = []
         self._fetched: list[tuple[StoredValue, str]] = []
+        self._given: dict[tuple[Value, Value], list[str]] = {}
+        """The keys that get what the further input has, by what they had and have."""
         self._copies: list[tuple[str, str]] = []
         self._gone: list[str] = []
 
     def statements(self) -> list[tree.Statement]:
         used = {key for keys in self._leaves.values() for key in keys} | self._still
         unused = [key for key in self._after if key not in used and not self._replaced(key)]
+        self._sets += [KeyMove(tuple(keys), (), self._of_one(value, *keys)) for (value, _), keys in self._given.items()]
         self._taken = set(self._after) - set(unused)
         for cluster in self._clusters():
             self._cluster(cluster)
@@ -96,7 +99,8 @@ class _Generator:
         """Let a key that is in both states, and of no use, keep its place: it gets what the further input has."""
         if key not in self._leaves or not isinstance(self._found[self._before[key]], StoredValue):
             return False
-        self._sets.append(KeyMove((key,), (), self._of_one(self._before[key], key)))
+        # In one statement those that were one tensor, and are, so that they stay one.
+        self._given.setdefault((self._before[key], self._after[key]), []).append(key)
         self._names[key] = key
         del self._leaves[key]
         return True
@@ -179,9 +183,10 @@ class _Generator:
         self._names[first] = used
         self._copies += [(first, key) for key in cluster.targets if key != first]
 
-    def _of_one(self, value: Value, key: str, stop: int | None = None) -> tree.Expr:
-        """Return how a value is made of the current one, that of a key."""
-        return expression(self._found, value, lambda _: CURRENT, stop, by_current_key(key))
+    def _of_one(self, value: Value, key: str, *others: str, stop: int | None = None) -> tree.Expr:
+        """Return how a value is made of the current one, that of a key; it is the same for further keys."""
+        stored = read_stored if others else by_current_key(key)
+        return expression(self._found, value, lambda _: CURRENT, stop, stored)
 
     def _merged(self, cluster: _Cluster) -> None:
         (target,) = cluster.targets
@@ -284,4 +289,4 @@ def _merge(move: WrittenMove) -> tree.Statement:
 
 def _set(move: WrittenMove) -> tree.Statement:
     assert move.value is not None
-    return make.assign(move.sources[0], move.value)
+    return tree.Set(make.NOWHERE, move.sources, move.value)

@@ -125,15 +125,3 @@ def differences(
 
     wrong = [key for key, held in before.items() if not comes_back(key, held)]
     return wrong + [key for key in inverse.outputs if key not in before]
-
-
-def untied(before: StateLayout, inverse: Plan) -> list[str]:
-    """Return the keys that were one tensor with another key, and come back apart from it, or the other way round."""
-    ties = {key: output.tie for key, output in inverse.outputs.items() if key in before}
-    return _apart({key: held.tie for key, held in before.items() if key in ties}, ties)
-
-
-def _apart(one: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
-    first: dict[object, str] = {}
-    second: dict[object, str] = {}
-    return [key for key in one if first.setdefault(one[key], key) != second.setdefault(other[key], key)]

@@ -110,6 +110,22 @@ def test_a_folder_comes_back_as_one(source: str, output: str, run: Run) -> None:
     assert any(name.endswith(".safetensors") for name in os.listdir("folder"))
 
 
+@pytest.mark.parametrize("options", [["--copy-files"], ["--copy-files", "--no-update-config"], []])
+def test_files_that_were_copied_along_are_copied_back(options: list[str], run: Run) -> None:
+    Path("folder").mkdir()
+    save_file({"w": torch.ones(3)}, "folder/model.safetensors")
+    Path("folder/config.json").write_text('{"torch_dtype": "float32"}')
+    ended = run("apply", "-e", "set w = cast(bf16)", "folder/", "out/", "--reversible", *options)
+    shutil.rmtree("folder")
+    command = next(line for line in ended.out.splitlines() if line.startswith("  to undo it: "))
+    words = shlex.split(command.removeprefix("  to undo it: "))
+    assert [word for word in words if word in options] == options
+    assert run(*words[1:]).exit_code == 0
+    assert read("folder")["w"].dtype == torch.float32
+    found = Path("folder/config.json")
+    assert found.read_text() == '{"torch_dtype": "float32"}' if options else not found.exists()
+
+
 def test_a_dry_run_writes_nothing_and_json_names_the_files(run: Run) -> None:
     torch.save(state(), "in.pth")
     Path("rules.sx").write_text(RULES)
