@@ -21,6 +21,7 @@ from statex.dsl.plan.plan import Plan
 from statex.dsl.planner import compile_plan
 from statex.execute.verify.target import Target
 from statex.execute.verify.verification import Comparison, compare
+from statex.inverse.proof import gives_back
 from statex.migrating.chain import Chain
 from statex.migrating.values import outside
 
@@ -208,7 +209,7 @@ class Layouts:
             plan = planned(self.chain, before, self.header, self.given, target=self.target.header, to=after, brief=True)
         except StatexError:
             return False
-        return plan.changes_nothing
+        return gives_back(plan)
 
     def _ambiguous(self, layouts: list[int]) -> None:
         named = join_words([str(one) for one in layouts], limit=8)
