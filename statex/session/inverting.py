@@ -39,6 +39,11 @@ _REMEDIES = (
     "`--partial` gives the rules that bring back the others",
     "`--keep lost.safetensors` writes what is lost to a file, from which it comes back",
 )
+IN_PYTHON = (
+    "`partial=True` gives the rules that bring back the others",
+    "`statex.convert(…, reversible=True)` writes what is lost to a file, from which it comes back",
+)
+"""What an error offers in Python."""
 _ON_DATA = "`--prove` finds out on the data whether rounding and scaling lose anything here"
 
 
@@ -67,7 +72,7 @@ def inverted(
     found = lossless(plan, shown)
     lost = [one for one in found.losses if not keep or isinstance(plan.header.entries[one.key], OpaqueInfo)]
     if lost and not partial:
-        if calls and not on_data and not keep and lossless(plan, calls).kept != found.kept:
+        if remedies is _REMEDIES and calls and not on_data and not keep and lossless(plan, calls).kept != found.kept:
             remedies = (*remedies, _ON_DATA)
         raise _lossy(replace(found, losses=tuple(lost)), remedies[:1] if keep else remedies)
     kept = Kept() if format is None else Kept(format.shares, format.keeps_parameters, format.keeps_metadata)
