@@ -11,6 +11,7 @@ from statex.core.record import record
 from statex.core.source import Span
 from statex.core.surroundings import Surroundings
 from statex.diagnostics import StatexError
+from statex.diagnostics.amounts import counted
 from statex.dsl.plan.metadata import Metadata
 from statex.dsl.plan.plan import AROUND, Plan
 from statex.grammar import factory as make
@@ -63,6 +64,11 @@ class InverseRules:
     tensors: tuple[StoredTensor, ...] = ()
     input: str = _LOST
     nan: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        lost = f", {len(self.lost)} do not" if self.lost else ""
+        stored = f", {len(self.stored)} of these from `{self.input}`" if self.stored else ""
+        return f"<statex.InverseRules: {counted(len(self.kept), 'key')} come back{stored}{lost}>"
 
     def __str__(self) -> str:
         return self.text
@@ -236,10 +242,10 @@ class _Inversion:
         macros: dict[str, tree.Macro] = {}
         for section in sections:
             macros.update(section.macros)
-            lines = [show(one) for one in section.statements]
-            if lines and not bare and section.of is not None:
-                lines = remarks.around(section.of, lines)
-            body += lines
+            if section.statements and not bare and section.of is not None:
+                body += remarks.around(section.of, section.statements)
+            else:
+                body += [show(one) for one in section.statements]
         used = [one for section in sections for one in section.statements]
         declared = [show(one) for one in self._declarations([*macros.values(), *used])]
         roots = [] if bare else [show(one) for one in (*map(_turned_root, self._roots), *self._following)]

@@ -28,7 +28,7 @@ _FALLBACK = "restored.pth"
 """What the command that undoes a run makes of a state that was in memory."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Reversal:
     """The rules that undo a run, on their way to a file beside its output, and the tensors that they take from another.
 
@@ -43,6 +43,9 @@ class Reversal:
     force: bool = False
     label: str = ""
     is_noted: bool = False
+
+    def __repr__(self) -> str:
+        return f"<statex reversal: {self.command}>"
 
     @property
     def paths(self) -> tuple[Path, ...]:

@@ -215,6 +215,41 @@ def test_a_nan_comes_back_from_a_cast_as_a_nan() -> None:
     assert statex.lossless(statex.compile("set w = -it").plan({"w": torch.arange(3)})).nan == ()
 
 
+def test_comments_beside_rows_stay_with_them_and_counts_of_keys_go_where_nothing_is_turned() -> None:
+    state = {f"a.{i}.{name}": torch.randn(2) for i in range(3) for name in "xy"}
+    rules = """\
+# All of them.
+rename {
+  a.{i}.x -> l.{i}.attn.w  # 3 keys
+  # by hand
+  a.{i}.y -> l.{i}.b       # 3 keys, as before
+}
+"""
+    found = statex.compile(rules).inverse(state)
+    assert (
+        found.text
+        == """\
+# All of them.
+# by hand
+rename {
+  l.{i}.attn.w -> a.{i}.x  # 3 keys
+  l.{i}.b      -> a.{i}.y  # 3 keys, as before
+}
+"""
+    )
+    numbers = "rename {\n  a.{i:int}.x -> l.{i // 2}.{i % 2}  # 3 keys\n  a.{i}.y -> l.y{i}  # mine\n}\n"
+    generated = statex.compile(numbers).inverse(state)
+    assert generated.generated == 1
+    assert [line for line in generated.text.splitlines() if "#" in line] == ["# mine"]
+
+
+def test_in_python_an_error_offers_what_python_has() -> None:
+    with pytest.raises(statex.StatexError, match="SX333") as raised:
+        statex.compile("set w = cast(bf16)").inverse({"w": torch.ones(2)})
+    assert "partial=True" in str(raised.value)
+    assert "--" not in str(raised.value)
+
+
 def test_ties_come_back_and_parameters_and_order_are_named_where_they_do_not() -> None:
     weight = torch.randn(2, 2)
     state = {"p": torch.nn.Parameter(torch.randn(4)), "a.w": weight, "b.w": weight, "z": torch.randn(2)}
