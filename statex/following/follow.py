@@ -102,8 +102,7 @@ class _Following:
         slots = {*(self._members[first].entry or {})}
         for other in others:
             if {*(self._members[other].entry or {})} != slots:
-                text = f"it has not kept the same of {self._result.said([first])} and of {self._result.said([other])}"
-                self._result.apart(one.key, one.output, text)
+                self._result.apart(one.key, one.output, self._not_the_same(first, other))
         option = next((name for name in PER_MATRIX if name in self._optimizer.options[one.group]), None)
         sizes = {self._numel(id) for id in one.of}
         assert one.output.type is not None
@@ -114,6 +113,12 @@ class _Following:
                 f"of {self._result.said(one.of)}",
                 step=one.output.step,
             )
+
+    def _not_the_same(self, first: int, other: int) -> str:
+        without = [id for id in (first, other) if not self._members[id].entry]
+        if without:
+            return f"it has kept nothing of {self._result.said(without)}, which has had no step"
+        return f"it has not kept the same of {self._result.said([first])} and of {self._result.said([other])}"
 
     def _numel(self, id: int) -> int:
         kind = self._plan.graph[id].type

@@ -10,12 +10,12 @@ from typing import Any
 from statex.core.header import KeyPath
 from statex.core.paths import as_list, joined
 from statex.core.surroundings import Edit, Surroundings, value_in
-from statex.dsl.plan.around import net
+from statex.dsl.plan.around import net, surroundings_after
 from statex.dsl.plan.plan import Plan
 from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.inverse.terms import plain
-from statex.trees.rebuilding import edited, without_state
+from statex.trees.rebuilding import edited
 
 
 @dataclass(frozen=True)
@@ -36,19 +36,17 @@ def around_undone(plan: Plan) -> AroundUndone:
     That takes plain values, outside of lists, whose places in dicts do not matter. Where the state is taken out of the
     file, all that stands around it is left behind.
     """
-    before = plan.header.surroundings
+    before, after = plan.header.surroundings, surroundings_after(plan)
     edits = net(plan.edits)
-    if before is None or plan.put_at == ():
-        texts = [one.name for one in edits if before is None or one.of == "metadata"]
-        return AroundUndone((), tuple(dict.fromkeys([*texts, *plan.left_around])))
+    if before is None or after is None:
+        # Of a bare state, all that stood around it is gone; values that were added are not there either.
+        names = [one.name for one in edits if before is None or one.of == "metadata"]
+        return AroundUndone((), tuple(dict.fromkeys([*names, *plan.left_around])))
     # Of a state that is put into a file, nothing stays around it when it is taken out again.
-    within = plan.put_at is None or before.root != ()
-    undone = [(edit, _undone(edit, before)) for edit in reversed(edits) if within or edit.of == "metadata"]
+    stays = not plan.put_at or before.root != ()
+    undone = [(edit, _undone(edit, before)) for edit in reversed(edits) if stays or edit.of == "metadata"]
     statements = dict.fromkeys([statement for _, statement in undone if statement is not None])
     left = [edit.name for edit, statement in undone if statement is None]
-    around = before.tree if plan.put_at is None else without_state(before.tree, before.root)
-    root = before.root if plan.put_at is None else plan.put_at
-    after = Surroundings(edited(around, plan.edits), root, plan.metadata_texts)
     return AroundUndone(tuple(statements), tuple(left), after)
 
 

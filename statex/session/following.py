@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -121,6 +122,8 @@ class _Followers:
 
     def run(self, named: Sequence[nodes.PathNode]) -> tuple[Plan, list[Diagnostic]]:
         things = self._things() if named or self._may_change() else []
+        if things:
+            self._given.check_paths([*[one.dotted for one in things], *self._inputs.optimizers])
         if named and not self._root:
             raise StatexError([self._inside(node, things) for node in named])
         asked = {one.path: node for node in named for one in self._asked(node, things)}
@@ -204,8 +207,16 @@ class _Followers:
             f"the {thing.what} in `{thing.dotted}` cannot follow: {error.headline}",
             step.span if step is not None else node.span,
             notes=error.notes,
-            help=[*error.help, self._without(thing)],
+            help=[*error.help, *self._one_by_one(error), self._without(thing)],
         )
+
+    def _one_by_one(self, error: CannotFollowError) -> list[str]:
+        """Return how names are given where several optimizers need them."""
+        found = [one.dotted for one in self._things() if one.what == "optimizer"]
+        if error.code is not codes.AMBIGUOUS_PARAMETERS or len(found) < 2:
+            return []
+        form = f"{{{json.dumps(found[0])}: [[…]], …}}"
+        return [f"for several optimizers, such a file is a mapping from their paths to lists: {form}"]
 
     def _without(self, thing: Beside) -> str:
         return _without(self._plan, self._tree, thing, self._root)
@@ -217,6 +228,8 @@ class _Followers:
             ways.insert(0, f"to take it through the same rules: {show_rules(make.follow(path))}")
         elif not self._root:
             ways = [*self._smaller_root([thing]), *ways]
+        if error is not None:
+            ways = [*self._one_by_one(error), *ways]
         return _warning(self._plan, thing, found, error, ways)
 
 

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from statex.diagnostics import fail
 from statex.diagnostics.codes import following as codes
+from statex.diagnostics.suggest import did_you_mean, join_words
 from statex.following.parameters import WRITES_NAMES
 
 NamesByGroup = Sequence[Sequence[str]]
@@ -37,6 +38,21 @@ class GivenNames:
     def of(self, dotted: str) -> NamesByGroup | None:
         """Return the names of the parameters of the optimizer at a path, if there are any."""
         return self._each.get(dotted, self._all)
+
+    def check_paths(self, there: Sequence[str]) -> None:
+        """Refuse names that are given for an optimizer at a path where none is.
+
+        Raises:
+            StatexError: SX347.
+        """
+        for path in self._each:
+            if path not in there:
+                fail(
+                    codes.PARAM_NAMES,
+                    f"{self._label}: there is no optimizer `{path}` to have these names",
+                    notes=[f"there are {join_words([f'`{one}`' for one in there], limit=4)}"] if there else (),
+                    help=[f"did you mean `{one}`?" for one in did_you_mean(path, [*there])],
+                )
 
     def _groups(self, held: Any) -> NamesByGroup:
         if not isinstance(held, list | tuple):

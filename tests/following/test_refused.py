@@ -178,3 +178,31 @@ def test_what_only_moves_is_copied_as_bytes(tmp_path: Path) -> None:
     assert cost is not None
     assert cost.computed == 0
     assert cost.copied == sum(3 * 4 * tensor.numel() for tensor in state["model"].values()) + 3 * 4
+
+
+def test_names_for_several_optimizers() -> None:
+    """Each has its own, by its path; where they are missing, it is said; another path is refused."""
+    state = {"a.weight": torch.randn(4, 6), "b.weight": torch.randn(4, 6)}
+    found = {key: torch.nn.Parameter(tensor.clone()) for key, tensor in state.items()}
+    both = {key: ADAM([parameter]) for key, parameter in found.items()}
+    for key, optimizer in both.items():
+        found[key].grad = torch.randn(4, 6)
+        optimizer.step()
+    checkpoint = {"model": state, "optimizers": {key[0]: one.state_dict() for key, one in both.items()}}
+    program = statex.compile("rename a.weight -> c.weight\nset b.weight = transpose\nfollow 'optimizers'")
+    with pytest.raises(statex.StatexError) as missing:
+        program.plan(checkpoint, root="model")
+    assert [one.code.id for one in missing.value.diagnostics] == ["SX341", "SX341"]
+    assert str(missing.value).count('a mapping from their paths to lists: {"optimizers.a": [[…]], …}') == 2
+    with pytest.raises(statex.StatexError, match=r"did you mean `optimizers\.a`") as other:
+        program.plan(checkpoint, root="model", param_names={"optimizers.aa": ["a.weight"]})
+    assert [one.code.id for one in other.value.diagnostics] == ["SX347"]
+    names = {f"optimizers.{key[0]}": [key] for key in state}
+    done = program.apply(checkpoint, root="model", param_names=names)["optimizers"]
+    assert torch.equal(done["a"]["state"][0]["exp_avg"], both["a.weight"].state_dict()["state"][0]["exp_avg"])
+    assert torch.equal(done["b"]["state"][0]["exp_avg"], both["b.weight"].state_dict()["state"][0]["exp_avg"].T)
+
+
+def test_of_a_parameter_without_steps() -> None:
+    with pytest.raises(statex.StatexError, match=r"kept nothing of `b\.weight`, which has had no step"):
+        statex.compile(f"{MERGE}\nfollow 'optimizer'").plan(checkpoint(ADAM, {"b.weight": 0}), root="model")
