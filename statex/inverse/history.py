@@ -62,7 +62,7 @@ def before_all(plan: Plan) -> StateLayout:
 
 
 @record
-class Kept:
+class Retained:
     """What is kept besides the numbers of a result until it is turned back: by a format, or by all of them."""
 
     ties: bool = True
@@ -70,18 +70,18 @@ class Kept:
     metadata: bool = True
 
 
-EVERYTHING = Kept()
+EVERYTHING = Retained()
 
 
-def after_all(plan: Plan, kept: Kept = EVERYTHING) -> StateLayout:
+def after_all(plan: Plan, retained: Retained = EVERYTHING) -> StateLayout:
     """Return what stands under the keys of the result."""
     values = results_of(plan)
     return {
         key: HeldEntry(
             values[key],
-            output.tie if kept.ties else ("key", key),
-            output.is_parameter and kept.parameters,
-            output.requires_grad and kept.parameters,
+            output.tie if retained.ties else ("key", key),
+            output.is_parameter and retained.parameters,
+            output.requires_grad and retained.parameters,
             output.opaque.kind if output.opaque is not None else "",
         )
         for key, output in plan.outputs.items()

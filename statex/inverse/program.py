@@ -20,7 +20,7 @@ from statex.grammar.printer import show
 from statex.inverse.around import around_undone, still_changed
 from statex.inverse.comments import AuthorComments
 from statex.inverse.generated import generated
-from statex.inverse.history import EVERYTHING, Kept, KeyValues, after_all, before_all, between, statement_of, states
+from statex.inverse.history import EVERYTHING, KeyValues, Retained, after_all, before_all, between, statement_of, states
 from statex.inverse.losses import is_computed
 from statex.inverse.proof import HeldEntry, StateLayout, compiled, differences, header_of
 from statex.inverse.recovery import Recovery, StoredValue
@@ -101,18 +101,18 @@ def inverse(
     *,
     keep: bool = False,
     on_data: Collection[int] = (),
-    kept: Kept = EVERYTHING,
+    retained: Retained = EVERYTHING,
 ) -> InverseRules:
     """Return the rules that make the checkpoint of the result of a plan, as far as it can be had.
 
     With `keep`, what is lost comes from a further input, of tensors that are lost in part these parts alone. `on_data`
-    are calls of the graph that are undone though only the data tell whether that gives back every bit. `kept` says what
-    the format of the result has room for.
+    are calls of the graph that are undone though only the data tell whether that gives back every bit. `retained` says
+    what the format of the result has room for.
     """
-    found = _Inversion(plan, statements, keep, on_data, kept).run()
+    found = _Inversion(plan, statements, keep, on_data, retained).run()
     if found.in_order or not found.tensors:
         return found
-    placed = _Inversion(plan, statements, keep, on_data, kept, in_place=True).run()
+    placed = _Inversion(plan, statements, keep, on_data, retained, in_place=True).run()
     same = (placed.apart, placed.unshown, placed.parameters) == (found.apart, found.unshown, found.parameters)
     longer = placed.text.count("\n") - found.text.count("\n")
     return placed if placed.in_order and same and longer <= _LONGER else found
@@ -125,13 +125,13 @@ class _Inversion:
         statements: Sequence[tree.Statement],
         keep: bool,
         on_data: Collection[int],
-        kept: Kept,
+        retained: Retained,
         *,
         in_place: bool = False,
     ) -> None:
         self._in_place = in_place
         self._plan = plan
-        self._kept = kept
+        self._retained = retained
         self._statements = [one for one in statements if not isinstance(one, tree.Root | tree.Follow)]
         self._roots = [one for one in statements if isinstance(one, tree.Root)]
         self._following = [one for one in statements if isinstance(one, tree.Follow)]
@@ -294,10 +294,10 @@ class _Inversion:
 
     def _finished(self, sections: Sequence[_Section], wanted: KeyValues) -> InverseRules:
         plan = self._plan
-        before, after = before_all(plan), after_all(plan, self._kept)
+        before, after = before_all(plan), after_all(plan, self._retained)
         layout: StateLayout = {key: held for key, held in before.items() if key in wanted}
         around = around_undone(plan)
-        metadata = plan.metadata if self._kept.metadata else None
+        metadata = plan.metadata if self._retained.metadata else None
 
         def whole(found: Sequence[_Section]) -> _Whole:
             text = self._text(found)

@@ -17,7 +17,7 @@ from statex.diagnostics.codes import keys as codes
 from statex.dsl.parts import Outside, ProgramPart
 from statex.grammar import factory as make
 from statex.grammar import parse, tree
-from statex.inverse.history import Kept
+from statex.inverse.history import Retained
 from statex.inverse.losses import LossReport, amount, lossless, lossless_rows
 from statex.inverse.program import InverseRules, inverse
 from statex.inverse.recovery import made_of_any, sources_of, undone_on_data
@@ -75,12 +75,12 @@ def inverted(
         if remedies is _REMEDIES and calls and not on_data and not keep and lossless(plan, calls).kept != found.kept:
             remedies = (*remedies, _ON_DATA)
         raise _lossy(replace(found, losses=tuple(lost)), remedies[:1] if keep else remedies)
-    kept = Kept() if format is None else Kept(format.shares, format.keeps_parameters, format.keeps_metadata)
+    retained = Retained() if format is None else Retained(format.shares, format.keeps_parameters, format.keeps_metadata)
     if session.request.stamp is not None:
         # The old version is gone from the header of the plan as well.
         rest = without_stamp(replace(plan.header, metadata=plan.metadata), session.request.at)
         plan = replace(plan, metadata=rest.metadata)
-    return inverse(plan, _statements(session), keep=keep, on_data=shown, kept=kept)
+    return inverse(plan, _statements(session), keep=keep, on_data=shown, retained=retained)
 
 
 def _statements(session: Session) -> list[tree.Statement]:

@@ -290,7 +290,7 @@ def test_in_python_an_error_offers_what_python_has() -> None:
     with pytest.raises(statex.StatexError, match="SX333") as raised:
         statex.compile("set w = cast(bf16)").inverse({"w": torch.ones(2)})
     assert "partial=True" in str(raised.value)
-    assert "--" not in str(raised.value)
+    assert "`--" not in str(raised.value)
 
 
 def test_ties_come_back_and_parameters_and_order_are_named_where_they_do_not() -> None:
