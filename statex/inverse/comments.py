@@ -18,15 +18,16 @@ class AuthorComments:
         self._comments: dict[int, list[Comment]] = {}
         self._sources: list[Source] = []
 
-    def around(self, node: tree.Statement, made: Sequence[tree.Statement]) -> list[str]:
+    def around(self, node: tree.Statement, made: Sequence[tree.Statement], *, is_turned: bool) -> list[str]:
         """Return the lines of what undoes a statement with the comments above, beside and in the statement.
 
         What stands beside a row stays with it. How many keys a row or a statement took, as `statex infer` notes it, is
-        said of nothing else.
+        said of nothing else, and not of what was made in place of a statement that could not be turned round.
         """
         text = node.span.source.text
         own = [c for c in self._of(node.span.source) if _belongs(text, c, node)]
         self._comments[id(node.span.source)] = [c for c in self._of(node.span.source) if c not in own]
+        own = [c for c in own if is_turned or not _is_count(c)]
         rows = _of_rows(node, own)
         lines = [show(one) for one in made]
         if len(made) == 1 and isinstance(made[0], tree.Rename) and len(made[0].rows) == len(rows):
@@ -34,8 +35,10 @@ class AuthorComments:
             own = [c for c in own if not any(c in some for some in rows)]
         beside = [c for c in own if not c.own_line and c.start >= node.span.end]
         if len(beside) == 1 and len(lines) == 1 and "\n" not in lines[0]:
-            return [*[c.text for c in own if c not in beside and not _is_count(c)], f"{lines[0]}  {beside[0].text}"]
-        return [*[c.text for c in sorted(own, key=lambda c: c in beside) if not _is_count(c)], *lines]
+            lines, beside = [f"{lines[0]}  {beside[0].text}"], []
+            own = [c for c in own if c.own_line or c.start < node.span.end]
+        above = [c for c in sorted(own, key=lambda c: c in beside) if c.own_line or not _is_count(c)]
+        return [*[c.text for c in above], *lines]
 
     def _of(self, source: Source) -> list[Comment]:
         if id(source) not in self._comments:
@@ -48,8 +51,8 @@ _COUNT = re.compile(r"#\s*[0-9]+ keys?")
 
 
 def _is_count(comment: Comment) -> bool:
-    """Say whether a comment beside something says how many keys it took."""
-    return not comment.own_line and _COUNT.fullmatch(comment.text) is not None
+    """Say whether a comment says how many keys something took."""
+    return _COUNT.fullmatch(comment.text) is not None
 
 
 def _of_rows(node: tree.Statement, comments: Sequence[Comment]) -> list[list[Comment]]:

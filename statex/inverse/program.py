@@ -260,7 +260,7 @@ class _Inversion:
         for section in sections:
             macros.update(section.macros)
             if section.statements and not bare and section.of is not None:
-                body += remarks.around(section.of, section.statements)
+                body += remarks.around(section.of, section.statements, is_turned=section.is_turned)
             else:
                 body += [show(one) for one in section.statements]
         used = [one for section in sections for one in section.statements]

@@ -284,6 +284,10 @@ rename {
     generated = statex.compile(numbers).inverse(state)
     assert generated.generated == 1
     assert [line for line in generated.text.splitlines() if "#" in line] == ["# mine"]
+    dropped = statex.compile("keep a.0.*  # 2 keys")
+    lost = inverse(dropped.plan(state), dropped.statements, keep=True)
+    assert lost.stored == tuple(key for key in state if key[2] != "0")
+    assert "#" not in lost.text
 
 
 def test_in_python_an_error_offers_what_python_has() -> None:
