@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 from statex.core.record import record
+from statex.following.module_order import module_order
 from statex.following.optimizer import KnownParameter, Optimizer
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -81,6 +82,22 @@ def by_order(optimizer: Optimizer, shapes: Shapes) -> Alignment:
     groups = [[one for one in optimizer.members if one.group == number] for number in range(optimizer.groups)]
     misfit = _too_few(optimizer, shapes)
     return misfit or _Frontier(groups, shapes).run()
+
+
+def by_keys(optimizer: Optimizer, shapes: Shapes) -> Alignment:
+    """Align by the order of the keys, or by that of the modules in them, where these differ and only one of them fits.
+
+    They never differ in states that torch has made.
+    """
+    modules = {key: shapes[key] for key in module_order(shapes)}
+    found = by_order(optimizer, modules)
+    other = by_order(optimizer, shapes) if [*modules] != [*shapes] else found
+    if isinstance(found, Misfit) or found == other:
+        return other
+    if isinstance(found, Aligned) and isinstance(other, Aligned):
+        one = next(one for one in optimizer.members if found.keys[one.id] != other.keys[one.id])
+        return Ambiguous(one, (found.keys[one.id], other.keys[one.id]))
+    return other if isinstance(other, Ambiguous) else found
 
 
 def by_shape(optimizer: Optimizer, shapes: Shapes) -> Alignment:

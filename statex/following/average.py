@@ -15,6 +15,7 @@ from statex.dsl.plan.graph import InputTensor, SourceKey
 from statex.dsl.plan.plan import Plan
 from statex.dsl.values import TensorValue
 from statex.following.alignment import wrapping
+from statex.following.noted import read_note, with_note
 from statex.following.optimizer import KnownParameter, Optimizer
 from statex.following.parameters import Hints, is_buffer_name
 from statex.following.problems import CannotFollowError
@@ -201,7 +202,8 @@ class _List(_Average):
         if self._tree.get("collected_params"):
             raise CannotFollowError(codes.NOTHING_TO_FOLLOW, "it holds the parameters themselves for the time being")
         members = tuple(KnownParameter(place, None, 0, {"exp_avg": info}) for place, info in enumerate(shadow))
-        found = ResultParameters(self._plan, Optimizer(members, 1, False, ({},)), self._hints)
+        optimizer = Optimizer(members, 1, False, ({},), note=read_note(self._tree))
+        found = ResultParameters(self._plan, optimizer, self._hints)
         held = {id: self._held(f"{SHADOW}.{one.id}", shadow[int(one.id)]) for id, one in found.members.items()}
         averages = Substitution(self._plan.graph, held)
         result = found.by_group()
@@ -215,4 +217,10 @@ class _List(_Average):
             order=found.order,
         )
         tree = {name: type(shadow)(places) if name == SHADOW else value for name, value in self._tree.items()}
+        made = [self._outputs[place].type for place in places]
+        new = [
+            KnownParameter(place, None, 0, None if kind is None else {"exp_avg": TensorInfo(kind)})
+            for place, kind in enumerate(made)
+        ]
+        tree = with_note(tree, optimizer.note, found.note(result, new, ordered=self._hints.ordered))
         return self._followed(like(self._tree, tree), account)

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from statex.core.header import Header, OpaqueInfo, TensorInfo
+from statex.core.header import Header, OpaqueInfo, TensorInfo, TensorType
 from statex.core.paths import is_container, items
 from statex.core.record import record
+from statex.following.noted import read_note
 from statex.trees.envelope import Tree
 
 Path = tuple[object, ...]
 """The keys of dicts and the places in lists that lead to something in a tree."""
 
-BY_POSITION = frozenset(("which", "order", "values"))
+BY_POSITION = frozenset(("which", "order", "places", "values"))
 """What changes of parameters mean something to who knows them by their positions."""
 BY_NAME = frozenset(("which", "names", "values"))
 """What changes of parameters mean something to who knows them by their names."""
@@ -95,7 +96,7 @@ def _optimizer(tree: Tree, path: Path) -> Beside | None:
         return None
     groups = tree.get("param_groups")
     if isinstance(tree.get("state"), Mapping) and isinstance(groups, Sequence) and all(map(_is_group, groups)):
-        return Beside(path, "optimizer", _minded(groups)) if groups else None
+        return Beside(path, "optimizer", _minded(groups) | _noted(tree)) if groups else None
     names = [key for key in tree if isinstance(key, str)]
     if any(key.startswith("param_groups.") for key in names) and any(key.startswith("state.") for key in names):
         return Beside(path, "optimizer", BY_NAME)
@@ -124,7 +125,11 @@ def _shadow(tree: Tree, path: Path) -> Beside | None:
     """Recognise moving averages in a list, in the order of the parameters."""
     shadow = tree.get("shadow_params") if isinstance(tree, Mapping) else None
     found = isinstance(shadow, Sequence) and any(map(_is_tensor, shadow))
-    return Beside(path, "moving average", BY_POSITION) if found else None
+    return Beside(path, "moving average", BY_POSITION | _noted(tree)) if found else None
+
+
+def _noted(tree: Any) -> frozenset[str]:
+    return BY_NAME if read_note(tree) is not None else frozenset()
 
 
 def _is_tensor(value: Any) -> bool:
@@ -183,4 +188,9 @@ def _agreeing(one: Shapes, other: Shapes) -> int:
 
 def is_parameter(info: TensorInfo | OpaqueInfo) -> bool:
     """Say whether an entry may be a parameter: what is no float is a buffer."""
-    return isinstance(info, TensorInfo) and (info.type.dtype.is_floating_point or info.type.dtype.is_complex)
+    return isinstance(info, TensorInfo) and may_be_parameter(info.type)
+
+
+def may_be_parameter(kind: TensorType) -> bool:
+    """Say whether a tensor of a type may be a parameter."""
+    return kind.dtype.is_floating_point or kind.dtype.is_complex

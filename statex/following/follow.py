@@ -16,11 +16,13 @@ from statex.dsl.plan.plan import Plan
 from statex.dsl.values import TensorValue
 from statex.following.alignment import wrapping
 from statex.following.moments import CarriedMoments, Slot
+from statex.following.noted import NOTE, NamesNote
 from statex.following.optimizer import KnownParameter, read_optimizer
+from statex.following.ordering import ResultParameter
 from statex.following.parameters import Hints
 from statex.following.problems import CannotFollowError
 from statex.following.remaking import NoMomentsError
-from statex.following.result import ResultParameter, ResultParameters
+from statex.following.result import ResultParameters
 from statex.following.slots import COUNTERS, PER_MATRIX, why_not_from_zero
 from statex.following.writing import Renewed, ids_of, written_optimizer
 
@@ -54,19 +56,28 @@ class _Following:
         self._grown: list[str] = []
 
     def run(self) -> Followed:
-        by_group = self._result.by_group()
-        names = self._names(by_group)
+        found = self._result.by_group()
+        names = self._names(found)
         ids = ids_of(self._optimizer, names)
         renewed = [
-            Renewed(name, one.group, self._entry(one, id)) for name, one, id in zip(names, by_group, ids, strict=True)
+            Renewed(name, one.group, self._entry(one, id)) for name, one, id in zip(names, found, ids, strict=True)
         ]
+        note = self._note(found, renewed)
         return Followed(
             self._path, "optimizer", self._input, self._infos, self._outputs,
-            written_optimizer(self._tree, self._optimizer, renewed), self._account(by_group),
+            written_optimizer(self._tree, self._optimizer, renewed, note), self._account(found, names, note),
             self._file,
         )  # fmt: skip
 
-    def _account(self, found: Sequence[ResultParameter]) -> FollowAccount:
+    def _note(self, found: Sequence[ResultParameter], renewed: Sequence[Renewed]) -> NamesNote | None:
+        members = [KnownParameter(number, None, one.group, self._kept(one.entry)) for number, one in enumerate(renewed)]
+        return self._result.note(found, members, ordered=self._hints.ordered and not self._file)
+
+    def _kept(self, entry: Mapping[str, Any] | None) -> dict[str, TensorInfo] | None:
+        types = {name: self._outputs[one].type for name, one in (entry or {}).items() if isinstance(one, Place)}
+        return {name: TensorInfo(kind) for name, kind in types.items() if kind is not None} or None
+
+    def _account(self, found: Sequence[ResultParameter], names: Sequence[str], note: NamesNote | None) -> FollowAccount:
         reached = {id for one in found for id in one.of}
         slots = dict.fromkeys(name for one in self._optimizer.members for name in one.moments)
         return FollowAccount(
@@ -76,7 +87,14 @@ class _Following:
             tuple(one.key for one in found if one.is_new),
             tuple(key for key, id in zip(self._result.keys, self._members, strict=True) if id not in reached),
             self._result.order,
+            self._is_same(found, names) and _data(note) == self._tree.get(NOTE),
         )
+
+    def _is_same(self, found: Sequence[ResultParameter], names: Sequence[str]) -> bool:
+        """Say whether every parameter is in its place as it was, under its name if the optimizer has one for it."""
+        unmoved = [one.of for one in found if one.output.origin is not None] == [(id,) for id in self._members]
+        named = [(known.name, name) for known, name in zip(self._optimizer.members, names, strict=False)]
+        return len(found) == len(self._members) and unmoved and all(old in (None, new) for old, new in named)
 
     def _names(self, found: Sequence[ResultParameter]) -> list[str]:
         shapes = dict.fromkeys(self._plan.header.entries, ())
@@ -207,3 +225,7 @@ class _Following:
         made = None if origin is not None else graph.inner(value.id)
         self._outputs[place] = Entry(("followed", place), value.type, origin, made)
         return place
+
+
+def _data(note: NamesNote | None) -> Any:
+    return note.as_data() if note is not None else None

@@ -8,6 +8,7 @@ from typing import Any
 from statex.core.header import TensorInfo
 from statex.core.record import record
 from statex.diagnostics.codes import following as codes
+from statex.following.noted import NamesNote, read_note
 from statex.following.problems import CannotFollowError
 from statex.following.slots import COUNTERS, FACTORED, SIGNED, UNSIGNED
 
@@ -49,6 +50,7 @@ class Optimizer:
     """The parameters of an optimizer, group by group; `is_flat` where all that it keeps stands in one dict.
 
     `numbers_are_text` where what it keeps of its parameter 0 stands under "0", as in torch's distributed checkpoints.
+    `note` is what an earlier run has noted of the names of its parameters.
     """
 
     members: tuple[KnownParameter, ...]
@@ -56,6 +58,7 @@ class Optimizer:
     is_flat: bool
     options: tuple[Mapping[str, Any], ...]
     numbers_are_text: bool = False
+    note: NamesNote | None = None
 
     @property
     def is_named(self) -> bool:
@@ -96,7 +99,7 @@ def _nested(tree: Mapping[Any, Any]) -> Optimizer:
     if stray is not None:
         _unreadable(f"it keeps something of a parameter {stray}, which is in none of its groups")
     options = ({key: one for key, one in group.items() if key not in _OF_MEMBERS} for group in groups)
-    return Optimizer(tuple(members.values()), len(groups), False, tuple(options), as_text)
+    return Optimizer(tuple(members.values()), len(groups), False, tuple(options), as_text, read_note(tree))
 
 
 def _are_numbers_text(state: Mapping[Any, Any], groups: Sequence[Mapping[str, Any]]) -> bool:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from statex.core.header import Header, TensorInfo
+from statex.core.header import Header, TensorInfo, TensorType
 from statex.core.record import record
 from statex.diagnostics.codes import following as codes
 from statex.dsl.plan.plan import Plan
-from statex.following.alignment import Aligned, Alignment, Ambiguous, Misfit, by_name, by_order, by_shape
-from statex.following.beside import is_parameter
-from statex.following.module_order import module_order
+from statex.following.alignment import Aligned, Alignment, Ambiguous, Misfit, by_keys, by_name, by_shape
+from statex.following.beside import may_be_parameter
+from statex.following.noted import NamesNote, flat
 from statex.following.optimizer import Id, KnownParameter, Optimizer
 from statex.following.problems import CannotFollowError
 
@@ -46,21 +46,40 @@ def is_buffer_name(key: str) -> bool:
 
 
 def parameter_shapes(header: Header, buffers: Container[str] = ()) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of what may be parameters, in the order of the model; of tied keys, the first one stands.
+    """Return the shapes of what may be parameters, in the order of the keys; of tied keys, the first one stands.
 
     `buffers` are keys that are known to be none.
     """
+    infos = [(key, info) for key, info in header.entries.items() if isinstance(info, TensorInfo) and key not in buffers]
+    return _shapes((key, info.type, info.is_parameter, info.identity) for key, info in infos)
+
+
+def result_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
+    """Return the same for the result of a plan, as who reads that will find it."""
+    return _shapes((key, one.type, one.is_parameter, one.tie) for key, one in plan.outputs.items())
+
+
+def _shapes(held: Iterable[tuple[str, TensorType | None, bool, object]]) -> dict[str, tuple[int, ...]]:
     found: dict[str, tuple[int, ...]] = {}
+    every = [*held]
     seen = set()
-    told = any(isinstance(one, TensorInfo) and one.is_parameter for one in header.entries.values())
-    for key, info in header.entries.items():
-        if not isinstance(info, TensorInfo) or not is_parameter(info) or is_buffer_name(key) or key in buffers:
+    told = any(is_parameter for _, _, is_parameter, _ in every)
+    for key, kind, is_parameter, identity in every:
+        if kind is None or not may_be_parameter(kind) or is_buffer_name(key):
             continue
-        if (told and not info.is_parameter) or (info.identity is not None and info.identity in seen):
+        if (told and not is_parameter) or (identity is not None and identity in seen):
             continue
-        seen.add(info.identity)
-        found[key] = info.type.shape
-    return {key: found[key] for key in module_order(found)}
+        seen.add(identity)
+        found[key] = kind.shape
+    return found
+
+
+def reads_as(
+    optimizer: Optimizer, shapes: Mapping[str, tuple[int, ...]], keys: Sequence[str], *, ordered: bool
+) -> bool:
+    """Say whether the keys of the members of an optimizer can be told from shapes alone, and are these."""
+    found = by_keys(optimizer, shapes) if ordered else by_shape(optimizer, shapes)
+    return isinstance(found, Aligned) and [found.keys[one.id] for one in optimizer.members] == [*keys]
 
 
 def aligned(optimizer: Optimizer, plan: Plan, hints: Hints) -> Mapping[Id, str]:
@@ -76,7 +95,9 @@ def aligned(optimizer: Optimizer, plan: Plan, hints: Hints) -> Mapping[Id, str]:
         return _by_given(optimizer, shapes, hints.names)
     if optimizer.is_named:
         return _told(by_name(optimizer, _all_shapes(header)), shapes)
-    return _told(by_order(optimizer, shapes) if hints.ordered else by_shape(optimizer, shapes), shapes)
+    if optimizer.note is not None:
+        return _by_note(optimizer, optimizer.note, _all_shapes(header))
+    return _told(by_keys(optimizer, shapes) if hints.ordered else by_shape(optimizer, shapes), shapes)
 
 
 def _buffers(plan: Plan, target: Sequence[str] | None) -> frozenset[str]:
@@ -105,14 +126,30 @@ def _by_given(
             f"names are given for {given_for} parameters by group, and it has {there}",
             help=(f"this line writes them where the optimizer is: {WRITES_NAMES}",),
         )
-    given = [name for group in names for name in group]
-    members = [
-        KnownParameter(one.id, name, one.group, one.entry) for one, name in zip(optimizer.members, given, strict=True)
-    ]
-    found = by_name(replace(optimizer, members=tuple(members)), shapes)
+    found = by_name(_with_names(optimizer, names), shapes)
     if isinstance(found, Misfit):
         raise CannotFollowError(codes.PARAM_NAMES, f"the names given for its parameters do not fit: {found.why}")
     return _told(found, shapes)
+
+
+def _by_note(optimizer: Optimizer, note: NamesNote, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[Id, str]:
+    counts = [sum(one.group == number for one in optimizer.members) for number in range(optimizer.groups)]
+    fits = [len(group) for group in note.names] == counts
+    found = by_name(_with_names(optimizer, note.names), shapes) if fits else Misfit("there are more or fewer of them")
+    if isinstance(found, Misfit):
+        raise CannotFollowError(
+            codes.OTHER_PARAMETERS,
+            f"it was changed since statex noted the names of its parameters: {found.why}",
+            help=_HELP,
+        )
+    return _told(found, shapes)
+
+
+def _with_names(optimizer: Optimizer, names: Sequence[Sequence[str]]) -> Optimizer:
+    members = zip(optimizer.members, flat(names), strict=True)
+    return replace(
+        optimizer, members=tuple([KnownParameter(one.id, name, one.group, one.entry) for one, name in members])
+    )
 
 
 def _told(found: Alignment, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[Id, str]:

@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from statex.core.header import TensorInfo
-from statex.core.record import record
 from statex.diagnostics.codes import following as codes
 from statex.diagnostics.suggest import join_words
 from statex.dsl.compile.state import source_value
 from statex.dsl.plan.entry import Entry
 from statex.dsl.plan.graph import InputTensor, SourceKey
 from statex.dsl.plan.plan import Plan
-from statex.following.module_order import module_order
+from statex.following.noted import NamesNote, by_group
 from statex.following.optimizer import KnownParameter, Optimizer
-from statex.following.parameters import Hints, aligned, is_buffer_name
+from statex.following.ordering import ResultOrder, ResultParameter
+from statex.following.parameters import Hints, aligned, is_buffer_name, reads_as, result_shapes
 from statex.following.problems import CannotFollowError
-
-
-@record
-class ResultParameter:
-    """A parameter of the result: the members it is made of, and those whose group it joins."""
-
-    key: str
-    output: Entry
-    of: tuple[int, ...]
-    group: int
-    rank: int
-    is_new: bool
 
 
 class ResultParameters:
@@ -46,13 +33,12 @@ class ResultParameters:
         self.keys = [keys[one.id] for one in optimizer.members]
         self.members = self._by_source(optimizer.members)
         self._ranks = {id: rank for rank, id in enumerate(self.members)}
+        self._order = ResultOrder(plan, optimizer, hints, self.keys)
 
     @property
     def order(self) -> str:
         """What their positions follow, as a `FollowAccount` says it."""
-        if not self._optimizer.by_position:
-            return "names"
-        return "target" if self._hints.target is not None else "keys" if self._hints.ordered else "before"
+        return self._order.said
 
     def by_group(self) -> list[ResultParameter]:
         """Return them group by group, and in each group in the order of the model, as far as that is known.
@@ -61,8 +47,29 @@ class ResultParameters:
             CannotFollowError: SX344 for parameters that cannot be joined, SX346 for new ones that have no group, SX341
                 where nothing says where they come.
         """
-        found = self._in_order(self._parameters())
+        found = self._order.of(self._parameters())
         return [one for number in range(self._optimizer.groups) for one in found if one.group == number]
+
+    def note(
+        self, found: Sequence[ResultParameter], members: Sequence[KnownParameter], *, ordered: bool
+    ) -> NamesNote | None:
+        """Return what has to be noted for the next run: names that it would not find, or not in this order.
+
+        `found` are the parameters of the result, group by group, and `members` what the optimizer of the result keeps
+        of them. `ordered` says whether the next run can go by the order of the keys.
+        """
+        optimizer = self._optimizer
+        if not optimizer.by_position:
+            return None
+        names = by_group([(one.group, one.key) for one in found], optimizer.groups)
+        old = zip(optimizer.members, self.keys, strict=True)
+        note = NamesNote(names, by_group([(member.group, key) for member, key in old], optimizer.groups))
+        made = Optimizer(tuple(members), optimizer.groups, False, optimizer.options)
+        keys, shapes = [one.key for one in found], result_shapes(self._plan)
+        if not optimizer.is_named and not reads_as(made, shapes, keys, ordered=ordered):
+            return note
+        is_undone = optimizer.note is not None and optimizer.note.before == names
+        return None if self._order.is_plain or is_undone else note
 
     def _by_source(self, members: Sequence[KnownParameter]) -> dict[int, KnownParameter]:
         found: dict[int, KnownParameter] = {}
@@ -160,47 +167,6 @@ class ResultParameters:
             help=("make it of a parameter whose group it should join, as `zeros_like(OTHER)` does",),
             step=output.step,
         )
-
-    def _in_order(self, found: list[ResultParameter]) -> list[ResultParameter]:
-        """Return the parameters of the result in the order in which its model has them, as far as that is known."""
-        target = self._hints.target
-        if target is not None:
-            places = {name: place for place, name in enumerate(target)}
-            keys = self._tied_keys()
-            first = {
-                one.key: min((places[key] for key in keys.get(one.output.tie, [one.key]) if key in places), default=-1)
-                for one in found
-            }
-            return sorted((one for one in found if first[one.key] >= 0), key=lambda one: first[one.key])
-        if self._hints.ordered or not self._optimizer.by_position:
-            return self._as_before(found)
-        ranks = Counter((one.group, one.rank) for one in found)
-        unplaced = next((one for one in found if one.is_new or ranks[one.group, one.rank] > 1), None)
-        if unplaced is not None:
-            raise CannotFollowError(
-                codes.AMBIGUOUS_PARAMETERS,
-                f"files of this format do not have the model's order, so nothing says where `{unplaced.key}` comes",
-                help=("name the model, whose order counts: --target package.module:callable",),
-                step=unplaced.output.step,
-            )
-        return sorted(found, key=lambda one: one.rank)
-
-    def _as_before(self, found: list[ResultParameter]) -> list[ResultParameter]:
-        """Put them into the order of modules, and those with names of before into the order of before.
-
-        A model with names of before has what these name in the order of before.
-        """
-        by_key = {one.key: one for one in found}
-        ordered = [by_key[key] for key in module_order(by_key)]
-        ranks = {key: rank for rank, key in enumerate(module_order(self._plan.header.entries))}
-        known = iter(sorted((one for one in ordered if one.key in ranks), key=lambda one: ranks[one.key]))
-        return [next(known) if one.key in ranks else one for one in ordered]
-
-    def _tied_keys(self) -> Mapping[object, list[str]]:
-        keys: dict[object, list[str]] = {}
-        for key, output in self._plan.outputs.items():
-            keys.setdefault(output.tie, []).append(key)
-        return keys
 
     def apart(self, key: str, output: Entry, why: str) -> NoReturn:
         """Refuse to give a parameter of the result moments.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from statex.core.record import record
+from statex.following.noted import NamesNote, with_note
 from statex.following.optimizer import Id, Optimizer, flat_items
 from statex.trees.rebuilding import like
 
@@ -21,9 +22,11 @@ class Renewed:
     entry: Entry | None
 
 
-def written_optimizer(tree: Mapping[Any, Any], optimizer: Optimizer, renewed: Sequence[Renewed]) -> Any:
+def written_optimizer(
+    tree: Mapping[Any, Any], optimizer: Optimizer, renewed: Sequence[Renewed], note: NamesNote | None
+) -> Any:
     """Return the new form of an optimizer's state; `renewed` are its parameters, group by group."""
-    return _flat(tree, optimizer, renewed) if optimizer.is_flat else _nested(tree, optimizer, renewed)
+    return _flat(tree, optimizer, renewed) if optimizer.is_flat else _nested(tree, optimizer, renewed, note)
 
 
 def ids_of(optimizer: Optimizer, names: Sequence[str]) -> list[Id]:
@@ -31,19 +34,19 @@ def ids_of(optimizer: Optimizer, names: Sequence[str]) -> list[Id]:
     return list(range(len(names))) if optimizer.by_position else [*names]
 
 
-def _nested(tree: Mapping[Any, Any], optimizer: Optimizer, renewed: Sequence[Renewed]) -> Any:
+def _nested(tree: Mapping[Any, Any], optimizer: Optimizer, renewed: Sequence[Renewed], note: NamesNote | None) -> Any:
     ids = ids_of(optimizer, [one.name for one in renewed])
     key_of: Callable[[Id], Id] = str if optimizer.numbers_are_text else lambda id: id
     known = {key_of(one.id) for one in optimizer.members}
-    kept = zip(ids, renewed, strict=True)
-    state: dict[Any, Any] = {key_of(id): one.entry for id, one in kept if one.entry is not None}
+    numbered = zip(ids, renewed, strict=True)
+    state: dict[Any, Any] = {key_of(id): one.entry for id, one in numbered if one.entry is not None}
     state |= {key: value for key, value in tree["state"].items() if key not in known}
     groups = [
         _group(group, [(id, one.name) for id, one in zip(ids, renewed, strict=True) if one.group == number])
         for number, group in enumerate(tree["param_groups"])
     ]
     new = {"state": like(tree["state"], state), "param_groups": type(tree["param_groups"])(groups)}
-    return like(tree, {key: new.get(key, value) for key, value in tree.items()})
+    return like(tree, with_note({key: new.get(key, value) for key, value in tree.items()}, optimizer.note, note))
 
 
 def _group(group: Mapping[str, Any], members: Sequence[tuple[Id, str]]) -> Any:

@@ -26,6 +26,7 @@ from statex.dsl.plan.plan import Plan
 from statex.following.average import follow_average
 from statex.following.beside import BY_NAME, BY_POSITION, Beside, is_parameter, optimizers_in, things_beside
 from statex.following.follow import follow_optimizer
+from statex.following.module_order import module_order
 from statex.following.parameters import Hints
 from statex.following.problems import CannotFollowError
 from statex.grammar import factory as make
@@ -45,6 +46,8 @@ _CHANGES: Mapping[str, str] = {
     "names": "their names",
     "values": "their shapes or values",
 }
+_PLACES = "places"
+"""A change that only a target tells: its model has the same parameters in another order."""
 _KINDS: Mapping[str, Sequence[str]] = {
     "which": ("dropped", "added", "copied", "split", "merged"),
     "order": (),
@@ -121,23 +124,26 @@ class _Followers:
         self._errors: list[Diagnostic] = []
 
     def run(self, named: Sequence[nodes.PathNode]) -> tuple[Plan, list[Diagnostic]]:
-        things = self._things() if named or self._may_change() else []
+        told = self._target is not None or self._given.any
+        things = self._things() if named or told or self._may_change() else []
         if things:
             self._given.check_paths([*[one.dotted for one in things], *self._inputs.optimizers])
         if named and not self._root:
             raise StatexError([self._inside(node, things) for node in named])
         asked = {one.path: node for node in named for one in self._asked(node, things)}
-        changed = _changed(self._plan, [] if self._root else things) if things else set()
+        changed = _changed(self._plan, [] if self._root else things, self._target) if things else set()
         followed, warnings = [], []
         for one in things:
-            found = [name for name in _CHANGES if name in changed and name in one.minds]
-            if one.path in asked or (found and one.what == "optimizer" and self._root):
+            found = [name for name in (*_CHANGES, _PLACES) if name in changed and name in one.minds]
+            if one.path in asked or (self._root and one.what == "optimizer" and (found or self._is_told(one))):
                 try:
-                    followed.append(self._followed(one))
+                    made = self._followed(one)
+                    if found or one.path in asked or not made.account.is_same:
+                        followed.append(made)
                 except CannotFollowError as error:
                     if one.path in asked:
                         self._errors.append(self._error(one, error, asked[one.path]))
-                    else:
+                    elif found:
                         warnings.append(self._warning(one, found, error))
             elif found:
                 warnings.append(self._warning(one, found, None))
@@ -148,6 +154,11 @@ class _Followers:
     def _may_change(self) -> bool:
         plan = self._plan
         return not plan.changes_nothing or list(plan.outputs) != list(plan.header.entries)
+
+    def _is_told(self, thing: Beside) -> bool:
+        """Say whether more is known of its parameters than the program tells: their order in the result, or names."""
+        by_place = self._target is not None and thing.minds >= BY_POSITION
+        return by_place or self._given.of(thing.dotted) is not None
 
     def _things(self) -> list[Beside]:
         if not self._root:
@@ -266,8 +277,8 @@ def _is_kept(plan: Plan, thing: Beside) -> bool:
     return any(not origin.input and thing.holds(origin.key) for origin in origins)
 
 
-def _changed(plan: Plan, things: Sequence[Beside]) -> set[str]:
-    """Return what a program changes about the parameters; what is in `things` is none."""
+def _changed(plan: Plan, things: Sequence[Beside], target: Sequence[str] | None) -> set[str]:
+    """Return what a program changes about the parameters, and its target; what is in `things` is none."""
 
     def counts(key: str) -> bool:
         return not any(thing.holds(key) for thing in things)
@@ -288,6 +299,10 @@ def _changed(plan: Plan, things: Sequence[Beside]) -> set[str]:
         found.add("names")
     if any(output.origin is None for _, output in after):
         found.add("values")
+    sources = {key: output.module_source for key, output in after}
+    in_target = [sources[name] for name in target or () if name in sources]
+    if "order" not in found and in_target != [key for key in module_order(before) if key in {*in_target}]:
+        found.add(_PLACES)
     return found
 
 
@@ -300,20 +315,22 @@ def _warning(
     plan: Plan, thing: Beside, found: Sequence[str], error: CannotFollowError | None, ways: Sequence[str]
 ) -> Diagnostic:
     by = " and ".join(how for how, minds in (("position", BY_POSITION), ("name", BY_NAME)) if minds <= thing.minds)
-    what = join_words([_CHANGES[name] for name in found], limit=4)
+    what = join_words([_CHANGES[name] for name in found if name in _CHANGES], limit=4)
+    said = [f"the program changes {what}"] * bool(what)
+    said += ["the target has them in another order"] * (_PLACES in found)
     cannot = [f"it cannot follow: {error.headline}"] if error is not None else []
     return diagnostic(
         lints.NOT_FOLLOWED,
         f"the {thing.what} in `{thing.dotted}` stays as it is, and the parameters that it knows do not",
         _place(plan, found),
-        notes=[f"it knows them by {by}, and the program changes {what}", *cannot],
+        notes=[f"it knows them by {by}, and {' and '.join(said)}", *cannot],
         help=[*(error.help if error is not None else ()), *ways],
     )
 
 
 def _place(plan: Plan, found: Sequence[str]) -> Span | None:
     """Return the first statement that changes parameters so."""
-    kinds = {kind for name in found for kind in _KINDS[name]}
+    kinds = {kind for name in found for kind in _KINDS.get(name, ())}
     for step in plan.steps:
         if ("order" in found and step.verb == "order") or any(change.kind in kinds for change in step.changes):
             return step.span

@@ -35,6 +35,11 @@ class GivenNames:
         self._each = {path: self._groups(one) for path, one in held.items()} if isinstance(held, Mapping) else {}
         self._all = self._groups(held) if held is not None and not isinstance(held, Mapping) else None
 
+    @property
+    def any(self) -> bool:
+        """True where there are any."""
+        return bool(self._each) or self._all is not None
+
     def of(self, dotted: str) -> NamesByGroup | None:
         """Return the names of the parameters of the optimizer at a path, if there are any."""
         return self._each.get(dotted, self._all)

@@ -29,7 +29,8 @@ class FollowAccount:
 
     `followed` went through the rules (or stayed as they are), `grown` of them have zeros in their new part, `new` have
     no entry yet, `dropped` were known before. `slots` are the moments that followed, `order` says what the positions
-    follow: `keys`, `target`, `before`, or `names` where there are none.
+    follow: `keys`, `target`, `before` (where they were), `former` (where their names were), or `names` where there are
+    none. `is_same` where the optimizer is what it was.
     """
 
     slots: tuple[str, ...]
@@ -38,6 +39,7 @@ class FollowAccount:
     new: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     order: str = "names"
+    is_same: bool = False
 
 
 @record
@@ -87,6 +89,7 @@ _ORDERS = {
     "keys": "; numbered in the order of the keys",
     "target": "; numbered in the order of the target's parameters",
     "before": "; numbered in their old order",
+    "former": "; numbered in the order that these names had before",
 }
 
 
