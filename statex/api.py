@@ -203,10 +203,10 @@ class Rules:
         Raises:
             StatexError: as `plan`, and SX333 where a tensor does not come back.
         """
-        from statex.session.inverting import inverted
+        from statex.session.inverting import IN_PYTHON, inverted
 
         with Session(requested(self, state, inputs, None, None, root, {**(params or {}), **keywords})) as session:
-            return inverted(session, partial=partial)
+            return inverted(session, partial=partial, remedies=IN_PYTHON)
 
     def stream(
         self,

@@ -232,3 +232,34 @@ def test_a_rule_text_has_a_size() -> None:
         statex.compile("drop " + "a.b, " * 500_000 + "z")
     assert [one.code.id for one in caught.value.diagnostics] == ["SX115"]
     assert len(str(caught.value)) < 1000
+
+
+def test_results_are_printed_in_a_few_lines(tmp_path: Path) -> None:
+    """Not with their insides, which name every key and hold the bytes of pickles."""
+    state = {f"layers.{i}.w": torch.ones(2) for i in range(300)}
+    rules = statex.compile("rename prefix '' -> 'm.'\nset m.layers.0.w = it[:1]")
+    torch.save(state, tmp_path / "in.pth")
+    torch.save({"a": torch.ones(2), "b": torch.ones(2)}, tmp_path / "small.pth")
+    torch.save({"a": torch.ones(2), "b": torch.ones(3)}, tmp_path / "other.pth")
+    done = statex.convert(tmp_path / "in.pth", tmp_path / "out.pth", rules, like=rules.apply(state), reversible=True)
+    other = statex.compare(state, {"layers.0.w": torch.ones(3)})
+    assert done.reversal is not None
+    results: dict[str, Any] = {
+        "<statex.Conversion": done,
+        "300 keys": done.outputs[0],
+        "apply out.back.sx": done.reversal,
+        "300 keys come back, 1 of these from `lost`": done.reversal.inverse,
+        "299 of 300 tensors come back": statex.lossless(rules.plan(state)),
+        "2 statements": rules.plan(state),
+        "1 of wrong shape": other,
+        "1 equal": statex.diff(tmp_path / "small.pth", tmp_path / "other.pth"),
+        "299 of 300 tensors equal in bits": statex.infer(state, {**state, "layers.7.w": torch.randn(2)}),
+    }
+    for said, result in results.items():
+        text = repr(result)
+        assert len(text) < 400
+        assert "\n" not in text
+        assert said in text
+    assert str(done).splitlines() == [str(done)]
+    for part in ("out.pth`: 300 keys, 2.3 KiB, verified against", "to undo it: statex apply out.back.sx"):
+        assert part in str(done)

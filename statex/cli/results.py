@@ -115,8 +115,8 @@ def stored_data(inverse: InverseRules) -> list[dict[str, Any]]:
     ]
 
 
-def not_undone(inverse: InverseRules, *, metadata: bool = True) -> Iterator[str]:
-    """Yield what does not come back besides tensors; `metadata` says whether what is noted of modules does."""
+def not_undone(inverse: InverseRules) -> Iterator[str]:
+    """Yield what does not come back besides tensors."""
     for what, keys in (
         ("tensors that do not come back", inverse.lost),
         ("keys that shared a tensor with another one, and have one of their own", inverse.apart),
@@ -128,7 +128,7 @@ def not_undone(inverse: InverseRules, *, metadata: bool = True) -> Iterator[str]
             yield f"{what}: {join_words([escape(key) for key in keys], limit=4)}"
     if not inverse.in_order:
         yield "the order of the keys"
-    if not metadata:
+    if not inverse.metadata:
         yield "what `_metadata` notes of modules"
 
 

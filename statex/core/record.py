@@ -16,7 +16,7 @@ _T = TypeVar("_T")
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def record(cls: type[_T]) -> type[_T]:
-    """Make a class a dataclass with slots, equality and a hash, whose fields nobody assigns to.
+    """Make a class a dataclass with slots, equality, a hash and a repr (or its own), whose fields nobody assigns to.
 
     The type checker sees to that alone: a guard at run time makes each object three times as expensive.
     """
@@ -25,7 +25,8 @@ def record(cls: type[_T]) -> type[_T]:
     hashed = [one.name for one in fields(made) if one.compare and one.hash is not False]  # type: ignore[arg-type]
     made.__eq__ = _equality(_values(compared))  # type: ignore[method-assign]
     made.__hash__ = _hash(_values(hashed))  # type: ignore[method-assign, assignment]
-    made.__repr__ = _repr  # type: ignore[method-assign]
+    if "__repr__" not in vars(cls):
+        made.__repr__ = _repr  # type: ignore[method-assign]
     return made
 
 

@@ -79,7 +79,7 @@ def compile_plan(
     nested = _nested(compiler, dict(results), root)
     compiler.found.raise_errors()
     _lint_ties(compiler, dict(results))
-    plan = replace(_plan(compiler, results, metadata, _parameters(scope, scopes)), nested=nested)
+    plan = replace(_plan(compiler, results, metadata, _parameters(scope, scopes)), nested=nested, put_at=put_at)
     declared = {node.name.name: node.name.span for node in reversed(resolved.inputs)}
     for name, keys in unread(plan).items():
         _lint_unread(compiler, name, keys, declared.get(name))
@@ -176,11 +176,11 @@ def _lint_ties(compiler: Compiler, entries: Mapping[str, Entry]) -> None:
         if len(ties) > 1:
             first, second, *_ = ties.values()
             step = max(entries[first].step, entries[second].step)
+            apart = " and" if {first, second} == set(keys) else f", and `{first}` and `{second}`"
             compiler.found.add(
                 diagnostic(
                     lints.TIE_ENDS,
-                    f"{join_words([f'`{k}`' for k in keys], limit=3)} shared one tensor, and `{first}` and `{second}` "
-                    "no longer do",
+                    f"{join_words([f'`{k}`' for k in keys], limit=3)} shared one tensor{apart} no longer do",
                     compiler.steps[step].span if step >= 0 else None,
                     help="change both in one statement, or drop one",
                 )

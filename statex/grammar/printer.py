@@ -36,6 +36,14 @@ def show_flat(node: Any) -> str:
     return Flat(Expressions(Comments())).text(node)
 
 
+def row_ends(lines: Sequence[str]) -> list[int]:
+    """Return the numbers of the lines of a printed table at which its rows end; what goes on is indented more."""
+    if len(lines) == 1:
+        return [0]
+    starts = [at for at, line in enumerate(lines) if line.startswith("  ") and line[2] != " "]
+    return [*(at - 1 for at in starts[1:]), len(lines) - 2]
+
+
 def show_program(program: tree.Program, comments: Sequence[Comment] = (), *, width: int = WIDTH) -> str:
     """Write a program, with the comments of its text."""
     printer = Printer(Comments(comments), width)

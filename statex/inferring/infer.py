@@ -13,11 +13,12 @@ from statex.core.paths import Address
 from statex.core.progress import Tell
 from statex.core.source import Source
 from statex.diagnostics import Diagnostic, StatexError
+from statex.diagnostics.amounts import counted
 from statex.dsl.parts import Outside, ProgramPart, stem_of
 from statex.execute.verify.verification import compare, different
 from statex.grammar import parse, tree
 from statex.grammar.formatter import format_text
-from statex.grammar.printer import show
+from statex.grammar.printer import row_ends, show
 from statex.inferring.adapters import configs_beside
 from statex.inferring.carrying import carries_over
 from statex.inferring.leftovers import what_is_left
@@ -40,7 +41,7 @@ _WIDTH = 100
 NOTHING_GIVEN = Outside()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Inferred:
     """A program that was found, and what is known of it.
 
@@ -64,6 +65,18 @@ class Inferred:
     guesses: Mapping[str, str] = field(default_factory=dict)
     misfit: str | None = None
     differences: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<statex.Inferred: {counted(len(self.rules.splitlines()), 'line')} of rules, {self._verdict()}>"
+
+    def _verdict(self) -> str:
+        found = self.proof
+        if found is not None:
+            tensors = counted(len(found.equal) + len(found.different), "tensor")
+            return f"{'' if self.proved else 'not '}proved: {len(found.equal)} of {tensors} equal in bits"
+        if self.errors:
+            return f"which cannot be applied: {self.errors[0].code.id}"
+        return "guessed: the result fits the model" if self.fits else f"guessed: {self.misfit or 'not compared'}"
 
     @property
     def proved(self) -> bool:
@@ -230,9 +243,7 @@ def _lines(rule: NotedRule) -> list[str]:
     is_table = isinstance(rule.statement, tree.Rename) and rule.statement.is_table
     if not is_table:
         return [f"# {rule.notes[0]}", *lines] if len(lines) > 1 else [f"{lines[0]}  # {rule.notes[0]}"]
-    # A row that is broken has its note at its end; what goes on is indented more than rows are.
-    starts = [at for at, line in enumerate(lines) if line.startswith("  ") and line[2] != " "]
-    ends = [*(at - 1 for at in starts[1:]), len(lines) - 2]
-    for at, note in zip(ends, rule.notes, strict=True):
+    # A row that is broken has its note at its end.
+    for at, note in zip(row_ends(lines), rule.notes, strict=True):
         lines[at] += f"  # {note}"
     return lines

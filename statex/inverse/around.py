@@ -30,20 +30,24 @@ class AroundUndone:
     surroundings: Surroundings | None = None
 
 
-def around_undone(plan: Plan, *, moves: bool) -> AroundUndone:
+def around_undone(plan: Plan) -> AroundUndone:
     """Return what undoes the changes of a plan around the state.
 
-    That takes plain values, outside of lists, whose places in dicts do not matter. Where the state `moves` to another
-    place in the file, all that stands around it is left as it is.
+    That takes plain values, outside of lists, whose places in dicts do not matter. Where the state is taken out of the
+    file, all that stands around it is left behind.
     """
-    before = plan.header.surroundings
+    before, after = plan.header.surroundings, surroundings_after(plan)
     edits = net(plan.edits)
-    if before is None or moves:
-        return AroundUndone((), tuple(dict.fromkeys([*[one.name for one in edits], *plan.left_around])))
-    undone = [(edit, _undone(edit, before)) for edit in reversed(edits)]
+    if before is None or after is None:
+        # Of a bare state, all that stood around it is gone; values that were added are not there either.
+        names = [one.name for one in edits if before is None or one.of == "metadata"]
+        return AroundUndone((), tuple(dict.fromkeys([*names, *plan.left_around])))
+    # Of a state that is put into a file, nothing stays around it when it is taken out again.
+    stays = not plan.put_at or before.root != ()
+    undone = [(edit, _undone(edit, before)) for edit in reversed(edits) if stays or edit.of == "metadata"]
     statements = dict.fromkeys([statement for _, statement in undone if statement is not None])
     left = [edit.name for edit, statement in undone if statement is None]
-    return AroundUndone(tuple(statements), tuple(left), surroundings_after(plan))
+    return AroundUndone(tuple(statements), tuple(left), after)
 
 
 def still_changed(plan: Plan, inverse: Plan) -> Iterator[str]:

@@ -14,7 +14,7 @@ from statex.core.dtypes import DType
 from statex.core.header import TensorType, contiguous
 from statex.core.record import record
 from statex.core.strides import Tile, Tiling
-from statex.dsl.ops import OPERATIONS, Operation
+from statex.dsl.ops import CASTING, OPERATIONS, Operation
 from statex.dsl.plan.graph import Graph, InputTensor, OperationCall, Ref, ResultPiece, Settled, arguments_of
 from statex.inverse.recovery import type_of
 
@@ -141,6 +141,8 @@ class NormalForms:
         assert isinstance(form, Tiling)
         if before.shape != node.type.shape:
             return None
+        if operation is CASTING and before == node.type:
+            return form
         arguments = {name: _HERE if isinstance(v, Ref) else v for name, v in arguments_of(node).items()}
         if any(not isinstance(value, Hashable) for value in arguments.values()):
             return None

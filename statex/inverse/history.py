@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 
 from statex.core.header import OpaqueInfo, TensorInfo
+from statex.core.record import record
 from statex.core.source import Span
 from statex.dsl.plan.plan import AROUND, Plan, Step
 from statex.grammar import tree
@@ -60,15 +61,27 @@ def before_all(plan: Plan) -> StateLayout:
     return found
 
 
-def after_all(plan: Plan) -> StateLayout:
+@record
+class Retained:
+    """What is kept besides the numbers of a result until it is turned back: by a format, or by all of them."""
+
+    ties: bool = True
+    parameters: bool = True
+    metadata: bool = True
+
+
+EVERYTHING = Retained()
+
+
+def after_all(plan: Plan, retained: Retained = EVERYTHING) -> StateLayout:
     """Return what stands under the keys of the result."""
     values = results_of(plan)
     return {
         key: HeldEntry(
             values[key],
-            output.tie,
-            output.is_parameter,
-            output.requires_grad,
+            output.tie if retained.ties else ("key", key),
+            output.is_parameter and retained.parameters,
+            output.requires_grad and retained.parameters,
             output.opaque.kind if output.opaque is not None else "",
         )
         for key, output in plan.outputs.items()

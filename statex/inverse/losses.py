@@ -77,6 +77,9 @@ class LossReport:
             ],
         }  # fmt: skip
 
+    def __repr__(self) -> str:
+        return f"<statex.LossReport: {come_back(self.kept, self.plan.header)}>"
+
     def __str__(self) -> str:
         return "\n".join(lossless_lines(self))
 

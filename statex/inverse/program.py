@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from itertools import chain, count
 
@@ -11,6 +11,8 @@ from statex.core.record import record
 from statex.core.source import Span
 from statex.core.surroundings import Surroundings
 from statex.diagnostics import StatexError
+from statex.diagnostics.amounts import counted
+from statex.dsl.plan.metadata import Metadata
 from statex.dsl.plan.plan import AROUND, Plan
 from statex.grammar import factory as make
 from statex.grammar import tree
@@ -18,13 +20,14 @@ from statex.grammar.printer import show
 from statex.inverse.around import around_undone, still_changed
 from statex.inverse.comments import AuthorComments
 from statex.inverse.generated import generated
-from statex.inverse.history import KeyValues, after_all, before_all, between, statement_of, states
+from statex.inverse.history import EVERYTHING, KeyValues, Retained, after_all, before_all, between, statement_of, states
 from statex.inverse.losses import is_computed
-from statex.inverse.proof import HeldEntry, StateLayout, compiled, differences, header_of, untied
+from statex.inverse.proof import HeldEntry, StateLayout, compiled, differences, header_of
 from statex.inverse.recovery import Recovery, StoredValue
 from statex.inverse.stored import StoredTensor, stored_tensors
 from statex.inverse.swapping import CannotTurnError
 from statex.inverse.terms import plain
+from statex.inverse.ties import tied_again, untied
 from statex.inverse.turning import StatementDone, Turner
 
 _LONGER = 40
@@ -40,7 +43,8 @@ class InverseRules:
     `kept` are the keys of the checkpoint that come back, `lost` all others. `apart` are those that shared a tensor with
     another key, and come back with one of their own. `in_order` says whether the keys come back in their order.
     `unshown` are those that the header does not show to come back as they were, though they do. `parameters` names
-    those that come back as plain tensors, `around` what is changed around the state and not undone. `turned` and
+    those that come back as plain tensors, `around` what is changed around the state and not undone, `metadata` says
+    whether what `_metadata` notes of modules comes back. `turned` and
     `generated` count the statements of the author that were turned round, and those that were undone by what the graph
     says. `stored` are keys that come, whole or in part, from a further input, whose name is `input`; `tensors` is what
     that has to have. `nan` are keys of tensors that
@@ -55,12 +59,18 @@ class InverseRules:
     unshown: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ()
     around: tuple[str, ...] = ()
+    metadata: bool = True
     turned: int = 0
     generated: int = 0
     stored: tuple[str, ...] = ()
     tensors: tuple[StoredTensor, ...] = ()
     input: str = _LOST
     nan: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        lost = f", {len(self.lost)} do not" if self.lost else ""
+        stored = f", {len(self.stored)} of these from `{self.input}`" if self.stored else ""
+        return f"<statex.InverseRules: {counted(len(self.kept), 'key')} come back{stored}{lost}>"
 
     def __str__(self) -> str:
         return self.text
@@ -76,18 +86,33 @@ class _Section:
     is_turned: bool
 
 
+@record
+class _Whole:
+    """The sections of an inverse as text, and its plan over what the program makes."""
+
+    sections: Sequence[_Section]
+    text: str
+    plan: Plan
+
+
 def inverse(
-    plan: Plan, statements: Sequence[tree.Statement], *, keep: bool = False, on_data: Collection[int] = ()
+    plan: Plan,
+    statements: Sequence[tree.Statement],
+    *,
+    keep: bool = False,
+    on_data: Collection[int] = (),
+    retained: Retained = EVERYTHING,
 ) -> InverseRules:
     """Return the rules that make the checkpoint of the result of a plan, as far as it can be had.
 
     With `keep`, what is lost comes from a further input, of tensors that are lost in part these parts alone. `on_data`
-    are calls of the graph that are undone though only the data tell whether that gives back every bit.
+    are calls of the graph that are undone though only the data tell whether that gives back every bit. `retained` says
+    what the format of the result has room for.
     """
-    found = _Inversion(plan, statements, keep, on_data).run()
+    found = _Inversion(plan, statements, keep, on_data, retained).run()
     if found.in_order or not found.tensors:
         return found
-    placed = _Inversion(plan, statements, keep, on_data, in_place=True).run()
+    placed = _Inversion(plan, statements, keep, on_data, retained, in_place=True).run()
     same = (placed.apart, placed.unshown, placed.parameters) == (found.apart, found.unshown, found.parameters)
     longer = placed.text.count("\n") - found.text.count("\n")
     return placed if placed.in_order and same and longer <= _LONGER else found
@@ -100,11 +125,13 @@ class _Inversion:
         statements: Sequence[tree.Statement],
         keep: bool,
         on_data: Collection[int],
+        retained: Retained,
         *,
         in_place: bool = False,
     ) -> None:
         self._in_place = in_place
         self._plan = plan
+        self._retained = retained
         self._statements = [one for one in statements if not isinstance(one, tree.Root | tree.Follow)]
         self._roots = [one for one in statements if isinstance(one, tree.Root)]
         self._following = [one for one in statements if isinstance(one, tree.Follow)]
@@ -215,11 +242,12 @@ class _Inversion:
         self,
         text: str,
         layout: StateLayout,
+        metadata: Metadata | None = None,
         surroundings: Surroundings | None = None,
     ) -> Plan:
         given = {name: value for name, value in self._plan.parameters.items() if _literal(value) is None}
         inputs = {self._input: [header_of(self._plan.graph, self._layout)]} if self._layout else {}
-        header = replace(header_of(self._plan.graph, layout), surroundings=surroundings)
+        header = replace(header_of(self._plan.graph, layout), metadata=metadata, surroundings=surroundings)
         return compiled(text, header, given, inputs)
 
     # --- the text ----------------------------------------------------------------------------------------------------
@@ -231,10 +259,10 @@ class _Inversion:
         macros: dict[str, tree.Macro] = {}
         for section in sections:
             macros.update(section.macros)
-            lines = [show(one) for one in section.statements]
-            if lines and not bare and section.of is not None:
-                lines = remarks.around(section.of, lines)
-            body += lines
+            if section.statements and not bare and section.of is not None:
+                body += remarks.around(section.of, section.statements, is_turned=section.is_turned)
+            else:
+                body += [show(one) for one in section.statements]
         used = [one for section in sections for one in section.statements]
         declared = [show(one) for one in self._declarations([*macros.values(), *used])]
         roots = [] if bare else [show(one) for one in (*map(_turned_root, self._roots), *self._following)]
@@ -266,18 +294,18 @@ class _Inversion:
 
     def _finished(self, sections: Sequence[_Section], wanted: KeyValues) -> InverseRules:
         plan = self._plan
-        before, after = before_all(plan), after_all(plan)
+        before, after = before_all(plan), after_all(plan, self._retained)
         layout: StateLayout = {key: held for key, held in before.items() if key in wanted}
-        around = around_undone(plan, moves=any(one.target is not None for one in self._roots))
-        if around.statements:
-            sections = [*sections, _Section(around.statements, {}, None, True)]
-        text = self._text(sections)
-        undone = self._compiled(text, after, around.surroundings)
-        if list(undone.outputs) != list(layout):
-            natural = [*sections, _Section((tree.Order(make.NOWHERE),), {}, None, False)]
-            sorted_again = self._compiled(self._text(natural), after, around.surroundings)
-            if list(sorted_again.outputs) == list(layout):
-                sections, text, undone = natural, self._text(natural), sorted_again
+        around = around_undone(plan)
+        metadata = plan.metadata if self._retained.metadata else None
+
+        def whole(found: Sequence[_Section]) -> _Whole:
+            text = self._text(found)
+            return _Whole(found, text, self._compiled(text, after, metadata, around.surroundings))
+
+        found = whole([*sections, _Section(around.statements, {}, None, True)] if around.statements else sections)
+        found = self._in_order(self._tied(found, layout, whole), layout, whole)
+        sections, text, undone = found.sections, found.text, found.plan
         wrong = differences(plan.graph, layout, after, undone, self._layout)
         every = self._recovery.of(self._states[-1], self._stored)
         stored = {key for one in self._tensors for key in one.of}
@@ -296,6 +324,7 @@ class _Inversion:
             tuple(wrong),
             tuple(parameters),
             tuple(dict.fromkeys([*around.left, *(still_changed(plan, undone) if around.statements else ())])),
+            _noted(undone.metadata) == _noted(plan.header.metadata),
             sum(one.is_turned for one in sections),
             sum(not one.is_turned for one in sections),
             tuple([key for key in layout if key in stored]),
@@ -303,6 +332,32 @@ class _Inversion:
             self._input,
             tuple([key for key in layout if is_computed(plan.graph, every, values[key])]),
         )
+
+    def _tied(self, found: _Whole, layout: StateLayout, whole: Callable[[Sequence[_Section]], _Whole]) -> _Whole:
+        """Return rules after which keys are one tensor again that were one, if they are not."""
+        for fold in (True, False):
+            statements = tied_again(layout, found.plan, self._taken, fold=fold)
+            if not statements:
+                break
+            try:
+                tied = whole([*found.sections, _Section(statements, {}, None, False)])
+            except StatexError:
+                continue
+            if tied.plan.outputs.keys() == found.plan.outputs.keys() and not untied(layout, tied.plan):
+                return tied
+        return found
+
+    def _in_order(self, found: _Whole, layout: StateLayout, whole: Callable[[Sequence[_Section]], _Whole]) -> _Whole:
+        """Return rules that sort the keys as well, if that is their order."""
+        if list(found.plan.outputs) == list(layout):
+            return found
+        natural = whole([*found.sections, _Section((tree.Order(make.NOWHERE),), {}, None, False)])
+        return natural if list(natural.plan.outputs) == list(layout) else found
+
+
+def _noted(metadata: Metadata | None) -> dict[str, dict[str, object]]:
+    """Return what is noted of modules, whose order does not matter."""
+    return {path: dict(noted) for path, noted in (metadata or {}).items() if noted}
 
 
 def _turned_root(node: tree.Root) -> tree.Statement:

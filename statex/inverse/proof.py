@@ -12,13 +12,13 @@ from statex.core.strides import Tiling
 from statex.dsl.compile.given import params
 from statex.dsl.expressions.parameters import Given
 from statex.dsl.parts import Outside, ProgramPart
-from statex.dsl.plan.graph import Graph, SourceKey
+from statex.dsl.plan.graph import Graph, InputTensor, SourceKey
 from statex.dsl.plan.plan import Plan
 from statex.dsl.planner import compile_plan
 from statex.dsl.resolve import resolve
 from statex.grammar import parse, tree
 from statex.inverse.forms import NormalForms, is_whole, whole
-from statex.inverse.recovery import Value, type_of
+from statex.inverse.recovery import Value, sources_of, type_of, value_of
 
 
 @record
@@ -127,13 +127,22 @@ def differences(
     return wrong + [key for key in inverse.outputs if key not in before]
 
 
-def untied(before: StateLayout, inverse: Plan) -> list[str]:
-    """Return the keys that were one tensor with another key, and come back apart from it, or the other way round."""
-    ties = {key: output.tie for key, output in inverse.outputs.items() if key in before}
-    return _apart({key: held.tie for key, held in before.items() if key in ties}, ties)
+def gives_back(plan: Plan) -> bool:
+    """Say whether a plan gives back every entry under its key, as the header shows; the order does not count."""
+    if plan.changes_nothing:
+        return True
+    if plan.outputs.keys() != plan.header.entries.keys():
+        return False
+    forms, sources = NormalForms(plan.graph, lambda node: None), sources_of(plan)
+    return all(_is_source(plan, forms, key, sources[key]) for key in plan.outputs)
 
 
-def _apart(one: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
-    first: dict[object, str] = {}
-    second: dict[object, str] = {}
-    return [key for key in one if first.setdefault(one[key], key) != second.setdefault(other[key], key)]
+def _is_source(plan: Plan, forms: NormalForms, key: str, source: Value) -> bool:
+    output = plan.outputs[key]
+    if output.origin is not None:
+        return value_of(plan, output.origin) == source
+    if not isinstance(source, int) or output.value is None or output.type != type_of(plan.graph, source):
+        return False
+    node = plan.graph[source]
+    assert isinstance(node, InputTensor)
+    return is_whole(forms.of(output.value), node.key, node.type.shape)

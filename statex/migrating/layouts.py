@@ -21,6 +21,7 @@ from statex.dsl.plan.plan import Plan
 from statex.dsl.planner import compile_plan
 from statex.execute.verify.target import Target
 from statex.execute.verify.verification import Comparison, compare
+from statex.inverse.proof import gives_back
 from statex.migrating.chain import Chain
 from statex.migrating.values import outside
 
@@ -208,7 +209,7 @@ class Layouts:
             plan = planned(self.chain, before, self.header, self.given, target=self.target.header, to=after, brief=True)
         except StatexError:
             return False
-        return plan.changes_nothing
+        return gives_back(plan)
 
     def _ambiguous(self, layouts: list[int]) -> None:
         named = join_words([str(one) for one in layouts], limit=8)
@@ -236,8 +237,21 @@ class Layouts:
             return layout
         if others:
             where = f"fits layout {join_words([str(one) for one in others], limit=4)} and not this one"
-            fail(codes.STAMP_CONTRADICTED, f"{said} layout {layout}, and {self.header.label} {where}")
+            fail(
+                codes.STAMP_CONTRADICTED,
+                f"{said} layout {layout}, and {self.header.label} {where}",
+                notes=self._of_target(layout, others),
+            )
         cannot_be_carried_out(self._errors(layout), layout, said, self.header.label)
+
+    def _of_target(self, layout: int, others: Sequence[int]) -> list[str]:
+        """Say what may be wrong instead of the layout that is stated: that of the module."""
+        if layout == self.present:
+            return []
+        if self.present in others:
+            here = f"of layout {layout} and not of layout {self.present}: {self.header.label} fits it as it is"
+            return [f"unless {self.target.name} is {here}"]
+        return [f"unless {self.target.name} is not of layout {self.present}: the steps after {layout} do not make it"]
 
     def _errors(self, layout: int) -> Sequence[Diagnostic]:
         """Return what keeps the steps after a layout from being carried out."""

@@ -21,6 +21,7 @@ from statex.diagnostics.folding import without_numbers
 from statex.diagnostics.suggest import join_words
 from statex.dsl.compile.embedded import inside, prefix_of
 from statex.dsl.plan.plan import Plan
+from statex.inverse.proof import gives_back
 from statex.migrating.chain import Chain
 from statex.migrating.layouts import OF_PARAMETERS, cannot_be_carried_out, planned
 from statex.migrating.made import made_keys
@@ -180,7 +181,7 @@ class Traces:
         if known is None:
             try:
                 plan = planned(self.chain, layout, header, self.given, target=self.target, to=layout + 1)
-                known = header, header if plan.changes_nothing else _result(plan)
+                known = header, header if gives_back(plan) else _result(plan)
             except StatexError as error:
                 known = header, error.diagnostics
             self._steps_done[id(header), layout] = known

@@ -11,6 +11,7 @@ from statex.checkpoint.blobs.contents import OutTensor
 from statex.core.dtypes import Kind
 from statex.core.header import TensorType
 from statex.core.progress import READING, Add, Phases, Tell
+from statex.core.quoting import show_label
 from statex.diagnostics import Diagnostic, diagnostic
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import target as codes
@@ -38,7 +39,7 @@ class Side(Protocol):
         """Return its tensors, each with bytes of its own that can be read in their order."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Compared:
     """The differences between two checkpoints: keys, and for common keys types and values.
 
@@ -57,6 +58,17 @@ class Compared:
     uncompared: tuple[str, ...] = ()
     with_values: bool = True
     tolerant: bool = False
+
+    def __repr__(self) -> str:
+        counts = {
+            f"only in {show_label(self.first)}": len(self.only_first),
+            f"only in {show_label(self.second)}": len(self.only_second),
+            "of other types": len(self.types),
+            "of other values": len(self.values),
+            "not compared": len(self.uncompared),
+        }
+        said = [f"{self.equal} equal", *(f"{count} {what}" for what, count in counts.items() if count)]
+        return f"<statex.Compared: {', '.join(said)}>"
 
     @property
     def agree(self) -> bool:

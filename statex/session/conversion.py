@@ -14,8 +14,10 @@ from statex.checkpoint.atomic.transaction import Transaction
 from statex.checkpoint.blobs.earlier import Earlier
 from statex.checkpoint.blobs.write_plan import WritePlan
 from statex.core.progress import PLANNING, READING, READING_BACK, SYNCING, WRITING, Add, Phases, Tell, Watch
+from statex.core.quoting import show_label
 from statex.core.source import Span
 from statex.diagnostics import Diagnostic, StatexError, pointing_at
+from statex.diagnostics.amounts import counted, show_bytes
 from statex.dsl.plan.entry import Entry
 from statex.dsl.plan.plan import Plan
 from statex.session.configs import ConfigChange
@@ -34,11 +36,14 @@ from statex.session.sources import folder_of
 from statex.session.unchanged import changes, is_own, was_there
 from statex.session.warnings import judged
 
+_SHOWN = 3
+"""So many outputs are named in the text of a conversion."""
+
 if TYPE_CHECKING:
     from statex.execute.verify.verification import Comparison
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Written:
     """An output of a run: how it is called (`output` if it has no name), where it is, and what it holds.
 
@@ -59,6 +64,14 @@ class Written:
     updated: tuple[ConfigChange, ...] = ()
     layout: WritePlan | None = None
 
+    def __repr__(self) -> str:
+        return f"<statex output {self}>"
+
+    def __str__(self) -> str:
+        where = show_label(str(self.path)) if self.path is not None else f"{self.label}, not written"
+        fits = f", verified against {self.comparison.target}" if self.comparison is not None else ""
+        return f"{where}: {counted(self.keys, 'key')}, {show_bytes(self.nbytes)}{fits}"
+
     @property
     def verified(self) -> dict[str, Any] | None:
         """The target it fits and how many keys agree, as plain data."""
@@ -66,7 +79,7 @@ class Written:
         return {"target": found.target, "keys": found.agreeing} if found is not None else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Conversion:
     """What a run did: the plan that was carried out (none if nothing had changed), and the outputs.
 
@@ -79,6 +92,19 @@ class Conversion:
     warnings: tuple[Diagnostic, ...] = ()
     included: tuple[str, ...] = ()
     reversal: Reversal | None = None
+
+    def __repr__(self) -> str:
+        return f"<statex.Conversion {self}>"
+
+    def __str__(self) -> str:
+        if self.skipped:
+            return "skipped: nothing has changed since the last run"
+        said = [str(one) for one in self.outputs[:_SHOWN]]
+        if len(self.outputs) > _SHOWN:
+            said.append(f"{len(self.outputs) - _SHOWN} more outputs")
+        said += [counted(len(self.warnings), "warning")] if self.warnings else []
+        said += [f"to undo it: {self.reversal.command}"] if self.reversal is not None else []
+        return "; ".join(said)
 
     @property
     def skipped(self) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from statex.checkpoint import Format
 from statex.checkpoint.formats.safetensors.format import SAFETENSORS
 from statex.core.header import OpaqueInfo
 from statex.core.progress import Tell
@@ -16,6 +17,7 @@ from statex.diagnostics.codes import keys as codes
 from statex.dsl.parts import Outside, ProgramPart
 from statex.grammar import factory as make
 from statex.grammar import parse, tree
+from statex.inverse.history import Retained
 from statex.inverse.losses import LossReport, amount, lossless, lossless_rows
 from statex.inverse.program import InverseRules, inverse
 from statex.inverse.recovery import made_of_any, sources_of, undone_on_data
@@ -23,6 +25,7 @@ from statex.inverse.stored import rules_giving
 from statex.session.compared import compared
 from statex.session.request import InputSpec, OutputSpec, Policy, Request
 from statex.session.session import Session
+from statex.session.stamps import without_stamp
 
 if TYPE_CHECKING:
     from statex.checkpoint.blobs.contents import OutTensor
@@ -36,6 +39,11 @@ _REMEDIES = (
     "`--partial` gives the rules that bring back the others",
     "`--keep lost.safetensors` writes what is lost to a file, from which it comes back",
 )
+IN_PYTHON = (
+    "`partial=True` gives the rules that bring back the others",
+    "`statex.convert(…, reversible=True)` writes what is lost to a file, from which it comes back",
+)
+"""What an error offers in Python."""
 _ON_DATA = "`--prove` finds out on the data whether rounding and scaling lose anything here"
 
 
@@ -45,13 +53,15 @@ def inverted(
     partial: bool = False,
     keep: bool = False,
     on_data: bool = False,
+    format: Format | None = None,
     remedies: Sequence[str] = _REMEDIES,
     tell: Tell | None = None,
 ) -> InverseRules:
     """Return the rules that undo the program of a session, shown on the header to give back every tensor.
 
     With `keep`, they take what is lost from a further input. With `on_data`, operations that may lose bits are undone
-    where the data show that none is lost: these tensors are `unshown`. `remedies` are what an error offers.
+    where the data show that none is lost: these tensors are `unshown`. `format` is that of the output, if there is one;
+    what it has no room for does not come back. `remedies` are what an error offers.
 
     Raises:
         StatexError: SX333 where a tensor does not come back, unless the inverse may be `partial`; 6xx for files.
@@ -62,10 +72,15 @@ def inverted(
     found = lossless(plan, shown)
     lost = [one for one in found.losses if not keep or isinstance(plan.header.entries[one.key], OpaqueInfo)]
     if lost and not partial:
-        if calls and not on_data and not keep and lossless(plan, calls).kept != found.kept:
+        if remedies is _REMEDIES and calls and not on_data and not keep and lossless(plan, calls).kept != found.kept:
             remedies = (*remedies, _ON_DATA)
         raise _lossy(replace(found, losses=tuple(lost)), remedies[:1] if keep else remedies)
-    return inverse(plan, _statements(session), keep=keep, on_data=shown)
+    retained = Retained() if format is None else Retained(format.shares, format.keeps_parameters, format.keeps_metadata)
+    if session.request.stamp is not None:
+        # The old version is gone from the header of the plan as well.
+        rest = without_stamp(replace(plan.header, metadata=plan.metadata), session.request.at)
+        plan = replace(plan, metadata=rest.metadata)
+    return inverse(plan, _statements(session), keep=keep, on_data=shown, retained=retained)
 
 
 def _statements(session: Session) -> list[tree.Statement]:
@@ -174,7 +189,8 @@ def prove(session: Session, found: InverseRules, tell: Tell | None = None, lost:
     nothing = replace(request, state=state, parts=(), inputs={}, outside=Outside(), target=None, outputs=())
     with Session(there_and_back) as both, Session(nothing) as as_it_is:
         result = compared(_Some(both, found.kept), _Some(as_it_is, found.kept), tell=tell)
-        metadata = both.plan.metadata == session.plan.header.metadata
+        # Modules may be noted in another order.
+        metadata = dict(both.plan.metadata or {}) == dict(session.plan.header.metadata or {})
     wrong = (*result.only_first, *result.only_second, *result.types, *result.values)
     return InverseProof(result.equal + len(wrong), result.equal, tuple(wrong), result.uncompared, metadata)
 

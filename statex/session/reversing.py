@@ -29,7 +29,7 @@ _FALLBACK = "restored.pth"
 """What the command that undoes a run makes of a state that was in memory."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Reversal:
     """The rules that undo a run, on their way to a file beside its output, and the tensors that they take from another.
 
@@ -44,6 +44,9 @@ class Reversal:
     force: bool = False
     label: str = ""
     is_noted: bool = False
+
+    def __repr__(self) -> str:
+        return f"<statex reversal: {self.command}>"
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -106,7 +109,8 @@ def reversal(
     label, policy = placed.spec.label, request.policy
     specs = [OutputSpec(rules, _back_of(label)), OutputSpec(lost, _lost_of(label))]
     forced, lost_forced = (policy.replace == "always" or is_own(one) for one in specs)
-    inverse = inverted(session, keep=True, remedies=("without `--reversible`, no inverse is written",))
+    format = placed.format or session.inputs.main.format.successor
+    inverse = inverted(session, keep=True, format=format, remedies=("without `--reversible`, no inverse is written",))
     command = _command(session, placed, rules, inverse, lost)
     found = Reversal(inverse, rules, command, force=forced, label=label, is_noted=request.stamp is not None)
     if os.path.lexists(rules.parent) or not policy.make_folders:
@@ -134,6 +138,8 @@ def _command(session: Session, placed: Placed, rules: Path, inverse: InverseRule
     words = ["statex", "apply", *map(_here, (rules.name, placed.path.name, back)), *format]
     if inverse.stored:
         words += ["--in", f"{inverse.input}={lost.name}"]
+    if placed.spec.copy_files and back.endswith("/"):
+        words += ["--copy-files", *([] if placed.spec.update_config else ["--no-update-config"])]
     for one in request.outputs:
         if one.optimizer:
             old, new = request.optimizers[one.optimizer].path, os.path.relpath(one.path, placed.path.parent)

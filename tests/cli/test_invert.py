@@ -81,14 +81,13 @@ def test_what_stands_around_the_state(run: Run) -> None:
     Path("rules.sx").write_text("root 'model' -> 'state_dict'\nrename prefix '' -> 'net.'\nset value('epoch') = 0\n")
     done = run("invert", "rules.sx", "in.pth", "-o", "back.sx", "--prove")
     assert "proved: 7 of 7 tensors come back equal in bits" in done.out
-    assert "not undone: what is changed around the state: value('epoch')" in done.out
-    assert "_metadata" not in done.out
+    assert "not undone" not in done.out
     assert run("apply", "rules.sx", "in.pth", "out.pth").exit_code == 0
     assert run("apply", "back.sx", "out.pth", "again.pth").exit_code == 0
     again = torch.load("again.pth", weights_only=False)
     assert again["model"].keys() == model.state_dict().keys()
     assert again["model"]._metadata == model.state_dict()._metadata
-    assert again["epoch"] == 0
+    assert again["epoch"] == 3
 
 
 def test_what_is_lost_is_kept_in_a_file(run: Run) -> None:

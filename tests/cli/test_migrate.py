@@ -393,7 +393,7 @@ def test_a_new_step(run: Run) -> None:
     ended = run("migrate", "new", "fuse  q/k (2)")
     assert (ended.exit_code, ended.out, ended.err) == (0, "wrote migrations/0004_fuse_q_k_2.sx\n", "")
     assert Path("migrations/0004_fuse_q_k_2.sx").read_text() == (
-        "# fuse q/k (2)\n#\n# Makes layout 4 of layout 3; what undoes it is 0004_fuse_q_k_2.down.sx.\n"
+        "# fuse q/k (2)\n#\n# Makes layout 4 of layout 3. Rules that undo it go into 0004_fuse_q_k_2.down.sx.\n"
     )
     assert statex.migrations("migrations").version == 4
     assert run("migrate", "new", "fuse q/k (2)", "--json").json == {
@@ -418,7 +418,7 @@ def test_a_new_step_says_what_differs(run: Run) -> None:
     assert Path("migrations/0004_fuse.sx").read_text() == (
         "# fuse\n"
         "#\n"
-        "# Makes layout 4 of layout 3; what undoes it is 0004_fuse.down.sx.\n"
+        "# Makes layout 4 of layout 3. Rules that undo it go into 0004_fuse.down.sx.\n"
         "#\n"
         "#   only in a.pth  layers.{0..2}.q   f32[2, 2]  x 3\n"
         "#   only in a.pth  layers.{0..2}.k   f32[2, 2]  x 3\n"

@@ -110,6 +110,22 @@ def test_a_folder_comes_back_as_one(source: str, output: str, run: Run) -> None:
     assert any(name.endswith(".safetensors") for name in os.listdir("folder"))
 
 
+@pytest.mark.parametrize("options", [["--copy-files"], ["--copy-files", "--no-update-config"], []])
+def test_files_that_were_copied_along_are_copied_back(options: list[str], run: Run) -> None:
+    Path("folder").mkdir()
+    save_file({"w": torch.ones(3)}, "folder/model.safetensors")
+    Path("folder/config.json").write_text('{"torch_dtype": "float32"}')
+    ended = run("apply", "-e", "set w = cast(bf16)", "folder/", "out/", "--reversible", *options)
+    shutil.rmtree("folder")
+    command = next(line for line in ended.out.splitlines() if line.startswith("  to undo it: "))
+    words = shlex.split(command.removeprefix("  to undo it: "))
+    assert [word for word in words if word in options] == options
+    assert run(*words[1:]).exit_code == 0
+    assert read("folder")["w"].dtype == torch.float32
+    found = Path("folder/config.json")
+    assert found.read_text() == '{"torch_dtype": "float32"}' if options else not found.exists()
+
+
 def test_a_dry_run_writes_nothing_and_json_names_the_files(run: Run) -> None:
     torch.save(state(), "in.pth")
     Path("rules.sx").write_text(RULES)
@@ -276,21 +292,29 @@ def test_a_recipe_is_reversible_with_one_whole_output(outputs: str, run: Run) ->
     assert "error[SX704]: the recipe takes `reversible` only with one output that holds the whole result" in ended.err
 
 
-def test_what_an_optimizer_does_not_get_back_is_said(run: Run) -> None:
-    model = torch.nn.ModuleDict({name: torch.nn.Linear(3, 2) for name in "ab"})
+def trained_with(names: str) -> dict[str, Any]:
+    model = torch.nn.ModuleDict({name: torch.nn.Linear(3, 2) for name in names})
     optimizer = torch.optim.AdamW(model.parameters())
     for p in model.parameters():
         p.grad = torch.ones_like(p)
     optimizer.step()
-    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, "in.pth")
+    return {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+
+
+def test_what_an_optimizer_does_not_get_back_is_said(run: Run) -> None:
+    torch.save(trained_with("ab"), "in.pth")
     said = run("apply", "-e", "drop a.**", "in.pth", "out.pth", "--reversible").out
     assert "not undone: what `optimizer` keeps of tensors that come from the input `lost`\n" in said
-    assert "not undone: the positions in `optimizer`, which follow the order of the keys" in said
     command = next(line for line in said.splitlines() if line.startswith("  to undo it: "))
     assert run(*shlex.split(command.removeprefix("  to undo it: "))[1:], "--force").exit_code == 0
     back = torch.load("in.pth", weights_only=True)
-    # That is what is said: `b` stands first now, and nothing is kept of `a`.
-    assert list(back["model"]) == ["b.weight", "b.bias", "a.weight", "a.bias"]
-    assert list(back["optimizer"]["state"]) == [0, 1]
-    said = run("apply", "-e", "rename a.{t} -> c.{t}", "in.pth", "other.pth", "--reversible").out
-    assert "not undone" not in said
+    # That is what is said: nothing is kept of `a`.
+    assert list(back["model"]) == ["a.weight", "a.bias", "b.weight", "b.bias"]
+    assert list(back["optimizer"]["state"]) == [2, 3]
+
+
+def test_an_optimizer_follows_the_order_that_does_not_come_back(run: Run) -> None:
+    torch.save(trained_with("ba"), "in.pth")
+    said = run("apply", "-e", "order natural", "in.pth", "out.pth", "--reversible").out
+    assert "not undone: the order of the keys\n" in said
+    assert "not undone: the positions in `optimizer`, which follow the order of the keys" in said

@@ -75,6 +75,39 @@ def test_what_a_state_is_taken_out_of_is_named(tmp_path: Path) -> None:
     assert done.reversal.inverse.around == ("epoch",)
 
 
+@pytest.mark.parametrize(
+    ("root", "rules"),
+    [
+        ("root 'model' -> 'net'", "set value('epoch') = 7; drop value('lr'); add value('new') = 1"),
+        ("root 'model' -> 'net.inner'", "set value('args.deep.x') = 7; drop value(['args', 'a.b'])"),
+        ("root 'model' -> 'args.net'", "set value('args.deep.x') = 7; rename w -> v"),
+    ],
+)
+def test_values_come_back_where_the_state_moves(root: str, rules: str, tmp_path: Path) -> None:
+    before, after, found = there_and_back(tmp_path, f"{root}; {rules}")
+    assert found.around == ()
+    assert after == before
+
+
+def test_values_beside_a_state_that_was_put_into_a_file_go_with_it(tmp_path: Path) -> None:
+    torch.save({"w": torch.ones(2)}, tmp_path / "in.pth")
+    rules = "root '' -> 'model'; add value('epoch') = 1"
+    done = statex.convert(tmp_path / "in.pth", tmp_path / "out.pth", rules, reversible=True)
+    assert done.reversal is not None
+    assert (done.reversal.inverse.text, done.reversal.inverse.around) == ("root 'model' -> ''\n", ())
+    statex.convert(tmp_path / "out.pth", tmp_path / "back.pth", tmp_path / "out.back.sx")
+    assert torch.load(tmp_path / "back.pth").keys() == {"w"}
+
+
+def test_what_is_left_out_around_a_bare_state_is_named_once(tmp_path: Path) -> None:
+    torch.save({"model": {"w": torch.ones(2)}, "epoch": 3, "best": 0.5}, tmp_path / "in.pth")
+    found = statex.convert(
+        tmp_path / "in.pth", tmp_path / "out.pth", "root 'model' -> ''; drop? value('best')", reversible=True
+    ).reversal
+    assert found is not None
+    assert found.inverse.around == ("epoch", "best")
+
+
 def test_texts_of_the_metadata_come_back(tmp_path: Path) -> None:
     texts = {"title": "a 'b' \n c", "ss_epoch": "3", "ss_lr": "", "format": "pt"}
     save_file({"w": torch.ones(2)}, tmp_path / "in.safetensors", metadata=texts)

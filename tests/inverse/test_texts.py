@@ -204,11 +204,12 @@ def test_what_is_kept_is_put_where_it_stood() -> None:
     back = statex.compile(found.text).apply(rules.apply(state), inputs={"lost": lost})
     assert list(back) == list(state)
     assert all(same(back[key], value) for key, value in state.items())
-    # Ties are worth more than the order.
+    # Ties come back as well.
     tied = {"z": state["embed"], "b": torch.ones(2), "a": state["embed"]}
     rules = statex.compile("drop b")
     found = inverse(rules.plan(tied), rules.statements, keep=True)
-    assert (found.text, found.apart, found.in_order) == ("input lost\n\ncopy lost::** -> **\n", (), False)
+    assert found.text == "input lost\n\nsplit z -> z, b = [it, lost::b]\ndrop a\ncopy z -> a\n"
+    assert (found.apart, found.in_order) == ((), True)
 
 
 LOSSES = [
@@ -257,11 +258,51 @@ def test_a_nan_comes_back_from_a_cast_as_a_nan() -> None:
     assert statex.lossless(statex.compile("set w = -it").plan({"w": torch.arange(3)})).nan == ()
 
 
-def test_ties_parameters_and_order_are_named_where_they_do_not_come_back() -> None:
+def test_comments_beside_rows_stay_with_them_and_counts_of_keys_go_where_nothing_is_turned() -> None:
+    state = {f"a.{i}.{name}": torch.randn(2) for i in range(3) for name in "xy"}
+    rules = """\
+# All of them.
+rename {
+  a.{i}.x -> l.{i}.attn.w  # 3 keys
+  # by hand
+  a.{i}.y -> l.{i}.b       # 3 keys, as before
+}
+"""
+    found = statex.compile(rules).inverse(state)
+    assert (
+        found.text
+        == """\
+# All of them.
+# by hand
+rename {
+  l.{i}.attn.w -> a.{i}.x  # 3 keys
+  l.{i}.b      -> a.{i}.y  # 3 keys, as before
+}
+"""
+    )
+    numbers = "rename {\n  a.{i:int}.x -> l.{i // 2}.{i % 2}  # 3 keys\n  a.{i}.y -> l.y{i}  # mine\n}\n"
+    generated = statex.compile(numbers).inverse(state)
+    assert generated.generated == 1
+    assert [line for line in generated.text.splitlines() if "#" in line] == ["# mine"]
+    dropped = statex.compile("keep a.0.*  # 2 keys")
+    lost = inverse(dropped.plan(state), dropped.statements, keep=True)
+    assert lost.stored == tuple(key for key in state if key[2] != "0")
+    assert "#" not in lost.text
+
+
+def test_in_python_an_error_offers_what_python_has() -> None:
+    with pytest.raises(statex.StatexError, match="SX333") as raised:
+        statex.compile("set w = cast(bf16)").inverse({"w": torch.ones(2)})
+    assert "partial=True" in str(raised.value)
+    assert "`--" not in str(raised.value)
+
+
+def test_ties_come_back_and_parameters_and_order_are_named_where_they_do_not() -> None:
     weight = torch.randn(2, 2)
     state = {"p": torch.nn.Parameter(torch.randn(4)), "a.w": weight, "b.w": weight, "z": torch.randn(2)}
     split = statex.compile("set a.w = neg").inverse(state)
-    assert split.apart == ("b.w",)
+    assert split.text.endswith("drop b.w\ncopy a.w -> b.w\n")
+    assert (split.apart, split.in_order) == ((), False)
     tied = statex.compile("set a.w, b.w = neg").inverse(state)
     assert tied.apart == ()
     lost = statex.compile("add q = ::p\ndrop p").inverse(state)

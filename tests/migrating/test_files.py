@@ -455,6 +455,15 @@ def test_a_version_that_the_header_contradicts(
     assert codes(caught.value) == ["SX807"]
 
 
+@pytest.mark.parametrize("layout", [1, 2])
+def test_a_target_of_an_older_layout_is_named(layout: int, chain: statex.Chain, tmp_path: Path) -> None:
+    statex.migrate(dict(trained(Net(0)).state_dict()), tmp_path / "old.safetensors", chain, to=layout)
+    said = f"unless Net is of layout {layout} and not of layout 3: .*old.safetensors` fits it as it is"
+    with pytest.raises(statex.StatexError, match=said) as caught:
+        statex.migrate(tmp_path / "old.safetensors", tmp_path / "new.safetensors", chain, target=Net(layout))
+    assert codes(caught.value) == ["SX807"]
+
+
 def test_a_version_holds_where_optional_steps_would_do_something(tmp_path: Path) -> None:
     """A key may come again under a name that a step took away."""
     steps = {"0001_a": "drop? rope", "0002_b": "rename? rotary -> rope", "0003_c": "drop? none"}

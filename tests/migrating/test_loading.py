@@ -559,6 +559,34 @@ def test_a_module_with_a_past_inside_of_another(chain: statex.Chain) -> None:
     assert fronts(new) == []
 
 
+@pytest.mark.parametrize(
+    "rules",
+    [
+        "set weight = resize([3, 2])",
+        "set weight = it[:3]",
+        "set ** = cast(f32)",
+        "set weight = transpose | transpose",
+        "set bias = pad([0, 3 - size(it, 0)])",
+        "set weight = resize([3, 2])\nset ** = cast(f32)",
+    ],
+)
+def test_steps_that_would_change_nothing_leave_no_doubt(rules: str) -> None:
+    """It is the same whether a plain state has been through them or not."""
+    net = nn.Linear(2, 3)
+    state = {key: value.clone() for key, value in nn.Linear(2, 3).state_dict().items()}
+    statex.attach(net, rules)
+    net.load_state_dict(state)
+    assert all(torch.equal(value, state[key]) for key, value in net.named_parameters())
+
+
+@pytest.mark.parametrize("rules", ["set weight = flip(0)", "set bias = it + 0", "set weight, bias = resize([3])"])
+def test_steps_that_may_change_something_leave_a_doubt(rules: str) -> None:
+    net = nn.BatchNorm1d(3, track_running_stats=False)
+    statex.attach(net, f"{rules}\nset weight = roll(1)")
+    with pytest.raises(RuntimeError, match="SX806"):
+        net.load_state_dict(dict(net.state_dict()))
+
+
 def test_inner_versions_go_where_an_outer_chain_moves_them() -> None:
     class Holder(nn.Module):
         def __init__(self, name: str) -> None:

@@ -61,7 +61,7 @@ def test_what_is_wrong_with_one_of_several_outputs_shows_it(bench: Bench) -> Non
     assert found["help"] == ["take the bare state: root 'model' -> ''"]
     found = several(bench, f"{first}  b: {{path: b.out}}\n", 2)
     assert (found["code"], found["labels"][0]["line"]) == ("SX613", 5)
-    assert found["help"][0].endswith("or give a `format`")
+    assert found["help"][0].endswith("or use a `format`")
 
 
 def test_an_output_of_a_part_of_a_list(bench: Bench) -> None:

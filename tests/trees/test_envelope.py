@@ -355,6 +355,10 @@ def test_a_module_takes_no_dicts() -> None:
         ({"l": [ONES, ZEROS]}, ["root '' flat"]),
         ({"h": {"w": ONES}}, ["take the bare state: root 'h' -> ''"]),
         ({"h": {"w": ONES}, "n": 3}, ["take the bare state: root 'h' -> ''"]),
+        (
+            {"h": {"w": ONES}, "e": {"w": ZEROS}, "n": 3},
+            ["take one state and leave out the other: root 'h' -> ''", "write a .pth"],
+        ),
         ({"w": ONES, "n": 3}, ["leave out what is not a tensor: drop n", "write a .pth"]),
     ],
 )

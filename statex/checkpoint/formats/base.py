@@ -65,6 +65,8 @@ class Format:
     """True where there is a place for values of Python beside tensors, foreign objects among them."""
     keeps_metadata: ClassVar[bool] = False
     """True where `_metadata` stays as it is; elsewhere the versions of layouts alone are kept."""
+    keeps_parameters: ClassVar[bool] = False
+    """True where Parameters stay Parameters, with their `requires_grad`; elsewhere they are read as tensors."""
     keeps_notes: ClassVar[bool] = False
     """True where there is a place for texts beside the tensors."""
     records_checksums: ClassVar[bool] = False

@@ -14,7 +14,6 @@ from statex.core.header import OpaqueInfo, TensorInfo
 from statex.core.paths import is_container
 from statex.core.quoting import show_key, show_text
 from statex.diagnostics import fail
-from statex.diagnostics.amounts import counted
 from statex.diagnostics.codes import files as codes
 
 _NAMED = 8
@@ -78,8 +77,8 @@ def leave_out(tree: Any, holds: Holds, instead: str) -> list[str]:
     rules = f"root {show_text(first)} -> ''"
     drops = _drop(key for key, value in tree[first].items() if not holds(key, value) and not isinstance(value, Mapping))
     if len(states) > 1:
-        others = counted(len(states) - 1, "other state")
-        return [*flat, f"take one state, without the {others}: {rules}", instead]
+        others = "the other" if len(states) == 2 else f"the other {len(states) - 1}"
+        return [*flat, f"take one state and leave out {others}: {rules}", instead]
     return [*flat, f"take the bare state: {rules}{drops and '; ' + drops}", *([instead] if drops else [])]
 
 

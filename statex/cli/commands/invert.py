@@ -113,8 +113,8 @@ def _lines(inverse: InverseRules, proof: InverseProof | None, header: Header) ->
         yield from (f"  {line}" for line in said_of_nan(inverse.nan))
     if proof is not None:
         unshown = tuple([key for key in inverse.unshown if key in proof.different])
-        inverse = replace(inverse, unshown=unshown)
-    yield from (f"  not undone: {one}" for one in not_undone(inverse, metadata=proof is None or proof.metadata))
+        inverse = replace(inverse, unshown=unshown, metadata=proof.metadata)
+    yield from (f"  not undone: {one}" for one in not_undone(inverse))
 
 
 def _data(inverse: InverseRules, proof: InverseProof | None) -> dict[str, object]:
@@ -133,6 +133,7 @@ def _data(inverse: InverseRules, proof: InverseProof | None) -> dict[str, object
         "parameters": list(inverse.parameters),
         "around": list(inverse.around),
         "in_order": inverse.in_order,
+        "metadata": inverse.metadata,
         "proof": None
         if proof is None
         else {

@@ -96,7 +96,7 @@ def _head(path: Path, title: str) -> Iterator[str]:
     number = int(path.name[:4])
     yield " ".join(escape(title).split())
     yield ""
-    yield f"Makes layout {number} of layout {number - 1}; what undoes it is {down_of(path.name)}."
+    yield f"Makes layout {number} of layout {number - 1}. Rules that undo it go into {down_of(path.name)}."
 
 
 def _differing(old: Path, new: Path, root: str | None) -> tuple[list[str], list[Diagnostic]]:

@@ -62,7 +62,7 @@ STAMP_CONTRADICTED = declare(
     "a version that the state contradicts",
     meaning="The layout of a state is noted in it (or given by `assume` or `--from`), but its keys, shapes or dtypes "
     "do not agree: the following steps cannot be carried out on it, or it fits another layout. Either it was changed "
-    "after its version was noted, or the wrong layout was given.",
+    "after its version was noted, or the wrong layout was given, or the target is not of the layout that is wanted.",
     example="statex.attach(model, chain, assume=0)   # and the state has layout 2",
     fix="Correct `assume` or `--from`, or remove the version from the state: `state._metadata[''].pop('statex')`.",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from operator import ne
 
 from statex.core.dtypes import DType
 from statex.core.header import Header, KeyPath, OpaqueInfo
@@ -106,11 +107,13 @@ class Compiler:
         """Carry out what a statement came to; nothing else changes the state, or adds a step."""
         if self.nesting is not None:
             self.nesting.follow(outcome, self.step)
+        before = self.state.in_order() if outcome.order is not None else ()
+        reordered = sum(map(ne, before, outcome.order or ()))
         ended = self.state.apply(outcome)
         self._questions.forget()
         one = Step(
             outcome.verb, outcome.span, outcome.changes, scope.used_at, ended, outcome.named, outcome.rules,
-            made_by(outcome), len(self.graph),
+            made_by(outcome), len(self.graph), reordered,
         )  # fmt: skip
         self.steps.append(one)
 

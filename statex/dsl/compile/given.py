@@ -123,7 +123,8 @@ def check_names(statements: Sequence[tree.Statement], given: Mapping[str, Given]
 
 
 def _unknown(name: str, span: Span | None, declared: Collection[str], who: str) -> Diagnostic:
-    near = did_you_mean(name, list(declared))
+    declared = list(dict.fromkeys(declared))
+    near = did_you_mean(name, declared)
     known = f"{who} declares {', '.join(f'`{d}`' for d in declared)}" if declared else f"{who} declares none"
     return diagnostic(
         codes.UNKNOWN_PARAM,

@@ -13,7 +13,7 @@ from statex.diagnostics.suggest import join_words
 from statex.dsl.ops.base import show_value
 from statex.dsl.plan.followed import follow_line
 from statex.dsl.plan.plan import Plan
-from statex.trees.rebuilding import edited
+from statex.trees.rebuilding import edited, without_state
 
 _LONGEST = 60
 """Characters of a value that are shown."""
@@ -30,7 +30,10 @@ def surroundings_after(plan: Plan) -> Surroundings | None:
     before = plan.header.surroundings
     if before is None or set(plan.left_around) - set(left_out(plan)):
         return None  # what no rule names is left out where the bare state is written
-    return Surroundings(edited(before.tree, plan.edits), before.root, plan.metadata_texts)
+    if not plan.put_at:
+        return Surroundings(edited(before.tree, plan.edits), before.root, plan.metadata_texts)
+    around = without_state(before.tree, before.root)
+    return Surroundings(edited(around, plan.edits), plan.put_at, plan.metadata_texts)
 
 
 def net(edits: Sequence[Edit]) -> list[Edit]:

@@ -50,6 +50,7 @@ def step_data(step: Step) -> dict[str, Any]:
         "line": step.span.line,
         "verb": step.verb,
         "text": step.span.text,
+        "reordered": step.reordered,
         "changes": [{"kind": c.kind, "before": list(c.before), "after": list(c.after)} for c in step.changes],
     }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from statex.core.header import Header, Nested, OpaqueInfo, TensorInfo
+from statex.core.header import Header, KeyPath, Nested, OpaqueInfo, TensorInfo
 from statex.core.record import record
 from statex.core.source import Span
 from statex.core.surroundings import Edit
@@ -54,6 +54,7 @@ class Step:
     patterns name. `rules` are those by which whole keys became others; of a row without captures, `changes` say all.
     `made` is what stands afterwards under keys that it gave anything but what stood under another key of the state, and
     `values` how many values the graph has by then: those below that the statement before it had not are its own.
+    `reordered` is how many keys an `order` gave another place.
     """
 
     verb: str
@@ -65,10 +66,12 @@ class Step:
     rules: tuple[Rule, ...] = ()
     made: Mapping[str, Stood] = field(default_factory=dict)
     values: int = 0
+    reordered: int = 0
 
     def counts(self) -> dict[str, int]:
         """Return how many changes of each kind there were."""
-        return dict(Counter(change.kind for change in self.changes))
+        found = Counter(change.kind for change in self.changes)
+        return dict(found | Counter(reordered=self.reordered) if self.reordered else found)
 
 
 @record
@@ -135,6 +138,8 @@ class Plan:
     """What is compared in bits before anything is written."""
     left_around: tuple[str, ...] = ()
     """What stands around the state and is not in the output, because of `root … -> …`."""
+    put_at: KeyPath | None = None
+    """Where the state will be in the file, if that is elsewhere: `()` is alone."""
     linked: Mapping[str, str] = field(default_factory=dict)
     """The files of inputs' folders that are links to elsewhere, and where these lead."""
     edits: tuple[Edit, ...] = ()

@@ -18,6 +18,7 @@ from statex.dsl.plan.graph import SourceKey
 from statex.dsl.plan.plan import Change, Same
 from statex.dsl.values import describe, is_unknown
 from statex.grammar import tree
+from statex.grammar.walk import nodes
 
 
 def expect(compiler: Compiler, node: tree.Expect, scope: Scope) -> None:
@@ -25,28 +26,37 @@ def expect(compiler: Compiler, node: tree.Expect, scope: Scope) -> None:
     evaluator = Evaluator(compiler, scope, Context())
     if evaluator.condition(node.condition, "`expect`"):
         return
-    values = list(_values(evaluator, node.condition))
+    values = list(dict.fromkeys(_values(evaluator, scope, node.condition, holds=False)))
     compiler.found.add(
-        diagnostic(codes.EXPECTATION, "this does not hold for the checkpoint", node.condition.span, values=values)
+        diagnostic(codes.EXPECTATION, "this expectation does not hold", node.condition.span, values=values)
     )
 
 
-def _values(evaluator: Evaluator, condition: tree.Expr) -> Iterator[str]:
-    """Yield the values that a condition does not hold for: of `and`, those of the side that fails."""
-    if not isinstance(condition, tree.Binary):
+def _values(evaluator: Evaluator, scope: Scope, condition: tree.Expr, *, holds: bool) -> Iterator[str]:
+    """Yield the values by which a condition `holds` or does not: of `and`, those of the sides that fail."""
+    if isinstance(condition, tree.Unary) and condition.operator == "not":
+        yield from _values(evaluator, scope, condition.operand, holds=not holds)
+    elif isinstance(condition, tree.Binary) and condition.operator in ("and", "or"):
+        for side in (condition.left, condition.right):
+            if evaluator.condition(side, f"`{condition.operator}`") == holds:
+                yield from _values(evaluator, scope, side, holds=holds)
+                if (condition.operator == "and") != holds:
+                    break
+    else:
+        sides = [condition.left, condition.right] if isinstance(condition, tree.Binary) else [condition]
+        for side in sides:
+            yield from _named(evaluator, scope, side)
+
+
+def _named(evaluator: Evaluator, scope: Scope, side: tree.Expr) -> Iterator[str]:
+    """Yield the value of an expression, and those of the names in it."""
+    value, known = describe(evaluator.plain(side, "an expectation")), scope.names()
+    if isinstance(side, tree.String) or value == side.span.text:
         return
-    sides = [condition.left, condition.right]
-    if condition.operator == "and":
-        sides = [next(side for side in sides if not evaluator.condition(side, "`and`"))]
-    for side in sides:
-        if isinstance(side, tree.Number | tree.String):
-            continue
-        if condition.operator not in ("and", "or"):
-            yield f"{side.span.text} = {describe(evaluator.plain(side, 'an expectation'))}"
-        elif isinstance(side, tree.Binary):
-            yield from _values(evaluator, side)
-        else:
-            yield f"{side.span.text} = false"
+    yield f"{side.span.text} = {value}"
+    for one in nodes(side):
+        if isinstance(one, tree.Name) and one.name in known and not isinstance(known[one.name], list | dict):
+            yield f"{one.name} = {describe(known[one.name])}"
 
 
 def expect_keys(compiler: Compiler, node: tree.ExpectKeys, scope: Scope) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from statex.core.header import KeyPath, OpaqueInfo, TensorInfo, TensorType
 from statex.core.paths import as_list
+from statex.core.quoting import show_label
 from statex.diagnostics import Diagnostic, StatexError, diagnostic, fail
 from statex.diagnostics.codes import target as codes
 from statex.diagnostics.suggest import join_words
@@ -26,7 +27,7 @@ EXAMPLES = 8
 """How many keys of each kind a table shows."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """How the keys and types of a result differ from those of a target; empty where they agree."""
 
@@ -41,6 +42,9 @@ class Comparison:
     """Keys that differ and are forgiven by `allow`."""
     nested: Mapping[str, tuple[KeyPath, KeyPath]] = field(default_factory=dict)
     """Where keys of both stand, in the result and in the target, if that is not in the same dicts."""
+
+    def __repr__(self) -> str:
+        return f"<statex.Comparison with {show_label(self.target)}: {different(self) or self.agreement}>"
 
     @property
     def agreement(self) -> str:

@@ -255,6 +255,13 @@ def test_what_is_said_of_another_dtype(dtype: str, value: str, codes: list[str])
     assert changed or not codes
 
 
+def test_a_plan_says_how_many_keys_an_order_moves() -> None:
+    state = {key: torch.ones(1) for key in ("a.10.w", "a.9.w", "z")}
+    plan = statex.compile("order natural\norder natural").plan(state)
+    assert [line.split("natural")[1].strip() for line in str(plan).splitlines()[:2]] == ["2 reordered", "nothing to do"]
+    assert [step["reordered"] for step in plan.to_dict()["steps"]] == [2, 0]
+
+
 def test_order_like_the_target() -> None:
     target = {"b": T(1.0), "a": T(2.0)}
     given = {"a": T(1.0), "b": T(2.0)}

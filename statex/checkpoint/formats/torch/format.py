@@ -24,6 +24,7 @@ class Torch(Format):
     shares = True
     holds_objects = True
     keeps_metadata = True
+    keeps_parameters = True
     records_checksums = True
 
     def sniff(self, found: ProbedFile) -> bool:
