@@ -200,3 +200,68 @@ def test_averages_in_a_list_by_way_of_a_target() -> None:
     back = statex.compile("follow 'ema'\nrename part c -> a").apply(there, root="model")
     assert same(dict(zip(averages, back["ema"]["shadow_params"], strict=True)), averages)
     assert back["ema"].keys() == before["ema"].keys()
+
+
+# --- names that are given ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", ["rename part a -> c", "drop a.bias", ""])
+@pytest.mark.parametrize("wrong", ["count", "name", "groups"])
+def test_names_that_do_not_fit_are_an_error(rule: str, wrong: str) -> None:
+    before = trained(layers("a", "b"))
+    names = [name for name, _ in layers("a", "b").named_parameters()]
+    given = {"count": [names[:-1]], "name": [[*names[:-1], "elsewhere"]], "groups": [names[:1], names[1:]]}[wrong]
+    with pytest.raises(statex.StatexError) as refused:
+        statex.compile(rule).plan(before, root="model", param_names=given)
+    assert [one.code.id for one in refused.value.diagnostics] == ["SX347"]
+    assert not statex.compile(rule).plan(before, root="model", param_names=[names]).warnings
+
+
+def test_names_that_were_given_need_not_be_given_again() -> None:
+    """Without them, nothing says which of the matrices the optimizer knows."""
+    before = trained(layers("a", "b"))
+    before["optimizer"]["param_groups"][0]["params"] = [0]
+    before["optimizer"]["state"] = {0: before["optimizer"]["state"][2]}
+    after = statex.compile("rename part a -> c").apply(before, root="model", param_names=[["b.weight"]])
+    shorter = statex.compile("follow 'optimizer'\ndrop c.weight").apply(after, root="model")
+    assert shorter["optimizer"]["state"].keys() == {0}
+    gone = statex.compile("follow 'optimizer'\ndrop b.weight").apply(after, root="model")
+    assert gone["optimizer"]["state"] == {}
+
+
+# --- new parameters, and what is said ---------------------------------------------------------------------------------
+
+
+def grouped(model: nn.Module) -> torch.optim.Optimizer:
+    found = [*model.parameters()]
+    return torch.optim.Adam(
+        [{"params": [p for p in found if p.ndim > 1]}, {"params": [p for p in found if p.ndim < 2]}]
+    )
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_new_head_has_the_groups_of_the_old_one(missing: bool) -> None:
+    old = layers("body", "head")
+    optimizer = grouped(old)
+    for p in old.parameters():
+        p.grad = torch.randn_like(p)
+    optimizer.step()
+    before = {"model": old.state_dict(), "optimizer": optimizer.state_dict()}
+    new = layers("body")
+    new.head = nn.Linear(3, 5)
+    added = "allow missing head.**" if missing else "add head.weight = zeros([5, 3])\nadd head.bias = zeros([5])"
+    target = new if missing else None
+    after = statex.compile(f"follow 'optimizer'\ndrop head.**\n{added}").apply(before, root="model", target=target)
+    resumed = grouped(new)
+    resumed.load_state_dict(after["optimizer"])
+    kept = {name: optimizer.state[p]["exp_avg"] for name, p in old.named_parameters() if name.startswith("body")}
+    named = {name: resumed.state.get(p) for name, p in new.named_parameters()}
+    assert same({name: entry["exp_avg"] for name, entry in named.items() if entry}, kept)
+
+
+def test_the_warning_shows_the_statement_that_the_optimizer_cannot_follow() -> None:
+    before = trained(layers("a", "b"))
+    plan = statex.compile("set a.weight = transpose\nset b.weight = it * 2\ndrop a.bias").plan(before, root="model")
+    (warning,) = [one for one in plan.warnings if one.code.id == "SX916"]
+    assert warning.span is not None
+    assert warning.span.text == "set b.weight = it * 2"
