@@ -271,8 +271,13 @@ assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for 
 """
 """Compares two files as a user would with torch."""
 COMPARED = "diff of two equal files, 2 GB each"
-INFERRED = "infer rules with merges and transposes, 1 GB each"
 INFERRED_RULES = f"{JOIN_RULE}; set **.mlp.**, **.o_proj.weight = transpose; {RENAME_RULE}"
+INFERRED: Mapping[str, tuple[Callable[[Path], None], str]] = {
+    "infer a rename, 1 GB each": (llama(1), RENAME_RULE),
+    "infer rules with merges and transposes, 1 GB each": (llama(1), INFERRED_RULES),
+    "infer a rename of 100,000 tensors of 1 KiB": (many, RENAME_RULE),
+}
+"""What is inferred: how the old file is made, and the rules that make the new one of it."""
 
 
 def run(*command: str) -> Used:
@@ -324,11 +329,12 @@ def compare(suffix: str, folder: Path, rounds: int, torch_rounds: int) -> str:
     )
 
 
-def inferred(suffix: str, folder: Path, rounds: int) -> str:
-    """Return the line of the table for finding the rules that make one file of another, of 1 GB each."""
+def inferred(name: str, suffix: str, folder: Path, rounds: int) -> str:
+    """Return the line of the table for finding the rules that make one file of another."""
+    make, made_by = INFERRED[name]
     old, new, rules = folder / f"old{suffix}", folder / f"new{suffix}", folder / "found.sx"
-    made(llama(1), old)
-    run(program(), "apply", "-e", INFERRED_RULES, str(old), str(new))
+    made(make, old)
+    run(program(), "apply", "-e", made_by, str(old), str(new))
     commands = {
         "cat": ["cat", str(old), str(new)],
         "statex": [program(), "infer", "--force", "-o", str(rules), str(old), str(new)],
@@ -342,7 +348,7 @@ def inferred(suffix: str, folder: Path, rounds: int) -> str:
     cpu = middle(one.cpu for one in used["statex"])
     speed = nbytes / ours / 1e9
     times = f"{cat:.2f} s | {ours:.2f} s | {cpu:.2f} s"
-    return f"| {INFERRED} | {suffix} | {times} | {speed:.2f} GB/s | {peak(used['statex'])} |"
+    return f"| {name} | {suffix} | {times} | {speed:.2f} GB/s | {peak(used['statex'])} |"
 
 
 def rounds_of(
@@ -433,8 +439,9 @@ def main() -> None:
         print("\n| work | format | cat | statex infer | CPU | both files | peak |")
         print("|---|---|---|---|---|---|---|", flush=True)
         for suffix in (".safetensors", ".pth"):
-            if options.only in f"{INFERRED} {suffix}":
-                print(inferred(suffix, Path(folder), options.rounds), flush=True)
+            for name in INFERRED:
+                if options.only in f"{name} {suffix}":
+                    print(inferred(name, suffix, Path(folder), options.rounds), flush=True)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.effort import NIGHTLY, examples
 
-settings.register_profile("effort", max_examples=examples(100))
+# On a busy machine it is not the strategies that are slow.
+settings.register_profile("effort", max_examples=examples(100), suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("effort")
 
 _ORDER = (

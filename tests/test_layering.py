@@ -40,7 +40,7 @@ ALLOWED = {
     "checkpoint": room("core diagnostics", "torch numpy isal"),
     "execute": room("core diagnostics trees grammar dsl relating checkpoint", "torch numpy"),
     "session": room("core diagnostics trees grammar dsl inverse following checkpoint execute", "torch yaml msgspec"),
-    "inferring": room("core diagnostics grammar dsl relating checkpoint execute session", "torch numpy"),
+    "inferring": room("core diagnostics trees grammar dsl relating checkpoint execute session", "torch numpy"),
     "recipe": room("core diagnostics grammar dsl session", "msgspec yaml"),
     "migrating": room("core diagnostics trees grammar dsl inverse checkpoint execute session", "torch"),
     "api": room("core diagnostics grammar dsl inverse checkpoint execute session migrating inferring", "torch"),

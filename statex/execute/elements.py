@@ -20,7 +20,7 @@ CACHED = 1 << 14
 class Elements:
     """The bytes of the elements of a blob, read a piece at a time into one buffer, by default one of its own."""
 
-    def __init__(self, blob: Blob, itemsize: int, buffer: bytearray | None = None) -> None:
+    def __init__(self, blob: Blob, itemsize: int, buffer: Buffer | None = None) -> None:
         self._buffer = memoryview(bytearray(min(blob.nbytes, PIECE * itemsize)) if buffer is None else buffer)
         self._itemsize = itemsize
         self._read = _moved(blob) if isinstance(blob, Moved) else _made(blob)

@@ -37,10 +37,10 @@ class UnitedSide(TensorSide):
         self.header = Header(entries)
         self.kinds = kinds_of(self.header)
 
-    def tensors(self) -> Mapping[str, OutTensor]:
-        """Return the tensors, each with bytes of its own that can be read in their order."""
-        sides = {name: side.tensors() for name, side in self._inputs.items()}
-        return {key: sides[name][own] for key, (name, own) in self.places.items()}
+    def tensor(self, key: str) -> OutTensor:
+        """Return a tensor with bytes of its own that can be read in their order."""
+        name, own = self.places[key]
+        return self._inputs[name].tensor(own)
 
 
 class PartSide(TensorSide):
@@ -52,9 +52,9 @@ class PartSide(TensorSide):
         self.header = replace(whole.header, entries={key: whole.header.entries[key] for key in keys})
         self.kinds = {key: whole.kinds[key] for key in keys}
 
-    def tensors(self) -> Mapping[str, OutTensor]:
-        """Return the tensors, each with bytes of its own that can be read in their order."""
-        return self._whole.tensors()
+    def tensor(self, key: str) -> OutTensor:
+        """Return a tensor with bytes of its own that can be read in their order."""
+        return self._whole.tensor(key)
 
 
 @dataclass

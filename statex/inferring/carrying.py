@@ -17,39 +17,64 @@ from statex.relating.relations import MadeTensor, Relations
 
 _LEAST = 3
 """So many layers there have to be, for the others to say something of the last one."""
+_FEW = 8
+"""What so many layers teach is looked at first: in most models the others are like them."""
 
 
 def carries_over(relations: Relations, old: TensorSide, whole: Sequence[NotedRule]) -> bool | None:
     """Say whether what is learned without the last layer makes it, too; `None` where there are no layers."""
-    last_old = _last(relations.old)
-    made = [one for one in relations.made.values() if isinstance(one, MadeTensor)]
-    last_new = frozenset(one.target for one in made if last_old.issuperset(one.keys))
-    both = any(not last_old.isdisjoint(one.keys) for one in made if one.target not in last_new)
-    if not last_old or both:
+    layers = _layers(relations.old)
+    if not layers:
         return None
-    known = relations.without(last_old, last_new)
-    rest = {key: kind for key, kind in old.kinds.items() if key not in last_old}
-    rules = written(known, rest)
+    numbers = sorted(layers)
+    known = _without(relations, layers[numbers[-1]])
+    if known is None:
+        return None
+    texts = _texts(whole)
+    few = _without(relations, [key for number in numbers[_FEW:] for key in layers[number]])
+    if len(numbers) > _FEW + 1 and few is not None and _texts(_learned(few, old)) == texts:
+        return True
+    rules = _learned(known, old)
+    if _texts(rules) == texts:
+        return True
     try:
         return _made(old, [rule.statement for rule in rules]) == _made(old, [rule.statement for rule in whole])
     except StatexError:
         return False
 
 
+def _without(relations: Relations, keys: Sequence[str]) -> Relations | None:
+    """Return relations without some old keys and what is made of them; `None` where that is made of others, too."""
+    gone = frozenset(keys)
+    made = [one for one in relations.made.values() if isinstance(one, MadeTensor)]
+    new = frozenset(one.target for one in made if gone.issuperset(one.keys))
+    if any(not gone.isdisjoint(one.keys) for one in made if one.target not in new):
+        return None
+    return relations.without(gone, new)
+
+
+def _learned(relations: Relations, old: TensorSide) -> list[NotedRule]:
+    return written(relations, {key: old.kinds[key] for key in relations.old if key in old.kinds})
+
+
+def _texts(rules: Sequence[NotedRule]) -> list[str]:
+    return [show(rule.statement) for rule in rules]
+
+
 _NUMBER = re.compile(r"(?:^|(?<=\.))\d+(?=\.|$)")
 
 
-def _last(keys: tuple[str, ...]) -> frozenset[str]:
-    """Return the keys of the last layer: those of the highest number where most keys have one."""
+def _layers(keys: tuple[str, ...]) -> dict[int, list[str]]:
+    """Return the keys of each layer by its number, where most keys have one; nothing if there are too few layers."""
     found: defaultdict[str, defaultdict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
     for key in keys:
         number = _NUMBER.search(key)
         if number is not None:
             found[key[: number.start()]][int(number[0])].append(key)
     if not found:
-        return frozenset()
+        return {}
     layers = max(found.values(), key=lambda one: sum(map(len, one.values())))
-    return frozenset(layers[max(layers)]) if len(layers) >= _LEAST else frozenset()
+    return dict(layers) if len(layers) >= _LEAST else {}
 
 
 def _made(old: TensorSide, statements: Sequence[tree.Statement]) -> dict[str, object]:

@@ -112,7 +112,7 @@ def infer(
             noted = [*found.declared(taken), *found.before, *named, *found.after]
             text = _after(start, text_of(noted), one, other, sides)
             proof = proved(_beginning(Source(NAME, text), start), InputSpec(old, root), other, tell,
-                           _declared_in(Source(NAME, text), further))  # fmt: skip
+                           _declared_in(Source(NAME, text), further), one.opened)  # fmt: skip
         except StatexError as error:
             errors = error.diagnostics
         over = carries_over(relations, found.side, rules) if proof is not None and proof.holds else None

@@ -18,33 +18,52 @@ class Likeness:
     """What pairs of old and new keys have shown: which words, and which modules, stand for which."""
 
     def __init__(self, pairs: Iterable[Pair] = ()) -> None:
+        self._new_pairs: list[Pair] = []
+        """Pairs whose words nobody has asked for yet: most checkpoints need none of this."""
         self._together: Counter[Pair] = Counter()
         self._old: Counter[str] = Counter()
         self._new: Counter[str] = Counter()
         self._modules: defaultdict[Pair, int] = defaultdict(int)
         self._stems: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        for old, new in pairs:
-            self.learn(old, new)
         # As long as this is, and no longer: the keys of other checkpoints are others.
         self._words = cache(self._of_words)
         self._numbers, self._stem, self._classed = cache(_numbers), cache(stem_of), cache(_classed)
+        for old, new in pairs:
+            self.learn(old, new)
+
+    def forget(self) -> None:
+        """Give back what is held, which holds this itself."""
+        vars(self).clear()
 
     def learn(self, old: str, new: str) -> None:
         """Take a pair as certain."""
-        one, other = set(_words(old)), set(_words(new))
-        self._old.update(one)
-        self._new.update(other)
-        self._together.update((a, b) for a in one for b in other)
-        self._modules[_module(old), _module(new)] += 1
-        self._stems[self._stem(new)][self._stem(old)] += 1
+        self._new_pairs.append((old, new))
+
+    def _take_in(self) -> None:
+        """Count what new pairs show, by classes of keys: there are few, and numbers are no words that are asked for."""
+        if not self._new_pairs:
+            return
+        classes: Counter[Pair] = Counter()
+        for old, new in self._new_pairs:
+            classes[self._classed(old), self._classed(new)] += 1
+            self._stems[self._stem(new)][self._stem(old)] += 1
+        self._new_pairs.clear()
+        for (old, new), count in classes.items():
+            one, other = set(_words(old)), set(_words(new))
+            self._old.update(dict.fromkeys(one, count))
+            self._new.update(dict.fromkeys(other, count))
+            self._together.update({(a, b): count for a in one for b in other})
+            self._modules[_module(old), _module(new)] += count
 
     def stem(self, new: str) -> str:
         """Return what the old keys for those beside a new one begin with, up to their last number."""
+        self._take_in()
         known = self._stems.get(self._stem(new))
         return known.most_common(1)[0][0] if known else self._stem(new)
 
     def score(self, old: str, new: str) -> float:
         """Return how alike two keys are."""
+        self._take_in()
         found = self._words(self._classed(old), self._classed(new))
         if self._stem(old) == self.stem(new):
             found += 3.0
@@ -87,7 +106,8 @@ def _classed(key: str) -> str:
 
 
 def _module(key: str) -> str:
-    return _classed(key).rpartition(".")[0]
+    """Return the module of a class of keys."""
+    return key.rpartition(".")[0]
 
 
 def _words(key: str) -> list[str]:

@@ -6,12 +6,11 @@ pass gives the hashes along all dims, and a line is found again wherever it went
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import combinations
 from math import prod
 from typing import Any
-
-from statex.core.record import record
 
 Dims = tuple[int, ...]
 
@@ -51,33 +50,45 @@ def dims_of(shape: Sequence[int]) -> Iterator[Dims]:
 
 def line_hashes(bits: Any, kept: Sequence[Dims]) -> dict[Dims, Any]:
     """Return the hashes of the lines of a tensor along each of some sets of dims, in the order of these."""
+    if not bits.shape:
+        # One element is a line by itself, as in a vector of length 1.
+        return {dims: line_hashes(bits.reshape(1), [()])[()] for dims in kept}
+    rows = rows_at_once(bits.shape)
+    return hashes_of_parts(bits.shape, (bits[at : at + rows] for at in range(0, bits.shape[0], rows)), kept)
+
+
+def rows_at_once(shape: Sequence[int]) -> int:
+    """Return how many rows of a tensor are hashed at a time."""
+    return max(1, _CHUNK // max(1, prod(shape[1:])))
+
+
+def hashes_of_parts(shape: tuple[int, ...], parts: Iterable[Any], kept: Sequence[Dims]) -> dict[Dims, Any]:
+    """Return the hashes of the lines of a tensor that is given by a few rows at a time."""
     import numpy
 
-    shape = bits.shape
     sums: dict[Dims, Any] = {dims: numpy.zeros([shape[d] for d in dims], numpy.uint64) for dims in kept}
     golden = numpy.uint64(0x9E3779B97F4A7C15)
-    rows = max(1, _CHUNK // max(1, prod(shape[1:])))
+    start = 0
     with numpy.errstate(over="ignore"):
-        if not shape:
-            # One element is a line by itself, as in a vector of length 1.
-            return {dims: line_hashes(bits.reshape(1), [()])[()] for dims in kept}
-        for start in range(0, shape[0], rows):
-            part = bits[start : start + rows].astype(numpy.uint64)
+        for rows in parts:
+            part = rows.astype(numpy.uint64)
             part += golden
             part = mixed(part)
             for dims in kept:
                 rest = tuple(d for d in range(len(shape)) if d not in dims)
                 found = part.sum(axis=rest, dtype=numpy.uint64) if rest else part
                 if dims and dims[0] == 0:
-                    sums[dims][start : start + rows] = found
+                    sums[dims][start : start + len(rows)] = found
                 else:
                     sums[dims] += found
+            start += len(rows)
         return {
             dims: mixed((total + _mixed_one(prod(shape) // max(1, total.size))).reshape(-1)).reshape(total.shape)
             for dims, total in sums.items()
         }
 
 
+@lru_cache(1 << 12)
 def hash_of_zeros(length: int) -> Any:
     """Return the hash of a line of zeros."""
     import numpy
@@ -86,74 +97,8 @@ def hash_of_zeros(length: int) -> Any:
         return _mixed_one(int(_mixed_one(0x9E3779B97F4A7C15) * numpy.uint64(length) + _mixed_one(length)))
 
 
+@lru_cache(1 << 12)
 def _mixed_one(number: int) -> Any:
     import numpy
 
     return mixed(numpy.array([number], numpy.uint64))[0]
-
-
-@record
-class Hit:
-    """Where a line was found: the number of a tensor, its dims, and the number of the line along them."""
-
-    tensor: int
-    dims: Dims
-    line: int
-
-
-_PLACES = 64
-"""So many places are told of a line that is at several."""
-
-
-class LineIndex:
-    """The lines of many tensors, looked up by their hashes."""
-
-    def __init__(self) -> None:
-        self._parts: list[tuple[Any, int]] = []
-        self._owners: list[tuple[int, Dims]] = []
-        self._sorted: Any = None
-
-    def add(self, tensor: int, bits: Any) -> None:
-        """Add the lines of a tensor."""
-        for dims, hashes in line_hashes(bits, list(dims_of(bits.shape))).items():
-            self._parts.append((hashes.reshape(-1), len(self._owners)))
-            self._owners.append((tensor, dims))
-        self._sorted = None
-
-    def _arrays(self) -> Any:
-        import numpy
-
-        if self._sorted is None:
-            none = numpy.zeros(0, numpy.uint64)
-            hashes = numpy.concatenate([none, *(part for part, _ in self._parts)])
-            owners = numpy.concatenate(
-                [none.astype(numpy.int32), *(numpy.full(len(part), n, numpy.int32) for part, n in self._parts)]
-            )
-            lines = numpy.concatenate(
-                [none.astype(numpy.int64), *(numpy.arange(len(part), dtype=numpy.int64) for part, _ in self._parts)]
-            )
-            order = numpy.argsort(hashes, kind="stable")
-            self._sorted = hashes[order], owners[order], lines[order]
-        return self._sorted
-
-    def _hit(self, owner: int, line: int) -> Hit:
-        tensor, dims = self._owners[owner]
-        return Hit(tensor, dims, line)
-
-    def found(self, hashes: Any, zeros: Any) -> list[list[Hit]] | None:
-        """Return where lines are, each with some places; `None` where one is nowhere.
-
-        Lines of zeros, whose hash is `zeros`, may be nowhere.
-        """
-        import numpy
-
-        known, owners, lines = self._arrays()
-        flat = hashes.reshape(-1)
-        left = numpy.searchsorted(known, flat, "left")
-        right = numpy.searchsorted(known, flat, "right")
-        if not len(flat) or ((left == right) & (flat != zeros)).any():
-            return None
-        return [
-            [self._hit(int(owners[at]), int(lines[at])) for at in range(a, min(b, a + _PLACES))]
-            for a, b in zip(left.tolist(), right.tolist(), strict=True)
-        ]

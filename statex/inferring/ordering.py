@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from statex.core.header import Header
 from statex.diagnostics import StatexError
+from statex.dsl.statements.select import natural
 from statex.grammar import factory as make
 from statex.grammar.printer import show
 from statex.inferring.sides import CheckpointSide, TensorSide
@@ -17,10 +18,12 @@ def ordered(text: str, old: TensorSide, new: CheckpointSide, inputs: Mapping[str
     if not new.opened.format.keeps_metadata:
         return text  # such formats have an order of their own
     wanted = list(new.header.entries)
-    sorted_too = f"{text}{show(make.order())}\n"
-    if _order(text, old, inputs) == wanted or _order(sorted_too, old, inputs) != wanted:
+    if wanted != sorted(wanted, key=natural):
+        return text  # no statement gives this one
+    made = _order(text, old, inputs)
+    if made is None or made == wanted or sorted(made, key=natural) != wanted:
         return text
-    return sorted_too
+    return f"{text}{show(make.order())}\n"
 
 
 def _order(text: str, old: TensorSide, inputs: Mapping[str, Sequence[Header]]) -> list[str] | None:

@@ -12,6 +12,7 @@ from statex.dsl.plan.around import surroundings_after
 from statex.dsl.plan.plan import Plan
 from statex.inferring.sides import CheckpointSide
 from statex.session.compared import compared
+from statex.session.opened import Opened
 from statex.session.request import InputSpec, Request
 from statex.session.session import Session
 
@@ -42,13 +43,16 @@ def proved(
     new: CheckpointSide,
     tell: Tell | None = None,
     inputs: Mapping[str, tuple[InputSpec, ...]] | None = None,
+    held: Opened | None = None,
 ) -> Proof:
     """Apply a program, and compare what it makes with a checkpoint; `inputs` are further ones by name.
+
+    The old checkpoint may be `held` open, by one who closes it.
 
     Raises:
         StatexError: errors of the program on the old checkpoint, 6xx for files.
     """
-    with Session(Request(state, (part,), inputs or {})) as session:
+    with Session(Request(state, (part,), inputs or {}), held=held) as session:
         found = compared(session, new, tell=tell)
         different = dict.fromkeys(found.only_second, "is not there")
         different |= {key: f"{one} and not {other}" for key, (one, other) in found.types.items()}

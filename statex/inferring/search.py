@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from math import inf
 from typing import Any
 
 from statex.core.dtypes import DType, Kind
-from statex.core.header import TensorType
-from statex.core.progress import READING, Phases, Tell
-from statex.diagnostics.torch_dtypes import torch_dtype
-from statex.dsl.ops import CASTING, OPERATIONS
-from statex.dsl.ops.base import OperationError
+from statex.core.progress import READING, Add, Phases, Tell, unheard
+from statex.inferring.analogies import Analogies, some_layers
 from statex.inferring.arranging import ZEROS, Found, values_of, with_ones
+from statex.inferring.casting import can_be_cast, cast_bits, cast_crc
+from statex.inferring.comparing import holds
 from statex.inferring.layouts import layouts
 from statex.inferring.likeness import Likeness, assigned, beside, places
-from statex.inferring.lines import Dims, Hit, LineIndex, dims_of, hash_of_zeros, line_hashes
-from statex.inferring.sides import Identity, TensorSide, is_computable, unsigned
+from statex.inferring.line_index import Hit, LineIndex
+from statex.inferring.lines import Dims, dims_of, hash_of_zeros, hashes_of_parts, line_hashes, rows_at_once
+from statex.inferring.sides import Identity, TensorSide, is_computable, number_of, unsigned
 from statex.relating.relations import Constant, MadeTensor, Relation, Relations
-from statex.relating.values import Joined, MovedValue, SourceTensor, Value, computed, moved, sources, variants
+from statex.relating.values import Joined, MovedValue, SourceTensor, Value, moved, sources, variants
 
 _HELD = 8
 """Tensors that are held in memory while what is made of them is looked for."""
-_HELD_BYTES = 8 << 20
+_HELD_BYTES = 4 << 20
 """Bytes of the largest tensor that is held."""
-_LEAST_INT = -(2**63)
-"""Its sign is no part of a number in rules, which has 63 bits."""
+_TOGETHER = 1 << 17
+"""Elements of small tensors whose lines are hashed at once; the rows of larger ones are read a few at a time."""
 _VALUES = 24
 """So many values are computed and compared for one way in which the lines of a tensor were found."""
 
@@ -42,24 +41,33 @@ def searched(old: TensorSide, new: TensorSide, tell: Tell | None = None) -> Rela
     Raises:
         StatexError: 6xx for the files.
     """
-    return _Search(old, new, tell).run()
+    search = _Search(old, new, tell)
+    try:
+        return search.run()
+    finally:
+        search.forget()
 
 
 class _Search:
     def __init__(self, old: TensorSide, new: TensorSide, tell: Tell | None) -> None:
         self.old, self.new = old, new
-        total = sum(kind.nbytes for side in (old, new) for kind in side.kinds.values())
-        added = Phases(tell).begin(READING, total)
-        self.old_ids: dict[str, Identity] = {key: old.identity(key, added) for key in old.kinds}
-        self.new_ids: dict[str, Identity] = {key: new.identity(key, added) for key in new.kinds}
+        self.phases = Phases(tell)
+        self.looked_at: Add = unheard
         self.made: dict[str, Relation] = {}
+        self.used: set[str] = set()
+        """Old keys that something is made of."""
         self.ambiguous: list[str] = []
         self.plain: list[tuple[list[str], list[str]]] = []
         """Old and new keys of equal contents that are one number all over, which says little."""
         self.likeness = Likeness()
         self._held = lru_cache(_HELD)(self._bits)
-        self.new_bits = lru_cache(2)(new.bits)
+        self._last: tuple[str, Any] = ("", None)
         self._number = lru_cache(4096)(self._number_of)
+
+    def forget(self) -> None:
+        """Give back what is held; it holds the search itself, and who started it may have no collector at work."""
+        self.likeness.forget()
+        vars(self).clear()
 
     def run(self) -> Relations:
         """Look for all."""
@@ -94,9 +102,10 @@ class _Search:
         """Find what is equal as a whole; of contents that several have, names tell which is meant."""
         by_old: defaultdict[Identity, list[str]] = defaultdict(list)
         by_new: defaultdict[Identity, list[str]] = defaultdict(list)
-        for key, identity in self.old_ids.items():
+        old_ids, new_ids = self._identities()
+        for key, identity in old_ids:
             by_old[identity].append(key)
-        for key, identity in self.new_ids.items():
+        for key, identity in new_ids:
             if identity in by_old:
                 by_new[identity].append(key)
         unclear: list[tuple[list[str], list[str]]] = []
@@ -110,8 +119,21 @@ class _Search:
         for old, keys in sorted(unclear, key=lambda pair: len(pair[0]) * len(pair[1])):
             self._assign(old, keys)
 
+    def _identities(self) -> tuple[list[tuple[str, Identity]], list[tuple[str, Identity]]]:
+        """Return the identities of old and of new tensors, of types that both sides have: others are equal to none."""
+        types = {*self.old.kinds.values()} & {*self.new.kinds.values()}
+        sides = [(side, [key for key, kind in side.kinds.items() if kind in types]) for side in (self.old, self.new)]
+        total = sum(side.kinds[key].nbytes for side, keys in sides for key in keys)
+        added = self.phases.begin(READING, total)
+        old, new = ([(key, side.identity(key, added)) for key in keys] for side, keys in sides)
+        return old, new
+
+    def _take(self, made: MadeTensor) -> None:
+        self.made[made.target] = made
+        self.used.update(made.keys)
+
     def _is(self, key: str, old: str) -> None:
-        self.made[key] = MadeTensor(key, (old,), SourceTensor())
+        self._take(MadeTensor(key, (old,), SourceTensor()))
         self.likeness.learn(old, key)
 
     def _assign(self, old: Sequence[str], keys: Sequence[str]) -> None:
@@ -119,8 +141,7 @@ class _Search:
         if not keys:
             return
         plain = self._is_plain(keys[0])
-        used = {key for one in self.made.values() if isinstance(one, MadeTensor) for key in one.keys}
-        old = [key for key in old if key not in used] or old
+        old = [key for key in old if key not in self.used] or old
         found = assigned(old, keys, self.likeness, places(old, keys))
         distinct = {self.old.tie(key) or key for key in old}
         for key in keys:
@@ -128,7 +149,7 @@ class _Search:
             if near is None and not plain:
                 near = max(old, key=lambda one: self.likeness.score(one, key))
             if near is not None:
-                self.made[key] = MadeTensor(key, (near,), SourceTensor())
+                self._take(MadeTensor(key, (near,), SourceTensor()))
         if len(distinct) > 1:
             self.ambiguous += [key for key in keys if key in self.made]
 
@@ -140,7 +161,7 @@ class _Search:
         import numpy
 
         kind = self.new.kinds[key]
-        if not is_computable(kind.dtype) or kind.dtype.is_complex or not kind.numel:
+        if not is_computable(kind.dtype) or kind.dtype.is_complex or not kind.numel or self.new.is_various(key):
             return None
         first = None
         for piece in self.new.pieces(key):
@@ -148,14 +169,7 @@ class _Search:
             first = own[0] if first is None else first
             if (own != first).any():
                 return None
-        import torch
-
-        bits = torch.frombuffer(bytearray(numpy.array([first]).tobytes()), dtype=torch_dtype(torch, kind.dtype.name))
-        number: int | float | bool = bits[0].item()
-        if number != number or number in (inf, -inf) or (type(number) is int and number == _LEAST_INT):
-            return None  # there is no word for these in rules
-        again = torch.full((1,), number, dtype=bits.dtype)
-        return number if again.view(torch.uint8).tolist() == bits.view(torch.uint8).tolist() else None
+        return number_of(numpy.array([first]), kind.dtype)
 
     # --- casts -----------------------------------------------------------------------------------------------------
 
@@ -168,13 +182,10 @@ class _Search:
         ]
 
     def _unused(self) -> list[str]:
-        used = {key for one in self.made.values() if isinstance(one, MadeTensor) for key in one.keys}
-        return [key for key, kind in self.old.kinds.items() if key not in used and is_computable(kind.dtype)]
+        return [key for key, kind in self.old.kinds.items() if key not in self.used and is_computable(kind.dtype)]
 
     def _cast(self, plain: bool = False) -> None:
         """Find tensors that are others in another dtype; numbers that were rounded are not found in another way."""
-        from statex.checkpoint.io.crc import crc32
-
         wanted: defaultdict[tuple[int, ...], set[DType]] = defaultdict(set)
         left = self._left(plain)
         for key in left:
@@ -182,19 +193,21 @@ class _Search:
         by_cast: defaultdict[tuple[tuple[int, ...], DType, int], list[tuple[str, DType]]] = defaultdict(list)
         for key, kind in self.old.kinds.items() if wanted else ():
             for dtype in wanted.get(kind.shape, ()):
-                if is_computable(kind.dtype) and dtype is not kind.dtype and _can_be_cast(kind, dtype):
-                    crc = crc32(memoryview(self._bits(key, dtype).reshape(-1)).cast("B"))
-                    by_cast[kind.shape, dtype, crc].append((key, dtype))
+                if is_computable(kind.dtype) and dtype is not kind.dtype and can_be_cast(kind, dtype):
+                    by_cast[kind.shape, dtype, cast_crc(self.old, key, dtype)].append((key, dtype))
         buckets: defaultdict[tuple[tuple[int, ...], DType, int], list[str]] = defaultdict(list)
+        there = {place[:2] for place in by_cast}
         for key in left:
-            kind, crc = self.new_ids[key]
+            if (self.new.kinds[key].shape, self.new.kinds[key].dtype) not in there:
+                continue
+            kind, crc = self.new.identity(key, unheard)
             buckets[kind.shape, kind.dtype, crc].append(key)
-        used = {key for one in self.made.values() if isinstance(one, MadeTensor) for key in one.keys}
+        used = frozenset(self.used)
         for place, keys in buckets.items():
             olds = [key for key, _ in by_cast.get(place, ()) if key not in used]
             found = assigned(olds, keys, self.likeness, places(olds, keys))
             for key, near in found.items():
-                self.made[key] = MadeTensor(key, (near,), SourceTensor(0, place[1]))
+                self._take(MadeTensor(key, (near,), SourceTensor(0, place[1])))
                 self.likeness.learn(near, key)
 
     def bits(self, key: str, cast: DType | None = None) -> Any:
@@ -202,17 +215,18 @@ class _Search:
         small = self.old.kinds[key].nbytes <= _HELD_BYTES
         return self._held(key, cast) if small else self._bits(key, cast)
 
+    def new_bits(self, key: str) -> Any:
+        """Return a new tensor as bits; the last one is held, and given back before the next is read."""
+        if self._last[0] != key:
+            self._last = "", None
+            self._last = key, self.new.bits(key)
+        return self._last[1]
+
     def _bits(self, key: str, cast: DType | None = None) -> Any:
         """Return an old tensor as bits, cast if that is wanted."""
         found = self.old.bits(key)
         kind = self.old.kinds[key]
-        if cast is None or cast is kind.dtype:
-            return found
-        import torch
-
-        tensor = torch.frombuffer(bytearray(found.tobytes()), dtype=torch_dtype(torch, kind.dtype.name))
-        numbers = tensor.to(torch_dtype(torch, cast.name)).view(torch.uint8).numpy()
-        return numbers.view(unsigned(cast)).reshape(kind.shape)
+        return found if cast is None or cast is kind.dtype else cast_bits(found, kind.dtype, cast)
 
     # --- layouts, pieces and several sources ---------------------------------------------------------------------
 
@@ -222,12 +236,15 @@ class _Search:
             left = self._left()
             if not left:
                 return
+            self.looked_at = self.phases.begin(READING, sum(self.new.kinds[key].nbytes for key in left))
             for dtype in dict.fromkeys(self.new.kinds[key].dtype for key in left):
                 own = [key for key in left if self.new.kinds[key].dtype is dtype]
-                pool = [one for one in names() if self._may_be(self.old.kinds[one].dtype, dtype)]
+                kinds = self.old.kinds
+                pool = [one for one in names() if kinds[one].numel and self._may_be(kinds[one].dtype, dtype)]
                 same = [one for one in pool if self.old.kinds[one].dtype is dtype]
                 self._by_lines(own, [(one, None) for one in same])
-                cast: list[tuple[str, DType | None]] = [(one, dtype) for one in pool if one not in same]
+                other = [one for one in pool if self.old.kinds[one].dtype is not dtype]
+                cast: list[tuple[str, DType | None]] = [(one, dtype) for one in other]
                 self._by_lines([key for key in own if key not in self.made], cast)
 
     @staticmethod
@@ -235,17 +252,65 @@ class _Search:
         return old is new or (old.kind is Kind.FLOAT and new.kind is Kind.FLOAT and old.itemsize > 1 < new.itemsize)
 
     def _by_lines(self, keys: Sequence[str], pool: Pool) -> None:
+        """Find tensors by their lines: where there are many layers, those of a few, and then what is like them."""
+        casts = dict(pool)
+        few = some_layers(keys, list(casts))
+        if few is not None:
+            self._among(few[0], [(one, casts[one]) for one in few[1]])
+            self._alike([key for key in keys if key not in self.made], casts)
+        self._among([key for key in keys if key not in self.made], pool)
+
+    def _among(self, keys: Sequence[str], pool: Pool) -> None:
         if not keys or not pool:
             return
-        index = LineIndex()
+        with LineIndex() as index:
+            self._fill(index, pool)
+            for key in keys:
+                value = self._looked_up(key, pool, index)
+                self.looked_at(self.new.kinds[key].nbytes)
+                if value is not None:
+                    self._take(value)
+                    for one in value.keys:
+                        self.likeness.learn(one, key)
+
+    def _fill(self, index: LineIndex, pool: Pool) -> None:
+        """Put the lines of a pool into an index: of small tensors many at a time, of large ones a few rows."""
+        import numpy
+
+        numbers: list[int] = []
+        several: list[Any] = []
+
+        def put() -> None:
+            if numbers:
+                index.add(numbers, numpy.stack(several))
+            numbers.clear()
+            several.clear()
+
         for number, (key, cast) in enumerate(pool):
-            index.add(number, self._bits(key, cast))
+            shape = self.old.kinds[key].shape
+            if cast is None and self.old.kinds[key].numel > _TOGETHER and len(shape) > 1:
+                parts = self.old.rows(key, rows_at_once(shape))
+                index.add_hashes([number], shape, list(hashes_of_parts(shape, parts, list(dims_of(shape))).values()))
+                continue
+            if several and (several[0].shape != shape or len(several) * several[0].size > _TOGETHER):
+                put()
+            numbers.append(number)
+            several.append(self._bits(key, cast))
+        put()
+
+    def _alike(self, keys: Sequence[str], casts: Mapping[str, DType | None]) -> None:
+        """Try for keys what others of their class are made by; bits say whether it is right."""
+        ways = Analogies(one for one in self.made.values() if isinstance(one, MadeTensor) and one.keys[0] in casts)
         for key in keys:
-            value = self._looked_up(key, pool, index)
-            if value is not None:
-                self.made[key] = value
-                for one in value.keys:
-                    self.likeness.learn(one, key)
+            for one in ways.of(key):
+                if casts.keys() >= {*one.keys} and self._is_made(one):
+                    self._take(one)
+                    self.looked_at(self.new.kinds[key].nbytes)
+                    break
+
+    def _is_made(self, one: MadeTensor) -> bool:
+        """Say whether a new tensor is what it is said to be, in all bits."""
+        return holds(one.value, lambda own: self.bits(one.keys[own.number], own.cast), self.new_bits(one.target))
 
     def _looked_up(self, key: str, pool: Pool, index: LineIndex) -> MadeTensor | None:
         bits = self.new_bits(key)
@@ -323,7 +388,7 @@ class _Search:
 
     def _holds(self, value: Value, numbers: Sequence[int], pool: Pool, bits: Any) -> bool:
         """Say whether a tensor is a value, in all bits."""
-        return _is(value, lambda one: self.bits(pool[numbers[one.number]][0], one.cast), bits)
+        return holds(value, lambda one: self.bits(pool[numbers[one.number]][0], one.cast), bits)
 
     # --- by likeness -------------------------------------------------------------------------------------------
 
@@ -339,7 +404,7 @@ class _Search:
             for one in by_module.get(key.rpartition(".")[0], ()):
                 made = self._like(key, one)
                 if made is not None:
-                    self.made[key] = made
+                    self._take(made)
                     break
 
     def _like(self, key: str, one: MadeTensor) -> MadeTensor | None:
@@ -350,8 +415,9 @@ class _Search:
         if any(self.old.kinds[old].dtype is not self.new.kinds[key].dtype for old in keys):
             return None
         for value in variants(one.value):
-            if _is(value, lambda source: self.bits(keys[source.number], source.cast), self.new_bits(key)):
-                return MadeTensor(key, keys, value)
+            made = MadeTensor(key, keys, value)
+            if self._is_made(made):
+                return made
         return None
 
     def _constants(self) -> None:
@@ -375,7 +441,7 @@ class _Search:
         """Let entries that are no tensors stay where they are."""
         for key in self.new.header.entries:
             if key not in self.new.kinds and key in self.old.header.entries and key not in self.old.kinds:
-                self.made[key] = MadeTensor(key, (key,), SourceTensor())
+                self._take(MadeTensor(key, (key,), SourceTensor()))
 
     # --- the account ---------------------------------------------------------------------------------------------
 
@@ -392,15 +458,6 @@ class _Search:
         same = [one for one, kind in self.old.kinds.items() if kind == self.new.kinds.get(key)]
         near = same or list(self.old.kinds)
         return max(near, key=lambda one: self.likeness.score(one, key), default=None)
-
-
-def _is(value: Value, load: Callable[[SourceTensor], Any], bits: Any) -> bool:
-    try:
-        found = computed(value, load)
-    except (ValueError, IndexError):
-        # What fits together by its lines may not by its other dims.
-        return False
-    return bool(found.shape == bits.shape and found.dtype == bits.dtype and (found == bits).all())
 
 
 def _next(before: Hit | None, own: Sequence[Hit]) -> Hit | None:
@@ -423,12 +480,3 @@ def _renumbered(value: Value, numbers: Sequence[int], pool: Pool) -> Value:
 
 def _named(key: str, value: Value, numbers: Sequence[int], pool: Pool) -> MadeTensor:
     return MadeTensor(key, tuple(pool[number][0] for number in numbers), value)
-
-
-def _can_be_cast(kind: TensorType, dtype: DType) -> bool:
-    """Say whether rules can cast a tensor to a dtype: complex numbers to real ones they cannot."""
-    try:
-        OPERATIONS[CASTING.name].infer(x=kind, dtype=dtype)
-    except OperationError:
-        return False
-    return True

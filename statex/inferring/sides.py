@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from math import isfinite, prod
 from typing import Any
 
 from statex.checkpoint.blobs.contents import OutTensor
-from statex.checkpoint.blobs.layout import dense
+from statex.checkpoint.blobs.layout import alone
 from statex.checkpoint.io.crc import crc32
 from statex.core.dtypes import DType, Kind
 from statex.core.header import Header, OpaqueInfo, TensorInfo, TensorType
 from statex.core.paths import Address
 from statex.core.progress import Add
-from statex.execute.elements import PIECE, Elements
+from statex.execute.elements import PIECE, Elements, numbers
 from statex.execute.heap import Heap
+from statex.execute.kernels.by_numpy import NUMPY
 from statex.execute.readable import readable
 from statex.session.opened import Opened
 from statex.session.request import Request, State
@@ -24,6 +26,8 @@ from statex.session.session import Session
 Identity = tuple[TensorType, int]
 """A type and the CRC-32 of the contents: equal for equal tensors. What it lets pass by chance, the proof finds."""
 
+_BEGINNING = 64
+"""Elements that are read to see whether a tensor has several numbers, as nearly all have."""
 _LARGEST = 8
 """Bytes of an element that numpy has an unsigned integer for."""
 
@@ -34,8 +38,18 @@ class TensorSide:
     header: Header
     kinds: Mapping[str, TensorType]
 
-    def tensors(self) -> Mapping[str, OutTensor]:
-        """Return the tensors, each with bytes of its own that can be read in their order."""
+    def __init__(self) -> None:
+        self._crcs: dict[str, int] = {}
+        self._various: set[str] = set()
+        """Keys whose tensors were read, and do not end with the element that they begin with."""
+
+    @property
+    def opened(self) -> Opened:
+        """The checkpoint, open."""
+        raise NotImplementedError
+
+    def tensor(self, key: str) -> OutTensor:
+        """Return a tensor with bytes of its own that can be read in their order."""
         raise NotImplementedError
 
     def tie(self, key: str) -> object:
@@ -45,38 +59,62 @@ class TensorSide:
 
     def identity(self, key: str, added: Add) -> Identity:
         """Return the identity of a tensor's contents: by the checksum that its file records, or read for it."""
-        tensor = self.tensors()[key]
-        kind = self.kinds[key]
-        known = tensor.blob.known_crc()
-        if known is None:
-            known = 0
-            for piece in self.pieces(key):
-                known = crc32(piece, known)
-        added(kind.nbytes)
-        return kind, known
+        kind, found = self.kinds[key], self._crcs.get(key)
+        if found is None:
+            known = self.tensor(key).blob.known_crc()
+            found = self._crcs[key] = self._crc(key) if known is None else known
+            added(kind.nbytes)
+        return kind, found
 
-    def pieces(self, key: str) -> Iterator[memoryview]:
-        """Yield the bytes of a tensor in their order; each is overwritten by the next."""
+    def _crc(self, key: str) -> int:
+        size, found = self.kinds[key].dtype.itemsize, 0
+        first: bytes | None = None
+        for piece in self.pieces(key):
+            found = crc32(piece, found)
+            if first is None:
+                first = bytes(piece[:size])
+            if piece[-size:] != first:
+                self._various.add(key)
+        return found
+
+    def is_various(self, key: str) -> bool:
+        """Say whether the first elements of a tensor, or others that were read, show that it has several numbers."""
+        if key not in self._various:
+            kind = self.kinds[key]
+            size = kind.dtype.itemsize
+            beginning = bytes(next(self.pieces(key, _BEGINNING), b""))
+            if beginning != beginning[:size] * (len(beginning) // max(size, 1)):
+                self._various.add(key)
+        return key in self._various
+
+    def pieces(self, key: str, most: int = PIECE) -> Iterator[memoryview]:
+        """Yield the bytes of a tensor in their order, so many elements at a time; each is overwritten by the next."""
         kind = self.kinds[key]
         size = 1 if kind.dtype.kind is Kind.RAW else max(kind.dtype.itemsize, 1)
         count = kind.nbytes // size
         if not count:
             return
-        read = Elements(self.tensors()[key].blob, size)
-        for start in range(0, count, PIECE):
-            yield read.take(min(PIECE, count - start))
+        read = Elements(self.tensor(key).blob, size, bytearray(min(most, count) * size))
+        for start in range(0, count, most):
+            yield read.take(min(most, count - start))
 
     def bits(self, key: str) -> Any:
         """Return a tensor as an array of numpy of unsigned integers: its bits."""
         import numpy
 
         kind = self.kinds[key]
-        found = numpy.empty(kind.nbytes, numpy.uint8)
-        at = 0
-        for piece in self.pieces(key):
-            found[at : at + len(piece)] = piece
-            at += len(piece)
+        found: Any = numpy.empty(kind.nbytes, numpy.uint8)
+        if kind.nbytes:
+            Elements(self.tensor(key).blob, 1, memoryview(found)).take(kind.nbytes)
         return found.view(unsigned(kind.dtype)).reshape(kind.shape)
+
+    def rows(self, key: str, count: int) -> Iterator[Any]:
+        """Yield the bits of a tensor, so many rows at a time; each is overwritten by the next."""
+        import numpy
+
+        kind = self.kinds[key]
+        for piece in self.pieces(key, max(1, count * prod(kind.shape[1:]))):
+            yield numpy.frombuffer(piece, unsigned(kind.dtype)).reshape(-1, *kind.shape[1:])
 
 
 class CheckpointSide(TensorSide):
@@ -87,7 +125,9 @@ class CheckpointSide(TensorSide):
     """
 
     def __init__(self, state: State, label: str, root: Address | None = None) -> None:
+        super().__init__()
         self._opened = Opened(state, label)
+        self._heap = Heap()
         try:
             self.header = self._opened.header(root)
         except BaseException:
@@ -118,16 +158,14 @@ class CheckpointSide(TensorSide):
 
     def tensors(self) -> Mapping[str, OutTensor]:
         """Return the tensors, each with bytes of its own that can be read in their order."""
-        return self._tensors
+        return {key: self.tensor(key) for key in self.kinds}
 
-    @cached_property
-    def _tensors(self) -> Mapping[str, OutTensor]:
-        heap = Heap()
-        entries = {key: one for key, one in self.header.entries.items() if isinstance(one, TensorInfo)}
-        return dense({key: self._readable(info, heap) for key, info in entries.items()})
-
-    def _readable(self, info: TensorInfo, heap: Heap) -> TensorInfo | OutTensor:
-        return readable(info, lambda: self._opened.load(info), heap)
+    def tensor(self, key: str) -> OutTensor:
+        """Return a tensor with bytes of its own that can be read in their order."""
+        info = self.header.entries[key]
+        assert isinstance(info, TensorInfo)
+        found = readable(info, lambda: self._opened.load(info), self._heap)
+        return alone(found) if isinstance(found, TensorInfo) else found
 
     def close(self) -> None:
         """Close the files."""
@@ -142,6 +180,7 @@ class ProgramSide(TensorSide):
     """
 
     def __init__(self, request: Request) -> None:
+        super().__init__()
         self._session = Session(request)
         plan = self._session.plan
         counts = Counter(one.tie for one in plan.outputs.values())
@@ -161,9 +200,14 @@ class ProgramSide(TensorSide):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def tensors(self) -> Mapping[str, OutTensor]:
-        """Return the tensors, each with bytes of its own that can be read in their order."""
-        return self._tensors
+    @property
+    def opened(self) -> Opened:
+        """The checkpoint that the program is for, open."""
+        return self._session.inputs.main
+
+    def tensor(self, key: str) -> OutTensor:
+        """Return a tensor with bytes of its own that can be read in their order."""
+        return self._tensors[key]
 
     @cached_property
     def _tensors(self) -> Mapping[str, OutTensor]:
@@ -187,3 +231,15 @@ def is_computable(dtype: DType) -> bool:
 def unsigned(dtype: DType) -> str:
     """Return the name of numpy's unsigned integers of as many bytes."""
     return f"<u{dtype.itemsize}"
+
+
+def number_of(bits: Any, dtype: DType) -> int | float | bool | None:
+    """Return the number that an element is, given by its bits in an array; `None` where rules have no word for it."""
+    (raw,) = bits.tolist()
+    if dtype.kind is Kind.BOOL:
+        return bool(raw) if raw in (0, 1) else None
+    if dtype.kind is Kind.INT:
+        found = int(bits.view(NUMPY[dtype.name])[0])
+        return found if abs(found) < 1 << 63 else None  # numbers in rules have 63 bits, and no sign
+    number = float(numbers(memoryview(bits).cast("B"), dtype)[0])
+    return number if isfinite(number) else None

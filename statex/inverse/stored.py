@@ -7,6 +7,7 @@ What is lost in another way is stored whole.
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import count
 
 from statex.core.header import TensorType
@@ -109,19 +110,23 @@ def _in_parts(graph: Graph, found: Collection[Value], lost: Collection[int], on_
     if not lost:
         return []
     parts_of = _parts_of_all(graph, found, on_data)
+    is_written = cache(lambda id: made_of(graph, id) is not None)
     owner: dict[_Part, int] = {}
     members: dict[int, tuple[list[int], set[_Part]]] = {}
     for value in lost:
         parts = parts_of[value]
-        if parts is None or any(made_of(graph, _inside(part)) is None for part in parts):
+        if parts is None or not all(map(is_written, map(_inside, parts))):
             continue
-        sources, every = [value], set(parts)
-        for number in sorted({owner[part] for part in parts if part in owner}):
+        first, *further = sorted({owner[part] for part in parts if part in owner}) or [value]
+        sources, every = members.setdefault(first, ([], set()))
+        for number in further:
             others = members.pop(number)
             sources += others[0]
             every |= others[1]
-        members[value] = sources, every
-        owner.update(dict.fromkeys(every, value))
+            owner.update(dict.fromkeys(others[1], first))
+        sources.append(value)
+        every |= parts
+        owner.update(dict.fromkeys(parts, first))
     return [
         _Group(tuple(sorted(sources)), tuple([_value(graph, part) for part in sorted(every, key=_order)]), True)
         for sources, every in members.values()

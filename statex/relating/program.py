@@ -226,8 +226,10 @@ class _Writer:
         groups: defaultdict[object, list[Constant]] = defaultdict(list)
         for one in self.found.constants:
             groups[one.type, one.number, isinstance(one.number, float)].append(one)
+        anchors = _Anchors(self.state if groups else ())
         for members in groups.values():
-            items = [(self._anchor(one.target), one.target) for one in members]
+            items = [(anchors.of(one.target), one.target) for one in members]
+            anchors.add(one.target for one in members)
             value = _constant(members[0])
             if len(items) == 1 or any(anchor is None for anchor, _ in items) or len(dict(items)) < len(items):
                 for _, target in items:
@@ -237,13 +239,30 @@ class _Writer:
                 pairs = [(str(a), b) for a, b in items]
                 yield from self._further(pairs, lambda a, b, value=value: make.add(b, value, a))  # type: ignore[misc]
 
-    def _anchor(self, key: str) -> str | None:
+
+class _Anchors:
+    """For each module the key in it that has the fewest parts, the first of these by name."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._first: dict[str, tuple[int, str]] = {}
+        self.add(keys)
+
+    def add(self, keys: Iterable[str]) -> None:
+        """Take further keys into account."""
+        for key in keys:
+            own = (key.count("."), key)
+            module = key.rpartition(".")[0]
+            while module:
+                if module not in self._first or own < self._first[module]:
+                    self._first[module] = own
+                module = module.rpartition(".")[0]
+
+    def of(self, key: str) -> str | None:
         """Return a key that stands beside a new one, for which there is one for each of it."""
         module = key.rpartition(".")[0]
         while module:
-            beside = sorted(one for one in self.state if one.startswith(f"{module}."))
-            if beside:
-                return min(beside, key=lambda one: (one.count("."), one))
+            if module in self._first:
+                return self._first[module][1]
             module = module.rpartition(".")[0]
         return None
 

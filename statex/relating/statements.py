@@ -141,11 +141,9 @@ def _several(found: Sorted, relations: Relations, uses: Mapping[str, list[MadeTe
             found.joined.append(made)
     if relations.unexplained:
         return
-    for made in found.joined:
-        for key in made.keys:
-            stays = key in found.renamed or key in consumed or any(one.source == key for one in found.split)
-            if not stays and key not in found.dropped:
-                found.dropped.append(key)
+    staying = {*found.renamed, *consumed, *(one.source for one in found.split), *found.dropped}
+    going = dict.fromkeys(key for made in found.joined for key in made.keys)
+    found.dropped += [key for key in going if key not in staying]
 
 
 # --- one into several --------------------------------------------------------------------------------------------

@@ -46,6 +46,11 @@ def numbers_in(key: str) -> tuple[int, ...]:
     return tuple(map(int, _NUMBER.findall(key)))
 
 
+def between_numbers(key: str) -> list[str]:
+    """Return the texts before, between and behind the numbers of a key that are whole segments."""
+    return _NUMBER.split(key)
+
+
 def words_of(name: str) -> tuple[str, ...]:
     """Return the words of a class of keys, each as the one that stands for all of its meaning."""
     found: list[str] = []

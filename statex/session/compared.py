@@ -145,6 +145,8 @@ def _values(first: Side, second: Side, keys: list[str], rtol: float, atol: float
     found: dict[int, Difference] = {}
     with ThreadPoolExecutor(_THREADS) as pool:
         for number, part in compare_values(pairs, pool, rtol=rtol, atol=atol):
-            found[number] = found[number].joined(part) if number in found else part
+            # Most tensors are small and equal: of these there is nothing to keep.
+            if not part.is_equal or part.numel < pairs[number][0].type.numel:
+                found[number] = found[number].joined(part) if number in found else part
             added(part.numel * sum(one.type.dtype.itemsize for one in pairs[number]))
-    return {key: found[number] for number, key in enumerate(keys) if not found[number].is_equal}
+    return {keys[number]: found[number] for number in sorted(found) if not found[number].is_equal}

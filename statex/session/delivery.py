@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -19,6 +20,7 @@ from statex.core.foreign import Foreign
 from statex.core.header import KeyPath, OpaqueInfo, TensorInfo, TensorType
 from statex.core.paths import at, written
 from statex.core.quoting import IN_MEMORY, show_label
+from statex.core.surroundings import Edit
 from statex.diagnostics import fail
 from statex.diagnostics.codes import files as codes
 from statex.diagnostics.torch_dtypes import torch_dtype
@@ -30,9 +32,9 @@ from statex.dsl.plan.metadata import Metadata, copied
 from statex.dsl.plan.plan import Cost, Plan
 from statex.grammar import factory as make
 from statex.session.followed import followed_in
-from statex.session.opened import Inputs
+from statex.session.opened import Inputs, Opened
 from statex.trees.pickled_modules import is_module
-from statex.trees.rebuilding import rebuild, with_data
+from statex.trees.rebuilding import edited, rebuild, with_data
 
 if TYPE_CHECKING:
     from statex.execute.stream import Stream
@@ -276,8 +278,19 @@ class OptimizerDelivery(Delivery):
             known = isinstance(leaf, TensorInfo)
             return stream.readable(leaf, lambda: self.opened.load(leaf)) if known else leaf
 
-        around = followed_in(replace(self.plan, edits=()), self.opened.tree, stream.followed(), load)
+        tree, main = self.opened.tree, self.inputs.main
+        around = followed_in(replace(self.plan, edits=()), tree, stream.followed(), load)
+        root = self.inputs.root
+        if root and _files_of(self.opened) == _files_of(main):
+            # Where the checkpoint itself is given once more, its state is in the output that is made of it.
+            return with_data(
+                edited(around.tree, [Edit("value", "left out", root, written(tree, root), -1)]), around.load
+            )
         return with_data(around.tree, around.load)
+
+
+def _files_of(opened: Opened) -> set[str] | None:
+    return {os.path.realpath(file.path) for file in opened.reader.files} if opened.reader is not None else None
 
 
 def of_state(plan: Plan) -> Plan:

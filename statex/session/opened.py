@@ -128,8 +128,10 @@ def header_of(state: State, root: Address | None = None, label: str = "") -> Hea
 class Inputs:
     """The checkpoints that a program reads, opened: the one that it changes, and further ones by name."""
 
-    def __init__(self, request: Request, resolved: Resolved) -> None:
+    def __init__(self, request: Request, resolved: Resolved, held: Opened | None = None) -> None:
+        """Open them all, but for a state that is `held` open already, by one who closes it."""
         self.opened: list[Opened] = []
+        self._held = held
         try:
             self._find_state(request.parts, request.state)
             self._open_further(resolved, request.inputs)
@@ -139,7 +141,11 @@ class Inputs:
             raise
 
     def _find_state(self, parts: Sequence[ProgramPart], given: InputSpec) -> None:
-        self.main = self._open(given, IN_MEMORY)
+        if self._held is None:
+            self.main = self._open(given, IN_MEMORY)
+        else:
+            self.main = self._held
+            self.opened.append(self.main)
         held, label = self.main.tree, self.main.label
         stated = _root_statement(parts)
         named = stated.path if stated is not None and given.root is None else given.root
@@ -258,7 +264,8 @@ class Inputs:
     def close(self) -> None:
         """Close the files that were opened."""
         for opened in self.opened:
-            opened.close()
+            if opened is not self._held:
+                opened.close()
 
 
 def _put_at(held: Any, root: KeyPath, stated: tree.Root, label: str) -> KeyPath | None:

@@ -26,7 +26,7 @@ from statex.session.carried import carried, foreign_warnings, module_warnings
 from statex.session.delivery import Delivery, alone, of_state
 from statex.session.following import followed_files, named_to_follow, with_following
 from statex.session.format_warnings import format_warnings, notes_left
-from statex.session.opened import Inputs
+from statex.session.opened import Inputs, Opened
 from statex.session.paramnames import GivenNames
 from statex.session.request import Request
 from statex.session.settling import Telling, settle, telling
@@ -63,14 +63,16 @@ def settled(request: Request) -> tuple[Diagnostic, ...]:
 class Session(Telling):
     """A request at work; a context manager that closes the files.
 
-    `before` is what is to be said of interrupted runs that were settled for it already.
+    `before` is what is to be said of interrupted runs that were settled for it already. A state that is `held` open
+    by another is read there, and stays open.
 
     Raises:
         StatexError: every error of the program on these checkpoints, 6xx for files, SX502 and SX503 for a target.
     """
 
-    def __init__(self, request: Request, before: Sequence[Diagnostic] = ()) -> None:
+    def __init__(self, request: Request, before: Sequence[Diagnostic] = (), held: Opened | None = None) -> None:
         self.request = request
+        self._held = held
         self.before = (*before, *settled(request))
         with telling(self.before):
             self._open()
@@ -80,7 +82,7 @@ class Session(Telling):
         self.resolved = check(request)
         self.names = GivenNames(request.param_names)
         with garbage.paused():
-            self.inputs = Inputs(request, self.resolved)
+            self.inputs = Inputs(request, self.resolved, self._held)
         try:
             self.target = resolve(request.target, self.inputs.nested_at)
             with garbage.paused():

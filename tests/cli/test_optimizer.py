@@ -198,6 +198,23 @@ def test_where_the_file_goes(run: Run) -> None:
     assert not Path("n.pt").exists()
 
 
+def test_a_checkpoint_becomes_two_files(run: Run) -> None:
+    """What safetensors cannot hold goes to a file of its own, and the old state does not."""
+    old = saved()
+    checkpoint = torch.load("in.pt") | {"step": 7}
+    torch.save(checkpoint, "in.pt")
+    into = ("out.safetensors", "--optimizer", "in.pt=rest.pt")
+    done = run("apply", "-e", "root 'model' -> ''", "-e", MERGE, "in.pt", *into)
+    assert (done.exit_code, done.err) == (0, "")
+    assert {*load_file("out.safetensors")} == {"qkv.weight", "qkv.bias", "out.weight", "out.bias"}
+    rest = torch.load("rest.pt")
+    assert [*rest] == [key for key in checkpoint if key != "model"]
+    assert rest["step"] == 7
+    before, after = old["optimizer"]["state"], rest["optimizer"]["state"]
+    assert [*after] == [0, 1, 2, 3]
+    assert torch.equal(after[0]["exp_avg"], torch.cat([before[i]["exp_avg"] for i in (0, 2, 4)]))
+
+
 def test_what_follows_is_not_left(run: Run) -> None:
     trainer(nn.Module.parameters)
     Path("all.json").write_text(json.dumps([*net().state_dict()]))

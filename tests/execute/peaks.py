@@ -14,12 +14,13 @@ import pkgutil
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+_ROOMS = tuple(f"statex.{room}" for room in ("checkpoint", "dsl", "execute", "session", "relating", "inferring"))
 CAN_MEASURE = Path("/proc/self/clear_refs").exists()
 
 
@@ -40,12 +41,19 @@ class Peaks:
 
         `added` is measured; `stated` is how much more the plan states for the large input than for the small one.
         """
+        work = {"rules": rules, "small": str(small), "large": str(large), "target": str(target), "options": options}
+        return self._done(work)
+
+    def measure_inferring(self, small: Sequence[Path], large: Sequence[Path]) -> dict[str, int]:
+        """Return what it adds to infer the rules of a large pair, in a process that has done so for a small one."""
+        return self._done({"pairs": [[str(path) for path in pair] for pair in (small, large)]})
+
+    def _done(self, work: Mapping[str, Any]) -> dict[str, int]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        work = {"rules": rules, "small": str(small), "large": str(large), "target": str(target), "options": options}
         print(json.dumps(work), file=self._process.stdin, flush=True)
         answer: dict[str, Any] = json.loads(self._process.stdout.readline())
-        assert "error" not in answer, f"{rules}\n{answer['error']}"
+        assert "error" not in answer, f"{work}\n{answer['error']}"
         return answer
 
 
@@ -57,14 +65,15 @@ def _serve() -> None:
     import statex
 
     for module in pkgutil.walk_packages(statex.__path__, "statex."):
-        if module.name.startswith(("statex.checkpoint", "statex.dsl", "statex.execute", "statex.session")):
+        if module.name.startswith(_ROOMS):
             importlib.import_module(module.name)
     statex.compile("set ** = rearrange('a b -> b a') | exp").plan({"x": torch.ones(2, 2)})
 
     torch.set_num_threads(1)  # a pool of threads would not be there after a fork
     for line in sys.stdin:
         work = json.loads(line)
-        with _forked(lambda work=work: _measured(statex, work)) as answer:  # type: ignore[misc]
+        measured = _inferring if "pairs" in work else _measured
+        with _forked(lambda work=work, measured=measured: measured(statex, work)) as answer:  # type: ignore[misc]
             print(answer, flush=True)
 
 
@@ -96,6 +105,15 @@ def _measured(statex: Any, work: Mapping[str, Any]) -> dict[str, int]:
         added = _status("VmHWM") - before
         costs.append(done.plan.cost.memory)
     return {"added": added, "stated": costs[1] - costs[0], "memory": costs[1]}
+
+
+def _inferring(statex: Any, work: Mapping[str, Any]) -> dict[str, int]:
+    for pair in work["pairs"]:
+        before = _forget_the_highest()
+        found = statex.infer(*pair)
+        added = _status("VmHWM") - before
+        assert found.proved, found.rules
+    return {"added": added}
 
 
 def _forget_the_highest() -> int:

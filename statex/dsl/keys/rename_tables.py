@@ -92,7 +92,10 @@ class PartTable:
             for length in lengths:
                 if place + length <= len(segments):
                     text = ".".join(segments[place : place + length])
-                    found = pattern.readings(text, stars=template.stars > 0)
+                    if pattern.literal is None or pattern.captures:
+                        found = pattern.readings(text, stars=template.stars > 0)
+                    else:
+                        found = [{}] if text == pattern.literal else []
                     if found and (holds is None or len(found) > 1 or holds(number, found[0])):
                         return number, length, found
         return None

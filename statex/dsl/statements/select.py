@@ -114,7 +114,7 @@ def order(compiler: Compiler, node: tree.Order, scope: Scope) -> Outcome | None:
     """Return what an `order` comes to: by the numbers in keys, or as another header has them."""
     keys = compiler.state.in_order()
     if node.like is None:
-        return Outcome("order", node.span, order=sorted(keys, key=_natural))
+        return Outcome("order", node.span, order=sorted(keys, key=natural))
     pattern = tree.PatternNode(node.like.span, tree.PatternKind.BARE, "**", (), node.like.name)
     try:
         header = compiler.input(pattern).headers[0]
@@ -125,6 +125,6 @@ def order(compiler: Compiler, node: tree.Order, scope: Scope) -> Outcome | None:
     return Outcome("order", node.span, order=sorted(keys, key=lambda key: place.get(key, len(place))))
 
 
-def _natural(key: str) -> list[tuple[int, int, str]]:
+def natural(key: str) -> list[tuple[int, int, str]]:
     """Return what sorts `layers.10` after `layers.9`."""
     return [(0, int(part), "") if is_digits(part) else (1, 0, part) for part in re.split(r"(\d+)", key)]

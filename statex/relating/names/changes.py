@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import cached_property
 
-from statex.core.record import record
 from statex.grammar import factory as make
 from statex.grammar import tree
 
@@ -14,7 +15,7 @@ Pair = tuple[str, str]
 Words = tuple[str, ...]
 
 
-@record
+@dataclass(frozen=True)
 class NameChange:
     """A prefix, or parts, that become others: rows of what is replaced by what."""
 
@@ -30,28 +31,45 @@ class NameChange:
 
     def without_idle(self, keys: Iterable[str]) -> NameChange:
         """Return the change without the rows that no key is changed by."""
-        used = {row for key in keys for row in self.rows_for(key)}
-        return NameChange(self.mode, tuple(row for row in self.rows if row in used))
+        used: set[int] = set()
+        for key in keys:
+            self._of_parts(key, used)
+        return NameChange(self.mode, tuple([row for number, row in enumerate(self.rows) if number in used]))
 
-    def rows_for(self, key: str) -> tuple[Pair, ...]:
-        """Return the rows that change a key."""
+    def counts(self, keys: Iterable[str]) -> list[int]:
+        """Return how many keys each row changes; of two that could, the first one does."""
         if self.mode is tree.RenameMode.PREFIX:
-            return self.rows if key.startswith(self.rows[0][0]) else ()
-        used: set[str] = set()
-        self._of_parts(key, used)
-        return tuple(row for row in self.rows if row[0] in used)
+            return [sum(key.startswith(self.rows[0][0]) for key in keys)]
+        found = [0] * len(self.rows)
+        for key in keys:
+            used: set[int] = set()
+            self._of_parts(key, used)
+            for number in used:
+                found[number] += 1
+        return found
 
-    def _of_parts(self, key: str, used: set[str] | None = None) -> str:
+    @cached_property
+    def _beginning(self) -> Mapping[str, list[tuple[int, list[str], str]]]:
+        """The rows by the segment that they begin with: the number, all segments, and what they become."""
+        found: defaultdict[str, list[tuple[int, list[str], str]]] = defaultdict(list)
+        for number, (before, after) in enumerate(self.rows):
+            own = before.split(".")
+            found[own[0]].append((number, own, after))
+        return dict(found)
+
+    def _of_parts(self, key: str, used: set[int] | None = None) -> str:
         segments = key.split(".")
+        beginning = self._beginning
+        if beginning.keys().isdisjoint(segments):
+            return key
         found: list[str] = []
         at = 0
         while at < len(segments):
-            for before, after in self.rows:
-                own = before.split(".")
-                if segments[at : at + len(own)] == own:
+            for number, own, after in beginning.get(segments[at], ()):
+                if len(own) == 1 or segments[at : at + len(own)] == own:
                     found += [after] if after else []
                     if used is not None:
-                        used.add(before)
+                        used.add(number)
                     at += len(own)
                     break
             else:

@@ -18,9 +18,9 @@ from statex.relating.names.trial import makes
 
 Pair = tuple[str, str]
 Noted = tuple[tree.Statement, tuple[str, ...]]
-Note = Callable[[Sequence[str]], str]
-"""Says how many of some keys a row is for."""
-Way = list[tuple[tree.Statement, tuple[Note, ...]]]
+Notes = Callable[[Sequence[str]], tuple[str, ...]]
+"""Says how many of some keys each row of a statement is for."""
+Way = list[tuple[tree.Statement, Notes]]
 
 _MANY = 2000
 """Of so many keys and more, a few of each class are looked at first; all of them are when the statements are tried."""
@@ -44,7 +44,7 @@ def renames(
         for way, change in sorted(_ways(own, away, free), key=lambda one: _length(one[0])):
             expected |= {key: change.of(key) if change is not None else key for key in free}
             if makes([statement for statement, _ in way], expected):
-                return [(statement, tuple(note(keys) for note in notes)) for statement, notes in way], change
+                return [(statement, notes(keys)) for statement, notes in way], change
     rows = [make.row(make.key(old), make.key(new)) for old, new in pairs if old != new]
     return [(make.rename(*rows), tuple("1 key, only seen here" for _ in rows))], None
 
@@ -96,22 +96,22 @@ def _after(
     everything = [*(a for a, _ in moved), *now, *others]
     count = sum(a != b for (a, _), (b, _) in zip(pairs, moved, strict=True))
     if count and len(set(everything)) == len(everything):
-        notes = tuple(partial(_met, change, row) for row in change.rows)
-        yield [(change.statement(), notes), *_noted_later(table(moved, [*others, *now]), change.of)], change
+        rest = _noted_later(table(moved, [*others, *now]), change.of)
+        yield [(change.statement(), partial(_met, change)), *rest], change
 
 
-def _met(change: NameChange, row: Pair, keys: Sequence[str]) -> str:
-    """Say how many keys a row of a change is for; of two that could be, the first one takes a key."""
-    return _keys(sum(row in change.rows_for(key) for key in keys))
+def _met(change: NameChange, keys: Sequence[str]) -> tuple[str, ...]:
+    """Say how many keys each row of a change is for; of two that could be, the first one takes a key."""
+    return tuple(map(_keys, change.counts(keys)))
 
 
 def _noted_later(way: Way, of: Callable[[str], str]) -> Way:
     """Return statements whose notes are about keys after a change."""
 
-    def after(note: Note) -> Note:
-        return lambda keys: note([of(key) for key in keys])
+    def after(notes: Notes) -> Notes:
+        return lambda keys: notes([of(key) for key in keys])
 
-    return [(statement, tuple(map(after, notes))) for statement, notes in way]
+    return [(statement, after(notes)) for statement, notes in way]
 
 
 def table(pairs: Sequence[Pair], others: Sequence[str]) -> Way:
@@ -120,7 +120,7 @@ def table(pairs: Sequence[Pair], others: Sequence[str]) -> Way:
     if not rows:
         return []
     made = [make.row(*_sources(row)) for row in rows]
-    return [(make.rename(*made), tuple(partial(_noted, row) for row in rows))]
+    return [(make.rename(*made), lambda keys: tuple([_noted(row, keys) for row in rows]))]
 
 
 def _sources(row: KeyRow) -> tuple[tree.PatternNode, tree.PatternNode]:
@@ -148,7 +148,7 @@ def _renumbered(pairs: Sequence[Pair], others: Sequence[str]) -> Way | None:
     pattern = make.pattern([before, make.capture("i", tree.CaptureForm.INT)])
     note = f"{len(numbers)} {one[at - 1] if at else 'numbers'}"
     rest = table([(closed(a), b) for a, b in pairs], others)
-    return [(make.renumber(pattern), (lambda _: note,)), *_noted_later(rest, closed)]
+    return [(make.renumber(pattern), lambda _: (note,)), *_noted_later(rest, closed)]
 
 
 def _number_after(key: str, before: str) -> str:

@@ -15,7 +15,7 @@ from statex.relating.planning import planned
 def makes(statements: Sequence[tree.Statement], expected: Mapping[str, str]) -> bool:
     """Say whether statements make of each key the one that is expected, and nothing of others."""
     text = "".join(f"{show(one)}\n" for one in statements)
-    header = Header({key: TensorInfo(TensorType(FLOAT32, ())) for key in expected})
+    header = Header(dict.fromkeys(expected, TensorInfo(TensorType(FLOAT32, ()))))
     try:
         plan = planned(text, header, brief=True)
     except StatexError:
