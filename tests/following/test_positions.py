@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import statex
+from tests.effort import examples
 
 Checkpoint = dict[str, Any]
 
@@ -128,6 +132,32 @@ def test_there_and_back_by_way_of_a_target(turned: bool, order: str, first: str,
     assert same(moments(layers(first, "b"), back), old)
     if list(back["model"]) == list(before["model"]):
         assert back["optimizer"].keys() == before["optimizer"].keys()
+
+
+@settings(max_examples=examples(15), deadline=None)
+@given(st.permutations("abc"), st.permutations("abxy"), st.randoms(use_true_random=False), st.booleans())
+def test_any_names_in_any_order_there_and_back(first: list[str], second: list[str], random: Random, by: bool) -> None:
+    """Modules get new names, some of which others had, in a model of any order; the way back names no model."""
+    before = trained(layers(*first))
+    old = moments(layers(*first), before)
+    names = dict(zip(first, second[:3], strict=True))
+    order = random.sample(second[:3], 3)
+    there = renamed(before, names, layers(*order))
+    wanted = {f"{names[name[0]]}{name[1:]}": tensor for name, tensor in old.items()}
+    assert same(moments(layers(*order), there), wanted)
+    back = {new: old for old, new in names.items()}
+    # With the same names in another order, nothing but the target says which order is meant.
+    target = layers(*first) if by or {*first} == {*second[:3]} else None
+    again = renamed(there, back, target)
+    assert same(moments(layers(*first), again), old)
+
+
+def renamed(checkpoint: Checkpoint, names: dict[str, str], target: nn.Module | None) -> Checkpoint:
+    cases = "; ".join(f"{old}.{{t}} -> {new}.{{t}}" for old, new in names.items() if old != new)
+    found: Checkpoint = statex.compile(f"rename {{ {cases} }}" if cases else "").apply(
+        checkpoint, root="model", target=target
+    )
+    return found
 
 
 def test_a_further_change_of_what_is_not_in_the_order_of_its_keys_needs_the_target() -> None:
