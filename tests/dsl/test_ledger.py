@@ -17,7 +17,7 @@ from statex import Plan, StatexError
 from statex.dsl.plan.graph import SourceKey
 from statex.dsl.plan.ledger import Totals, label, unread
 from tests.dsl.test_programs import KEYS, filled, over, states
-from tests.effort import examples
+from tests.effort import examples, least
 
 State = Mapping[str, Any]
 
@@ -418,7 +418,7 @@ def test_the_account_is_what_happens_to_the_data() -> None:
     holds()
     # All of them must come about often enough, or the programs try nothing.
     kinds = ("untouched", "moved", "used", "dropped", "replaced", "unread", "SX323")
-    assert all(seen[kind] >= 20 for kind in kinds), dict(seen)
+    assert all(seen[kind] > least(20) for kind in kinds), dict(seen)
 
 
 def test_numbers_add_up_in_all_programs() -> None:
