@@ -59,7 +59,7 @@ BESIDE: Mapping[str, tuple[Any, str, bool, bool]] = {
 }
 """What may stand beside a state, what it is called, and whether it knows parameters by their places and names."""
 NOT_SCALED = (
-    "it cannot follow: `exp_avg` of `2.weight` cannot be told from that of `2.weight`: "
+    "it cannot follow: the `exp_avg` of the new `2.weight` does not follow from that of `2.weight`: "
     "`mul` does more than move elements"
 )
 PLACES = {"optimizer_states": "optimizer_states.0", "wrapped": "wrapped.inner.base", "part": "part.shadow"}
