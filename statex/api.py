@@ -455,11 +455,11 @@ def infer(
     from statex.inferring.infer import infer as inferred
 
     if sum(one is not None for one in (new, target, like)) != 1:
-        raise TypeError("one of `new`, `target` and `like` says what shall become of the checkpoint")
+        raise TypeError("give one of `new`, `target` and `like`")
     if new is not None:
         return inferred(old, new, root=root, new_root=new_root, inputs=inputs, start=_one_text(start))
     if inputs or start is not None:
-        raise TypeError("`inputs` and `start` are for rules that are found from two checkpoints")
+        raise TypeError("`inputs` and `start` need `new`: without its data, nothing shows what was made of what")
     return guess(old, TargetSpec(target, like), root=root)
 
 

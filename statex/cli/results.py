@@ -77,8 +77,19 @@ def _reversal(done: Conversion, back: Reversal, *, wrote: bool) -> Iterator[str]
         assert done.plan is not None
         yield f"  {said_of_stored(back.inverse, done.plan.header, 'tensor')}"
     yield from (f"  not undone: {one}" for one in not_undone(back.inverse))
+    yield from (f"  not undone: {one}" for one in _not_undone_beside(done, back.inverse))
     if back.is_noted:
         yield "  not undone: the version of the layout, which is noted in the output"
+
+
+def _not_undone_beside(done: Conversion, inverse: InverseRules) -> Iterator[str]:
+    """Yield what optimizers and averages do not get back, as they follow the inverse as they did the rules."""
+    for one in done.plan.followed if done.plan is not None else ():
+        name = f"`{escape(one.dotted)}`"
+        if inverse.stored:
+            yield f"what {name} keeps of tensors that come from the input `{inverse.input}`"
+        if not inverse.in_order and one.account.order != "names":
+            yield f"the positions in {name}, which follow the order of the keys: name the old model by --target"
 
 
 def said_of_stored(inverse: InverseRules, header: Header, what: str) -> str:

@@ -25,6 +25,7 @@ class UnitedSide(TensorSide):
     """The tensors of several inputs, under their own keys where these tell them apart."""
 
     def __init__(self, inputs: Inputs) -> None:
+        super().__init__()
         self._inputs = inputs
         counts = Counter(key for side in inputs.values() for key in side.kinds)
         self.places: dict[str, Place] = {
@@ -46,6 +47,7 @@ class PartSide(TensorSide):
     """Some tensors of another side."""
 
     def __init__(self, whole: TensorSide, keys: Collection[str]) -> None:
+        super().__init__()
         self._whole = whole
         self.header = replace(whole.header, entries={key: whole.header.entries[key] for key in keys})
         self.kinds = {key: whole.kinds[key] for key in keys}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from statex.core.dtypes import DType, Kind
 from statex.core.header import Header, TensorInfo, TensorType
@@ -109,20 +110,30 @@ class _Walk:
         return dict.fromkeys([*self.by_class.get(class_of(key), ()), *EXPLANATIONS])
 
     def unify(self) -> None:
-        """Give each class one form, where one holds for all of it: by chance, several may hold for some."""
+        """Give the keys of a class as few forms as they can have: by chance, several may hold for some of them."""
         for name, own in self.by_class.items():
-            members = [key for key in self.found.formulas if class_of(key) == name]
-            forms = Counter(self.found.formulas[key].form for key in members)
-            for form, _ in forms.most_common(1) if len(forms) > 1 else ():
-                for key in members:
-                    if self.found.formulas[key].form != form:
-                        self._as(key, list(own), form)
+            left = [key for key in self.found.formulas if class_of(key) == name]
+            while len(forms := dict.fromkeys(self.found.formulas[key].form for key in left)) > 1:
+                reached = [self._reached(left, list(own), form) for form in forms]
+                best = max(reached, key=len)
+                for key, formula in best.items():
+                    before = self._give_up(key)
+                    self._take(key, formula if self._may_stand(formula) else before)
+                left = [key for key in left if key not in best]
 
-    def _as(self, key: str, explanations: Sequence[Explanation], form: object) -> None:
-        """Give a new tensor a formula of a form, in place of the one that it has, if that holds."""
-        before = self._give_up(key)
-        if not self._explain(key, explanations, lambda one: one.form == form):
+    def _reached(self, keys: Iterable[str], explanations: Sequence[Explanation], form: object) -> dict[str, Formula]:
+        """Return the formulas of a form that keys may have in place of the ones that they have."""
+        found: dict[str, Formula] = {}
+        for key in keys:
+            before = self.found.formulas[key]
+            if before.form == form:
+                found[key] = before
+                continue
+            self._give_up(key)
+            holding = self._holding(key, explanations, lambda one: one.form == form)
+            found.update((key, formula) for _, formula in islice(holding, 1))
             self._take(key, before)
+        return found
 
     def neighbours(self) -> bool:
         """Give new tensors that have another explanation a formula of their class, where one holds; say if any has one.
@@ -152,13 +163,20 @@ class _Walk:
     def _explain(
         self, key: str, explanations: Iterable[Explanation], meant: Callable[[Formula], bool] = lambda _: True
     ) -> bool:
+        for explanation, formula in self._holding(key, explanations, meant):
+            self._take(key, formula)
+            self.by_class[class_of(key)].setdefault(explanation, set()).add(formula.form)
+            return True
+        return False
+
+    def _holding(
+        self, key: str, explanations: Iterable[Explanation], meant: Callable[[Formula], bool]
+    ) -> Iterator[tuple[Explanation, Formula]]:
+        """Yield the formulas that give a new tensor, of those that are meant."""
         for explanation in explanations:
             for formula in explanation(self.evidence, key):
                 if meant(formula) and self._may_stand(formula) and self._holds(key, formula):
-                    self._take(key, formula)
-                    self.by_class[class_of(key)].setdefault(explanation, set()).add(formula.form)
-                    return True
-        return False
+                    yield explanation, formula
 
     def _may_stand(self, formula: Formula) -> bool:
         """Say whether no formula changes what another one reads, and each result has a key of its own."""
@@ -196,7 +214,7 @@ class _Walk:
         if wanted.dtype is not kind.dtype:
             found.casts[key] = wanted.dtype
         own = [one.key for one in formula.operands if one.input is None]
-        self.read.update(own if not formula.names else ())
+        self.read.update(own[1:] if not formula.names else ())
         for one in own if formula.names else own[:1]:
             free.pop(one, None)
         self.evidence.known.setdefault(formula.value, formula)

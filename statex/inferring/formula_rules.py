@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
@@ -12,6 +11,7 @@ from statex.grammar import tree
 from statex.inferring.evidence import Inputs
 from statex.inferring.formulas import Formula, assigned, declared, filled
 from statex.relating.names.covering import Item, cover
+from statex.relating.names.rows import KeyRow
 from statex.relating.program import NotedRule, wild
 
 _IT = make.name("it")
@@ -49,13 +49,13 @@ def _set(members: Sequence[Formula], state: Sequence[str]) -> Iterator[NotedRule
     for row in cover([(key,) for key in staying], [*others, *(own - set(staying))]):
         (pattern,) = wild([row])
         value = filled(first.value, lambda number: here[number] if number else _IT)
-        yield NotedRule(assigned(first, pattern, value), (count_of(row.regex, staying),))
+        yield NotedRule(assigned(first, pattern, value), (count_of(row, staying),))
     moved = [_keys(one) for one in members if one.result not in staying]
     for row in cover(moved, [*others, *staying]):
         pattern, *further = row.patterns()
         named = [_reference(one, operand.input) for one, operand in zip(further, first.operands[1:], strict=True)]
         value = filled(first.value, lambda number, named=named: named[number - 1] if number else _IT)  # type: ignore[misc]
-        yield NotedRule(assigned(first, pattern, value), (count_of(row.regex, [one[0] for one in moved]),))
+        yield NotedRule(assigned(first, pattern, value), (count_of(row, [one[0] for one in moved]),))
 
 
 def _each(members: Sequence[Formula], inputs: Inputs) -> Iterator[NotedRule]:
@@ -97,15 +97,13 @@ def _merged(members: Sequence[Formula], others: Sequence[str]) -> Iterator[Noted
     """Yield statements that merge all operands, each under its name."""
     first = members[0]
     items: list[Item] = [(*_keys(one), one.merged) for one in members]
-    value = filled(first.value, lambda number: make.name(first.names[number]))
     for row in cover(items, others):
         *sources, target = row.patterns()
-        named = [
-            tree.MergeSource(make.NOWHERE, pattern, make.name(name))
-            for pattern, name in zip(sources, first.names, strict=True)
-        ]
+        names = [make.name(f"{name}_" if name in row.captures else name) for name in first.names]
+        value = filled(first.value, lambda number, names=names: names[number])  # type: ignore[misc]
+        named = [tree.MergeSource(make.NOWHERE, pattern, name) for pattern, name in zip(sources, names, strict=True)]
         rule = tree.Merge(make.NOWHERE, tuple(named), None, target, value)
-        yield NotedRule(rule, (count_of(row.regex, [item[0] for item in items]),))
+        yield NotedRule(rule, (count_of(row, [item[0] for item in items]),))
 
 
 def _keys(one: Formula) -> Item:
@@ -133,7 +131,7 @@ def _rows(items: Sequence[Item], others: Sequence[str]) -> Iterator[tuple[Sequen
             yield [make.pattern([one for one in (before, module, behind) if one]), *templates], _counted(len(items))
             return
     for row in cover(items, others):
-        yield row.patterns(), count_of(row.regex, [item[0] for item in items])
+        yield row.patterns(), count_of(row, [item[0] for item in items])
 
 
 def _around_module(item: Item) -> tuple[tuple[str, str], ...] | None:
@@ -161,9 +159,10 @@ def _has_module(key: str, before: str, behind: str) -> bool:
     return key.startswith(before) and key.endswith(behind) and len(key) > len(before) + len(behind)
 
 
-def count_of(regex: re.Pattern[str], keys: Sequence[str]) -> str:
-    """Return how many keys an expression matches, as a note."""
-    return _counted(sum(regex.fullmatch(key) is not None for key in keys))
+def count_of(row: KeyRow, keys: Sequence[str]) -> str:
+    """Return how many keys a row matches, as a note, and whether it is for these alone."""
+    count = _counted(sum(row.regex.fullmatch(key) is not None for key in keys))
+    return f"{count}, only seen here" if row.is_overfit else count
 
 
 def _counted(count: int) -> str:

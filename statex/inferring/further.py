@@ -48,9 +48,9 @@ def copy_rules(found: Sequence[Copy], inputs: Inputs) -> Iterator[NotedRule]:
         for row in rows:
             (pattern,) = row.patterns()
             same = make.pattern([captured(one) for one in pattern.pieces])
-            yield NotedRule(make.copy(replace(pattern, input=name), same), (count_of(row.regex, staying),))
+            yield NotedRule(make.copy(replace(pattern, input=name), same), (count_of(row, staying),))
         moved = [item for item in items if item[0] != item[1]]
         for row in cover(moved, [*others, *staying]):
             source, target = row.patterns()
-            count = count_of(row.regex, [key for key, _ in moved])
+            count = count_of(row, [key for key, _ in moved])
             yield NotedRule(make.copy(replace(source, input=name), target), (count,))

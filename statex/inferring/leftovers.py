@@ -22,6 +22,7 @@ class HeaderSide(TensorSide):
     """Tensors of which nothing but their types is known."""
 
     def __init__(self, header: Header) -> None:
+        super().__init__()
         self.header, self.kinds = header, kinds_of(header)
 
 

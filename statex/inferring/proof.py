@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from statex.core.header import Header, OpaqueInfo
 from statex.core.progress import Tell
 from statex.dsl.parts import ProgramPart
+from statex.dsl.plan.around import surroundings_after
 from statex.dsl.plan.plan import Plan
 from statex.inferring.sides import CheckpointSide
 from statex.session.compared import compared
 from statex.session.request import InputSpec, Request
 from statex.session.session import Session
-from statex.trees.rebuilding import edited
 
 
 @dataclass(frozen=True)
@@ -74,18 +74,10 @@ def _also(plan: Plan, new: CheckpointSide) -> dict[str, bool]:
         found["ties"] = _ties([(key, one.tie) for key, one in plan.outputs.items()]) == ties
     if new.header.metadata is not None:
         found["_metadata"] = plan.metadata == new.header.metadata
-    made = _around_result(plan)
+    made = replace(plan.header, surroundings=surroundings_after(plan))
     if new.header.around or made.around:
         found["what stands around the state"] = _around(made) == _around(new.header) is not None
     return found
-
-
-def _around_result(plan: Plan) -> Header:
-    """Return a header with what stands around the result of a plan."""
-    before = plan.header.surroundings
-    if before is None or plan.left_around:
-        return replace(plan.header, surroundings=None)
-    return replace(plan.header, surroundings=replace(before, tree=edited(before.tree, plan.edits)))
 
 
 def _around(header: Header) -> object:

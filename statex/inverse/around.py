@@ -10,7 +10,7 @@ from typing import Any
 from statex.core.header import KeyPath
 from statex.core.paths import as_list, joined
 from statex.core.surroundings import Edit, Surroundings, value_in
-from statex.dsl.plan.around import net
+from statex.dsl.plan.around import net, surroundings_after
 from statex.dsl.plan.plan import Plan
 from statex.grammar import factory as make
 from statex.grammar import tree
@@ -43,8 +43,7 @@ def around_undone(plan: Plan, *, moves: bool) -> AroundUndone:
     undone = [(edit, _undone(edit, before)) for edit in reversed(edits)]
     statements = dict.fromkeys([statement for _, statement in undone if statement is not None])
     left = [edit.name for edit, statement in undone if statement is None]
-    after = Surroundings(edited(before.tree, plan.edits), before.root, plan.metadata_texts)
-    return AroundUndone(tuple(statements), tuple(left), after)
+    return AroundUndone(tuple(statements), tuple(left), surroundings_after(plan))
 
 
 def still_changed(plan: Plan, inverse: Plan) -> Iterator[str]:

@@ -9,6 +9,7 @@ from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.inverse.folded import KeyMove, WrittenMove, folded_moves
 from statex.inverse.history import KeyValues
+from statex.inverse.inserting import inserted, insertions
 from statex.inverse.recovery import Derivation, DerivedValue, StandingValue, StoredValue, Value
 from statex.inverse.terms import CURRENT, by_current_key, call, expression, leaves
 
@@ -21,13 +22,15 @@ def generated(
     fold: bool,
     taken: Container[str] = (),
     stored: Collection[str] = (),
+    in_place: bool = False,
 ) -> list[tree.Statement]:
     """Return statements that make of the state `after` the state `before`, whose values all are in `found`.
 
     With `fold`, keys that differ in numbers alone are one statement, whose pattern may match more than these; captures
-    have none of the names that are `taken`. `stored` are all names of the further input that values may come from.
+    have none of the names that are `taken`. `stored` are all names of the further input that values may come from. With
+    `in_place` they are put where they stood in the old state.
     """
-    return _Generator(found, before, after, fold, taken, stored).statements()
+    return _Generator(found, before, after, fold, taken, stored, in_place).statements()
 
 
 @dataclass
@@ -47,8 +50,10 @@ class _Generator:
         fold: bool,
         taken: Container[str],
         stored: Collection[str],
+        in_place: bool,
     ) -> None:
         self._reserved = taken
+        self._in_place = in_place
         self._stored = stored
         self._found = found
         self._before = before
@@ -68,6 +73,7 @@ class _Generator:
         self._splits: list[KeyMove] = []
         self._later: list[KeyMove] = []
         self._adds: list[tuple[str, tree.Expr]] = []
+        self._put: dict[Value, list[str]] = {}
         self._fetched: list[tuple[StoredValue, str]] = []
         self._copies: list[tuple[str, str]] = []
         self._gone: list[str] = []
@@ -88,6 +94,7 @@ class _Generator:
             *self._copied(),
             *folded_moves(self._later, _set, self._fold, self._reserved),
             *folded_moves(self._sets, _set, self._fold, self._reserved),
+            *self._replacing(),
             *self._renamed(renames),
             *[make.copy(make.key(one), make.key(other)) for one, other in self._copies],
         ]
@@ -96,10 +103,21 @@ class _Generator:
         """Let a key that is in both states, and of no use, keep its place: it gets what the further input has."""
         if key not in self._leaves or not isinstance(self._found[self._before[key]], StoredValue):
             return False
-        self._sets.append(KeyMove((key,), (), self._of_one(self._before[key], key)))
+        self._put.setdefault(self._before[key], []).append(key)
         self._names[key] = key
         del self._leaves[key]
         return True
+
+    def _replacing(self) -> Iterator[tree.Statement]:
+        """Give keys what the further input has: those of one tensor together, so that they are one again."""
+        alone = [(value, keys[0]) for value, keys in self._put.items() if len(keys) == 1]
+        moves = [KeyMove((key,), (), self._of_one(value, key)) for value, key in alone]
+        yield from folded_moves(moves, _set, self._fold, self._reserved)
+        for value, keys in self._put.items():
+            if len(keys) > 1:
+                yield replace(
+                    make.assign(make.key(keys[0]), self._of_one(value, "")), targets=tuple(map(make.key, keys))
+                )
 
     def _dropped(self, keys: Sequence[str]) -> Iterator[tree.Statement]:
         moves = folded_moves(
@@ -114,7 +132,14 @@ class _Generator:
         if not self._fetched:
             return
         input = self._fetched[0][0].input
-        if self._fold and {one.name for one, name in self._fetched if one.name == name} == set(self._stored):
+        if self._in_place:
+            missing = {name for one, name in self._fetched if one.name == name}
+            there = {key for key, value in self._before.items() if isinstance(value, int) and key in self._after}
+            places = insertions(self._before, missing, {key for key in there if self._names.get(key) == key})
+            yield from inserted(places, input, self._fold, self._reserved)
+            put = {key for one in places for key in (*one.before, *one.after)}
+            self._fetched = [(one, name) for one, name in self._fetched if name not in put]
+        elif self._fold and {one.name for one, name in self._fetched if one.name == name} == set(self._stored):
             yield make.copy(make.glob("**", input), make.glob("**"))
             return
         yield from folded_moves(

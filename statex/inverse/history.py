@@ -24,16 +24,25 @@ def states(plan: Plan) -> list[KeyValues]:
 
 
 def _after(plan: Plan, before: KeyValues, step: Step) -> KeyValues:
-    state = dict(before)
     changes = [change for change in step.changes if change.kind not in AROUND]
+    made = {key: value_of(plan, stood) for key, stood in step.made.items()}
+    made |= {change.after[0]: before[change.before[0]] for change in changes if change.kind == "renamed"}
+    gone: set[str] = set()
+    # What takes the place of a key in the order.
+    placed: dict[str, list[str]] = {}
     for change in changes:
-        for key in change.before:
-            if change.kind != "copied" and key not in change.after:
-                state.pop(key, None)
-    for change in changes:
-        if change.kind == "renamed":
-            state[change.after[0]] = before[change.before[0]]
-    state.update((key, value_of(plan, stood)) for key, stood in step.made.items())
+        if change.kind == "copied" or not change.before:
+            continue
+        gone.update(key for key in change.before if key not in change.after)
+        first = change.before[0]
+        if first not in change.after:
+            placed.setdefault(first, []).extend(change.after)
+    state: dict[str, Value] = {}
+    for key, value in before.items():
+        state.update((new, made[new]) for new in placed.get(key, ()) if new in made)
+        if key not in gone:
+            state[key] = value
+    state.update(made)
     return state
 
 

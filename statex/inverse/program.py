@@ -27,6 +27,8 @@ from statex.inverse.swapping import CannotTurnError
 from statex.inverse.terms import plain
 from statex.inverse.turning import StatementDone, Turner
 
+_LONGER = 40
+"""So many more lines rules may have for the order of the keys."""
 _LOST = "lost"
 """How the input is called that has what is lost."""
 
@@ -82,11 +84,26 @@ def inverse(
     With `keep`, what is lost comes from a further input, of tensors that are lost in part these parts alone. `on_data`
     are calls of the graph that are undone though only the data tell whether that gives back every bit.
     """
-    return _Inversion(plan, statements, keep, on_data).run()
+    found = _Inversion(plan, statements, keep, on_data).run()
+    if found.in_order or not found.tensors:
+        return found
+    placed = _Inversion(plan, statements, keep, on_data, in_place=True).run()
+    same = (placed.apart, placed.unshown, placed.parameters) == (found.apart, found.unshown, found.parameters)
+    longer = placed.text.count("\n") - found.text.count("\n")
+    return placed if placed.in_order and same and longer <= _LONGER else found
 
 
 class _Inversion:
-    def __init__(self, plan: Plan, statements: Sequence[tree.Statement], keep: bool, on_data: Collection[int]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        statements: Sequence[tree.Statement],
+        keep: bool,
+        on_data: Collection[int],
+        *,
+        in_place: bool = False,
+    ) -> None:
+        self._in_place = in_place
         self._plan = plan
         self._statements = [one for one in statements if not isinstance(one, tree.Root | tree.Follow)]
         self._roots = [one for one in statements if isinstance(one, tree.Root)]
@@ -169,11 +186,12 @@ class _Inversion:
         node: tree.Statement | None = None,
     ) -> _Section:
         found = self._recovery.of(after, stored)
-        folded = generated(found, wanted, after, fold=True, taken=self._taken, stored=self._layout.keys())
+        names, in_place = self._layout.keys(), self._in_place
+        folded = generated(found, wanted, after, fold=True, taken=self._taken, stored=names, in_place=in_place)
         short = _Section(tuple(folded), {}, node, False)
         if self._holds(short, wanted, after):
             return short
-        return _Section(tuple(generated(found, wanted, after, fold=False)), {}, node, False)
+        return _Section(tuple(generated(found, wanted, after, fold=False, in_place=in_place)), {}, node, False)
 
     def _done(self, steps: range) -> dict[Span, list[StatementDone]]:
         found: dict[Span, list[StatementDone]] = {}

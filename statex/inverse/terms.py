@@ -53,7 +53,7 @@ def by_current_key(key: str, prefix: Sequence[tree.Piece | str] = ()) -> Callabl
 
     def read(value: StoredValue) -> tree.Expr:
         rest = value.name.removeprefix(key)
-        if not value.name.startswith(key) or (rest and not rest.startswith(".")):
+        if not key or not value.name.startswith(key) or (rest and not rest.startswith(".")):
             return read_stored(value)
         pieces = [*prefix, make.capture("key"), *([rest] if rest else [])]
         return tree.KeyRef(make.NOWHERE, make.pattern(pieces, value.input))

@@ -38,12 +38,14 @@ def guessed(
     new: Mapping[str, TensorType],
     ties: Sequence[Sequence[str]] = (),
     dtypes: bool = True,
+    rows: bool = True,
 ) -> Guessed:
     """Return which old tensors new ones probably are; `ties` are sets of new keys that are one tensor.
 
-    With `dtypes`, tensors are cast where that of the new one is another.
+    With `dtypes`, tensors are cast where that of the new one is another; with `rows`, vocabularies may be of another
+    size, and lose tokens.
     """
-    return _Guess(old, new, ties, dtypes).run()
+    return _Guess(old, new, ties, dtypes, rows).run()
 
 
 class _Guess:
@@ -53,8 +55,9 @@ class _Guess:
         new: Mapping[str, TensorType],
         ties: Sequence[Sequence[str]],
         dtypes: bool,
+        rows: bool,
     ) -> None:
-        self.old, self.new, self.dtypes = old, new, dtypes
+        self.old, self.new, self.dtypes, self.rows = old, new, dtypes, rows
         self.ties = ties
         self.made: dict[str, MadeTensor] = {}
         self.reasons: dict[str, str] = {}
@@ -64,7 +67,8 @@ class _Guess:
         """Guess all."""
         self._same_names()
         self._pair()
-        self._grown()
+        if self.rows:
+            self._grown()
         self._tied()
         self._pieces()
         left = [key for key in self.new if key not in self.made]

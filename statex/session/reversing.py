@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from statex.checkpoint import check_output, format_of_name, stage_checkpoint
+from statex.checkpoint.atomic.staging import write_bytes
 from statex.checkpoint.atomic.transaction import Transaction
 from statex.checkpoint.formats.safetensors.format import SAFETENSORS
 from statex.core.paths import as_list
@@ -64,7 +65,8 @@ class Reversal:
             path = lost.placed.path
             staged = stage_checkpoint(outputs, path, lost.layout, options, lambda written: verify(lost, written))
             yield OutputSpec(path, _lost_of(self.label)), staged.temporary
-        staged = outputs.stage_bytes(self.path, self._data(), force=self.force)
+        # What cannot be written as text is refused like what the disk refuses.
+        staged = outputs.stage_file(self.path, lambda name: write_bytes(name, self._data()), force=self.force)
         yield OutputSpec(self.path, _back_of(self.label)), staged.temporary
 
     def _data(self) -> bytes:

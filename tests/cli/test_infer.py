@@ -153,9 +153,7 @@ def test_one_thing_says_what_is_new(run: Run, more: list[str]) -> None:
     torch.save({"a.weight": torch.randn(3)}, "old.pth")
     done = run("infer", "old.pth", *more)
     assert done.exit_code == 2
-    assert "one of NEW, --like and --target says what shall become of OLD" in " ".join(
-        done.err.replace("│", "").split()
-    )
+    assert "give NEW, or one of --like and --target" in " ".join(done.err.replace("│", "").split())
 
 
 def test_further_inputs_and_a_program_to_go_on_with(run: Run, tmp_path: Path) -> None:

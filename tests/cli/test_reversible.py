@@ -274,3 +274,23 @@ def test_a_recipe_is_reversible_with_one_whole_output(outputs: str, run: Run) ->
     recipe(lambda text: text.replace("outputs: out/model.pth", f"outputs: {outputs}"))
     ended = run("check", "recipe.yaml")
     assert "error[SX704]: the recipe takes `reversible` only with one output that holds the whole result" in ended.err
+
+
+def test_what_an_optimizer_does_not_get_back_is_said(run: Run) -> None:
+    model = torch.nn.ModuleDict({name: torch.nn.Linear(3, 2) for name in "ab"})
+    optimizer = torch.optim.AdamW(model.parameters())
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, "in.pth")
+    said = run("apply", "-e", "drop a.**", "in.pth", "out.pth", "--reversible").out
+    assert "not undone: what `optimizer` keeps of tensors that come from the input `lost`\n" in said
+    assert "not undone: the positions in `optimizer`, which follow the order of the keys" in said
+    command = next(line for line in said.splitlines() if line.startswith("  to undo it: "))
+    assert run(*shlex.split(command.removeprefix("  to undo it: "))[1:], "--force").exit_code == 0
+    back = torch.load("in.pth", weights_only=True)
+    # That is what is said: `b` stands first now, and nothing is kept of `a`.
+    assert list(back["model"]) == ["b.weight", "b.bias", "a.weight", "a.bias"]
+    assert list(back["optimizer"]["state"]) == [0, 1]
+    said = run("apply", "-e", "rename a.{t} -> c.{t}", "in.pth", "other.pth", "--reversible").out
+    assert "not undone" not in said

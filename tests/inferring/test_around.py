@@ -17,6 +17,7 @@ AROUND = "what stands around the state"
     [
         ("", 3, True), ("", 5, False), ("set value('epoch') = 5", 3, False), ("set value('epoch') = 5", 5, True),
         ("add value('seed') = 1", 3, False), ("root 'model' -> ''", 3, False),
+        ("drop value('epoch')", 3, False), ("drop value('epoch'); add value('epoch') = 5", 5, True),
     ],
 )  # fmt: skip
 def test_it_is_said_of_the_result(rules: str, epoch: int, same: bool, tmp_path: Path) -> None:

@@ -269,6 +269,22 @@ def test_norms_are_folded_into_linear_layers_and_transposed_convolutions() -> No
     assert "[-1, 1]" in rules
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_forms_that_hold_by_chance_are_not_mixed(seed: int) -> None:
+    """Of two channels each, sums in several orders are often equal: the one that holds for all is meant."""
+    module = layers(lambda: nn.ModuleDict({"conv": nn.Conv2d(2, 2, 1), "bn": nn.BatchNorm2d(2)}), 6, seed).eval()
+    for one in module.modules():
+        if isinstance(one, nn.BatchNorm2d):
+            one.running_var.abs_().add_(0.1)  # type: ignore[union-attr, operator]
+    old = taken(module)
+    new: State = {}
+    for i, part in enumerate(module):
+        fused = fusion.fuse_conv_bn_eval(*part._modules.values())  # type: ignore[arg-type]
+        new |= {f"{i}.conv.{key}": tensor for key, tensor in taken(fused).items()}
+    rules = proved(old, new)
+    assert (rules.count("set "), rules.count("merge ")) == (1, 1), rules
+
+
 # --- grids -------------------------------------------------------------------------------------------------------
 
 

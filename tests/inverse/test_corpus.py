@@ -7,7 +7,11 @@ import torch
 
 import statex
 from statex import StatexError
+from statex.grammar import factory as make
+from statex.grammar.printer import show
 from statex.inverse.losses import lossless
+from statex.inverse.program import inverse
+from statex.inverse.stored import rules_giving
 from tests.inferring.corpus import CASES, Case
 from tests.inferring.test_corpus import equal
 
@@ -33,6 +37,22 @@ def test_there_and_back(case: Case) -> None:
     back = statex.compile(rules.inverse(old, params=case.params).text)
     again = back.apply(rules.apply(old, params=case.params))
     assert equal({key: torch.as_tensor(value) for key, value in again.items()}, dict(old))
+
+
+@pytest.mark.parametrize("case", [case for case in WRITTEN if case.name in LOSING], ids=lambda case: case.name)
+def test_what_loses_comes_back_with_what_is_kept(case: Case) -> None:
+    old = case.start()
+    rules = statex.compile(case.rules)
+    found = inverse(rules.plan(old, params=case.params), rules.statements, keep=True)
+    assert (found.lost, found.unshown, found.apart) == ((), (), ())
+    lost = statex.compile(show(make.program(*rules_giving(found.tensors, old)))).apply(old)
+    result = rules.apply(old, params=case.params)
+    again = statex.compile(found.text).apply(result, inputs={found.input: lost})
+    assert equal({key: torch.as_tensor(value) for key, value in again.items()}, dict(old))
+    assert (list(again) == list(old)) == found.in_order
+    kept = sum(one.nbytes for one in lost.values())
+    whole = sum(torch.as_tensor(old[key]).nbytes for key in found.stored)
+    assert kept * (5 if "cut" in case.name else 1) <= whole
 
 
 def test_most_conversions_lose_nothing() -> None:

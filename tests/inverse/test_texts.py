@@ -46,6 +46,10 @@ PAIRS = [
     ("set qkv.w = unflatten(0, [2, 3])", "set qkv.w = reshape([6, 2])"),
     ("set qkv.w = it[:, [1, 0]]", "set qkv.w = it[:, [1, 0]]"),
     ("set qkv.w = clone", "set qkv.w = clone"),
+    ("set qkv.w = flatten", "set qkv.w = reshape([6, 2])"),
+    ("set qkv.w = unsqueeze(1)\nset qkv.w = squeeze(1)", "set qkv.w = reshape([6, 1, 2])\nset qkv.w = reshape([6, 2])"),
+    ("set c = it / -1", "set c = it / -1"),
+    ("set c = 1 * it", "set c = it * 1"),
     ("set qkv.w = transpose", "set qkv.w = transpose"),
     ("set qkv.w = transpose | neg | reshape([3, 4])", "set qkv.w = reshape([2, 6]) | neg | transpose"),
     ("set qkv.w = rearrange('(x h) c -> h (x c)', x=3)", "set qkv.w = rearrange('h (x c) -> (x h) c', x=3)"),
@@ -149,10 +153,25 @@ KEPT = [
     ("set c = mean(dim=0)", "set c = lost::{key}", {"c": (2, 3)}),
     ("set c = cast(f16) where ndim == 2", "set c = lost::{key} where ndim == 2", {"c": (2, 3)}),
     ("set wide.w = it[::2]", "set wide.w = lost::{key}", {"wide.w": (10, 4)}),
-    ("set c = cast(f32)\nset c = it[:1]", "drop c\ncopy lost::** -> **", {"c": (2, 3)}),
-    ("set wide.w = it[:6]\nset wide.w = it * 2", "drop wide.w\ncopy lost::** -> **", {"wide.w": (10, 4)}),
-    ("drop h.*.b", "copy lost::** -> **", {"h.0.b": (3,), "h.1.b": (3,)}),
-    ("split qkv.w -> q.w, k.w = chunk(2)\ndrop q.w, k.w", "copy lost::** -> **", {"qkv.w": (6, 2)}),
+    ("set wide.w = it[:9, :3]", "set wide.w = lost::{key}", {"wide.w": (10, 4)}),
+    ("set wide.w = it[0]", "set wide.w = lost::{key}", {"wide.w": (10, 4)}),
+    ("set c = cast(f32)\nset c = it[:1]", "drop c\nsplit qkv.w -> qkv.w, c = [it, lost::c]", {"c": (2, 3)}),
+    (
+        "set wide.w = it[:6]\nset wide.w = it * 2",
+        "drop wide.w\nsplit c -> c, wide.w = [it, lost::wide.w]",
+        {"wide.w": (10, 4)},
+    ),
+    (
+        "drop h.*.b",
+        "split qkv.w -> h.0.b, h.1.b, qkv.w = [lost::h.0.b, lost::h.1.b, it]",
+        {"h.0.b": (3,), "h.1.b": (3,)},
+    ),
+    ("drop e.**", "copy lost::** -> **", {"e.3.a": (2,), "e.10.a": (2,)}),
+    (
+        "split qkv.w -> q.w, k.w = chunk(2)\ndrop q.w, k.w",
+        "split h.1.b -> h.1.b, qkv.w = [it, lost::qkv.w]",
+        {"qkv.w": (6, 2)},
+    ),
 ]  # fmt: skip
 
 
@@ -166,7 +185,30 @@ def test_what_is_lost_comes_back_from_what_is_kept(rules: str, text: str, shapes
     assert {key: tuple(value.shape) for key, value in lost.items()} == shapes
     back = statex.compile(found.text).apply(program.apply(STATE), inputs={"lost": lost})
     assert back.keys() == STATE.keys()
+    assert (list(back) == list(STATE)) == found.in_order
     assert all(same(back[key], value) for key, value in STATE.items())
+
+
+def test_what_is_kept_is_put_where_it_stood() -> None:
+    state = {"embed": torch.randn(3)} | {f"l.{i}.{p}": torch.randn(2) for i in range(12) for p in ("x", "w", "b", "a")}
+    rules = statex.compile("rename l.{i}.{p} -> layers.{i}.{p}\ndrop layers.*.x, layers.*.b, embed")
+    found = inverse(rules.plan(state), rules.statements, keep=True)
+    assert found.text.startswith(
+        "input lost\n\n"
+        "split layers.{n:int}.w -> layers.{n}.x, layers.{n}.w, layers.{n}.b\n"
+        "    = [lost::layers.{n}.x, it, lost::layers.{n}.b]\n"
+        "split layers.0.x -> embed, layers.0.x = [lost::embed, it]\n"
+    )
+    assert found.in_order
+    lost = statex.compile(show(make.program(*rules_giving(found.tensors, state)))).apply(state)
+    back = statex.compile(found.text).apply(rules.apply(state), inputs={"lost": lost})
+    assert list(back) == list(state)
+    assert all(same(back[key], value) for key, value in state.items())
+    # Ties are worth more than the order.
+    tied = {"z": state["embed"], "b": torch.ones(2), "a": state["embed"]}
+    rules = statex.compile("drop b")
+    found = inverse(rules.plan(tied), rules.statements, keep=True)
+    assert (found.text, found.apart, found.in_order) == ("input lost\n\ncopy lost::** -> **\n", (), False)
 
 
 LOSSES = [

@@ -55,9 +55,9 @@ def format_for(path: str | os.PathLike[str], explicit: Format | None = None, opt
     known = ", ".join(suffix for one in written_formats() for suffix in one.suffixes)
     fail(
         codes.UNKNOWN_FORMAT,
-        f"the ending of `{Path(path).name}` says no format",
+        f"cannot tell the format from the name `{Path(path).name}`",
         help=[
-            f"end it in one of {known}, or give {option}",
+            f"give it one of the suffixes {known}, or use {option}",
             "a name that ends in / is a folder of shards",
         ],
     )

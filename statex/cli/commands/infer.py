@@ -16,29 +16,35 @@ from statex.cli.groups import grouped
 from statex.cli.output import columns, escape, print_diagnostics, print_json, print_text, refuse_existing, write_rules
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.render import to_json
+from statex.diagnostics.suggest import join_words
 
 if TYPE_CHECKING:
     from statex.inferring.infer import Inferred
+
+
+_LISTED = 12
+"""So many keys are named in a line."""
 
 
 @grouped
 def infer(
     old: Annotated[Path, typer.Argument(metavar="OLD", help="A checkpoint as it was.")],
     new: Annotated[
-        Path | None, typer.Argument(metavar="[NEW]", help="The checkpoint that was made of it; or --like, --target.")
+        Path | None, typer.Argument(metavar="[NEW]", help="The checkpoint made from it; or use --like or --target.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Where to write the rules; else to stdout.")
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Where to write the rules; by default, stdout."),
     ] = None,
     *,
     aim: options.Aim,
     further: Annotated[
         list[str] | None,
-        typer.Option("--in", metavar="NAME=PATH", help="A further checkpoint that NEW was made of; repeatable."),
+        typer.Option("--in", metavar="NAME=PATH", help="A further checkpoint that went into NEW; repeatable."),
     ] = None,
     start: Annotated[
         Path | None,
-        typer.Option("--from", metavar="RULES", help="Begin with the rules of a file, and add what they leave to do."),
+        typer.Option("--from", metavar="RULES", help="Start with the rules of a file, and add what is missing."),
     ] = None,
     root: options.Root = None,
     new_root: Annotated[str | None, typer.Option("--new-root", metavar="PATH", help="The same for NEW.")] = None,
@@ -67,9 +73,9 @@ def infer(
 
     model = requests.target(aim)
     if (new is None) == (model is None):
-        raise typer.BadParameter("one of NEW, --like and --target says what shall become of OLD")
+        raise typer.BadParameter("give NEW, or one of --like and --target")
     if model is not None and (further or start is not None):
-        raise typer.BadParameter("--in and --from are for rules that are found from two checkpoints")
+        raise typer.BadParameter("--in and --from need NEW: without its data, nothing shows what was made of what")
     inputs = requests.inputs(further)
     if several := [name for name, paths in inputs.items() if len(paths) > 1]:
         raise typer.BadParameter(f"the input `{several[0]}` is given twice", param_hint="--in")
@@ -117,7 +123,7 @@ def _lines(found: Inferred) -> Iterator[str]:
         if bad := [name for name, holds in also.items() if not holds]:
             yield f"not the same: {', '.join(bad)}"
         if found.proof.further:
-            yield f"left over: {', '.join(map(escape, found.proof.further))}"
+            yield f"left over: {join_words(list(map(escape, found.proof.further)), limit=_LISTED)}"
     else:
         yield "not proved: the rules cannot be applied"
     if found.ambiguous:

@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from statex.core.paths import is_below
-from statex.core.surroundings import Edit
+from statex.core.surroundings import Edit, Surroundings
 from statex.diagnostics.escape import escape
 from statex.diagnostics.suggest import join_words
 from statex.dsl.ops.base import show_value
 from statex.dsl.plan.followed import follow_line
 from statex.dsl.plan.plan import Plan
+from statex.trees.rebuilding import edited
 
 _LONGEST = 60
 """Characters of a value that are shown."""
@@ -22,6 +23,14 @@ _LISTED = 12
 def left_out(plan: Plan) -> list[str]:
     """Return the paths of the values around the state that rules leave out."""
     return [one.address for one in net(plan.edits) if one.of == "value" and one.kind == "left out"]
+
+
+def surroundings_after(plan: Plan) -> Surroundings | None:
+    """Return what stands around the result; `None` where that is not known, or nothing does."""
+    before = plan.header.surroundings
+    if before is None or set(plan.left_around) - set(left_out(plan)):
+        return None  # what no rule names is left out where the bare state is written
+    return Surroundings(edited(before.tree, plan.edits), before.root, plan.metadata_texts)
 
 
 def net(edits: Sequence[Edit]) -> list[Edit]:

@@ -76,7 +76,7 @@ def _guess(missing: Types, unexpected: Types, result: Types) -> Pairing | None:
 
     old = {key: kind for key, kind in unexpected.items() if kind is not None}
     new = {key: kind for key, kind in missing.items() if kind is not None}
-    made = guessed(old, new).relations.made
+    made = guessed(old, new, rows=False).relations.made  # help loses no data
     used = {key for one in made.values() if isinstance(one, MadeTensor) for key in one.keys}
     # What is not used stays, as do the keys that are right: it is not said here that anything goes.
     staying = {key: MadeTensor(key, (key,), SourceTensor()) for key in result if key not in used}

@@ -51,6 +51,16 @@ def test_nothing_is_proposed_to_go() -> None:
     assert not any("drop" in line for line in lines)
 
 
+def test_no_rows_are_proposed_to_go() -> None:
+    """Rules for a model may be guessed that cut a vocabulary; what help says can be pasted, and loses nothing."""
+    old = {"wte.weight": torch.randn(9, 4), "fc1.weight": torch.randn(3, 4)}
+    parts = {"embed_tokens": torch.nn.Embedding(7, 4), "up": torch.nn.Linear(4, 3, bias=False)}
+    module = torch.nn.ModuleDict(parts)
+    assert "it[:7]" in statex.infer(old, target=module).rules
+    lines = helps(old, module)
+    assert not any("[:7]" in line for line in lines), lines
+
+
 def test_a_guess_is_called_one() -> None:
     """A projection of q, k and v may be cut in three, or head by head: its shape is the same."""
     old = {"a.query_key_value.weight": torch.randn(12, 4)}
