@@ -68,8 +68,11 @@ class ResultParameters:
         keys, shapes = [one.key for one in found], result_shapes(self._plan)
         if not optimizer.is_named and not reads_as(made, shapes, keys, ordered=ordered):
             return note
-        is_undone = optimizer.note is not None and optimizer.note.before == names
-        return None if self._order.is_plain or is_undone else note
+        if optimizer.note is not None and optimizer.note.before == names:
+            return None
+        # What comes back of the parameters that were dropped has to find its group again.
+        is_whole = optimizer.groups == 1 or len({id for one in found for id in one.of}) == len(self.members)
+        return None if self._order.is_plain and is_whole else note
 
     def _by_source(self, members: Sequence[KnownParameter]) -> dict[int, KnownParameter]:
         found: dict[int, KnownParameter] = {}
@@ -161,6 +164,9 @@ class ResultParameters:
         if len(groups) > 1 and self._is_tensor(key):
             # What had the name before has been dropped: the model has another parameter in its place.
             return self._group_at(key)
+        note = self._optimizer.note
+        if len(groups) > 1 and note is not None:
+            groups = {number for number, names in enumerate(note.before) if key in names}
         if len(groups) == 1:
             return groups.pop()
         raise CannotFollowError(

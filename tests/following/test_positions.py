@@ -269,24 +269,43 @@ def grouped(model: nn.Module) -> torch.optim.Optimizer:
     )
 
 
-@pytest.mark.parametrize("missing", [False, True])
-def test_a_new_head_has_the_groups_of_the_old_one(missing: bool) -> None:
-    old = layers("body", "head")
-    optimizer = grouped(old)
-    for p in old.parameters():
+def trained_in_groups(model: nn.Module) -> tuple[Checkpoint, torch.optim.Optimizer]:
+    optimizer = grouped(model)
+    for p in model.parameters():
         p.grad = torch.randn_like(p)
     optimizer.step()
-    before = {"model": old.state_dict(), "optimizer": optimizer.state_dict()}
-    new = layers("body")
+    return {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, optimizer
+
+
+def kept(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    found = {name: optimizer.state.get(p) for name, p in model.named_parameters()}
+    return {name: entry["exp_avg"] for name, entry in found.items() if entry}
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_new_head_has_the_groups_of_the_old_one(missing: bool) -> None:
+    old, new = layers("body", "head"), layers("body")
     new.head = nn.Linear(3, 5)
+    before, optimizer = trained_in_groups(old)
     added = "allow missing head.**" if missing else "add head.weight = zeros([5, 3])\nadd head.bias = zeros([5])"
     target = new if missing else None
     after = statex.compile(f"follow 'optimizer'\ndrop head.**\n{added}").apply(before, root="model", target=target)
     resumed = grouped(new)
     resumed.load_state_dict(after["optimizer"])
-    kept = {name: optimizer.state[p]["exp_avg"] for name, p in old.named_parameters() if name.startswith("body")}
-    named = {name: resumed.state.get(p) for name, p in new.named_parameters()}
-    assert same({name: entry["exp_avg"] for name, entry in named.items() if entry}, kept)
+    body = {name: tensor for name, tensor in kept(old, optimizer).items() if name.startswith("body")}
+    assert same(kept(new, resumed), body)
+
+
+def test_what_is_dropped_and_comes_back_has_its_groups_again() -> None:
+    old = layers("head", "body")
+    before, optimizer = trained_in_groups(old)
+    there = statex.compile("drop head.**").apply(before, root="model")
+    rules = "follow 'optimizer'\nadd head.weight = ones([3, 3])\nadd head.bias = ones([3])"
+    back = statex.compile(rules).apply(there, root="model")
+    resumed = grouped(old)
+    resumed.load_state_dict(back["optimizer"])
+    body = {name: tensor for name, tensor in kept(old, optimizer).items() if name.startswith("body")}
+    assert same(kept(old, resumed), body)
 
 
 def test_the_warning_shows_the_statement_that_the_optimizer_cannot_follow() -> None:
