@@ -18,7 +18,7 @@ from statex.dsl.ops import OPERATIONS
 from statex.dsl.ops.base import OperationError
 from tests.core.tilings import filled
 from tests.dsl.ops.strategies import CALLS
-from tests.effort import examples
+from tests.effort import examples, least
 
 INT64 = BY_NAME["i64"]
 MOVING = sorted(name for name, operation in OPERATIONS.items() if operation.moves is not None)
@@ -76,5 +76,5 @@ def test_elements_go_where_torch_has_them(name: str) -> None:
         seen["found"] += 1
 
     holds()
-    assert seen["found"] >= 20
+    assert seen["found"] > least(20)
     assert seen["not said"] <= seen["found"]
