@@ -18,6 +18,7 @@ from statex.diagnostics.render import to_json
 from statex.diagnostics.suggest import join_words
 from statex.dsl.plan.around import around_lines
 from statex.dsl.plan.data import plan_data
+from statex.dsl.plan.plan import Plan
 from statex.dsl.plan.text import plan_lines, totals
 from statex.inverse.program import InverseRules
 from statex.session.conversion import Conversion, Written
@@ -77,18 +78,22 @@ def _reversal(done: Conversion, back: Reversal, *, wrote: bool) -> Iterator[str]
         assert done.plan is not None
         yield f"  {said_of_stored(back.inverse, done.plan.header, 'tensor')}"
     yield from (f"  not undone: {one}" for one in not_undone(back.inverse))
-    yield from (f"  not undone: {one}" for one in _not_undone_beside(done, back.inverse))
+    if done.plan is not None:
+        yield from (f"  not undone: {one}" for one in not_undone_beside(done.plan, back.inverse))
     if back.is_noted:
         yield "  not undone: the version of the layout, which is noted in the output"
 
 
-def _not_undone_beside(done: Conversion, inverse: InverseRules) -> Iterator[str]:
+def not_undone_beside(plan: Plan, inverse: InverseRules) -> Iterator[str]:
     """Yield what optimizers and averages do not get back, as they follow the inverse as they did the rules."""
-    for one in done.plan.followed if done.plan is not None else ():
-        name = f"`{escape(one.dotted)}`"
-        if inverse.stored:
+    from statex.inverse.losses import lost_beside
+
+    lost = [one for one, _ in lost_beside(plan, inverse.stored)]
+    for one in plan.followed:
+        name, account = f"`{escape(one.dotted)}`", one.account
+        if one in lost:
             yield f"what {name} keeps of tensors that come from the input `{inverse.input}`"
-        if not inverse.in_order and one.account.order != "names":
+        if not inverse.in_order and account.order != "names" and not account.is_noted:
             yield f"the positions in {name}, which follow the order of the keys: name the old model by --target"
 
 

@@ -112,17 +112,20 @@ class _State(_Average):
             raise CannotFollowError(codes.NOTHING_TO_FOLLOW, "its tensors stand in dicts of their own")
         wrappings = self._wrappings(names)
         known: dict[str, int] = {}
+        keys: list[str] = []
         made: dict[str, Place] = {}
         for before, after in wrappings:
             own = {name: key for name, key in _keys(names, before, after).items() if self._fits(name, key)}
             known |= {name: self._source(key) for name, key in own.items()}
+            keys += own.values()
             made |= self._of_one(own, before, after)
         others = {name: value for name, value in self._tree.items() if name not in known}
         first = next(iter(self._tree), None)
         tree = {**others, **made} if first in others else {**made, **others}
         reached = {id for output in self._plan.outputs.values() for id in self._own(output)}
         dropped = tuple(name for name, id in known.items() if id not in reached)
-        return self._followed(self._noted(tree, *wrappings[0]), FollowAccount((), len(made), dropped=dropped))
+        account = FollowAccount((), len(made), dropped=dropped, known=tuple(keys))
+        return self._followed(self._noted(tree, *wrappings[0]), account)
 
     def _of_one(self, known: Mapping[str, str], before: str, after: str) -> dict[str, Place]:
         """Return the averages of the result; `known` are the keys that those of the state are of, by their names."""
@@ -209,18 +212,21 @@ class _List(_Average):
         result = found.by_group()
         places = [self._put((SHADOW, number), one.key, one.output, averages) for number, one in enumerate(result)]
         reached = {id for one in result for id in one.of}
-        account = FollowAccount(
-            (),
-            sum(not one.is_new for one in result),
-            new=tuple(one.key for one in result if one.is_new),
-            dropped=tuple(key for key, id in zip(found.keys, found.members, strict=True) if id not in reached),
-            order=found.order,
-        )
         tree = {name: type(shadow)(places) if name == SHADOW else value for name, value in self._tree.items()}
         made = [self._outputs[place].type for place in places]
         new = [
             KnownParameter(place, None, 0, None if kind is None else {"exp_avg": TensorInfo(kind)})
             for place, kind in enumerate(made)
         ]
-        tree = with_note(tree, optimizer.note, found.note(result, new, ordered=self._hints.ordered))
+        note = found.note(result, new, ordered=self._hints.ordered)
+        account = FollowAccount(
+            (),
+            sum(not one.is_new for one in result),
+            new=tuple(one.key for one in result if one.is_new),
+            dropped=tuple(key for key, id in zip(found.keys, found.members, strict=True) if id not in reached),
+            order=found.order,
+            known=tuple(found.keys),
+            is_noted=note is not None,
+        )
+        tree = with_note(tree, optimizer.note, note)
         return self._followed(like(self._tree, tree), account)

@@ -87,7 +87,9 @@ class _Following:
             tuple(one.key for one in found if one.is_new),
             tuple(key for key, id in zip(self._result.keys, self._members, strict=True) if id not in reached),
             self._result.order,
+            tuple(key for key, one in zip(self._result.keys, self._optimizer.members, strict=True) if one.entry),
             self._is_same(found, names) and _data(note) == self._tree.get(NOTE),
+            note is not None,
         )
 
     def _is_same(self, found: Sequence[ResultParameter], names: Sequence[str]) -> bool:

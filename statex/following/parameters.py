@@ -139,7 +139,7 @@ def _by_note(optimizer: Optimizer, note: NamesNote, shapes: Mapping[str, tuple[i
     if isinstance(found, Misfit):
         raise CannotFollowError(
             codes.OTHER_PARAMETERS,
-            f"it was changed since statex noted the names of its parameters: {found.why}",
+            f"the names that statex noted for its parameters no longer fit: {found.why}",
             help=_HELP,
         )
     return _told(found, shapes)

@@ -68,8 +68,11 @@ class ResultParameters:
         keys, shapes = [one.key for one in found], result_shapes(self._plan)
         if not optimizer.is_named and not reads_as(made, shapes, keys, ordered=ordered):
             return note
-        is_undone = optimizer.note is not None and optimizer.note.before == names
-        return None if self._order.is_plain or is_undone else note
+        if optimizer.note is not None and optimizer.note.before == names:
+            return None
+        # What comes back of the parameters that were dropped has to find its group again.
+        is_whole = optimizer.groups == 1 or len({id for one in found for id in one.of}) == len(self.members)
+        return None if self._order.is_plain and is_whole else note
 
     def _by_source(self, members: Sequence[KnownParameter]) -> dict[int, KnownParameter]:
         found: dict[int, KnownParameter] = {}
@@ -153,12 +156,17 @@ class ResultParameters:
         """Return the group that a parameter joins whose data is not of the state; `None` if it is no parameter."""
         if is_buffer_name(key) or (self._hints.target is not None and key not in self._hints.target):
             return None
-        if output.module_source is not None and isinstance(self._plan.header.entries[output.module_source], TensorInfo):
-            member = self.members.get(self._source(output.module_source))
-            return None if member is None else member.group
+        if output.module_source is not None and self._is_tensor(output.module_source):
+            return self._group_at(output.module_source)
         named = self._plan.graph.named([output.value]) if output.value is not None else {}
         like = [self.members.get(self._source(one.key)) for one in named if not one.input]
         groups = {one.group for one in like if one is not None} or {*range(self._optimizer.groups)}
+        if len(groups) > 1 and self._is_tensor(key):
+            # What had the name before has been dropped: the model has another parameter in its place.
+            return self._group_at(key)
+        note = self._optimizer.note
+        if len(groups) > 1 and note is not None:
+            groups = {number for number, names in enumerate(note.before) if key in names}
         if len(groups) == 1:
             return groups.pop()
         raise CannotFollowError(
@@ -167,6 +175,14 @@ class ResultParameters:
             help=("make it of a parameter whose group it should join, as `zeros_like(OTHER)` does",),
             step=output.step,
         )
+
+    def _is_tensor(self, key: str) -> bool:
+        return isinstance(self._plan.header.entries.get(key), TensorInfo)
+
+    def _group_at(self, key: str) -> int | None:
+        """Return the group of a parameter of before; `None` where the optimizer does not know it."""
+        member = self.members.get(self._source(key))
+        return None if member is None else member.group
 
     def apart(self, key: str, output: Entry, why: str) -> NoReturn:
         """Refuse to give a parameter of the result moments.

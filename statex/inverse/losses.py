@@ -12,7 +12,9 @@ from statex.core.record import record
 from statex.diagnostics.amounts import counted
 from statex.diagnostics.escape import escape
 from statex.diagnostics.folding import folded
+from statex.diagnostics.suggest import join_words
 from statex.dsl.ops import CASTING, OPERATIONS
+from statex.dsl.plan.followed import Followed
 from statex.dsl.plan.graph import Graph, OperationCall, SourceKey, arguments_of
 from statex.dsl.plan.ledger import LETS_GO
 from statex.dsl.plan.plan import Plan, Step
@@ -68,6 +70,10 @@ class LossReport:
         return {
             "lossless": self.is_lossless,
             "kept": list(self.kept),
+            "beside": [
+                {"path": list(one.path), "file": one.file or None, "keys": keys}
+                for one, keys in lost_beside(self.plan, [loss.key for loss in self.losses])
+            ],
             "lost": [_loss_data(self.plan, one) for one in self.losses],
             "nan_payloads": list(self.nan),
             "statements": [
@@ -232,8 +238,26 @@ def lossless_rows(found: LossReport) -> list[str]:
 def lossless_lines(found: LossReport) -> list[str]:
     """Return the statements that lose something, with what, and how many tensors come back."""
     lines = lossless_rows(found)
+    lines += [
+        f"what `{escape(one.dotted)}` keeps of {_these(keys)} is lost as well, and no further input has it"
+        for one, keys in lost_beside(found.plan, [loss.key for loss in found.losses])
+    ]
     lines += said_of_nan(found.nan)
     return [*lines, f"{'' if found.is_lossless else 'not '}lossless: {come_back(found.kept, found.plan.header)}"]
+
+
+def lost_beside(plan: Plan, keys: Collection[str]) -> list[tuple[Followed, list[str]]]:
+    """Return what follows the plan and keeps something of tensors that are lost, with the keys of these.
+
+    Optimizers and averages follow the inverse as they follow the rules, and nothing else has what they kept.
+    """
+    lost = {*keys}
+    found = [(one, [key for key in one.account.known if key in lost]) for one in plan.followed]
+    return [(one, known) for one, known in found if known]
+
+
+def _these(keys: Sequence[str]) -> str:
+    return join_words([f"`{escape(key)}`" for key in keys], limit=3)
 
 
 def said_of_nan(keys: Sequence[str]) -> list[str]:

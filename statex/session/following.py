@@ -92,11 +92,10 @@ def followed_files(plan: Plan, inputs: Inputs, target: Target | None, names: Giv
             try:
                 found.append(follow_optimizer(plan, one.path, at(opened.tree, one.path), hints, name))  # type: ignore[arg-type]
             except CannotFollowError as error:
-                step = plan.steps[error.step] if error.step >= 0 else None
                 fail(
                     error.code,
                     f"the optimizer in {show_label(opened.label)} cannot follow: {error.headline}",
-                    step.span if step is not None else None,
+                    _at_fault(plan, error),
                     notes=error.notes,
                     help=error.help,
                 )
@@ -141,8 +140,8 @@ class _Followers:
                     if found or one.path in asked or not made.account.is_same:
                         followed.append(made)
                 except CannotFollowError as error:
-                    if one.path in asked:
-                        self._errors.append(self._error(one, error, asked[one.path]))
+                    if one.path in asked or error.code is codes.PARAM_NAMES:
+                        self._errors.append(self._error(one, error, asked.get(one.path)))
                     elif found:
                         warnings.append(self._warning(one, found, error))
             elif found:
@@ -211,12 +210,11 @@ class _Followers:
         follow = follow_optimizer if thing.what == "optimizer" else follow_average
         return follow(self._plan, thing.path, at(self._tree, thing.path), hints)  # type: ignore[arg-type]
 
-    def _error(self, thing: Beside, error: CannotFollowError, node: nodes.PathNode) -> Diagnostic:
-        step = self._plan.steps[error.step] if error.step >= 0 else None
+    def _error(self, thing: Beside, error: CannotFollowError, node: nodes.PathNode | None) -> Diagnostic:
         return diagnostic(
             error.code,
             f"the {thing.what} in `{thing.dotted}` cannot follow: {error.headline}",
-            step.span if step is not None else node.span,
+            _at_fault(self._plan, error) or (node.span if node is not None else None),
             notes=error.notes,
             help=[*error.help, *self._one_by_one(error), self._without(thing)],
         )
@@ -322,10 +320,14 @@ def _warning(
     return diagnostic(
         lints.NOT_FOLLOWED,
         f"the {thing.what} in `{thing.dotted}` stays as it is, and the parameters that it knows do not",
-        _place(plan, found),
+        (error is not None and _at_fault(plan, error)) or _place(plan, found),
         notes=[f"it knows them by {by}, and {' and '.join(said)}", *cannot],
         help=[*(error.help if error is not None else ()), *ways],
     )
+
+
+def _at_fault(plan: Plan, error: CannotFollowError) -> Span | None:
+    return plan.steps[error.step].span if error.step >= 0 else None
 
 
 def _place(plan: Plan, found: Sequence[str]) -> Span | None:

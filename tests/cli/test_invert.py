@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -196,3 +197,26 @@ def test_what_only_the_data_tell_is_undone_where_they_do(run: Run) -> None:
     assert run("apply", "back.sx", "out.pth", "again.pth", "--in", "lost=lost.safetensors").exit_code == 0
     again = torch.load("again.pth", weights_only=True)
     assert all(torch.equal(again[key].view(torch.uint8), value.view(torch.uint8)) for key, value in held.items())
+
+
+def test_what_an_optimizer_keeps_of_lost_tensors_is_said(run: Run) -> None:
+    """It follows the rules and their inverse, and a further input has nothing of it."""
+    model = torch.nn.ModuleDict({name: torch.nn.Linear(3, 4) for name in "ab"})
+    optimizer = torch.optim.AdamW(model.parameters())
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    state = {"model": {**model.state_dict(), "mask": torch.ones(7)}, "optimizer": optimizer.state_dict()}
+    torch.save(state, "in.pth")
+    cut = ["-e", "set a.weight = it[:2]", "-e", "drop b.bias, mask", "in.pth"]
+    planned = run("plan", *cut, "--lossless")
+    line = "what `optimizer` keeps of `a.weight` and `b.bias` is lost as well, and no further input has it"
+    assert line in planned.out.splitlines()
+    data = json.loads(run("plan", *cut, "--lossless", "--json").out)
+    assert data["beside"] == [{"path": ["optimizer"], "file": None, "keys": ["a.weight", "b.bias"]}]
+    said = "  not undone: what `optimizer` keeps of tensors that come from the input `lost`"
+    kept = run("invert", *cut, "--keep", "lost.safetensors", "-o", "back.sx")
+    assert said in kept.out.splitlines()
+    assert said in run("apply", *cut, "out.pth", "--reversible").out.splitlines()
+    mask = run("apply", "-e", "drop mask", "-e", "set a.weight = transpose", "in.pth", "mask.pth", "--reversible")
+    assert "`optimizer` keeps" not in mask.out

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import statex
+from tests.effort import examples
 
 Checkpoint = dict[str, Any]
 
@@ -130,6 +134,32 @@ def test_there_and_back_by_way_of_a_target(turned: bool, order: str, first: str,
         assert back["optimizer"].keys() == before["optimizer"].keys()
 
 
+@settings(max_examples=examples(15), deadline=None)
+@given(st.permutations("abc"), st.permutations("abxy"), st.randoms(use_true_random=False), st.booleans())
+def test_any_names_in_any_order_there_and_back(first: list[str], second: list[str], random: Random, by: bool) -> None:
+    """Modules get new names, some of which others had, in a model of any order; the way back names no model."""
+    before = trained(layers(*first))
+    old = moments(layers(*first), before)
+    names = dict(zip(first, second[:3], strict=True))
+    order = random.sample(second[:3], 3)
+    there = renamed(before, names, layers(*order))
+    wanted = {f"{names[name[0]]}{name[1:]}": tensor for name, tensor in old.items()}
+    assert same(moments(layers(*order), there), wanted)
+    back = {new: old for old, new in names.items()}
+    # With the same names in another order, nothing but the target says which order is meant.
+    target = layers(*first) if by or {*first} == {*second[:3]} else None
+    again = renamed(there, back, target)
+    assert same(moments(layers(*first), again), old)
+
+
+def renamed(checkpoint: Checkpoint, names: dict[str, str], target: nn.Module | None) -> Checkpoint:
+    cases = "; ".join(f"{old}.{{t}} -> {new}.{{t}}" for old, new in names.items() if old != new)
+    found: Checkpoint = statex.compile(f"rename {{ {cases} }}" if cases else "").apply(
+        checkpoint, root="model", target=target
+    )
+    return found
+
+
 def test_a_further_change_of_what_is_not_in_the_order_of_its_keys_needs_the_target() -> None:
     """The model could have the new name in the place of its key, or in that of its moments: nothing tells."""
     before = trained(layers("a", "b"))
@@ -200,3 +230,87 @@ def test_averages_in_a_list_by_way_of_a_target() -> None:
     back = statex.compile("follow 'ema'\nrename part c -> a").apply(there, root="model")
     assert same(dict(zip(averages, back["ema"]["shadow_params"], strict=True)), averages)
     assert back["ema"].keys() == before["ema"].keys()
+
+
+# --- names that are given ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", ["rename part a -> c", "drop a.bias", ""])
+@pytest.mark.parametrize("wrong", ["count", "name", "groups"])
+def test_names_that_do_not_fit_are_an_error(rule: str, wrong: str) -> None:
+    before = trained(layers("a", "b"))
+    names = [name for name, _ in layers("a", "b").named_parameters()]
+    given = {"count": [names[:-1]], "name": [[*names[:-1], "elsewhere"]], "groups": [names[:1], names[1:]]}[wrong]
+    with pytest.raises(statex.StatexError) as refused:
+        statex.compile(rule).plan(before, root="model", param_names=given)
+    assert [one.code.id for one in refused.value.diagnostics] == ["SX347"]
+    assert not statex.compile(rule).plan(before, root="model", param_names=[names]).warnings
+
+
+def test_names_that_were_given_need_not_be_given_again() -> None:
+    """Without them, nothing says which of the matrices the optimizer knows."""
+    before = trained(layers("a", "b"))
+    before["optimizer"]["param_groups"][0]["params"] = [0]
+    before["optimizer"]["state"] = {0: before["optimizer"]["state"][2]}
+    after = statex.compile("rename part a -> c").apply(before, root="model", param_names=[["b.weight"]])
+    shorter = statex.compile("follow 'optimizer'\ndrop c.weight").apply(after, root="model")
+    assert shorter["optimizer"]["state"].keys() == {0}
+    gone = statex.compile("follow 'optimizer'\ndrop b.weight").apply(after, root="model")
+    assert gone["optimizer"]["state"] == {}
+
+
+# --- new parameters, and what is said ---------------------------------------------------------------------------------
+
+
+def grouped(model: nn.Module) -> torch.optim.Optimizer:
+    found = [*model.parameters()]
+    return torch.optim.Adam(
+        [{"params": [p for p in found if p.ndim > 1]}, {"params": [p for p in found if p.ndim < 2]}]
+    )
+
+
+def trained_in_groups(model: nn.Module) -> tuple[Checkpoint, torch.optim.Optimizer]:
+    optimizer = grouped(model)
+    for p in model.parameters():
+        p.grad = torch.randn_like(p)
+    optimizer.step()
+    return {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, optimizer
+
+
+def kept(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    found = {name: optimizer.state.get(p) for name, p in model.named_parameters()}
+    return {name: entry["exp_avg"] for name, entry in found.items() if entry}
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_new_head_has_the_groups_of_the_old_one(missing: bool) -> None:
+    old, new = layers("body", "head"), layers("body")
+    new.head = nn.Linear(3, 5)
+    before, optimizer = trained_in_groups(old)
+    added = "allow missing head.**" if missing else "add head.weight = zeros([5, 3])\nadd head.bias = zeros([5])"
+    target = new if missing else None
+    after = statex.compile(f"follow 'optimizer'\ndrop head.**\n{added}").apply(before, root="model", target=target)
+    resumed = grouped(new)
+    resumed.load_state_dict(after["optimizer"])
+    body = {name: tensor for name, tensor in kept(old, optimizer).items() if name.startswith("body")}
+    assert same(kept(new, resumed), body)
+
+
+def test_what_is_dropped_and_comes_back_has_its_groups_again() -> None:
+    old = layers("head", "body")
+    before, optimizer = trained_in_groups(old)
+    there = statex.compile("drop head.**").apply(before, root="model")
+    rules = "follow 'optimizer'\nadd head.weight = ones([3, 3])\nadd head.bias = ones([3])"
+    back = statex.compile(rules).apply(there, root="model")
+    resumed = grouped(old)
+    resumed.load_state_dict(back["optimizer"])
+    body = {name: tensor for name, tensor in kept(old, optimizer).items() if name.startswith("body")}
+    assert same(kept(old, resumed), body)
+
+
+def test_the_warning_shows_the_statement_that_the_optimizer_cannot_follow() -> None:
+    before = trained(layers("a", "b"))
+    plan = statex.compile("set a.weight = transpose\nset b.weight = it * 2\ndrop a.bias").plan(before, root="model")
+    (warning,) = [one for one in plan.warnings if one.code.id == "SX916"]
+    assert warning.span is not None
+    assert warning.span.text == "set b.weight = it * 2"

@@ -11,9 +11,9 @@ A `.txt` beside this file has cases, each after a line `# NAME`:
 `state` is the checkpoint (that of the lines before the first case, where a case has none); `tied` are keys that share a
 tensor, `value` has what is no tensor, `around` what stands around the state, which is `model` then, and `optimizer`
 names the parameters of one that stands there, group by group (one of Adam's kind, or a class of `torch.optim` that has
-taken a step); `names` are given for them; `like` is the checkpoint that the result has to fit,
-`given` are values of parameters. Several `input` lines of one name are a family. `python -m tests.messages.corpus`
-writes the texts anew: read what has changed.
+taken a step); `noted` is what an earlier run noted of them, `names` are given for them; `like` is the checkpoint that
+the result has to fit, `given` are values of parameters. Several `input` lines of one name are a family.
+`python -m tests.messages.corpus` writes the texts anew: read what has changed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ HERE = Path(__file__).parent
 NAME = "r.sx"
 """What rules are called in messages."""
 State = dict[str, Any]
-DIRECTIVES = "state|optimizer|names|tied|value|around|like|given|input"
+DIRECTIVES = "state|optimizer|noted|names|tied|value|around|like|given|input"
 
 
 @dataclass
@@ -122,6 +122,8 @@ def _read(case: Case, kind: str, name: str, text: str) -> None:
     elif kind == "optimizer":
         groups = [names.split(", ") for names in re.findall(r"\[(.*?)\]", text)]
         case.around["optimizer"] = stepped(name, groups, case.state) if name else optimizer(groups, case.state)
+    elif kind == "noted":
+        case.around["optimizer"]["statex"] = ast.literal_eval(text)
     elif kind == "names":
         case.names = ast.literal_eval(text)
     elif kind == "like":

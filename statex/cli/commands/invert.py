@@ -18,7 +18,7 @@ from statex.diagnostics.amounts import counted
 from statex.diagnostics.render import to_json
 
 if TYPE_CHECKING:
-    from statex.core.header import Header
+    from statex.dsl.plan.plan import Plan
     from statex.inverse.program import InverseRules
     from statex.session.inverting import InverseProof
 
@@ -91,19 +91,19 @@ def invert(
         print_diagnostics(warnings, concise=saying.concise)
         if output is None:
             print_text(inverse.text)
-        for line in [] if saying.quiet else _lines(inverse, proof, session.plan.header):
+        for line in [] if saying.quiet else _lines(inverse, proof, session.plan):
             typer.echo(line, err=output is None)
     if proof is not None and not proof.holds:
         raise typer.Exit(1)
 
 
-def _lines(inverse: InverseRules, proof: InverseProof | None, header: Header) -> Iterator[str]:
-    from statex.cli.results import not_undone, said_of_stored
+def _lines(inverse: InverseRules, proof: InverseProof | None, plan: Plan) -> Iterator[str]:
+    from statex.cli.results import not_undone, not_undone_beside, said_of_stored
     from statex.inverse.losses import come_back, said_of_nan
 
-    yield f"on the header: {come_back(set(inverse.kept) - set(inverse.unshown), header)}"
+    yield f"on the header: {come_back(set(inverse.kept) - set(inverse.unshown), plan.header)}"
     if inverse.stored:
-        yield f"  {said_of_stored(inverse, header, 'of these')}"
+        yield f"  {said_of_stored(inverse, plan.header, 'of these')}"
     if proof is not None:
         come = "comes" if proof.equal == 1 else "come"
         verdict = "proved" if proof.holds else "not proved"
@@ -115,6 +115,7 @@ def _lines(inverse: InverseRules, proof: InverseProof | None, header: Header) ->
         unshown = tuple([key for key in inverse.unshown if key in proof.different])
         inverse = replace(inverse, unshown=unshown, metadata=proof.metadata)
     yield from (f"  not undone: {one}" for one in not_undone(inverse))
+    yield from (f"  not undone: {one}" for one in not_undone_beside(plan, inverse))
 
 
 def _data(inverse: InverseRules, proof: InverseProof | None) -> dict[str, object]:

@@ -17,17 +17,19 @@ AMBIGUOUS_PARAMETERS = declare(
     "an optimizer that does not tell its parameters apart",
     meaning="torch numbers the parameters of an optimizer, group by group, and the numbers are put in line with the "
     "keys of the state by their order and by the shapes of the moments. Here this can be done in several ways, so the "
-    "moments of one parameter could be taken for those of another.",
+    "moments of one parameter could be taken for those of another. Or the positions are not in the order of the keys, "
+    "and nothing says where new names come.",
     example="follow 'optimizer'   # two groups with parameters of one shape",
     fix="Say which parameter is which: `--param-names FILE` takes the names of each group as JSON. "
-    "`torch.optim.AdamW(model.named_parameters())` (torch 2.6 and later) saves them with the optimizer.",
+    "`torch.optim.AdamW(model.named_parameters())` (torch 2.6 and later) saves them with the optimizer. The order of "
+    "the result is that of the `--target` model.",
 )
 OTHER_PARAMETERS = declare(
     "SX342",
     "an optimizer of other parameters",
     meaning="The optimizer knows a parameter that the state does not have: by its name, by the shape of its moments, "
-    "or by their number. Or it knows one tensor as two parameters. It was made for another model, or before the state "
-    "was changed.",
+    "by the name that an earlier run noted, or by their number. Or it knows one tensor as two parameters. It was made "
+    "for another model, or before the state was changed.",
     example="follow 'optimizer'   # the moments of a weight of 4 x 4, and no such weight",
     fix="Leave it out: `drop value('optimizer')`.",
 )
@@ -60,8 +62,8 @@ MOMENTS_OF_OTHER_SHAPE = declare(
 NO_GROUP = declare(
     "SX346",
     "a new parameter that belongs to no group",
-    meaning="A parameter that is made of others joins their group. One that rules add has none to go by, and the "
-    "optimizer has several groups.",
+    meaning="A parameter that is made of others joins their group, and one whose name another one had that of the "
+    "other. Any other that rules add has none to go by, and the optimizer has several groups.",
     example="add head.bias = zeros([10])\nfollow 'optimizer'   # with groups with and without weight decay",
     fix="Make it of a parameter whose group it should join: `add head.bias = zeros_like(old_head.bias)`.",
 )

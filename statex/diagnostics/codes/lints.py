@@ -73,9 +73,10 @@ NOT_FOLLOWED = declare(
     exit=0,
     meaning="An optimizer or a moving average is next to the state in the file, stays in the output, and knows the "
     "parameters by their positions or their names. The program changes what these refer to: which parameters there "
-    "are, their order, names, shapes or values. When loaded with the result, the moments of one parameter would be "
-    "taken for those of another, or not be found. Optimizers follow by themselves where they can; here one cannot, "
-    "and the message says why. Averages follow where rules say so: `follow 'ema'`.",
+    "are, their order, names, shapes or values; or the target has them in another order. When loaded with the result, "
+    "the moments of one parameter would be taken for those of another, or not be found. Optimizers follow by "
+    "themselves where they can; here one cannot, and the message says why. Averages follow where rules say so: "
+    "`follow 'ema'`.",
     example="set a.weight = it * 2   # of {'model': …, 'optimizer': …}",
     fix="Leave it out (`drop value('optimizer')`), and make a new optimizer for the result.",
 )

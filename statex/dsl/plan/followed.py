@@ -30,7 +30,8 @@ class FollowAccount:
     `followed` went through the rules (or stayed as they are), `grown` of them have zeros in their new part, `new` have
     no entry yet, `dropped` were known before. `slots` are the moments that followed, `order` says what the positions
     follow: `keys`, `target`, `before` (where they were), `former` (where their names were), or `names` where there are
-    none. `is_same` where the optimizer is what it was.
+    none. `known` are the keys of the tensors that it kept something of. `is_same` where the optimizer is what it was,
+    `is_noted` where the names of its parameters are noted for the next run.
     """
 
     slots: tuple[str, ...]
@@ -39,7 +40,9 @@ class FollowAccount:
     new: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     order: str = "names"
+    known: tuple[str, ...] = ()
     is_same: bool = False
+    is_noted: bool = False
 
 
 @record
