@@ -49,7 +49,6 @@ class KnownParameter:
 class Optimizer:
     """The parameters of an optimizer, group by group; `is_flat` where all that it keeps stands in one dict.
 
-    `numbers_are_text` where what it keeps of its parameter 0 stands under "0", as in torch's distributed checkpoints.
     `note` is what an earlier run has noted of the names of its parameters.
     """
 
@@ -57,7 +56,6 @@ class Optimizer:
     groups: int
     is_flat: bool
     options: tuple[Mapping[str, Any], ...]
-    numbers_are_text: bool = False
     note: NamesNote | None = None
 
     @property
@@ -99,10 +97,11 @@ def _nested(tree: Mapping[Any, Any]) -> Optimizer:
     if stray is not None:
         _unreadable(f"it keeps something of a parameter {stray}, which is in none of its groups")
     options = ({key: one for key, one in group.items() if key not in _OF_MEMBERS} for group in groups)
-    return Optimizer(tuple(members.values()), len(groups), False, tuple(options), as_text, read_note(tree))
+    return Optimizer(tuple(members.values()), len(groups), False, tuple(options), read_note(tree))
 
 
 def _are_numbers_text(state: Mapping[Any, Any], groups: Sequence[Mapping[str, Any]]) -> bool:
+    """Say whether what it keeps of its parameter 0 stands under "0", as torch's tools take it out of folders."""
     by_number = all(type(id) is int for group in groups for id in group["params"])
     return by_number and bool(state) and all(isinstance(key, str) and key.isdecimal() for key in state)
 

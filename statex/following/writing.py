@@ -36,10 +36,9 @@ def ids_of(optimizer: Optimizer, names: Sequence[str]) -> list[Id]:
 
 def _nested(tree: Mapping[Any, Any], optimizer: Optimizer, renewed: Sequence[Renewed], note: NamesNote | None) -> Any:
     ids = ids_of(optimizer, [one.name for one in renewed])
-    key_of: Callable[[Id], Id] = str if optimizer.numbers_are_text else lambda id: id
-    known = {key_of(one.id) for one in optimizer.members}
-    numbered = zip(ids, renewed, strict=True)
-    state: dict[Any, Any] = {key_of(id): one.entry for id, one in numbered if one.entry is not None}
+    known = {one.id for one in optimizer.members}
+    known |= {str(id) for id in known if optimizer.by_position}  # where nothing else is kept by texts
+    state: dict[Any, Any] = {id: one.entry for id, one in zip(ids, renewed, strict=True) if one.entry is not None}
     state |= {key: value for key, value in tree["state"].items() if key not in known}
     groups = [
         _group(group, [(id, one.name) for id, one in zip(ids, renewed, strict=True) if one.group == number])

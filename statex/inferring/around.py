@@ -10,7 +10,9 @@ from statex.core.header import Header
 from statex.core.paths import in_rules, written
 from statex.core.quoting import show_text
 from statex.core.surroundings import Surroundings
+from statex.dsl.keys.quoting import show_rules
 from statex.dsl.plan.around import surroundings_after
+from statex.grammar import factory as make
 from statex.inferring.sides import CheckpointSide
 from statex.session.session import Session
 
@@ -50,8 +52,8 @@ def _root(session: Session, before: Surroundings | None, after: Surroundings | N
     target = session.inputs.root_target
     if (session.inputs.root if target is None else target) == after.root:
         return None
-    old, new = (in_rules(written(one.tree, one.root)) for one in (before, after))
-    return f"root {old} -> {new}   # puts the state where NEW has it"
+    old, new = (written(one.tree, one.root) for one in (before, after))
+    return f"{show_rules(make.root(old, new))}   # puts the state where NEW has it"
 
 
 def _differences(made: Header, new: Header) -> Iterator[str]:

@@ -203,6 +203,22 @@ def test_positions_in_a_distributed_checkpoint(tmp_path: Path, apart: bool) -> N
     holds(found, names, resumed.state_dict()["state"])
 
 
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+@pytest.mark.parametrize("rules", [RULES, "root 'model'\nrename prefix '' -> 'm.'"])
+def test_positions_of_a_distributed_checkpoint_are_numbers_in_a_torch_file(tmp_path: Path, rules: str) -> None:
+    model, optimizer = trained()
+    checkpoint = {"model": model.state_dict(), "optim": optimizer.state_dict(), "all": [optimizer.state_dict()]}
+    torch.save(checkpoint, tmp_path / "in.pt")
+    dcp.save(checkpoint, checkpoint_id=tmp_path / "in", no_dist=True)
+    for name in ("in.pt", "in"):
+        statex.convert(tmp_path / name, tmp_path / f"{name}.out.pt", statex.compile(rules))
+    wanted, found = (torch.load(tmp_path / f"{name}.out.pt") for name in ("in.pt", "in"))
+    for one, other in [(wanted["optim"], found["optim"]), (wanted["all"][0], found["all"][0])]:
+        assert other["param_groups"] == one["param_groups"]
+        assert list(map(type, other["state"])) == [int] * len(one["state"])
+        torch.testing.assert_close(other["state"], one["state"], rtol=0, atol=0)
+
+
 def test_several_as_lightning_has_them(tmp_path: Path) -> None:
     model, optimizer = trained()
     head = torch.optim.SGD([model[3].weight, model[3].bias], momentum=0.9)  # type: ignore[index]

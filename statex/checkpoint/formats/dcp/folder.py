@@ -81,6 +81,7 @@ class DistributedReader(Reader):
             places = _places(header["storage_data"])
             tree = _tree_of(header, lambda key, kind, chunks: self._placed(key, kind, chunks, places))
             tree = mapped(tree, lambda leaf: self._value(leaf, places) if isinstance(leaf, Unread) else leaf)
+            tree = _with_positions(tree)
             text = _stamps_of(header)
             self._tree = with_stamps(tree, text) if text is not None else tree
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
@@ -224,6 +225,35 @@ def _with_lists(tree: Any) -> Any:
     # Where nothing is noted of an item, such as of an empty dict, its place is not known to have been there.
     is_list = bool(items) and all(place in items for place in range(len(items)))
     return [items[place] for place in range(len(items))] if is_list else items
+
+
+def _with_positions(tree: Any) -> Any:
+    """Return a tree with numbers where torch has written the positions of an optimizer's parameters as texts.
+
+    All keys of dicts are texts in such folders. Elsewhere an optimizer that is loaded looks for its positions as
+    numbers, and passes over texts without a word.
+    """
+    if type(tree) is list:
+        return [_with_positions(value) for value in tree]
+    if type(tree) is not dict:
+        return tree
+    items = {key: _with_positions(value) for key, value in tree.items()}
+    state, groups = items.get("state"), items.get("param_groups")
+    if type(state) is dict and state and _are_numbered(groups) and all(map(_is_number, state)):
+        items["state"] = {int(key): kept for key, kept in state.items()}
+    return items
+
+
+def _are_numbered(groups: object) -> bool:
+    """Say whether groups of an optimizer name their parameters by positions."""
+    if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
+        return False
+    members = [group.get("params") for group in groups]
+    return all(isinstance(own, list) and all(type(one) is int for one in own) for own in members)
+
+
+def _is_number(key: object) -> bool:
+    return isinstance(key, str) and key.isascii() and key.isdecimal() and str(int(key)) == key
 
 
 def _stamps_of(header: Mapping[str, Any]) -> str | None:
