@@ -154,7 +154,7 @@ def test_a_line_is_rewritten_and_taken_away(clock: Clock) -> None:
 
 
 def test_a_line_fits_its_terminal(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((12, 5)))
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda *_, **__: os.terminal_size((12, 5)))
     screen = Screen()
     line = LiveLine(screen, 0.2, clock=clock)
     line(Progress("reading back", 1, GIB))
