@@ -77,9 +77,9 @@ def test_files_checked_together_are_judged_as_each_alone(tmp_path: Path, capsys:
 def test_the_entries_run(tmp_path: Path) -> None:
     check, fmt = hooks()["statex-check"]["entry"], hooks()["statex-fmt"]["entry"]
     names = []
-    for number, path in enumerate(RULES):
-        names.append(f"{number}/{path.name}")
-        (tmp_path / str(number)).mkdir()
+    for path in RULES:  # where they stand, as one may include another
+        names.append(path.relative_to(ROOT).as_posix())
+        (tmp_path / names[-1]).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / names[-1]).write_bytes(path.read_bytes())
     assert shell(f"{check} {' '.join(names)}", tmp_path).endswith(": no errors\n")
     assert shell(f"{fmt} {' '.join(names)}", tmp_path) == f"{len(names)} files left as they are\n"
