@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from statex.version import VERSION
 
 if TYPE_CHECKING:
-    from statex.api import Rules, compare, compile, convert, diff, infer, load, open, quote, read_header, verify
+    from statex.api import compare, convert, diff, infer, open, read_header, verify
     from statex.core.foreign import Foreign
     from statex.core.progress import Progress
     from statex.diagnostics import Diagnostic, StatexError
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from statex.inverse.program import InverseRules
     from statex.migrating.chain import Chain
     from statex.migrating.hooks import StatexWarning
+    from statex.rules import Rules, compile, load, quote
     from statex.session.compared import Compared
     from statex.session.conversion import Conversion
     from statex.session.lazy import Checkpoint
@@ -82,13 +83,17 @@ _OWNERS = {
     "StatexError": "diagnostics",
     "Plan": "dsl.plan.plan",
     "Progress": "core.progress",
+    "Rules": "rules",
     "StatexWarning": "migrating.hooks",
     "attach": "embedding",
+    "compile": "rules",
     "detach": "embedding",
+    "load": "rules",
     "lossless": "inverse.losses",
     "migrate": "embedding",
     "migrate_state": "embedding",
     "migrations": "embedding",
+    "quote": "rules",
 }
 """The module that a name is of; all others are of `api`."""
 

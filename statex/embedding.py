@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from statex.api import Rules, compile, requested, to_file
+from statex.api import to_file
 from statex.core.progress import Progress, teller
 from statex.migrating.chain import Chain, chain_of
 from statex.migrating.folder import read_chain
+from statex.rules import Rules, compile, requested
 from statex.session.conversion import Conversion
 from statex.session.request import PathLike, State
 

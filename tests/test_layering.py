@@ -51,7 +51,7 @@ ALLOWED = {
     "main": room("cli"),
 }
 """What the modules of each room may import; the rooms are in order, each knows some of those before it."""
-OUTSIDE = {"": "api", "api": "api", "embedding": "api", "version": "core", "__main__": "main"}
+OUTSIDE = {"": "api", "api": "api", "rules": "api", "embedding": "api", "version": "core", "__main__": "main"}
 """The rooms of the modules that are in none of the packages."""
 LATE = ("torch", "numpy", "transformers")
 """Imported only inside the functions that need it: each costs more than all the rest of a command's start."""
