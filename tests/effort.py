@@ -17,4 +17,4 @@ def examples(number: int) -> int:
 
 def least(number: int) -> int:
     """Return how often something has to come up in as many examples, where it has to `number` times at night."""
-    return number if NIGHTLY else number // (4 * _PART)
+    return number if NIGHTLY else max(1, number // (3 * _PART))

@@ -22,7 +22,7 @@ from statex.dsl.ops import OPERATIONS, QUERIES
 from statex.dsl.ops.base import ArgKind, Operation, OperationError
 from statex.grammar.parser import parse
 from tests.dsl.ops.strategies import CALLS, DTYPES, as_tensors
-from tests.effort import examples, least
+from tests.effort import examples
 
 pytestmark = pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
 
@@ -94,7 +94,7 @@ def test_what_can_be_undone_is_undone_to_the_bit(name: str) -> None:
     assert operation.invert is not None
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=examples(250), deadline=None, derandomize=True)
+    @settings(max_examples=250, deadline=None, derandomize=True)  # fewer hardly meet a quotient that can be undone
     @given(CALLS[name])
     def holds(arguments: dict[str, Any]) -> None:
         try:
@@ -119,7 +119,7 @@ def test_what_can_be_undone_is_undone_to_the_bit(name: str) -> None:
             assert same_bits(found, before)
 
     holds()
-    assert seen["undone"] >= least(3)
+    assert seen["undone"] >= 3
 
 
 @pytest.mark.parametrize("name", NAMES)
