@@ -9,6 +9,7 @@ from typing import Any
 
 from statex.core.dtypes import DType, Kind
 from statex.core.progress import READING, Add, Phases, Tell, unheard
+from statex.core.record import record
 from statex.inferring.analogies import Analogies, some_layers
 from statex.inferring.arranging import ZEROS, Found, values_of, with_ones
 from statex.inferring.casting import can_be_cast, cast_bits, cast_crc
@@ -33,6 +34,16 @@ _VALUES = 24
 
 Pool = Sequence[tuple[str, DType | None]]
 """Old keys that lines are looked for in, each with the dtype that it is cast to."""
+
+
+@record
+class _FoundLines:
+    """Where the lines of a new tensor along some `dims` are in a pool; `places` is the shape of the table of lines."""
+
+    key: str
+    dims: Dims
+    hits: list[list[Hit]]
+    places: tuple[int, ...]
 
 
 def searched(old: TensorSide, new: TensorSide, tell: Tell | None = None) -> Relations:
@@ -319,28 +330,20 @@ class _Search:
             hits = index.found(hashes, zeros)
             if hits is None:
                 continue
-            for value, numbers in self._values(bits.shape, dims, hits, hashes.shape, pool, key):
+            for value, numbers in self._values(_FoundLines(key, dims, hits, hashes.shape), pool):
                 if self._holds(value, numbers, pool, bits):
                     return _named(key, value, numbers, pool)
         return None
 
-    def _values(
-        self,
-        shape: tuple[int, ...],
-        dims: Dims,
-        hits: list[list[Hit]],
-        table: tuple[int, ...],
-        pool: Pool,
-        key: str,
-    ) -> Iterator[tuple[Value, Sequence[int]]]:
+    def _values(self, lines: _FoundLines, pool: Pool) -> Iterator[tuple[Value, Sequence[int]]]:
         """Yield values that a tensor may be, with the numbers of their sources in the pool."""
         count = 0
-        if not dims:
-            for hit in self._by_likeness(hits[0], pool, key):
+        if not lines.dims:
+            for hit in self._by_likeness(lines.hits[0], pool, lines.key):
                 if not hit.dims:
-                    for moves in layouts(self.old.kinds[pool[hit.tensor][0]].shape, shape):
+                    for moves in layouts(self.old.kinds[pool[hit.tensor][0]].shape, self.new.kinds[lines.key].shape):
                         yield moved(SourceTensor(0, pool[hit.tensor][1]), *moves), (hit.tensor,)
-        found_tables = list(self._tables(shape, dims, hits, table, pool, key))
+        found_tables = list(self._tables(lines, pool))
         for found in [*found_tables, *(one for table in found_tables for one in with_ones(table))]:
             for value in values_of(found):
                 numbers = [one.number for one in dict.fromkeys(sources(value))]
@@ -352,26 +355,18 @@ class _Search:
     def _by_likeness(self, hits: Sequence[Hit], pool: Pool, key: str) -> list[Hit]:
         return sorted(hits, key=lambda hit: -self.likeness.score(pool[hit.tensor][0], key))[:8]
 
-    def _tables(
-        self,
-        shape: tuple[int, ...],
-        dims: Dims,
-        hits: list[list[Hit]],
-        table: tuple[int, ...],
-        pool: Pool,
-        key: str,
-    ) -> Iterator[Found]:
+    def _tables(self, one: _FoundLines, pool: Pool) -> Iterator[Found]:
         """Yield which line of which source each is: of several that are equal, the one that most others agree on."""
         import numpy
 
-        votes = Counter((hit.tensor, hit.dims) for own in hits for hit in own)
+        votes = Counter((hit.tensor, hit.dims) for own in one.hits for hit in own)
         for tensor, place in votes:
-            votes[tensor, place] += round(2 * self.likeness.score(pool[tensor][0], key))
-        found = numpy.full(len(hits), ZEROS, numpy.int64)
-        lines = numpy.zeros(len(hits), numpy.int64)
+            votes[tensor, place] += round(2 * self.likeness.score(pool[tensor][0], one.key))
+        found = numpy.full(len(one.hits), ZEROS, numpy.int64)
+        lines = numpy.zeros(len(one.hits), numpy.int64)
         along: dict[int, Dims] = {}
         before: Hit | None = None
-        for number, own in enumerate(hits):
+        for number, own in enumerate(one.hits):
             if not own:
                 before = None
                 continue
@@ -383,7 +378,8 @@ class _Search:
             found[number], lines[number] = best.tensor, best.line
             before = best
         shapes = {tensor: self.old.kinds[pool[tensor][0]].shape for tensor in along}
-        yield Found(shape, dims, found.reshape(table), lines.reshape(table), shapes, along)
+        shape, places = self.new.kinds[one.key].shape, one.places
+        yield Found(shape, one.dims, found.reshape(places), lines.reshape(places), shapes, along)
 
     def _holds(self, value: Value, numbers: Sequence[int], pool: Pool, bits: Any) -> bool:
         """Say whether a tensor is a value, in all bits."""
