@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from statex.core.header import TensorInfo
+from statex.core.numerals import is_numeral
 from statex.core.record import record
 from statex.diagnostics.codes import following as codes
 from statex.following.noted import NamesNote, read_note
@@ -103,7 +104,7 @@ def _nested(tree: Mapping[Any, Any]) -> Optimizer:
 def _are_numbers_text(state: Mapping[Any, Any], groups: Sequence[Mapping[str, Any]]) -> bool:
     """Say whether what it keeps of its parameter 0 stands under "0", as torch's tools take it out of folders."""
     by_number = all(type(id) is int for group in groups for id in group["params"])
-    return by_number and bool(state) and all(isinstance(key, str) and key.isdecimal() for key in state)
+    return by_number and bool(state) and all(isinstance(key, str) and is_numeral(key) for key in state)
 
 
 _OF_MEMBERS = ("params", "param_names")

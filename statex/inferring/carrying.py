@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 
+from statex.core.numerals import NUMBERED
 from statex.diagnostics import StatexError
 from statex.dsl.plan.graph import Graph, InputTensor, OperationCall, ResultPiece
 from statex.dsl.plan.plan import Plan
@@ -62,14 +62,11 @@ def _texts(rules: Sequence[NotedRule]) -> list[str]:
     return [show(rule.statement) for rule in rules]
 
 
-_NUMBER = re.compile(r"(?:^|(?<=\.))\d+(?=\.|$)")
-
-
 def _layers(keys: tuple[str, ...]) -> dict[int, list[str]]:
     """Return the keys of each layer by its number, where most keys have one; nothing if there are too few layers."""
     found: defaultdict[str, defaultdict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
     for key in keys:
-        number = _NUMBER.search(key)
+        number = NUMBERED.search(key)
         if number is not None:
             found[key[: number.start()]][int(number[0])].append(key)
     if not found:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from statex.core.header import TensorType
+from statex.core.numerals import is_numeral
 
 Numbers = tuple[int, ...]
 
@@ -50,7 +51,7 @@ def _parted(key: str, counting: frozenset[str]) -> tuple[str, Numbers]:
     name: list[str] = []
     numbers: list[int] = []
     for segment in key.split("."):
-        if segment.isdecimal() and ".".join(name) in counting:
+        if is_numeral(segment) and ".".join(name) in counting:
             numbers.append(int(segment))
             segment = "#"
         name.append(segment)
@@ -68,7 +69,7 @@ def _counting(types: Mapping[str, TensorType]) -> frozenset[str]:
         held: defaultdict[str, defaultdict[int, set[tuple[str, TensorType]]]] = defaultdict(lambda: defaultdict(set))
         for key, kind in types.items():
             segments = key.split(".")
-            if len(segments) > depth and segments[depth].isdecimal():
+            if len(segments) > depth and is_numeral(segments[depth]):
                 name, _ = _parted(".".join(segments[:depth]), frozenset(found))
                 held[name][int(segments[depth])].add((".".join(segments[depth + 1 :]), kind))
         for name, by_number in held.items():

@@ -7,8 +7,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from statex.core.numerals import NUMBERED
+
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 
 _MEANT = (
     "q query queries", "k key keys", "v value values", "o out output",
@@ -38,17 +39,17 @@ _WHOLE = {
 
 def class_of(key: str) -> str:
     """Return a key with `#` for the numbers that are whole segments."""
-    return _NUMBER.sub("#", key)
+    return NUMBERED.sub("#", key)
 
 
 def numbers_in(key: str) -> tuple[int, ...]:
     """Return the numbers of a key that are whole segments."""
-    return tuple(map(int, _NUMBER.findall(key)))
+    return tuple(map(int, NUMBERED.findall(key)))
 
 
 def between_numbers(key: str) -> list[str]:
     """Return the texts before, between and behind the numbers of a key that are whole segments."""
-    return _NUMBER.split(key)
+    return NUMBERED.split(key)
 
 
 def words_of(name: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
+from statex.core.numerals import is_numeral
 from statex.grammar import factory as make
 from statex.grammar import tree
 from statex.grammar.printer import show
@@ -155,7 +156,7 @@ def _renumbered(pairs: Sequence[Pair], others: Sequence[str]) -> Way | None:
 def _number_after(key: str, before: str) -> str:
     """Return the number that stands behind what a key begins with, or nothing."""
     number = key[len(before) :].partition(".")[0] if key.startswith(before) else ""
-    return number if number.isdecimal() and str(int(number)) == number else ""
+    return number if is_numeral(number) else ""
 
 
 def _some(pairs: Sequence[Pair]) -> Iterator[Pair]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Literal
 
+from statex.core.numerals import is_numeral
 from statex.core.record import record
 from statex.grammar import factory as make
 from statex.grammar import tree
@@ -259,11 +260,11 @@ def split_key(key: str, inner: bool) -> list[list[str | int]]:
     """Return the segments of a key, each in texts and numbers; with `inner` also numbers inside of segments."""
     found: list[list[str | int]] = []
     for segment in key.split("."):
-        if segment.isdecimal() and segment.isascii() and str(int(segment)) == segment:
+        if is_numeral(segment):
             found.append([int(segment)])
         elif inner:
             parts = [p for p in _NUMBERS.split(segment) if p]
-            found.append([int(p) if p.isdecimal() and p.isascii() and str(int(p)) == p else p for p in parts])
+            found.append([int(p) if is_numeral(p) else p for p in parts])
         else:
             found.append([segment])
     return found

@@ -37,6 +37,7 @@ from statex.checkpoint.reader import Reader
 from statex.checkpoint.unread import Unread, refuse_unread
 from statex.core.dtypes import BY_NAME
 from statex.core.header import OpaqueInfo, TensorInfo, TensorType
+from statex.core.numerals import is_numeral
 from statex.core.progress import Watch
 from statex.diagnostics import StatexError, fail
 from statex.diagnostics.codes import files as codes
@@ -239,7 +240,12 @@ def _with_positions(tree: Any) -> Any:
         return tree
     items = {key: _with_positions(value) for key, value in tree.items()}
     state, groups = items.get("state"), items.get("param_groups")
-    if type(state) is dict and state and _are_numbered(groups) and all(map(_is_number, state)):
+    if (
+        type(state) is dict
+        and state
+        and _are_numbered(groups)
+        and all(isinstance(key, str) and is_numeral(key) for key in state)
+    ):
         items["state"] = {int(key): kept for key, kept in state.items()}
     return items
 
@@ -250,10 +256,6 @@ def _are_numbered(groups: object) -> bool:
         return False
     members = [group.get("params") for group in groups]
     return all(isinstance(own, list) and all(type(one) is int for one in own) for own in members)
-
-
-def _is_number(key: object) -> bool:
-    return isinstance(key, str) and key.isascii() and key.isdecimal() and str(int(key)) == key
 
 
 def _stamps_of(header: Mapping[str, Any]) -> str | None:
