@@ -188,7 +188,7 @@ def places(wanted: Request, done: Conversion) -> list[str]:
     """Return a line for all that is read, and for all that is written."""
     rows = [("reads", escape(path), escape(what)) for path, what in reads(wanted, done)]
     rows += [("writes", escape(path), escape(what)) for path, what in writes(wanted, done)]
-    return [*columns(rows), *(line for line in outcome(wanted, done) if " not written" not in line)]
+    return [*columns(rows), *outcome(wanted, done, unwritten=False)]
 
 
 def _as_rows(rows: list[tuple[str, str]]) -> list[dict[str, str]]:

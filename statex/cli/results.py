@@ -54,8 +54,8 @@ def _summary(done: Conversion) -> list[str]:
     return [totals(done.plan), *around_lines(done.plan)]
 
 
-def outcome(request: Request, done: Conversion) -> Iterator[str]:
-    """Yield what became of the outputs."""
+def outcome(request: Request, done: Conversion, *, unwritten: bool = True) -> Iterator[str]:
+    """Yield what became of the outputs; with `unwritten` also that a dry run has not written them."""
     several = len(done.outputs) > 1
     targeted = request.target is not None or any(one.target is not None for one in request.outputs)
     for spec, one in zip(request.outputs, done.outputs, strict=True):
@@ -63,16 +63,23 @@ def outcome(request: Request, done: Conversion) -> Iterator[str]:
         unverified = targeted and spec.target is None and (bool(spec.keep) or request.target is None)
         yield from (f"{name}{escape(str(change))}" for change in one.updated)
         yield from _not_copied(one, name, "copy_files: true" if request.recipe is not None else "--copy-files")
-        yield from _of_output(spec, one, name, unverified)
+        yield from _verdict(one, name, unverified)
+        if one.path is not None:
+            yield f"{name}wrote {escape(str(one.path))}"
+        elif unwritten:
+            yield _unwritten(spec, name)
     if done.report is not None:
         yield f"wrote the report {escape(str(done.report))}"
     if done.reversal is not None:
-        yield from _reversal(done, done.reversal, wrote=done.outputs[0].path is not None)
+        yield from _reversal(done, done.reversal, unwritten=unwritten)
 
 
-def _reversal(done: Conversion, back: Reversal, *, wrote: bool) -> Iterator[str]:
+def _reversal(done: Conversion, back: Reversal, *, unwritten: bool) -> Iterator[str]:
     names = join_words([escape(str(path)) for path in back.paths])
-    yield f"wrote {names}" if wrote else f"dry run: {names} {'was' if len(back.paths) == 1 else 'were'} not written"
+    if done.outputs[0].path is not None:
+        yield f"wrote {names}"
+    elif unwritten:
+        yield f"dry run: {names} {'was' if len(back.paths) == 1 else 'were'} not written"
     yield f"  to undo it: {escape(back.command)}"
     if back.inverse.stored:
         assert done.plan is not None
@@ -146,18 +153,17 @@ def _not_copied(one: Written, name: str, fix: str) -> Iterator[str]:
         yield f"{name}not copied: {names}{copies}"
 
 
-def _of_output(spec: OutputSpec, one: Written, name: str, unverified: bool) -> Iterator[str]:
+def _verdict(one: Written, name: str, unverified: bool) -> Iterator[str]:
     if one.comparison is not None:
         verb = "fits" if one.path is None else "verified against"
         yield f"{name}{verb} {escape(one.comparison.target)}: {one.comparison.agreement}"
     elif unverified:
         yield f"{name}unverified: it holds {counted(one.keys, 'key')} of the result, and has no target of its own"
-    if one.path is not None:
-        yield f"{name}wrote {escape(str(one.path))}"
-    elif not name:
-        yield f"dry run: {escape(str(Path(spec.path)))} was not written"
-    else:
-        yield f"{name}{escape(str(Path(spec.path)))} was not written (dry run)"
+
+
+def _unwritten(spec: OutputSpec, name: str) -> str:
+    path = escape(str(Path(spec.path)))
+    return f"{name}{path} was not written (dry run)" if name else f"dry run: {path} was not written"
 
 
 def as_json(request: Request, done: Conversion) -> dict[str, Any]:

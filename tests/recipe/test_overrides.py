@@ -538,6 +538,15 @@ def test_a_dry_run_writes_nothing(bench: Bench) -> None:
     assert "all: out/all.safetensors was not written (dry run)" in text
 
 
+def test_a_plan_keeps_its_lines_whatever_files_are_called(bench: Bench) -> None:
+    bench()
+    bench.save("out not written.safetensors", bench.load("out/all.safetensors"))
+    bench.write("recipe.yaml", RECIPE.replace("rules:", "target: {like: 'out not written.safetensors'}\nrules:"))
+    lines = bench(command="plan").out.splitlines()
+    assert not any("was not written" in line for line in lines)
+    assert any("fits out not written" in line for line in lines)
+
+
 def test_a_recipes_own_options(bench: Bench) -> None:
     for command in ("plan", "check"):
         ended = bench.call(command, "recipe.yaml", "--like", "in.pth")
